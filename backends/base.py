@@ -1,0 +1,105 @@
+"""The contract of a backend: packing and transport of jobs, and facts about them.
+
+Retries of jobs, deadlines, dependencies, budget and merge are the engine's, once for all backends.
+All calls are synchronous, return promptly, and may come from any thread, one at a time a backend.
+A call raises BackendError when the backend as a whole is broken or out of reach (the engine asks
+again later); what concerns one job only is returned as a value in that job's place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from core.errors import CollectError, Problem, SubmitError
+from core.job import Job, JobHandle, JobKey, JobStatus, TaskResult
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Whole lines of a job's stream since the cursor asked for, and the cursor to ask with next.
+
+    A line that is a JSON object with a "kind" is progress (see core.events), any other is text.
+    """
+
+    lines: tuple[str, ...] = ()
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PollPace:
+    """Seconds between polls: from `first_s`, doubling while nothing changes, up to `most_s`."""
+
+    first_s: float = 1.0
+    most_s: float = 30.0
+
+
+class Backend(ABC):
+    """Where executors run."""
+
+    name: ClassVar[str]
+    pace: ClassVar[PollPace] = PollPace()
+    grace_s: ClassVar[float] = 30.0
+    """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
+
+    _wake: Callable[[], None] = staticmethod(lambda: None)
+
+    def on_change(self, wake: Callable[[], None]) -> None:
+        """Set what the backend calls, from any thread, when polling now would tell news.
+
+        A backend that never calls it is polled at its pace; one that does may have a slow pace.
+        """
+        self._wake = wake
+
+    @abstractmethod
+    def preflight(self) -> list[Problem]:
+        """What is missing here to run jobs, each with its fix; empty when all is well."""
+
+    @abstractmethod
+    def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
+        """Hand over jobs; one answer a job, in the jobs' order.
+
+        A handle means: the job runs or will run, exactly once. A SubmitError means: it is not
+        running and will not. Idempotent on the job key: a job submitted before is not started
+        again, and gives its handle.
+        """
+
+    @abstractmethod
+    def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
+        """Where each job stands; an answer for every handle, UNKNOWN where nobody can tell.
+
+        Only final states are final: RUNNING back to QUEUED is a requeue. A job that has left the
+        queue is LOST with reason MISSING only when no result can be seen either.
+        """
+
+    @abstractmethod
+    def collect(
+        self, handles: Sequence[JobHandle], destination: Path
+    ) -> dict[JobKey, TaskResult | CollectError]:
+        """Bring results to `destination`/<task>/<attempt>/result, manifests verified.
+
+        Also brings events.jsonl of a job without a result, where it can. Idempotent.
+        """
+
+    @abstractmethod
+    def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
+        """What the job printed since `cursor` ("" for the beginning)."""
+
+    @abstractmethod
+    def cancel(self, handles: Sequence[JobHandle]) -> None:
+        """Ask jobs to stop; `poll` confirms. Asking for an ended job is no error."""
+
+    @abstractmethod
+    def reattach(self, run_id: str) -> list[JobHandle]:
+        """Every job of the run that the backend still knows of, running or ended."""
+
+    @abstractmethod
+    def cleanup(self, run_id: str) -> None:
+        """Remove what the backend made for the run outside the run directory. Idempotent."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of connections and threads; jobs go on where they can. Idempotent."""

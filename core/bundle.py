@@ -1,0 +1,224 @@
+"""The bundle: the directory that travels to a worker and back, the same on every backend.
+
+One AttemptDir names every file of an attempt; the functions write and read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import BundleError
+from core.job import JobKey, Manifest, ManifestEntry, TaskResult
+from core.plan import Task
+from core.wire import decode, encode, write_atomic
+
+WIRE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationSettings:
+    """How the simulated Claude behaves. `speed` is simulated seconds a second, 0 for no waiting;
+    `faults` is the SPEC of --sim-faults."""
+
+    seed: int = 0
+    speed: float = 20.0
+    faults: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which Claude to ask. `simulation` is None for the real one; never holds a secret."""
+
+    provider: str = "anthropic"
+    model: str = "claude-sonnet-5-5"
+    region: str = "eu-central-1"
+    base_url: str = ""
+    engine: str = "api"
+    max_output_tokens: int = 32_000
+    simulation: SimulationSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one attempt may use; sizes in bytes, `request_retries` a request."""
+
+    timeout_s: float = 1800.0
+    max_turns: int = 60
+    max_corrections: int = 3
+    request_retries: int = 8
+    max_files: int = 10_000
+    max_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ContractFile:
+    """A contract as a worker sees it: its content lies in inputs/ and must keep this digest."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """request/task.json. `brief` is the same for all tasks of a run; `previous_failure` tells a
+    later attempt what became of the one before."""
+
+    key: JobKey
+    prompt: str
+    brief: str
+    task: Task
+    contracts: tuple[ContractFile, ...]
+    model: ModelSettings
+    limits: Limits
+    previous_failure: str = ""
+    version: int = WIRE_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDir:
+    """Names every file of one attempt below `root`."""
+
+    root: Path
+
+    @property
+    def request(self) -> Path:
+        return self.root / "request"
+
+    @property
+    def task_json(self) -> Path:
+        return self.request / "task.json"
+
+    @property
+    def inputs(self) -> Path:
+        return self.request / "inputs"
+
+    @property
+    def work(self) -> Path:
+        """Where the executor works; scratch, never transported."""
+        return self.root / "work"
+
+    @property
+    def claim(self) -> Path:
+        return self.root / "claim"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result"
+
+    @property
+    def files(self) -> Path:
+        return self.result / "files"
+
+    @property
+    def events(self) -> Path:
+        return self.result / "events.jsonl"
+
+    @property
+    def transcript(self) -> Path:
+        return self.result / "transcript.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.result / "log.txt"
+
+    @property
+    def result_json(self) -> Path:
+        return self.result / "result.json"
+
+
+def write_request(attempt: AttemptDir, request: Request) -> None:
+    """Write request/task.json; the caller fills request/inputs first."""
+    attempt.inputs.mkdir(parents=True, exist_ok=True)
+    write_atomic(attempt.task_json, encode(request))
+
+
+def read_request(attempt: AttemptDir) -> Request:
+    """Raises BundleError when it is absent, damaged, or of another wire version."""
+    text = _read(attempt.task_json)
+    version = decode(_Versioned, text, str(attempt.task_json)).version
+    if version != WIRE_VERSION:
+        raise BundleError(
+            f"{attempt.task_json} has wire version {version}, this worker reads {WIRE_VERSION}.",
+            "Run the same version on both sides; rebuild the worker's image if it runs in one.",
+        )
+    return decode(Request, text, str(attempt.task_json))
+
+
+def write_result(attempt: AttemptDir, result: TaskResult) -> None:
+    """Write result/result.json; call it last, since it says that all else is there."""
+    attempt.result.mkdir(parents=True, exist_ok=True)
+    write_atomic(attempt.result_json, encode(result))
+
+
+def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
+    """The result of `key`, its files proven against its manifest.
+
+    Raises BundleError when it is absent, damaged, of another attempt, or does not match its files.
+    """
+    result = decode(TaskResult, _read(attempt.result_json), str(attempt.result_json))
+    if result.key != key:
+        raise BundleError(f"{attempt.result_json} belongs to {result.key}, not to {key}.")
+    found = build_manifest(attempt.files) if attempt.files.is_dir() else Manifest()
+    if found != result.manifest:
+        raise BundleError(f"{attempt.files} does not match the manifest: {_gap(result, found)}.")
+    return result
+
+
+def claim(attempt: AttemptDir, claimant: str) -> bool:
+    """Take the attempt for `claimant`, once; the same claimant may take it again (a requeue).
+
+    False when another has it, and the caller must leave without touching anything.
+    """
+    try:
+        fd = os.open(attempt.claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return attempt.claim.read_text() == claimant
+    with os.fdopen(fd, "w") as stream:
+        stream.write(claimant)
+    return True
+
+
+def build_manifest(root: Path) -> Manifest:
+    """Every regular file below `root`. Raises BundleError on a symlink or special file."""
+    return Manifest(tuple(sorted(_entries(root), key=lambda entry: entry.path)))
+
+
+def _entries(root: Path) -> Iterator[ManifestEntry]:
+    for directory, names, files in os.walk(root):
+        for name in [*names, *files]:
+            path = Path(directory, name)
+            info = path.lstat()
+            if stat.S_ISDIR(info.st_mode):
+                continue
+            if not stat.S_ISREG(info.st_mode):
+                raise BundleError(f"{path} is a symbolic link or special file, which is refused.")
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            relative = path.relative_to(root).as_posix()
+            mode = 0o755 if info.st_mode & 0o100 else 0o644
+            yield ManifestEntry(relative, info.st_size, digest, mode)
+
+
+def _gap(result: TaskResult, found: Manifest) -> str:
+    here, told = set(found.entries), set(result.manifest.entries)
+    names = sorted({entry.path for entry in here ^ told})
+    return f"{len(names)} file(s) differ, first {names[0]!r}"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BundleError(f"{path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BundleError(f"{path} cannot be read: {exc}.") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    version: int = 0

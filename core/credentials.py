@@ -1,0 +1,52 @@
+"""Secrets: resolved once from an environment handed in, masked wherever they might be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+MASK = "********"
+
+_VARIABLES = {
+    "anthropic_api_key": "ANTHROPIC_API_KEY",
+    "anthropic_auth_token": "ANTHROPIC_AUTH_TOKEN",
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "aws_session_token": "AWS_SESSION_TOKEN",
+    "aws_bearer_token_bedrock": "AWS_BEARER_TOKEN_BEDROCK",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What a client may authenticate with; an empty string where there is none."""
+
+    anthropic_api_key: str = ""
+    anthropic_auth_token: str = ""
+    aws_access_key_id: str = ""
+    aws_secret_access_key: str = ""
+    aws_session_token: str = ""
+    aws_bearer_token_bedrock: str = ""
+    aws_profile: str = ""
+
+    def __repr__(self) -> str:
+        held = ", ".join(f.name for f in fields(self) if getattr(self, f.name))
+        return f"Credentials(holds: {held or 'nothing'})"
+
+    __str__ = __repr__
+
+    def secrets(self) -> tuple[str, ...]:
+        """The secret values held, for masking."""
+        return tuple(v for n in _VARIABLES if (v := getattr(self, n)))
+
+    def mask(self, text: str) -> str:
+        """`text` without any of the secrets held."""
+        for secret in self.secrets():
+            text = text.replace(secret, MASK)
+        return text
+
+
+def resolve_credentials(environ: Mapping[str, str]) -> Credentials:
+    """The credentials in the standard variables of `environ`."""
+    held = {name: environ.get(variable, "") for name, variable in _VARIABLES.items()}
+    return Credentials(**held, aws_profile=environ.get("AWS_PROFILE", ""))

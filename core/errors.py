@@ -1,0 +1,187 @@
+"""All errors of the project, as one tree.
+
+OrchestratorError                 exit  when
+├── UsageError                       2  an option, prompt, file or target is wrong
+│   ├── SettingsError                   a setting is unknown or has a bad value
+│   ├── PlanInvalid                     a plan breaks the rules of core.plan
+│   ├── TargetRefused                   the output directory may not be written
+│   └── RunNotFound, RunLocked          the run named does not exist, or another process has it
+├── PreflightFailed                  3  a backend or provider is not usable here
+├── PlanningFailed                   1  the model did not return a valid plan
+├── RunStopped                       4  a limit, the credentials or the billing stopped the run
+├── RunInterrupted                 130  Ctrl-C or SIGTERM
+├── BackendError                     1  a backend as a whole is broken
+│   ├── SubmitError                     one job was not accepted (returned as a value)
+│   └── CollectError                    one result could not be fetched (returned as a value)
+├── BundleError                      1  a bundle or result is damaged or of another version
+├── MergeError                       1  the target could not be written
+├── WorkspaceError                   1  a file operation of the model was refused
+├── Interrupted                    130  raised inside a worker that was told to stop
+└── ModelError                       1  a request to Claude failed
+    ├── ModelUnavailable                RateLimited, Overloaded, ServerFault, ConnectionLost
+    ├── CredentialsRefused           4  401 or 403
+    ├── BillingRefused               4  402, or no credit left
+    ├── ModelUnknown                 3  404: no such model here
+    └── RequestRejected                 400, 413: the same request would fail again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """Base of all errors a person may see.
+
+    `message` says what failed and on which name or path, `remedy` what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip() if self.remedy else self.message
+
+
+class UsageError(OrchestratorError):
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    pass
+
+
+class PlanInvalid(UsageError):
+    """`defects` holds one sentence a broken rule."""
+
+    def __init__(self, message: str, defects: Sequence[str], remedy: str = "") -> None:
+        super().__init__("\n".join([message, *(f"  - {d}" for d in defects)]), remedy)
+        self.defects = tuple(defects)
+
+
+class TargetRefused(UsageError):
+    pass
+
+
+class RunNotFound(UsageError):
+    pass
+
+
+class RunLocked(UsageError):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a preflight found missing: what, and how to mend it."""
+
+    what: str
+    fix: str
+
+
+class PreflightFailed(OrchestratorError):
+    exit_code = 3
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(f"{p.what}\n  fix: {p.fix}" for p in problems))
+        self.problems = tuple(problems)
+
+
+class PlanningFailed(OrchestratorError):
+    pass
+
+
+class RunStopped(OrchestratorError):
+    exit_code = 4
+
+
+class RunInterrupted(OrchestratorError):
+    exit_code = 130
+
+
+class BackendError(OrchestratorError):
+    pass
+
+
+class SubmitError(BackendError):
+    """One job was not accepted and is not running. `retryable` is False when it never will be."""
+
+    def __init__(self, message: str, remedy: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message, remedy)
+        self.retryable = retryable
+
+
+class CollectError(BackendError):
+    """One result is absent or damaged. `retryable` is True while it may still arrive."""
+
+    def __init__(self, message: str, remedy: str = "", *, retryable: bool = False) -> None:
+        super().__init__(message, remedy)
+        self.retryable = retryable
+
+
+class BundleError(OrchestratorError):
+    pass
+
+
+class MergeError(OrchestratorError):
+    pass
+
+
+class WorkspaceError(OrchestratorError):
+    pass
+
+
+class Interrupted(OrchestratorError):
+    exit_code = 130
+
+
+class ModelError(OrchestratorError):
+    pass
+
+
+class ModelUnavailable(ModelError):
+    """Transient. `retry_after_s` is what the server asked for, if it did."""
+
+    def __init__(
+        self, message: str, remedy: str = "", *, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, remedy)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(ModelUnavailable):
+    pass
+
+
+class Overloaded(ModelUnavailable):
+    pass
+
+
+class ServerFault(ModelUnavailable):
+    pass
+
+
+class ConnectionLost(ModelUnavailable):
+    pass
+
+
+class CredentialsRefused(ModelError):
+    exit_code = 4
+
+
+class BillingRefused(ModelError):
+    exit_code = 4
+
+
+class ModelUnknown(ModelError):
+    exit_code = 3
+
+
+class RequestRejected(ModelError):
+    pass

@@ -1,0 +1,177 @@
+"""Jobs, where they stand, and what came of them: plain frozen values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JobKey:
+    """Names one attempt of one task of one run; attempts count from 1."""
+
+    run: str
+    task: str
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.run}/{self.task}/{self.attempt}"
+
+    @classmethod
+    def parse(cls, text: str) -> JobKey:
+        """Raises ValueError when `text` is not run/task/attempt."""
+        match = re.fullmatch(r"([^/]+)/([^/]+)/([1-9]\d*)", text)
+        if match is None:
+            raise ValueError(f"{text!r} is not a job key")
+        return cls(match[1], match[2], int(match[3]))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to be run by a backend.
+
+    `attempt_dir` holds the request bundle (see core.bundle.AttemptDir); `timeout_s` is how long it
+    may run once it has started.
+    """
+
+    key: JobKey
+    attempt_dir: Path
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """What the backend needs to find a job again; `data` is plain JSON."""
+
+    key: JobKey
+    backend: str
+    native_id: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class JobState(StrEnum):
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    LOST = "LOST"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job will not change any more. UNKNOWN is an answer, never an end."""
+        return self in _FINAL
+
+
+_FINAL = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST}
+
+
+class Reason(StrEnum):
+    """Why a job is in its state, as far as the backend can tell."""
+
+    EXIT = "EXIT"
+    OOM = "OOM"
+    TIMEOUT = "TIMEOUT"
+    PREEMPTED = "PREEMPTED"
+    NODE_LOST = "NODE_LOST"
+    LAUNCH = "LAUNCH"
+    UNSCHEDULABLE = "UNSCHEDULABLE"
+    MISSING = "MISSING"
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """Where a job stands. SUCCEEDED says only that the worker ended well: look for the result."""
+
+    state: JobState
+    reason: Reason | None = None
+    exit_code: int | None = None
+    message: str = ""
+
+
+class Outcome(StrEnum):
+    """What a worker says came of its job."""
+
+    OK = "OK"
+    DEFECT = "DEFECT"
+    REFUSED = "REFUSED"
+    RATE_LIMITED = "RATE_LIMITED"
+    AUTH = "AUTH"
+    BILLING = "BILLING"
+    BUDGET = "BUDGET"
+    INTERRUPTED = "INTERRUPTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one request, as the provider counted them.
+
+    `input_tokens` excludes what was read from or written to the cache. `request_id` is the
+    provider's. `simulated` is True when no real model answered.
+    """
+
+    provider: str
+    model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    duration_s: float = 0.0
+    request_id: str = ""
+    simulated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return (
+            self.input_tokens
+            + self.output_tokens
+            + self.cache_read_tokens
+            + self.cache_write_tokens
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """One file: POSIX path below the tree's root, bytes, SHA-256 in hex, permission bits."""
+
+    path: str
+    size: int
+    sha256: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Every file of a tree, ordered by path."""
+
+    entries: tuple[ManifestEntry, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(entry.path for entry in self.entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What a worker leaves behind; `key` tags it with the attempt that made it.
+
+    `message` is for people: the executor's own summary when OK, else what went wrong.
+    """
+
+    key: JobKey
+    outcome: Outcome
+    message: str = ""
+    usage: tuple[Usage, ...] = ()
+    manifest: Manifest = field(default_factory=Manifest)
+    turns: int = 0
+    duration_s: float = 0.0

@@ -1,0 +1,60 @@
+"""Values to JSON and back, strictly: what cannot be read is a BundleError that names its source."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from core.errors import BundleError
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _kind(value: object) -> Any:
+    return type(value)
+
+
+def encode(value: object) -> str:
+    """`value`, a dataclass or a pydantic model, as JSON on one line."""
+    return _adapter(_kind(value)).dump_json(value).decode()
+
+
+def plain(value: object) -> Any:
+    """`value` as dicts, lists, strings and numbers."""
+    return _adapter(_kind(value)).dump_python(value, mode="json")
+
+
+def decode(kind: type[T], text: str | bytes, source: str) -> T:
+    """Read JSON `text` as `kind`. Raises BundleError, naming `source`, when it does not fit."""
+    try:
+        return cast(T, _adapter(cast(Any, kind)).validate_json(text))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise BundleError(
+            f"{source} is damaged or was written by another version: {where}: {first['msg']}."
+        ) from exc
+
+
+def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
+    """Write through a temporary name beside `path`, so that a reader sees all or nothing."""
+    payload = data.encode() if isinstance(data, str) else data
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(payload)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
