@@ -6,14 +6,16 @@ One AttemptDir names every file of an attempt; the functions write and read them
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BundleError
-from core.job import JobKey, Manifest, ManifestEntry, TaskResult
+from core.job import JobKey, Manifest, ManifestEntry, TaskResult, Usage
 from core.plan import Task
 from core.wire import decode, encode, write_atomic
 
@@ -169,27 +171,51 @@ def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
     return result
 
 
+def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
+    """The usage in events.jsonl; a line cut by the job's death, or other rubbish, is left out."""
+    try:
+        lines = attempt.events.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            usage = json.loads(line)["usage"]
+            yield decode(Usage, json.dumps(usage), str(attempt.events))
+        except (ValueError, KeyError, TypeError, RecursionError, BundleError):
+            continue
+
+
 def claim(attempt: AttemptDir, claimant: str) -> bool:
     """Take the attempt for `claimant`, once; the same claimant may take it again (a requeue).
 
     False when another has it, and the caller must leave without touching anything.
     """
+    fd, temporary = tempfile.mkstemp(dir=attempt.root, prefix=".claim.")
     try:
-        fd = os.open(attempt.claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        with os.fdopen(fd, "w", encoding="utf-8") as stream:
+            stream.write(claimant)
+        # a link appears whole or not at all, and only once; O_EXCL may leave an empty claim
+        os.link(temporary, attempt.claim)
     except FileExistsError:
-        return attempt.claim.read_text() == claimant
-    with os.fdopen(fd, "w") as stream:
-        stream.write(claimant)
+        return attempt.claim.read_text(encoding="utf-8") == claimant
+    finally:
+        Path(temporary).unlink()
     return True
 
 
 def build_manifest(root: Path) -> Manifest:
-    """Every regular file below `root`. Raises BundleError on a symlink or special file."""
-    return Manifest(tuple(sorted(_entries(root), key=lambda entry: entry.path)))
+    """Every regular file below `root`.
+
+    Raises BundleError on a symlink or special file, and on what cannot be read.
+    """
+    try:
+        return Manifest(tuple(sorted(_entries(root), key=lambda entry: entry.path)))
+    except OSError as exc:
+        raise BundleError(f"{root} cannot be read: {exc}.") from exc
 
 
 def _entries(root: Path) -> Iterator[ManifestEntry]:
-    for directory, names, files in os.walk(root):
+    for directory, names, files in os.walk(root, onerror=_unreadable):
         for name in [*names, *files]:
             path = Path(directory, name)
             info = path.lstat()
@@ -204,9 +230,16 @@ def _entries(root: Path) -> Iterator[ManifestEntry]:
             yield ManifestEntry(relative, info.st_size, digest, mode)
 
 
+def _unreadable(exc: OSError) -> None:
+    """os.walk skips what it cannot list, and a file unseen would not be missed."""
+    raise exc
+
+
 def _gap(result: TaskResult, found: Manifest) -> str:
     here, told = set(found.entries), set(result.manifest.entries)
     names = sorted({entry.path for entry in here ^ told})
+    if not names:
+        return "its entries are out of order or repeated"
     return f"{len(names)} file(s) differ, first {names[0]!r}"
 
 

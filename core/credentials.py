@@ -41,12 +41,12 @@ class Credentials:
 
     def mask(self, text: str) -> str:
         """`text` without any of the secrets held."""
-        for secret in self.secrets():
+        for secret in sorted(self.secrets(), key=len, reverse=True):  # one may hold another
             text = text.replace(secret, MASK)
         return text
 
 
 def resolve_credentials(environ: Mapping[str, str]) -> Credentials:
-    """The credentials in the standard variables of `environ`."""
-    held = {name: environ.get(variable, "") for name, variable in _VARIABLES.items()}
-    return Credentials(**held, aws_profile=environ.get("AWS_PROFILE", ""))
+    """The credentials in the standard variables of `environ`, without white space around them."""
+    held = {name: environ.get(variable, "").strip() for name, variable in _VARIABLES.items()}
+    return Credentials(**held, aws_profile=environ.get("AWS_PROFILE", "").strip())

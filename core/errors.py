@@ -93,6 +93,12 @@ class PreflightFailed(OrchestratorError):
         self.problems = tuple(problems)
 
 
+def refuse_if(problems: Sequence[Problem]) -> None:
+    """Raises PreflightFailed when there are any."""
+    if problems:
+        raise PreflightFailed(problems)
+
+
 class PlanningFailed(OrchestratorError):
     pass
 

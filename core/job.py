@@ -24,7 +24,7 @@ class JobKey:
     @classmethod
     def parse(cls, text: str) -> JobKey:
         """Raises ValueError when `text` is not run/task/attempt."""
-        match = re.fullmatch(r"([^/]+)/([^/]+)/([1-9]\d*)", text)
+        match = re.fullmatch(r"([^/]+)/([^/]+)/([1-9][0-9]*)", text)
         if match is None:
             raise ValueError(f"{text!r} is not a job key")
         return cls(match[1], match[2], int(match[3]))

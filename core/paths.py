@@ -12,7 +12,8 @@ MAX_PATH_CHARS = 240  # Windows' MAX_PATH is 260; leave room for the target dire
 MAX_NAME_BYTES = 255  # NAME_MAX of ext4, XFS, APFS and NTFS
 
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
-_RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
+_DEVICES = {f"{d}{n}" for d in ("com", "lpt") for n in "123456789¹²³"}
+_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | _DEVICES
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
 _OUR_OWN = {".git", ".orchestrator"}
 
@@ -44,7 +45,7 @@ def _part_defect(part: str) -> str | None:
         return f"has the character {match.group()!r}, which is not portable"
     if part != part.strip(" ") or part.endswith("."):
         return f"has a part that begins or ends with a space or ends with a dot: {part!r}"
-    if part.split(".")[0].lower() in _RESERVED:
+    if part.split(".")[0].rstrip(" ").lower() in _RESERVED:
         return f"has a name reserved on Windows: {part!r}"
     if part.lower() in _OUR_OWN:
         return f"goes into {part!r}, which is not the project's"
@@ -64,7 +65,8 @@ def owned_path_defect(entry: str) -> str | None:
 
 def fold(path: str) -> str:
     """The form in which two paths collide on a file system that ignores case."""
-    return unicodedata.normalize("NFC", path).casefold()
+    # decomposed first: https://www.unicode.org/versions/latest/core-spec/chapter-3/ (D145)
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
 def is_owned(owns: tuple[str, ...], path: str) -> bool:

@@ -6,8 +6,10 @@ one, so that they can go back to the model, or to the person, as one list.
 
 from __future__ import annotations
 
+import heapq
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
@@ -165,18 +167,21 @@ def _contract_defects(plan: Plan) -> Iterator[str]:
 def _ownership_defects(plan: Plan) -> Iterator[str]:
     """Overlaps, found by walking up from each path: linear in the number of paths."""
     owner: dict[str, str] = {}
+    files = {fold(c.path) for c in plan.contracts}
     for contract in plan.contracts:
         owner.setdefault(fold(contract.path), "a contract")
     for task in plan.tasks:
         for entry in task.owns:
             name = fold(entry.rstrip("/"))
+            if not entry.endswith("/"):
+                files.add(name)
             if (other := owner.setdefault(name, f"task {task.id!r}")) != f"task {task.id!r}":
                 yield f"{entry!r} belongs to both {other} and task {task.id!r}"
         for entry in _repeated([fold(e.rstrip("/")) for e in task.owns]):
             yield f"task {task.id!r} owns {entry!r} more than once (case is ignored)"
     for name, who in owner.items():
         for parent in _parents(name):
-            if parent in owner and owner[parent] != who:
+            if parent in owner and (owner[parent] != who or parent in files):
                 yield f"{name!r} of {who} lies below {parent!r} of {owner[parent]}"
                 break
 
@@ -200,13 +205,22 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _repeated(names: list[str] | tuple[str, ...]) -> list[str]:
-    return sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def topological_order(plan: Plan) -> list[str]:
     """Task ids, each after all it depends on; ties in the plan's order."""
     sorter = TopologicalSorter({t.id: t.depends_on for t in plan.tasks})
-    return list(sorter.static_order())
+    sorter.prepare()
+    position = {t.id: n for n, t in enumerate(plan.tasks)}
+    order: list[str] = []
+    ready: list[int] = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, position[name])
+        order.append(plan.tasks[heapq.heappop(ready)].id)
+        sorter.done(order[-1])
+    return order
 
 
 def ancestors(plan: Plan) -> dict[str, tuple[str, ...]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
+import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from core.errors import BundleError
 
@@ -25,8 +27,16 @@ def _kind(value: object) -> Any:
 
 
 def encode(value: object) -> str:
-    """`value`, a dataclass or a pydantic model, as JSON on one line."""
-    return _adapter(_kind(value)).dump_json(value).decode()
+    """`value`, a dataclass or a pydantic model, as JSON on one line.
+
+    Half a surrogate pair, which a model's JSON may hold and UTF-8 cannot, becomes a question mark.
+    """
+    adapter = _adapter(_kind(value))
+    try:
+        return adapter.dump_json(value).decode()
+    except PydanticSerializationError:
+        text = json.dumps(adapter.dump_python(value), ensure_ascii=False, default=str)
+        return text.encode("utf-8", "replace").decode()
 
 
 def plain(value: object) -> Any:
@@ -49,12 +59,16 @@ def decode(kind: type[T], text: str | bytes, source: str) -> T:
 def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     """Write through a temporary name beside `path`, so that a reader sees all or nothing."""
     payload = data.encode() if isinstance(data, str) else data
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    # EXCL: whoever else can write here cannot lay a link in the way
+    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(payload)
-        os.chmod(temporary, mode)
+        with open(fd, "wb", buffering=0) as stream:
+            os.fchmod(fd, mode)
+            written = stream.write(payload)
+            while written < len(payload):
+                written += stream.write(payload[written:])
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
