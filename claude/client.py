@@ -1,0 +1,257 @@
+"""How the project asks Claude: one request in plain API shapes, one reply, errors of its own.
+
+`connect` gives a client for the settings. It always streams, retries what is transient by
+claude.retry with the clock handed in, and asks the shared governor before each request.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from claude.governor import Governor
+from claude.providers import open_sdk
+from claude.retry import Backoff, retry_delay_s
+from claude.stream import StreamDamaged, StreamedMessage
+from claude.vendor_errors import Endpoint, vendor_errors
+from core.bundle import Limits, ModelSettings
+from core.clock import Clock
+from core.credentials import Credentials
+from core.errors import ModelUnavailable, Overloaded, RateLimited
+from core.job import Usage
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import Anthropic, AnthropicBedrock, Stream
+
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request of the Messages API; system, messages and tools are shaped as the API has them.
+
+    `output_schema` is a JSON schema that the answer's text has to fit (structured output).
+    """
+
+    system: tuple[Block, ...]
+    messages: tuple[Block, ...]
+    max_tokens: int
+    tools: tuple[Block, ...] = ()
+    tool_choice: Block | None = None
+    output_schema: Block | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer. `content` is ready to go back as the assistant's content.
+
+    `broken_inputs` holds, by tool_use id, the input text that is no JSON object: malformed, or cut
+    by max_tokens. The block itself then has the input {}. `content` may be empty.
+    """
+
+    content: tuple[Block, ...]
+    stop_reason: str
+    usage: Usage
+    broken_inputs: Mapping[str, str]
+
+
+class Claude(Protocol):
+    """Whoever answers requests."""
+
+    def send(self, call: Call) -> Reply:
+        """Raises the errors below ModelError once retries are used up, and Interrupted."""
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who wants to hear. `on_usage` is called for every billed request, also one that was cut."""
+
+    on_usage: Callable[[Usage], None] = _ignore
+    on_progress: Callable[[str], None] = _ignore
+
+
+@contextmanager
+def connect(
+    model: ModelSettings,
+    credentials: Credentials,
+    *,
+    clock: Clock,
+    governor: Governor,
+    limits: Limits,
+    hooks: Hooks | None = None,
+    transport: httpx2.BaseTransport | None = None,
+) -> Iterator[Claude]:
+    """A client for `model`, closed at the end; simulated when the settings say so. `transport`
+    stands in for the network.
+
+    Raises SettingsError or CredentialsRefused when no client can be made of them.
+    """
+    endpoint = Endpoint(
+        model.provider, model.model, model.region, "not connected", credentials.mask, clock.time
+    )
+    with vendor_errors(endpoint):
+        sdk = open_sdk(model, credentials, clock, transport)
+    with sdk:
+        yield SdkClaude(
+            sdk,
+            model,
+            credentials,
+            clock=clock,
+            governor=governor,
+            limits=limits,
+            hooks=hooks or Hooks(),
+        )
+
+
+class SdkClaude:
+    """Claude through the vendor's SDK."""
+
+    def __init__(
+        self,
+        sdk: Anthropic | AnthropicBedrock,
+        model: ModelSettings,
+        credentials: Credentials,
+        *,
+        clock: Clock,
+        governor: Governor,
+        limits: Limits,
+        hooks: Hooks,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._sdk, self._model, self._clock = sdk, model, clock
+        self._governor, self._limits, self._hooks, self._draw = governor, limits, hooks, draw
+        speed = model.simulation.speed if model.simulation else 1.0
+        self._backoff = Backoff().scaled(speed)
+        self._endpoint = Endpoint(
+            model.provider,
+            model.model,
+            model.region,
+            sdk.base_url.host,
+            credentials.mask,
+            clock.time,
+        )
+        self._told_deprecated = False
+
+    def send(self, call: Call) -> Reply:
+        self._tell_deprecation()
+        retry = 0
+        while True:
+            self._governor.admit(self._clock)
+            try:
+                return self._ask(call, retry)
+            except ModelUnavailable as error:
+                self._wait(error, retry)
+            retry += 1
+
+    def _wait(self, error: ModelUnavailable, retry: int) -> None:
+        """Wait as long as `error` asks for; raise it when it is not worth another try."""
+        delay_s = retry_delay_s(error, retry, self._draw, self._backoff)
+        if isinstance(error, RateLimited | Overloaded):
+            asked_s = error.retry_after_s
+            self._governor.pause(self._clock, (delay_s or 0.0) if asked_s is None else asked_s)
+        if delay_s is None or retry >= self._limits.request_retries:
+            raise error
+        self._hooks.on_progress(
+            f"{error.message} Trying again in {delay_s:.1f} s "
+            f"(retry {retry + 1} of {self._limits.request_retries})."
+        )
+        self._clock.sleep(delay_s)
+
+    def _ask(self, call: Call, retry: int) -> Reply:
+        started_s = self._clock.monotonic()
+        message = StreamedMessage()
+        headers: Mapping[str, str] = {}
+        try:
+            with vendor_errors(self._endpoint), self._open(call, retry) as stream:
+                headers = stream.response.headers
+                self._read(stream, message)
+        finally:
+            # whatever happened: once the message started, it is on the bill
+            usage = self._usage(message, headers, self._clock.monotonic() - started_s)
+            if message.started:
+                self._hooks.on_usage(usage)
+        content, broken = message.content()
+        return Reply(content, message.stop_reason, usage, broken)
+
+    def _open(self, call: Call, retry: int) -> Stream[object]:
+        # `post` and not `messages.create`: events come as plain JSON, so that nothing a newer API
+        # sends is lost, and create's DeprecationWarning cannot be kept quiet from a thread.
+        from anthropic import Stream
+
+        return self._sdk.post(
+            "/v1/messages",
+            cast_to=object,
+            body=_body(call, self._model),
+            options={"headers": {"x-stainless-retry-count": str(retry)}},
+            stream=True,
+            stream_cls=Stream[object],
+        )
+
+    def _read(self, stream: Stream[object], message: StreamedMessage) -> None:
+        for event in stream:
+            self._clock.sleep(0)  # a stopped clock ends a stream here
+            message.feed(event)
+            if message.finished:
+                return
+        kind = stream.response.headers.get("content-type", "unknown")
+        raise StreamDamaged(f"the answer ended before it was complete (content type {kind})")
+
+    def _usage(
+        self, message: StreamedMessage, headers: Mapping[str, str], duration_s: float
+    ) -> Usage:
+        return Usage(
+            provider=self._model.provider,
+            model=self._model.model,
+            input_tokens=message.tokens("input_tokens"),
+            output_tokens=message.tokens("output_tokens"),
+            cache_read_tokens=message.tokens("cache_read_input_tokens"),
+            cache_write_tokens=message.tokens("cache_creation_input_tokens"),
+            duration_s=duration_s,
+            request_id=_request_id(headers) or message.message_id,
+            simulated=self._model.simulation is not None or headers.get("x-simulated") == "true",
+        )
+
+    def _tell_deprecation(self) -> None:
+        if not self._told_deprecated and (ends := retirement(self._model)):
+            self._hooks.on_progress(
+                f"{self._model.model} is deprecated and ends on {ends}; choose another --model."
+            )
+        self._told_deprecated = True
+
+
+def retirement(model: ModelSettings) -> str:
+    """The day on which the Anthropic API ends `model`, as the SDK knows it; empty when it does
+    not. Bedrock keeps its own dates."""
+    from anthropic.resources.messages.messages import DEPRECATED_MODELS
+
+    return DEPRECATED_MODELS.get(model.model, "") if model.provider == "anthropic" else ""
+
+
+def _request_id(headers: Mapping[str, str]) -> str:
+    return headers.get("request-id") or headers.get("x-amzn-requestid") or ""
+
+
+def _body(call: Call, model: ModelSettings) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model.model,
+        "max_tokens": call.max_tokens,
+        "system": list(call.system),
+        "messages": list(call.messages),
+        "stream": True,
+    }
+    if call.tools:
+        body["tools"] = list(call.tools)
+    if call.tool_choice is not None:
+        body["tool_choice"] = call.tool_choice
+    if call.output_schema is not None:
+        schema = {"type": "json_schema", "schema": call.output_schema}
+        body["output_config"] = {"format": schema}
+    return body

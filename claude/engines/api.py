@@ -1,0 +1,282 @@
+"""The engine of our own: an agent loop on the Messages API.
+
+One linear list of messages; a step asks, then acts on the answer. The loop ends by an exception
+that carries the verdict: the only good one comes from submit_result with the evidence for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from claude.client import Call, Claude, Reply
+from claude.engines import Assignment, Verdict, judge_error
+from claude.engines.tools import (
+    CUTTABLE,
+    SUBMIT,
+    TOOL_SCHEMAS,
+    WRITING,
+    broken_input,
+    check_arguments,
+    find_tool,
+    run_tool,
+)
+from claude.prompts import load_prompt, render_defects, render_shared, render_task
+from core.errors import Interrupted, ModelError, WorkspaceError
+from core.job import Outcome
+
+MOST_IDLE_TURNS = 3
+MOST_SAME_FAILURES = 4
+_TAIL_CHARS = 120
+_CACHE = {"type": "ephemeral"}
+
+_NUDGE = (
+    "You have not called a tool. Go on with the task; when every file you own is written, call "
+    "submit_result. Nothing counts before that."
+)
+_GO_ON = (
+    "Your answer was cut at the output limit. Go on from there, in smaller steps: write long files "
+    "in parts with write_file and append_file."
+)
+
+Block = dict[str, Any]
+
+
+class _Ended(Exception):
+    """Control flow: the work is over, and how."""
+
+    def __init__(self, outcome: Outcome, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.message = message
+
+
+class ApiEngine:
+    """Works on one assignment; make a new one for each attempt."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._limits = assignment.request.limits
+        self._workspace = assignment.workspace
+        self._messages: list[Block] = [build_first_message(assignment)]
+        self._sent = 0
+        self._turns = 0
+        self._idle_turns = 0
+        self._corrections = 0
+        self._failures: Counter[str] = Counter()
+        self._cut: set[str] = set()
+        self._deadline = assignment.clock.monotonic() + self._limits.timeout_s
+
+    def work(self) -> Verdict:
+        try:
+            with self._assignment.connect() as claude:
+                while True:
+                    self._step(claude)
+        except _Ended as end:
+            return Verdict(end.outcome, end.message, self._turns)
+        except (ModelError, Interrupted) as exc:
+            return judge_error(exc, self._turns)
+
+    def _step(self, claude: Claude) -> None:
+        self._act(self._ask(claude))
+
+    def _ask(self, claude: Claude) -> Reply:
+        self._check_limits()
+        self._turns += 1
+        reply = claude.send(
+            Call(
+                system=({"type": "text", "text": load_prompt("executor")},),
+                messages=tuple(mark_cached(self._messages)),
+                max_tokens=self._assignment.request.model.max_output_tokens,
+                tools=TOOL_SCHEMAS,
+            )
+        )
+        self._assignment.transcript.record(self._turns, self._messages[self._sent :], reply)
+        self._sent = len(self._messages)
+        return reply
+
+    def _check_limits(self) -> None:
+        clock = self._assignment.clock
+        clock.sleep(0.0)  # a stopped clock raises Interrupted here
+        if clock.monotonic() >= self._deadline:
+            limit = f"the time limit of {self._limits.timeout_s:g} s"
+            raise _Ended(Outcome.INTERRUPTED, f"The task was not done within {limit}.")
+        if self._turns >= self._limits.max_turns:
+            raise _Ended(
+                Outcome.DEFECT, f"The task was not done within {self._limits.max_turns} turns."
+            )
+
+    def _act(self, reply: Reply) -> None:
+        if reply.stop_reason == "refusal":
+            raise _Ended(Outcome.REFUSED, f"Claude declined the task. {_spoken(reply)}".rstrip())
+        if reply.stop_reason == "model_context_window_exceeded":
+            raise _Ended(Outcome.DEFECT, "The task does not fit into the model's context window.")
+        calls = [_Call(block, reply) for block in reply.content if block.get("type") == "tool_use"]
+        if not calls:
+            self._nudge(reply)
+            return
+        self._idle_turns = 0
+        results = {call.id: self._run(call) for call in calls if call.name != SUBMIT}
+        failed = sum(result["is_error"] for result in results.values())
+        results |= {call.id: self._submit(call, failed) for call in calls if call.name == SUBMIT}
+        # after the calls were run, since a cut one goes back with what arrived of its input
+        content = [_answered(block, calls) for block in reply.content]
+        self._messages.append({"role": "assistant", "content": content})
+        ordered = [results[call.id] for call in calls]
+        self._messages.append({"role": "user", "content": ordered})
+
+    def _nudge(self, reply: Reply) -> None:
+        """Answer a turn without a tool call, which does not count as an end."""
+        self._idle_turns += 1
+        if self._idle_turns > MOST_IDLE_TURNS:
+            message = f"Claude answered {self._idle_turns} times without doing anything."
+            raise _Ended(Outcome.DEFECT, f"{message} {_spoken(reply)}".rstrip())
+        # the API does not take back a turn that is empty or thinking alone
+        content = list(reply.content) if _spoken(reply) else [_text("(no answer)")]
+        self._messages.append({"role": "assistant", "content": content})
+        ask = _GO_ON if reply.stop_reason == "max_tokens" else _NUDGE
+        self._messages.append({"role": "user", "content": [_text(ask)]})
+
+    def _run(self, call: _Call) -> Block:
+        """Carry out a call that is no submission; its tool_result."""
+        try:
+            return call.result(self._carry_out(call))
+        except WorkspaceError as exc:
+            return self._failed(call, exc)
+
+    def _carry_out(self, call: _Call) -> str:
+        tool = find_tool(call.name)
+        if call.broken is not None and not call.salvage():
+            raise broken_input(tool, cut=call.cut)
+        arguments = check_arguments(tool, call.input)
+        told = run_tool(self._workspace, tool, arguments)
+        if call.name in WRITING:
+            self._assignment.progress(told)
+            self._failures.clear()  # not going round in circles
+            self._cut.discard(path := arguments["path"].removeprefix("./"))
+            if call.broken is not None:
+                self._cut.add(path)
+                return _kept(path, arguments["content"])
+        return told
+
+    def _failed(self, call: _Call, error: WorkspaceError) -> Block:
+        """The tool_result of a refused call, which may not go on for ever."""
+        self._failures[call.fingerprint] += 1
+        if self._failures[call.fingerprint] >= MOST_SAME_FAILURES:
+            times = self._failures[call.fingerprint]
+            message = f"Claude made the same failing call {times} times: {error.message}"
+            raise _Ended(Outcome.DEFECT, message)
+        return call.result(str(error), is_error=True)
+
+    def _submit(self, call: _Call, failed: int) -> Block:
+        """End the work if the evidence is there; else the tool_result with what is not."""
+        try:
+            arguments = self._checked_submission(call, failed)
+        except WorkspaceError as exc:
+            return self._failed(call, exc)
+        cut = [f"{p!r} was cut and not gone on with; append_file adds the rest" for p in self._cut]
+        if not (defects := [*sorted(cut), *self._assignment.find_defects()]):
+            raise _Ended(Outcome.OK, arguments["summary"])
+        self._corrections += 1
+        if self._corrections > self._limits.max_corrections:
+            raise _Ended(Outcome.DEFECT, "\n".join(["The result has defects:", *defects]))
+        self._assignment.progress(f"not done yet: {defects[0]}")
+        return call.result(render_defects(defects), is_error=True)
+
+    def _checked_submission(self, call: _Call, failed: int) -> Mapping[str, Any]:
+        tool = find_tool(SUBMIT)
+        if call.broken is not None:
+            raise broken_input(tool, cut=call.cut)
+        if failed:
+            raise WorkspaceError(
+                f"Not looked at, since {failed} other call(s) of this turn failed.",
+                "Put that right first, then submit again.",
+            )
+        return check_arguments(tool, call.input)
+
+
+class _Call:
+    """One tool_use block; `broken` is its input as text where that is no JSON object."""
+
+    def __init__(self, block: Mapping[str, Any], reply: Reply) -> None:
+        self.id = str(block.get("id", ""))
+        self.name = str(block.get("name", ""))
+        self.input = block.get("input")
+        self.broken = reply.broken_inputs.get(self.id)
+        self.cut = reply.stop_reason == "max_tokens" and block is reply.content[-1]
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for calls that are the same."""
+        return json.dumps([self.name, self.input, self.broken], sort_keys=True, default=str)
+
+    def salvage(self) -> bool:
+        """Take what arrived of a file that the output limit cut; whether there was anything.
+
+        Only when the path came whole, so with the content as the last thing in it.
+        """
+        if not self.cut or self.name not in CUTTABLE:
+            return False
+        try:
+            arrived = from_json(self.broken or "", allow_partial="trailing-strings")
+        except ValueError:
+            return False
+        if not isinstance(arrived, dict) or list(arrived) != ["path", "content"]:
+            return False
+        self.input = arrived
+        return True
+
+    def result(self, text: str, *, is_error: bool = False) -> Block:
+        return {
+            "type": "tool_result",
+            "tool_use_id": self.id,
+            "content": text,
+            "is_error": is_error,
+        }
+
+
+def build_first_message(assignment: Assignment) -> Block:
+    """The shared block, the same bytes for all tasks of a run, then the task's own."""
+    request, workspace = assignment.request, assignment.workspace
+    contracts = {c.path: workspace.text(c.path) for c in request.contracts}
+    files = [path for path, _ in workspace.files() if path not in contracts]
+    shared = {**_text(render_shared(request, contracts)), "cache_control": _CACHE}
+    return {"role": "user", "content": [shared, _text(render_task(request, files))]}
+
+
+def mark_cached(messages: Sequence[Block]) -> Iterator[Block]:
+    """The messages as they go out: the last two of the user end in a cache breakpoint, so that each
+    turn pays for what is new in it. With the shared block that makes three of the four allowed:
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+    """
+    from_user = [n for n, message in enumerate(messages) if message["role"] == "user"]
+    for number, message in enumerate(messages):
+        if number in from_user[-2:]:
+            *rest, last = message["content"]
+            message = {**message, "content": [*rest, {**last, "cache_control": _CACHE}]}
+        yield message
+
+
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _answered(block: Block, calls: Sequence[_Call]) -> Block:
+    """The block as it goes back; a call that was cut carries what was kept of its input."""
+    kept = next((c.input for c in calls if block.get("id") == c.id and c.broken is not None), None)
+    return block if kept is None else {**block, "input": kept}
+
+
+def _kept(path: str, content: str) -> str:
+    text = f"kept {len(content)} characters of {path}; continue with append_file"
+    if not (tail := content[-_TAIL_CHARS:]):
+        return text
+    return f"{text} right after where this ends:\n{tail}"
+
+
+def _spoken(reply: Reply) -> str:
+    return " ".join(str(b.get("text", "")).strip() for b in reply.content if b["type"] == "text")

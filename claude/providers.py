@@ -1,0 +1,127 @@
+"""Builds the SDK's client for a provider: `anthropic` or `bedrock`, real or simulated.
+
+Credentials are handed over, never looked up here. Without any, the SDK's own chain decides
+(profiles, workload identity, and boto3's for Bedrock).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.bundle import ModelSettings
+from core.clock import Clock
+from core.credentials import Credentials
+from core.errors import CredentialsRefused, SettingsError
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import Anthropic, AnthropicBedrock
+
+PROVIDERS = ("anthropic", "bedrock")
+# What a simulated client holds, so that no real key is touched and the SDK looks for none.
+PLACEHOLDER_KEY = "simulated-key"
+SIMULATED_URL = "http://simulated.invalid"
+
+# Between two pieces of a stream; the API sends pings meanwhile.
+_READ_TIMEOUT_S = 300.0
+_CONNECT_TIMEOUT_S = 15.0
+
+
+def open_sdk(
+    model: ModelSettings,
+    credentials: Credentials,
+    clock: Clock,
+    transport: httpx2.BaseTransport | None = None,
+) -> Anthropic | AnthropicBedrock:
+    """A client without retries of its own; the caller closes it. `transport` is used in place of
+    the network, or of the simulation that the settings ask for.
+
+    Raises SettingsError for an unknown provider and CredentialsRefused for a secret that cannot
+    be in a header, such as one with a line end.
+    """
+    if model.provider not in PROVIDERS:
+        raise SettingsError(
+            f"Provider {model.provider!r} is unknown.", f"Choose one of: {', '.join(PROVIDERS)}."
+        )
+    base_url = model.base_url or None
+    if model.simulation is not None:
+        from claude.simulation.transport import build_transport
+
+        transport = transport or build_transport(model.simulation, clock)
+        base_url = SIMULATED_URL
+        credentials = Credentials(
+            anthropic_api_key=PLACEHOLDER_KEY, aws_bearer_token_bedrock=PLACEHOLDER_KEY
+        )
+    _check_secrets(credentials)
+    http_client = _http_client(transport) if transport else None
+    if model.provider == "bedrock":
+        return _open_bedrock(model, credentials, base_url, http_client)
+    return _open_anthropic(credentials, base_url, http_client)
+
+
+def _http_client(transport: httpx2.BaseTransport) -> httpx2.Client:
+    import httpx2
+
+    return httpx2.Client(transport=transport, trust_env=False)
+
+
+def _check_secrets(credentials: Credentials) -> None:
+    for secret in credentials.secrets():
+        if not (secret.isascii() and secret.isprintable()) or " " in secret:
+            raise CredentialsRefused(
+                "A key or token holds a space, a line end or another character that no key has.",
+                "Set it again without the extra characters; a file's last line end is often one.",
+            )
+
+
+def _open_anthropic(
+    credentials: Credentials, base_url: str | None, http_client: httpx2.Client | None
+) -> Anthropic:
+    import anthropic
+
+    key = credentials.anthropic_api_key or None
+    return anthropic.Anthropic(
+        api_key=key,
+        # the SDK takes one of the two
+        auth_token=None if key else credentials.anthropic_auth_token or None,
+        base_url=base_url,
+        timeout=_timeout(),
+        max_retries=0,
+        open_telemetry=False,
+        http_client=http_client,
+    )
+
+
+def _open_bedrock(
+    model: ModelSettings,
+    credentials: Credentials,
+    base_url: str | None,
+    http_client: httpx2.Client | None,
+) -> AnthropicBedrock:
+    import anthropic
+
+    bearer = credentials.aws_bearer_token_bedrock
+    client = anthropic.AnthropicBedrock(
+        # given a key, the SDK does not read AWS_BEARER_TOKEN_BEDROCK itself; it would refuse
+        # to have both that and the explicit credentials set below
+        api_key=bearer or PLACEHOLDER_KEY,
+        aws_region=model.region,
+        base_url=base_url,
+        timeout=_timeout(),
+        max_retries=0,
+        open_telemetry=False,
+        http_client=http_client,
+    )
+    if not bearer:
+        client.api_key = None
+        client.aws_access_key = credentials.aws_access_key_id or None
+        client.aws_secret_key = credentials.aws_secret_access_key or None
+        client.aws_session_token = credentials.aws_session_token or None
+        client.aws_profile = credentials.aws_profile or None
+    return client
+
+
+def _timeout() -> httpx2.Timeout:
+    import httpx2
+
+    return httpx2.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)

@@ -1,0 +1,43 @@
+"""When to ask again after a transient failure: a pure rule, with no clock and no loop in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.errors import ModelUnavailable
+
+# A server that asks for more than this has a quota to refill: better a stopped, resumable run.
+LONGEST_RETRY_AFTER_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The delay before retry n (from 0) is drawn from 0 to min(most_s, first_s * 2**n) seconds."""
+
+    first_s: float = 1.0
+    most_s: float = 60.0
+
+    def scaled(self, speed: float) -> Backoff:
+        """The same in a world that runs `speed` times faster; 0 stands for no waiting at all."""
+        return Backoff(self.first_s / speed, self.most_s / speed) if speed else Backoff(0.0, 0.0)
+
+
+def retry_delay_s(
+    error: Exception, retry: int, random: Callable[[], float], backoff: Backoff | None = None
+) -> float | None:
+    """Seconds to wait before retry number `retry` (from 0); None when asking again is no use.
+
+    Full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter),
+    on top of what the server asked for, so that not all who waited come back at once. `random`
+    draws from [0, 1).
+    """
+    if not isinstance(error, ModelUnavailable):
+        return None
+    backoff = backoff or Backoff()
+    jitter_s = random() * min(backoff.most_s, backoff.first_s * 2.0 ** min(retry, 60))
+    if error.retry_after_s is None:
+        return jitter_s
+    if error.retry_after_s > LONGEST_RETRY_AFTER_S:
+        return None
+    return max(0.0, error.retry_after_s) + min(jitter_s, backoff.first_s)

@@ -1,0 +1,120 @@
+"""Puts one streamed answer together from its raw events, and keeps what the API said unchanged.
+
+Blocks come out ready to go back as assistant content. Tool input is collected as text, so that
+JSON which is malformed or was cut by max_tokens stays visible instead of becoming an exception.
+Events: https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+_TEXT_DELTAS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+}
+_CHARS_PER_TOKEN = 4
+
+
+class StreamDamaged(ValueError):
+    """The events do not make sense together."""
+
+
+class StreamedMessage:
+    """Fed with events in order; `finished` once message_stop came."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self.finished = False
+        self.message_id = ""
+        self.stop_reason = ""
+        self._usage: dict[str, Any] = {}
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._json: dict[int, list[str]] = {}
+        self._received_chars = 0
+
+    def feed(self, event: object) -> None:
+        """Take one event, as decoded JSON. Raises StreamDamaged; kinds not known are skipped."""
+        try:
+            self._take(event)
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            raise StreamDamaged(f"an event of the stream is malformed ({exc!r})") from exc
+
+    def _take(self, event: Any) -> None:
+        match event["type"]:
+            case "message_start":
+                self.started = True
+                self.message_id = str(event["message"].get("id", ""))
+                self._merge_usage(event["message"].get("usage"))
+            case "content_block_start":
+                self._blocks[int(event["index"])] = dict(event["content_block"])
+            case "content_block_delta":
+                self._extend(int(event["index"]), event["delta"])
+            case "message_delta":
+                self.stop_reason = event["delta"].get("stop_reason") or self.stop_reason
+                self._merge_usage(event.get("usage"))
+            case "message_stop":
+                self.finished = True
+
+    def _extend(self, index: int, delta: dict[str, Any]) -> None:
+        block, kind = self._blocks[index], delta["type"]
+        if kind == "input_json_delta":
+            piece = "" + delta["partial_json"]
+            self._json.setdefault(index, []).append(piece)
+            self._received_chars += len(piece)
+        elif (name := _TEXT_DELTAS.get(kind)) is not None:
+            block[name] = (block.get(name) or "") + delta[name]
+            self._received_chars += len(delta[name])
+        elif kind == "citations_delta":
+            block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
+
+    def _merge_usage(self, usage: dict[str, Any] | None) -> None:
+        self._usage |= {k: v for k, v in (usage or {}).items() if isinstance(v, int)}
+
+    def tokens(self, name: str) -> int:
+        """A figure of the usage so far. The output of a stream that was cut is estimated from what
+        arrived, because its bill never did."""
+        counted = int(self._usage.get(name, 0))
+        if name == "output_tokens" and not self.stop_reason:
+            return max(counted, math.ceil(self._received_chars / _CHARS_PER_TOKEN))
+        return counted
+
+    def content(self) -> tuple[tuple[dict[str, Any], ...], dict[str, str]]:
+        """The blocks, and by tool_use id the input text that is no JSON object."""
+        broken: dict[str, str] = {}
+        blocks = [self._finish(index, broken) for index in sorted(self._blocks)]
+        return tuple(block for block in blocks if not _is_blank(block)), broken
+
+    def _finish(self, index: int, broken: dict[str, str]) -> dict[str, Any]:
+        block = {k: _encodable(v) if k == "text" else v for k, v in self._blocks[index].items()}
+        if "input" in block and (text := "".join(self._json.get(index, ()))).strip():
+            value = _parse_object(text)
+            if value is None:
+                broken[str(block.get("id", ""))] = text
+            block["input"] = value or {}
+        return block
+
+
+def _is_blank(block: dict[str, Any]) -> bool:
+    # The API sends empty text blocks at times, and refuses to take them back.
+    return block.get("type") == "text" and not str(block.get("text", "")).strip()
+
+
+def _encodable(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _parse_object(text: str) -> dict[str, Any] | None:
+    """The JSON object in `text`; None when there is none, or when it could not be sent back
+    because it holds half of a surrogate pair."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

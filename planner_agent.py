@@ -1,0 +1,159 @@
+"""PlannerAgent: prompt -> Plan. Ask, validate, send the defects back, at most three times.
+
+Structured output holds the model to the plan's shape; where a provider refuses it, a forced tool
+call with the same schema does. The rules between the parts are checked by core.plan, and here what
+only a planner is held to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from claude.client import Call, Claude, Reply
+from claude.prompts import load_prompt, render_defects, render_request
+from core.errors import PlanInvalid, PlanningFailed, RequestRejected
+from core.plan import Plan, parse_plan
+
+SUBMIT_PLAN = "submit_plan"
+_SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
+_NO_PLAN = "(no plan)"
+
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One round: what the model said, as it goes back to it, and the plan or what is wrong."""
+
+    said: str
+    defects: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+
+class PlannerAgent:
+    """Plans with the Claude it was given; `on_progress` takes lines for people."""
+
+    def __init__(
+        self,
+        claude: Claude,
+        *,
+        max_repairs: int = 3,
+        max_tokens: int = 32_000,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._claude = claude
+        self._max_repairs = max_repairs
+        self._max_tokens = max_tokens
+        self._on_progress = on_progress
+        self._structured = True
+
+    def plan(self, prompt: str) -> Plan:
+        """A plan that can be run.
+
+        Raises PlanningFailed with the defects of the last one, and ModelError.
+        """
+        messages = [_message("user", render_request(prompt))]
+        defects: tuple[str, ...] = ()
+        for repair in range(self._max_repairs + 1):
+            again = f", repair {repair} of {self._max_repairs}" if repair else ""
+            self._on_progress(f"asking for a plan{again}")
+            answer = read_answer(self._ask(messages), self._max_tokens)
+            if answer.plan is not None:
+                return answer.plan
+            defects = answer.defects
+            self._on_progress(f"the plan has {len(defects)} defect(s), first: {defects[0]}")
+            messages.append(_message("assistant", answer.said))
+            messages.append(_message("user", render_defects(defects)))
+        raise PlanningFailed(
+            "\n".join(
+                [
+                    f"No valid plan after {self._max_repairs} repairs. Defects of the last:",
+                    *(f"  - {defect}" for defect in defects),
+                ]
+            ),
+            "Say more exactly what you want, or write a plan yourself and give it with --plan.",
+        )
+
+    def _ask(self, messages: list[Block]) -> Reply:
+        if self._structured:
+            try:
+                return self._claude.send(self._call(messages, output_schema=build_schema()))
+            except RequestRejected as exc:
+                if not any(word in exc.message.lower() for word in _SCHEMA_WORDS):
+                    raise
+                self._structured = False
+                self._on_progress("structured output is refused here; using a tool call instead")
+        tool = {
+            "name": SUBMIT_PLAN,
+            "description": "Hand in the whole plan.",
+            "input_schema": build_schema(),
+        }
+        forced = {"type": "tool", "name": SUBMIT_PLAN}
+        return self._claude.send(self._call(messages, tools=(tool,), tool_choice=forced))
+
+    def _call(self, messages: list[Block], **more: Any) -> Call:
+        system = ({"type": "text", "text": load_prompt("planner")},)
+        return Call(system=system, messages=tuple(messages), max_tokens=self._max_tokens, **more)
+
+
+@lru_cache(maxsize=1)
+def build_schema() -> Block:
+    """The JSON schema of Plan as the API takes it, without `version`, which is ours to set."""
+    import anthropic  # more than a second, so not before it is used
+
+    schema = anthropic.transform_schema(Plan)
+    schema["properties"].pop("version")
+    return schema
+
+
+def read_answer(reply: Reply, max_tokens: int) -> _Answer:
+    """The plan in a reply, or everything that is wrong with it."""
+    if reply.stop_reason == "refusal":
+        declined = "the request was declined; plan the part of it that can be done"
+        return _Answer(_NO_PLAN, (declined,))
+    if reply.stop_reason == "max_tokens":
+        short = f"the plan was cut at {max_tokens} output tokens; make it shorter: fewer tasks, "
+        return _Answer(_NO_PLAN, (f"{short}terser instructions, smaller contracts",))
+    if reply.broken_inputs:
+        return _Answer(_NO_PLAN, (f"the input of {SUBMIT_PLAN} is not valid JSON",))
+    if not (said := _plan_text(reply)):
+        return _Answer(_NO_PLAN, ("the reply is empty; return the whole plan",))
+    try:
+        plan = parse_plan(_unfenced(said), "The reply")
+    except PlanInvalid as exc:
+        return _Answer(said, exc.defects)
+    if defects := tuple(_planner_defects(plan)):
+        return _Answer(said, defects)
+    return _Answer(said, plan=plan)
+
+
+def _plan_text(reply: Reply) -> str:
+    for block in reply.content:
+        if block["type"] == "tool_use":
+            return json.dumps(block["input"], ensure_ascii=False)
+    return "".join(b["text"] for b in reply.content if b["type"] == "text").strip()
+
+
+def _unfenced(text: str) -> str:
+    """The text from the first brace to the last: some put a fence or a sentence around it."""
+    return text[text.find("{") : text.rfind("}") + 1] or text
+
+
+def _planner_defects(plan: Plan) -> Iterator[str]:
+    """Rules that a person who edits a plan may break, and a planner may not."""
+    if not plan.analysis.parallel_pays and len(plan.tasks) > 1:
+        yield f"parallel_pays is false, but there are {len(plan.tasks)} tasks; make it one"
+    for contract in plan.contracts:
+        if not contract.content.strip():
+            yield f"contract {contract.path!r} has no content; write the whole file"
+    for task in plan.tasks:
+        if task.estimate == 0:
+            yield f"task {task.id!r} has no estimate; say how many output tokens it will take"
+
+
+def _message(role: str, text: str) -> Block:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
