@@ -1,0 +1,63 @@
+"""What the simulated Claude says: parts of an answer, before they become bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from claude.simulation.prompt_cache import count_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of an answer: text, or the input of a call of `tool` as JSON text, which may be
+    malformed or cut."""
+
+    text: str
+    tool: str = ""
+
+    @property
+    def tokens(self) -> int:
+        return count_tokens(self.text)
+
+    def cut(self, chars: int) -> Part:
+        return replace(self, text=self.text[:chars])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The parts in order, and why the model stopped."""
+
+    parts: tuple[Part, ...]
+    stop_reason: str = "end_turn"
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(part.tokens for part in self.parts)
+
+    def limited(self, max_tokens: int) -> Answer:
+        """The answer as far as `max_tokens` go."""
+        left, kept = max_tokens, []
+        for part in self.parts:
+            if part.tokens > left:
+                kept += [part.cut(left * 4)] if left else []
+                return Answer(tuple(kept), "max_tokens")
+            kept.append(part)
+            left -= part.tokens
+        return self
+
+
+def say(text: str) -> Part:
+    return Part(text)
+
+
+def use(tool: str, given: Mapping[str, Any]) -> Part:
+    """A call of `tool`; the keys keep their order."""
+    return Part(json.dumps(given, ensure_ascii=False), tool)
+
+
+def calling(*parts: Part) -> Answer:
+    """An answer that ends with calls."""
+    return Answer(parts, "tool_use")

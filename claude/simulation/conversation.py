@@ -1,0 +1,153 @@
+"""Reads a request back: who is asked (planner, executor or something else), and what was done.
+
+An executor's files are rebuilt from its own calls and what the tools said to them, so that the
+next step depends on nothing but the request.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+_REQUEST = re.compile(r"<request>\n(.*)\n</request>", re.DOTALL)
+_SHARED_REQUEST = re.compile(r"<request>\n(.*?)\n</request>\s*<plan>", re.DOTALL)
+_TASK = re.compile(r'<task id="([^"]+)" attempt="(\d+)">')
+_OWNS = re.compile(r"^<owns>$(.*?)^</owns>$", re.DOTALL | re.MULTILINE)
+_CONTRACT = re.compile(r'^<contract path="([^"]+)">$', re.MULTILINE)
+_KEPT = re.compile(r"kept (\d+) characters of ")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """`role` is planner, executor or other; `turn` counts the assistant's messages so far.
+
+    `files` are an executor's so far, as (path, content); `plan_keys` are those of the plan that
+    the schema of a planner's request lets through.
+    """
+
+    role: str
+    turn: int
+    prompt: str = ""
+    task_id: str = ""
+    attempt: int = 1
+    owns: tuple[str, ...] = ()
+    contracts: tuple[str, ...] = ()
+    tools: frozenset[str] = frozenset()
+    files: tuple[tuple[str, str], ...] = ()
+    plan_keys: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> tuple[str | int, ...]:
+        """What its draws depend on besides the seed."""
+        return (self.role, self.task_id, self.attempt, self.turn)
+
+
+def read_conversation(request: Mapping[str, Any]) -> Conversation:
+    """The conversation in a request that `check_request` gave back."""
+    messages = request["messages"]
+    texts = [text.strip() for text in _texts(messages[0]["content"])]
+    turn = sum(m["role"] == "assistant" for m in messages)
+    tools = frozenset(str(tool["name"]) for tool in request.get("tools") or ())
+    task = next((t for t in reversed(texts) if t.startswith("<task id=")), "")
+    if (head := _TASK.match(task)) and "write_file" in tools:
+        shared = "\n".join(texts[: texts.index(task)])
+        return Conversation(
+            "executor",
+            turn,
+            _first(_SHARED_REQUEST, shared) or _first(_REQUEST, shared),
+            head[1],
+            int(head[2]),
+            _owned(task),
+            tuple(_CONTRACT.findall(shared)),
+            tools,
+            tuple(_written(messages).items()),
+        )
+    prompt = _first(_REQUEST, "\n".join(texts))
+    keys = _plan_keys(request)
+    if not prompt or not (keys or _is_planner(request)):
+        return Conversation("other", turn, prompt, tools=tools)
+    return Conversation("planner", turn, prompt, tools=tools, plan_keys=keys)
+
+
+def _first(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[1].strip() if match else ""
+
+
+def _owned(task: str) -> tuple[str, ...]:
+    match = _OWNS.search(task)
+    lines = match[1].splitlines() if match else []
+    return tuple(line.strip().removeprefix("- ") for line in lines if line.strip())
+
+
+def _plan_keys(request: Mapping[str, Any]) -> frozenset[str]:
+    """The top-level keys of the plan's schema, given as output format or tool; may be empty."""
+    config = request.get("output_config") or {}
+    schemas = [(config.get("format") or {}).get("schema") or {}]
+    tools = request.get("tools") or ()
+    schemas += [tool["input_schema"] for tool in tools if tool["name"] == "submit_plan"]
+    keys = [frozenset(schema.get("properties") or ()) for schema in schemas]
+    return next((k for k in keys if {"tasks", "contracts"} <= k), frozenset())
+
+
+def _is_planner(request: Mapping[str, Any]) -> bool:
+    return "planner" in " ".join(_texts(request.get("system") or [])).lower()
+
+
+def _texts(content: str | list[dict[str, Any]]) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [str(block["text"]) for block in content if block["type"] == "text"]
+
+
+def _written(messages: list[dict[str, Any]]) -> dict[str, str]:
+    """The files as the tools left them. After a defect nothing counts, so all is written anew."""
+    files: dict[str, str] = {}
+    for message, answer in pairwise(messages):
+        if message["role"] != "assistant":
+            continue
+        for call, said in _calls(message, answer):
+            _apply(files, call, said)
+        if any("<defects>" in text for text in _texts(answer["content"])):
+            files.clear()
+    return files
+
+
+def _calls(
+    message: dict[str, Any], answer: dict[str, Any]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each tool_use of `message` with its tool_result."""
+    said = {b["tool_use_id"]: b for b in answer["content"] if b["type"] == "tool_result"}
+    for block in message["content"]:
+        if block["type"] == "tool_use" and block["id"] in said:
+            yield block, said[block["id"]]
+
+
+def _apply(files: dict[str, str], call: dict[str, Any], said: dict[str, Any]) -> None:
+    if said.get("is_error"):
+        if call["name"] == "submit_result":
+            files.clear()
+        return
+    given = call["input"]
+    path = str(given.get("path", ""))
+    if call["name"] in ("write_file", "append_file"):
+        text = _kept(str(given.get("content", "")), said)
+        before = files.get(path) if call["name"] == "append_file" else ""
+        if text is None or before is None:
+            files.pop(path, None)
+        else:
+            files[path] = before + text
+    elif call["name"] == "edit_file" and path in files:
+        files[path] = files[path].replace(str(given.get("old")), str(given.get("new")), 1)
+
+
+def _kept(content: str, said: dict[str, Any]) -> str | None:
+    """What of `content` is in the file; None when the call does not show it."""
+    text = " ".join(_texts(said.get("content") or []))
+    match = _KEPT.search(text)
+    if match is None:
+        return content
+    return content[: int(match[1])] if int(match[1]) <= len(content) else None

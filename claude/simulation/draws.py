@@ -1,0 +1,28 @@
+"""Chance that repeats: every draw is a pure function of a seed and of names.
+
+Never of time, order or process, so a run gives the same tree whatever ran beside what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def digest(seed: int, *names: str | int) -> str:
+    """64 hexadecimal digits that belong to `seed` and `names`."""
+    return hashlib.sha256(json.dumps([seed, *names]).encode()).hexdigest()
+
+
+def draw(seed: int, *names: str | int) -> float:
+    """A number from [0, 1)."""
+    return int(digest(seed, *names)[:13], 16) / 16**13
+
+
+def pick(options: Sequence[T], seed: int, *names: str | int) -> T:
+    """One of `options`, which must not be empty."""
+    return options[int(draw(seed, *names) * len(options))]

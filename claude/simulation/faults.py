@@ -1,0 +1,60 @@
+"""The faults that the simulation can inject, and how often each: the SPEC of --sim-faults.
+
+Example: `rate_limit=0.1,disconnect=0.05`. Each number is the chance of one request (the first
+four) or of one turn of the model (the others).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from core.errors import SettingsError
+
+FAULTS: Mapping[str, str] = MappingProxyType(
+    {
+        "rate_limit": "429 with retry-after",
+        "overloaded": "529, or an error event in mid-stream",
+        "server_error": "500 or 503",
+        "disconnect": "the connection breaks in mid-stream",
+        "truncate": "stops at max_tokens in the middle of a file",
+        "bad_plan": "a plan that breaks a rule, or is cut",
+        "bad_tool": "an unknown tool, a missing parameter, or malformed JSON",
+        "escape": "writes to a path outside the workspace",
+        "wrong_files": "writes to a file of another task, or over a contract",
+        "refusal": "declines the request",
+    }
+)
+
+
+def parse_faults(spec: str) -> dict[str, float]:
+    """Chances by fault; those not named are absent. Raises SettingsError."""
+    chances: dict[str, float] = {}
+    for item in filter(None, (part.strip() for part in spec.split(","))):
+        name, equals, number = (part.strip() for part in item.partition("="))
+        if name not in FAULTS:
+            raise SettingsError(f"--sim-faults names no fault {name!r}.", _suggest(name))
+        if name in chances:
+            raise SettingsError(f"--sim-faults names {name} twice.", "Leave one out.")
+        chances[name] = _chance(name, number if equals else "")
+    return chances
+
+
+def _chance(name: str, number: str) -> float:
+    try:
+        chance = float(number)
+    except ValueError:
+        chance = -1.0
+    if not 0.0 <= chance <= 1.0:
+        raise SettingsError(
+            f"--sim-faults gives {name} the chance {number!r}.",
+            f"Give a number from 0 to 1, as in {name}=0.1.",
+        )
+    return chance
+
+
+def _suggest(name: str) -> str:
+    near = difflib.get_close_matches(name, FAULTS, n=1, cutoff=0.4)
+    known = f"There are: {', '.join(FAULTS)}."
+    return f"Did you mean {near[0]}? {known}" if near else known

@@ -1,0 +1,142 @@
+"""The ways in which a model misbehaves, as --sim-faults asks for them.
+
+Each is drawn from the seed and the place in the conversation, never from the number of the retry:
+asking the same again gives the same. A plan is spoiled so that one rule of core.plan is broken.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from claude.simulation.answers import Answer, Part, calling, say, use
+from claude.simulation.conversation import Conversation
+from claude.simulation.draws import draw, pick
+
+REFUSAL = Answer((say("Simulated: I can't help with that."),), "refusal")
+_ESCAPES = (
+    "../escaped.txt",
+    "src/../../escaped.txt",
+    "/etc/simulated-escape.txt",
+    "~/simulated-escape.txt",
+    "/proc/self/cwd/../escaped.txt",
+)
+_MIN_CUT_CHARS = 40
+
+
+class Misbehaviour:
+    """Draws the faults of the model for one seed."""
+
+    def __init__(self, chances: Mapping[str, float], seed: int) -> None:
+        self._chances, self._seed = chances, seed
+
+    def happens(self, fault: str, talk: Conversation) -> bool:
+        """Whether `fault` is drawn at this point of the conversation."""
+        return self._draw(fault, talk) < self._chances.get(fault, 0.0)
+
+    def _draw(self, fault: str, talk: Conversation) -> float:
+        return draw(self._seed, "fault", fault, *talk.names)
+
+    def refuses(self, talk: Conversation) -> bool:
+        """A request is declined when it is first seen."""
+        return talk.turn == 0 and self.happens("refusal", talk)
+
+    def spoil_plan(self, plan: dict[str, Any], talk: Conversation) -> tuple[dict[str, Any], bool]:
+        """The plan as it is given, and whether its text is cut; unharmed when nothing is drawn.
+
+        A planner that was told its defects errs less: the chance is squared in the second round,
+        cubed in the third, and so on.
+        """
+        chance = self._chances.get("bad_plan", 0.0) ** (talk.turn + 1)
+        if self._draw("bad_plan", talk) >= chance:
+            return plan, False
+        spoil = pick(_SPOILERS, self._seed, "bad_plan", *talk.names)
+        if spoil is None:
+            return plan, True
+        bad = copy.deepcopy(plan)
+        spoil(bad)
+        return bad, False
+
+    def spoil_turn(
+        self, answer: Answer, talk: Conversation, others: Sequence[str]
+    ) -> Answer | None:
+        """What an executor does in place of `answer`, or None when nothing is drawn.
+
+        `others` are paths that belong to other tasks or are contracts.
+        """
+        if self.happens("escape", talk):
+            path = pick(_ESCAPES, self._seed, "escape", *talk.names)
+            return calling(_intrude(path, talk))
+        if self.happens("wrong_files", talk):
+            path = pick(others or ("not-mine.txt",), self._seed, "wrong_files", *talk.names)
+            return calling(_intrude(path, talk))
+        if self.happens("bad_tool", talk):
+            return self._bad_call(answer, talk)
+        if self.happens("truncate", talk):
+            return self._truncate(answer, talk)
+        return None
+
+    def _bad_call(self, answer: Answer, talk: Conversation) -> Answer:
+        call = next((part for part in answer.parts if part.tool), use("write_file", {"path": "x"}))
+        bad = (
+            use("run_shell", {"command": "true"}),
+            use("write_file", {"content": f"simulated, without a path, turn {talk.turn}\n"}),
+            Part(call.text[:-1] + ', "and then', call.tool),
+        )
+        return calling(pick(bad, self._seed, "bad_tool", *talk.names))
+
+    def _truncate(self, answer: Answer, talk: Conversation) -> Answer | None:
+        for n, part in enumerate(answer.parts):
+            if part.tool in ("write_file", "append_file") and len(part.text) > _MIN_CUT_CHARS:
+                share = 0.3 + 0.5 * draw(self._seed, "truncate at", *talk.names)
+                cut = part.cut(int(len(part.text) * share))
+                return Answer((*answer.parts[:n], cut), "max_tokens")
+        return None
+
+
+def _intrude(path: str, talk: Conversation) -> Part:
+    content = f"simulated intrusion of {talk.task_id}, turn {talk.turn}\n"
+    return use("write_file", {"path": path, "content": content})
+
+
+def _make_cycle(plan: dict[str, Any]) -> None:
+    tasks = plan["tasks"]
+    tasks[0]["depends_on"] = [tasks[-1]["id"]]
+    if tasks[0]["id"] not in tasks[-1]["depends_on"]:
+        tasks[-1]["depends_on"] = [*tasks[-1]["depends_on"], tasks[0]["id"]]
+
+
+def _name_unknown_task(plan: dict[str, Any]) -> None:
+    plan["tasks"][-1]["depends_on"] = [*plan["tasks"][-1]["depends_on"], "no-such-task"]
+
+
+def _overlap(plan: dict[str, Any]) -> None:
+    first, last = plan["tasks"][0], plan["tasks"][-1]
+    last["owns"] = [*last["owns"], first["owns"][0]]
+
+
+def _forget_criterion(plan: dict[str, Any]) -> None:
+    plan["acceptance_criteria"][-1]["served_by"] = []
+
+
+def _own_outside(plan: dict[str, Any]) -> None:
+    plan["tasks"][0]["owns"] = [*plan["tasks"][0]["owns"], "../escaped.txt"]
+
+
+def _own_contract(plan: dict[str, Any]) -> None:
+    path = plan["tasks"][0]["owns"][0].rstrip("/")
+    contract = {"path": path, "purpose": "Simulated mistake", "content": "simulated\n"}
+    plan["contracts"] = [*plan["contracts"], contract]
+
+
+# None stands for a plan that is cut.
+_SPOILERS: tuple[Callable[[dict[str, Any]], None] | None, ...] = (
+    _make_cycle,
+    _name_unknown_task,
+    _overlap,
+    _forget_criterion,
+    _own_outside,
+    _own_contract,
+    None,
+)

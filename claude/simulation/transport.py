@@ -1,0 +1,50 @@
+"""Carries the simulated API in process, as a transport below the real SDK's HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import httpx2
+
+from claude.simulation.api import ConnectionCut, Incoming, SimulatedApi
+from core.bundle import SimulationSettings
+from core.clock import Clock
+
+
+class _Body(httpx2.SyncByteStream):
+    """Gives pieces as they come, so that waiting and breaking are felt in mid-stream."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._pieces
+        except ConnectionCut:
+            raise httpx2.RemoteProtocolError(
+                "peer closed connection without sending complete message body"
+            ) from None
+
+
+class SimulatedTransport(httpx2.BaseTransport):
+    """Answers every request itself; nothing leaves the process, whatever the URL says."""
+
+    def __init__(self, api: SimulatedApi) -> None:
+        self._api = api
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        incoming = Incoming(
+            request.method,
+            request.url.raw_path.decode("ascii"),
+            {name.lower(): value for name, value in request.headers.items()},
+            request.read(),
+        )
+        outgoing = self._api.handle(incoming)
+        return httpx2.Response(
+            outgoing.status, headers=dict(outgoing.headers), stream=_Body(outgoing.body)
+        )
+
+
+def build_transport(settings: SimulationSettings, clock: Clock) -> SimulatedTransport:
+    """A transport for the settings. Raises SettingsError when the faults cannot be read."""
+    return SimulatedTransport(SimulatedApi(settings, clock))
