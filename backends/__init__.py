@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import isabstract
 
 from backends.base import Backend
 from core.errors import UsageError
@@ -17,12 +18,15 @@ def backend_class(name: str) -> type[Backend]:
 
     Raises UsageError, listing the names there are, when there is none.
     """
-    module_name, _, class_name = BACKENDS.get(name, name).partition(":")
+    path = BACKENDS.get(name, name)
+    module_name, colon, class_name = path.partition(":")
+    known = f"Choose one of: {', '.join(BACKENDS)}."
+    if not colon:
+        raise UsageError(f"There is no backend {name!r}.", known)
     try:
         found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as exc:
-        known = ", ".join(BACKENDS)
-        raise UsageError(f"There is no backend {name!r}.", f"Choose one of: {known}.") from exc
-    if not (isinstance(found, type) and issubclass(found, Backend)):
-        raise UsageError(f"{name!r} is not a backend class.")
+    except (ImportError, AttributeError, TypeError, ValueError) as exc:
+        raise UsageError(f"The backend {name!r} cannot be loaded: {exc}.", known) from exc
+    if not (isinstance(found, type) and issubclass(found, Backend)) or isabstract(found):
+        raise UsageError(f"{name!r} is not a backend class.", known)
     return found

@@ -1,19 +1,22 @@
 """The contract of a backend: packing and transport of jobs, and facts about them.
 
 Retries of jobs, deadlines, dependencies, budget and merge are the engine's, once for all backends.
-All calls are synchronous, return promptly, and may come from any thread, one at a time a backend.
-A call raises BackendError when the backend as a whole is broken or out of reach (the engine asks
-again later); what concerns one job only is returned as a value in that job's place.
+All calls are synchronous and return promptly. Two different methods may be called at once from two
+threads, the same method never. A call raises BackendError when the backend as a whole is broken or
+out of reach (the engine asks again later); what concerns one job only is returned in its place.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, Self
 
+from core.bundle import AttemptDir
+from core.clock import Clock
+from core.credentials import Credentials
 from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobStatus, TaskResult
 
@@ -37,6 +40,30 @@ class PollPace:
     most_s: float = 30.0
 
 
+class Worker(Protocol):
+    """Runs one attempt in this process and leaves its result in the attempt's directory.
+
+    `clock.sleep` raises Interrupted once the job is cancelled.
+    """
+
+    def __call__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every backend is built from; each takes what it needs.
+
+    `run_dir` is the run's directory on this machine, named as the run is; `options` are the
+    settings by name.
+    """
+
+    run_dir: Path
+    credentials: Credentials
+    clock: Clock
+    work: Worker
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Backend(ABC):
     """Where executors run."""
 
@@ -46,6 +73,11 @@ class Backend(ABC):
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
 
     _wake: Callable[[], None] = staticmethod(lambda: None)
+
+    @classmethod
+    @abstractmethod
+    def build(cls, site: Site) -> Self:
+        """A backend for one run. Touches nothing yet."""
 
     def on_change(self, wake: Callable[[], None]) -> None:
         """Set what the backend calls, from any thread, when polling now would tell news.

@@ -1,0 +1,184 @@
+"""Executors on threads of this process: nothing to install, and the reference for the contract.
+
+A thread can't be killed, so a cancelled job stops at its next wait or turn. Jobs end with the
+process; what they finished before is found again by their claims and results on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from backends.base import Backend, LogChunk, PollPace, Site, Worker
+from core.bundle import AttemptDir, read_result
+from core.clock import StoppableClock
+from core.errors import BundleError, CollectError, Problem, SubmitError
+from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Running:
+    """One thread's job; `end` is set once, by the thread itself, and stays."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    end: JobStatus | None = None
+
+
+class ThreadingBackend(Backend):
+    """One daemon thread a job; `work` does what a worker process would do elsewhere.
+
+    `mask` takes secrets out of what a worker says when it fails.
+    """
+
+    name = "threading"
+    pace = PollPace(first_s=5.0, most_s=60.0)  # threads tell when they start and end
+    grace_s = 0.0  # what this process does not know is gone
+
+    def __init__(self, run_dir: Path, work: Worker, mask: Callable[[str], str] = str) -> None:
+        self._run_dir = run_dir
+        self._work = work
+        self._mask = mask
+        self._jobs: dict[JobKey, _Running] = {}
+        self._lock = threading.Lock()
+        self._session = f"threading-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    @classmethod
+    def build(cls, site: Site) -> Self:
+        return cls(site.run_dir, site.work, site.credentials.mask)
+
+    def preflight(self) -> list[Problem]:
+        return []
+
+    def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
+        answers = [self._start(job) for job in jobs]
+        self._wake()  # they run
+        return answers
+
+    def _start(self, job: Job) -> JobHandle | SubmitError:
+        handle = self._handle(job.key, self._session)
+        with self._lock:
+            if job.key in self._jobs:
+                return handle
+            running = self._jobs[job.key] = _Running()
+        thread = threading.Thread(
+            target=self._run, args=(job, running), name=f"executor-{job.key.task}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            del self._jobs[job.key]
+            return SubmitError(f"No thread could be started for {job.key}: {exc}.")
+        return handle
+
+    def _run(self, job: Job, running: _Running) -> None:
+        attempt, said = AttemptDir(job.attempt_dir), ""
+        try:
+            self._work(attempt, self._session, StoppableClock(running.stop))
+        except BaseException as exc:  # noqa: BLE001 - what a process would print at its end
+            log.debug("job %s: %s", job.key, self._mask(traceback.format_exc()))
+            said = self._mask(f"{type(exc).__name__}: {exc}")
+        finally:
+            running.end = self._end(attempt, said, stopped=running.stop.is_set())
+            self._wake()
+
+    def _end(self, attempt: AttemptDir, said: str, *, stopped: bool) -> JobStatus:
+        if stopped:
+            return JobStatus(JobState.CANCELLED, message=said)
+        if not said and attempt.result_json.exists():
+            return JobStatus(JobState.SUCCEEDED, exit_code=0)
+        if not said and self._claimant(attempt) not in ("", self._session):
+            said = "another worker had claimed it before"
+        return JobStatus(JobState.FAILED, Reason.EXIT, 1, said or "the worker left no result")
+
+    def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
+        return {handle.key: self._status(handle.key) for handle in handles}
+
+    def _status(self, key: JobKey) -> JobStatus:
+        if running := self._jobs.get(key):
+            return running.end or JobStatus(JobState.RUNNING)
+        if key.run == self._run_dir.name and self._attempt(key).result_json.exists():
+            return JobStatus(JobState.SUCCEEDED, exit_code=0)
+        return JobStatus(JobState.LOST, Reason.MISSING, message="its process has ended")
+
+    def collect(
+        self, handles: Sequence[JobHandle], destination: Path
+    ) -> dict[JobKey, TaskResult | CollectError]:
+        return {handle.key: self._fetch(handle.key, destination) for handle in handles}
+
+    def _fetch(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
+        here = self._attempt(key)
+        there = AttemptDir(destination / key.task / str(key.attempt))
+        try:
+            if there.root != here.root and here.result.is_dir():
+                shutil.copytree(here.result, there.result, dirs_exist_ok=True, symlinks=True)
+            return read_result(there, key)
+        except BundleError as exc:
+            return CollectError(exc.message, exc.remedy)
+        except OSError as exc:
+            return CollectError(f"The result of {key} could not be copied: {exc}.", retryable=True)
+
+    def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
+        return read_lines(self._attempt(handle.key).events, cursor)
+
+    def cancel(self, handles: Sequence[JobHandle]) -> None:
+        for handle in handles:
+            if running := self._jobs.get(handle.key):
+                running.stop.set()
+
+    def reattach(self, run_id: str) -> list[JobHandle]:
+        found = {key: self._session for key in list(self._jobs) if key.run == run_id}
+        if run_id == self._run_dir.name:
+            found = dict(self._claimed(run_id)) | found
+        return [self._handle(key, found[key]) for key in sorted(found)]
+
+    def cleanup(self, run_id: str) -> None:
+        """Nothing of a thread outlives its process."""
+
+    def close(self) -> None:
+        for running in list(self._jobs.values()):
+            running.stop.set()
+
+    def _handle(self, key: JobKey, session: str) -> JobHandle:
+        return JobHandle(key, self.name, f"{session}:{key}")
+
+    def _attempt(self, key: JobKey) -> AttemptDir:
+        return AttemptDir(self._run_dir / "tasks" / key.task / str(key.attempt))
+
+    def _claimed(self, run_id: str) -> Iterator[tuple[JobKey, str]]:
+        """Every job of the run that some worker took, and which session's it was."""
+        for path in self._run_dir.glob("tasks/*/*/claim"):
+            task, number = path.parts[-3:-1]
+            if number.isascii() and number.isdecimal():
+                key = JobKey(run_id, task, int(number))
+                yield key, self._claimant(AttemptDir(path.parent))
+
+    def _claimant(self, attempt: AttemptDir) -> str:
+        try:
+            return attempt.claim.read_text()
+        except FileNotFoundError:
+            return ""
+
+
+def read_lines(path: Path, cursor: str) -> LogChunk:
+    """Whole lines of `path` since the byte that `cursor` names."""
+    start = int(cursor or 0)
+    try:
+        with path.open("rb") as stream:
+            stream.seek(start)
+            data = stream.read()
+    except FileNotFoundError:
+        return LogChunk((), cursor)
+    whole = data[: data.rfind(b"\n") + 1]
+    # not splitlines: a JSON text may hold other line separators as they are
+    lines = tuple(line.decode(errors="replace") for line in whole.split(b"\n")[:-1])
+    return LogChunk(lines, str(start + len(whole)))

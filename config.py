@@ -1,0 +1,388 @@
+"""Settings: defaults < file < environment < options, and where each value came from.
+
+Each setting is declared once, as a field of Settings; core.options makes its spellings.
+`load_settings` gathers the layers, lets the strongest win, and checks what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+)
+
+from core.bundle import Limits, ModelSettings, SimulationSettings
+from core.credentials import MASK, Credentials, resolve_credentials
+from core.errors import SettingsError
+from core.layers import (
+    DEFAULT_ORIGIN,
+    Merged,
+    absolute_path,
+    environment_layer,
+    file_layer,
+    has_effect,
+    let_stand_in,
+    make_absolute,
+    merge_layers,
+    misspelt_variables,
+    option_layer,
+    saved_layer,
+    standard_layer,
+    validate,
+)
+from core.options import (
+    ALL_COMMANDS,
+    ENV_PREFIX,
+    PLANNING_COMMANDS,
+    RUN_COMMANDS,
+    Declared,
+    Group,
+    Option,
+    declared_options,
+)
+
+DEFAULT_MODELS = {
+    "anthropic": "claude-sonnet-5-5",
+    "bedrock": "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+}
+
+# Beginnings of model ids, the day they end on the Anthropic API, and what to use instead. Bedrock
+# has dates of its own. https://platform.claude.com/docs/en/about-claude/model-deprecations
+# and DEPRECATED_MODELS in anthropic/resources/messages/messages.py (2.12).
+ENDING_MODELS = (
+    ("claude-sonnet-4-5", "30 November 2026", "claude-sonnet-5-5"),
+    ("claude-sonnet-4-0", "15 June 2026", "claude-sonnet-5-5"),
+    ("claude-sonnet-4-2025", "15 June 2026", "claude-sonnet-5-5"),
+    ("claude-opus-4-0", "15 June 2026", "claude-opus-5-5"),
+    ("claude-opus-4-2025", "15 June 2026", "claude-opus-5-5"),
+    ("claude-3-7-sonnet", "19 February 2026", "claude-sonnet-5-5"),
+    ("claude-3-5-haiku", "19 February 2026", "claude-haiku-5-5"),
+    ("claude-3-opus", "5 January 2026", "claude-opus-5-5"),
+    ("claude-3-sonnet", "21 July 2025", "claude-sonnet-5-5"),
+)
+
+_BEDROCK = ("provider", "bedrock")
+
+# Options of one group, with what they have in common.
+_core = partial(Option, Group.CORE)
+_plan = partial(Option, Group.PLAN, commands=frozenset({"run"}), kept=False)
+_model = partial(Option, Group.MODEL)
+_limits = partial(Option, Group.LIMITS, commands=RUN_COMMANDS)
+_simulation = partial(
+    Option,
+    Group.SIMULATION,
+    commands=PLANNING_COMMANDS | {"simulated-api"},
+    only_with=("real", False),
+)
+_bedrock = partial(Option, Group.BEDROCK, only_with=_BEDROCK)
+_secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
+_output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("it must be a URL that begins with http:// or https://")
+    if parts.username or parts.password:
+        raise ValueError("it must not hold a user name or password")
+    return url
+
+
+_Name = Annotated[str, StringConstraints(pattern=r"^\S+$")]
+_Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]  # becomes part of host names
+_Url = Annotated[str, AfterValidator(_http_url)]
+_Count = Annotated[int, Field(ge=1)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Speed = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """Every setting, with its declaration. Paths are absolute once loaded."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        str_strip_whitespace=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    max_executors: Annotated[_Count, _core("how many executors run at once", "N")] = 5
+    real: Annotated[bool, _core("ask the real Claude; without it, a simulation")] = False
+    output_dir: Annotated[
+        Path | None,
+        _core(
+            "where the project is delivered; must be new or empty",
+            "DIR",
+            commands=RUN_COMMANDS,
+            default_text="outputs/<slug>-<run id>",
+        ),
+    ] = None
+    backend: Annotated[_Name, _core("where executors run", "NAME", commands=RUN_COMMANDS)] = (
+        "threading"
+    )
+    work_dir: Annotated[
+        Path, _core("where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False)
+    ] = Path(".orchestrator")
+    config: Annotated[
+        Path, _core("the settings file", "FILE", commands=ALL_COMMANDS, kept=False, in_file=False)
+    ] = Path("orchestrator.toml")
+
+    plan: Annotated[Path | None, _plan("skip planning and use this plan", "FILE")] = None
+    approve: Annotated[bool, _plan("show the plan and the forecast, and ask")] = False
+
+    provider: Annotated[Literal["anthropic", "bedrock"], _model("who serves Claude")] = "anthropic"
+    model: Annotated[
+        _Name,
+        _model(
+            "model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock has its own"
+        ),
+    ] = Field(default_factory=lambda known: DEFAULT_MODELS[known["provider"]])
+    engine: Annotated[Literal["api"], _model("how executors reach Claude")] = "api"
+    region: Annotated[
+        _Region,
+        _model(
+            "AWS region of Bedrock",
+            "REGION",
+            standard_env={"AWS_REGION": None, "AWS_DEFAULT_REGION": None},
+            only_with=_BEDROCK,
+        ),
+    ] = "eu-central-1"
+    base_url: Annotated[
+        _Url,
+        _model(
+            "address of the API",
+            flags=(),
+            standard_env={"ANTHROPIC_BASE_URL": None},
+            kept=False,
+        ),
+    ] = ""
+    bedrock_base_url: Annotated[
+        _Url,
+        _model(
+            "address of Bedrock",
+            flags=(),
+            standard_env={"ANTHROPIC_BEDROCK_BASE_URL": None},
+            kept=False,
+        ),
+    ] = ""
+
+    max_retries: Annotated[_Count, _limits("how many attempts a task has", "N")] = 3
+    task_timeout: Annotated[_Seconds, _limits("how long an attempt may run", "SECONDS")] = 1800.0
+
+    sim_seed: Annotated[int, _simulation("same seed, same project", "N")] = 0
+    sim_speed: Annotated[
+        _Speed, _simulation("simulated seconds per second; 0: no waiting", "X")
+    ] = 20.0
+    sim_faults: Annotated[
+        str, _simulation("faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC")
+    ] = ""
+
+    docker_use_bedrock: Annotated[
+        bool,
+        Option(
+            Group.BEDROCK,
+            "same as --provider bedrock, on any backend",
+            sets="provider",
+            sets_to="bedrock",
+        ),
+    ] = False
+    docker_bedrock_region: Annotated[
+        _Region | None, _bedrock("beats --region", "REGION", sets="region", beats=True)
+    ] = None
+    docker_bedrock_model: Annotated[
+        _Name | None, _bedrock("beats --model", "ID", sets="model", beats=True)
+    ] = None
+    docker_aws_access_key_id: Annotated[
+        SecretStr | None, _secret("AWS key id; better: environment")
+    ] = None
+    docker_aws_secret_access_key: Annotated[
+        SecretStr | None, _secret("AWS secret key; better: environment")
+    ] = None
+    docker_aws_session_token: Annotated[
+        SecretStr | None, _secret("AWS session token; better: environment")
+    ] = None
+
+    json_lines: Annotated[
+        bool, _output("one event a line on standard output"), Field(validation_alias="json")
+    ] = False
+    quiet: Annotated[bool, _output("only the outcome")] = False
+    verbose: Annotated[bool, _output("more lines about each task")] = False
+    debug: Annotated[bool, _output("tracebacks of errors")] = False
+    no_color: Annotated[bool, _output("no colours", standard_env={"NO_COLOR": True})] = False
+
+    def model_settings(self) -> ModelSettings:
+        """Which Claude to ask."""
+        base_url = self.base_url if self.provider == "anthropic" else self.bedrock_base_url
+        simulation = SimulationSettings(self.sim_seed, self.sim_speed, self.sim_faults)
+        return ModelSettings(
+            provider=self.provider,
+            model=self.model,
+            region=self.region,
+            base_url=base_url if self.real else "",
+            engine=self.engine,
+            simulation=None if self.real else simulation,
+        )
+
+    def limits(self) -> Limits:
+        """What one attempt may use."""
+        return Limits(timeout_s=self.task_timeout)
+
+    def credentials(self, environ: Mapping[str, str]) -> Credentials:
+        """The credentials of `environ`; AWS keys given as options replace all of AWS's there."""
+        found = resolve_credentials(environ)
+        if not self.docker_aws_access_key_id:
+            return found
+        return replace(
+            found,
+            aws_access_key_id=_revealed(self.docker_aws_access_key_id),
+            aws_secret_access_key=_revealed(self.docker_aws_secret_access_key),
+            # a token, profile or bearer token of the environment belongs to another identity
+            aws_session_token=_revealed(self.docker_aws_session_token),
+            aws_bearer_token_bedrock="",
+            aws_profile="",
+        )
+
+
+def _revealed(secret: SecretStr | None) -> str:
+    return secret.get_secret_value().strip() if secret else ""
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """Settings, and for each key where its value came from.
+
+    `given` is what was said on the command line; `warnings` are sentences for a person.
+    """
+
+    settings: Settings
+    origin: Mapping[str, str]
+    given: Mapping[str, object]
+    warnings: tuple[str, ...] = ()
+
+    def kept(self) -> dict[str, Any]:
+        """What a run stores, plain JSON without secrets, for `load_settings(saved=...)`."""
+        values = self.settings.model_dump(mode="json")
+        return {
+            d.key: values[d.name]
+            for d in declared_options(type(self.settings))
+            if d.option.kept and not d.option.sets and not self._derived(d)
+        }
+
+    def _derived(self, declared: Declared) -> bool:
+        """Whether the value is a default made from other settings, to be made again."""
+        info = type(self.settings).model_fields[declared.name]
+        return info.default_factory is not None and self.origin[declared.key] == DEFAULT_ORIGIN
+
+
+def load_settings(
+    options: Mapping[str, object],
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    saved: Mapping[str, object] | None = None,
+    saved_by: str = "",
+    model: type[Settings] = Settings,
+) -> LoadedSettings:
+    """Settings from what was really given on the command line, the environment and the file.
+
+    `saved` is what the run `saved_by` kept; it beats environment and file, so that a resumed run
+    stays what it was. Raises SettingsError, naming the option, variable or key at fault.
+    """
+    declared = declared_options(model)
+    layers = [
+        standard_layer(declared, environ),
+        file_layer(model, declared, _settings_file(options, environ, cwd)),
+        environment_layer(model, declared, environ),
+        saved_layer(declared, saved or {}, f"run {saved_by}"),
+        option_layer(declared, options),
+    ]
+    merged = merge_layers(declared, layers)
+    make_absolute(declared, merged, cwd, environ)
+    found = validate(model, declared, merged)
+    for target in dict.fromkeys(d.option.sets for d in declared if d.option.sets):
+        if let_stand_in(declared, merged, found, target):
+            found = validate(model, declared, merged)
+    if (
+        saved
+        and merged.origin["model"] == f"run {saved_by}"
+        and found.provider != saved["provider"]
+    ):
+        merged.drop("model")  # an id of the other provider
+        found = validate(model, declared, merged)
+    _check_aws_keys(found)
+    warnings = tuple(_warnings(declared, found, merged, environ))
+    return LoadedSettings(found, merged.origin, dict(options), warnings)
+
+
+def render_settings(loaded: LoadedSettings, *, as_json: bool = False) -> str:
+    """For --show-config: every setting with its value and origin, secrets masked."""
+    values = loaded.settings.model_dump(mode="json")
+    declared = declared_options(type(loaded.settings))
+    shown = {
+        d.key: MASK if d.option.secret and values[d.name] else values[d.name] for d in declared
+    }
+    if as_json:
+        both = {k: {"value": v, "origin": loaded.origin[k]} for k, v in shown.items()}
+        return json.dumps(both, indent=2)
+    rows = [(k, _in_words(v), loaded.origin[k]) for k, v in shown.items()]
+    width, value_width = (max(len(row[n]) for row in rows) for n in (0, 1))
+    return "\n".join(f"{k:{width}}  {v:{value_width}}  {o}" for k, v, o in rows)
+
+
+def _settings_file(
+    options: Mapping[str, object], environ: Mapping[str, str], cwd: Path
+) -> Path | None:
+    """The file asked for, or the default one where it exists."""
+    if asked := options.get("config") or environ.get(f"{ENV_PREFIX}CONFIG"):
+        return absolute_path(str(asked), cwd, environ)
+    default = cwd / str(Settings.model_fields["config"].default)
+    return default if default.exists() else None
+
+
+def _check_aws_keys(found: Settings) -> None:
+    key, secret = found.docker_aws_access_key_id, found.docker_aws_secret_access_key
+    if bool(key) != bool(secret) or (found.docker_aws_session_token and not key):
+        raise SettingsError(
+            "Only a part of the AWS credentials was given.",
+            "Give docker_aws_access_key_id and docker_aws_secret_access_key together"
+            " (and the session token if they have one), or none and use the environment.",
+        )
+
+
+def _warnings(
+    declared: Sequence[Declared], found: Settings, merged: Merged, environ: Mapping[str, str]
+) -> Iterator[str]:
+    for setting in declared:
+        if not merged.origin[setting.key].startswith("option "):
+            continue
+        if setting.option.secret:
+            yield f"{setting.flags[0]} puts a secret on the command line, which others can see."
+        if not has_effect(setting, found) and setting.option.only_with:
+            name, value = setting.option.only_with
+            yield f"{setting.flags[0]} has no effect here: it is for {name} = {_in_words(value)}."
+    yield from misspelt_variables(declared, environ)
+    if found.provider == "anthropic":
+        for beginning, end, successor in ENDING_MODELS:
+            if found.model.startswith(beginning):
+                yield f"The model {found.model} ends on {end}; use {successor} instead."
+
+
+def _in_words(value: object) -> str:
+    if value is None or value == "":
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))

@@ -1,0 +1,138 @@
+"""The board: where every task stands, and which may start next. Pure, without time or I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from enum import StrEnum
+
+from core.plan import Plan, remaining_path, topological_order
+
+
+class TaskState(StrEnum):
+    """PENDING waits for dependencies, READY for a slot, WAITING for its next attempt's time."""
+
+    PENDING = "PENDING"
+    READY = "READY"
+    ACTIVE = "ACTIVE"
+    WAITING = "WAITING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    BLOCKED = "BLOCKED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.BLOCKED, TaskState.CANCELLED}
+
+
+class Board:
+    """Tasks of a plan. Every change is one method; a final state never changes."""
+
+    def __init__(self, plan: Plan, succeeded: Collection[str] = ()) -> None:
+        weight = remaining_path(plan)
+        self._rank = {t.id: (-weight[t.id], n) for n, t in enumerate(plan.tasks)}
+        awaited = _awaited(plan, succeeded)
+        self._missing = {t.id: len(awaited[t.id]) for t in plan.tasks}
+        self._dependents: dict[str, list[str]] = {t.id: [] for t in plan.tasks}
+        for task in plan.tasks:
+            for name in awaited[task.id]:
+                self._dependents[name].append(task.id)
+        self._ready: list[tuple[tuple[int, int], str]] = []
+        self.states = {t.id: TaskState.PENDING for t in plan.tasks}
+        self._unfinished = len(self.states)
+        for task in plan.tasks:
+            if task.id in succeeded:
+                self._finish(task.id, TaskState.SUCCEEDED)
+            elif not self._missing[task.id]:
+                self._make_ready(task.id)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every task is in a final state."""
+        return self._unfinished == 0
+
+    @property
+    def has_ready(self) -> bool:
+        return bool(self._ready)
+
+    def start(self, limit: int) -> list[str]:
+        """Make at most `limit` ready tasks active, the longest remaining path first."""
+        started: list[str] = []
+        while self._ready and len(started) < limit:
+            task = heapq.heappop(self._ready)[1]
+            if self.states[task] is TaskState.READY:
+                self.states[task] = TaskState.ACTIVE
+                started.append(task)
+        return started
+
+    def adopt(self, task: str) -> None:
+        """A ready task turns out to be running already."""
+        self._expect(task, TaskState.READY)
+        self.states[task] = TaskState.ACTIVE
+
+    def wait(self, task: str) -> None:
+        """An active task's attempt failed; `resume` makes it ready again."""
+        self._expect(task, TaskState.ACTIVE)
+        self.states[task] = TaskState.WAITING
+
+    def resume(self, task: str) -> None:
+        self._expect(task, TaskState.WAITING)
+        self._make_ready(task)
+
+    def succeed(self, task: str) -> None:
+        self._expect(task, TaskState.ACTIVE)
+        self._finish(task, TaskState.SUCCEEDED)
+        for name in self._dependents[task]:
+            self._missing[name] -= 1
+            if not self._missing[name] and self.states[name] is TaskState.PENDING:
+                self._make_ready(name)
+
+    def fail(self, task: str) -> list[str]:
+        """The task failed for good. Returns its descendants, now blocked; all else goes on."""
+        self._expect(task, TaskState.ACTIVE)
+        self._finish(task, TaskState.FAILED)
+        blocked, stack = [], [task]
+        while stack:
+            for name in self._dependents[stack.pop()]:
+                if self.states[name] is TaskState.PENDING:
+                    self._finish(name, TaskState.BLOCKED)
+                    blocked.append(name)
+                    stack.append(name)
+        return blocked
+
+    def cancel_rest(self) -> list[str]:
+        """Everything not final is cancelled: the run stops here. Returns those tasks."""
+        rest = [name for name, state in self.states.items() if not state.final]
+        for name in rest:
+            self._finish(name, TaskState.CANCELLED)
+        return rest
+
+    def _make_ready(self, task: str) -> None:
+        self.states[task] = TaskState.READY
+        heapq.heappush(self._ready, (self._rank[task], task))
+
+    def _finish(self, task: str, state: TaskState) -> None:
+        self.states[task] = state
+        self._unfinished -= 1
+
+    def _expect(self, task: str, state: TaskState) -> None:
+        if self.states[task] is not state:
+            raise ValueError(f"Task {task!r} is {self.states[task]}, not {state}.")
+
+
+def _awaited(plan: Plan, succeeded: Collection[str]) -> dict[str, set[str]]:
+    """The nearest unfinished ancestors of each task.
+
+    A finished task may stand on one that has to run again, whose files its dependents need too.
+    """
+    depends_on = {t.id: t.depends_on for t in plan.tasks}
+    awaited: dict[str, set[str]] = {}
+    for task in topological_order(plan):
+        found = awaited[task] = set()
+        for name in depends_on[task]:
+            found |= awaited[name] if name in succeeded else {name}
+    return awaited

@@ -1,0 +1,179 @@
+"""The run directory: one object names every file of a run, and finds the runs there are."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from core.bundle import AttemptDir
+from core.errors import RunLocked, RunNotFound, UsageError
+from core.job import JobKey
+from core.wire import decode, encode, write_atomic
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """run.json: what a run was asked for. `settings` are those in force, without secrets;
+    `created` is Unix time in seconds."""
+
+    run: str
+    prompt: str
+    target: str
+    created: float
+    settings: dict[str, object]
+    simulated: bool
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """Names every file of the run below `root`."""
+
+    root: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.root.name
+
+    @property
+    def facts(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def delivered(self) -> Path:
+        """The manifest of what this run last delivered."""
+        return self.root / "delivered.json"
+
+    @property
+    def contracts(self) -> Path:
+        return self.root / "contracts"
+
+    @property
+    def tasks(self) -> Path:
+        return self.root / "tasks"
+
+    def attempt(self, key: JobKey) -> AttemptDir:
+        return AttemptDir(self.tasks / key.task / str(key.attempt))
+
+    def read_facts(self) -> RunFacts:
+        return decode(RunFacts, self.facts.read_bytes(), str(self.facts))
+
+
+def new_run_id(now: float) -> str:
+    """Sorts by time; the random end keeps apart runs of the same second."""
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{secrets.token_hex(2)}"
+
+
+def slug(prompt: str, limit: int = 40) -> str:
+    """A short directory name made of the prompt's words; "project" when it has none."""
+    text = "-".join(re.findall(r"[a-z0-9]+", prompt.lower()))
+    if len(text) > limit:
+        text = text[: limit + 1].rpartition("-")[0] or text[:limit]
+    return text or "project"
+
+
+def create_run(work_dir: Path, facts: RunFacts) -> RunDir:
+    """Make the run's directory and write run.json. Raises UsageError when that is not possible."""
+    run = RunDir(work_dir / "runs" / facts.run)
+    try:
+        run.tasks.mkdir(parents=True)
+        _ignore_in_git(work_dir / "runs")
+        write_atomic(run.facts, encode(facts) + "\n")
+    except OSError as exc:
+        raise UsageError(
+            f"The work directory {work_dir} cannot be written: {exc.strerror}.",
+            "Choose another one with --work-dir.",
+        ) from exc
+    return run
+
+
+def _ignore_in_git(runs: Path) -> None:
+    """Keep runs out of the user's own repository, as virtual environments do.
+
+    Not in the work directory itself, which may be one that holds other things.
+    """
+    mark = runs / ".gitignore"
+    if not mark.exists():
+        write_atomic(mark, "*\n")
+
+
+def runs_in(work_dir: Path) -> list[RunDir]:
+    """Every run of the work directory, oldest first."""
+    found = sorted((work_dir / "runs").glob("*/run.json"))
+    return [RunDir(path.parent) for path in found]
+
+
+def find_run(work_dir: Path, name: str) -> RunDir:
+    """The run whose id is, or alone begins or ends with, `name`; "last" is the newest.
+
+    Raises RunNotFound, listing what there is.
+    """
+    runs = runs_in(work_dir)
+    if name == "last" and runs:
+        return runs[-1]
+    exact = [run for run in runs if run.run_id == name]
+    near = exact or [
+        run for run in runs if name and (run.run_id.startswith(name) or run.run_id.endswith(name))
+    ]
+    if len(near) == 1:
+        return near[0]
+    where = work_dir / "runs"
+    if not runs:
+        raise RunNotFound(f"There are no runs in {where}.", "Start one, or name its --work-dir.")
+    choices = ", ".join(run.run_id for run in (near or runs)[-5:])
+    what = "means more than one run" if near else "is not a run"
+    raise RunNotFound(f"{name!r} {what} in {where}.", f"Choose one of: {choices}.")
+
+
+@contextmanager
+def locked(run: RunDir) -> Iterator[None]:
+    """Hold the run, so that no second orchestrator works on it. Raises RunLocked.
+
+    The kernel lets go of a flock when its process ends, however it ends.
+    """
+    with run.lock.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            raise RunLocked(
+                f"Run {run.run_id} is being worked on by {holder}.", "Wait for it, or stop it."
+            ) from None
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.flush()
+        yield
+
+
+def is_locked(run: RunDir) -> bool:
+    """Whether some process works on the run now."""
+    try:
+        with run.lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

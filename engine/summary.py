@@ -1,0 +1,122 @@
+"""The summary: what a person wants to know when a run has ended, as text of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from engine.tally import Tally, TaskPhase
+from engine.wording import clean, cost_text, duration, plural
+
+WIDTH = 80
+LISTED = 10
+"""How many failed tasks or conflicts are named before the rest is only counted."""
+_INDENT = 12
+_RESUMABLE_EXITS = {4, 130}
+
+
+def render_summary(tally: Tally, program: str = "orchestrator.py") -> str:
+    """Everything, ending with a line break. `program` is what the resume command begins with."""
+    lines = [render_outcome(tally)]
+    for label, text in _facts(tally, program):
+        lines += _field(label, text)
+    return "\n".join(lines) + "\n"
+
+
+def render_outcome(tally: Tally) -> str:
+    """One line: how the run ended and where the project is."""
+    done, total = tally.counts[TaskPhase.SUCCEEDED], len(tally.tasks)
+    label = "Simulated run" if tally.header.simulated else "Run"
+    outcome = clean((tally.ended or {}).get("outcome") or "not ended")
+    where = f", in {clean(tally.header.target)}" if tally.delivered_files else ""
+    return f"{label} {clean(tally.header.run)}: {outcome}, {done} of {plural(total, 'task')}{where}"
+
+
+def is_resumable(tally: Tally) -> bool:
+    """Whether `resume` has something to do."""
+    ended = tally.ended
+    if ended is None or ended.get("exit_code") in _RESUMABLE_EXITS:
+        return True
+    return any(task.phase is not TaskPhase.SUCCEEDED for task in tally.tasks.values())
+
+
+def _facts(tally: Tally, program: str) -> Iterator[tuple[str, str]]:
+    if message := clean((tally.ended or {}).get("message") or "", 500):
+        yield "why", message
+    if tally.delivered_files:
+        yield "target", f"{clean(tally.header.target)} ({plural(tally.delivered_files, 'file')})"
+    else:
+        yield "target", "nothing was delivered"
+    yield "tasks", ", ".join(_counts(tally)) or "none"
+    yield from _unfinished(tally, TaskPhase.FAILED)
+    yield from _unfinished(tally, TaskPhase.BLOCKED)
+    yield from _conflicts(tally)
+    yield "time", _times(tally)
+    yield "tokens", _tokens(tally)
+    yield "cost", cost_text(tally.spend(), tally.header.simulated)
+    yield "checks", "not run"
+    if tally.header.run_dir:
+        yield "kept in", clean(tally.header.run_dir)
+    if is_resumable(tally) and tally.header.run:
+        yield "go on", f"{clean(program)} resume {clean(tally.header.run)}"
+
+
+def _field(label: str, text: str) -> Sequence[str]:
+    """A labelled paragraph; paths and commands are never broken."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:{_INDENT - 2}}",
+        subsequent_indent=" " * _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _counts(tally: Tally) -> Iterator[str]:
+    for phase in reversed(TaskPhase):
+        if tally.counts[phase]:
+            yield f"{tally.counts[phase]:,} {phase}"
+
+
+def _unfinished(tally: Tally, phase: TaskPhase) -> Iterator[tuple[str, str]]:
+    found = [task for task in tally.tasks.values() if task.phase is phase]
+    for task in found[:LISTED]:
+        yield str(phase), f"{clean(task.id)}: {clean(task.message) or 'no reason was given'}"
+    if len(found) > LISTED:
+        yield str(phase), f"and {len(found) - LISTED:,} more"
+
+
+def _conflicts(tally: Tally) -> Iterator[tuple[str, str]]:
+    for conflict in tally.conflicts[:LISTED]:
+        owners = " and ".join(clean(owner) for owner in conflict["owners"])
+        kept = clean(conflict["kept_as"], 400)
+        why = clean(conflict["why"])
+        yield "conflict", f"{clean(conflict['path'], 400)} of {owners}: {why}; kept as {kept}"
+    if len(tally.conflicts) > LISTED:
+        yield "conflict", f"and {len(tally.conflicts) - LISTED:,} more"
+    for refused in tally.refused[:LISTED]:
+        path = clean(refused["path"], 400)
+        yield "refused", f"{path} of {clean(refused['owner'])}: {clean(refused['why'])}"
+    if len(tally.refused) > LISTED:
+        yield "refused", f"and {len(tally.refused) - LISTED:,} more"
+
+
+def _times(tally: Tally) -> str:
+    wall_s, work_s = tally.wall_s(), tally.work_s()
+    parts = [f"{duration(wall_s)} from start to end, {duration(work_s)} of task time"]
+    if wall_s > 0 and work_s > wall_s:
+        parts[0] += f" ({work_s / wall_s:.1f} times as fast as one after the other)"
+    parts.append(f"critical path {duration(tally.critical_path_s())}")
+    return ", ".join(parts)
+
+
+def _tokens(tally: Tally) -> str:
+    spend = tally.spend()
+    text = f"{spend.input_tokens:,} in, {spend.output_tokens:,} out"
+    if spend.cache_read_tokens or spend.cache_write_tokens:
+        text += (
+            f", {spend.cache_read_tokens:,} read from the cache,"
+            f" {spend.cache_write_tokens:,} written to it"
+        )
+    return f"{text}, in {plural(spend.requests, 'request')}"

@@ -1,0 +1,72 @@
+"""What the scheduler is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from core.job import Job, JobKey, Usage
+from core.plan import Task
+from engine.board import TaskState
+
+
+class AttemptStore(Protocol):
+    """Where attempts live on this machine."""
+
+    @property
+    def destination(self) -> Path:
+        """Results go to `destination`/<task>/<attempt>/result."""
+
+    def prepare(
+        self, task: Task, key: JobKey, previous_failure: str, succeeded: Mapping[str, int]
+    ) -> Job:
+        """Write the request bundle of an attempt; again for the same key changes nothing.
+
+        `succeeded` names the attempt whose files each finished task contributes.
+        """
+
+    def spent(self, key: JobKey) -> tuple[Usage, ...]:
+        """What an attempt without a result is known to have used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """Limits of the loop, in seconds but for `max_executors`. `progress_s` None: ask for none."""
+
+    max_executors: int = 5
+    task_timeout_s: float = 1800.0
+    timeout_margin_s: float = 30.0  # the worker's own limit comes first, and saves what there is
+    cancel_grace_s: float = 30.0
+    interrupt_grace_s: float = 10.0
+    progress_s: float | None = None
+    recollect_s: float = 1.0
+    call_notice_s: float = 60.0
+    give_up_s: float = 900.0
+
+
+class StopCause(StrEnum):
+    """Why a run stopped before its tasks were through."""
+
+    INTERRUPTED = "INTERRUPTED"
+    AUTH = "AUTH"
+    BILLING = "BILLING"
+    BUDGET = "BUDGET"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    cause: StopCause
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """Every task's final state, the attempt that succeeded, and what is to be said of the rest."""
+
+    states: Mapping[str, TaskState]
+    succeeded: Mapping[str, int]
+    messages: Mapping[str, str]
+    stop: Stop | None = None

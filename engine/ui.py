@@ -1,0 +1,261 @@
+"""What a person or a program sees of a run while it goes on: sinks of its events.
+
+`make_view` chooses one: JSON lines, nothing, a live view on a terminal, or plain lines. All text
+that comes from a model passes `clean` first. A reader that goes away never stops a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from core.clock import Clock
+from core.errors import OrchestratorError
+from core.events import Event, Kind
+from core.wire import encode
+from engine.tally import Price, Tally, TaskPhase, TaskTally
+from engine.wording import clean, cost_text, duration, plural
+
+
+class SteadyStream:
+    """A text stream that never raises: once its reader is gone, what is written is dropped."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._dropping():
+            if self._stream is not None:
+                coding = self.encoding
+                self._stream.write(text.encode(coding, "replace").decode(coding))
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            if self._stream is not None:
+                self._stream.flush()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+
+    def fileno(self) -> int:
+        """Raises OSError where there is no file behind, as streams do."""
+        if self._stream is None:
+            raise OSError("no stream")
+        return self._stream.fileno()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: closed by somebody
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Also quiets the interpreter, which flushes standard output once more as it exits."""
+        stream, self._stream = self._stream, None
+        try:
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(descriptor, stream.fileno() if stream else descriptor)
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError):
+            return  # no file behind it
+
+
+def say(text: str) -> None:
+    """To standard output, as it is."""
+    SteadyStream(sys.stdout).write(text)
+
+
+def tell(text: str) -> None:
+    """One line to standard error."""
+    SteadyStream(sys.stderr).write(text + "\n")
+
+
+def tell_error(exc: Exception, *, debug: bool) -> int:
+    """One message with its remedy to standard error; gives the exit code."""
+    if debug:
+        traceback.print_exception(exc)
+    if isinstance(exc, OrchestratorError):
+        message, remedy, code = exc.message, exc.remedy, exc.exit_code
+    else:
+        message = f"Internal error: {type(exc).__name__}: {exc}"
+        remedy, code = "This is a defect of the program; --debug shows where.", 1
+    tell(f"error: {message}" + (f"\n  {remedy}" if remedy else ""))
+    return code
+
+
+class View(ABC):
+    """A sink that shows events; a context manager, so that a terminal is handed back."""
+
+    @abstractmethod
+    def emit(self, event: Event) -> None: ...
+
+    def close(self) -> None:
+        """Stop showing. Idempotent."""
+        return
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Leaves the terminal alone for a while, to ask a question."""
+        yield
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Quiet(View):
+    """Shows nothing."""
+
+    def emit(self, event: Event) -> None:
+        return
+
+
+class JsonLines(View):
+    """Each event as one line of JSON, also those of earlier sessions."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = SteadyStream(stream)
+
+    def emit(self, event: Event) -> None:
+        line = encode(event)
+        if self._stream.encoding.lower().replace("-", "") != "utf8":
+            line = json.dumps(json.loads(line))  # the same value, in ASCII
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class PlainLines(View):
+    """One short line a happening, for logs and pipes. Earlier sessions are counted, not shown."""
+
+    def __init__(
+        self, stream: TextIO | None, price: Price, clock: Clock, *, verbose: bool = False
+    ) -> None:
+        self._stream = SteadyStream(stream)
+        self._tally = Tally(price)
+        self._verbose = verbose
+        self._since = clock.time()
+
+    def emit(self, event: Event) -> None:
+        tally = self._tally
+        tally.apply(event)
+        if event.at < self._since:
+            return
+        if text := _line(event, tally, self._verbose):
+            label = "simulated " if tally.header.simulated else ""
+            self._stream.write(f"[{label}{duration(tally.wall_s(event.at))}] {text}\n")
+            self._stream.flush()
+
+
+def _line(event: Event, tally: Tally, verbose: bool) -> str:
+    """What to say of an event that the tally has seen; empty for nothing."""
+    data, task = event.data, clean(event.task)
+    match event.kind:
+        case Kind.RUN_STARTED:
+            return _how_it_runs(tally)
+        case Kind.PLAN_READY:
+            return f"plan: {clean(tally.title)}, {plural(len(tally.tasks), 'task')}"
+        case Kind.JOB_INTENDED:
+            return f"{task}: begun" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
+        case Kind.TASK_RETRY:
+            return f"{task}: again in {data['delay_s']:.1f} s: {clean(data.get('message', ''))}"
+        case Kind.TASK_ENDED if data.get("state") == "CANCELLED":
+            return ""  # the run's end says it for all of them
+        case Kind.TASK_ENDED:
+            return _how_it_ended(tally, tally.tasks[event.task])
+        case Kind.NOTICE:
+            return f"note: {clean(data.get('text', ''))}"
+        case Kind.DELIVERED:
+            conflicts = f", {len(tally.conflicts)} in conflict" if tally.conflicts else ""
+            return (
+                f"delivered {plural(tally.delivered_files or 0, 'file')} to"
+                f" {clean(data.get('target', ''))}{conflicts}"
+            )
+        case Kind.RUN_ENDED:
+            spend = tally.spend()
+            cost = cost_text(spend, tally.header.simulated)
+            return f"ended: {clean(data.get('outcome'))}; {spend.total_tokens:,} tokens, {cost}"
+        case Kind.PROGRESS if verbose and data.get("text"):
+            return f"{task or 'planning'}: {clean(data['text'])}"
+        case Kind.JOB_STATE if verbose:
+            return f"{task}: {clean(data.get('state', ''))}"
+        case _:
+            return ""
+
+
+def _how_it_runs(tally: Tally) -> str:
+    header = tally.header
+    return (
+        f"run {clean(header.run)} {'resumed' if header.resumed else 'started'}:"
+        f" {clean(header.model)}, backend {clean(header.backend)},"
+        f" at most {plural(header.max_executors, 'executor')} at once"
+    )
+
+
+def _how_it_ended(tally: Tally, task: TaskTally) -> str:
+    said = clean(task.message)
+    if task.phase is TaskPhase.SUCCEEDED:
+        said = f"{plural(task.files, 'file')} in {duration(task.busy_s)}"
+    done = tally.counts[TaskPhase.SUCCEEDED]
+    return f"{clean(task.id)}: {task.phase} ({done}/{len(tally.tasks)}) {said}".rstrip()
+
+
+class Wishes(Protocol):
+    """The settings that choose a view."""
+
+    @property
+    def json_lines(self) -> bool: ...
+
+    @property
+    def quiet(self) -> bool: ...
+
+    @property
+    def verbose(self) -> bool: ...
+
+    @property
+    def no_color(self) -> bool: ...
+
+
+def make_view(
+    settings: Wishes,
+    stdout: TextIO | None,
+    environ: Mapping[str, str],
+    price: Price,
+    clock: Clock,
+) -> View:
+    """The view that fits: JSON before quiet before live before plain. Use it in a `with`."""
+    if settings.json_lines:
+        return JsonLines(stdout)
+    if settings.quiet:
+        return Quiet()
+    terminal = SteadyStream(stdout).isatty() and environ.get("TERM", "") not in ("", "dumb")
+    if not terminal or settings.verbose:
+        return PlainLines(stdout, price, clock, verbose=settings.verbose)
+    from engine.ui_live import LiveView, live_console  # rich, only where it is used
+
+    console = live_console(SteadyStream(stdout), color=not settings.no_color)
+    return LiveView(console, price, clock)

@@ -1,0 +1,151 @@
+"""What the scheduler notes of one attempt while a backend has it: facts and times, no decisions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backends.base import PollPace
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason
+from engine.retry_policy import End, describe
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Times are the clock's monotonic seconds; None where it has not happened."""
+
+    key: JobKey
+    begun_at: float
+    handle: JobHandle | None = None
+    status: JobStatus = JobStatus(JobState.QUEUED)  # noqa: RUF009 - a frozen value
+    running_since: float | None = None
+    unknown_since: float | None = None
+    missing_since: float | None = None
+    ended_at: float | None = None
+    collect_at: float = 0.0
+    unwanted: Reason | Outcome | None = None
+    cancel_asked_at: float | None = None
+    cursor: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        return self.status.state is JobState.RUNNING
+
+    @property
+    def can_be_polled(self) -> bool:
+        return self.handle is not None and self.ended_at is None
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        return self.can_be_polled and self.cancel_asked_at is None
+
+    def observe(self, status: JobStatus, now: float, grace_s: float) -> bool:
+        """Note what a poll said. True when it is news.
+
+        Absent from the queue is not an end until it has been so for `grace_s`.
+        """
+        if status.state is JobState.LOST and status.reason is Reason.MISSING:
+            self.missing_since = now if self.missing_since is None else self.missing_since
+            if now < self.missing_since + grace_s:
+                return False
+        elif status.state is not JobState.UNKNOWN:
+            self.missing_since = None
+        news = (status.state, status.reason, status.message) != (
+            self.status.state,
+            self.status.reason,
+            self.status.message,
+        )
+        self._keep_times(status, now)
+        self.status = status
+        return news
+
+    def _keep_times(self, status: JobStatus, now: float) -> None:
+        if status.state is not JobState.UNKNOWN:
+            self.unknown_since = None
+        elif self.unknown_since is None:
+            self.unknown_since = now
+        if status.state is JobState.RUNNING and self.running_since is None:
+            self.running_since = now
+        elif status.state is JobState.QUEUED:
+            self.running_since = None  # requeued: its time starts anew
+        elif status.state.final:
+            self.ended_at = now
+
+    def to_collect(self, now: float) -> bool:
+        return self.ended_at is not None and now >= self.collect_at
+
+    def explained(self, why: str) -> JobStatus:
+        """The status with why there is no result, unless the backend had its own words."""
+        return self.status if self.status.message else replace(self.status, message=why)
+
+    @property
+    def _at_work_since(self) -> float | None:
+        """What nobody can tell of for long is taken to run, or its slot would be lost for ever."""
+        return self.unknown_since if self.running_since is None else self.running_since
+
+    def runs_over(self, now: float, timeout_s: float, margin_s: float) -> bool:
+        since = self._at_work_since
+        return self.ended_at is None and since is not None and now >= since + timeout_s + margin_s
+
+    def ignores_cancel(self, now: float, grace_s: float) -> bool:
+        asked = self.cancel_asked_at
+        return self.ended_at is None and asked is not None and now >= asked + grace_s
+
+    def why_unwanted(self, end: End) -> str:
+        if self.unwanted is Reason.TIMEOUT:
+            return describe(JobStatus(JobState.CANCELLED), Reason.TIMEOUT)
+        return "It was stopped when the run was interrupted." if not end.result else end.message
+
+    def due_times(self, timeout_s: float, margin_s: float, grace_s: float) -> Iterator[float]:
+        """When something has to be done about this attempt even if nothing is heard."""
+        if self.ended_at is not None:
+            yield self.collect_at
+        elif self.cancel_asked_at is not None:
+            yield self.cancel_asked_at + grace_s
+        elif self._at_work_since is not None:
+            yield self._at_work_since + timeout_s + margin_s
+
+
+@dataclass(slots=True)
+class PollTimer:
+    """When to ask a backend for news: at once when it has some, else at its pace.
+
+    Times are the clock's monotonic seconds.
+    """
+
+    pace: PollPace
+    news: bool = True
+    at: float = 0.0
+    delay_s: float = 0.0
+
+    def due(self, now: float) -> bool:
+        return self.news or now >= self.at
+
+    def soon(self, now: float) -> None:
+        """Something has begun that may show soon."""
+        self.delay_s = self.pace.first_s
+        self.at = min(self.at, now + self.delay_s)
+
+    def answered(self, now: float, changed: bool) -> None:
+        """A poll came back: after a change the next one is soon, otherwise later each time."""
+        longer_s = max(self.pace.first_s, min(self.pace.most_s, self.delay_s * 2))
+        self.delay_s = self.pace.first_s if changed else longer_s
+        self.at = now + self.delay_s
+
+    def no_later(self, when: float, now: float) -> None:
+        """Something is decided by the poll at `when`, unless that is past."""
+        if when > now:
+            self.at = min(self.at, when)
+
+
+def parse_progress(line: str) -> dict[str, Any]:
+    """Data for a progress event: a worker's own event, or a line of text."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {"text": line}
+    if isinstance(found, dict) and found.get("kind") == "progress":
+        return {name: value for name, value in found.items() if name in ("text", "usage")}
+    return {"text": line}

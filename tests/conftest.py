@@ -1,0 +1,39 @@
+"""Settings of the whole suite: steady property tests, and no skipped test on CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import settings
+
+ON_CI = os.environ.get("CI") == "true"
+
+# A busy machine must not fail a property by its clock, nor CI by another draw than the author's.
+settings.register_profile("suite", deadline=None, derandomize=ON_CI)
+settings.load_profile("suite")
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure that gives the skip's reason."""
+    expected_to_fail = hasattr(report, "wasxfail")
+    if ON_CI and report.skipped and not expected_to_fail:
+        told = report.longrepr
+        reason = told[2] if isinstance(told, tuple) else str(told)
+        report.outcome = "failed"
+        report.longrepr = f"Skipped, which CI refuses: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report

@@ -1,0 +1,76 @@
+"""Plans for tests: builders that fill in what does not matter, and strategies for hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hypothesis import strategies as st
+
+from core.plan import Analysis, Contract, Criterion, Plan, Task
+
+Depends = Mapping[str, Sequence[str]]
+
+
+def make_task(
+    task_id: str,
+    depends_on: Sequence[str] = (),
+    estimate: int = 1,
+    owns: Sequence[str] = (),
+) -> Task:
+    return Task(
+        id=task_id,
+        title=task_id.title(),
+        instructions=f"Build {task_id}.",
+        depends_on=tuple(depends_on),
+        owns=tuple(owns) or (f"{task_id}/",),
+        checks=(),
+        estimate=estimate,
+    )
+
+
+def make_plan(
+    depends: Depends,
+    estimates: Mapping[str, int] | None = None,
+    contracts: Mapping[str, str] | None = None,
+) -> Plan:
+    """A valid plan of tasks that each own the directory of their name."""
+    weight = estimates or {}
+    return Plan(
+        title="Test",
+        summary="A plan for a test.",
+        analysis=Analysis(
+            complexity=3, rationale="Given.", recommended_executors=2, parallel_pays=True
+        ),
+        contracts=tuple(
+            Contract(path=path, purpose="Shared.", content=content)
+            for path, content in (contracts or {}).items()
+        ),
+        tasks=tuple(make_task(name, needs, weight.get(name, 1)) for name, needs in depends.items()),
+        acceptance_criteria=(Criterion(text="It works.", served_by=tuple(depends)[:1]),),
+    )
+
+
+def descendants(plan: Plan, roots: set[str]) -> set[str]:
+    """All that depend on a root, directly or not; found by iterating to a fixed point."""
+    found: set[str] = set()
+    while True:
+        more = {t.id for t in plan.tasks if (found | roots) & set(t.depends_on)} - found
+        if not more:
+            return found
+        found |= more
+
+
+@st.composite
+def plans(draw: st.DrawFn, max_tasks: int = 8, max_estimate: int = 100) -> Plan:
+    """Any DAG of up to `max_tasks` tasks, listed in any order."""
+    count = draw(st.integers(1, max_tasks))
+    depends: dict[str, list[str]] = {}
+    for number in range(count):
+        earlier = list(depends)
+        needs = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
+        depends[f"t{number}"] = needs
+    order = draw(st.permutations(sorted(depends)))
+    estimates = draw(
+        st.fixed_dictionaries({name: st.integers(0, max_estimate) for name in sorted(depends)})
+    )
+    return make_plan({name: depends[name] for name in order}, estimates)
