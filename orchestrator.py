@@ -1,6 +1,7 @@
 """The command line: from a prompt to a project. Options and wiring, exit codes, and the one catch.
 
-Only here is it known which concrete classes were chosen.
+Only here is it known which concrete classes were chosen. Each command imports what it needs, so
+that --help and a wrong option are answered at once.
 """
 
 from __future__ import annotations
@@ -13,49 +14,29 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from backends import backend_class
-from backends.base import Backend, Site
-from claude.client import Hooks, connect
-from claude.governor import Governor
-from claude.preflight import find_problems
-from claude.prices import price_usd
-from claude.simulation.latency import FIRST_TOKEN_S, TOKENS_PER_S
 from config import LoadedSettings, Settings, load_settings
 from core.clock import SystemClock
 from core.credentials import Credentials
 from core.errors import OrchestratorError, UsageError, refuse_if
-from core.events import EventSink
 from core.plan import Plan, render_plan
 from core.wire import write_atomic
-from engine.approval import approved, check_can_ask, show_plan
 from engine.cli_options import Handlers, Surroundings, build_cli, run_cli
-from engine.delivery import check_target
-from engine.forecast import Speed
 from engine.interrupts import all_raise
-from engine.listing import list_runs, render_runs
-from engine.rundir import RunDir, RunFacts, create_run, find_run, new_run_id, runs_in, slug
-from engine.session import Session, end_session, open_session
-from engine.steps import (
-    announce,
-    deliver,
-    exit_code,
-    last_delivery,
-    read_plan,
-    run_plan,
-    settle_plan,
-)
-from engine.summary import render_outcome, render_summary
-from engine.tally import Tally
-from engine.terms import Pacing
-from engine.ui import View, make_view, say, tell, tell_error
-from engine.wording import called_as
-from executor_agent import ThreadWorker
-from planner_agent import PlannerAgent
+from engine.streams import called_as, say, tell, tell_error
+
+if TYPE_CHECKING:
+    from backends.base import Backend
+    from claude.client import Hooks
+    from claude.governor import Governor
+    from core.events import EventSink
+    from engine.rundir import RunDir, RunFacts
+    from engine.session import Session
+    from engine.ui import View
 
 VERSION = "0.1.0"
 CLOCK = SystemClock()
-GOVERNOR = Governor()  # one for the planner and all executors of this process
 OUTCOMES = {0: "succeeded", 1: "finished with problems", 4: "stopped", 130: "interrupted"}
 
 
@@ -67,25 +48,31 @@ class Work:
     facts: RunFacts
     directory: RunDir
     credentials: Credentials
+    governor: Governor
     backend: Backend
 
 
 def run(loaded: LoadedSettings, prompt: str) -> int:
+    from engine.rundir import RunDir, RunFacts, create_run, new_run_id, slug
+    from engine.steps import read_plan
+
     settings = loaded.settings
-    plan_given = read_plan(settings.plan) if settings.plan else None
-    prompt = prompt or (plan_given.summary if plan_given else "")
+    given = read_plan(settings.plan) if settings.plan else None
+    prompt = prompt or (given.summary if given else "")
     run_id = new_run_id(CLOCK.time())
     target = settings.output_dir or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     simulated = not settings.real
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), simulated)
     work = prepare(loaded, facts, RunDir(settings.work_dir / "runs" / run_id))
     directory = create_run(settings.work_dir, facts)
-    if plan_given is not None:
-        write_atomic(directory.plan, render_plan(plan_given))
+    if given is not None:
+        write_atomic(directory.plan, render_plan(given))
     return carry_out(work)
 
 
 def resume(loaded: LoadedSettings, name: str) -> int:
+    from engine.rundir import find_run
+
     directory = find_run(loaded.settings.work_dir, name)
     facts = directory.read_facts()
     loaded = load_settings(
@@ -98,14 +85,17 @@ def resume(loaded: LoadedSettings, name: str) -> int:
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
-    settings = loaded.settings
+    from claude.client import Hooks
+    from claude.governor import Governor
+    from claude.preflight import find_problems
+
+    settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
     warn(loaded)
-    credentials = settings.credentials(os.environ)
     refuse_if(find_problems(settings.model_settings(), credentials))
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"The directory {output.parent} does not exist.", "Make it first.")
     hooks = Hooks() if settings.quiet or settings.json_lines else Hooks(on_progress=tell)
-    made = ask_for_plan(settings, credentials, prompt, hooks)
+    made = ask_for_plan(settings, credentials, Governor(), prompt, hooks)
     if output is not None:
         write_atomic(output, render_plan(made))
     say(render_plan(made) if settings.json_lines else plan_text(settings, made))
@@ -113,6 +103,10 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
 
 
 def runs(loaded: LoadedSettings) -> int:
+    from claude.prices import price_usd
+    from engine.listing import list_runs, render_runs
+    from engine.rundir import runs_in
+
     rows = list_runs(runs_in(loaded.settings.work_dir), price_usd)
     say(render_runs(rows, as_json=loaded.settings.json_lines))
     return 0
@@ -132,20 +126,35 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
 
 def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Work:
     """Everything that can be known to be wrong is found here; nothing is written."""
-    settings = loaded.settings
+    from backends import backend_class
+    from backends.base import Site
+    from claude.governor import Governor
+    from claude.preflight import find_problems
+    from engine.approval import check_can_ask
+    from engine.delivery import check_target
+    from engine.steps import last_delivery
+    from executor_agent import ThreadWorker
+
+    settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
     warn(loaded)
     if settings.approve:
         check_can_ask(sys.stdin)
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
-    credentials = settings.credentials(os.environ)
-    work = ThreadWorker(credentials, GOVERNOR)
-    site = Site(directory.root, credentials, CLOCK, work, settings.model_dump())
+    governor = Governor()  # one for the planner and all executors of this process
+    worker = ThreadWorker(credentials, governor)
+    site = Site(directory.root, credentials, CLOCK, worker, settings.model_dump())
     backend = backend_class(settings.backend).build(site)
     refuse_if([*find_problems(settings.model_settings(), credentials), *backend.preflight()])
-    return Work(settings, facts, directory, credentials, backend)
+    return Work(settings, facts, directory, credentials, governor, backend)
 
 
 def carry_out(work: Work) -> int:
+    from claude.prices import price_usd
+    from engine.session import open_session
+    from engine.summary import render_end
+    from engine.tally import Tally
+    from engine.ui import make_view
+
     tally, settings = Tally(price_usd), work.settings
     try:
         with ExitStack() as stack:
@@ -156,39 +165,26 @@ def carry_out(work: Work) -> int:
             return go(stack.enter_context(opened), work, view)
     finally:
         if not settings.json_lines and tally.ended is not None:
-            say(
-                render_outcome(tally) + "\n"
-                if settings.quiet
-                else "\n" + render_summary(tally, called_as(sys.argv[0]))
-            )
+            say(render_end(tally, called_as(sys.argv[0]), brief=settings.quiet))
 
 
 def go(session: Session, work: Work, view: View) -> int:
     """The run itself: make the plan, approve, execute, merge, and say how it ended."""
+    from claude.client import Hooks
+    from engine.approval import approved
+    from engine.session import end_session
+    from engine.steps import announce, deliver, exit_code, run_plan, settle_plan
+
     settings = work.settings
+    hooks = Hooks(session.spent, session.progress)
+    ask = partial(ask_for_plan, settings, work.credentials, work.governor, work.facts.prompt, hooks)
     announce(session, settings.backend, settings.model, settings.max_executors)
     try:
-        hooks = Hooks(session.spent, session.progress)
-        asked = partial(ask_for_plan, settings, work.credentials, work.facts.prompt, hooks)
-        made = settle_plan(session, asked)
-        if settings.approve and not approved(
-            view, plan_text(settings, made), sys.stdin, sys.stdout
-        ):
+        made = settle_plan(session, ask)
+        if settings.approve and not approved(view, plan_text(settings, made)):
             end_session(session, 0, "not approved")
             return 0
-        outcome = run_plan(
-            session,
-            made,
-            work.backend,
-            model=settings.model_settings(),
-            limits=settings.limits(),
-            pacing=Pacing(
-                settings.max_executors,
-                settings.task_timeout,
-                progress_s=None if settings.quiet else 0.5,
-            ),
-            max_attempts=settings.max_retries,
-        )
+        outcome = run_plan(session, made, work.backend, settings)
         delivery = deliver(session, made, outcome, Path(work.facts.target))
         code = exit_code(outcome, delivery)
         end_session(session, code, OUTCOMES[code], outcome.stop.message if outcome.stop else "")
@@ -201,22 +197,27 @@ def go(session: Session, work: Work, view: View) -> int:
         raise
 
 
-def ask_for_plan(settings: Settings, credentials: Credentials, prompt: str, hooks: Hooks) -> Plan:
+def ask_for_plan(
+    settings: Settings, credentials: Credentials, governor: Governor, prompt: str, hooks: Hooks
+) -> Plan:
+    from claude.client import connect
+    from planner_agent import PlannerAgent
+
+    model, limits = settings.model_settings(), settings.limits()
     with connect(
-        settings.model_settings(),
-        credentials,
-        clock=CLOCK,
-        governor=GOVERNOR,
-        limits=settings.limits(),
-        hooks=hooks,
+        model, credentials, clock=CLOCK, governor=governor, limits=limits, hooks=hooks
     ) as claude:
         return PlannerAgent(claude, on_progress=hooks.on_progress).plan(prompt)
 
 
 def plan_text(settings: Settings, made: Plan) -> str:
-    model = settings.model_settings()
+    from claude.prices import price_usd
+    from claude.simulation.latency import FIRST_TOKEN_S, TOKENS_PER_S
+    from engine.approval import show_plan
+    from engine.forecast import Speed
+
     speed = Speed(FIRST_TOKEN_S, TOKENS_PER_S)
-    return show_plan(made, settings.max_executors, model, speed, price_usd)
+    return show_plan(made, settings.max_executors, settings.model_settings(), speed, price_usd)
 
 
 def warn(loaded: LoadedSettings) -> None:

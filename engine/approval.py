@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TextIO
 
 from core.bundle import ModelSettings
@@ -37,8 +38,11 @@ def check_can_ask(stdin: TextIO | None) -> None:
         )
 
 
-def approved(view: View, text: str, stdin: TextIO, stdout: TextIO) -> bool:
-    """Show `text` and ask; only y or yes is a yes."""
+def approved(
+    view: View, text: str, stdin: TextIO | None = None, stdout: TextIO | None = None
+) -> bool:
+    """Show `text` and ask, on the standard streams by default; only y or yes is a yes."""
+    stdin, stdout = stdin or sys.stdin, stdout or sys.stdout
     with view.suspended():
         stdout.write(f"{text}\nCarry out this plan? [y/N] ")
         stdout.flush()

@@ -33,7 +33,6 @@ class Journal:
     def emit(self, event: Event) -> None:
         if event.kind in EPHEMERAL and not is_planning_usage(event):
             return
-        self._dirty = True
         begin = self._stream.tell()
         line = memoryview(encode(event).encode() + b"\n")
         try:
@@ -43,6 +42,7 @@ class Journal:
             with suppress(OSError):  # half a line would damage the next one
                 self._stream.truncate(begin)
             raise
+        self._dirty = True  # only now: a commit in between would have missed the line
 
     def commit(self) -> None:
         """Return once everything emitted so far would survive a power cut."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.base import Backend
-from core.bundle import Limits, ModelSettings, build_manifest
+from core.bundle import build_manifest
 from core.errors import UsageError
 from core.events import Kind
 from core.job import Manifest, TaskResult
@@ -24,7 +24,7 @@ from engine.rundir import RunDir, RunFacts
 from engine.scheduler import Scheduler
 from engine.session import Session
 from engine.store import DiskStore, verify_results, write_contracts
-from engine.terms import Pacing, RunOutcome, StopCause
+from engine.terms import Conditions, Pacing, RunOutcome, StopCause
 
 
 def announce(session: Session, backend: str, model: str, max_executors: int) -> None:
@@ -70,18 +70,14 @@ def settle_plan(session: Session, make: Callable[[], Plan]) -> Plan:
     return plan
 
 
-def run_plan(
-    session: Session,
-    plan: Plan,
-    backend: Backend,
-    *,
-    model: ModelSettings,
-    limits: Limits,
-    pacing: Pacing,
-    max_attempts: int,
-) -> RunOutcome:
+PROGRESS_S = 0.5
+"""Between two looks at what running jobs tell; a person notices no less."""
+
+
+def run_plan(session: Session, plan: Plan, backend: Backend, conditions: Conditions) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
     _forget_damaged(session)
+    model, limits = conditions.model_settings(), conditions.limits()
     store = DiskStore(session.run, plan, session.facts.prompt, model, limits)
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
@@ -92,8 +88,12 @@ def run_plan(
         sink=session.sink,
         calls=calls,
         clock=session.clock,
-        policy=RetryPolicy(max_attempts, random.Random()),
-        pacing=pacing,
+        policy=RetryPolicy(conditions.max_retries, random.Random()),
+        pacing=Pacing(
+            conditions.max_executors,
+            conditions.task_timeout,
+            progress_s=None if conditions.quiet else PROGRESS_S,
+        ),
         history=session.history,
         commit=session.journal.commit,
     )

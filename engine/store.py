@@ -57,7 +57,8 @@ class DiskStore:
     ) -> Job:
         attempt = self._run.attempt(key)
         if not attempt.task_json.exists():
-            shutil.rmtree(attempt.request, ignore_errors=True)
+            if attempt.request.exists():
+                shutil.rmtree(attempt.request)
             for directory in (attempt.root.parent, attempt.root, attempt.request):
                 directory.mkdir(exist_ok=True)
             attempt.inputs.mkdir()
@@ -128,4 +129,11 @@ def _copy_tree(source: Path, target: Path) -> None:
                 there.mkdir(exist_ok=True)
                 _copy_tree(Path(entry), there)
             elif entry.is_file(follow_symlinks=False):
-                shutil.copy(entry, there)
+                _copy_file(entry, there)
+
+
+def _copy_file(source: os.DirEntry[str], target: Path) -> None:
+    mode = 0o755 if source.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with open(fd, "wb", buffering=0) as copy, open(source, "rb", buffering=0) as original:
+        shutil.copyfileobj(original, copy)

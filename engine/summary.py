@@ -23,6 +23,11 @@ def render_summary(tally: Tally, program: str = "orchestrator.py") -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_end(tally: Tally, program: str, *, brief: bool) -> str:
+    """What is said last: the outcome alone, or everything with a line's distance."""
+    return render_outcome(tally) + "\n" if brief else "\n" + render_summary(tally, program)
+
+
 def render_outcome(tally: Tally) -> str:
     """One line: how the run ended and where the project is."""
     done, total = tally.counts[TaskPhase.SUCCEEDED], len(tally.tasks)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from core.bundle import Limits, ModelSettings
 from core.job import Job, JobKey, Usage
 from core.plan import Task
 from engine.board import TaskState
@@ -45,6 +46,26 @@ class Pacing:
     recollect_s: float = 1.0
     call_notice_s: float = 60.0
     give_up_s: float = 900.0
+
+
+class Conditions(Protocol):
+    """The settings that a run is carried out under."""
+
+    @property
+    def max_executors(self) -> int: ...
+
+    @property
+    def task_timeout(self) -> float: ...
+
+    @property
+    def max_retries(self) -> int: ...
+
+    @property
+    def quiet(self) -> bool: ...
+
+    def model_settings(self) -> ModelSettings: ...
+
+    def limits(self) -> Limits: ...
 
 
 class StopCause(StrEnum):

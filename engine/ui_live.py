@@ -19,8 +19,9 @@ from rich.text import Text
 
 from core.clock import Clock
 from core.events import Event
+from engine.streams import SteadyStream
 from engine.tally import Price, Tally, TaskPhase, TaskTally
-from engine.ui import SteadyStream, View
+from engine.ui import View
 from engine.wording import clean, cost_text, duration, short_count
 
 REDRAWS_PER_S = 8

@@ -54,8 +54,3 @@ def cost_text(spend: Spend, simulated: bool) -> str:
     if spend.unpriced:
         text += f" + unknown price for {plural(spend.unpriced, 'request')}"
     return text
-
-
-def called_as(argv0: str) -> str:
-    """How this program was called, for commands that can be pasted."""
-    return f"python3 {argv0}" if argv0.endswith(".py") else argv0.rpartition("/")[2]

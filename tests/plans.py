@@ -74,3 +74,13 @@ def plans(draw: st.DrawFn, max_tasks: int = 8, max_estimate: int = 100) -> Plan:
         st.fixed_dictionaries({name: st.integers(0, max_estimate) for name in sorted(depends)})
     )
     return make_plan({name: depends[name] for name in order}, estimates)
+
+
+def chain(length: int) -> Plan:
+    """Tasks one after the other."""
+    return make_plan({f"t{n}": [f"t{n - 1}"] if n else [] for n in range(length)})
+
+
+def fan(width: int) -> Plan:
+    """Tasks beside each other, which need nothing."""
+    return make_plan({f"t{n}": [] for n in range(width)})

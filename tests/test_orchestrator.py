@@ -525,7 +525,7 @@ def test_an_internal_error_is_one_line_and_a_traceback_only_with_debug(
     def broken(*_: object) -> int:
         raise ZeroDivisionError("out of cheese")
 
-    monkeypatch.setattr(orchestrator, "list_runs", broken)
+    monkeypatch.setattr(orchestrator, "runs", broken)
     assert orchestrate("runs") == 1
     assert capsys.readouterr().err.startswith("error: Internal error: ZeroDivisionError")
     assert orchestrate("runs", "--debug") == 1

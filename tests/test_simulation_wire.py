@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from anthropic._streaming import SSEDecoder
 from anthropic.lib.bedrock._stream_decoder import AWSEventStreamDecoder
-from botocore.eventstream import (  # type: ignore[import-untyped] # it ships no types
+from botocore.eventstream import (
     ChecksumMismatch,
     EventStreamBuffer,
     ParserError,

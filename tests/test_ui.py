@@ -22,8 +22,9 @@ from rich.console import Console
 from config import Settings
 from core.events import Event, Kind
 from core.wire import decode, encode
+from engine.streams import SteadyStream
 from engine.tally import Spend, Tally, TaskPhase
-from engine.ui import JsonLines, PlainLines, Quiet, SteadyStream, View, make_view
+from engine.ui import JsonLines, PlainLines, Quiet, View, make_view
 from engine.ui_live import LiveView, chosen_rows, draw, live_console
 from engine.wording import clean, cost_text, duration, plural, short_count
 from tests.fakes import FakeClock

@@ -1,0 +1,94 @@
+"""Standard output and error, as a program that must not stumble over them writes to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from core.errors import OrchestratorError
+
+
+class SteadyStream:
+    """A text stream that never raises: once its reader is gone, what is written is dropped."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._dropping():
+            if self._stream is not None:
+                coding = self.encoding
+                self._stream.write(text.encode(coding, "replace").decode(coding))
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            if self._stream is not None:
+                self._stream.flush()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+
+    def fileno(self) -> int:
+        """Raises OSError where there is no file behind, as streams do."""
+        if self._stream is None:
+            raise OSError("no stream")
+        return self._stream.fileno()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):  # ValueError: closed by somebody
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Also quiets the interpreter, which flushes standard output once more as it exits."""
+        stream, self._stream = self._stream, None
+        try:
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(descriptor, stream.fileno() if stream else descriptor)
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError):
+            return  # no file behind it
+
+
+def say(text: str) -> None:
+    """To standard output, as it is."""
+    SteadyStream(sys.stdout).write(text)
+
+
+def tell(text: str) -> None:
+    """One line to standard error."""
+    SteadyStream(sys.stderr).write(text + "\n")
+
+
+def tell_error(exc: Exception, *, debug: bool) -> int:
+    """One message with its remedy to standard error; gives the exit code."""
+    if debug:
+        traceback.print_exception(exc)
+    if isinstance(exc, OrchestratorError):
+        message, remedy, code = exc.message, exc.remedy, exc.exit_code
+    else:
+        message = f"Internal error: {type(exc).__name__}: {exc}"
+        remedy, code = "This is a defect of the program; --debug shows where.", 1
+    tell(f"error: {message}" + (f"\n  {remedy}" if remedy else ""))
+    return code
+
+
+def called_as(argv0: str) -> str:
+    """How this program was called, for commands that can be pasted."""
+    return f"python3 {argv0}" if argv0.endswith(".py") else argv0.rpartition("/")[2]
