@@ -7,6 +7,7 @@ that --help and a wrong option are answered at once.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -216,7 +217,8 @@ def plan_text(settings: Settings, made: Plan) -> str:
     from engine.approval import show_plan
     from engine.forecast import Speed
 
-    speed = Speed(FIRST_TOKEN_S, TOKENS_PER_S)
+    times = 1.0 if settings.real else settings.sim_speed or math.inf
+    speed = Speed(FIRST_TOKEN_S / times, TOKENS_PER_S * times)
     return show_plan(made, settings.max_executors, settings.model_settings(), speed, price_usd)
 
 

@@ -63,11 +63,13 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
     # EXCL: whoever else can write here cannot lay a link in the way
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        with open(fd, "wb", buffering=0) as stream:
+        try:
             os.fchmod(fd, mode)
-            written = stream.write(payload)
-            while written < len(payload):
-                written += stream.write(payload[written:])
+            rest = memoryview(payload)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        finally:
+            os.close(fd)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

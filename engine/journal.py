@@ -27,20 +27,23 @@ class Journal:
     def __init__(self, path: Path) -> None:
         _cut_torn_line(path)
         self._stream = path.open("ab", buffering=0)
+        self._size = self._stream.tell()
         self._syncing = threading.Lock()
         self._dirty = False
 
     def emit(self, event: Event) -> None:
         if event.kind in EPHEMERAL and not is_planning_usage(event):
             return
-        begin = self._stream.tell()
         line = memoryview(encode(event).encode() + b"\n")
+        begin = self._size
         try:
             while line:
-                line = line[self._stream.write(line) :]
+                written = self._stream.write(line)
+                self._size += written
+                line = line[written:]
         except OSError:
             with suppress(OSError):  # half a line would damage the next one
-                self._stream.truncate(begin)
+                self._size = self._stream.truncate(begin)
             raise
         self._dirty = True  # only now: a commit in between would have missed the line
 

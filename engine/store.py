@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.bundle import (
+    AttemptDir,
     ContractFile,
     Limits,
     ModelSettings,
@@ -22,6 +23,8 @@ from core.errors import BundleError
 from core.job import Job, JobKey, TaskResult, Usage
 from core.plan import Plan, Task, render_brief
 from engine.rundir import RunDir
+
+_CHUNK_BYTES = 1024 * 1024
 
 
 def write_contracts(run: RunDir, plan: Plan) -> None:
@@ -56,12 +59,7 @@ class DiskStore:
         self, task: Task, key: JobKey, previous_failure: str, succeeded: Mapping[str, int]
     ) -> Job:
         attempt = self._run.attempt(key)
-        if not attempt.task_json.exists():
-            if attempt.request.exists():
-                shutil.rmtree(attempt.request)
-            for directory in (attempt.root.parent, attempt.root, attempt.request):
-                directory.mkdir(exist_ok=True)
-            attempt.inputs.mkdir()
+        if _begin_request(attempt):
             _copy_tree(self._run.contracts, attempt.inputs)
             for name in self._ancestors(task.id):
                 source = self._run.attempt(JobKey(key.run, name, succeeded[name]))
@@ -115,6 +113,21 @@ def verify_results(run: RunDir, succeeded: Mapping[str, int]) -> Verified:
     return Verified(results, damaged)
 
 
+def _begin_request(attempt: AttemptDir) -> bool:
+    """Whether there is a request to write; what a crash left of one before is removed."""
+    attempt.root.parent.mkdir(exist_ok=True)
+    attempt.root.mkdir(exist_ok=True)
+    try:
+        attempt.request.mkdir()
+    except FileExistsError:
+        if attempt.task_json.exists():
+            return False
+        shutil.rmtree(attempt.request)
+        attempt.request.mkdir()
+    attempt.inputs.mkdir()
+    return True
+
+
 def _copy_tree(source: Path, target: Path) -> None:
     """Copies, never links: a worker with a shell may change its inputs in place.
 
@@ -134,6 +147,10 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 def _copy_file(source: os.DirEntry[str], target: Path) -> None:
     mode = 0o755 if source.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with open(fd, "wb", buffering=0) as copy, open(source, "rb", buffering=0) as original:
-        shutil.copyfileobj(original, copy)
+    with open(source, "rb", buffering=0) as original:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with open(fd, "wb", buffering=0) as copy:
+            while chunk := original.read(_CHUNK_BYTES):
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[copy.write(rest) :]

@@ -23,16 +23,19 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backends.base import Backend
 from core.bundle import AttemptDir, SimulationSettings, build_manifest, read_spent
 from core.errors import CollectError
 from core.events import Kind
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult
 from engine.board import TaskState
+from engine.rundir import RunDir
 from tests.conformance_lifecycle import CANARY, ConformanceFixtures, LifecycleConformance
 from tests.live_run import LiveRun, design, merged_files, schedule
 
@@ -40,10 +43,30 @@ from tests.live_run import LiveRun, design, merged_files, schedule
 class BackendConformance(LifecycleConformance):
     """The whole contract, for backends that run real executors."""
 
-    def test_making_a_backend_touches_nothing(self, live: LiveRun) -> None:
-        before = _tree(live.run.root)
-        live.another_backend()
-        assert _tree(live.run.root) == before
+    def test_making_a_backend_touches_nothing(
+        self, make_backend: Callable[[RunDir], Backend], tmp_path: Path
+    ) -> None:
+        run = RunDir(tmp_path / "20260101-120000-9999")
+        run.tasks.mkdir(parents=True)
+        make_backend(run).close()
+        assert list(tmp_path.rglob("*")) == [run.root, run.tasks]
+
+    def test_no_call_waits_for_a_job(self, live: LiveRun, tmp_path: Path) -> None:
+        job, handles = live.prepare("slow-a"), list[JobHandle]()
+        calls: list[Callable[[], object]] = [
+            lambda: handles.extend(live.submit_jobs(job)),
+            lambda: live.backend.reattach(live.run.run_id),
+            lambda: live.poll(*handles),
+            lambda: live.read_log(handles[0]),
+            lambda: live.collect(handles[0], tmp_path),
+            lambda: live.backend.cancel(handles),
+        ]
+        times = [live.clock.monotonic()]
+        for call in calls:
+            call()
+            times.append(live.clock.monotonic())
+        assert max(after - before for before, after in pairwise(times)) < self.bounds.state_s
+        live.wait_ended(*handles, within_s=self.bounds.cancel_s)
 
     def test_the_result_arrives_with_its_files(self, live: LiveRun, tmp_path: Path) -> None:
         [handle] = live.submit("fast-01")
@@ -322,10 +345,6 @@ class ReachableResults(ConformanceFixtures):
 
     def _refused(self, live: LiveRun, handle: JobHandle, destination: Path) -> None:
         assert isinstance(live.collect(handle, destination), CollectError)
-
-
-def _tree(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
 
 
 def _holding(root: Path, text: str) -> list[Path]:

@@ -8,6 +8,9 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+# The suite's own helpers assert too, and are to show values as test files do.
+pytest.register_assert_rewrite("tests.conformance", "tests.conformance_lifecycle", "tests.live_run")
+
 ON_CI = os.environ.get("CI") == "true"
 
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.
