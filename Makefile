@@ -49,7 +49,8 @@ types: $(READY)
 	@$(BIN)/mypy --exclude '^(outputs|build|dist)/' $(SOURCES)
 
 bench: $(READY)
-	@set -e; for file in bench/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for file in bench/*.py; do echo "== $$file"; \
+		$(BIN)/python -m "bench.$$(basename "$$file" .py)"; done
 
 # Versions for every supported Python and system, with hashes; uv is needed here only.
 lock: $(READY)

@@ -366,7 +366,10 @@ def _warnings(
     declared: Sequence[Declared], found: Settings, merged: Merged, environ: Mapping[str, str]
 ) -> Iterator[str]:
     for setting in declared:
-        if not merged.origin[setting.key].startswith("option "):
+        origin = merged.origin[setting.key]
+        if setting.option.secret and origin.endswith(".toml"):
+            yield f"{setting.key} is a secret in {origin}; prefer the environment."
+        if not origin.startswith("option "):
             continue
         if setting.option.secret:
             yield f"{setting.flags[0]} puts a secret on the command line, which others can see."

@@ -11,21 +11,25 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import LoadedSettings, Settings, load_settings
-from core.clock import SystemClock
-from core.credentials import Credentials
-from core.errors import OrchestratorError, UsageError, refuse_if
-from core.plan import Plan, render_plan
-from core.wire import write_atomic
-from engine.cli_options import Handlers, Surroundings, build_cli, run_cli
-from engine.interrupts import all_raise
-from engine.streams import called_as, say, tell, tell_error
+try:
+    from config import LoadedSettings, Settings, load_settings
+    from core.clock import SystemClock
+    from core.credentials import Credentials
+    from core.errors import OrchestratorError, RunInterrupted, UsageError, refuse_if
+    from core.plan import Plan, render_plan
+    from core.wire import write_atomic
+    from engine.cli_options import Handlers, Surroundings, build_cli, run_cli
+    from engine.interrupts import all_raise
+    from engine.streams import called_as, say, tell, tell_error
+except ModuleNotFoundError as missing:
+    fix = "Use .venv/bin/python after 'make setup', or 'pip install .'"
+    sys.exit(f"error: {missing} for {sys.executable}.\n  {fix}.")
 
 if TYPE_CHECKING:
     from backends.base import Backend
@@ -59,15 +63,14 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
     settings = loaded.settings
     given = read_plan(settings.plan) if settings.plan else None
-    prompt = prompt or (given.summary if given else "")
+    prompt = prompt or ((given.prompt or given.summary) if given else "")
     run_id = new_run_id(CLOCK.time())
     target = settings.output_dir or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
-    simulated = not settings.real
-    facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), simulated)
+    facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
     work = prepare(loaded, facts, RunDir(settings.work_dir / "runs" / run_id))
-    directory = create_run(settings.work_dir, facts)
+    create_run(settings.work_dir, facts)
     if given is not None:
-        write_atomic(directory.plan, render_plan(given))
+        write_atomic(work.directory.plan, render_plan(given))
     return carry_out(work)
 
 
@@ -80,8 +83,8 @@ def resume(loaded: LoadedSettings, name: str) -> int:
         loaded.given, os.environ, Path.cwd(), saved=facts.settings, saved_by=facts.run
     )
     target = str(loaded.settings.output_dir or facts.target)
-    simulated = not loaded.settings.real
-    facts = replace(facts, target=target, settings=loaded.kept(), simulated=simulated)
+    real = loaded.settings.real
+    facts = replace(facts, target=target, settings=loaded.kept(), simulated=not real)
     return carry_out(prepare(loaded, facts, directory))
 
 
@@ -119,10 +122,11 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
     simulation = loaded.settings.model_settings().simulation
     if simulation is None:
         raise UsageError("The simulated API cannot be real.", "Leave out --real.")
-    with serve(port, simulation, CLOCK) as server:
+    with suppress(KeyboardInterrupt), serve(port, simulation, CLOCK) as server:
         say(f"The simulated Claude listens on {server.base_url}; Ctrl-C ends it.\n")
         while True:
             CLOCK.sleep(3600)
+    return 0
 
 
 def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Work:
@@ -235,10 +239,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.DEBUG if "--debug" in args else logging.CRITICAL)
     try:
         with all_raise():
-            return run_cli(build_cli(handlers, around, VERSION), args)
-    except KeyboardInterrupt:
+            return run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)
+    except (KeyboardInterrupt, RunInterrupted):
         tell("Interrupted.")
-        return 130
+        return RunInterrupted.exit_code
     except Exception as exc:  # noqa: BLE001 - the program's end: one message, not a traceback
         return tell_error(exc, debug="--debug" in args)
 

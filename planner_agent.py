@@ -63,7 +63,7 @@ class PlannerAgent:
             self._on_progress(f"asking for a plan{again}")
             answer = read_answer(self._ask(messages), self._max_tokens)
             if answer.plan is not None:
-                return answer.plan
+                return answer.plan.model_copy(update={"prompt": prompt})
             defects = answer.defects
             self._on_progress(f"the plan has {len(defects)} defect(s), first: {defects[0]}")
             messages.append(_message("assistant", answer.said))
@@ -102,11 +102,12 @@ class PlannerAgent:
 
 @lru_cache(maxsize=1)
 def build_schema() -> Block:
-    """The JSON schema of Plan as the API takes it, without `version`, which is ours to set."""
+    """The JSON schema of Plan as the API takes it, without what is ours to set."""
     import anthropic  # more than a second, so not before it is used
 
     schema = anthropic.transform_schema(Plan)
-    schema["properties"].pop("version")
+    for ours in ("version", "prompt"):
+        schema["properties"].pop(ours)
     return schema
 
 

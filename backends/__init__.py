@@ -20,7 +20,10 @@ def backend_class(name: str) -> type[Backend]:
     """
     path = BACKENDS.get(name, name)
     module_name, colon, class_name = path.partition(":")
-    known = f"Choose one of: {', '.join(BACKENDS)}."
+    known = (
+        f"Choose one of: {', '.join(BACKENDS)}; or name a class of your own as"
+        " package.module:Class, with its folder on PYTHONPATH."
+    )
     if not colon:
         raise UsageError(f"There is no backend {name!r}.", known)
     try:

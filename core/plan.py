@@ -67,9 +67,10 @@ class Criterion(_Part):
 
 
 class Plan(_Part):
-    """The whole plan. `version` is that of this format."""
+    """The whole plan. `version` is that of this format, `prompt` is set by the program."""
 
     version: Literal[1] = 1
+    prompt: str = Field(default="", description="What the plan was made for")
     title: str = Field(description="The project's name in a few words")
     summary: str = Field(description="What will be built, in two or three sentences")
     analysis: Analysis

@@ -8,6 +8,7 @@ every usage error comes out as a core UsageError. A first word that is no comman
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def run_cli(cli: click.Command, args: Sequence[str], program: str = "orchestrato
         context = getattr(exc, "ctx", None)
         path = context.command_path if context else program
         message = exc.format_message()
-        end = "" if message.endswith((".", "?")) else "."
+        end = "" if message.endswith((".", "?", "?)")) else "."
         raise UsageError(f"{message}{end}", f"See '{path} --help'.") from exc
     except click.Abort as exc:
         raise RunInterrupted("Interrupted.") from exc
@@ -242,7 +243,7 @@ def _commands(handlers: Handlers, around: Surroundings) -> Iterator[click.Comman
     if (resume := handlers.resume) is not None:
         yield _command(
             "resume",
-            "Go on with a run that was interrupted, stopped or left with failures.",
+            "Go on with a run that was stopped or has failures.",
             [click.Argument(["run_id"], metavar="RUN")],
             lambda ctx, loaded: resume(loaded, ctx.params["run_id"]),
             around,
@@ -319,7 +320,7 @@ def _output_file(ctx: click.Context) -> Path | None:
 
 
 def _refuse_mistyped_command(ctx: click.Context) -> None:
-    """A bare word like a command's name is a slip, not a prompt of one word."""
+    """One bare word in small letters looks like a command; as a prompt it might cost money."""
     words: tuple[str, ...] = ctx.params["words"]
     first = words[0] if words else ""
     group = ctx.find_root().command
@@ -328,8 +329,10 @@ def _refuse_mistyped_command(ctx: click.Context) -> None:
         raise UsageError(
             f"Options stand before the command {first!r}.", f"Write '{first} ... --option'."
         )
-    if " " not in first and (near := difflib.get_close_matches(first, names, 1, 0.7)):
+    near = difflib.get_close_matches(first, names, 1, 0.7)
+    alone = len(words) == 1 and re.fullmatch(r"[a-z][a-z-]*", first)
+    if " " not in first and (near or alone):
+        meant = f"; did you mean {near[0]!r}?" if near else "."
         raise UsageError(
-            f"There is no command {first!r}; did you mean {near[0]!r}?",
-            f'If it is a prompt, write: run "{first}".',
+            f"There is no command {first!r}{meant}", f'If it is a prompt, write: run "{first}".'
         )

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ class _Places:
 
 
 def check_target(target: Path, delivered: Manifest | None, work_dir: Path) -> None:
-    """Raises TargetRefused unless `target` may be delivered to; writes nothing.
+    """Raises TargetRefused unless `target` may be delivered to; leaves nothing behind.
 
     It may be absent, an empty directory, or hold exactly `delivered`, what this run put there.
     """
@@ -262,6 +263,10 @@ def _unwritable(target: Path) -> tuple[str, str] | None:
     effective = os.access in os.supports_effective_ids
     if not os.access(above, os.W_OK | os.X_OK, effective_ids=effective):
         return f"{above} may not be written to", "Allow it, or choose another --output-dir."
+    try:  # some file systems say yes and mean no
+        os.rmdir(tempfile.mkdtemp(prefix=".probe-", dir=above))
+    except OSError as exc:
+        return f"no directory can be made in {above} ({exc.strerror})", _ELSEWHERE
     return None
 
 

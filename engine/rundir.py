@@ -80,9 +80,9 @@ class RunDir:
 
 
 def new_run_id(now: float) -> str:
-    """Sorts by time; the random end keeps apart runs of the same second."""
+    """Sorts by time to the millisecond; the random end keeps apart runs of the same one."""
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{stamp}-{secrets.token_hex(2)}"
+    return f"{stamp}-{int(now * 1000) % 1000:03d}{secrets.token_hex(2)}"
 
 
 def slug(prompt: str, limit: int = 40) -> str:

@@ -24,8 +24,6 @@ from core.job import Job, JobKey, TaskResult, Usage
 from core.plan import Plan, Task, render_brief
 from engine.rundir import RunDir
 
-_CHUNK_BYTES = 1024 * 1024
-
 
 def write_contracts(run: RunDir, plan: Plan) -> None:
     """Lay down the contracts as files, before any task starts."""
@@ -50,6 +48,7 @@ class DiskStore:
         self._depends_on = {t.id: t.depends_on for t in plan.tasks}
         found = build_manifest(run.contracts)
         self._contracts = tuple(ContractFile(e.path, e.sha256) for e in found.entries)
+        self._contents = {e.path: (run.contracts / e.path).read_bytes() for e in found.entries}
 
     @property
     def destination(self) -> Path:
@@ -60,7 +59,8 @@ class DiskStore:
     ) -> Job:
         attempt = self._run.attempt(key)
         if _begin_request(attempt):
-            _copy_tree(self._run.contracts, attempt.inputs)
+            for path, content in self._contents.items():
+                _write_file(_with_parents(attempt.inputs, path), content, 0o644)
             for name in self._ancestors(task.id):
                 source = self._run.attempt(JobKey(key.run, name, succeeded[name]))
                 _copy_tree(source.files, attempt.inputs)
@@ -142,15 +142,21 @@ def _copy_tree(source: Path, target: Path) -> None:
                 there.mkdir(exist_ok=True)
                 _copy_tree(Path(entry), there)
             elif entry.is_file(follow_symlinks=False):
-                _copy_file(entry, there)
+                mode = 0o755 if entry.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
+                _write_file(there, Path(entry).read_bytes(), mode)
 
 
-def _copy_file(source: os.DirEntry[str], target: Path) -> None:
-    mode = 0o755 if source.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
-    with open(source, "rb", buffering=0) as original:
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        with open(fd, "wb", buffering=0) as copy:
-            while chunk := original.read(_CHUNK_BYTES):
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[copy.write(rest) :]
+def _with_parents(root: Path, path: str) -> Path:
+    if "/" in path:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+    return root / path
+
+
+def _write_file(path: Path, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    finally:
+        os.close(fd)

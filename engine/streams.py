@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -91,4 +92,11 @@ def tell_error(exc: Exception, *, debug: bool) -> int:
 
 def called_as(argv0: str) -> str:
     """How this program was called, for commands that can be pasted."""
-    return f"python3 {argv0}" if argv0.endswith(".py") else argv0.rpartition("/")[2]
+    if not argv0.endswith(".py"):
+        return argv0.rpartition("/")[2]
+    python = sys.executable
+    if python == shutil.which("python3"):
+        python = "python3"
+    elif python.startswith(os.getcwd() + os.sep):
+        python = os.path.relpath(python)
+    return f"{python} {argv0}"

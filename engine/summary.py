@@ -12,12 +12,14 @@ WIDTH = 80
 LISTED = 10
 """How many failed tasks or conflicts are named before the rest is only counted."""
 _INDENT = 12
+FAILED = "failed"
+"""The outcome of a run that an error ended; the error itself is shown by whoever caught it."""
 _RESUMABLE_EXITS = {4, 130}
 
 
 def render_summary(tally: Tally, program: str = "orchestrator.py") -> str:
     """Everything, ending with a line break. `program` is what the resume command begins with."""
-    lines = [render_outcome(tally)]
+    lines = [_headline(tally)]
     for label, text in _facts(tally, program):
         lines += _field(label, text)
     return "\n".join(lines) + "\n"
@@ -30,11 +32,15 @@ def render_end(tally: Tally, program: str, *, brief: bool) -> str:
 
 def render_outcome(tally: Tally) -> str:
     """One line: how the run ended and where the project is."""
+    where = f", in {clean(tally.header.target)}" if tally.delivered_files else ""
+    return f"{_headline(tally)}{where}"
+
+
+def _headline(tally: Tally) -> str:
     done, total = tally.counts[TaskPhase.SUCCEEDED], len(tally.tasks)
     label = "Simulated run" if tally.header.simulated else "Run"
     outcome = clean((tally.ended or {}).get("outcome") or "not ended")
-    where = f", in {clean(tally.header.target)}" if tally.delivered_files else ""
-    return f"{label} {clean(tally.header.run)}: {outcome}, {done} of {plural(total, 'task')}{where}"
+    return f"{label} {clean(tally.header.run)}: {outcome}, {done} of {plural(total, 'task')}"
 
 
 def is_resumable(tally: Tally) -> bool:
@@ -42,11 +48,14 @@ def is_resumable(tally: Tally) -> bool:
     ended = tally.ended
     if ended is None or ended.get("exit_code") in _RESUMABLE_EXITS:
         return True
-    return any(task.phase is not TaskPhase.SUCCEEDED for task in tally.tasks.values())
+    unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in tally.tasks.values())
+    return unfinished or not tally.planned
 
 
 def _facts(tally: Tally, program: str) -> Iterator[tuple[str, str]]:
-    if message := clean((tally.ended or {}).get("message") or "", 500):
+    ended = tally.ended or {}
+    message = clean(ended.get("message") or "", 500)
+    if message and ended.get("outcome") != FAILED:
         yield "why", message
     if tally.delivered_files:
         yield "target", f"{clean(tally.header.target)} ({plural(tally.delivered_files, 'file')})"

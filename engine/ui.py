@@ -119,7 +119,7 @@ def _line(event: Event, tally: Tally, verbose: bool) -> str:
             spend = tally.spend()
             cost = cost_text(spend, tally.header.simulated)
             return f"ended: {clean(data.get('outcome'))}; {spend.total_tokens:,} tokens, {cost}"
-        case Kind.PROGRESS if verbose and data.get("text"):
+        case Kind.PROGRESS if data.get("text") and (verbose or not event.task):
             return f"{task or 'planning'}: {clean(data['text'])}"
         case Kind.JOB_STATE if verbose:
             return f"{task}: {clean(data.get('state', ''))}"

@@ -86,11 +86,9 @@ class LiveView(View):
     @contextmanager
     def suspended(self) -> Iterator[None]:
         self._stop()
-        try:
-            yield
-        finally:
-            if not self._closed:
-                self._start()
+        yield  # not started again on an exception: the run is over then
+        if not self._closed:
+            self._start()
 
     def _start(self) -> None:
         self._live = Live(

@@ -118,8 +118,18 @@ class TestPrompt:
         program("--plan", "p.json")
         assert program.calls == [("run", {"plan": "p.json"}, "")]
 
-    @pytest.mark.parametrize("word", ["todo", "resumable-downloads", "x"])
-    def test_one_word_unlike_a_command_is_a_prompt(self, program: Program, word: str) -> None:
+    @pytest.mark.parametrize("word", ["todo", "doctor", "resumable-downloads", "x"])
+    def test_one_small_word_is_a_prompt_only_after_run(self, program: Program, word: str) -> None:
+        with pytest.raises(UsageError, match=f"There is no command '{word}'") as caught:
+            program(word)
+        assert f'run "{word}"' in caught.value.remedy
+        program("run", word)
+        assert program.calls == [("run", {}, word)]
+
+    @pytest.mark.parametrize("word", ["Tetris", "2048", "é"])
+    def test_one_word_that_no_command_is_spelt_like_is_a_prompt(
+        self, program: Program, word: str
+    ) -> None:
         program(word)
         assert program.calls == [("run", {}, word)]
 

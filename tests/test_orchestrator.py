@@ -530,3 +530,29 @@ def test_an_internal_error_is_one_line_and_a_traceback_only_with_debug(
     assert capsys.readouterr().err.startswith("error: Internal error: ZeroDivisionError")
     assert orchestrate("runs", "--debug") == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_plan_file_keeps_its_prompt(expected: Path) -> None:
+    assert orchestrate("plan", PROMPT, *FAST, "-o", "plan.json", "--quiet") == 0
+    assert orchestrate("--plan", "plan.json", *FAST, "--output-dir", "out") == 0
+    assert tree(Path("out")) == tree(expected)
+
+
+def test_the_simulated_api_serves_until_ctrl_c() -> None:
+    with start("simulated-api", "--sim-speed", "0") as api:
+        try:
+            assert api.stdout is not None
+            assert "http://127.0.0.1:" in api.stdout.readline()
+            api.send_signal(signal.SIGINT)
+            _, said = api.communicate(timeout=30)
+        finally:
+            api.kill()
+    assert (api.returncode, said) == (0, "")
+
+
+def test_without_the_packages_there_is_one_message() -> None:
+    command = [sys.executable, "-S", "-E", str(ROOT / "orchestrator.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No module named ")
+    assert "make setup" in done.stderr

@@ -41,7 +41,7 @@ def facts(run_id: str) -> RunFacts:
 
 
 def test_run_ids_sort_by_time_and_differ_within_a_second() -> None:
-    ids = [new_run_id(at) for at in (0, 1, 60, 3600, 86_400, 1_800_000_000)]
+    ids = [new_run_id(at) for at in (0, 0.002, 0.9, 1, 60, 3600, 86_400, 1_800_000_000)]
     assert ids == sorted(ids)
     assert ids[0].startswith("19700101-000000-")
     assert len({new_run_id(0) for _ in range(50)}) > 45

@@ -249,6 +249,16 @@ def test_a_job_of_a_task_that_the_plan_no_longer_has_is_cancelled() -> None:
     assert world.backend.called["cancel"] == 1
 
 
+def test_of_two_open_attempts_of_a_task_the_earlier_is_cancelled() -> None:
+    world = crashed(World(CHAIN, always(VirtualEnd(duration_s=100))), Kind.JOB_SUBMITTED, "a")
+    history = replay(RUN, world.journal)
+    history.attempts["a"] = 2
+    history.open[JobKey(RUN, "a", 2)] = None
+    outcome = world.scheduler(history=history).run()
+    assert outcome.succeeded["a"] == 2
+    assert world.backend.called["cancel"] == 1
+
+
 def test_a_resumed_run_with_fewer_executors_starts_nothing_until_jobs_end() -> None:
     plan = make_plan(dict.fromkeys("abcdef", ()))
     world = World(plan, always(VirtualEnd(duration_s=100)), pacing=replace(PACING, max_executors=4))
