@@ -28,8 +28,7 @@ try:
     from engine.interrupts import all_raise
     from engine.streams import called_as, say, tell, tell_error
 except ModuleNotFoundError as missing:
-    fix = "Use .venv/bin/python after 'make setup', or 'pip install .'"
-    sys.exit(f"error: {missing} for {sys.executable}.\n  {fix}.")
+    sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
     from backends.base import Backend
