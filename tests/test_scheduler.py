@@ -410,6 +410,14 @@ def test_an_interrupt_cancels_what_runs_and_ends_soon() -> None:
     assert outcome.messages["a"] == "It was stopped when the run was interrupted."
 
 
+def test_an_interrupt_fails_no_task_even_on_its_last_try() -> None:
+    world = World(THREE, always(HANGS), max_attempts=1)
+    scheduler = world.scheduler()
+    world.clock.call_at(42, scheduler.interrupt)
+    assert set(scheduler.run().states.values()) == {TaskState.CANCELLED}
+    assert world.events(Kind.TASK_RETRY) == []
+
+
 def test_an_interrupted_job_that_answers_with_its_own_words_keeps_them() -> None:
     class Saying(FaultyBackend):
         """A worker that saves what it has when it is told to stop."""
@@ -503,7 +511,7 @@ def test_two_outages_of_cancel_far_apart_do_not_add_up() -> None:
         a=VirtualEnd(duration_s=332), b=VirtualEnd(duration_s=320), c=VirtualEnd(duration_s=1e6)
     )
     # a ends by itself while its cancel fails; only c needs the next one, long after
-    outages = (Window("cancel", 330, 332), Window("cancel", 980, 1000))
+    outages = (Window("cancel", 330, 400), Window("cancel", 980, 1000))
     world = World(plan, ends, Faults(outages), pacing=replace(PACING, give_up_s=400))
     world.max_attempts = 1
     outcome = world.run()
@@ -521,6 +529,22 @@ def test_a_call_that_never_comes_back_is_told_of_in_time_and_then_given_up(metho
     begun = {"submit": 0, "poll": 0, "collect": 100, "cancel": 330}[method]
     assert begun + 60 <= notices[0].at <= begun + 2 * PACING.call_notice_s
     assert world.clock.monotonic() <= begun + PACING.give_up_s + PACING.call_notice_s
+
+
+def test_a_hang_is_told_of_in_time_although_nothing_else_is_due_for_long() -> None:
+    class Quiet(FaultyBackend):
+        pace = PollPace(first_s=5000.0, most_s=5000.0)
+
+    world = World(
+        make_plan({"a": (), "b": ()}),
+        always(VirtualEnd(duration_s=100), b=HANGS),
+        pacing=replace(PACING, task_timeout_s=1e5),
+        backend_type=Quiet,
+    )
+    with pytest.raises(BackendError, match="has not answered collect"):
+        world.run(SlowCalls(world.clock, hang=frozenset({"collect"})))
+    assert 160 <= world.events(Kind.NOTICE)[0].at <= 220
+    assert world.clock.monotonic() <= 100 + PACING.give_up_s + PACING.call_notice_s
 
 
 def test_a_program_error_in_a_backend_is_raised_at_once() -> None:
