@@ -359,7 +359,7 @@ def test_a_simulated_project_comes_out_as_it_was_designed(
     ) as claude:
         plan = PlannerAgent(claude).plan(prompt)
     project = design_project(prompt, 7)
-    assert plan == project.plan
+    assert plan == project.plan.model_copy(update={"prompt": prompt})
     built: dict[str, dict[str, str]] = {}
     for task_id in topological_order(plan):
         attempt = simulated_attempt(tmp_path, prompt, plan, plan.task(task_id), model, built)
