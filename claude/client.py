@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from claude.governor import Governor
-from claude.providers import open_sdk
-from claude.retry import Backoff, retry_delay_s
+from claude.governor import Governor, Slot
+from claude.providers import build_timeout, open_sdk
+from claude.retry import Backoff, retry_delay_s, used_up
 from claude.stream import StreamDamaged, StreamedMessage
-from claude.vendor_errors import Endpoint, vendor_errors
+from claude.vendor_errors import Endpoint, refuse_web_page, vendor_errors
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
@@ -26,6 +26,8 @@ from core.job import Usage
 if TYPE_CHECKING:
     import httpx2
     from anthropic import Anthropic, AnthropicBedrock, Stream
+
+    from claude.stall import StallWatch
 
 Block = dict[str, Any]
 
@@ -50,13 +52,15 @@ class Reply:
     """One answer. `content` is ready to go back as the assistant's content.
 
     `broken_inputs` holds, by tool_use id, the input text that is no JSON object: malformed, or cut
-    by max_tokens. The block itself then has the input {}. `content` may be empty.
+    by max_tokens. The block itself then has the input {}. `content` may be empty. `retries` counts
+    the requests that failed before this one.
     """
 
     content: tuple[Block, ...]
     stop_reason: str
     usage: Usage
     broken_inputs: Mapping[str, str]
+    retries: int = 0
 
 
 class Claude(Protocol):
@@ -70,12 +74,24 @@ def _ignore(_: object) -> None:
     pass
 
 
+def _nothing() -> None:
+    pass
+
+
+def _as_it_is(call: Call) -> Call:
+    return call
+
+
 @dataclass(frozen=True)
 class Hooks:
-    """Who wants to hear. `on_usage` is called for every billed request, also one that was cut."""
+    """Who wants to hear. `on_usage` is called for every billed request, also one that was cut;
+    `on_request` before each request and each retry: it may change the call, or raise;
+    `on_throttle` for each request refused for the rate or the provider's load."""
 
     on_usage: Callable[[Usage], None] = _ignore
     on_progress: Callable[[str], None] = _ignore
+    on_request: Callable[[Call], Call] = _as_it_is
+    on_throttle: Callable[[], None] = _nothing
 
 
 @contextmanager
@@ -130,6 +146,8 @@ class SdkClaude:
         self._governor, self._limits, self._hooks, self._draw = governor, limits, hooks, draw
         speed = model.simulation.speed if model.simulation else 1.0
         self._backoff = Backoff().scaled(speed)
+        # the simulated Claude may be slower than life
+        self._stall_s = limits.stall_s / min(1.0, speed or 1.0)
         self._endpoint = Endpoint(
             model.provider,
             model.model,
@@ -144,61 +162,87 @@ class SdkClaude:
         self._tell_deprecation()
         retry = 0
         while True:
-            self._governor.admit(self._clock)
             try:
-                return self._ask(call, retry)
+                return self._ask_in_turn(call, retry)
             except ModelUnavailable as error:
                 self._wait(error, retry)
             retry += 1
 
+    def _ask_in_turn(self, call: Call, retry: int) -> Reply:
+        admitted = self._governor.admit(self._clock, self._hooks.on_progress, self._backoff)
+        with admitted as slot:
+            try:
+                return self._ask(self._hooks.on_request(call), retry, slot)
+            except (RateLimited, Overloaded) as error:
+                self._hooks.on_throttle()
+                if (quota := used_up(error)) is not None:
+                    raise quota from error
+                raise
+
     def _wait(self, error: ModelUnavailable, retry: int) -> None:
-        """Wait as long as `error` asks for; raise it when it is not worth another try."""
+        """Wait before another try; raise `error` when that is not worth it."""
         delay_s = retry_delay_s(error, retry, self._draw, self._backoff)
-        if isinstance(error, RateLimited | Overloaded):
-            asked_s = error.retry_after_s
-            self._governor.pause(self._clock, (delay_s or 0.0) if asked_s is None else asked_s)
         if delay_s is None or retry >= self._limits.request_retries:
             raise error
+        # the governor holds back those that met a limit, and all others with them
+        held_back = isinstance(error, RateLimited | Overloaded)
+        when = "" if held_back else f" in {delay_s:.1f} s"
         self._hooks.on_progress(
-            f"{error.message} Trying again in {delay_s:.1f} s "
+            f"{error.message} Trying again{when} "
             f"(retry {retry + 1} of {self._limits.request_retries})."
         )
-        self._clock.sleep(delay_s)
+        self._clock.sleep(0.0 if held_back else delay_s)
 
-    def _ask(self, call: Call, retry: int) -> Reply:
+    def _ask(self, call: Call, retry: int, slot: Slot) -> Reply:
+        from claude.stall import StallWatch
+
         started_s = self._clock.monotonic()
-        message = StreamedMessage()
+        message, watch = StreamedMessage(), StallWatch(self._clock, self._stall_s)
         headers: Mapping[str, str] = {}
         try:
-            with vendor_errors(self._endpoint), self._open(call, retry) as stream:
+            with vendor_errors(self._endpoint), self._open(call, retry, watch, slot) as stream:
                 headers = stream.response.headers
-                self._read(stream, message)
+                slot.accepted(headers)
+                refuse_web_page(headers, self._endpoint)
+                self._read(stream, message, watch)
         finally:
             # whatever happened: once the message started, it is on the bill
             usage = self._usage(message, headers, self._clock.monotonic() - started_s)
             if message.started:
+                slot.spent(usage)
                 self._hooks.on_usage(usage)
         content, broken = message.content()
-        return Reply(content, message.stop_reason, usage, broken)
+        return Reply(content, message.stop_reason, usage, broken, retry)
 
-    def _open(self, call: Call, retry: int) -> Stream[object]:
+    def _open(self, call: Call, retry: int, watch: StallWatch, slot: Slot) -> Stream[object]:
         # `post` and not `messages.create`: events come as plain JSON, so that nothing a newer API
         # sends is lost, and create's DeprecationWarning cannot be kept quiet from a thread.
-        from anthropic import Stream
+        from anthropic import APIStatusError, Stream
 
-        return self._sdk.post(
-            "/v1/messages",
-            cast_to=object,
-            body=_body(call, self._model),
-            options={"headers": {"x-stainless-retry-count": str(retry)}},
-            stream=True,
-            stream_cls=Stream[object],
-        )
+        try:
+            stream = self._sdk.post(
+                "/v1/messages",
+                cast_to=object,
+                body=_body(call, self._model),
+                options={
+                    "headers": {"x-stainless-retry-count": str(retry)},
+                    "timeout": build_timeout(watch.read_timeout_s),
+                },
+                stream=True,
+                stream_cls=Stream[object],
+            )
+        except APIStatusError as exc:
+            slot.answered(exc.response.headers)
+            raise
+        watch.watch(stream.response)
+        return stream
 
-    def _read(self, stream: Stream[object], message: StreamedMessage) -> None:
+    def _read(self, stream: Stream[object], message: StreamedMessage, watch: StallWatch) -> None:
         for event in stream:
             self._clock.sleep(0)  # a stopped clock ends a stream here
             message.feed(event)
+            if message.went_on:
+                watch.went_on()
             if message.finished:
                 return
         kind = stream.response.headers.get("content-type", "unknown")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.errors import ModelUnavailable
+from core.errors import BillingRefused, ModelUnavailable, RateLimited
 
 # A server that asks for more than this has a quota to refill: better a stopped, resumable run.
 LONGEST_RETRY_AFTER_S = 600.0
@@ -18,9 +18,24 @@ class Backoff:
     first_s: float = 1.0
     most_s: float = 60.0
 
+    def most(self, retry: int) -> float:
+        """The longest delay before retry number `retry` (from 0)."""
+        return min(self.most_s, self.first_s * 2.0 ** min(retry, 60))
+
     def scaled(self, speed: float) -> Backoff:
         """The same in a world that runs `speed` times faster; 0 stands for no waiting at all."""
         return Backoff(self.first_s / speed, self.most_s / speed) if speed else Backoff(0.0, 0.0)
+
+
+def used_up(error: ModelUnavailable) -> BillingRefused | None:
+    """What a rate limit is that asks for longer than a run waits: a quota that is used up."""
+    asked_s = error.retry_after_s or 0.0
+    if not isinstance(error, RateLimited) or asked_s <= LONGEST_RETRY_AFTER_S:
+        return None
+    return BillingRefused(
+        f"{error.message} It asks to wait {asked_s / 60:.0f} minutes, longer than a run waits.",
+        "Go on with resume after that time, or raise the account's limits.",
+    )
 
 
 def retry_delay_s(
@@ -35,7 +50,7 @@ def retry_delay_s(
     if not isinstance(error, ModelUnavailable):
         return None
     backoff = backoff or Backoff()
-    jitter_s = random() * min(backoff.most_s, backoff.first_s * 2.0 ** min(retry, 60))
+    jitter_s = random() * backoff.most(retry)
     if error.retry_after_s is None:
         return jitter_s
     if error.retry_after_s > LONGEST_RETRY_AFTER_S:

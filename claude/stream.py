@@ -24,11 +24,13 @@ class StreamDamaged(ValueError):
 
 
 class StreamedMessage:
-    """Fed with events in order; `finished` once message_stop came."""
+    """Fed with events in order; `finished` once message_stop came. `went_on` says whether the last
+    event brought the answer further: a ping does not."""
 
     def __init__(self) -> None:
         self.started = False
         self.finished = False
+        self.went_on = False
         self.message_id = ""
         self.stop_reason = ""
         self._usage: dict[str, Any] = {}
@@ -39,11 +41,11 @@ class StreamedMessage:
     def feed(self, event: object) -> None:
         """Take one event, as decoded JSON. Raises StreamDamaged; kinds not known are skipped."""
         try:
-            self._take(event)
+            self.went_on = self._take(event)
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise StreamDamaged(f"an event of the stream is malformed ({exc!r})") from exc
 
-    def _take(self, event: Any) -> None:
+    def _take(self, event: Any) -> bool:
         match event["type"]:
             case "message_start":
                 self.started = True
@@ -58,6 +60,9 @@ class StreamedMessage:
                 self._merge_usage(event.get("usage"))
             case "message_stop":
                 self.finished = True
+            case "ping":
+                return False
+        return True
 
     def _extend(self, index: int, delta: dict[str, Any]) -> None:
         block, kind = self._blocks[index], delta["type"]

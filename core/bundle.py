@@ -43,18 +43,40 @@ class ModelSettings:
     engine: str = "api"
     max_output_tokens: int = 32_000
     simulation: SimulationSettings | None = None
+    allow_commands: bool = False
+    """Whether the model may run commands where nothing contains them."""
+    price_input_usd: float | None = None
+    """Per million tokens, in place of the price list; given with that of output or not at all."""
+    price_output_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one attempt may use; sizes in bytes, `request_retries` a request."""
+    """What one attempt may use; sizes in bytes, `request_retries` a request.
+
+    A stream without news for `stall_s` is cut and asked for again. `context_tokens` is what a
+    conversation may have, the room for its next answer included.
+    """
 
     timeout_s: float = 1800.0
     max_turns: int = 60
     max_corrections: int = 3
     request_retries: int = 8
+    stall_s: float = 120.0
+    context_tokens: int = 180_000
     max_files: int = 10_000
     max_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What all requests together may use at most; None where there is no cap."""
+
+    max_tokens: int | None = None
+    max_cost_usd: float | None = None
+
+
+UNLIMITED = Allowance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +90,8 @@ class ContractFile:
 @dataclass(frozen=True, slots=True)
 class Request:
     """request/task.json. `brief` is the same for all tasks of a run; `previous_failure` tells a
-    later attempt what became of the one before."""
+    later attempt what became of the one before; `allowance` is what the run has reserved for this
+    one."""
 
     key: JobKey
     prompt: str
@@ -78,6 +101,7 @@ class Request:
     model: ModelSettings
     limits: Limits
     previous_failure: str = ""
+    allowance: Allowance = UNLIMITED
     version: int = WIRE_VERSION
 
 

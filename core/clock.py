@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Protocol
@@ -43,3 +44,37 @@ class StoppableClock(SystemClock):
     def sleep(self, seconds: float) -> None:
         if self._stop.wait(max(0.0, seconds)):
             raise Interrupted("The worker was told to stop.")
+
+
+class DeadlineClock:
+    """Another clock with an end: past `limit_s` from now, sleeping raises Interrupted.
+
+    A sleep that would go past the end is cut there. Only sleeping raises, since what an attempt
+    leaves behind needs the time after its end too.
+    """
+
+    def __init__(self, clock: Clock, limit_s: float) -> None:
+        self._clock = clock
+        self._limit_s = limit_s
+        self._ends_s = clock.monotonic() + limit_s
+
+    def time(self) -> float:
+        return self._clock.time()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def left_s(self) -> float:
+        return max(0.0, self._ends_s - self._clock.monotonic())
+
+    def sleep(self, seconds: float) -> None:
+        left_s = self.left_s()
+        self._clock.sleep(min(max(0.0, seconds), left_s))
+        if seconds >= left_s or not self.left_s():
+            limit = f"the time limit of {self._limit_s:g} s"
+            raise Interrupted(f"The task was not done within {limit}.")
+
+
+def time_left_s(clock: Clock) -> float:
+    """Seconds until `clock` ends everything; infinite where it does not."""
+    return clock.left_s() if isinstance(clock, DeadlineClock) else math.inf

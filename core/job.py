@@ -165,7 +165,8 @@ class Manifest:
 class TaskResult:
     """What a worker leaves behind; `key` tags it with the attempt that made it.
 
-    `message` is for people: the executor's own summary when OK, else what went wrong.
+    `message` is for people: the executor's own summary when OK, else what went wrong. `throttled`
+    counts the requests that the provider refused for its load or the rate (429, 529).
     """
 
     key: JobKey
@@ -175,3 +176,4 @@ class TaskResult:
     manifest: Manifest = field(default_factory=Manifest)
     turns: int = 0
     duration_s: float = 0.0
+    throttled: int = 0

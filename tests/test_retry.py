@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude.retry import LONGEST_RETRY_AFTER_S, Backoff, retry_delay_s
+from claude.retry import LONGEST_RETRY_AFTER_S, Backoff, retry_delay_s, used_up
 from core.errors import (
     BillingRefused,
     ConnectionLost,
@@ -53,6 +53,15 @@ def test_a_delay_is_never_shorter_than_what_the_server_asked_for(
 def test_a_server_that_asks_for_too_long_a_wait_is_not_asked_again() -> None:
     error = RateLimited("x", retry_after_s=LONGEST_RETRY_AFTER_S + 1)
     assert retry_delay_s(error, 0, lambda: 0.5) is None
+
+
+def test_a_rate_limit_that_asks_for_too_long_a_wait_is_a_quota_used_up() -> None:
+    quota = used_up(RateLimited("It is too much.", retry_after_s=LONGEST_RETRY_AFTER_S + 60))
+    assert quota is not None
+    assert quota.message == "It is too much. It asks to wait 11 minutes, longer than a run waits."
+    assert used_up(RateLimited("x", retry_after_s=LONGEST_RETRY_AFTER_S)) is None
+    assert used_up(RateLimited("x")) is None
+    assert used_up(Overloaded("x", retry_after_s=1e6)) is None
 
 
 def test_a_negative_wait_counts_as_none() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from claude.client import Call, Claude, Reply
+from claude.context import ContextWindow, is_too_long
 from claude.engines import Assignment, Verdict, judge_error
 from claude.engines.tools import (
     CUTTABLE,
@@ -26,13 +27,15 @@ from claude.engines.tools import (
     run_tool,
 )
 from claude.prompts import load_prompt, render_defects, render_shared, render_task
-from core.errors import Interrupted, ModelError, WorkspaceError
+from core.errors import Interrupted, ModelError, RequestRejected, WorkspaceError
 from core.job import Outcome
 
 MOST_IDLE_TURNS = 3
 MOST_SAME_FAILURES = 4
 _TAIL_CHARS = 120
 _CACHE = {"type": "ephemeral"}
+_WINDOW_FULL = "model_context_window_exceeded"
+_CUTS = frozenset({"max_tokens", _WINDOW_FULL})
 
 _NUDGE = (
     "You have not called a tool. Go on with the task; when every file you own is written, call "
@@ -63,15 +66,30 @@ class ApiEngine:
         self._limits = assignment.request.limits
         self._workspace = assignment.workspace
         self._messages: list[Block] = [build_first_message(assignment)]
+        self._system = ({**_text(load_prompt("executor")), "cache_control": _CACHE},)
+        model = assignment.request.model
+        self._window = ContextWindow(
+            self._limits.context_tokens, model.max_output_tokens, (self._system, TOOL_SCHEMAS)
+        )
         self._sent = 0
         self._turns = 0
         self._idle_turns = 0
         self._corrections = 0
         self._failures: Counter[str] = Counter()
         self._cut: set[str] = set()
-        self._deadline = assignment.clock.monotonic() + self._limits.timeout_s
 
     def work(self) -> Verdict:
+        transcript = self._assignment.transcript
+        transcript.begin(self._assignment.request)
+        try:
+            verdict = self._work()
+        except BaseException as exc:
+            transcript.end(type(exc).__name__, str(exc), self._messages[self._sent :])
+            raise
+        transcript.end(verdict.outcome, verdict.message, self._messages[self._sent :])
+        return verdict
+
+    def _work(self) -> Verdict:
         try:
             with self._assignment.connect() as claude:
                 while True:
@@ -82,29 +100,49 @@ class ApiEngine:
             return judge_error(exc, self._turns)
 
     def _step(self, claude: Claude) -> None:
-        self._act(self._ask(claude))
+        reply = self._ask(claude)
+        self._act(reply)
+        if reply.stop_reason == _WINDOW_FULL:
+            self._squeeze()
 
     def _ask(self, claude: Claude) -> Reply:
         self._check_limits()
         self._turns += 1
-        reply = claude.send(
-            Call(
-                system=({"type": "text", "text": load_prompt("executor")},),
-                messages=tuple(mark_cached(self._messages)),
-                max_tokens=self._assignment.request.model.max_output_tokens,
-                tools=TOOL_SCHEMAS,
-            )
-        )
-        self._assignment.transcript.record(self._turns, self._messages[self._sent :], reply)
+        started = self._assignment.clock.time()
+        self._messages = self._window.fit(self._messages)
+        reply = self._send(claude)
+        self._window.learn(self._messages, reply.usage)
+        new = self._messages[self._sent :]
+        self._assignment.transcript.record(self._turns, new, reply, started)
         self._sent = len(self._messages)
         return reply
 
+    def _send(self, claude: Claude) -> Reply:
+        while True:
+            try:
+                return claude.send(
+                    Call(
+                        system=self._system,
+                        messages=tuple(mark_cached(self._messages)),
+                        max_tokens=self._assignment.request.model.max_output_tokens,
+                        tools=TOOL_SCHEMAS,
+                    )
+                )
+            except RequestRejected as error:
+                if not is_too_long(error):
+                    raise
+                self._squeeze(error.message)
+
+    def _squeeze(self, why: str = "") -> None:
+        """Drop more of a conversation that was too long; the work is over when that is no use."""
+        if (smaller := self._window.squeeze(self._messages)) is None:
+            message = f"The task does not fit into the model's context window. {why}"
+            raise _Ended(Outcome.DEFECT, message.rstrip())
+        self._messages = smaller
+        self._assignment.progress("the conversation grew too long; its older parts were dropped")
+
     def _check_limits(self) -> None:
-        clock = self._assignment.clock
-        clock.sleep(0.0)  # a stopped clock raises Interrupted here
-        if clock.monotonic() >= self._deadline:
-            limit = f"the time limit of {self._limits.timeout_s:g} s"
-            raise _Ended(Outcome.INTERRUPTED, f"The task was not done within {limit}.")
+        self._assignment.clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
         if self._turns >= self._limits.max_turns:
             raise _Ended(
                 Outcome.DEFECT, f"The task was not done within {self._limits.max_turns} turns."
@@ -113,8 +151,6 @@ class ApiEngine:
     def _act(self, reply: Reply) -> None:
         if reply.stop_reason == "refusal":
             raise _Ended(Outcome.REFUSED, f"Claude declined the task. {_spoken(reply)}".rstrip())
-        if reply.stop_reason == "model_context_window_exceeded":
-            raise _Ended(Outcome.DEFECT, "The task does not fit into the model's context window.")
         calls = [_Call(block, reply) for block in reply.content if block.get("type") == "tool_use"]
         if not calls:
             self._nudge(reply)
@@ -138,7 +174,7 @@ class ApiEngine:
         # the API does not take back a turn that is empty or thinking alone
         content = list(reply.content) if _spoken(reply) else [_text("(no answer)")]
         self._messages.append({"role": "assistant", "content": content})
-        ask = _GO_ON if reply.stop_reason == "max_tokens" else _NUDGE
+        ask = _GO_ON if reply.stop_reason in _CUTS else _NUDGE
         self._messages.append({"role": "user", "content": [_text(ask)]})
 
     def _run(self, call: _Call) -> Block:
@@ -207,7 +243,7 @@ class _Call:
         self.name = str(block.get("name", ""))
         self.input = block.get("input")
         self.broken = reply.broken_inputs.get(self.id)
-        self.cut = reply.stop_reason == "max_tokens" and block is reply.content[-1]
+        self.cut = reply.stop_reason in _CUTS and block is reply.content[-1]
 
     @property
     def fingerprint(self) -> str:
@@ -250,7 +286,8 @@ def build_first_message(assignment: Assignment) -> Block:
 
 def mark_cached(messages: Sequence[Block]) -> Iterator[Block]:
     """The messages as they go out: the last two of the user end in a cache breakpoint, so that each
-    turn pays for what is new in it. With the shared block that makes three of the four allowed:
+    turn pays for what is new in it. With the system text and the shared block that makes four, all
+    that are allowed:
     https://platform.claude.com/docs/en/build-with-claude/prompt-caching
     """
     from_user = [n for n, message in enumerate(messages) if message["role"] == "user"]

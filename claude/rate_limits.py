@@ -1,0 +1,142 @@
+"""The rate limits a provider tells in its headers, each followed as the token bucket it is.
+
+Pure. https://platform.claude.com/docs/en/api/rate-limits: a limit refills continuously, and the
+headers say how much of it is left and when it will be full. Bedrock has no such headers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from core.job import Usage
+
+REQUESTS = "requests"
+# Headers are named anthropic-ratelimit-<kind>-limit, -remaining and -reset.
+KINDS = (REQUESTS, "tokens", "input-tokens", "output-tokens")
+_PERIOD_S = 60.0  # limits are a minute's
+# What the headers made us believe holds nobody back for longer: then a request finds out.
+LONGEST_HOLD_S = 60.0
+# `reset` has whole seconds: a rate reckoned from little use of the limit would be mostly rounding.
+_TELLING_SHARE = 0.25
+_CLOCKS_AGREE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One limit as a response told it; it is full again in `reset_s` seconds."""
+
+    limit: float
+    remaining: float
+    reset_s: float
+
+
+def read_limits(headers: Mapping[str, str], now: float) -> dict[str, Told]:
+    """The limits in `headers`, by kind; what cannot be read is left out. `now` is Unix time."""
+    return dict(_read(headers, now))
+
+
+def _read(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, Told]]:
+    for kind in KINDS:
+        prefix = f"anthropic-ratelimit-{kind}"
+        try:
+            limit = float(headers[f"{prefix}-limit"])
+            remaining = float(headers[f"{prefix}-remaining"])
+            reset = datetime.fromisoformat(headers[f"{prefix}-reset"]).timestamp()
+        except (KeyError, ValueError, OverflowError):
+            continue
+        if 0 <= remaining <= limit < float("inf") and limit > 0:
+            yield kind, Told(limit, remaining, max(0.0, reset - _servers_now(headers, now)))
+
+
+def _servers_now(headers: Mapping[str, str], now: float) -> float:
+    """The server's time where this machine's clock is wrong; else ours, which is finer."""
+    try:
+        date = parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return now
+    return now if abs(date - now) <= _CLOCKS_AGREE_S else date
+
+
+def cost_of(kind: str, usage: Usage) -> float:
+    """What a request took from the limit of that kind; what the cache gave is not counted."""
+    taken = usage.input_tokens + usage.cache_write_tokens
+    costs = {REQUESTS: 1, "input-tokens": taken, "output-tokens": usage.output_tokens}
+    return float(costs.get(kind, taken + usage.output_tokens))
+
+
+class Bucket:
+    """What is left of one limit: told from time to time, reckoned in between. Seconds are
+    monotonic."""
+
+    def __init__(self, told: Told) -> None:
+        self._limit, self._left, self._at, self._heard_at = told.limit, told.limit, 0.0, 0.0
+        self._per_s = told.limit / _PERIOD_S
+
+    def hear(self, told: Told, cost: float, started_at: float, later: int, now: float) -> None:
+        """Take what a response told. The server reckoned it when the request came, so that the
+        `later` ones, sent after it, are yet to be taken off, and the time since to be added."""
+        self._limit = told.limit
+        used = told.limit - told.remaining
+        if used >= _TELLING_SHARE * told.limit and told.reset_s > 0:
+            self._per_s = used / told.reset_s
+        refilled = self._per_s * (now - started_at)
+        self._left = min(told.limit, told.remaining + refilled) - later * cost
+        self._at = self._heard_at = now
+
+    def take(self, cost: float, now: float) -> None:
+        self._left, self._at = self._level(now) - cost, now
+
+    def wait_s(self, cost: float, now: float) -> float:
+        """Seconds until a request that takes `cost` fits."""
+        short = min(max(1.0, cost), self._limit) - self._level(now)
+        if short <= 0:
+            return 0.0
+        return max(0.0, min(short / self._per_s, self._heard_at + LONGEST_HOLD_S - now))
+
+    def _level(self, now: float) -> float:
+        return min(self._limit, self._left + self._per_s * max(0.0, now - self._at))
+
+
+class LearnedPace:
+    """Finds the rate of a limit that nobody tells, from the refusals it causes.
+
+    Between two of them the bucket went from empty to empty: what was let through is what was
+    refilled. A rate found is kept with some headroom, which finds out when the limit has risen, and
+    is believed less as time passes without another refusal.
+    """
+
+    HEADROOM = 1.1
+    HALF_LIFE_S = 60.0
+    LONGEST_INTERVAL_S = 6.0
+    FEWEST = 3  # let through, for a rate to be reckoned
+
+    def __init__(self) -> None:
+        self._interval_s = 0.0
+        self._since: float | None = None
+        self._believed_at = 0.0
+        self._let_through = 0
+        self._started_at = float("-inf")
+
+    def started(self, now: float) -> None:
+        self._started_at = now
+
+    def accepted(self) -> None:
+        self._let_through += 1
+
+    def refused(self, now: float) -> None:
+        """The first refusal of an episode."""
+        self._believed_at = now
+        if self._since is not None:
+            if self._let_through < self.FEWEST:
+                return
+            found_s = (now - self._since) / self._let_through / self.HEADROOM
+            self._interval_s = min(self.LONGEST_INTERVAL_S, found_s)
+        self._since, self._let_through = now, 0
+
+    def wait_s(self, now: float) -> float:
+        faded = math.exp2((self._believed_at - now) / self.HALF_LIFE_S)
+        return max(0.0, self._started_at + self._interval_s * faded - now)
