@@ -71,6 +71,8 @@ class Backend(ABC):
     pace: ClassVar[PollPace] = PollPace()
     grace_s: ClassVar[float] = 30.0
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
+    in_process: ClassVar[bool] = False
+    """Whether workers run in this process, and so share its governor with the planner."""
 
     _wake: Callable[[], None] = staticmethod(lambda: None)
 

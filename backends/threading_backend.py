@@ -43,6 +43,7 @@ class ThreadingBackend(Backend):
     name = "threading"
     pace = PollPace(first_s=5.0, most_s=60.0)  # threads tell when they start and end
     grace_s = 0.0  # what this process does not know is gone
+    in_process = True
 
     def __init__(self, run_dir: Path, work: Worker, mask: Callable[[str], str] = str) -> None:
         self._run_dir = run_dir

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 from backends.base import Backend, LogChunk, PollPace, Site
 from core.clock import Clock
 from core.errors import BackendError, CollectError, Problem, SubmitError
-from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
+from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
 
 
 class Timers(Clock, Protocol):
@@ -26,7 +26,8 @@ class Timers(Clock, Protocol):
 class VirtualEnd:
     """How one job goes: queued, then running, then `status`; `outcome` None leaves no result.
 
-    `refused` is what `submit` answers instead; a job that `ignores_cancel` goes on regardless.
+    `refused` is what `submit` answers instead; a job that `ignores_cancel` goes on regardless. A
+    result tells of `usage`, and of how often the provider `throttled` the worker.
     """
 
     duration_s: float = 1.0
@@ -35,6 +36,8 @@ class VirtualEnd:
     queued_s: float = 0.0
     refused: SubmitError | None = None
     ignores_cancel: bool = False
+    usage: tuple[Usage, ...] = ()
+    throttled: int = 0
 
 
 Script = Callable[[JobKey], VirtualEnd]
@@ -102,7 +105,14 @@ class VirtualBackend(Backend):
         end, status = self._ends.get(key), self._statuses.get(key)
         if end is None or end.outcome is None or not _leaves_result(status):
             return CollectError(f"{key} left no result.")
-        return TaskResult(key, end.outcome, f"{end.outcome} by script", duration_s=end.duration_s)
+        return TaskResult(
+            key,
+            end.outcome,
+            f"{end.outcome} by script",
+            end.usage,
+            duration_s=end.duration_s,
+            throttled=end.throttled,
+        )
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         return LogChunk(cursor=cursor)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.virtual_backend import VirtualBackend, VirtualEnd
+from core.bundle import Allowance
 from core.events import Event
 from core.job import Job, JobKey, Usage
 from core.plan import Analysis, Criterion, Plan, Task
@@ -114,7 +115,9 @@ def random_plan(count: int, dice: random.Random, reach: int = 200) -> Plan:
 class _NoStore:
     destination = Path()
 
-    def prepare(self, task: Task, key: JobKey, failure: str, done: Mapping[str, int]) -> Job:
+    def prepare(
+        self, task: Task, key: JobKey, failure: str, done: Mapping[str, int], allowance: Allowance
+    ) -> Job:
         return Job(key, self.destination, 0.0)
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:

@@ -1,13 +1,58 @@
-"""What a request cost, from the price list that ships with genai-prices: no network.
+"""What a request cost: the prices given, or the list that ships with genai-prices (no network).
 
 Prices are looked up per request and never for sums, since long requests may have another tier.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from core.bundle import ModelSettings
+from core.errors import UsageError
 from core.job import Usage
 
 _PROVIDER_IDS = {"anthropic": "anthropic", "bedrock": "aws"}
+_PER = 1_000_000
+# Of the price of input, for what is kept in the cache for five minutes:
+# https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing
+_CACHE_READ, _CACHE_WRITE = 0.1, 1.25
+
+
+def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
+    """The price in US dollars of each request of a run: by its settings where they give prices,
+    otherwise by the list, where None means that it does not know the provider or model."""
+    price_in, price_out = model.price_input_usd, model.price_output_usd
+    if price_in is None or price_out is None:
+        return price_usd
+
+    def given(usage: Usage) -> float:
+        weighed = (
+            usage.input_tokens
+            + usage.cache_read_tokens * _CACHE_READ
+            + usage.cache_write_tokens * _CACHE_WRITE
+        )
+        return (weighed * price_in + usage.output_tokens * price_out) / _PER
+
+    return given
+
+
+def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | None]:
+    """The same for a run of which only the settings it has kept are there."""
+    price_in, price_out = settings.get("price_input"), settings.get("price_output")
+    if not isinstance(price_in, int | float) or not isinstance(price_out, int | float):
+        return price_usd
+    return pricing(ModelSettings(price_input_usd=price_in, price_output_usd=price_out))
+
+
+def check_priced(model: ModelSettings, max_cost: float | None) -> None:
+    """Raises UsageError when there is a limit on cost and requests have no known price."""
+    probe = Usage(model.provider, model.model, input_tokens=1, output_tokens=1)
+    if max_cost is not None and pricing(model)(probe) is None:
+        raise UsageError(
+            f"--max-cost needs a price, and that of {model.model!r} on {model.provider} is not"
+            " known.",
+            "Give --price-input and --price-output, in US dollars per million tokens.",
+        )
 
 
 def price_usd(usage: Usage) -> float | None:

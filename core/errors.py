@@ -8,13 +8,13 @@ OrchestratorError                 exit  when
 │   └── RunNotFound, RunLocked          the run named does not exist, or another process has it
 ├── PreflightFailed                  3  a backend or provider is not usable here
 ├── PlanningFailed                   1  the model did not return a valid plan
-├── RunStopped                       4  a limit, the credentials or the billing stopped the run
 ├── RunInterrupted                 130  Ctrl-C or SIGTERM
 ├── BackendError                     1  a backend as a whole is broken
 │   ├── SubmitError                     one job was not accepted (returned as a value)
 │   └── CollectError                    one result could not be fetched (returned as a value)
 ├── BundleError                      1  a bundle or result is damaged or of another version
 ├── MergeError                       1  the target could not be written
+├── StorageError                     1  the work directory could not be read or written
 ├── WorkspaceError                   1  a file operation of the model was refused
 ├── Interrupted                    130  raised inside a worker that was told to stop
 └── ModelError                       1  a request to Claude failed
@@ -22,6 +22,7 @@ OrchestratorError                 exit  when
     ├── CredentialsRefused           4  401 or 403
     ├── BillingRefused               4  402, or no credit left
     ├── ModelUnknown                 3  404: no such model here
+    ├── BudgetExceeded               4  not sent: it could pass what may be spent
     └── RequestRejected                 400, 413: the same request would fail again
 """
 
@@ -103,10 +104,6 @@ class PlanningFailed(OrchestratorError):
     pass
 
 
-class RunStopped(OrchestratorError):
-    exit_code = 4
-
-
 class RunInterrupted(OrchestratorError):
     exit_code = 130
 
@@ -137,6 +134,17 @@ class BundleError(OrchestratorError):
 
 class MergeError(OrchestratorError):
     pass
+
+
+class StorageError(OrchestratorError):
+    """Made of the operating system's error, which names the file."""
+
+    def __init__(self, exc: OSError) -> None:
+        where = f"{exc.filename}: " if exc.filename else ""
+        super().__init__(
+            f"The work directory cannot be used: {where}{exc.strerror or exc}.",
+            "Free some space, or allow reading and writing there, and resume the run.",
+        )
 
 
 class WorkspaceError(OrchestratorError):
@@ -187,6 +195,10 @@ class BillingRefused(ModelError):
 
 class ModelUnknown(ModelError):
     exit_code = 3
+
+
+class BudgetExceeded(ModelError):
+    exit_code = 4
 
 
 class RequestRejected(ModelError):

@@ -16,18 +16,24 @@ class Kind(StrEnum):
     # run, run_dir, prompt, simulated, backend, model, max_executors, target, resumed
     RUN_STARTED = "run_started"
     PLAN_READY = "plan_ready"  # title, tasks: list of [id, title, depends_on, estimate]
-    JOB_INTENDED = "job_intended"  # nothing; written before the backend is asked
+    FORECAST = (
+        "forecast"  # executors, simulated, work_s; low, likely, high: seconds, tokens, cost_usd
+    )
+    JOB_INTENDED = (
+        "job_intended"  # reservation: tokens, cost_usd; written before the backend is asked
+    )
     JOB_SUBMITTED = "job_submitted"  # handle
     JOB_STATE = "job_state"  # state, reason, message
     PROGRESS = "progress"  # text, or usage of one request; journaled only where planning used it
-    # cause, state, message, usage: one of each request, files: how many, duration_s
+    # cause, state, message, usage: one of each request, files: how many, duration_s; unaccounted
+    # where nobody knows what it used
     JOB_ENDED = "job_ended"
     TASK_RETRY = "task_retry"  # reason, delay_s, message
     TASK_ENDED = "task_ended"  # state: SUCCEEDED, FAILED, BLOCKED or CANCELLED; message
     NOTICE = "notice"  # text: something a person should know once
     MERGE_INTENDED = "merge_intended"  # target, files
     DELIVERED = "delivered"  # target, files: how many, conflicts, refused
-    RUN_ENDED = "run_ended"  # exit_code, outcome, message, wall_s and the summary's figures
+    RUN_ENDED = "run_ended"  # exit_code, outcome, message, wall_s; resume_with: options it needs
 
 
 # Progress is for the moment; everything else decides what a resumed run does.

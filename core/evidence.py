@@ -32,7 +32,12 @@ def find_defects(workspace: Workspace, inputs: Manifest, source: Path) -> list[s
 
 def result_paths(workspace: Workspace) -> list[str]:
     """The files of the result: those on owned paths, without what tools leave behind."""
-    return [p for p, _ in workspace.files() if workspace.owned(p) and not _DEBRIS.search(p)]
+    return [p for p, _ in workspace.files() if workspace.owned(p) and not _is_debris(workspace, p)]
+
+
+def _is_debris(workspace: Workspace, path: str) -> bool:
+    """What tools leave behind, unless the plan names it."""
+    return path not in workspace.owns and _DEBRIS.search(path) is not None
 
 
 def _changed_inputs(workspace: Workspace, inputs: Manifest, source: Path) -> Iterator[str]:
@@ -57,7 +62,7 @@ def _unchanged(workspace: Workspace, entry: ManifestEntry) -> bool:
 def _unowned(workspace: Workspace, inputs: Manifest) -> Iterator[str]:
     given = set(inputs.paths)
     for path, _ in workspace.files():
-        if _DEBRIS.search(path):
+        if _is_debris(workspace, path):
             continue
         if defect := path_defect(path):
             yield f"the path {path!r} {defect}"

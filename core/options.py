@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 ENV_PREFIX = "ORCHESTRATOR_"
 RUN_COMMANDS = frozenset({"run", "resume"})
 PLANNING_COMMANDS = frozenset({"run", "plan", "resume"})
-ALL_COMMANDS = frozenset({"run", "plan", "resume", "runs", "simulated-api"})
+PROVIDER_COMMANDS = PLANNING_COMMANDS | {"doctor"}
+ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "simulated-api"}
 
 
 class Group:

@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.errors import PlanInvalid
 from core.paths import fold, owned_path_defect, path_defect
 
+MAX_CONTRACT_CHARS = 1_000_000  # every executor reads every contract
+MEND = "Mend these, or leave out --plan to have a new one made."
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -90,9 +92,9 @@ def parse_plan(text: str, source: str) -> Plan:
     try:
         plan = Plan.model_validate_json(text)
     except ValidationError as exc:
-        raise PlanInvalid(f"{source} is not a plan:", _shape_defects(exc)) from exc
+        raise PlanInvalid(f"{source} is not a plan:", _shape_defects(exc), MEND) from exc
     if defects := plan_defects(plan):
-        raise PlanInvalid(f"{source} breaks the rules for plans:", defects)
+        raise PlanInvalid(f"{source} breaks the rules for plans:", defects, MEND)
     return plan
 
 
@@ -161,6 +163,9 @@ def _contract_defects(plan: Plan) -> Iterator[str]:
     for contract in plan.contracts:
         if defect := path_defect(contract.path):
             yield f"contract {contract.path!r} {defect}"
+        if "\0" in contract.content or len(contract.content) > MAX_CONTRACT_CHARS:
+            most = f"{MAX_CONTRACT_CHARS:,} characters"
+            yield f"contract {contract.path!r} is no text of at most {most}"
     for path in _repeated([fold(c.path) for c in plan.contracts]):
         yield f"contract {path!r} is listed more than once (case is ignored)"
 

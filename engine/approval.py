@@ -5,28 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from core.bundle import ModelSettings
 from core.errors import UsageError
-from core.plan import Plan
-from engine.forecast import Price, Speed, forecast
-from engine.forecast_view import render_plan_view
 from engine.ui import View
-
-
-def show_plan(
-    plan: Plan, max_executors: int, model: ModelSettings, speed: Speed, price: Price
-) -> str:
-    """The plan and its forecast as text."""
-    figures = forecast(
-        plan,
-        max_executors,
-        speed=speed,
-        price=price,
-        provider=model.provider,
-        model=model.model,
-        simulated=model.simulation is not None,
-    )
-    return render_plan_view(plan, figures)
 
 
 def check_can_ask(stdin: TextIO | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import StrEnum
 
 from core.plan import Plan, remaining_path, topological_order
@@ -59,15 +59,34 @@ class Board:
     def has_ready(self) -> bool:
         return bool(self._ready)
 
-    def start(self, limit: int) -> list[str]:
-        """Make at most `limit` ready tasks active, the longest remaining path first."""
+    def start(self, limit: int, admit: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """Make at most `limit` ready tasks active, the longest remaining path first.
+
+        One that `admit` refuses keeps its place, and all behind it wait too, so that it is not
+        overtaken for ever.
+        """
         started: list[str] = []
         while self._ready and len(started) < limit:
-            task = heapq.heappop(self._ready)[1]
+            task = self._ready[0][1]
             if self.states[task] is TaskState.READY:
+                if not admit(task):
+                    break
                 self.states[task] = TaskState.ACTIVE
                 started.append(task)
+            heapq.heappop(self._ready)
         return started
+
+    def start_any(self, admit: Callable[[str], bool]) -> list[str]:
+        """Make the first ready task active that `admit` takes, whatever stands before it."""
+        for _, task in sorted(self._ready):
+            if self.states[task] is TaskState.READY and admit(task):
+                self.states[task] = TaskState.ACTIVE
+                return [task]
+        return []
+
+    def unfinished(self) -> list[str]:
+        """Tasks that are in no final state, in the plan's order."""
+        return [task for task, state in self.states.items() if not state.final]
 
     def adopt(self, task: str) -> None:
         """A ready task turns out to be running already."""
@@ -106,7 +125,7 @@ class Board:
 
     def cancel_rest(self) -> list[str]:
         """Everything not final is cancelled: the run stops here. Returns those tasks."""
-        rest = [name for name, state in self.states.items() if not state.final]
+        rest = self.unfinished()
         for name in rest:
             self._finish(name, TaskState.CANCELLED)
         return rest

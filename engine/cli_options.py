@@ -39,6 +39,7 @@ class Handlers:
     resume: Callable[[LoadedSettings, str], int] | None = None
     runs: Callable[[LoadedSettings], int] | None = None
     simulated_api: Callable[[LoadedSettings, int], int] | None = None
+    doctor: Callable[[LoadedSettings], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,14 @@ def _commands(handlers: Handlers, around: Surroundings) -> Iterator[click.Comman
     if (runs := handlers.runs) is not None:
         yield _command(
             "runs", "List the runs in the work directory.", [], lambda _, s: runs(s), around
+        )
+    if (doctor := handlers.doctor) is not None:
+        yield _command(
+            "doctor",
+            "Look at what backends and providers need, what is missing here, and the fix.",
+            [],
+            lambda _, loaded: doctor(loaded),
+            around,
         )
     if (serve := handlers.simulated_api) is not None:
         port = HeadedOption(

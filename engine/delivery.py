@@ -103,6 +103,8 @@ def which_delivered(target: Path, candidates: Sequence[Manifest]) -> Manifest | 
     A run killed right after its delivery knows only what it intended: offer both, intended and
     delivered, and pass what comes back as `delivered` to the other functions.
     """
+    if not candidates:
+        return None  # without a look at what may be somebody's home directory
     found = _manifest(_absolute(target))
     return next((c for c in candidates if c == found), None)
 

@@ -6,18 +6,20 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from backends.virtual_backend import VirtualBackend, VirtualEnd
+from core.bundle import UNLIMITED, Allowance, ModelSettings
 from core.events import Event
 from core.job import Job, JobKey, Usage
-from core.plan import Plan, Task
+from core.plan import Plan, Task, render_brief
+from engine.budget import Price, amount_of
 from engine.forecast_view import Forecast, Range
+from engine.purse import Need
 from engine.retry_policy import RetryPolicy
 from engine.scheduler import Scheduler
 from engine.terms import Pacing
 from engine.virtual import VirtualCalls, VirtualClock
-
-Price = Callable[[Usage], float | None]
 
 # An executor writes about this much in a turn, and has to be told everything again in the next.
 TOKENS_A_TURN = 1_500
@@ -25,16 +27,27 @@ TURNS_BESIDES_WRITING = 3
 # Estimates are the planner's; what attempts really took lay between these multiples of them.
 LOW, HIGH = 0.6, 2.5
 
+# Of an executor's first request: its system prompt and tools, and about as many bytes a token as
+# English and code have. The worker's guard takes each byte for a token.
+SYSTEM_BYTES = 10_000
+BYTES_A_TOKEN = 4
+# The shortest last answer that an executor can do with.
+LAST_TOKENS = 1_024
 
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast Claude answers: seconds to the first token, then output tokens per second."""
 
-    first_token_s: float
-    tokens_per_s: float
+class Speed(Protocol):
+    """How fast Claude answers: seconds to the first token, and for each output token."""
 
-    def seconds(self, task: Task) -> float:
-        return _turns(task) * self.first_token_s + task.estimate / self.tokens_per_s
+    @property
+    def first_token_s(self) -> float: ...
+
+    @property
+    def per_token_s(self) -> float: ...
+
+
+def expected_s(task: Task, speed: Speed) -> float:
+    """How long an attempt will take."""
+    return _turns(task) * speed.first_token_s + task.estimate * speed.per_token_s
 
 
 class _NoStore:
@@ -43,7 +56,12 @@ class _NoStore:
     destination = Path()
 
     def prepare(
-        self, task: Task, key: JobKey, previous_failure: str, succeeded: Mapping[str, int]
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance = UNLIMITED,
     ) -> Job:
         return Job(key, self.destination, 0.0)
 
@@ -62,14 +80,16 @@ def forecast(
     *,
     speed: Speed,
     price: Price,
-    provider: str,
-    model: str,
-    simulated: bool = False,
+    model: ModelSettings,
 ) -> Forecast:
     """What carrying out `plan` will take, from its estimates alone."""
-    times = schedule(plan, max_executors, speed.seconds)
-    shared = sum(len(c.content) for c in plan.contracts) // 4 + 2_000
-    usages = [_expected_usage(task, shared, provider, model) for task in plan.tasks]
+    times = schedule(plan, max_executors, lambda task: expected_s(task, speed))
+    shared = _shared_bytes(plan)
+    tasks = [
+        expected_requests(task, shared, model, cached=number > 0)
+        for number, task in enumerate(plan.tasks)
+    ]
+    usages = [usage for usages in tasks for usage in usages]
     costs = [price(usage) for usage in usages]
     known = [cost for cost in costs if cost is not None]
     return Forecast(
@@ -78,8 +98,30 @@ def forecast(
         work_s=times.work_s,
         tokens=_range(sum(usage.total_tokens for usage in usages)),
         cost_usd=_range(sum(known)) if len(known) == len(costs) else None,
-        simulated=simulated,
+        simulated=model.simulation is not None,
     )
+
+
+def expected_needs(plan: Plan, prompt: str, price: Price, model: ModelSettings) -> dict[str, Need]:
+    """What to reserve for an attempt of each task, from the least that is worth a try.
+
+    On top of what it will use comes room for the worst that one request could: the worker's guard
+    lets none go out that does not fit in full.
+    """
+    shared = _shared_bytes(plan) + len(prompt.encode("utf-8", "replace"))
+    return {task.id: _need(task, shared, price, model) for task in plan.tasks}
+
+
+def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> Need:
+    requests = expected_requests(task, shared, model, cached=False)
+    likely = amount_of(requests, price)
+    own = len(task.model_dump_json().encode())
+    first = _usage(model, LAST_TOKENS, written=shared + own)
+    last = _usage(model, LAST_TOKENS, written=requests[-1].total_tokens)
+    worst = max(
+        (amount_of((usage,), price) for usage in (first, last)), key=lambda amount: amount.tokens
+    )
+    return Need(likely.times(LOW) + worst, likely, likely.times(HIGH) + worst)
 
 
 def _range(likely: float) -> Range:
@@ -90,10 +132,36 @@ def _turns(task: Task) -> int:
     return TURNS_BESIDES_WRITING + task.estimate // TOKENS_A_TURN
 
 
-def _expected_usage(task: Task, shared: int, provider: str, model: str) -> Usage:
-    """Each turn sends the shared prefix and, on average, half of what the task will write."""
-    context = _turns(task) * (shared + task.estimate // 2)
-    return Usage(provider, model, input_tokens=context, output_tokens=task.estimate)
+def _shared_bytes(plan: Plan) -> int:
+    """What every executor is told: system prompt, tools, plan and contracts."""
+    contracts = sum(len(c.content.encode("utf-8", "replace")) for c in plan.contracts)
+    return SYSTEM_BYTES + contracts + len(render_brief(plan).encode("utf-8", "replace"))
+
+
+def expected_requests(
+    task: Task, shared_bytes: int, model: ModelSettings, *, cached: bool
+) -> list[Usage]:
+    """One for each turn: it reads all before it from the cache, writes there what is new, and adds
+    its part of what the task has to write. `cached`: somebody has written the shared part."""
+    turns, known = _turns(task), shared_bytes // BYTES_A_TOKEN
+    context = known + len(task.model_dump_json()) // BYTES_A_TOKEN
+    read = known if cached else 0
+    requests = []
+    for turn in range(turns):
+        output = task.estimate * (turn + 1) // turns - task.estimate * turn // turns
+        requests.append(_usage(model, output, read=read, written=context - read))
+        read, context = context, context + output
+    return requests
+
+
+def _usage(model: ModelSettings, output: int, *, written: int, read: int = 0) -> Usage:
+    return Usage(
+        model.provider,
+        model.model,
+        output_tokens=output,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+    )
 
 
 @dataclass(frozen=True, slots=True)

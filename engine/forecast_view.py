@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from core.plan import Plan, Task, topological_order
 from engine.wording import clean, duration, plural, short_count
@@ -36,6 +37,28 @@ class Forecast:
     tokens: Range
     cost_usd: Range | None
     simulated: bool = False
+
+
+def forecast_line(data: Mapping[str, Any]) -> str:
+    """One line from what the event of a forecast holds; empty when that is damaged."""
+    try:
+        seconds, tokens = _likely(data["seconds"], duration), _likely(data["tokens"], _count)
+        cost = _likely(data["cost_usd"], _dollars) if data["cost_usd"] else "unknown price"
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return f"{seconds}, {tokens} tokens, {cost}"
+
+
+def _likely(figure: Mapping[str, float], show: Callable[[float], str]) -> str:
+    return _range(Range(*(float(figure[name]) for name in ("low", "likely", "high"))), show)
+
+
+def _count(number: float) -> str:
+    return f"{round(number):,}"
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:.2f}"
 
 
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
@@ -112,9 +135,9 @@ def _forecast(forecast: Forecast) -> Iterator[str]:
     yield f"Forecast with {plural(forecast.executors, 'executor')}{label}"
     seconds, tokens, cost = forecast.seconds, forecast.tokens, forecast.cost_usd
     yield f"  time    {_range(seconds, duration)}; one after the other {duration(forecast.work_s)}"
-    yield f"  tokens  {_range(tokens, lambda n: f'{round(n):,}')}"
+    yield f"  tokens  {_range(tokens, _count)}"
     billed = ", nothing is billed" if forecast.simulated else ""
-    yield f"  cost    {_range(cost, lambda n: f'${n:.2f}') + billed if cost else 'unknown price'}"
+    yield f"  cost    {_range(cost, _dollars) + billed if cost else 'unknown price'}"
 
 
 def _range(figure: Range, show: Callable[[float], str]) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
@@ -44,7 +44,9 @@ def _handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread only
         return
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in _SIGNALS}
+    # what the caller has us ignore (nohup, a shell's background job) stays ignored
+    heeded = [n for n in _SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+    before: dict[int, Any] = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

@@ -14,11 +14,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from core.events import EPHEMERAL, Event, Kind
-from core.job import JobHandle, JobKey, Outcome
+from core.job import JobHandle, JobKey, Outcome, Usage
 from core.wire import decode, encode
+from engine.budget import Amount
+
+T = TypeVar("T")
 
 
 class Journal:
@@ -101,6 +104,14 @@ class History:
     """Tasks whose last job ended well just before the process did, and the job's message."""
     open: dict[JobKey, JobHandle | None] = field(default_factory=dict)
     """Jobs intended (None) or submitted, whose end is not known."""
+    spent: list[Usage] = field(default_factory=list)
+    """Every request of planning and of ended attempts."""
+    spent_at: float = 0.0
+    """Unix time of the last end of an attempt that used something."""
+    reserved: dict[JobKey, Amount] = field(default_factory=dict)
+    """What was reserved for jobs that are open, or ended and nobody knows what they used."""
+    foreseen: bool = False
+    """Whether the forecast was told."""
     end: Mapping[str, Any] | None = None
     """Data of the last RUN_ENDED, unless the run was started again since."""
 
@@ -118,10 +129,13 @@ def _apply(history: History, run_id: str, event: Event) -> None:
     if event.kind is Kind.JOB_INTENDED:
         history.attempts[event.task] = max(event.attempt, history.attempts.get(event.task, 0))
         history.open.setdefault(key, None)
+        if reservation := event.data.get("reservation"):
+            history.reserved[key] = _decode(Amount, reservation, event, "reservation")
     elif event.kind is Kind.JOB_SUBMITTED:
         history.open[key] = decode_handle(event)
     elif event.kind is Kind.JOB_ENDED:
         history.open.pop(key, None)
+        _account(history, key, event)
         message = str(event.data.get("message", ""))
         if event.data.get("cause") == Outcome.OK:
             _succeed(history, event)
@@ -131,6 +145,10 @@ def _apply(history: History, run_id: str, event: Event) -> None:
     elif event.kind is Kind.TASK_ENDED and event.data.get("state") == "SUCCEEDED":
         _succeed(history, event)
         history.untold.pop(event.task, None)
+    elif is_planning_usage(event):
+        history.spent.append(_decode(Usage, event.data["usage"], event, "usage"))
+    elif event.kind is Kind.FORECAST:
+        history.foreseen = True
     elif event.kind is Kind.RUN_STARTED:
         history.end = None
     elif event.kind is Kind.RUN_ENDED:
@@ -142,7 +160,20 @@ def _succeed(history: History, event: Event) -> None:
     history.failures.pop(event.task, None)
 
 
+def _account(history: History, key: JobKey, event: Event) -> None:
+    usages = [_decode(Usage, usage, event, "usage") for usage in event.data.get("usage") or ()]
+    history.spent += usages
+    if usages:
+        history.spent_at = event.at
+    if not event.data.get("unaccounted"):
+        history.reserved.pop(key, None)
+
+
 def decode_handle(event: Event) -> JobHandle:
     """The handle in a JOB_SUBMITTED event. Raises BundleError when it is none."""
-    where = f"The journal's handle of {event.task}/{event.attempt}"
-    return decode(JobHandle, json.dumps(event.data.get("handle")), where)
+    return _decode(JobHandle, event.data.get("handle"), event, "handle")
+
+
+def _decode(kind: type[T], value: object, event: Event, name: str) -> T:
+    where = f"The journal's {name} of {event.task or 'planning'}/{event.attempt}"
+    return decode(kind, json.dumps(value), where)

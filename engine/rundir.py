@@ -7,11 +7,13 @@ import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from core.bundle import AttemptDir
 from core.errors import RunLocked, RunNotFound, UsageError
@@ -154,8 +156,8 @@ def locked(run: RunDir) -> Iterator[None]:
     """
     with run.lock.open("a+") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            _take(stream)
+        except BlockingIOError:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
             raise RunLocked(
@@ -165,6 +167,15 @@ def locked(run: RunDir) -> Iterator[None]:
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
         yield
+
+
+def _take(stream: TextIO) -> None:
+    """Raises BlockingIOError when another process has it for longer than a look at it takes."""
+    for _ in range(3):
+        with suppress(BlockingIOError):
+            return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.05)  # `runs` holds it for a moment, to see whether anybody does
+    return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_locked(run: RunDir) -> bool:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core.clock import Clock
+from core.errors import OrchestratorError, StorageError
 from core.events import Broadcast, Event, EventSink, Kind
 from core.job import Usage
 from core.wire import encode, plain, write_atomic
+from engine.delivery import recover_target
 from engine.journal import History, Journal, read_journal, replay
 from engine.rundir import RunDir, RunFacts, locked
+from engine.terms import Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`history` is where the run stood when this process took it up; `begun_at` is Unix time."""
+    """`history` is where the run stood when this process took it up; `begun_at` is Unix time.
+
+    `sink` is the journal and those who listen, `listeners` is without the journal.
+    """
 
     run: RunDir
     facts: RunFacts
     journal: Journal
     sink: EventSink
+    listeners: EventSink
     history: History
     clock: Clock
     begun_at: float
@@ -52,7 +60,8 @@ def open_session(
 
     What earlier sessions did is told to `sinks` first, so that they show the whole run.
     """
-    with locked(run):
+    with storing(), locked(run):
+        _settle_earlier_target(run, facts)
         write_atomic(run.facts, encode(facts) + "\n")
         events = read_journal(run.journal)
         for event in events:
@@ -65,18 +74,44 @@ def open_session(
                 facts=facts,
                 journal=journal,
                 sink=Broadcast([journal, *sinks]),
+                listeners=Broadcast(sinks),
                 history=replay(run.run_id, events),
                 clock=clock,
                 begun_at=clock.time(),
             )
         finally:
-            journal.close()
+            with suppress(OSError):  # what could be kept is kept; another error is on its way
+                journal.close()
 
 
-def end_session(session: Session, exit_code: int, outcome: str, message: str = "") -> None:
-    """Say how it ended; the last event of every session that can still write one."""
+def _settle_earlier_target(run: RunDir, facts: RunFacts) -> None:
+    """A delivery that was cut off elsewhere is settled there before the run goes to a new place."""
+    earlier = Path(run.read_facts().target)
+    if earlier != Path(facts.target):
+        recover_target(earlier, run.run_id)
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """What the operating system refuses inside becomes a StorageError."""
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(exc) from exc
+
+
+def end_session(
+    session: Session, exit_code: int, outcome: str, why: Stop | OrchestratorError | None = None
+) -> None:
+    """Say how it ended and why; the last event of every session that can still write one."""
+    message = why.message if why else ""
+    resume_with = why.resume_with if isinstance(why, Stop) else ""
     wall_s = round(session.clock.time() - session.begun_at, 3)
-    session.emit(
-        Kind.RUN_ENDED, exit_code=exit_code, outcome=outcome, message=message, wall_s=wall_s
-    )
-    session.journal.commit()
+    data = {"exit_code": exit_code, "outcome": outcome, "message": message, "wall_s": wall_s}
+    if resume_with:
+        data["resume_with"] = resume_with
+    try:
+        session.emit(Kind.RUN_ENDED, **data)
+        session.journal.commit()
+    except OSError:  # a full disk takes no last word; those who watch hear it all the same
+        session.listeners.emit(Event(Kind.RUN_ENDED, session.clock.time(), data=data))

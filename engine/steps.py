@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +20,18 @@ from core.wire import decode, encode, plain, write_atomic
 from engine.board import TaskState
 from engine.calls import ThreadedCalls
 from engine.delivery import apply_merge, recover_target, which_delivered
+from engine.forecast import expected_needs
+from engine.forecast_view import Forecast
 from engine.interrupts import first_asks
 from engine.merge import Conflict, MergePlan, MergeSource, Refused, merged_manifest, plan_merge
+from engine.purse import Purse
 from engine.retry_policy import RetryPolicy
 from engine.rundir import RunDir, RunFacts
 from engine.scheduler import Scheduler
-from engine.session import Session
+from engine.session import Session, storing
 from engine.store import DiskStore, verify_results, write_contracts
 from engine.terms import Conditions, Pacing, RunOutcome, StopCause
+from engine.warm_up import CACHE_LIVES_S
 
 
 def announce(session: Session, backend: str, model: str, max_executors: int) -> None:
@@ -53,6 +60,22 @@ def read_plan(path: Path) -> Plan:
     return parse_plan(text, str(path))
 
 
+def check_plan_file(path: Path | None) -> None:
+    """Raises UsageError when a plan could not be written there; leaves nothing behind."""
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as exc:
+        raise UsageError(
+            f"The plan cannot be written to {path}: {exc.strerror}.", "Choose another file."
+        ) from exc
+
+
+@storing()
 def settle_plan(session: Session, make: Callable[[], Plan]) -> Plan:
     """The run's plan: the one it has, or the one that `make` returns."""
     run = session.run
@@ -74,10 +97,21 @@ PROGRESS_S = 0.5
 """Between two looks at what running jobs tell; a person notices no less."""
 
 
-def run_plan(session: Session, plan: Plan, backend: Backend, conditions: Conditions) -> RunOutcome:
+def tell_forecast(session: Session, figures: Forecast) -> None:
+    """Once in a run: what came of it is held against what was said first."""
+    if not session.history.foreseen:
+        session.emit(Kind.FORECAST, **plain(figures))
+
+
+@storing()
+def run_plan(
+    session: Session, plan: Plan, backend: Backend, conditions: Conditions, purse: Purse
+) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
     _forget_damaged(session)
     model, limits = conditions.model_settings(), conditions.limits()
+    purse.expect(expected_needs(plan, session.facts.prompt, purse.price, model))
+    cached_at = session.history.spent_at
     store = DiskStore(session.run, plan, session.facts.prompt, model, limits)
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
@@ -93,9 +127,11 @@ def run_plan(session: Session, plan: Plan, backend: Backend, conditions: Conditi
             conditions.max_executors,
             conditions.task_timeout,
             progress_s=None if conditions.quiet else PROGRESS_S,
+            warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
         ),
         history=session.history,
         commit=session.journal.commit,
+        purse=purse,
     )
     try:
         with first_asks(scheduler.interrupt):
@@ -126,6 +162,7 @@ class Delivery:
         return not self.conflicts and not self.refused
 
 
+@storing()
 def deliver(session: Session, plan: Plan, outcome: RunOutcome, target: Path) -> Delivery:
     """Merge what succeeded into the target, all of it or nothing.
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.bundle import (
+    UNLIMITED,
+    Allowance,
     AttemptDir,
     ContractFile,
     Limits,
@@ -55,7 +57,12 @@ class DiskStore:
         return self._run.tasks
 
     def prepare(
-        self, task: Task, key: JobKey, previous_failure: str, succeeded: Mapping[str, int]
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance = UNLIMITED,
     ) -> Job:
         attempt = self._run.attempt(key)
         if _begin_request(attempt):
@@ -64,10 +71,15 @@ class DiskStore:
             for name in self._ancestors(task.id):
                 source = self._run.attempt(JobKey(key.run, name, succeeded[name]))
                 _copy_tree(source.files, attempt.inputs)
-            write_request(attempt, self._request(task, key, previous_failure))
+            write_request(attempt, self._request(task, key, previous_failure, allowance))
+        elif not attempt.claim.exists():
+            # it never went out; options may have been given again since
+            write_request(attempt, self._request(task, key, previous_failure, allowance))
         return Job(key, attempt.root, self._limits.timeout_s)
 
-    def _request(self, task: Task, key: JobKey, previous_failure: str) -> Request:
+    def _request(
+        self, task: Task, key: JobKey, previous_failure: str, allowance: Allowance
+    ) -> Request:
         return Request(
             key=key,
             prompt=self._prompt,
@@ -77,6 +89,7 @@ class DiskStore:
             model=self._model,
             limits=self._limits,
             previous_failure=previous_failure,
+            allowance=allowance,
         )
 
     def _ancestors(self, task: str) -> list[str]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 from core.errors import OrchestratorError
+
+_OUR_LOGGERS = frozenset(
+    {"backends", "claude", "core", "engine", "executor_agent", "planner_agent"}
+)
 
 
 class SteadyStream:
@@ -75,6 +80,25 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """One line to standard error."""
     SteadyStream(sys.stderr).write(text + "\n")
+
+
+def tell_warnings(texts: Iterable[str]) -> None:
+    for text in texts:
+        tell(f"warning: {text}")
+
+
+def start_log(*, debug: bool) -> None:
+    """What the program logs, to standard error; without `debug` nothing.
+
+    Of libraries only warnings: botocore logs what it signs, the session token among it.
+    """
+    handler = logging.StreamHandler()
+    handler.addFilter(is_shown)
+    logging.basicConfig(level=logging.DEBUG if debug else logging.CRITICAL, handlers=[handler])
+
+
+def is_shown(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OUR_LOGGERS
 
 
 def tell_error(exc: Exception, *, debug: bool) -> int:

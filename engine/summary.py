@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from engine.tally import Tally, TaskPhase
+from core.job import JobKey
+from engine.forecast_view import forecast_line
+from engine.rundir import RunDir
+from engine.tally import Tally, TaskPhase, TaskTally
 from engine.wording import clean, cost_text, duration, plural
 
 WIDTH = 80
@@ -20,9 +25,21 @@ _RESUMABLE_EXITS = {4, 130}
 def render_summary(tally: Tally, program: str = "orchestrator.py") -> str:
     """Everything, ending with a line break. `program` is what the resume command begins with."""
     lines = [_headline(tally)]
-    for label, text in _facts(tally, program):
+    for label, text in _facts(tally):
         lines += _field(label, text)
+    if is_resumable(tally) and tally.header.run:
+        lines.append(f"  {'go on':{_INDENT - 2}}{resume_command(tally, program)}")
     return "\n".join(lines) + "\n"
+
+
+def resume_command(tally: Tally, program: str) -> str:
+    """What can be pasted to go on; one line however long."""
+    words = ["resume", tally.header.run]
+    if tally.header.run_dir:
+        work_dir = Path(tally.header.run_dir).parent.parent
+        words += [] if work_dir == Path.cwd() / ".orchestrator" else ["--work-dir", str(work_dir)]
+    more = (tally.ended or {}).get("resume_with") or ""
+    return clean(f"{program} {shlex.join(words)} {more}".rstrip(), 4_096)
 
 
 def render_end(tally: Tally, program: str, *, brief: bool) -> str:
@@ -49,10 +66,10 @@ def is_resumable(tally: Tally) -> bool:
     if ended is None or ended.get("exit_code") in _RESUMABLE_EXITS:
         return True
     unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in tally.tasks.values())
-    return unfinished or not tally.planned
+    return unfinished or not tally.planned or tally.delivered_files is None
 
 
-def _facts(tally: Tally, program: str) -> Iterator[tuple[str, str]]:
+def _facts(tally: Tally) -> Iterator[tuple[str, str]]:
     ended = tally.ended or {}
     message = clean(ended.get("message") or "", 500)
     if message and ended.get("outcome") != FAILED:
@@ -66,13 +83,14 @@ def _facts(tally: Tally, program: str) -> Iterator[tuple[str, str]]:
     yield from _unfinished(tally, TaskPhase.BLOCKED)
     yield from _conflicts(tally)
     yield "time", _times(tally)
+    if foreseen := forecast_line(tally.forecast or {}):
+        yield "forecast", f"of the tasks {foreseen}; they took {_taken(tally)}"
     yield "tokens", _tokens(tally)
     yield "cost", cost_text(tally.spend(), tally.header.simulated)
+    yield from _cache(tally)
     yield "checks", "not run"
     if tally.header.run_dir:
         yield "kept in", clean(tally.header.run_dir)
-    if is_resumable(tally) and tally.header.run:
-        yield "go on", f"{clean(program)} resume {clean(tally.header.run)}"
 
 
 def _field(label: str, text: str) -> Sequence[str]:
@@ -97,8 +115,19 @@ def _unfinished(tally: Tally, phase: TaskPhase) -> Iterator[tuple[str, str]]:
     found = [task for task in tally.tasks.values() if task.phase is phase]
     for task in found[:LISTED]:
         yield str(phase), f"{clean(task.id)}: {clean(task.message) or 'no reason was given'}"
+        if path := _transcript(tally, task):
+            yield "transcript", clean(path, 4_096)
     if len(found) > LISTED:
         yield str(phase), f"and {len(found) - LISTED:,} more"
+
+
+def _transcript(tally: Tally, task: TaskTally) -> str:
+    """Where the last attempt's transcript is; empty when it never got as far as one."""
+    spend = task.settled.get(task.attempt)
+    if spend is None or not spend.requests or not tally.header.run_dir:
+        return ""
+    key = JobKey(tally.header.run, task.id, task.attempt)
+    return str(RunDir(Path(tally.header.run_dir)).attempt(key).transcript)
 
 
 def _conflicts(tally: Tally) -> Iterator[tuple[str, str]]:
@@ -123,6 +152,24 @@ def _times(tally: Tally) -> str:
         parts[0] += f" ({work_s / wall_s:.1f} times as fast as one after the other)"
     parts.append(f"critical path {duration(tally.critical_path_s())}")
     return ", ".join(parts)
+
+
+def _cache(tally: Tally) -> Iterator[tuple[str, str]]:
+    spend = tally.spend()
+    if not spend.cache_read_tokens and not spend.cache_write_tokens:
+        return
+    text = f"{spend.cached_share:.0%} of the input was read from the prompt cache"
+    if spend.saved_usd:
+        effect = "saved" if spend.saved_usd > 0 else "cost more than it saved:"
+        saved = abs(spend.saved_usd)
+        text += f", which {effect} ${saved:.4f}" if saved < 1 else f", which {effect} ${saved:.2f}"
+    yield "cache", text
+
+
+def _taken(tally: Tally) -> str:
+    spend = tally.task_spend()
+    cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
+    return f"{duration(tally.executing_s())}, {spend.total_tokens:,} tokens, {cost}"
 
 
 def _tokens(tally: Tally) -> str:

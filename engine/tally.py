@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.events import Event, Kind
 from core.job import JobState, Usage
+from engine.caching import saved_usd
 
 Price = Callable[[Usage], float | None]
 
@@ -49,7 +50,8 @@ _FINAL = {TaskPhase.SUCCEEDED, TaskPhase.FAILED, TaskPhase.BLOCKED, TaskPhase.CA
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What requests used. `unpriced` counts those whose price is unknown; `cost_usd` lacks them."""
+    """What requests used. `unpriced` counts those whose price is unknown; `cost_usd` lacks them.
+    `saved_usd` is what the prompt cache made of it; negative where it cost more than it saved."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -58,6 +60,13 @@ class Spend:
     cache_write_tokens: int = 0
     cost_usd: float = 0.0
     unpriced: int = 0
+    saved_usd: float = 0.0
+
+    @property
+    def cached_share(self) -> float:
+        """Of all input tokens, those read from the cache, 0 to 1."""
+        whole = self.total_tokens - self.output_tokens
+        return self.cache_read_tokens / whole if whole else 0.0
 
     @property
     def total_tokens(self) -> int:
@@ -77,6 +86,7 @@ class Spend:
             self.cache_write_tokens + other.cache_write_tokens,
             self.cost_usd + other.cost_usd,
             self.unpriced + other.unpriced,
+            self.saved_usd + other.saved_usd,
         )
 
 
@@ -135,6 +145,7 @@ class Tally:
         self.header = RunHeader()
         self.title = ""
         self.planned = False
+        self.forecast: Mapping[str, Any] | None = None
         self.planning = TaskTally("", "planning")
         self.tasks: dict[str, TaskTally] = {}
         self.counts: Counter[TaskPhase] = Counter()
@@ -150,6 +161,7 @@ class Tally:
         self._session_at: float | None = None
         self._last_at = 0.0
         self._earlier_s = 0.0
+        self._foreseen_s = 0.0
 
     def emit(self, event: Event) -> None:
         """A tally is an event sink."""
@@ -170,6 +182,14 @@ class Tally:
             return 0.0
         end = self._last_at if now is None or self.ended is not None else now
         return self._earlier_s + max(0.0, end - self._session_at)
+
+    def executing_s(self) -> float:
+        """Seconds of all sessions since the forecast was told."""
+        return max(0.0, self.wall_s() - self._foreseen_s)
+
+    def task_spend(self) -> Spend:
+        """What the tasks used, planning left out, as the forecast does."""
+        return sum((task.spend for task in self.tasks.values()), Spend())
 
     def work_s(self) -> float:
         """Seconds of all ended attempts together."""
@@ -265,7 +285,8 @@ class Tally:
         if min(counts) < 0:
             return Spend()
         cost = self._price(usage)
-        return Spend(1, *counts, cost or 0.0, int(cost is None))
+        saved = saved_usd(usage, self._price) or 0.0
+        return Spend(1, *counts, cost or 0.0, int(cost is None), saved)
 
     def _settle(self, task: TaskTally, attempt: int, usages: Iterable[object]) -> None:
         """The final list of an attempt replaces what was seen under way, unless it is empty."""
@@ -300,6 +321,10 @@ class Tally:
         usage = event.data.get("usage") or ()
         if usage or not self.planning.settled:  # a resumed run tells its plan again
             self._settle(self.planning, len(self.planning.settled) + 1, usage)
+
+    def _foreseen(self, event: Event) -> None:
+        self.forecast = event.data
+        self._foreseen_s = self.wall_s(event.at)
 
     def _job_begun(self, event: Event) -> None:
         task = self._task(event)
@@ -372,6 +397,7 @@ class Tally:
 _APPLY: Mapping[Kind, Callable[[Tally, Event], None]] = {
     Kind.RUN_STARTED: Tally._run_started,
     Kind.PLAN_READY: Tally._plan_ready,
+    Kind.FORECAST: Tally._foreseen,
     Kind.JOB_INTENDED: Tally._job_begun,
     Kind.JOB_SUBMITTED: Tally._job_begun,
     Kind.JOB_STATE: Tally._job_state,

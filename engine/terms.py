@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from core.bundle import Limits, ModelSettings
+from core.bundle import Allowance, Limits, ModelSettings
 from core.job import Job, JobKey, Usage
 from core.plan import Task
 from engine.board import TaskState
@@ -22,11 +22,16 @@ class AttemptStore(Protocol):
         """Results go to `destination`/<task>/<attempt>/result."""
 
     def prepare(
-        self, task: Task, key: JobKey, previous_failure: str, succeeded: Mapping[str, int]
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance,
     ) -> Job:
-        """Write the request bundle of an attempt; again for the same key changes nothing.
-
-        `succeeded` names the attempt whose files each finished task contributes.
+        """Write the request bundle of an attempt; again for the same key renews what is asked for,
+        but not the inputs, and nothing once a worker has claimed it. `succeeded` names the attempt
+        whose files each finished task contributes.
         """
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
@@ -35,7 +40,11 @@ class AttemptStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """Limits of the loop, in seconds but for `max_executors`. `progress_s` None: ask for none."""
+    """Limits of the loop, in seconds but for `max_executors`. `progress_s` None: ask for none.
+
+    `warm_up`: the first executor goes alone, until it has written the prompt cache that the others
+    read, or for `warm_up_s` at most.
+    """
 
     max_executors: int = 5
     task_timeout_s: float = 1800.0
@@ -43,6 +52,8 @@ class Pacing:
     cancel_grace_s: float = 30.0
     interrupt_grace_s: float = 10.0
     progress_s: float | None = None
+    warm_up: bool = False
+    warm_up_s: float = 30.0
     recollect_s: float = 1.0
     call_notice_s: float = 60.0
     give_up_s: float = 900.0
@@ -63,6 +74,12 @@ class Conditions(Protocol):
     @property
     def quiet(self) -> bool: ...
 
+    @property
+    def max_cost(self) -> float | None: ...
+
+    @property
+    def max_tokens(self) -> int | None: ...
+
     def model_settings(self) -> ModelSettings: ...
 
     def limits(self) -> Limits: ...
@@ -79,8 +96,11 @@ class StopCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
+    """`resume_with` holds the options without which resuming would end in the same way."""
+
     cause: StopCause
     message: str
+    resume_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)

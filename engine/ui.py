@@ -16,6 +16,7 @@ from typing import Protocol, Self, TextIO
 from core.clock import Clock
 from core.events import Event, Kind
 from core.wire import encode
+from engine.forecast_view import forecast_line
 from engine.streams import SteadyStream
 from engine.tally import Price, Tally, TaskPhase, TaskTally
 from engine.wording import clean, cost_text, duration, plural
@@ -99,6 +100,8 @@ def _line(event: Event, tally: Tally, verbose: bool) -> str:
             return _how_it_runs(tally)
         case Kind.PLAN_READY:
             return f"plan: {clean(tally.title)}, {plural(len(tally.tasks), 'task')}"
+        case Kind.FORECAST:
+            return f"forecast: {forecast_line(data)}"
         case Kind.JOB_INTENDED:
             return f"{task}: begun" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
         case Kind.TASK_RETRY:

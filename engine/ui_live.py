@@ -19,6 +19,7 @@ from rich.text import Text
 
 from core.clock import Clock
 from core.events import Event
+from engine.forecast_view import forecast_line
 from engine.streams import SteadyStream
 from engine.tally import Price, Tally, TaskPhase, TaskTally
 from engine.ui import View
@@ -46,7 +47,8 @@ _URGENCY = (
     TaskPhase.WAITING,
     TaskPhase.SUCCEEDED,
 )
-_AROUND_ROWS = 7  # lines that are not tasks: title, bar, table head, counts, spend, note, cursor
+# Lines that are not tasks: title, bar, table head, counts, spend, forecast, note, cursor
+_AROUND_ROWS = 8
 
 
 def live_console(stream: SteadyStream, *, color: bool) -> Console:
@@ -119,6 +121,8 @@ def draw(tally: Tally, now: float, width: int, height: int) -> RenderableType:
     else:
         parts.append(_planning(tally, now))
     parts.append(_spend(tally))
+    if foreseen := forecast_line(tally.forecast or {}):
+        parts.append(_one_line(f"forecast: {foreseen}", "dim"))
     if tally.notices:
         parts.append(_one_line(f"note: {clean(tally.notices[-1])}", "yellow"))
     return Group(*parts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.base import PollPace
+from core.bundle import UNLIMITED, Allowance
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason
 from engine.retry_policy import End, describe
 
@@ -19,6 +20,7 @@ class Attempt:
     key: JobKey
     begun_at: float
     handle: JobHandle | None = None
+    allowance: Allowance = UNLIMITED
     status: JobStatus = JobStatus(JobState.QUEUED)  # noqa: RUF009 - a frozen value
     running_since: float | None = None
     unknown_since: float | None = None

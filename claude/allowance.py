@@ -1,0 +1,187 @@
+"""A worker's guard: no request goes out whose worst case passes what is left of the allowance.
+
+Asked before every request and every retry, it may lower max_tokens. What was billed is subtracted
+as it is told, answers that were cut in mid-stream included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from hashlib import sha256
+from typing import Any
+
+from claude.client import Call, Hooks
+from core.bundle import UNLIMITED, Allowance, ModelSettings
+from core.errors import BudgetExceeded
+from core.job import Usage
+
+LEAST_OUTPUT_TOKENS = 1_024
+"""An answer shorter than this is not worth its input."""
+
+HIDDEN_TOKENS = 1_000
+"""What the API adds of its own: the prompt for tools takes up to 346 tokens, that for structured
+output is not documented. https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview"""
+
+Price = Callable[[Usage], float | None]
+
+
+def guarded(
+    hooks: Hooks,
+    allowance: Allowance,
+    model: ModelSettings,
+    price: Price,
+    spent: Iterable[Usage] = (),
+) -> Hooks:
+    """`hooks` under which no more than `allowance` is used, of which `spent` is gone already."""
+    if allowance == UNLIMITED:
+        return hooks
+    guard = Guard(allowance, model, price, spent)
+
+    def on_usage(usage: Usage) -> None:
+        guard.spend(usage)
+        hooks.on_usage(usage)
+
+    return replace(
+        hooks, on_usage=on_usage, on_request=lambda call: guard.admit(hooks.on_request(call))
+    )
+
+
+class Guard:
+    """Counts what was used. Bounds of tokens rest on two facts: a token is at least one byte, and
+    the count of the last reply is exact for all that is sent again."""
+
+    def __init__(
+        self,
+        allowance: Allowance,
+        model: ModelSettings,
+        price: Price,
+        spent: Iterable[Usage] = (),
+    ) -> None:
+        self._allowance = allowance
+        self._model = model
+        self._price = price
+        self._tokens = 0
+        self._cost = Fraction()
+        self._asked: Sequence[_Part] = ()
+        self._known: Sequence[_Part] = ()
+        self._counted: Usage | None = None
+        for usage in spent:
+            self._subtract(usage)
+
+    def spend(self, usage: Usage) -> None:
+        """A request was billed."""
+        self._subtract(usage)
+        self._known, self._counted = self._asked, usage
+
+    def admit(self, call: Call) -> Call:
+        """The call, its output lowered to what may still be paid for. Raises BudgetExceeded."""
+        parts = _parts(call)
+        bound = self._input_bound(parts)
+        tokens = min(call.max_tokens, self._most_output(bound, call.max_tokens))
+        if tokens < min(LEAST_OUTPUT_TOKENS, call.max_tokens):
+            raise BudgetExceeded(
+                f"The next request may take {bound:,} tokens of input and does not fit into what"
+                f" is left: {self._left_in_words()}.",
+                "Raise --max-cost or --max-tokens.",
+            )
+        self._asked = parts
+        return replace(call, max_tokens=tokens)
+
+    def _subtract(self, usage: Usage) -> None:
+        self._tokens += usage.total_tokens
+        self._cost += Fraction(self._price(usage) or 0.0)
+
+    def _input_bound(self, parts: Sequence[_Part]) -> int:
+        """The most tokens that the parts of a request can come to."""
+        whole = sum(part.size for part in parts) + HIDDEN_TOKENS
+        counted = self._counted
+        if counted is None or not (known := counted.total_tokens - counted.output_tokens):
+            return whole
+        new = _without(parts, self._known)
+        # Claude's own words come back as about the tokens that they went out as
+        said = sum(part.size for part in new if part.is_reply)
+        reply = min(said, counted.output_tokens + counted.output_tokens // 8 + 100)
+        return min(whole, known + reply + sum(p.size for p in new if not p.is_reply))
+
+    def _most_output(self, bound: int, wanted: int) -> int:
+        """How many tokens an answer may have after an input of `bound`."""
+        caps, most = self._allowance, wanted
+        if caps.max_tokens is not None:
+            most = min(most, caps.max_tokens - self._tokens - bound)
+        if caps.max_cost_usd is not None:
+            left = Fraction(caps.max_cost_usd) - self._cost
+            most = self._affordable(bound, most, left)
+        return most
+
+    def _affordable(self, bound: int, most: int, left: Fraction) -> int:
+        """The largest output up to `most` that costs no more than `left`."""
+        low, high = -1, max(0, most)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._worst_cost(bound, middle) <= left:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _worst_cost(self, bound: int, output: int) -> Fraction:
+        usage = Usage(self._model.provider, self._model.model, output_tokens=output)
+        plain = self._price(replace(usage, input_tokens=bound))
+        written = self._price(replace(usage, cache_write_tokens=bound))
+        if plain is None or written is None:
+            raise BudgetExceeded(
+                f"The price of {self._model.model!r} is not known, and there is a cap on the cost.",
+                "Give --price-input and --price-output.",
+            )
+        return Fraction(max(plain, written))
+
+    def _left_in_words(self) -> str:
+        caps, words = self._allowance, []
+        if caps.max_tokens is not None:
+            words.append(f"{max(0, caps.max_tokens - self._tokens):,} tokens")
+        if caps.max_cost_usd is not None:
+            words.append(f"${max(0.0, caps.max_cost_usd - float(self._cost)):.4f}")
+        return " and ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of a request: equal pieces have equal digests, whatever the cache's marks on them."""
+
+    digest: bytes
+    size: int
+    is_reply: bool
+
+
+def _parts(call: Call) -> list[_Part]:
+    """Everything in a request that costs tokens."""
+    told: list[Any] = [*call.system, *call.tools, call.tool_choice, call.output_schema]
+    return [_part(piece) for piece in (*filter(None, told), *call.messages)]
+
+
+def _part(piece: Any) -> _Part:
+    text = json.dumps(_unmarked(piece), ensure_ascii=False, sort_keys=True)
+    data = text.encode("utf-8", "replace")
+    return _Part(sha256(data).digest(), len(data), piece.get("role") == "assistant")
+
+
+def _without(parts: Sequence[_Part], sent: Sequence[_Part]) -> list[_Part]:
+    left, new = Counter(part.digest for part in sent), []
+    for part in parts:
+        if left[part.digest]:
+            left[part.digest] -= 1
+        else:
+            new.append(part)
+    return new
+
+
+def _unmarked(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {k: _unmarked(v) for k, v in part.items() if k != "cache_control"}
+    if isinstance(part, list | tuple):
+        return [_unmarked(each) for each in part]
+    return part

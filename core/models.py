@@ -1,0 +1,34 @@
+"""Models that end, in one table: for warnings before a run, and for what a refusal means."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Ending(NamedTuple):
+    """Ids that begin so end on that day on the Anthropic API; Bedrock has days of its own."""
+
+    beginning: str
+    day: str
+    successor: str
+
+
+# https://platform.claude.com/docs/en/about-claude/model-deprecations
+# and DEPRECATED_MODELS in anthropic/resources/messages/messages.py (2.12).
+ENDING_MODELS = (
+    Ending("claude-sonnet-4-5", "30 November 2026", "claude-sonnet-5-5"),
+    Ending("claude-sonnet-4-0", "15 June 2026", "claude-sonnet-5-5"),
+    Ending("claude-sonnet-4-2025", "15 June 2026", "claude-sonnet-5-5"),
+    Ending("claude-opus-4-0", "15 June 2026", "claude-opus-5-5"),
+    Ending("claude-opus-4-2025", "15 June 2026", "claude-opus-5-5"),
+    Ending("claude-3-7-sonnet", "19 February 2026", "claude-sonnet-5-5"),
+    Ending("claude-3-5-haiku", "19 February 2026", "claude-haiku-5-5"),
+    Ending("claude-3-opus", "5 January 2026", "claude-opus-5-5"),
+    Ending("claude-3-sonnet", "21 July 2025", "claude-sonnet-5-5"),
+)
+
+
+def find_ending(model: str) -> Ending | None:
+    """What is known of the end of `model`, an id of either provider."""
+    plain = model.rpartition("anthropic.")[2]  # Bedrock: eu.anthropic.claude-...
+    return next((e for e in ENDING_MODELS if plain.startswith(e.beginning)), None)

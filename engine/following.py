@@ -1,0 +1,69 @@
+"""Following what running jobs tell of themselves, for a person's eyes and for the warm-up."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from backends.base import LogChunk
+from core.events import Kind
+from core.job import JobHandle, JobKey
+from engine.desk import Desk
+from engine.warm_up import WarmUp
+from engine.watch import Attempt, parse_progress
+
+log = logging.getLogger(__name__)
+
+WARM_UP_LOOK_S = 0.5
+"""Between two looks at the first executor, where nobody wants to see progress."""
+
+
+class Following:
+    """One call for the logs of all running jobs at a time; whatever they say decides nothing."""
+
+    def __init__(self, desk: Desk, warm_up: WarmUp) -> None:
+        self._desk = desk
+        self._warm_up = warm_up
+        self._at = 0.0
+
+    @property
+    def every_s(self) -> float | None:
+        """Seconds between two looks; None while nobody wants to know."""
+        wanted_s = self._desk.pacing.progress_s
+        if wanted_s is None and self._warm_up.waits(self._desk.now()):
+            return WARM_UP_LOOK_S
+        return wanted_s
+
+    @property
+    def due(self) -> float | None:
+        return None if self.every_s is None else self._at
+
+    def look(self) -> None:
+        desk, every_s = self._desk, self.every_s
+        if every_s is None or desk.now() < self._at or desk.calls.busy("logs"):
+            return
+        asked = [(a, a.handle) for a in desk.active.values() if a.handle and a.is_running]
+        self._at = desk.now() + every_s
+        if asked:
+            wanted = [(handle, attempt.cursor) for attempt, handle in asked]
+            call = partial(self._read_logs, wanted)
+            desk.calls.start("logs", call, partial(self._followed, asked))
+
+    def _read_logs(self, wanted: list[tuple[JobHandle, str]]) -> list[LogChunk]:
+        return [self._desk.backend.logs(handle, cursor) for handle, cursor in wanted]
+
+    def _followed(self, asked: list[tuple[Attempt, JobHandle]], answer: Any) -> None:
+        if isinstance(answer, Exception):
+            log.debug("no logs: %s", answer)
+            return
+        for (attempt, _), chunk in zip(asked, answer, strict=True):
+            attempt.cursor = chunk.cursor
+            if attempt.key in self._desk.active:  # what has ended has told all that it used
+                for line in chunk.lines:
+                    self._tell(attempt.key, parse_progress(line))
+
+    def _tell(self, key: JobKey, data: dict[str, Any]) -> None:
+        if "usage" in data:
+            self._warm_up.seen(key)
+        self._desk.emit(Kind.PROGRESS, key, **data)

@@ -1,0 +1,157 @@
+"""Caps on what a run may spend, as a person meets them on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import orchestrator
+from core.bundle import build_manifest
+
+PROMPT = "Build a todo list app with add/delete/complete"
+FAST = ("--sim-speed", "0")
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def orchestrate(*args: str) -> int:
+    return orchestrator.main(list(args))
+
+
+def journal(tmp_path: Path) -> list[dict[str, Any]]:
+    (path,) = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def tokens_of(events: list[dict[str, Any]]) -> int:
+    """Everything that the journal says was used."""
+    kinds = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+    usages = [u for e in events for u in _usages(e)]
+    return sum(usage[kind] for usage in usages for kind in kinds)
+
+
+def _usages(event: dict[str, Any]) -> list[dict[str, Any]]:
+    found = event["data"].get("usage") or []
+    return found if isinstance(found, list) else [found]
+
+
+@pytest.mark.parametrize(
+    "cap", [("--max-cost", "0.14"), ("--max-tokens", "55000")], ids=["money", "tokens"]
+)
+def test_a_capped_run_delivers_what_it_could_and_goes_on_with_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cap: tuple[str, str]
+) -> None:
+    assert orchestrate(PROMPT, *FAST, *cap, "--output-dir", "out") == 4
+    said = " ".join(capsys.readouterr().out.split())
+    assert "stopped" in said
+    assert "] forecast: 0:00, " in said
+    assert "The budget does not allow more" in said
+    events = journal(tmp_path)
+    states = [e["data"]["state"] for e in events if e["kind"] == "task_ended"]
+    assert 0 < states.count("SUCCEEDED") < len(states)
+    assert states.count("CANCELLED") + states.count("SUCCEEDED") == len(states)
+    assert build_manifest(tmp_path / "out").entries
+    if cap[0] == "--max-tokens":
+        assert tokens_of(events) <= 55_000
+    # exactly what the summary says to do
+    run, *more = said.partition(" resume ")[2].split()[:3]
+    assert more[0] == cap[0]
+    assert float(more[1]) > float(cap[1])
+    assert orchestrate("resume", run, *more) == 0
+    assert "9 done" in capsys.readouterr().out
+    assert tokens_of(journal(tmp_path)) <= float(more[1]) or cap[0] == "--max-cost"
+
+
+def test_planning_is_part_of_the_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrate(PROMPT, *FAST, "--max-tokens", "2000") == 4
+    out, err = capsys.readouterr()
+    assert "does not fit into what is left: 2,000 tokens" in err
+    assert "--max-cost or --max-tokens" in err
+    assert "stopped" in out
+    events = journal(tmp_path)
+    assert tokens_of(events) == 0
+    assert events[-1]["kind"] == "run_ended"
+    assert events[-1]["data"]["exit_code"] == 4
+
+
+def test_a_plan_that_left_nothing_for_its_tasks_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrate(PROMPT, *FAST, "--max-tokens", "24000") == 4
+    said = " ".join(capsys.readouterr().out.split())
+    assert "9 cancelled" in said
+    assert "nothing was delivered" in said
+    run = said.partition(" resume ")[2].split()[0]
+    assert orchestrate("resume", run, "--max-tokens", "10000000", "--quiet") == 0
+    plans = [e for e in journal(tmp_path) if e["kind"] == "plan_ready"]
+    assert len(plans) == 2
+    before = sum(1 for e in journal(tmp_path) if not e["task"] and e["data"].get("usage"))
+    assert before == 1  # planned once
+
+
+def test_a_price_that_is_not_known_is_needed_before_a_cap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = ("--model", "my-own-model", *FAST)
+    assert orchestrate(PROMPT, *odd, "--max-cost", "1") == 2
+    assert "--price-input and --price-output" in capsys.readouterr().err
+    assert not (tmp_path / ".orchestrator").exists()
+    assert orchestrate(PROMPT, *odd, "--max-cost", "1", "--price-input", "3") == 2
+    assert "Only one of price_input and price_output" in capsys.readouterr().err
+    prices = ("--price-input", "0.5", "--price-output", "1")
+    assert orchestrate(PROMPT, *odd, *prices, "--max-cost", "1") == 0
+    assert "unknown price" not in capsys.readouterr().out
+    # `runs` prices it as it was priced then
+    assert orchestrate("runs", "--json") == 0
+    assert "unknown price" not in json.loads(capsys.readouterr().out)["cost"]
+
+
+def test_a_model_without_a_price_runs_without_a_cap_on_money(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    args = (PROMPT, *FAST, "--model", "my-own-model", "--max-tokens", "1000000")
+    assert orchestrate(*args) == 0
+    assert "unknown price" in capsys.readouterr().out
+
+
+def test_the_forecast_is_told_before_anything_is_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrate(PROMPT, *FAST, "--json") == 0
+    kinds = [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()]
+    assert kinds.index("plan_ready") < kinds.index("forecast") < kinds.index("job_intended")
+    (told,) = [e["data"] for e in journal(tmp_path) if e["kind"] == "forecast"]
+    for figure in ("seconds", "tokens", "cost_usd"):
+        assert told[figure]["low"] <= told[figure]["likely"] <= told[figure]["high"]
+    assert told["simulated"] is True
+
+
+def test_the_first_executor_goes_ahead_of_the_others(tmp_path: Path) -> None:
+    assert orchestrate(PROMPT, *FAST, "--quiet") == 0
+    kinds = [(e["kind"], e["task"]) for e in journal(tmp_path) if e["task"]]
+    begun = [n for n, (kind, _) in enumerate(kinds) if kind == "job_intended"]
+    assert begun[0] == 0
+    first_end = kinds.index(("job_ended", kinds[0][1]))
+    assert begun[1] > first_end  # without waiting, its end is the first news of it
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max-cost", "0"), ("max-cost", "-1"), ("max-cost", "inf"), ("max-tokens", "0")],
+)
+def test_a_cap_of_nothing_is_a_mistake(
+    name: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrate(PROMPT, f"--{name}", value) == 2
+    assert name.replace("-", "_") in capsys.readouterr().err.replace("-", "_")
