@@ -1,13 +1,51 @@
-"""What a provider needs before the first request, and what of it is missing. Sends nothing."""
+"""What a provider needs before a run: credentials that can be found, and one answer.
+
+`find_credentials` and `find_problems` send nothing to the provider. `ask_once` makes one request
+of one token and tells apart why there is no answer; what it used is on the bill.
+"""
 
 from __future__ import annotations
 
-from core.bundle import ModelSettings
-from core.clock import SystemClock
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from claude.client import Call, Hooks, connect
+from claude.governor import Governor
+from core.bundle import Limits, ModelSettings
+from core.clock import Clock, SystemClock
 from core.credentials import Credentials
-from core.errors import OrchestratorError, Problem
+from core.errors import (
+    ConnectionLost,
+    ModelError,
+    ModelUnavailable,
+    OrchestratorError,
+    Problem,
+    refuse_if,
+)
+from core.job import Usage
+
+if TYPE_CHECKING:
+    import httpx2
 
 _SIMULATE = "or leave out --real to run a simulation."
+_PATIENCE_S = 30.0
+_TRIES = 2  # one lost connection may be chance
+_GREETING = Call(
+    system=({"type": "text", "text": "Answer with one word."},),
+    messages=({"role": "user", "content": [{"type": "text", "text": "Hello"}]},),
+    max_tokens=1,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one request: `problem` when the provider cannot be used as it is, `warning`
+    when it only cannot answer right now. `spent` is for the bill."""
+
+    problem: Problem | None = None
+    warning: str = ""
+    spent: tuple[Usage, ...] = ()
 
 
 def find_problems(model: ModelSettings, credentials: Credentials) -> list[Problem]:
@@ -21,42 +59,131 @@ def find_problems(model: ModelSettings, credentials: Credentials) -> list[Proble
         parse_faults(model.simulation.faults)
         return []
     try:
-        found = (
-            _has_aws(credentials) if model.provider == "bedrock" else _has_key(model, credentials)
-        )
+        found = find_credentials(model, credentials)
     except OrchestratorError as exc:
         return [Problem(exc.message, exc.remedy)]
     return [] if found else [_MISSING[model.provider]]
 
 
+def find_credentials(model: ModelSettings, credentials: Credentials) -> str:
+    """Where the credentials for `model` would come from, in words; empty when there are none.
+
+    Raises OrchestratorError when they are there and cannot be used.
+    """
+    return _aws_source(credentials) if model.provider == "bedrock" else _source(model, credentials)
+
+
+def try_provider(
+    model: ModelSettings,
+    credentials: Credentials,
+    problems: Sequence[Problem] = (),
+    *,
+    clock: Clock,
+    governor: Governor,
+    warn: Callable[[str], None],
+) -> tuple[Usage, ...]:
+    """One request of one token to the real `model`, and what it used; none for a simulated one.
+
+    Raises PreflightFailed when the provider cannot be used, with the `problems` known before, in
+    which case nothing is sent; warns when it is only busy.
+    """
+    refuse_if([*find_problems(model, credentials), *problems])
+    if model.simulation is not None:
+        return ()
+    answer = ask_once(model, credentials, clock=clock, governor=governor)
+    refuse_if([answer.problem] if answer.problem else [])
+    if answer.warning:
+        warn(answer.warning)
+    return answer.spent
+
+
+def ask_once(
+    model: ModelSettings,
+    credentials: Credentials,
+    *,
+    clock: Clock,
+    governor: Governor | None = None,
+    transport: httpx2.BaseTransport | None = None,
+) -> Answer:
+    """Make the smallest request there is. A `governor` that is shared hears of a rate limit."""
+    spent: list[Usage] = []
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            with connect(
+                model,
+                credentials,
+                clock=clock,
+                governor=governor or Governor(),
+                limits=Limits(request_retries=0, stall_s=_PATIENCE_S),
+                hooks=Hooks(on_usage=spent.append),
+                transport=transport,
+            ) as claude:
+                claude.send(_GREETING)
+        except ConnectionLost as exc:
+            if not tries_left:
+                return Answer(problem=Problem(exc.message, exc.remedy), spent=tuple(spent))
+        except ModelUnavailable as exc:
+            return Answer(warning=f"{exc.message} A run waits and asks again.", spent=tuple(spent))
+        except ModelError as exc:
+            return Answer(problem=Problem(exc.message, exc.remedy), spent=tuple(spent))
+        else:
+            break
+    return Answer(spent=tuple(spent))
+
+
 _MISSING = {
     "anthropic": Problem(
-        "There is no key for the Anthropic API.", f"Set ANTHROPIC_API_KEY, {_SIMULATE}"
+        "There is no key for the Anthropic API.",
+        f"Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), {_SIMULATE}",
     ),
     "bedrock": Problem(
         "There are no AWS credentials for Bedrock.",
-        f"Set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role, {_SIMULATE}",
+        "Set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK,"
+        f" or use a role, {_SIMULATE}",
     ),
 }
 
 
-def _has_key(model: ModelSettings, credentials: Credentials) -> bool:
+def _source(model: ModelSettings, credentials: Credentials) -> str:
     """The SDK also knows profiles and workload identity, so it is the one to ask."""
     from claude.providers import open_sdk
+    from claude.vendor_errors import Endpoint, vendor_errors
 
-    with open_sdk(model, credentials, SystemClock()) as sdk:
-        held = (sdk.api_key, getattr(sdk, "auth_token", None), getattr(sdk, "credentials", None))
-        return any(held)
+    clock = SystemClock()
+    asked = Endpoint(
+        model.provider, model.model, model.region, "not asked", credentials.mask, clock.time
+    )
+    with vendor_errors(asked), open_sdk(model, credentials, clock) as sdk:
+        if sdk.api_key:
+            unused = (
+                " (ANTHROPIC_AUTH_TOKEN is not used)" if credentials.anthropic_auth_token else ""
+            )
+            return f"ANTHROPIC_API_KEY{unused}"
+        if getattr(sdk, "auth_token", None):
+            return "ANTHROPIC_AUTH_TOKEN"
+        return (
+            "a profile or identity that the SDK found" if getattr(sdk, "credentials", None) else ""
+        )
 
 
-def _has_aws(credentials: Credentials) -> bool:
-    if credentials.aws_bearer_token_bedrock or credentials.aws_secret_access_key:
-        return True
+def _aws_source(credentials: Credentials) -> str:
+    if credentials.aws_bearer_token_bedrock:
+        return "AWS_BEARER_TOKEN_BEDROCK"
+    if credentials.aws_access_key_id and credentials.aws_secret_access_key:
+        token = " with a session token" if credentials.aws_session_token else ""
+        return f"an AWS access key{token}"
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = boto3.Session(profile_name=credentials.aws_profile or None)
-        return session.get_credentials() is not None
+        found = boto3.Session(profile_name=credentials.aws_profile or None).get_credentials()
     except BotoCoreError as exc:
-        raise OrchestratorError(f"AWS credentials cannot be read: {exc}.", "Mend them.") from exc
+        raise OrchestratorError(
+            f"AWS credentials cannot be read: {credentials.mask(str(exc))}.",
+            "Check AWS_PROFILE, the files in ~/.aws, and the variables AWS_*; with IAM Identity"
+            " Center: aws sso login.",
+        ) from exc
+    if found is None:
+        return ""
+    profile = f"profile {credentials.aws_profile}, " if credentials.aws_profile else ""
+    return f"{profile}{found.method}"

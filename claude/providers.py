@@ -85,7 +85,7 @@ def _open_anthropic(
         # the SDK takes one of the two
         auth_token=None if key else credentials.anthropic_auth_token or None,
         base_url=base_url,
-        timeout=_timeout(),
+        timeout=build_timeout(),
         max_retries=0,
         open_telemetry=False,
         http_client=http_client,
@@ -107,7 +107,7 @@ def _open_bedrock(
         api_key=bearer or PLACEHOLDER_KEY,
         aws_region=model.region,
         base_url=base_url,
-        timeout=_timeout(),
+        timeout=build_timeout(),
         max_retries=0,
         open_telemetry=False,
         http_client=http_client,
@@ -121,7 +121,8 @@ def _open_bedrock(
     return client
 
 
-def _timeout() -> httpx2.Timeout:
+def build_timeout(read_s: float = _READ_TIMEOUT_S) -> httpx2.Timeout:
+    """What a client waits for a connection, and `read_s` seconds for each piece of an answer."""
     import httpx2
 
-    return httpx2.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+    return httpx2.Timeout(read_s, connect=min(read_s, _CONNECT_TIMEOUT_S))
