@@ -8,15 +8,18 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, cast
 
-from claude.client import Claude
+from claude.client import Claude, Hooks
 from claude.transcript import Transcript
-from core.bundle import Request
+from core.bundle import AttemptDir, Request
 from core.clock import Clock
+from core.credentials import Credentials
 from core.errors import (
     BillingRefused,
+    BudgetExceeded,
     CredentialsRefused,
     Interrupted,
     ModelUnavailable,
@@ -26,7 +29,10 @@ from core.errors import (
 from core.job import Outcome
 from core.workspace import Workspace
 
-ENGINES: Mapping[str, str] = {"api": "claude.engines.api.ApiEngine"}
+ENGINES: Mapping[str, str] = {
+    "api": "claude.engines.api.ApiEngine",
+    "claude-code": "claude.engines.claude_code.ClaudeCodeEngine",
+}
 
 _OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
     (Interrupted, Outcome.INTERRUPTED),
@@ -34,6 +40,7 @@ _OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
     (CredentialsRefused, Outcome.AUTH),
     (ModelUnknown, Outcome.AUTH),
     (BillingRefused, Outcome.BILLING),
+    (BudgetExceeded, Outcome.BUDGET),
 )
 
 
@@ -42,7 +49,9 @@ class Assignment:
     """One attempt as an engine sees it: inputs laid out in the workspace, nothing written yet.
 
     `connect` opens the Messages API for as long as the context lasts; `find_defects` judges the
-    workspace by evidence; `progress` takes lines for people.
+    workspace by evidence; `progress` takes lines for people. An engine that does not `connect`
+    authenticates with `credentials`, tells `hooks` of what is billed, and may keep files of its
+    own below `attempt.root` as long as it works.
     """
 
     request: Request
@@ -52,6 +61,9 @@ class Assignment:
     find_defects: Callable[[], list[str]]
     transcript: Transcript
     progress: Callable[[str], None]
+    credentials: Credentials = field(default_factory=Credentials)
+    hooks: Hooks = field(default_factory=Hooks)
+    attempt: AttemptDir = field(default_factory=lambda: AttemptDir(Path()))
 
 
 @dataclass(frozen=True, slots=True)

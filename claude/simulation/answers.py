@@ -48,6 +48,12 @@ class Answer:
             left -= part.tokens
         return self
 
+    def within(self, tokens: int) -> Answer:
+        """The answer as far as a context window with `tokens` left goes."""
+        if self.output_tokens <= tokens:
+            return self
+        return replace(self.limited(tokens), stop_reason="model_context_window_exceeded")
+
 
 def say(text: str) -> Part:
     return Part(text)

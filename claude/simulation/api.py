@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +18,16 @@ from urllib.parse import unquote
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect, Dialect
 from claude.simulation.draws import digest, draw
 from claude.simulation.faults import parse_faults
-from claude.simulation.latency import Pace, pace, scaled_s, wait
+from claude.simulation.latency import FIRST_TOKEN_S, Pace, pace, scaled_s, wait
 from claude.simulation.model import Designer, Improviser, Project, SimulatedModel
-from claude.simulation.prompt_cache import PROCESS_CACHE, PromptCache
+from claude.simulation.prompt_cache import PROCESS_CACHE, PromptCache, count_input
 from claude.simulation.validation import InvalidRequest, check_request, parse_request
 from claude.simulation.wire import Message, render_events, render_message
 from core.bundle import SimulationSettings
 from core.clock import Clock
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+WINDOW_TOKENS = 200_000
 _INVOKE = re.compile(r"/model/([^/]+)/invoke(-with-response-stream)?")
 _PIECE_CHARS = 160
 # Nobody watches a stream that does not wait: fewer, larger pieces cost less.
@@ -89,10 +91,12 @@ class SimulatedApi:
         design: Designer | None = None,
         improvise: Improviser | None = None,
         cache: PromptCache = PROCESS_CACHE,
+        window_tokens: int = WINDOW_TOKENS,
     ) -> None:
         self._seed, self._speed = settings.seed, settings.speed
         self._chances = parse_faults(settings.faults)
-        self._clock, self._cache = clock, cache
+        self._clock, self._cache, self._window = clock, cache, window_tokens
+        self._uncounted: Counter[str] = Counter()
         self._model = SimulatedModel(
             settings.seed, self._chances, design or _design, improvise or _improvise
         )
@@ -120,7 +124,8 @@ class SimulatedApi:
         if (problem := _check_headers(incoming, dialect)) is not None:
             return self._refuse(incoming, dialect, *problem)
         try:
-            request = check_request(parse_request(incoming.body))
+            betas = incoming.headers.get("anthropic-beta", "")
+            request = check_request(parse_request(incoming.body), betas)
             if isinstance(dialect, AnthropicDialect):
                 model, stream = _model_of(request), request.get("stream") is True
             elif "anthropic_version" not in request:
@@ -130,11 +135,21 @@ class SimulatedApi:
         return self._answer(_Asked(incoming, dialect, request, model, stream))
 
     def _answer(self, asked: _Asked) -> Outgoing:
+        if (size := count_input(asked.request)) > self._window:
+            text = asked.dialect.too_long(size, self._window)
+            return self._refuse(asked.incoming, asked.dialect, "invalid", text)
         talk, answer = self._model.answer(asked.request)
-        names = (*talk.names, asked.retry)
+        names = (*talk.names, self._retry(asked))
         if (fault := self._refusal(asked, names)) is not None:
             return fault
-        tokens = self._cache.account(asked.request, asked.model, self._clock.time())
+        answer = answer.within(self._window - size)
+        tokens = self._cache.account(
+            asked.request,
+            asked.model,
+            self._clock.time(),
+            begins_s=scaled_s(FIRST_TOKEN_S, self._speed),
+            speed=self._speed or 1.0,
+        )
         message = Message(answer, asked.model, _token(asked.incoming, self._seed), tokens)
         speed = pace(tokens.total, self._seed, *names)
         if not asked.stream:
@@ -142,6 +157,13 @@ class SimulatedApi:
         headers = {"content-type": asked.dialect.stream_type}
         body = self._stream(asked.dialect, message, speed, self._break(names))
         return Outgoing(200, self._headers(asked.incoming, asked.dialect, headers), body, None)
+
+    def _retry(self, asked: _Asked) -> int:
+        """Which retry this is; the Claude Code CLI leaves its own uncounted, so they are here."""
+        if asked.incoming.headers.get("x-app") != "cli":
+            return asked.retry
+        self._uncounted[asked.incoming.fingerprint] += 1
+        return self._uncounted[asked.incoming.fingerprint] - 1
 
     def _refusal(self, asked: _Asked, names: tuple[str | int, ...]) -> Outgoing | None:
         """A fault that shows before any answer."""
@@ -205,8 +227,7 @@ class SimulatedApi:
             request = check_request({**parse_request(incoming.body), "max_tokens": 1})
         except InvalidRequest as exc:
             return self._refuse(incoming, AnthropicDialect(), "invalid", str(exc))
-        tokens = PromptCache().account(request, "", 0.0)
-        return self._json({"input_tokens": tokens.total})
+        return self._json({"input_tokens": count_input(request)})
 
     def _draw(self, what: str, names: tuple[str | int, ...]) -> float:
         return draw(self._seed, "http", what, *names)

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from claude.context import read_note
+from claude.simulation.cli_tools import RUN, find_workspace, hear, own_tools, strays_in
+
+DROPPED = "\0"
+"""Stands in a file for a character that the conversation does not show any more."""
+
 _REQUEST = re.compile(r"<request>\n(.*)\n</request>", re.DOTALL)
 _SHARED_REQUEST = re.compile(r"<request>\n(.*?)\n</request>\s*<plan>", re.DOTALL)
 _TASK = re.compile(r'<task id="([^"]+)" attempt="(\d+)">')
@@ -24,8 +30,10 @@ _KEPT = re.compile(r"kept (\d+) characters of ")
 class Conversation:
     """`role` is planner, executor or other; `turn` counts the assistant's messages so far.
 
-    `files` are an executor's so far, as (path, content); `plan_keys` are those of the plan that
-    the schema of a planner's request lets through.
+    `tools` go by our own names; `workspace` is where the Claude Code CLI works, "" when it is not
+    the one who asks. `files` are an executor's so far, as (path, content), `strays` what it was
+    told to remove; `plan_keys` are those of the plan that the schema of a planner's request lets
+    through.
     """
 
     role: str
@@ -36,7 +44,9 @@ class Conversation:
     owns: tuple[str, ...] = ()
     contracts: tuple[str, ...] = ()
     tools: frozenset[str] = frozenset()
+    workspace: str = ""
     files: tuple[tuple[str, str], ...] = ()
+    strays: tuple[str, ...] = ()
     plan_keys: frozenset[str] = frozenset()
 
     @property
@@ -52,6 +62,8 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
     turn = sum(m["role"] == "assistant" for m in messages)
     tools = frozenset(str(tool["name"]) for tool in request.get("tools") or ())
     task = next((t for t in reversed(texts) if t.startswith("<task id=")), "")
+    if workspace := find_workspace(task):
+        tools = own_tools(tools)
     if (head := _TASK.match(task)) and "write_file" in tools:
         shared = "\n".join(texts[: texts.index(task)])
         return Conversation(
@@ -63,7 +75,9 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             _owned(task),
             tuple(_CONTRACT.findall(shared)),
             tools,
-            tuple(_written(messages).items()),
+            workspace,
+            tuple(_written(messages, workspace).items()),
+            _strays(messages) if workspace else (),
         )
     prompt = _first(_REQUEST, "\n".join(texts))
     keys = _plan_keys(request)
@@ -103,14 +117,26 @@ def _texts(content: str | list[dict[str, Any]]) -> list[str]:
     return [str(block["text"]) for block in content if block["type"] == "text"]
 
 
-def _written(messages: list[dict[str, Any]]) -> dict[str, str]:
+def _strays(messages: list[dict[str, Any]]) -> tuple[str, ...]:
+    """What the last defects want gone, until a command was run."""
+    strays: tuple[str, ...] = ()
+    for message in messages:
+        if message["role"] == "assistant":
+            calls = [hear(b, "")["name"] for b in message["content"] if b["type"] == "tool_use"]
+            strays = () if RUN in calls else strays
+        for text in _texts(message["content"]):
+            strays = strays_in(text) if text.lstrip().startswith("<defects>") else strays
+    return strays
+
+
+def _written(messages: list[dict[str, Any]], workspace: str) -> dict[str, str]:
     """The files as the tools left them. After a defect nothing counts, so all is written anew."""
     files: dict[str, str] = {}
     for message, answer in pairwise(messages):
         if message["role"] != "assistant":
             continue
         for call, said in _calls(message, answer):
-            _apply(files, call, said)
+            _apply(files, hear(call, workspace) if workspace else call, said)
         if any("<defects>" in text for text in _texts(answer["content"])):
             files.clear()
     return files
@@ -134,14 +160,20 @@ def _apply(files: dict[str, str], call: dict[str, Any], said: dict[str, Any]) ->
     given = call["input"]
     path = str(given.get("path", ""))
     if call["name"] in ("write_file", "append_file"):
-        text = _kept(str(given.get("content", "")), said)
+        text = _kept(_seen(str(given.get("content", ""))), said)
         before = files.get(path) if call["name"] == "append_file" else ""
         if text is None or before is None:
             files.pop(path, None)
         else:
             files[path] = before + text
     elif call["name"] == "edit_file" and path in files:
-        files[path] = files[path].replace(str(given.get("old")), str(given.get("new")), 1)
+        old, new = (_seen(str(given.get(name))) for name in ("old", "new"))
+        files[path] = files[path].replace(old, new, 1)
+
+
+def _seen(content: str) -> str:
+    dropped = read_note(content)
+    return content if dropped is None else DROPPED * dropped
 
 
 def _kept(content: str, said: dict[str, Any]) -> str | None:

@@ -36,6 +36,9 @@ class Dialect(Protocol):
     def id_header(self, request_id: str) -> dict[str, str]:
         """The header that names a request."""
 
+    def too_long(self, tokens: int, limit: int) -> str:
+        """What is said of a request longer than the context window."""
+
 
 class AnthropicDialect:
     """https://platform.claude.com/docs/en/api/errors"""
@@ -68,6 +71,9 @@ class AnthropicDialect:
     def id_header(self, request_id: str) -> dict[str, str]:
         return {"request-id": request_id}
 
+    def too_long(self, tokens: int, limit: int) -> str:
+        return f"prompt is too long: {tokens} tokens > {limit} maximum"
+
 
 class BedrockDialect:
     """https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html"""
@@ -97,3 +103,6 @@ class BedrockDialect:
 
     def id_header(self, request_id: str) -> dict[str, str]:
         return {"x-amzn-requestid": request_id}
+
+    def too_long(self, tokens: int, limit: int) -> str:
+        return "Input is too long for requested model."

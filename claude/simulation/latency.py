@@ -5,9 +5,11 @@ The figures are of the order seen with models of this class; they vary a little 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from claude.simulation.draws import draw
+from core.bundle import SimulationSettings
 from core.clock import Clock
 
 FIRST_TOKEN_S = 0.8
@@ -25,6 +27,12 @@ class Pace:
 
     def total_s(self, output_tokens: int) -> float:
         return self.first_token_s + output_tokens * self.per_token_s
+
+
+def usual_pace(simulation: SimulationSettings | None) -> Pace:
+    """What to expect of an answer, in real seconds; None stands for the real Claude."""
+    speed = (simulation.speed or math.inf) if simulation else 1.0
+    return Pace(FIRST_TOKEN_S / speed, 1 / (TOKENS_PER_S * speed))
 
 
 def pace(input_tokens: int, seed: int, *names: str | int) -> Pace:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from claude.simulation.answers import Answer, Part, calling, say, use
-from claude.simulation.conversation import Conversation, read_conversation
+from claude.simulation.cli_tools import RUN, remove_command, speak
+from claude.simulation.conversation import DROPPED, Conversation, read_conversation
 from claude.simulation.misbehaviour import REFUSAL, Misbehaviour
 from core.plan import Plan
 
@@ -71,7 +72,8 @@ class SimulatedModel:
     def _execute(self, talk: Conversation, max_tokens: int) -> Answer:
         files = self._files_of(talk)
         answer = _next_step(talk, files, max_tokens)
-        return self._misbehaviour.spoil_turn(answer, talk, self._foreign(talk)) or answer
+        answer = self._misbehaviour.spoil_turn(answer, talk, self._foreign(talk)) or answer
+        return speak(answer, talk.workspace) if talk.workspace else answer
 
     def _files_of(self, talk: Conversation) -> Mapping[str, str]:
         """What the task has to write. A plan that a person changed may share ids with the design
@@ -92,6 +94,8 @@ def _next_step(talk: Conversation, files: Mapping[str, str], max_tokens: int) ->
     """Look around, write what is missing, a few files a turn, then submit."""
     if talk.turn == 0 and (looks := _looks(talk)):
         return calling(say(f"Simulated: looking around for {talk.task_id}."), *looks)
+    if talk.strays:
+        return calling(use(RUN, {"command": remove_command(talk.strays)}))
     if writes := _writes(talk, files, max_tokens):
         return calling(*writes)
     summary = f"Simulated: wrote {', '.join(files)}."
@@ -111,7 +115,7 @@ def _writes(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> li
     done = dict(talk.files)
     writes: list[Part] = []
     for path, content in files.items():
-        if done.get(path) == content:
+        if path in done and len(done[path]) == len(content) and _begins(content, done[path]):
             continue
         part = _write(talk, path, content, done.get(path))
         if writes and sum(p.tokens for p in [*writes, part]) > max_tokens:
@@ -124,6 +128,14 @@ def _writes(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> li
 
 def _write(talk: Conversation, path: str, content: str, before: str | None) -> Part:
     """Write the file, or go on where it was cut."""
-    if before and content.startswith(before) and "append_file" in talk.tools:
+    if before and _begins(content, before) and "append_file" in talk.tools:
         return use("append_file", {"path": path, "content": content[len(before) :]})
     return use("write_file", {"path": path, "content": content})
+
+
+def _begins(content: str, before: str) -> bool:
+    """Whether `before`, as far as the conversation still shows it, is how `content` begins."""
+    if DROPPED not in before:
+        return content.startswith(before)
+    pairs = zip(content, before, strict=False)
+    return len(before) <= len(content) and all(b in (c, DROPPED) for c, b in pairs)

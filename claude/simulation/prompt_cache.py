@@ -1,7 +1,9 @@
 """What the simulated API says about its prompt cache: tokens read, written, and neither.
 
-A request's longest marked prefix that was seen within five minutes is read, the rest of what it
-marks is written. Only the figures depend on it, never a word of an answer.
+Accounts as the API documents it: an entry is written at each mark whose prefix is long enough for
+the model, can be read once the answer to its request has begun, and lives for five minutes (or an
+hour, if so marked) after its last use; from each mark, up to 20 blocks back are searched for an
+entry. Only the figures depend on it, never a word of an answer.
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching
 """
 
@@ -9,19 +11,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 LIFETIME_S = 300.0
+LONG_LIFETIME_S = 3600.0
+LOOKBACK_BLOCKS = 20
 MIN_TOKENS = 1024
 _CHARS_PER_TOKEN = 4
+
+# Where a model is not named, it is MIN_TOKENS.
+_MIN_TOKENS: tuple[tuple[re.Pattern[str], int], ...] = (
+    (re.compile(r"opus-4-[56]"), 4096),
+    (re.compile(r"opus-4-7"), 2048),
+    (re.compile(r"opus-5"), 512),
+    (re.compile(r"haiku-4"), 4096),
+    (re.compile(r"haiku"), 2048),
+)
 
 
 def count_tokens(text: str) -> int:
     """About four characters a token, and at least one."""
     return max(1, -(-len(text) // _CHARS_PER_TOKEN))
+
+
+def least_cacheable_tokens(model: str) -> int:
+    """The shortest prefix that the cache takes of `model`, by whichever provider it is named."""
+    return next((least for name, least in _MIN_TOKENS if name.search(model)), MIN_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,41 +56,114 @@ class InputTokens:
         return self.plain + self.read + self.written
 
 
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """A request up to the end of one block. `lifetime_s` is 0 where the block has no mark."""
+
+    key: str
+    tokens: int
+    lifetime_s: float
+
+
+@dataclass(slots=True)
+class _Entry:
+    readable_from: float
+    expires: float
+    lifetime_s: float
+
+
 class PromptCache:
-    """Prefixes seen, by digest; for any number of threads."""
+    """Prefixes written, by digest; for any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._expires: dict[str, float] = {}
+        self._entries: dict[str, _Entry] = {}
 
-    def account(self, request: Mapping[str, Any], model: str, now: float) -> InputTokens:
-        """Count the request's input and remember what it marks for the cache."""
-        total, marked = _measure(request, model)
-        marked = [(key, tokens) for key, tokens in marked if tokens >= MIN_TOKENS]
+    def account(
+        self,
+        request: Mapping[str, Any],
+        model: str,
+        now: float,
+        *,
+        begins_s: float = 0.0,
+        speed: float = 1.0,
+    ) -> InputTokens:
+        """Count the request's input and remember what it marks. Its answer begins in `begins_s`;
+        lifetimes pass `speed` times faster than `now`."""
+        prefixes = list(_measure(request, model))
+        total = max(1, prefixes[-1].tokens if prefixes else 1)
+        least = least_cacheable_tokens(model)
+        marks = [n for n, p in enumerate(prefixes) if p.lifetime_s and p.tokens >= least]
+        if not marks:
+            return InputTokens(total)
         with self._lock:
             self._forget(now)
-            read = max((tokens for key, tokens in marked if key in self._expires), default=0)
-            self._expires |= {key: now + LIFETIME_S for key, _ in marked}
-        longest = max((tokens for _, tokens in marked), default=0)
+            hit = self._find(prefixes, marks, now)
+            if hit is not None:
+                self._refresh(self._entries[hit.key], now, speed)
+            for n in marks:
+                self._write(prefixes[n], now, begins_s, speed)
+        read = hit.tokens if hit else 0
+        longest = max(prefixes[marks[-1]].tokens, read)
         return InputTokens(total - longest, read, longest - read)
 
+    def _find(
+        self, prefixes: Sequence[_Prefix], marks: Sequence[int], now: float
+    ) -> _Prefix | None:
+        """The longest prefix that can be read, looking back from each mark."""
+        for mark in reversed(marks):
+            for n in range(mark, max(-1, mark - LOOKBACK_BLOCKS), -1):
+                entry = self._entries.get(prefixes[n].key)
+                if entry is not None and entry.readable_from <= now:
+                    return prefixes[n]
+        return None
+
+    def _refresh(self, entry: _Entry, now: float, speed: float) -> None:
+        entry.expires = max(entry.expires, now + entry.lifetime_s / speed)
+
+    def _write(self, prefix: _Prefix, now: float, begins_s: float, speed: float) -> None:
+        """Remember the prefix, or that it was used again."""
+        expires = now + begins_s + prefix.lifetime_s / speed
+        entry = self._entries.get(prefix.key)
+        if entry is None:
+            self._entries[prefix.key] = _Entry(now + begins_s, expires, prefix.lifetime_s)
+        else:
+            entry.readable_from = min(entry.readable_from, now + begins_s)
+            entry.expires = max(entry.expires, expires)
+
     def _forget(self, now: float) -> None:
-        for key in [k for k, expires in self._expires.items() if expires < now]:
-            del self._expires[key]
+        for key in [k for k, entry in self._entries.items() if entry.expires < now]:
+            del self._entries[key]
 
 
-def _measure(request: Mapping[str, Any], model: str) -> tuple[int, list[tuple[str, int]]]:
-    """All input tokens, and digest and tokens of each prefix that ends at a mark."""
+def count_input(request: Mapping[str, Any]) -> int:
+    """All input tokens of a request."""
+    return max(1, -(-sum(map(len, map(_render, _in_order(request)))) // _CHARS_PER_TOKEN))
+
+
+def _measure(request: Mapping[str, Any], model: str) -> Iterator[_Prefix]:
+    """The request block by block, in the order in which the cache sees it."""
     hasher = hashlib.sha256(model.encode())
-    chars, marked = 0, []
-    for item in _in_order(request):
-        plain = {k: v for k, v in item.items() if k != "cache_control"}
-        text = json.dumps(plain, sort_keys=True)
+    chars = 0
+    blocks = list(_in_order(request))
+    for n, block in enumerate(blocks):
+        text = _render(block)
         hasher.update(text.encode())
         chars += len(text)
-        if item.get("cache_control"):
-            marked.append((hasher.hexdigest(), -(-chars // _CHARS_PER_TOKEN)))
-    return max(1, -(-chars // _CHARS_PER_TOKEN)), marked
+        mark = block.get("cache_control")
+        if n == len(blocks) - 1:
+            mark = mark or request.get("cache_control")  # the automatic mark
+        yield _Prefix(hasher.copy().hexdigest(), -(-chars // _CHARS_PER_TOKEN), _lifetime_s(mark))
+
+
+def _render(block: Mapping[str, Any]) -> str:
+    return json.dumps({k: v for k, v in block.items() if k != "cache_control"})
+
+
+def _lifetime_s(mark: Any) -> float:
+    if not mark:
+        return 0.0
+    return LONG_LIFETIME_S if isinstance(mark, dict) and mark.get("ttl") == "1h" else LIFETIME_S
 
 
 def _in_order(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

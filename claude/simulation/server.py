@@ -10,15 +10,15 @@ import logging
 import socket
 import socketserver
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from claude.simulation.api import MAX_BODY_BYTES, ConnectionCut, Incoming, Outgoing, SimulatedApi
 from core.bundle import SimulationSettings
 from core.clock import Clock
-from core.errors import Interrupted, SettingsError
+from core.errors import Interrupted, SettingsError, UsageError
 
 HOST = "127.0.0.1"
 _IDLE_TIMEOUT_S = 120.0
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def serve(
-    port: int, settings: SimulationSettings, clock: Clock, *, api: SimulatedApi | None = None
+    port: int, settings: SimulationSettings, clock: Clock, *, api: Api | None = None
 ) -> SimulatedServer:
     """Serve on `port` (0: any free one) until closed.
 
@@ -42,10 +42,29 @@ def serve(
         ) from exc
 
 
+def serve_until_stopped(
+    port: int, settings: SimulationSettings | None, clock: Clock, say: Callable[[str], None]
+) -> int:
+    """The command: serve, say where, and go on until Ctrl-C, which is how it ends well."""
+    if settings is None:
+        raise UsageError("The simulated API cannot be real.", "Leave out --real.")
+    with contextlib.suppress(KeyboardInterrupt), serve(port, settings, clock) as server:
+        say(f"The simulated Claude listens on {server.base_url}; Ctrl-C ends it.\n")
+        while True:
+            clock.sleep(3600)
+    return 0
+
+
+class Api(Protocol):
+    """Answers plain HTTP requests: a SimulatedApi, or one around it."""
+
+    def handle(self, incoming: Incoming) -> Outgoing: ...
+
+
 class SimulatedServer:
     """A running server; a context manager that closes it."""
 
-    def __init__(self, port: int, api: SimulatedApi) -> None:
+    def __init__(self, port: int, api: Api) -> None:
         self._http = _Server((HOST, port), _Handler)
         self._http.api = api
         self._thread = threading.Thread(
@@ -86,7 +105,7 @@ class SimulatedServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    api: SimulatedApi
+    api: Api
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         self._open: set[socket.socket] = set()

@@ -12,6 +12,7 @@ from typing import Any
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MAX_BREAKPOINTS = 4
+_SYSTEM_BETA = "mid-conversation-system"
 
 
 class InvalidRequest(ValueError):
@@ -38,13 +39,21 @@ def _refuse_surrogates(request: Any) -> None:
         raise InvalidRequest("The request body has half of a surrogate pair.") from None
 
 
-def check_request(request: Mapping[str, Any]) -> dict[str, Any]:
+def check_request(request: Mapping[str, Any], betas: str = "") -> dict[str, Any]:
     """The request with successive messages of one role put together, as the API does.
 
+    `betas` is the header anthropic-beta. Where it asks for that, system messages may stand among
+    the others; they are left out, since nothing here obeys them.
     Raises InvalidRequest for what the Messages API would not take.
     """
     try:
-        request = {**request, "messages": _merge_turns(request.get("messages"))}
+        messages = request.get("messages")
+        if (
+            isinstance(messages, list)
+            and _SYSTEM_BETA in f"{betas} {request.get('anthropic_beta')}"
+        ):
+            messages = messages[:1] + [m for m in messages[1:] if m.get("role") != "system"]
+        request = {**request, "messages": _merge_turns(messages)}
         _check(request)
         return request
     except (AttributeError, TypeError) as exc:

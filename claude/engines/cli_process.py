@@ -1,0 +1,197 @@
+"""One process of the CLI: its prompt in, its lines out, and no process left behind.
+
+Reads both pipes in one loop that looks at the clock, so that a stop or the time limit is seen
+while the CLI says nothing. Whatever happens, leaving the context ends the CLI and all it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from core.clock import Clock
+from core.errors import ModelError
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+_PIECE_BYTES = 256 * 1024
+_TAIL_BYTES = 8 * 1024
+_TICK_S = 0.1
+_GRACE_S = 2.0
+_SWEEPS = 2  # the second for what the first saw too late
+LINGER_S = 10.0
+"""How long the CLI may take to end once it has given its result, or closed its output."""
+_PR_SET_DUMPABLE = 4
+
+
+class CliProcess:
+    """Runs `command` with `prompt` on its standard input.
+
+    `mark` is a variable of `environ` whose value is this attempt's alone: by it everything is found
+    that the CLI started, even what went to a session of its own.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        prompt: bytes,
+        clock: Clock,
+        mark: str,
+    ) -> None:
+        self._clock = clock
+        self._mark = os.fsencode(f"{mark}={environ[mark]}")
+        self._prompt = memoryview(prompt)
+        self._tail = b""
+        self._linger_until: float | None = None
+        self._process = subprocess.Popen(  # noqa: S603 - the CLI that was asked for
+            command,
+            cwd=cwd,
+            env=dict(environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for the signal that ended it; None while it runs."""
+        return self._process.poll()
+
+    @property
+    def said(self) -> str:
+        """The end of what it wrote to standard error."""
+        return self._tail.decode(errors="replace").strip()
+
+    def expect_end(self) -> None:
+        """Its result is there: it may linger a moment and no longer."""
+        if self._linger_until is None:
+            self._linger_until = self._clock.monotonic() + LINGER_S
+
+    def lines(self) -> Iterator[bytes]:
+        """What it writes to standard output, line by line, until it ends.
+
+        Raises Interrupted from the clock, and ModelError for a line without end.
+        """
+        pipes = [self._process.stdin, self._process.stdout, self._process.stderr]
+        with selectors.DefaultSelector() as selector:
+            for pipe, mask in zip(pipes, (_WRITE, _READ, _READ), strict=True):
+                if pipe is not None:
+                    os.set_blocking(pipe.fileno(), False)
+                    selector.register(pipe, mask)
+            yield from self._pump(selector)
+        while self.exit_code is None and not self._lingered():
+            self._clock.sleep(_TICK_S)
+
+    def _pump(self, selector: selectors.BaseSelector) -> Iterator[bytes]:
+        pending = bytearray()
+        while self._process.stdout in {key.fileobj for key in selector.get_map().values()}:
+            self._clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
+            if self._lingered():
+                return
+            ready = selector.select(_TICK_S)
+            if not ready and self.exit_code is not None:
+                break  # what still holds the pipe is not the CLI
+            for key, _ in ready:
+                if key.fileobj is self._process.stdin:
+                    self._feed(selector)
+                elif key.fileobj is self._process.stderr:
+                    self._tail = (self._tail + self._take(selector, key.fileobj))[-_TAIL_BYTES:]
+                elif piece := self._take(selector, self._process.stdout):
+                    pending += piece
+                    if b"\n" in piece:
+                        *whole, rest = pending.split(b"\n")
+                        pending = bytearray(rest)
+                        yield from map(bytes, whole)
+                    if len(pending) > MAX_LINE_BYTES:
+                        raise ModelError(f"Claude Code wrote a line over {MAX_LINE_BYTES} bytes.")
+        self.expect_end()
+        if pending:
+            yield bytes(pending)
+
+    def _feed(self, selector: selectors.BaseSelector) -> None:
+        """As much of the prompt as the pipe takes; the end of it closes the pipe."""
+        if (pipe := self._process.stdin) is None:
+            return
+        try:
+            self._prompt = self._prompt[os.write(pipe.fileno(), self._prompt[:_PIECE_BYTES]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._prompt = self._prompt[:0]
+        if not self._prompt:
+            selector.unregister(pipe)
+            pipe.close()
+
+    def _take(self, selector: selectors.BaseSelector, pipe: IO[bytes] | None) -> bytes:
+        if pipe is None or not (piece := os.read(pipe.fileno(), _PIECE_BYTES)):
+            if pipe is not None:
+                selector.unregister(pipe)
+            return b""
+        return piece
+
+    def _lingered(self) -> bool:
+        until = self._linger_until
+        return until is not None and self._clock.monotonic() >= until
+
+    def _end(self) -> None:
+        """End the process group, politely first, then whatever else bears the mark."""
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        for _ in range(_SWEEPS):
+            for pid in marked_processes(self._mark):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, number)
+
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+def marked_processes(mark: bytes) -> Iterator[int]:
+    """The processes that were started with `mark` (name=value) in their environment; on Linux."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in place.joinpath("environ").read_bytes().split(b"\0"):
+                yield int(place.name)
+
+
+def hide_memory() -> None:
+    """Keep other processes of this user out of this one's memory and environment (Linux).
+
+    For root it changes nothing. https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
