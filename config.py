@@ -42,10 +42,12 @@ from core.layers import (
     standard_layer,
     validate,
 )
+from core.models import find_ending
 from core.options import (
     ALL_COMMANDS,
     ENV_PREFIX,
     PLANNING_COMMANDS,
+    PROVIDER_COMMANDS,
     RUN_COMMANDS,
     Declared,
     Group,
@@ -58,27 +60,13 @@ DEFAULT_MODELS = {
     "bedrock": "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
 }
 
-# Beginnings of model ids, the day they end on the Anthropic API, and what to use instead. Bedrock
-# has dates of its own. https://platform.claude.com/docs/en/about-claude/model-deprecations
-# and DEPRECATED_MODELS in anthropic/resources/messages/messages.py (2.12).
-ENDING_MODELS = (
-    ("claude-sonnet-4-5", "30 November 2026", "claude-sonnet-5-5"),
-    ("claude-sonnet-4-0", "15 June 2026", "claude-sonnet-5-5"),
-    ("claude-sonnet-4-2025", "15 June 2026", "claude-sonnet-5-5"),
-    ("claude-opus-4-0", "15 June 2026", "claude-opus-5-5"),
-    ("claude-opus-4-2025", "15 June 2026", "claude-opus-5-5"),
-    ("claude-3-7-sonnet", "19 February 2026", "claude-sonnet-5-5"),
-    ("claude-3-5-haiku", "19 February 2026", "claude-haiku-5-5"),
-    ("claude-3-opus", "5 January 2026", "claude-opus-5-5"),
-    ("claude-3-sonnet", "21 July 2025", "claude-sonnet-5-5"),
-)
-
 _BEDROCK = ("provider", "bedrock")
 
 # Options of one group, with what they have in common.
 _core = partial(Option, Group.CORE)
 _plan = partial(Option, Group.PLAN, commands=frozenset({"run"}), kept=False)
-_model = partial(Option, Group.MODEL)
+_model = partial(Option, Group.MODEL, commands=PROVIDER_COMMANDS)
+_price = partial(Option, Group.MODEL)
 _limits = partial(Option, Group.LIMITS, commands=RUN_COMMANDS)
 _simulation = partial(
     Option,
@@ -86,7 +74,7 @@ _simulation = partial(
     commands=PLANNING_COMMANDS | {"simulated-api"},
     only_with=("real", False),
 )
-_bedrock = partial(Option, Group.BEDROCK, only_with=_BEDROCK)
+_bedrock = partial(Option, Group.BEDROCK, commands=PROVIDER_COMMANDS, only_with=_BEDROCK)
 _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
@@ -105,6 +93,7 @@ _Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]  # becomes 
 _Url = Annotated[str, AfterValidator(_http_url)]
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Speed = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -130,9 +119,9 @@ class Settings(BaseModel):
             default_text="outputs/<slug>-<run id>",
         ),
     ] = None
-    backend: Annotated[_Name, _core("where executors run", "NAME", commands=RUN_COMMANDS)] = (
-        "threading"
-    )
+    backend: Annotated[
+        _Name, _core("where executors run", "NAME", commands=RUN_COMMANDS | {"doctor"})
+    ] = "threading"
     work_dir: Annotated[
         Path, _core("where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False)
     ] = Path(".orchestrator")
@@ -150,7 +139,11 @@ class Settings(BaseModel):
             "model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock has its own"
         ),
     ] = Field(default_factory=lambda known: DEFAULT_MODELS[known["provider"]])
-    engine: Annotated[Literal["api"], _model("how executors reach Claude")] = "api"
+    engine: Annotated[Literal["api", "claude-code"], _model("how executors reach Claude")] = "api"
+    allow_commands: Annotated[
+        bool,
+        _model("let the model run commands on this host", only_with=("engine", "claude-code")),
+    ] = False
     region: Annotated[
         _Region,
         _model(
@@ -179,6 +172,19 @@ class Settings(BaseModel):
         ),
     ] = ""
 
+    price_input: Annotated[
+        _Dollars | None, _price("price of a million input tokens, if unknown", "USD")
+    ] = None
+    price_output: Annotated[
+        _Dollars | None, _price("price of a million output tokens, if unknown", "USD")
+    ] = None
+
+    max_cost: Annotated[
+        _Dollars | None, _limits("the most that the run may cost, planning too", "USD")
+    ] = None
+    max_tokens: Annotated[
+        _Count | None, _limits("the most tokens that the run may use, of all kinds", "N")
+    ] = None
     max_retries: Annotated[_Count, _limits("how many attempts a task has", "N")] = 3
     task_timeout: Annotated[_Seconds, _limits("how long an attempt may run", "SECONDS")] = 1800.0
 
@@ -195,6 +201,7 @@ class Settings(BaseModel):
         Option(
             Group.BEDROCK,
             "same as --provider bedrock, on any backend",
+            commands=PROVIDER_COMMANDS,
             sets="provider",
             sets_to="bedrock",
         ),
@@ -233,7 +240,10 @@ class Settings(BaseModel):
             region=self.region,
             base_url=base_url if self.real else "",
             engine=self.engine,
+            allow_commands=self.allow_commands,
             simulation=None if self.real else simulation,
+            price_input_usd=self.price_input,
+            price_output_usd=self.price_output,
         )
 
     def limits(self) -> Limits:
@@ -323,6 +333,9 @@ def load_settings(
         merged.drop("model")  # an id of the other provider
         found = validate(model, declared, merged)
     _check_aws_keys(found)
+    if (found.price_input is None) != (found.price_output is None):
+        fix = "Give both, in US dollars per million tokens, or none."
+        raise SettingsError("Only one of price_input and price_output was given.", fix)
     warnings = tuple(_warnings(declared, found, merged, environ))
     return LoadedSettings(found, merged.origin, dict(options), warnings)
 
@@ -377,10 +390,8 @@ def _warnings(
             name, value = setting.option.only_with
             yield f"{setting.flags[0]} has no effect here: it is for {name} = {_in_words(value)}."
     yield from misspelt_variables(declared, environ)
-    if found.provider == "anthropic":
-        for beginning, end, successor in ENDING_MODELS:
-            if found.model.startswith(beginning):
-                yield f"The model {found.model} ends on {end}; use {successor} instead."
+    if found.provider == "anthropic" and (ending := find_ending(found.model)) is not None:
+        yield f"The model {found.model} ends on {ending.day}; use {ending.successor} instead."
 
 
 def _in_words(value: object) -> str:

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import claude.client
+from claude.allowance import guarded
 from claude.client import Claude, Hooks
 from claude.engines import Assignment, Engine, Verdict, judge_error, load_engine
 from claude.governor import Governor
+from claude.prices import pricing
 from claude.transcript import Transcript
 from core.bundle import (
     AttemptDir,
@@ -34,7 +36,7 @@ from core.bundle import (
     read_spent,
     write_result,
 )
-from core.clock import Clock
+from core.clock import Clock, DeadlineClock
 from core.credentials import Credentials
 from core.errors import BundleError
 from core.events import Kind
@@ -103,6 +105,7 @@ class ExecutorAgent:
             manifest=manifest,
             turns=verdict.turns,
             duration_s=self._clock.monotonic() - started_s,
+            throttled=record.throttled,
         )
         write_result(attempt, result)
         if result.outcome is Outcome.OK:
@@ -122,8 +125,16 @@ class ExecutorAgent:
         except BaseException as exc:
             shutil.rmtree(attempt.files, ignore_errors=True)
             message = f"The worker was stopped ({type(exc).__name__})."
-            usage = tuple(record.usage)
-            write_result(attempt, TaskResult(request.key, Outcome.INTERRUPTED, message, usage))
+            write_result(
+                attempt,
+                TaskResult(
+                    request.key,
+                    Outcome.INTERRUPTED,
+                    message,
+                    usage=tuple(record.usage),
+                    throttled=record.throttled,
+                ),
+            )
             raise
         shutil.rmtree(attempt.files, ignore_errors=True)
         return verdict, Manifest()
@@ -132,16 +143,27 @@ class ExecutorAgent:
         self, attempt: AttemptDir, request: Request, record: _Record
     ) -> tuple[Verdict, Manifest]:
         record.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
+        clock = DeadlineClock(self._clock, request.limits.timeout_s)
         inputs = _check_inputs(attempt, request)
         workspace = _lay_out(attempt, request, inputs)
+        hooks = guarded(
+            Hooks(record.spent, record.progress, on_throttle=record.throttle),
+            request.allowance,
+            request.model,
+            pricing(request.model),
+            record.usage,
+        )
         assignment = Assignment(
             request=request,
             workspace=workspace,
-            clock=self._clock,
-            connect=self._connector(request, record),
+            clock=clock,
+            connect=self._connector(request, clock, hooks),
             find_defects=lambda: find_defects(workspace, inputs, attempt.inputs),
             transcript=Transcript(attempt.transcript, self._credentials.mask),
             progress=record.progress,
+            credentials=self._credentials,
+            hooks=hooks,
+            attempt=attempt,
         )
         verdict = self._load(request.model.engine)(assignment).work()
         if verdict.outcome is Outcome.OK and (defects := assignment.find_defects()):
@@ -153,15 +175,15 @@ class ExecutorAgent:
         return verdict, _deliver(attempt, workspace, inputs, record)
 
     def _connector(
-        self, request: Request, record: _Record
+        self, request: Request, clock: Clock, hooks: Hooks
     ) -> Callable[[], AbstractContextManager[Claude]]:
         return lambda: self._connect(
             request.model,
             self._credentials,
-            clock=self._clock,
+            clock=clock,
             governor=self._governor,
             limits=request.limits,
-            hooks=Hooks(on_usage=record.spent, on_progress=record.progress),
+            hooks=hooks,
         )
 
 
@@ -188,11 +210,15 @@ class _Record:
         self._log = attempt.log
         self._mask = mask
         self.usage = list(read_spent(attempt))
+        self.throttled = 0
         _end_torn_line(attempt.events)
 
     def spent(self, usage: Usage) -> None:
         self.usage.append(usage)
         self._emit({"usage": plain(usage)})
+
+    def throttle(self) -> None:
+        self.throttled += 1
 
     def progress(self, text: str) -> None:
         self._emit({"text": self._mask(text)})

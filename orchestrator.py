@@ -6,14 +6,11 @@ that --help and a wrong option are answered at once.
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,20 +18,21 @@ try:
     from config import LoadedSettings, Settings, load_settings
     from core.clock import SystemClock
     from core.credentials import Credentials
-    from core.errors import OrchestratorError, RunInterrupted, UsageError, refuse_if
+    from core.errors import OrchestratorError, RunInterrupted
     from core.plan import Plan, render_plan
     from core.wire import write_atomic
     from engine.cli_options import Handlers, Surroundings, build_cli, run_cli
     from engine.interrupts import all_raise
-    from engine.streams import called_as, say, tell, tell_error
+    from engine.streams import called_as, say, start_log, tell, tell_error, tell_warnings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
     from backends.base import Backend
-    from claude.client import Hooks
     from claude.governor import Governor
     from core.events import EventSink
+    from core.job import Usage
+    from engine.forecast_view import Forecast
     from engine.rundir import RunDir, RunFacts
     from engine.session import Session
     from engine.ui import View
@@ -54,6 +52,7 @@ class Work:
     credentials: Credentials
     governor: Governor
     backend: Backend
+    spent: tuple[Usage, ...] = ()  # by the preflight
 
 
 def run(loaded: LoadedSettings, prompt: str) -> int:
@@ -68,7 +67,7 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
     work = prepare(loaded, facts, RunDir(settings.work_dir / "runs" / run_id))
     create_run(settings.work_dir, facts)
-    if given is not None:
+    if given:
         write_atomic(work.directory.plan, render_plan(given))
     return carry_out(work)
 
@@ -82,87 +81,98 @@ def resume(loaded: LoadedSettings, name: str) -> int:
         loaded.given, os.environ, Path.cwd(), saved=facts.settings, saved_by=facts.run
     )
     target = str(loaded.settings.output_dir or facts.target)
-    real = loaded.settings.real
-    facts = replace(facts, target=target, settings=loaded.kept(), simulated=not real)
+    facts = replace(facts, target=target, settings=loaded.kept())
+    facts = replace(facts, simulated=not loaded.settings.real)
     return carry_out(prepare(loaded, facts, directory))
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.client import Hooks
     from claude.governor import Governor
-    from claude.preflight import find_problems
+    from claude.preflight import try_provider
+    from engine.forecast_view import render_plan_view
+    from engine.steps import check_plan_file
+    from planner_agent import ask_for_plan
 
     settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
-    warn(loaded)
-    refuse_if(find_problems(settings.model_settings(), credentials))
-    if output is not None and not output.absolute().parent.is_dir():
-        raise UsageError(f"The directory {output.parent} does not exist.", "Make it first.")
+    model, governor = settings.model_settings(), Governor()
+    tell_warnings(loaded.warnings)
+    check_plan_file(output)
     hooks = Hooks() if settings.quiet or settings.json_lines else Hooks(on_progress=tell)
-    made = ask_for_plan(settings, credentials, Governor(), prompt, hooks)
+    for usage in try_provider(model, credentials, clock=CLOCK, governor=governor, warn=tell):
+        hooks.on_progress(f"The provider answers; asking took {usage.total_tokens} tokens.")
+    made = ask_for_plan(prompt, settings, credentials, governor, CLOCK, hooks)
     if output is not None:
         write_atomic(output, render_plan(made))
-    say(render_plan(made) if settings.json_lines else plan_text(settings, made))
+    text = render_plan(made)
+    say(text if settings.json_lines else render_plan_view(made, foresee(settings, made)))
     return 0
 
 
 def runs(loaded: LoadedSettings) -> int:
-    from claude.prices import price_usd
+    from claude.prices import kept_pricing
     from engine.listing import list_runs, render_runs
     from engine.rundir import runs_in
 
-    rows = list_runs(runs_in(loaded.settings.work_dir), price_usd)
-    say(render_runs(rows, as_json=loaded.settings.json_lines))
+    rows = list_runs(runs_in(loaded.settings.work_dir), kept_pricing)
+    say(render_runs(rows, as_json=loaded.settings.json_lines, verbose=loaded.settings.verbose))
     return 0
 
 
 def simulated_api(loaded: LoadedSettings, port: int) -> int:
-    from claude.simulation.server import serve
+    from claude.simulation.server import serve_until_stopped
 
-    simulation = loaded.settings.model_settings().simulation
-    if simulation is None:
-        raise UsageError("The simulated API cannot be real.", "Leave out --real.")
-    with suppress(KeyboardInterrupt), serve(port, simulation, CLOCK) as server:
-        say(f"The simulated Claude listens on {server.base_url}; Ctrl-C ends it.\n")
-        while True:
-            CLOCK.sleep(3600)
-    return 0
+    return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, say)
+
+
+def doctor(loaded: LoadedSettings) -> int:
+    from engine.doctor import report
+
+    tell_warnings(loaded.warnings)
+    return report(loaded.settings, os.environ, CLOCK, say)
 
 
 def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Work:
     """Everything that can be known to be wrong is found here; nothing is written."""
     from backends import backend_class
     from backends.base import Site
+    from claude.engines.cli_preflight import find_cli_problems
     from claude.governor import Governor
-    from claude.preflight import find_problems
+    from claude.preflight import try_provider
+    from claude.prices import check_priced
     from engine.approval import check_can_ask
     from engine.delivery import check_target
     from engine.steps import last_delivery
     from executor_agent import ThreadWorker
 
     settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
-    warn(loaded)
+    tell_warnings(loaded.warnings)
     if settings.approve:
         check_can_ask(sys.stdin)
+    check_priced(settings.model_settings(), settings.max_cost)
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()  # one for the planner and all executors of this process
     worker = ThreadWorker(credentials, governor)
     site = Site(directory.root, credentials, CLOCK, worker, settings.model_dump())
     backend = backend_class(settings.backend).build(site)
-    refuse_if([*find_problems(settings.model_settings(), credentials), *backend.preflight()])
-    return Work(settings, facts, directory, credentials, governor, backend)
+    model, problems = settings.model_settings(), backend.preflight()
+    problems += find_cli_problems(model, credentials, os.environ, backend.in_process)
+    spent = try_provider(model, credentials, problems, clock=CLOCK, governor=governor, warn=tell)
+    return Work(settings, facts, directory, credentials, governor, backend, spent)
 
 
 def carry_out(work: Work) -> int:
-    from claude.prices import price_usd
+    from claude.prices import pricing
     from engine.session import open_session
     from engine.summary import render_end
     from engine.tally import Tally
     from engine.ui import make_view
 
-    tally, settings = Tally(price_usd), work.settings
+    settings, price = work.settings, pricing(work.settings.model_settings())
+    tally = Tally(price)
     try:
         with ExitStack() as stack:
-            view = make_view(settings, sys.stdout, os.environ, price_usd, CLOCK)
+            view = make_view(settings, sys.stdout, os.environ, price, CLOCK)
             sinks: list[EventSink] = [tally, stack.enter_context(view)]
             stack.callback(work.backend.close)
             opened = open_session(work.facts, work.directory, sinks, CLOCK)
@@ -175,67 +185,57 @@ def carry_out(work: Work) -> int:
 def go(session: Session, work: Work, view: View) -> int:
     """The run itself: make the plan, approve, execute, merge, and say how it ended."""
     from claude.client import Hooks
+    from claude.prices import pricing
     from engine.approval import approved
+    from engine.forecast_view import render_plan_view
+    from engine.purse import open_purse
     from engine.session import end_session
-    from engine.steps import announce, deliver, exit_code, run_plan, settle_plan
+    from engine.steps import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
+    from planner_agent import ask_for_plan
 
-    settings = work.settings
-    hooks = Hooks(session.spent, session.progress)
-    ask = partial(ask_for_plan, settings, work.credentials, work.governor, work.facts.prompt, hooks)
+    settings, price = work.settings, pricing(work.settings.model_settings())
     announce(session, settings.backend, settings.model, settings.max_executors)
     try:
-        made = settle_plan(session, ask)
-        if settings.approve and not approved(view, plan_text(settings, made)):
-            end_session(session, 0, "not approved")
-            return 0
-        outcome = run_plan(session, made, work.backend, settings)
+        purse = open_purse(settings.max_tokens, settings.max_cost, session.history, price)
+        hooks = Hooks(purse.charging(session.spent), session.progress)
+        for usage in work.spent:
+            hooks.on_usage(usage)
+        asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
+        made = settle_plan(session, lambda: ask_for_plan(*asked, purse.left()))
+        figures = foresee(settings, made)
+        if settings.approve and not approved(view, render_plan_view(made, figures)):
+            end_session(session, 1, "not approved")
+            return 1
+        tell_forecast(session, figures)
+        outcome = run_plan(session, made, work.backend, settings, purse)
         delivery = deliver(session, made, outcome, Path(work.facts.target))
         code = exit_code(outcome, delivery)
-        end_session(session, code, OUTCOMES[code], outcome.stop.message if outcome.stop else "")
+        end_session(session, code, OUTCOMES[code], outcome.stop)
         return code
     except KeyboardInterrupt:
         end_session(session, 130, OUTCOMES[130])
         raise
     except OrchestratorError as exc:
-        end_session(session, exc.exit_code, "failed", exc.message)
+        end_session(session, exc.exit_code, {4: OUTCOMES[4]}.get(exc.exit_code, "failed"), exc)
         raise
 
 
-def ask_for_plan(
-    settings: Settings, credentials: Credentials, governor: Governor, prompt: str, hooks: Hooks
-) -> Plan:
-    from claude.client import connect
-    from planner_agent import PlannerAgent
+def foresee(settings: Settings, made: Plan) -> Forecast:
+    from claude.prices import pricing
+    from claude.simulation.latency import usual_pace
+    from engine.forecast import forecast
 
-    model, limits = settings.model_settings(), settings.limits()
-    with connect(
-        model, credentials, clock=CLOCK, governor=governor, limits=limits, hooks=hooks
-    ) as claude:
-        return PlannerAgent(claude, on_progress=hooks.on_progress).plan(prompt)
-
-
-def plan_text(settings: Settings, made: Plan) -> str:
-    from claude.prices import price_usd
-    from claude.simulation.latency import FIRST_TOKEN_S, TOKENS_PER_S
-    from engine.approval import show_plan
-    from engine.forecast import Speed
-
-    times = 1.0 if settings.real else settings.sim_speed or math.inf
-    speed = Speed(FIRST_TOKEN_S / times, TOKENS_PER_S * times)
-    return show_plan(made, settings.max_executors, settings.model_settings(), speed, price_usd)
-
-
-def warn(loaded: LoadedSettings) -> None:
-    for text in loaded.warnings:
-        tell(f"warning: {text}")
+    model = settings.model_settings()
+    pace, price = usual_pace(model.simulation), pricing(model)
+    return forecast(made, settings.max_executors, speed=pace, price=price, model=model)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the one place where errors are caught."""
     args = list(sys.argv[1:] if argv is None else argv)
-    handlers = Handlers(run, plan, resume, runs, simulated_api)
+    handlers = Handlers(run, plan, resume, runs, simulated_api, doctor)
     around = Surroundings(os.environ, Path.cwd(), sys.stdin.buffer if sys.stdin else None)
-    logging.basicConfig(level=logging.DEBUG if "--debug" in args else logging.CRITICAL)
+    start_log(debug="--debug" in args)
     try:
         with all_raise():
             return run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)

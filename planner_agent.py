@@ -11,10 +11,16 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
-from claude.client import Call, Claude, Reply
+from claude.allowance import guarded
+from claude.client import Call, Claude, Hooks, Reply, connect
+from claude.governor import Governor
+from claude.prices import pricing
 from claude.prompts import load_prompt, render_defects, render_request
+from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
+from core.clock import Clock
+from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
 from core.plan import Plan, parse_plan
 
@@ -98,6 +104,39 @@ class PlannerAgent:
     def _call(self, messages: list[Block], **more: Any) -> Call:
         system = ({"type": "text", "text": load_prompt("planner")},)
         return Call(system=system, messages=tuple(messages), max_tokens=self._max_tokens, **more)
+
+
+class Wishes(Protocol):
+    """The settings that planning needs."""
+
+    def model_settings(self) -> ModelSettings: ...
+
+    def limits(self) -> Limits: ...
+
+
+def ask_for_plan(
+    prompt: str,
+    wishes: Wishes,
+    credentials: Credentials,
+    governor: Governor,
+    clock: Clock,
+    hooks: Hooks,
+    allowance: Allowance = UNLIMITED,
+) -> Plan:
+    """A plan for `prompt`, by a client of its own, for no more than `allowance`.
+
+    Raises as PlannerAgent.plan does, and BudgetExceeded.
+    """
+    model = wishes.model_settings()
+    with connect(
+        model,
+        credentials,
+        clock=clock,
+        governor=governor,
+        limits=wishes.limits(),
+        hooks=guarded(hooks, allowance, model, pricing(model)),
+    ) as claude:
+        return PlannerAgent(claude, on_progress=hooks.on_progress).plan(prompt)
 
 
 @lru_cache(maxsize=1)

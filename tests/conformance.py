@@ -98,6 +98,7 @@ class BackendConformance(LifecycleConformance):
         assert live.result(last).outcome is Outcome.OK
         transcript = live.run.attempt(last.key).transcript.read_text(encoding="utf-8")
         texts = "\n".join(_texts([json.loads(line) for line in transcript.splitlines()]))
+        assert written
         assert all(path in texts for path in written)
         assert "contracts/Maße & co.json" in texts
 
@@ -111,7 +112,7 @@ class BackendConformance(LifecycleConformance):
 
     def _ran_once(self, live: LiveRun, handle: JobHandle) -> None:
         result, here = live.result(handle), live.run.attempt(handle.key)
-        turns = here.transcript.read_text(encoding="utf-8").splitlines()
+        turns = _turns(here)
         assert result.outcome is Outcome.OK, result.message
         assert result.turns == len(turns) == len(result.usage)
         assert tuple(read_spent(here)) == result.usage
@@ -309,7 +310,7 @@ class DurableJobs(ConformanceFixtures):
         assert live.wait_ended(again)[0].state is JobState.SUCCEEDED
         result, here = live.result(again), live.run.attempt(first.key)
         assert tuple(read_spent(here)) == result.usage
-        assert len(here.transcript.read_text(encoding="utf-8").splitlines()) == result.turns
+        assert len(_turns(here)) == result.turns
 
 
 class ReachableResults(ConformanceFixtures):
@@ -356,6 +357,14 @@ def _holding(root: Path, text: str) -> list[Path]:
 def _progress(lines: Sequence[str]) -> list[str]:
     """Those lines of a log that are a worker's own events."""
     return [line for line in lines if line.startswith("{") and "kind" in json.loads(line)]
+
+
+def _turns(attempt: AttemptDir) -> list[dict[str, Any]]:
+    """The turns in a transcript that tells of one worker's work, from its begin to its end."""
+    lines = [json.loads(line) for line in attempt.transcript.read_text("utf-8").splitlines()]
+    assert ["attempt" in line for line in lines] == [True, *[False] * (len(lines) - 1)]
+    assert "ended" in lines[-1]
+    return lines[1:-1]
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -65,7 +65,8 @@ class ScriptedClaude:
 
 
 class ScriptedConnect:
-    """A stand-in for claude.client.connect; tells the hooks of each reply's usage."""
+    """A stand-in for claude.client.connect; asks the hooks before each call and tells them
+    of each reply's usage."""
 
     def __init__(self, claude: Claude) -> None:
         self.claude = claude
@@ -91,7 +92,7 @@ class _Telling:
         self._claude, self._hooks = claude, hooks
 
     def send(self, call: Call) -> Reply:
-        reply = self._claude.send(call)
+        reply = self._claude.send(self._hooks.on_request(call))
         self._hooks.on_usage(reply.usage)
         return reply
 

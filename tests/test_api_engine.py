@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from claude.client import Call, Claude, Reply
 from claude.engines import ENGINES, Assignment, Verdict, judge_error, load_engine
 from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, mark_cached
 from claude.engines.tools import TOOL_SCHEMAS, TOOLS
-from claude.transcript import Transcript
+from claude.transcript import Transcript, render_transcript
 from core.bundle import ContractFile, Limits, ModelSettings, Request, build_manifest
+from core.clock import DeadlineClock
 from core.errors import (
     BillingRefused,
     ConnectionLost,
@@ -107,7 +109,7 @@ class Bench:
         return Assignment(
             request=self.request(),
             workspace=workspace,
-            clock=self.clock,
+            clock=DeadlineClock(self.clock, self.limits.timeout_s),
             connect=connect,
             find_defects=lambda: find_defects(workspace, manifest, inputs),
             transcript=Transcript(self.base / "transcript.jsonl", lambda text: text),
@@ -495,6 +497,76 @@ def test_a_full_context_window_is_named(tmp_path: Path) -> None:
     verdict = bench(tmp_path, say("so", "model_context_window_exceeded")).work()
     assert verdict.outcome is Outcome.DEFECT
     assert "context window" in verdict.message
+
+
+TOO_LONG = RequestRejected("x (400): prompt is too long: 200001 tokens > 200000 maximum.")
+
+
+def test_a_conversation_refused_for_its_length_is_trimmed_and_goes_on(tmp_path: Path) -> None:
+    long = [act(write(content="x" * 9_000)), act(use("list_files")), act(use("list_files"))]
+    it = bench(tmp_path, *long, TOO_LONG, act(submit()))
+    assert it.work() == Verdict(Outcome.OK, "Wrote the store.", 4)
+    refused, again = it.claude.calls[3:]
+    assert refused.messages[0] == again.messages[0]
+    assert [m["role"] for m in refused.messages] == [m["role"] for m in again.messages]
+    assert again.messages[1]["content"][0]["input"]["content"] == (
+        "[dropped: 9,000 characters of app/store.py; read it again if you need it]"
+    )
+    assert it.file() == "x" * 9_000
+    assert it.told[-1] == "the conversation grew too long; its older parts were dropped"
+
+
+def test_a_conversation_that_stays_too_long_ends_with_the_providers_words(tmp_path: Path) -> None:
+    it = bench(tmp_path, act(write(content="x" * 9_000)), TOO_LONG, forever=True)
+    verdict = it.work()
+    assert verdict.outcome is Outcome.DEFECT
+    assert "does not fit into the model's context window" in verdict.message
+    assert "200001 tokens > 200000 maximum" in verdict.message
+    assert len(it.claude.calls) == 3
+
+
+def test_a_request_refused_for_another_reason_is_not_asked_again(tmp_path: Path) -> None:
+    it = bench(tmp_path, act(write(content="x" * 9_000)), RequestRejected("x (400): odd."))
+    verdict = it.work()
+    assert (verdict.outcome, verdict.turns) == (Outcome.DEFECT, 2)
+    assert "x (400): odd." in verdict.message
+    assert len(it.claude.calls) == 2
+
+
+def test_a_file_cut_at_the_windows_end_is_kept_and_gone_on_with(tmp_path: Path) -> None:
+    raw = json.dumps({"path": "app/store.py", "content": "A" * 9_000})[:-2]
+    it = bench(
+        tmp_path,
+        act_broken("write_file", raw, stop_reason="model_context_window_exceeded"),
+        act(use("append_file", path="app/store.py", content="B")),
+        act(submit()),
+    )
+    assert it.work().outcome is Outcome.OK
+    assert it.file() == "A" * 9_000 + "B"
+    (result,) = tool_results(it.claude.calls[1])
+    assert result["content"].startswith("kept 9000 characters of app/store.py; continue")
+    assert "[dropped: 9,000" in json.dumps(it.claude.calls[1].messages[1])
+
+
+def test_a_long_conversation_is_trimmed_before_it_is_sent(tmp_path: Path) -> None:
+    turns = [act(write(f"src/{n}.py", "x" * 6_000)) for n in range(12)]
+    limits = Limits(context_tokens=20_000)
+    it = bench(tmp_path, *turns, act(submit()), owns=("src/",), limits=limits)
+    assert it.work().outcome is Outcome.OK
+    sizes = [len(json.dumps(call.messages)) for call in it.claude.calls]
+    assert max(sizes) < 3 * 20_000
+    assert sum(after < before for before, after in pairwise(sizes)) == 1
+
+
+def test_a_cut_attempt_leaves_a_transcript_that_can_be_read(tmp_path: Path) -> None:
+    it = bench(tmp_path, act(write()), KeyboardInterrupt("cut"))
+    with pytest.raises(KeyboardInterrupt):
+        it.work()
+    lines = [json.loads(line) for line in (tmp_path / "transcript.jsonl").read_text().splitlines()]
+    assert [line.get("turn") for line in lines] == [None, 1, None]
+    assert (lines[2]["ended"], lines[2]["message"]) == ("KeyboardInterrupt", "cut")
+    assert "wrote app/store.py" in json.dumps(lines[2]["sent"])
+    assert "Ended KeyboardInterrupt: cut" in render_transcript(tmp_path / "transcript.jsonl")
 
 
 @pytest.mark.parametrize(

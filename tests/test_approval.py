@@ -4,12 +4,9 @@ import io
 
 import pytest
 
-from core.bundle import ModelSettings, SimulationSettings
 from core.errors import UsageError
-from engine.approval import approved, check_can_ask, show_plan
-from engine.forecast import Speed
+from engine.approval import approved, check_can_ask
 from engine.ui import Quiet
-from tests.plans import chain
 
 
 class Terminal(io.StringIO):
@@ -38,10 +35,3 @@ def test_without_a_terminal_there_is_nobody_to_ask(stdin: io.StringIO | None) ->
 
 def test_a_terminal_can_be_asked() -> None:
     check_can_ask(Terminal())
-
-
-def test_a_plan_is_shown_with_its_forecast() -> None:
-    model = ModelSettings(simulation=SimulationSettings())
-    text = show_plan(chain(3), 2, model, Speed(1.0, 50.0), lambda _: 0.5)
-    assert "Forecast with 2 executors (simulated)" in text
-    assert "$1.50" in text

@@ -227,7 +227,7 @@ class TestBadValues:
             ("sim_speed", "-0.1"),
             ("sim_speed", "nan"),
             ("provider", "azure"),
-            ("engine", "claude-code"),
+            ("engine", "abacus"),
             ("model", ""),
             ("model", "two words"),
             ("region", "evil.example/"),
@@ -548,3 +548,15 @@ class TestUse:
         shown = json.loads(render_settings(found, as_json=True))
         assert shown["real"] == {"value": True, "origin": "orchestrator.toml"}
         assert shown["work_dir"]["value"] == str(tmp_path / ".orchestrator")
+
+
+def test_the_engine_and_leave_to_run_commands_reach_the_worker(tmp_path: Path) -> None:
+    given = {"engine": "claude-code", "allow_commands": True}
+    model = load(tmp_path, given).settings.model_settings()
+    assert (model.engine, model.allow_commands) == ("claude-code", True)
+    assert not load(tmp_path, {}).settings.model_settings().allow_commands
+
+
+def test_leave_to_run_commands_has_no_effect_on_an_engine_without_them(tmp_path: Path) -> None:
+    (warning,) = load(tmp_path, {"allow_commands": True}).warnings
+    assert "--allow-commands has no effect here" in warning

@@ -36,9 +36,12 @@ SOURCES = [
 ]
 # Commands, backends and options of parts that may come; nothing may promise them before they do.
 PERHAPS_LATER = (
-    "report", "cancel", "clean", "doctor", "docker", "batch", "slurm", "parallelcluster",
-    "claude-code", "max-cost", "max-tokens", "verify", "repair-rounds", "allow-commands",
+    "report", "cancel", "clean", "docker", "batch", "slurm", "parallelcluster",
+    "verify", "repair-rounds", "planner-in-docker",
 )  # fmt: skip
+
+# Read by the HTTP client of the SDK; the messages about proxies and certificates name them.
+OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
@@ -63,6 +66,7 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         resume=lambda loaded, run: asked.take("resume", loaded),
         runs=lambda loaded: asked.take("runs", loaded),
         simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),
+        doctor=lambda loaded: asked.take("doctor", loaded),
     )
     return build_cli(handlers, Surroundings({}, cwd, None), "1")
 
@@ -128,8 +132,11 @@ def test_there_are_examples() -> None:
 
 @pages
 def test_every_option_named_exists(page: Path) -> None:
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]\b", prose(page)))
-    assert named - flags() - {"--docker"} == set()  # the beginning of several
+    named = re.findall(r"(?<![\w-])(--[a-z][a-z-]*[a-z]\b)(-\*|-\.\.\.)?", prose(page))
+    whole = {flag for flag, more in named if not more}
+    families = {flag for flag, more in named if more}  # the beginning of several
+    assert whole - flags() == set()
+    assert all(any(f.startswith(f"{name}-") for f in flags()) for name in families)
 
 
 @pages
@@ -137,6 +144,7 @@ def test_every_environment_variable_named_is_read(page: Path) -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
     known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.option.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
+    known |= OF_THE_NETWORK
     unknown = {name for name in named - known if not is_credential(name)}
     assert unknown == set()
 
@@ -243,7 +251,15 @@ def test_the_faults_are_those_of_the_simulation() -> None:
     assert [row[0].strip("`") for row in rows(SIMULATION, "Faults")] == list(FAULTS)
 
 
-MESSAGES = [row[0].strip("`") for row in rows(README, "Troubleshooting")]
+EXPLAINED = (
+    (README, "Troubleshooting"),
+    (ROOT / "docs" / "models.md", "What the Anthropic API refuses"),
+    (ROOT / "docs" / "models.md", "What the network does"),
+    (ROOT / "docs" / "bedrock-model-setup.md", "What each message means"),
+)
+MESSAGES = sorted(
+    {m for where in EXPLAINED for row in rows(*where) for m in re.findall(r"`([^`]+)`", row[0])}
+)
 
 
 @pytest.mark.parametrize("message", MESSAGES)

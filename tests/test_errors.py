@@ -49,7 +49,7 @@ def test_every_error_is_in_the_tree_that_opens_the_module(kind: type[Orchestrato
     [
         *(("UsageError", 2), ("SettingsError", 2), ("PlanInvalid", 2), ("TargetRefused", 2)),
         *(("RunNotFound", 2), ("RunLocked", 2), ("PreflightFailed", 3), ("PlanningFailed", 1)),
-        *(("RunStopped", 4), ("RunInterrupted", 130), ("Interrupted", 130), ("BackendError", 1)),
+        *(("RunInterrupted", 130), ("Interrupted", 130), ("BackendError", 1)),
         *(("SubmitError", 1), ("MergeError", 1), ("BundleError", 1), ("WorkspaceError", 1)),
         *(("CredentialsRefused", 4), ("BillingRefused", 4), ("ModelUnknown", 3)),
         *(("RequestRejected", 1), ("RateLimited", 1), ("ConnectionLost", 1)),

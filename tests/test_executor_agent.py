@@ -8,9 +8,12 @@ import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from claude.client import Call, Hooks, Reply, connect
@@ -18,6 +21,7 @@ from claude.engines import Assignment, Verdict
 from claude.governor import Governor
 from claude.simulation.project import design_project
 from core.bundle import (
+    Allowance,
     AttemptDir,
     ContractFile,
     Limits,
@@ -33,6 +37,7 @@ from core.credentials import Credentials
 from core.errors import BundleError, CredentialsRefused, RateLimited
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan, Task, ancestors, render_brief, topological_order
+from core.wire import plain
 from executor_agent import ExecutorAgent
 from planner_agent import PlannerAgent
 from tests.fakes import USAGE, Answer, FakeClock, ScriptedClaude, ScriptedConnect, act, say, use
@@ -122,7 +127,9 @@ def test_usage_and_progress_are_on_disk_as_they_happen(tmp_path: Path) -> None:
     assert first["kind"] == "progress"
     assert first["usage"]["output_tokens"] == USAGE.output_tokens
     assert second == {"kind": "progress", "text": "wrote app/store.py (1 line)"}
-    assert len(attempt.transcript.read_text().splitlines()) == 2
+    lines = [json.loads(line) for line in attempt.transcript.read_text().splitlines()]
+    assert [line.get("turn") for line in lines] == [None, 1, 2, None]
+    assert (lines[0]["attempt"], lines[3]["ended"]) == ("r1/store/1", "OK")
 
 
 def test_another_claimant_leaves_without_touching_anything(tmp_path: Path) -> None:
@@ -399,3 +406,60 @@ def simulated_attempt(
     )
     write_request(attempt, request)
     return attempt
+
+
+# -- what an attempt may spend
+
+
+def test_an_attempt_that_may_not_go_on_is_short_of_budget(tmp_path: Path) -> None:
+    tight = Allowance(max_tokens=12_000)
+    attempt = make_attempt(tmp_path, allowance=tight)
+    reading = act(use("read_file", path="lib.py"))
+    dear = replace(reading, usage=replace(USAGE, output_tokens=11_000))
+    result = agent(dear).run(attempt, "w")
+    assert result is not None
+    assert result.outcome is Outcome.BUDGET
+    assert "does not fit" in result.message
+    assert result.usage == (dear.usage,)
+    assert result.turns == 2
+
+
+def test_what_a_killed_worker_of_the_attempt_spent_is_part_of_it(tmp_path: Path) -> None:
+    attempt = make_attempt(tmp_path, allowance=Allowance(max_tokens=20_000))
+    spent = {"kind": "progress", "usage": plain(replace(USAGE, output_tokens=19_000))}
+    attempt.result.mkdir()
+    attempt.events.write_text(json.dumps(spent) + "\n")
+    claude = ScriptedClaude([DONE])
+    connect = ScriptedConnect(claude)
+    result = ExecutorAgent(Credentials(), FakeClock(), connect=connect).run(attempt, "w")
+    assert result is not None
+    assert result.outcome is Outcome.BUDGET
+    assert claude.calls == []
+
+
+def test_the_prices_of_the_request_guard_its_money(tmp_path: Path) -> None:
+    model = ModelSettings(model="unheard-of", price_input_usd=1.0, price_output_usd=1.0)
+    attempt = make_attempt(tmp_path, model=model, allowance=Allowance(max_cost_usd=0.06))
+    claude = ScriptedClaude([DONE], forever=True)
+    ExecutorAgent(Credentials(), FakeClock(), connect=ScriptedConnect(claude)).run(attempt, "w")
+    (call,) = claude.calls
+    assert call.max_tokens == model.max_output_tokens
+    tight = make_attempt(tmp_path, 2, model=model, allowance=Allowance(max_cost_usd=0.02))
+    ExecutorAgent(Credentials(), FakeClock(), connect=ScriptedConnect(claude)).run(tight, "w")
+    assert 1_024 <= claude.calls[-1].max_tokens < 20_000
+
+
+def test_a_result_tells_how_often_the_provider_refused_for_the_rate(tmp_path: Path) -> None:
+    attempt = make_attempt(tmp_path, limits=Limits(request_retries=2))
+    refusal = httpx2.Response(429, headers={"retry-after": "12"}, json={"error": {}})
+    transport = httpx2.MockTransport(lambda _: refusal)
+    result = ExecutorAgent(
+        Credentials(anthropic_api_key=SECRET),
+        FakeClock(),
+        governor=Governor(draw=lambda: 0.0),
+        connect=partial(connect, transport=transport),
+    ).run(attempt, "worker-1")
+    assert result is not None
+    assert (result.outcome, result.throttled) == (Outcome.RATE_LIMITED, 3)
+    assert "waiting for the rate limit, 12 s" in [event.get("text") for event in events(attempt)]
+    assert read_result(attempt, result.key).throttled == 3

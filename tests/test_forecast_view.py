@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.plan import Analysis, Contract, Criterion, Plan, Task
-from engine.forecast_view import Forecast, Range, layers, render_plan_view
+from core.wire import plain
+from engine.forecast_view import Forecast, Range, forecast_line, layers, render_plan_view
 from tests.test_ui import CONTROL, HOSTILE
 
 
@@ -123,3 +124,15 @@ def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
 def test_a_task_without_an_estimate_shows_none() -> None:
     bare = task("a").model_copy(update={"estimate": 0})
     assert "tokens" not in render_plan_view(plan(bare))
+
+
+def test_a_forecast_is_one_line() -> None:
+    figures = Forecast(3, Range(60, 90, 150), 200, Range.exactly(1500), Range(0.1, 0.25, 1))
+    assert forecast_line(plain(figures)) == (
+        "1:30 (1:00 to 2:30), 1,500 tokens, $0.25 ($0.10 to $1.00)"
+    )
+
+
+@pytest.mark.parametrize("data", [{}, {"seconds": 3}, {"seconds": {}, "tokens": {}}])
+def test_a_damaged_forecast_is_not_shown(data: dict[str, object]) -> None:
+    assert forecast_line(data) == ""

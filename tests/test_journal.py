@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from core.errors import BundleError
 from core.events import Event, Kind
-from core.job import JobHandle, JobKey
+from core.job import JobHandle, JobKey, Usage
 from core.wire import encode, plain
+from engine.budget import Amount
 from engine.journal import History, Journal, read_journal, replay
 
 RUN = "run-1"
@@ -170,6 +171,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 from core.events import Event, Kind
+from engine.budget import Amount
 from engine.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 journal.emit(Event(Kind.NOTICE, 1.0, data={"text": "fits"}))
@@ -312,3 +314,56 @@ def test_a_submission_without_a_proper_handle_is_an_error_that_names_the_job(han
 def test_handles_survive_the_journal(path: Path) -> None:
     write(path, event(Kind.JOB_INTENDED), event(Kind.JOB_SUBMITTED, handle=plain(HANDLE)))
     assert replay(RUN, read_journal(path)).open == {KEY: HANDLE}
+
+
+# -- what was spent
+
+
+USED = plain(Usage("anthropic", "m", 100, 50))
+RESERVED = {"tokens": 900, "cost_usd": 0.5}
+
+
+def test_planning_and_ended_jobs_are_what_was_spent() -> None:
+    history = replay(
+        RUN,
+        [
+            event(Kind.PROGRESS, "", 0, usage=USED),
+            event(Kind.PROGRESS, usage=USED),  # of a task: its end tells it again
+            event(Kind.JOB_INTENDED, reservation=RESERVED),
+            event(Kind.JOB_ENDED, cause="DEFECT", usage=[USED, USED]),
+        ],
+    )
+    assert [u.total_tokens for u in history.spent] == [150] * 3
+    assert history.reserved == {}
+    assert history.spent_at == event(Kind.JOB_ENDED).at
+
+
+def test_planning_does_not_warm_the_executors_cache() -> None:
+    events = [event(Kind.PROGRESS, "", 0, usage=USED), event(Kind.JOB_ENDED, cause="EXIT")]
+    assert replay(RUN, events).spent_at == 0.0
+
+
+def test_a_job_whose_end_or_use_is_unknown_keeps_its_reservation() -> None:
+    begun = [event(Kind.JOB_INTENDED, reservation=RESERVED)]
+    ended = [*begun, event(Kind.JOB_ENDED, cause="EXIT", usage=[], unaccounted=True)]
+    assert replay(RUN, begun).reserved == {KEY: Amount(900, 0.5)}
+    assert replay(RUN, ended).reserved == {KEY: Amount(900, 0.5)}
+    assert replay(RUN, ended).open == {}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        event(Kind.JOB_INTENDED, reservation={"tokens": "many"}),
+        event(Kind.JOB_ENDED, cause="OK", usage=[{"input_tokens": 3}]),
+        event(Kind.PROGRESS, "", 0, usage="some"),
+    ],
+)
+def test_money_that_cannot_be_read_is_an_error(damaged: Event) -> None:
+    with pytest.raises(BundleError, match=r"journal's (reservation|usage)"):
+        replay(RUN, [damaged])
+
+
+def test_the_forecast_is_told_once() -> None:
+    assert not replay(RUN, []).foreseen
+    assert replay(RUN, [event(Kind.FORECAST, "", 0)]).foreseen

@@ -23,6 +23,7 @@ from claude.simulation.server import serve
 from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.plan import parse_plan
+from tests.scripted_server import Told, api_refusal, hello, scripted_server
 
 ROOT = Path(__file__).parent.parent
 PROMPT = "Build a todo list app with add/delete/complete"
@@ -329,10 +330,13 @@ def test_a_result_that_was_changed_is_made_again(expected: Path) -> None:
 
 
 class _Refusing(http.server.BaseHTTPRequestHandler):
-    """Serves the planning through and refuses everybody after that."""
+    """Lets the preflight pass and refuses everybody after that: keys may be withdrawn."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if asked["max_tokens"] == 1:
+            self._accept(hello())
+            return
         body = json.dumps(
             {"type": "error", "error": {"type": "authentication_error", "message": "invalid key"}}
         ).encode()
@@ -341,6 +345,14 @@ class _Refusing(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _accept(self, told: Told) -> None:
+        self.send_response(told.status)
+        for name, value in told.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(told.body)))
+        self.end_headers()
+        self.wfile.write(told.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         pass
@@ -387,6 +399,31 @@ def test_planning_with_refused_credentials_is_exit_code_4(
     assert orchestrate(PROMPT, "--real", "--output-dir", "out") == 4
     assert "ANTHROPIC_API_KEY" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_credentials_that_the_preflight_finds_refused_are_exit_code_3(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = api_refusal(401, "authentication_error", "invalid x-api-key")
+    with scripted_server(refusal) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-canary-4")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        assert orchestrate(command, PROMPT, "--real") == 3
+        assert len(server.asked) == 1
+    assert "invalid x-api-key" in capsys.readouterr().err
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_what_the_preflight_took_is_in_the_journal(
+    simulated_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-canary-5")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", simulated_api)
+    prompt = "Write a script that counts words in a file"
+    assert orchestrate(prompt, "--real", "--output-dir", "out", "--quiet") == 0
+    spent = [e["data"]["usage"] for e in journal() if "usage" in e["data"]]  # type: ignore[index, operator]
+    assert spent[0]["output_tokens"] == 1
 
 
 # -- plans
@@ -558,3 +595,38 @@ def test_without_the_packages_there_is_one_message() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: No module named ")
     assert "make setup" in done.stderr
+
+
+def test_a_work_directory_that_takes_no_more_is_named_and_the_run_can_go_on(expected: Path) -> None:
+    script = 'ulimit -f 16; exec "$@"'  # no file of more than 8 KiB (16 blocks): the journal's end
+    run = [sys.executable, str(ROOT / "orchestrator.py"), PROMPT, *FAST, "--output-dir", "out"]
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *run], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "error: The work directory cannot be used: " in done.stderr
+    assert "resume the run" in done.stderr
+    assert "go on" in done.stdout
+    assert not Path("out").exists()
+    assert orchestrate("resume", "last", *FAST) == 0
+    assert tree(Path("out")) == tree(expected)
+
+
+@pytest.mark.parametrize("place", ["a-directory", "nowhere/plan.json", "/proc/plan.json"])
+def test_a_plan_that_could_not_be_kept_is_not_asked_for(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a-directory").mkdir()
+    assert orchestrate("plan", PROMPT, *FAST, "-o", place) == 2
+    said = capsys.readouterr()
+    assert "The plan cannot be written to" in said.err
+    assert "asking for a plan" not in said.err
+
+
+def test_a_run_that_turns_to_another_target_settles_the_earlier_one_first() -> None:
+    assert orchestrate(PROMPT, *FAST, "--output-dir", "one") == 0
+    run_id = next(Path(".orchestrator/runs").glob("*/run.json")).parent.name
+    Path("one").rename(f".one.replaced-{run_id}")  # killed between the two renames
+    assert orchestrate("resume", "last", *FAST, "--output-dir", "two") == 0
+    assert tree(Path("one")) == tree(Path("two"))
+    assert not Path(f".one.replaced-{run_id}").exists()

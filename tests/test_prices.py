@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from claude.prices import price_usd
+from claude.prices import check_priced, kept_pricing, price_usd, pricing
+from core.bundle import ModelSettings
+from core.errors import UsageError
 from core.job import Usage
 
 SONNET = Usage("anthropic", "claude-sonnet-4-5", input_tokens=1_000, output_tokens=100)
@@ -77,3 +79,45 @@ def test_a_price_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     assert price(SONNET) > 0
+
+
+# -- prices that are given
+
+
+GIVEN = ModelSettings(model="no-such-model", price_input_usd=4.0, price_output_usd=20.0)
+
+
+def test_given_prices_beat_the_list_and_cover_the_cache() -> None:
+    cost = pricing(GIVEN)
+    assert cost(Usage("p", "m", input_tokens=1_000_000)) == 4.0
+    assert cost(Usage("p", "m", output_tokens=1_000_000)) == 20.0
+    assert cost(Usage("p", "m", cache_read_tokens=1_000_000)) == pytest.approx(0.4)
+    assert cost(Usage("p", "m", cache_write_tokens=1_000_000)) == 5.0
+    assert pricing(replace(GIVEN, model="claude-sonnet-5-5"))(SONNET) == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize("usage", [SONNET, replace(SONNET, model="no-such-model")])
+def test_without_given_prices_the_list_holds(usage: Usage) -> None:
+    assert pricing(ModelSettings())(usage) == price_usd(usage)
+
+
+def test_a_run_is_priced_by_what_it_has_kept() -> None:
+    assert kept_pricing({"price_input": 4, "price_output": 20.0})(SONNET) == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{}, {"price_input": None, "price_output": None}, {"price_input": "4", "price_output": [1]}],
+)
+def test_a_run_that_has_kept_no_prices_is_priced_by_the_list(kept: dict[str, object]) -> None:
+    assert kept_pricing(kept)(SONNET) == price_usd(SONNET)
+
+
+def test_a_model_without_a_price_is_refused_with_what_to_do() -> None:
+    check_priced(ModelSettings(), 1.0)
+    check_priced(GIVEN, 1.0)
+    check_priced(ModelSettings("bedrock", "no-such-model"), None)
+    with pytest.raises(UsageError, match="'no-such-model' on bedrock") as caught:
+        check_priced(ModelSettings("bedrock", "no-such-model"), 1.0)
+    assert caught.value.exit_code == 2
+    assert "--price-input and --price-output" in caught.value.remedy

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from core.bundle import Limits, ModelSettings, build_manifest, read_request, write_result
+from core.bundle import (
+    Allowance,
+    Limits,
+    ModelSettings,
+    build_manifest,
+    claim,
+    read_request,
+    write_result,
+)
 from core.errors import BundleError
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan
@@ -146,12 +155,13 @@ def test_a_link_in_a_result_is_left_out(run: RunDir, store: DiskStore, tmp_path:
     assert sorted(os.listdir(there)) == ["a", "api", "schema.json"]
 
 
-def test_preparing_again_changes_nothing(run: RunDir, store: DiskStore) -> None:
+def test_preparing_a_claimed_attempt_again_changes_nothing(run: RunDir, store: DiskStore) -> None:
     key = JobKey(RUN, "b", 1)
     finish(run, "a", 1)
     finish(run, "a", 2)
     job = store.prepare(PLAN.task("b"), key, "first", {"a": 1})
     before = inputs(run, "b"), run.attempt(key).task_json.read_bytes()
+    assert claim(run.attempt(key), "a worker")
     assert store.prepare(PLAN.task("b"), key, "second", {"a": 2}) == job
     assert (inputs(run, "b"), run.attempt(key).task_json.read_bytes()) == before
 
@@ -238,3 +248,23 @@ def test_a_store_without_contracts_laid_down_is_refused(tmp_path: Path) -> None:
     run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
     with pytest.raises(BundleError, match="contracts"):
         make_store(run)
+
+
+# -- what an attempt may spend
+
+
+def test_an_attempt_is_told_what_it_may_spend(run: RunDir, store: DiskStore) -> None:
+    key = JobKey(RUN, "a", 1)
+    store.prepare(PLAN.task("a"), key, "", {}, Allowance(500, 0.1))
+    assert read_request(run.attempt(key)).allowance == Allowance(500, 0.1)
+
+
+def test_a_job_that_never_went_out_is_told_what_was_asked_for_since(
+    run: RunDir, store: DiskStore
+) -> None:
+    key = JobKey(RUN, "a", 1)
+    store.prepare(PLAN.task("a"), key, "why", {})
+    before = read_request(run.attempt(key))
+    store.prepare(PLAN.task("a"), key, "this", {}, Allowance(500))
+    told = replace(before, allowance=Allowance(500), previous_failure="this")
+    assert read_request(run.attempt(key)) == told

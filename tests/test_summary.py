@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.events import Kind
-from engine.summary import LISTED, is_resumable, render_outcome, render_summary
-from engine.tally import TaskPhase
+from core.events import Event, Kind
+from core.job import Usage
+from engine.summary import LISTED, is_resumable, render_outcome, render_summary, resume_command
+from engine.tally import Tally, TaskPhase
 from tests.test_tally import Story, usage
 from tests.test_ui import CONTROL, HOSTILE
 
@@ -65,7 +68,15 @@ def test_what_failed_is_named_with_its_reason_and_the_way_on() -> None:
     assert found["failed"] == "b: It took longer than 1800 s."
     assert found["blocked"] == "c: It depends on 'b', which failed."
     assert found["target"] == "nothing was delivered"
-    assert found["go on"] == "par resume r1"
+    assert found["go on"] == "par resume r1 --work-dir /w"
+
+
+def test_a_failed_task_points_to_its_last_transcript_where_there_is_one() -> None:
+    story = told().begin("a").end("a", usage=[usage(1, 2)]).begin("a", 2)
+    story.end("a", 2, usage=[usage(1, 2)]).finish("a", "FAILED", "No.")
+    story.begin("b").end("b").finish("b", "FAILED", "It never started.")
+    found = fields(render_summary(story.tally))
+    assert found["transcript"] == "/w/runs/r1/tasks/a/2/result/transcript.jsonl"
 
 
 def test_a_failure_without_a_reason_says_so() -> None:
@@ -88,6 +99,39 @@ def test_the_cache_is_told_of_only_where_it_was_used() -> None:
     story = told().begin("a").end("a", usage=[usage(1, 2, cache_read_tokens=3000)])
     tokens = fields(render_summary(story.tally))["tokens"]
     assert tokens == "1 in, 2 out, 3,000 read from the cache, 0 written to it, in 1 request"
+    assert "cache" not in fields(render_summary(done(told(), "a").tally))
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "text"),
+    [
+        (3_000, 0, "75% of the input was read from the prompt cache, which saved $2.70"),
+        (
+            0,
+            1_000,
+            "0% of the input was read from the prompt cache,"
+            " which cost more than it saved: $0.2500",
+        ),
+    ],
+)
+def test_what_the_cache_was_worth_is_said(read: int, written: int, text: str) -> None:
+    def price(usage: Usage) -> float:
+        cached = usage.cache_read_tokens * 0.1 + usage.cache_write_tokens * 1.25
+        return (usage.input_tokens + cached) / 1000
+
+    tally = Tally(price)
+    plain_tokens = 1_000
+    used = usage(plain_tokens, 1, cache_read_tokens=read, cache_write_tokens=written)
+    tally.apply(Event(Kind.RUN_STARTED, 1.0, data={"run": "r1"}))
+    tally.apply(Event(Kind.PROGRESS, 2.0, data={"usage": used}))
+    assert fields(render_summary(tally))["cache"] == text
+
+
+def test_without_a_price_only_the_share_is_said() -> None:
+    used = usage(1_000, 1, cache_read_tokens=1_000, model="unknown")
+    story = told().begin("a").end("a", usage=[used])
+    found = fields(render_summary(story.tally))
+    assert found["cache"] == "50% of the input was read from the prompt cache"
 
 
 def test_conflicts_and_refusals_are_named() -> None:
@@ -129,7 +173,25 @@ def test_a_run_can_be_resumed_while_something_is_left(
     exit_code: int, finished: bool, resumable: bool
 ) -> None:
     story = done(told(), "a", "b", *(["c"] if finished else []))
+    story.tell(Kind.DELIVERED, target="/out", files=7, conflicts=[], refused=[])
     assert is_resumable(ended(story, exit_code, "x").tally) is resumable
+
+
+def test_a_delivery_that_failed_can_be_resumed() -> None:
+    story = done(told(), "a", "b", "c")
+    assert is_resumable(ended(story, 1, "failed").tally)
+
+
+def test_the_way_on_can_be_pasted_whatever_it_names() -> None:
+    work_dir = "/a place/with 'quotes'/" + "x" * 100
+    story = told(run_dir=f"{work_dir}/runs/r1")
+    (line,) = [x for x in render_summary(story.tally, "par").splitlines() if "go on" in x]
+    assert shlex.split(line)[2:] == ["par", "resume", "r1", "--work-dir", work_dir]
+
+
+def test_the_usual_work_directory_need_not_be_named() -> None:
+    story = told(run_dir=str(Path.cwd() / ".orchestrator/runs/r1"))
+    assert resume_command(story.tally, "par") == "par resume r1"
 
 
 def test_a_run_that_never_ended_can_be_resumed_and_says_so() -> None:
@@ -168,3 +230,26 @@ def test_every_phase_is_counted() -> None:
         story.tally.counts[phase] += 1
     tasks = fields(render_summary(story.tally))["tasks"]
     assert all(f"1 {phase}" in tasks for phase in TaskPhase)
+
+
+def test_the_forecast_stands_beside_what_the_tasks_took() -> None:
+    story = told()
+    story.at += 5
+    figures: dict[str, Any] = {
+        name: {"low": 1.0, "likely": 2.0, "high": 3.0} for name in ("seconds", "tokens")
+    }
+    story.tell(Kind.FORECAST, **figures, cost_usd=None)
+    text = render_summary(ended(done(story, "a", "b"), 0, "done").tally)
+    assert fields(text)["forecast"] == (
+        "of the tasks 0:02 (0:01 to 0:03), 2 (1 to 3) tokens, unknown price;"
+        " they took 0:00, 2,200 tokens, $2.20"
+    )
+
+
+def test_the_way_on_from_a_spent_budget_names_what_to_raise() -> None:
+    story = done(told(), "a").tell(
+        Kind.RUN_ENDED, exit_code=4, outcome="stopped", resume_with="--max-cost 2.50"
+    )
+    assert fields(render_summary(story.tally))["go on"] == (
+        "orchestrator.py resume r1 --work-dir /w --max-cost 2.50"
+    )

@@ -11,12 +11,14 @@ from typing import Any, Self, TypeVar
 
 from backends.base import Backend, LogChunk, PollPace, Site
 from backends.virtual_backend import Script, VirtualBackend, VirtualEnd
+from core.bundle import UNLIMITED, Allowance
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.events import EPHEMERAL, Event, Kind
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult, Usage
 from core.plan import Plan, Task, ancestors
 from engine.calls import Calls, Then
 from engine.journal import History, replay
+from engine.purse import Purse
 from engine.retry_policy import RetryPolicy
 from engine.scheduler import Scheduler
 from engine.terms import Pacing, RunOutcome
@@ -244,12 +246,19 @@ class MemoryStore:
         self._ancestors = ancestors(plan)
         self.meanings: dict[JobKey, tuple[str, dict[str, int]]] = {}
         self.used: dict[JobKey, tuple[Usage, ...]] = {}
+        self.allowances: dict[JobKey, Allowance] = {}
 
     def prepare(
-        self, task: Task, key: JobKey, previous_failure: str, succeeded: Mapping[str, int]
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance = UNLIMITED,
     ) -> Job:
         inputs = {name: succeeded[name] for name in self._ancestors[task.id]}
         meaning = (previous_failure, inputs)
+        self.allowances[key] = allowance
         assert self.meanings.setdefault(key, meaning) == meaning, f"{key} has two meanings"
         return Job(key, Path(str(key)), 1.0)
 
@@ -272,6 +281,7 @@ class World:
     crash_after_line: int | None = None
     crash_on: tuple[Kind, str] | None = None
     backend_type: type[FaultyBackend] = FaultyBackend
+    purse: Purse | None = None
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -305,6 +315,7 @@ class World:
             pacing=self.pacing,
             history=replay(RUN, self.journal) if history is None else history,
             commit=self.commit,
+            purse=self.purse,
         )
 
     def run(self, calls: Calls | None = None) -> RunOutcome:
