@@ -73,8 +73,10 @@ class SteadyStream:
 
 
 def say(text: str) -> None:
-    """To standard output, as it is."""
-    SteadyStream(sys.stdout).write(text)
+    """To standard output, as it is and at once, also where it is a pipe."""
+    stream = SteadyStream(sys.stdout)
+    stream.write(text)
+    stream.flush()
 
 
 def tell(text: str) -> None:
