@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,16 +214,17 @@ def claim(attempt: AttemptDir, claimant: str) -> bool:
 
     False when another has it, and the caller must leave without touching anything.
     """
-    fd, temporary = tempfile.mkstemp(dir=attempt.root, prefix=".claim.")
+    temporary = f"{attempt.claim}.{secrets.token_hex(8)}"
+    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as stream:
-            stream.write(claimant)
+        with open(fd, "wb", buffering=0) as stream:
+            stream.write(claimant.encode())
         # a link appears whole or not at all, and only once; O_EXCL may leave an empty claim
         os.link(temporary, attempt.claim)
     except FileExistsError:
         return attempt.claim.read_text(encoding="utf-8") == claimant
     finally:
-        Path(temporary).unlink()
+        os.unlink(temporary)
     return True
 
 

@@ -35,7 +35,8 @@ def amount_of(usages: Iterable[Usage], price: Price) -> Amount:
     tokens, cost = 0, Fraction()
     for usage in usages:
         tokens += usage.total_tokens
-        cost += Fraction(price(usage) or 0.0)
+        if usd := price(usage):
+            cost += Fraction(usd)
     return Amount(tokens, float(cost))
 
 
@@ -55,13 +56,14 @@ class Budget:
         """Set `amount` aside for `key`, in place of what it had; False, and nothing changes, when
         that does not fit."""
         had = self._reserved.get(key, Amount())
-        tokens = self._tokens - had.tokens + amount.tokens
-        cost = self._cost - Fraction(had.cost_usd) + Fraction(amount.cost_usd)
         caps = self.caps
+        tokens = self._tokens - had.tokens + amount.tokens
         if caps.max_tokens is not None and tokens > caps.max_tokens:
             return False
-        if caps.max_cost_usd is not None and cost > Fraction(caps.max_cost_usd):
-            return False
+        if caps.max_cost_usd is not None:
+            cost = self._cost - Fraction(had.cost_usd) + Fraction(amount.cost_usd)
+            if cost > Fraction(caps.max_cost_usd):
+                return False
         self.hold(key, amount)
         return True
 
@@ -76,7 +78,8 @@ class Budget:
         self._take(self._reserved.pop(key, Amount()), -1)
         self._take(used, 1)
         self._settled_tokens += used.tokens
-        self._settled_cost += Fraction(used.cost_usd)
+        if used.cost_usd:
+            self._settled_cost += Fraction(used.cost_usd)
 
     def reserved(self, key: Hashable) -> Amount | None:
         return self._reserved.get(key)
@@ -100,7 +103,8 @@ class Budget:
 
     def _take(self, amount: Amount, sign: int) -> None:
         self._tokens += sign * amount.tokens
-        self._cost += sign * Fraction(amount.cost_usd)
+        if amount.cost_usd:
+            self._cost += sign * Fraction(amount.cost_usd)
 
 
 def _rounded_down(exact: Fraction) -> float:
