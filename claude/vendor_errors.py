@@ -137,7 +137,7 @@ def _retry_after_s(headers: httpx2.Headers, now: Callable[[], float]) -> float |
     except ValueError:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now()
     return max(0.0, seconds) if seconds < float("inf") else None

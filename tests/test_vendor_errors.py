@@ -225,6 +225,8 @@ def test_an_exception_frame_of_bedrock_counts_as_its_status(
         ("", None),
         ("inf", None),
         ("nan", None),
+        ("Mon, 01 Jan 2026 00:00:00 +99999999999999999", None),
+        ("Mon, 01 Jan 99999999999999999999999 00:00:00 GMT", None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(value: str, seconds: float | None) -> None:
