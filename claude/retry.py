@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core.errors import BillingRefused, ModelUnavailable, RateLimited
+from core.errors import BillingRefused, ModelUnavailable, Overloaded, RateLimited
 
 # A server that asks for more than this has a quota to refill: better a stopped, resumable run.
 LONGEST_RETRY_AFTER_S = 600.0
@@ -27,14 +27,16 @@ class Backoff:
         return Backoff(self.first_s / speed, self.most_s / speed) if speed else Backoff(0.0, 0.0)
 
 
-def used_up(error: ModelUnavailable) -> BillingRefused | None:
-    """What a rate limit is that asks for longer than a run waits: a quota that is used up."""
+def used_up(error: RateLimited | Overloaded) -> BillingRefused | None:
+    """What a refusal is that asks for longer than a run waits: the end of it for now, since all
+    requests would wait for that. A rate limit that does is a quota that is used up."""
     asked_s = error.retry_after_s or 0.0
-    if not isinstance(error, RateLimited) or asked_s <= LONGEST_RETRY_AFTER_S:
+    if asked_s <= LONGEST_RETRY_AFTER_S:
         return None
+    limits = ", or raise the account's limits" if isinstance(error, RateLimited) else ""
     return BillingRefused(
         f"{error.message} It asks to wait {asked_s / 60:.0f} minutes, longer than a run waits.",
-        "Go on with resume after that time, or raise the account's limits.",
+        f"Go on with resume after that time{limits}.",
     )
 
 

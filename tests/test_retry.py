@@ -61,7 +61,14 @@ def test_a_rate_limit_that_asks_for_too_long_a_wait_is_a_quota_used_up() -> None
     assert quota.message == "It is too much. It asks to wait 11 minutes, longer than a run waits."
     assert used_up(RateLimited("x", retry_after_s=LONGEST_RETRY_AFTER_S)) is None
     assert used_up(RateLimited("x")) is None
-    assert used_up(Overloaded("x", retry_after_s=1e6)) is None
+
+
+def test_an_overload_that_asks_for_too_long_a_wait_ends_the_run_instead_of_parking_it() -> None:
+    stop = used_up(Overloaded("It is full.", retry_after_s=3_600))
+    assert stop is not None
+    assert "It asks to wait 60 minutes" in stop.message
+    assert stop.remedy == "Go on with resume after that time."
+    assert used_up(Overloaded("x", retry_after_s=LONGEST_RETRY_AFTER_S)) is None
 
 
 def test_a_negative_wait_counts_as_none() -> None:
