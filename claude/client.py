@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from claude.context import estimate_tokens
 from claude.governor import Governor, Slot
 from claude.providers import build_timeout, open_sdk
 from claude.retry import Backoff, retry_delay_s, used_up
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from claude.stall import StallWatch
 
 Block = dict[str, Any]
+
+_INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ class SdkClaude:
                 self._read(stream, message, watch)
         finally:
             # whatever happened: once the message started, it is on the bill
-            usage = self._usage(message, headers, self._clock.monotonic() - started_s)
+            usage = self._usage(call, message, headers, self._clock.monotonic() - started_s)
             if message.started:
                 slot.spent(usage)
                 self._hooks.on_usage(usage)
@@ -249,12 +252,15 @@ class SdkClaude:
         raise StreamDamaged(f"the answer ended before it was complete (content type {kind})")
 
     def _usage(
-        self, message: StreamedMessage, headers: Mapping[str, str], duration_s: float
+        self, call: Call, message: StreamedMessage, headers: Mapping[str, str], duration_s: float
     ) -> Usage:
+        sent = sum(map(message.tokens, _INPUT_COUNTS))
+        # a gateway that counts nothing must not make a budget endless
+        uncounted = 0 if sent else estimate_tokens([call.system, call.tools, call.messages])
         return Usage(
             provider=self._model.provider,
             model=self._model.model,
-            input_tokens=message.tokens("input_tokens"),
+            input_tokens=message.tokens("input_tokens") or uncounted,
             output_tokens=message.tokens("output_tokens"),
             cache_read_tokens=message.tokens("cache_read_input_tokens"),
             cache_write_tokens=message.tokens("cache_creation_input_tokens"),

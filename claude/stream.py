@@ -37,6 +37,7 @@ class StreamedMessage:
         self._blocks: dict[int, dict[str, Any]] = {}
         self._json: dict[int, list[str]] = {}
         self._received_chars = 0
+        self._output_is_told = False
 
     def feed(self, event: object) -> None:
         """Take one event, as decoded JSON. Raises StreamDamaged; kinds not known are skipped."""
@@ -48,17 +49,23 @@ class StreamedMessage:
     def _take(self, event: Any) -> bool:
         match event["type"]:
             case "message_start":
+                if self.started:
+                    raise ValueError("the message begins twice")
                 self.started = True
                 self.message_id = str(event["message"].get("id", ""))
                 self._merge_usage(event["message"].get("usage"))
             case "content_block_start":
-                self._blocks[int(event["index"])] = dict(event["content_block"])
+                if (index := int(event["index"])) in self._blocks:
+                    raise ValueError(f"block {index} begins twice")
+                self._blocks[index] = dict(event["content_block"])
             case "content_block_delta":
                 self._extend(int(event["index"]), event["delta"])
             case "message_delta":
                 self.stop_reason = event["delta"].get("stop_reason") or self.stop_reason
-                self._merge_usage(event.get("usage"))
+                self._output_is_told |= "output_tokens" in self._merge_usage(event.get("usage"))
             case "message_stop":
+                if not self.started:
+                    raise ValueError("the message ends before it has begun")
                 self.finished = True
             case "ping":
                 return False
@@ -76,14 +83,17 @@ class StreamedMessage:
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
 
-    def _merge_usage(self, usage: dict[str, Any] | None) -> None:
-        self._usage |= {k: v for k, v in (usage or {}).items() if isinstance(v, int)}
+    def _merge_usage(self, usage: dict[str, Any] | None) -> dict[str, int]:
+        """The figures that count: nothing takes less than no tokens, whatever a server says."""
+        told = {k: v for k, v in (usage or {}).items() if type(v) is int and v >= 0}
+        self._usage |= told
+        return told
 
     def tokens(self, name: str) -> int:
         """A figure of the usage so far. The output of a stream that was cut is estimated from what
-        arrived, because its bill never did."""
+        arrived, because its bill never did; so is one that a server does not count."""
         counted = int(self._usage.get(name, 0))
-        if name == "output_tokens" and not self.stop_reason:
+        if name == "output_tokens" and not (self.stop_reason and self._output_is_told):
             return max(counted, math.ceil(self._received_chars / _CHARS_PER_TOKEN))
         return counted
 

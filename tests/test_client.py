@@ -172,15 +172,17 @@ def test_a_final_refusal_is_asked_once(status: int) -> None:
     assert clock.slept == []
 
 
-def test_a_server_that_asks_for_hours_is_not_asked_again() -> None:
-    server = Server(refuse(429, **{"retry-after": "7200"}))
+@pytest.mark.parametrize("status", [429, 529])
+def test_a_server_that_asks_for_hours_is_neither_asked_nor_waited_for_again(status: int) -> None:
+    server, clock = Server(refuse(status, **{"retry-after": "7200"})), RecordingClock()
     governor = Governor()
-    with connected(server, retries=5, governor=governor) as claude:
+    with connected(server, retries=5, governor=governor, clock=clock) as claude:
         with pytest.raises(BillingRefused, match="120 minutes, longer than a run waits"):
             claude.send(ask())
         with pytest.raises(BillingRefused):
             claude.send(ask())
     assert len(server.requests) == 1
+    assert clock.slept == []
 
 
 def test_after_a_refusal_for_good_no_client_of_the_process_asks_again() -> None:
@@ -490,3 +492,16 @@ def test_a_lost_connection_names_the_model_the_provider_and_the_host() -> None:
         pytest.raises(ConnectionLost, match=r"claude-sonnet-5-5 on anthropic \(api\.anth"),
     ):
         claude.send(ask())
+
+
+@pytest.mark.parametrize("usage", [{"input_tokens": 0, "output_tokens": 0}, {"nothing": 1}])
+def test_a_gateway_that_counts_nothing_is_billed_by_what_went_over_the_line(
+    usage: dict[str, int],
+) -> None:
+    heard = Heard()
+    events = message_events(text_block("x" * 400), usage=usage, end_usage={})
+    with connected(Server(sse(*events)), hooks=heard.hooks) as claude:
+        claude.send(ask())
+    [billed] = heard.usage
+    assert billed.input_tokens > 0
+    assert billed.output_tokens == 100

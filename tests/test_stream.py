@@ -163,6 +163,29 @@ def test_a_malformed_event_is_named_as_damage(event: object) -> None:
         message.feed(event)
 
 
+START, BLOCK, *_, END, STOP = message_events(text_block("x"))
+
+
+@pytest.mark.parametrize(
+    "events", [[START, START], [START, BLOCK, BLOCK], [STOP], [BLOCK, END, STOP]], ids=len
+)
+def test_a_stream_that_repeats_or_lacks_its_beginnings_is_damaged(events: list[Block]) -> None:
+    message = read(events[:-1])
+    with pytest.raises(StreamDamaged, match=r"twice|before it has begun"):
+        message.feed(events[-1])
+
+
+@pytest.mark.parametrize("count", [-500, True, "12", 1.5, None])
+def test_a_count_that_is_none_leaves_the_one_before_it(count: object) -> None:
+    events = message_events(end_usage={"input_tokens": count, "output_tokens": 7})
+    assert read(events).tokens("input_tokens") == 10
+
+
+def test_an_output_that_is_not_counted_is_estimated() -> None:
+    events = message_events(text_block("x" * 400), end_usage={"output_tokens": -1})
+    assert read(events).tokens("output_tokens") == 100
+
+
 def test_events_that_are_not_known_are_skipped() -> None:
     message = read([*message_events()[:1], {"type": "ping"}, {"type": "event_of_tomorrow"}])
     assert message.started
