@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -85,7 +85,17 @@ def _http_url(url: str) -> str:
         raise ValueError("it must be a URL that begins with http:// or https://")
     if parts.username or parts.password:
         raise ValueError("it must not hold a user name or password")
+    if url and _port(parts) is None:
+        raise ValueError("its port must be a number from 0 to 65535")
     return url
+
+
+def _port(parts: SplitResult) -> int | None:
+    """0 where there is none, and None where it is no port."""
+    try:
+        return parts.port or 0
+    except ValueError:
+        return None
 
 
 _Name = Annotated[str, StringConstraints(pattern=r"^\S+$")]

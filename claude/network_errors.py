@@ -27,8 +27,9 @@ def from_connection(cause: BaseException, endpoint: Endpoint) -> ModelError | No
     if isinstance(cause, address):
         return RequestRejected(
             f"A request to {endpoint} could not be made: {endpoint.told(str(cause))}.",
-            "Check the base URL and the headers set in the environment (ANTHROPIC_BASE_URL, "
-            "ANTHROPIC_BEDROCK_BASE_URL, ANTHROPIC_CUSTOM_HEADERS).",
+            "Check the base URL, the headers and the proxy set in the environment "
+            "(ANTHROPIC_BASE_URL, ANTHROPIC_BEDROCK_BASE_URL, ANTHROPIC_CUSTOM_HEADERS, "
+            "HTTPS_PROXY).",
         )
     why = endpoint.told(str(cause) or type(cause).__name__)
     if isinstance(cause, httpx2.ProxyError):
@@ -67,7 +68,8 @@ def _by_root(cause: BaseException, why: str, endpoint: Endpoint) -> ConnectionLo
         )
     if any(isinstance(root, ConnectionRefusedError) for root in roots):
         return ConnectionLost(
-            f"Nobody listens where {endpoint} should be: {why}.", f"Check {_BASE_URLS}."
+            f"Nobody listens where {endpoint} should be: {why}.",
+            f"Check {_BASE_URLS}, and {_PROXIES}.",
         )
     if isinstance(cause, httpx2.TimeoutException):
         return ConnectionLost(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SIMULATE = "or leave out --real to run a simulation."
 _PATIENCE_S = 30.0
+_PROXY_FIX = "Correct or unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: http://host:port."
 _TRIES = 2  # one lost connection may be chance
 _GREETING = Call(
     system=({"type": "text", "text": "Answer with one word."},),
@@ -58,11 +59,34 @@ def find_problems(model: ModelSettings, credentials: Credentials) -> list[Proble
 
         parse_faults(model.simulation.faults)
         return []
+    if (problem := find_network_problem()) is not None:
+        return [problem]
     try:
         found = find_credentials(model, credentials)
     except OrchestratorError as exc:
         return [Problem(exc.message, exc.remedy)]
     return [] if found else [_MISSING[model.provider]]
+
+
+def find_network_problem() -> Problem | None:
+    """What the environment says about proxies and certificates, where no client can be made of it.
+
+    The SDK would stumble over it without a word about the cause.
+    """
+    import httpx2
+
+    try:
+        httpx2.Client().close()
+    except ImportError:
+        return Problem("The proxy settings cannot be used: one is of the kind SOCKS.", _PROXY_FIX)
+    except (ValueError, httpx2.InvalidURL):  # their words may repeat a password
+        return Problem("The proxy settings cannot be used: one is no address.", _PROXY_FIX)
+    except OSError as exc:
+        return Problem(
+            f"The certificates in SSL_CERT_FILE cannot be read: {exc.strerror or exc}.",
+            "Name a file of certificates in PEM format, or unset it.",
+        )
+    return None
 
 
 def find_credentials(model: ModelSettings, credentials: Credentials) -> str:

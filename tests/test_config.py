@@ -268,6 +268,12 @@ class TestBadValues:
     def test_a_base_url_must_be_one(self, tmp_path: Path, url: str) -> None:
         assert "http://" in refusal(tmp_path, {}, {"ANTHROPIC_BASE_URL": url})
 
+    @pytest.mark.parametrize("url", ["http://x:abc", "http://x:99999", "https://x:-1/v1"])
+    def test_a_port_that_is_none_is_refused_before_anything_is_asked(
+        self, tmp_path: Path, url: str
+    ) -> None:
+        assert "port" in refusal(tmp_path, {}, {"ANTHROPIC_BEDROCK_BASE_URL": url})
+
     def test_a_password_in_a_base_url_is_refused_and_not_shown(self, tmp_path: Path) -> None:
         text = refusal(tmp_path, {}, {"ANTHROPIC_BASE_URL": "https://me:hunter2@example.org"})
         assert "password" in text

@@ -41,7 +41,7 @@ PERHAPS_LATER = (
 )  # fmt: skip
 
 # Read by the HTTP client of the SDK; the messages about proxies and certificates name them.
-OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
+OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 

@@ -62,6 +62,30 @@ def fail(text: str) -> None:
     raise AssertionError(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("HTTPS_PROXY", "foo://user:CANARY@h:1", "no address"),
+        ("HTTP_PROXY", "http://user:CANARY/x@h:1", "no address"),
+        ("ALL_PROXY", "socks4://CANARY@h:1", "no address"),
+        ("ALL_PROXY", "socks5://CANARY@h:1", "SOCKS"),
+        ("SSL_CERT_FILE", "/nowhere/at/all.pem", "No such file"),
+        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
+def test_network_settings_that_no_client_can_be_made_of_are_a_problem(
+    provider: str, name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    credentials = Credentials(anthropic_api_key="k", aws_bearer_token_bedrock="b")
+    (problem,) = find_problems(ModelSettings(provider=provider, model="m"), credentials)
+    assert words in problem.what
+    assert name in problem.fix + problem.what
+    assert "CANARY" not in problem.what
+    assert find_problems(ModelSettings(simulation=SimulationSettings()), NOTHING) == []
+
+
 def test_faults_that_cannot_be_read_are_a_settings_error() -> None:
     simulation = SimulationSettings(faults="rate_limt=0.1")
     with pytest.raises(SettingsError, match="rate_limt"):
