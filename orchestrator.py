@@ -203,7 +203,8 @@ def go(session: Session, work: Work, view: View) -> int:
         asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
         made = settle_plan(session, lambda: ask_for_plan(*asked, purse.left()))
         figures = foresee(settings, made)
-        if settings.approve and not approved(view, render_plan_view(made, figures)):
+        shown_on = sys.stderr if settings.json_lines else sys.stdout
+        if settings.approve and not approved(view, render_plan_view(made, figures), shown_on):
             end_session(session, 1, "not approved")
             return 1
         tell_forecast(session, figures)

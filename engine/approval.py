@@ -18,12 +18,9 @@ def check_can_ask(stdin: TextIO | None) -> None:
         )
 
 
-def approved(
-    view: View, text: str, stdin: TextIO | None = None, stdout: TextIO | None = None
-) -> bool:
-    """Show `text` and ask, on the standard streams by default; only y or yes is a yes."""
-    stdin, stdout = stdin or sys.stdin, stdout or sys.stdout
+def approved(view: View, text: str, screen: TextIO, stdin: TextIO | None = None) -> bool:
+    """Show `text` on `screen` and ask, on standard input by default; only y or yes is a yes."""
     with view.suspended():
-        stdout.write(f"{text}\nCarry out this plan? [y/N] ")
-        stdout.flush()
-        return stdin.readline().strip().lower() in ("y", "yes")
+        screen.write(f"{text}\nCarry out this plan? [y/N] ")
+        screen.flush()
+        return (stdin or sys.stdin).readline().strip().lower() in ("y", "yes")

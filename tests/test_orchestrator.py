@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import json
 import os
 import signal
@@ -82,6 +83,16 @@ def eventually(seen: Callable[[], bool], within_s: float = 30.0) -> None:
     while not seen():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+class Terminal(io.TextIOWrapper):
+    """Standard input on which somebody types `said`."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(io.BytesIO(said.encode()), encoding="utf-8")
+
+    def isatty(self) -> bool:
+        return True
 
 
 # -- the main job
@@ -630,3 +641,15 @@ def test_a_run_that_turns_to_another_target_settles_the_earlier_one_first() -> N
     assert orchestrate("resume", "last", *FAST, "--output-dir", "two") == 0
     assert tree(Path("one")) == tree(Path("two"))
     assert not Path(f".one.replaced-{run_id}").exists()
+
+
+def test_a_plan_that_is_not_approved_is_exit_code_1_and_the_question_is_no_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert orchestrate(PROMPT, *FAST, "--approve", "--json") == 1
+    said = capsys.readouterr()
+    kinds = [json.loads(line)["kind"] for line in said.out.splitlines()]
+    assert kinds[-1] == "run_ended"
+    assert "forecast" not in kinds
+    assert "Carry out this plan?" in said.err
