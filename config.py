@@ -67,6 +67,7 @@ _core = partial(Option, Group.CORE)
 _plan = partial(Option, Group.PLAN, commands=frozenset({"run"}), kept=False)
 _model = partial(Option, Group.MODEL, commands=PROVIDER_COMMANDS)
 _price = partial(Option, Group.MODEL)
+_cap = partial(Option, Group.LIMITS)
 _limits = partial(Option, Group.LIMITS, commands=RUN_COMMANDS)
 _simulation = partial(
     Option,
@@ -190,10 +191,10 @@ class Settings(BaseModel):
     ] = None
 
     max_cost: Annotated[
-        _Dollars | None, _limits("the most that the run may cost, planning too", "USD")
+        _Dollars | None, _cap("the most that the run may cost, planning too", "USD")
     ] = None
     max_tokens: Annotated[
-        _Count | None, _limits("the most tokens that the run may use, of all kinds", "N")
+        _Count | None, _cap("the most tokens that the run may use, of all kinds", "N")
     ] = None
     max_retries: Annotated[_Count, _limits("how many attempts a task has", "N")] = 3
     task_timeout: Annotated[_Seconds, _limits("how long an attempt may run", "SECONDS")] = 1800.0

@@ -80,31 +80,29 @@ def resume(loaded: LoadedSettings, name: str) -> int:
     loaded = load_settings(
         loaded.given, os.environ, Path.cwd(), saved=facts.settings, saved_by=facts.run
     )
-    target = str(loaded.settings.output_dir or facts.target)
-    facts = replace(facts, target=target, settings=loaded.kept())
-    facts = replace(facts, simulated=not loaded.settings.real)
+    settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
+    facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
     return carry_out(prepare(loaded, facts, directory))
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.client import Hooks
-    from claude.governor import Governor
-    from claude.preflight import try_provider
+    from claude.prices import pricing
     from engine.forecast_view import render_plan_view
     from engine.steps import check_plan_file
-    from planner_agent import ask_for_plan
+    from engine.summary import telling_spend
+    from planner_agent import plan_alone
 
     settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
-    model, governor = settings.model_settings(), Governor()
     tell_warnings(loaded.warnings)
     check_plan_file(output)
-    hooks = Hooks() if settings.quiet or settings.json_lines else Hooks(on_progress=tell)
-    for usage in try_provider(model, credentials, clock=CLOCK, governor=governor, warn=tell):
-        hooks.on_progress(f"The provider answers; asking took {usage.total_tokens} tokens.")
-    made = ask_for_plan(prompt, settings, credentials, governor, CLOCK, hooks)
-    if output is not None:
-        write_atomic(output, render_plan(made))
+    aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
+    price = pricing(settings.model_settings())
+    with telling_spend(price, aside, simulated=not settings.real) as charge:
+        made = plan_alone(prompt, settings, credentials, CLOCK, Hooks(charge, aside), tell)
     text = render_plan(made)
+    if output is not None:
+        write_atomic(output, text)
     say(text if settings.json_lines else render_plan_view(made, foresee(settings, made)))
     return 0
 
@@ -203,8 +201,7 @@ def go(session: Session, work: Work, view: View) -> int:
         asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
         made = settle_plan(session, lambda: ask_for_plan(*asked, purse.left()))
         figures = foresee(settings, made)
-        shown_on = sys.stderr if settings.json_lines else sys.stdout
-        if settings.approve and not approved(view, render_plan_view(made, figures), shown_on):
+        if settings.approve and not approved(view, render_plan_view(made, figures)):
             end_session(session, 1, "not approved")
             return 1
         tell_forecast(session, figures)

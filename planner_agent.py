@@ -8,7 +8,7 @@ only a planner is held to.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -16,12 +16,14 @@ from typing import Any, Protocol
 from claude.allowance import guarded
 from claude.client import Call, Claude, Hooks, Reply, connect
 from claude.governor import Governor
-from claude.prices import pricing
+from claude.preflight import try_provider
+from claude.prices import check_priced, pricing
 from claude.prompts import load_prompt, render_defects, render_request
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
+from core.job import Usage
 from core.plan import Plan, parse_plan
 
 SUBMIT_PLAN = "submit_plan"
@@ -114,6 +116,37 @@ class Wishes(Protocol):
     def limits(self) -> Limits: ...
 
 
+class CappedWishes(Wishes, Protocol):
+    """Those of planning by itself."""
+
+    @property
+    def max_tokens(self) -> int | None: ...
+
+    @property
+    def max_cost(self) -> float | None: ...
+
+
+def plan_alone(
+    prompt: str,
+    wishes: CappedWishes,
+    credentials: Credentials,
+    clock: Clock,
+    hooks: Hooks,
+    warn: Callable[[str], None],
+) -> Plan:
+    """Try the provider, then plan, both together within the caps.
+
+    Raises as `check_priced`, `try_provider` and `ask_for_plan` do.
+    """
+    model, governor = wishes.model_settings(), Governor()
+    check_priced(model, wishes.max_cost)
+    spent = try_provider(model, credentials, clock=clock, governor=governor, warn=warn)
+    for usage in spent:
+        hooks.on_usage(usage)
+    caps = Allowance(wishes.max_tokens, wishes.max_cost)
+    return ask_for_plan(prompt, wishes, credentials, governor, clock, hooks, caps, spent)
+
+
 def ask_for_plan(
     prompt: str,
     wishes: Wishes,
@@ -122,8 +155,10 @@ def ask_for_plan(
     clock: Clock,
     hooks: Hooks,
     allowance: Allowance = UNLIMITED,
+    spent: Iterable[Usage] = (),
 ) -> Plan:
-    """A plan for `prompt`, by a client of its own, for no more than `allowance`.
+    """A plan for `prompt`, by a client of its own, for no more than `allowance`, of which `spent`
+    is gone already.
 
     Raises as PlannerAgent.plan does, and BudgetExceeded.
     """
@@ -134,7 +169,7 @@ def ask_for_plan(
         clock=clock,
         governor=governor,
         limits=wishes.limits(),
-        hooks=guarded(hooks, allowance, model, pricing(model)),
+        hooks=guarded(hooks, allowance, model, pricing(model), spent),
     ) as claude:
         return PlannerAgent(claude, on_progress=hooks.on_progress).plan(prompt)
 

@@ -18,9 +18,13 @@ def check_can_ask(stdin: TextIO | None) -> None:
         )
 
 
-def approved(view: View, text: str, screen: TextIO, stdin: TextIO | None = None) -> bool:
-    """Show `text` on `screen` and ask, on standard input by default; only y or yes is a yes."""
+def approved(
+    view: View, text: str, stdin: TextIO | None = None, screen: TextIO | None = None
+) -> bool:
+    """Show `text` and ask, on standard input and where `view` leaves room by default; only y or
+    yes is a yes."""
+    stdin, screen = stdin or sys.stdin, screen or view.free_stream()
     with view.suspended():
         screen.write(f"{text}\nCarry out this plan? [y/N] ")
         screen.flush()
-        return (stdin or sys.stdin).readline().strip().lower() in ("y", "yes")
+        return stdin.readline().strip().lower() in ("y", "yes")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from core.job import JobKey
+from core.events import Event, Kind
+from core.job import JobKey, Usage
+from core.wire import plain
 from engine.forecast_view import forecast_line
 from engine.rundir import RunDir
-from engine.tally import Tally, TaskPhase, TaskTally
+from engine.tally import Price, Tally, TaskPhase, TaskTally
 from engine.wording import clean, cost_text, duration, plural
 
 WIDTH = 80
@@ -45,6 +48,20 @@ def resume_command(tally: Tally, program: str) -> str:
 def render_end(tally: Tally, program: str, *, brief: bool) -> str:
     """What is said last: the outcome alone, or everything with a line's distance."""
     return render_outcome(tally) + "\n" if brief else "\n" + render_summary(tally, program)
+
+
+@contextmanager
+def telling_spend(
+    price: Price, tell: Callable[[str], None], *, simulated: bool
+) -> Iterator[Callable[[Usage], None]]:
+    """For planning without a run: takes each request, and tells at the end, however it comes, what
+    they cost together."""
+    tally = Tally(price)
+    try:
+        yield lambda usage: tally.emit(Event(Kind.PROGRESS, 0.0, data={"usage": plain(usage)}))
+    finally:
+        if (spend := tally.spend()).requests:
+            tell(f"Planning took {spend.total_tokens:,} tokens, {cost_text(spend, simulated)}.")
 
 
 def render_outcome(tally: Tally) -> str:

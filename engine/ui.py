@@ -7,6 +7,7 @@ that comes from a model passes `clean` first. A reader that goes away never stop
 from __future__ import annotations
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,10 @@ class View(ABC):
         """Leaves the terminal alone for a while, to ask a question."""
         yield
 
+    def free_stream(self) -> TextIO:
+        """Where a question may stand."""
+        return sys.stdout
+
     def __enter__(self) -> Self:
         return self
 
@@ -61,6 +66,9 @@ class JsonLines(View):
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = SteadyStream(stream)
+
+    def free_stream(self) -> TextIO:
+        return sys.stderr
 
     def emit(self, event: Event) -> None:
         line = encode(event)

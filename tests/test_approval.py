@@ -17,13 +17,13 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", " YES \n"])
 def test_yes_is_a_yes(answer: str) -> None:
     screen = io.StringIO()
-    assert approved(Quiet(), "the plan", screen, Terminal(answer))
+    assert approved(Quiet(), "the plan", Terminal(answer), screen)
     assert screen.getvalue() == "the plan\nCarry out this plan? [y/N] "
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "yep\n", "yes please\n"])
 def test_anything_else_is_a_no(answer: str) -> None:
-    assert not approved(Quiet(), "the plan", io.StringIO(), Terminal(answer))
+    assert not approved(Quiet(), "the plan", Terminal(answer), io.StringIO())
 
 
 @pytest.mark.parametrize("stdin", [None, io.StringIO("y\n")])

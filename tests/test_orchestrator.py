@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -653,3 +654,42 @@ def test_a_plan_that_is_not_approved_is_exit_code_1_and_the_question_is_no_json(
     assert kinds[-1] == "run_ended"
     assert "forecast" not in kinds
     assert "Carry out this plan?" in said.err
+
+
+@pytest.mark.parametrize("cap", ["max-cost", "max-tokens"])
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_plan_alone_heeds_the_caps_wherever_they_stand(
+    cap: str, by_environment: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    amount = {"max-cost": "0.01", "max-tokens": "5000"}[cap]
+    if by_environment:
+        monkeypatch.setenv(f"ORCHESTRATOR_{cap.replace('-', '_').upper()}", amount)
+        assert orchestrate("plan", PROMPT, *FAST, "-o", "plan.json") == 4
+    else:
+        assert orchestrate("plan", PROMPT, *FAST, "-o", "plan.json", f"--{cap}", amount) == 4
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_plan_alone_needs_a_price_for_a_cap_on_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrate("plan", PROMPT, *FAST, "--model", "nobody-knows", "--max-cost", "1") == 2
+    assert "--price-input" in capsys.readouterr().err
+
+
+def test_the_request_of_the_preflight_counts_against_the_caps_of_plan(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    with scripted_server(hello()) as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        assert orchestrate("plan", "x", "--real", "--max-tokens", "14000") == 4
+    said = capsys.readouterr().err
+    assert len(server.asked) == 1  # the second did not fit
+    assert "what is left: 13,979 tokens" in said
+    assert "Planning took 21 tokens" in said
+
+
+def test_plan_alone_says_what_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrate("plan", PROMPT, *FAST) == 0
+    assert re.search(r"Planning took 4,\d+ tokens, \$0\.02\d+ \(simulated", capsys.readouterr().err)
+    assert orchestrate("plan", PROMPT, *FAST, "--quiet") == 0
+    assert "took" not in capsys.readouterr().err
