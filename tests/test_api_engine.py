@@ -447,7 +447,23 @@ def test_the_same_failing_call_ends_the_work(tmp_path: Path) -> None:
     it = bench(tmp_path, again, forever=True)
     verdict = it.work()
     assert (verdict.outcome, verdict.turns) == (Outcome.DEFECT, MOST_SAME_FAILURES)
-    assert verdict.message.startswith("Claude made the same failing call 4 times: The path")
+    assert verdict.message.startswith("Claude made the same failing call 6 times: The path")
+
+
+def test_a_failing_call_that_only_varies_its_text_ends_the_work_too(tmp_path: Path) -> None:
+    numbers = iter(range(100))
+
+    def again(_: Call) -> Reply:
+        return act(write("../evil", content=f"another text {next(numbers)}"))
+
+    it = bench(tmp_path, again, forever=True)
+    verdict = it.work()
+    assert (verdict.outcome, verdict.turns) == (Outcome.DEFECT, MOST_SAME_FAILURES)
+
+
+def test_calls_that_fail_for_different_reasons_go_on(tmp_path: Path) -> None:
+    turns = [act(write(f"../evil{n}")) for n in range(2 * MOST_SAME_FAILURES)]
+    assert bench(tmp_path, *turns, act(write(), submit())).work().outcome is Outcome.OK
 
 
 def test_failing_calls_between_real_work_do_not_end_it(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ that carries the verdict: the only good one comes from submit_result with the ev
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,7 +30,7 @@ from core.errors import Interrupted, ModelError, RequestRejected, WorkspaceError
 from core.job import Outcome
 
 MOST_IDLE_TURNS = 3
-MOST_SAME_FAILURES = 4
+MOST_SAME_FAILURES = 6
 _TAIL_CHARS = 120
 _CACHE = {"type": "ephemeral"}
 _WINDOW_FULL = "model_context_window_exceeded"
@@ -75,7 +74,7 @@ class ApiEngine:
         self._turns = 0
         self._idle_turns = 0
         self._corrections = 0
-        self._failures: Counter[str] = Counter()
+        self._failures: Counter[tuple[str, str, str]] = Counter()
         self._cut: set[str] = set()
 
     def work(self) -> Verdict:
@@ -201,9 +200,9 @@ class ApiEngine:
 
     def _failed(self, call: _Call, error: WorkspaceError) -> Block:
         """The tool_result of a refused call, which may not go on for ever."""
-        self._failures[call.fingerprint] += 1
-        if self._failures[call.fingerprint] >= MOST_SAME_FAILURES:
-            times = self._failures[call.fingerprint]
+        failure = call.name, call.path, error.message
+        self._failures[failure] += 1
+        if (times := self._failures[failure]) >= MOST_SAME_FAILURES:
             message = f"Claude made the same failing call {times} times: {error.message}"
             raise _Ended(Outcome.DEFECT, message)
         return call.result(str(error), is_error=True)
@@ -246,9 +245,9 @@ class _Call:
         self.cut = reply.stop_reason in _CUTS and block is reply.content[-1]
 
     @property
-    def fingerprint(self) -> str:
-        """Equal for calls that are the same."""
-        return json.dumps([self.name, self.input, self.broken], sort_keys=True, default=str)
+    def path(self) -> str:
+        """The file it is about; empty when it does not say."""
+        return str(self.input.get("path", "")) if isinstance(self.input, Mapping) else ""
 
     def salvage(self) -> bool:
         """Take what arrived of a file that the output limit cut; whether there was anything.
