@@ -159,10 +159,8 @@ class SdkClaude:
             credentials.mask,
             clock.time,
         )
-        self._told_deprecated = False
 
     def send(self, call: Call) -> Reply:
-        self._tell_deprecation()
         retry = 0
         while True:
             try:
@@ -268,21 +266,6 @@ class SdkClaude:
             request_id=_request_id(headers) or message.message_id,
             simulated=self._model.simulation is not None or headers.get("x-simulated") == "true",
         )
-
-    def _tell_deprecation(self) -> None:
-        if not self._told_deprecated and (ends := retirement(self._model)):
-            self._hooks.on_progress(
-                f"{self._model.model} is deprecated and ends on {ends}; choose another --model."
-            )
-        self._told_deprecated = True
-
-
-def retirement(model: ModelSettings) -> str:
-    """The day on which the Anthropic API ends `model`, as the SDK knows it; empty when it does
-    not. Bedrock keeps its own dates."""
-    from anthropic.resources.messages.messages import DEPRECATED_MODELS
-
-    return DEPRECATED_MODELS.get(model.model, "") if model.provider == "anthropic" else ""
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ class Ending(NamedTuple):
 # and DEPRECATED_MODELS in anthropic/resources/messages/messages.py (2.12).
 ENDING_MODELS = (
     Ending("claude-sonnet-4-5", "30 November 2026", "claude-sonnet-5-5"),
+    Ending("claude-mythos-preview", "30 June 2026", "claude-mythos-5-2"),
     Ending("claude-sonnet-4-0", "15 June 2026", "claude-sonnet-5-5"),
     Ending("claude-sonnet-4-2025", "15 June 2026", "claude-sonnet-5-5"),
     Ending("claude-opus-4-0", "15 June 2026", "claude-opus-5-5"),
@@ -25,6 +26,9 @@ ENDING_MODELS = (
     Ending("claude-3-5-haiku", "19 February 2026", "claude-haiku-5-5"),
     Ending("claude-3-opus", "5 January 2026", "claude-opus-5-5"),
     Ending("claude-3-sonnet", "21 July 2025", "claude-sonnet-5-5"),
+    Ending("claude-2", "21 July 2025", "claude-sonnet-5-5"),
+    Ending("claude-1", "6 November 2024", "claude-sonnet-5-5"),
+    Ending("claude-instant", "6 November 2024", "claude-haiku-5-5"),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from claude.client import Hooks, Reply, connect, retirement
+from claude.client import Hooks, Reply, connect
 from claude.governor import Governor
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock
@@ -413,22 +413,6 @@ def test_no_traceback_of_a_refused_key_shows_the_key() -> None:
         ):
             claude.send(ask())
         assert CANARY not in "".join(traceback.format_exception(caught.value))
-
-
-def test_a_deprecated_model_is_told_once_and_is_no_error() -> None:
-    heard = Heard()
-    model = ModelSettings(model="claude-sonnet-4-5")
-    with connected(Server(sse(*HELLO)), model=model, hooks=heard.hooks) as claude:
-        claude.send(ask())
-        claude.send(ask())
-    assert len(heard.progress) == 1
-    assert "claude-sonnet-4-5 is deprecated and ends on" in heard.progress[0]
-
-
-def test_bedrock_keeps_its_own_dates() -> None:
-    assert retirement(ModelSettings(model="claude-sonnet-4-5")) != ""
-    assert retirement(ModelSettings(provider="bedrock", model="claude-sonnet-4-5")) == ""
-    assert retirement(ModelSettings()) == ""
 
 
 def test_an_unknown_provider_is_refused_with_those_that_exist() -> None:
