@@ -68,7 +68,7 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     work = prepare(loaded, facts, RunDir(settings.work_dir / "runs" / run_id))
     create_run(settings.work_dir, facts)
     if given:
-        write_atomic(work.directory.plan, render_plan(given))
+        write_atomic(work.directory.plan, render_plan(given), durable=True)
     return carry_out(work)
 
 

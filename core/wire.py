@@ -56,8 +56,13 @@ def decode(kind: type[T], text: str | bytes, source: str) -> T:
         ) from exc
 
 
-def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
-    """Write through a temporary name beside `path`, so that a reader sees all or nothing."""
+def write_atomic(
+    path: Path, data: str | bytes, mode: int = 0o644, *, durable: bool = False
+) -> None:
+    """Write through a temporary name beside `path`, so that a reader sees all or nothing.
+
+    `durable`: what was written would survive a power cut.
+    """
     payload = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     # EXCL: whoever else can write here cannot lay a link in the way
@@ -68,9 +73,22 @@ def write_atomic(path: Path, data: str | bytes, mode: int = 0o644) -> None:
             rest = memoryview(payload)
             while rest:
                 rest = rest[os.write(fd, rest) :]
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """The name of a file is kept in its directory."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

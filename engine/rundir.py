@@ -101,7 +101,7 @@ def create_run(work_dir: Path, facts: RunFacts) -> RunDir:
     try:
         run.tasks.mkdir(parents=True)
         _ignore_in_git(work_dir / "runs")
-        write_atomic(run.facts, encode(facts) + "\n")
+        write_atomic(run.facts, encode(facts) + "\n", durable=True)
     except OSError as exc:
         raise UsageError(
             f"The work directory {work_dir} cannot be written: {exc.strerror}.",

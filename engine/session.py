@@ -62,7 +62,7 @@ def open_session(
     """
     with storing(), locked(run):
         _settle_earlier_target(run, facts)
-        write_atomic(run.facts, encode(facts) + "\n")
+        write_atomic(run.facts, encode(facts) + "\n", durable=True)
         events = read_journal(run.journal)
         for event in events:
             for sink in sinks:

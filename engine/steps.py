@@ -83,7 +83,7 @@ def settle_plan(session: Session, make: Callable[[], Plan]) -> Plan:
         plan = parse_plan(run.plan.read_text(encoding="utf-8"), str(run.plan))
     else:
         plan = make()
-        write_atomic(run.plan, render_plan(plan))
+        write_atomic(run.plan, render_plan(plan), durable=True)
     write_contracts(run, plan)
     session.emit(
         Kind.PLAN_READY,
@@ -205,7 +205,7 @@ def _replace_target(session: Session, merge: MergePlan, target: Path) -> Manifes
     expected = merged_manifest(merge)
     # What was there and what will be: after a crash in between, either may be found
     candidates = tuple(m for m in (before, expected) if m is not None)
-    write_atomic(run.delivered, encode(Deliveries(candidates)))
+    write_atomic(run.delivered, encode(Deliveries(candidates)), durable=True)
     session.emit(Kind.MERGE_INTENDED, target=str(target), files=len(expected.entries))
     session.journal.commit()
     return apply_merge(merge, target, run.run_id, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,19 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path
 def test_half_a_surrogate_pair_is_replaced_so_that_it_can_be_written_and_read() -> None:
     usage = Usage("anthropic", "m\ud800", 1, 2)
     assert decode(Usage, encode(usage), "here") == Usage("anthropic", "m?", 1, 2)
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_is_durable_is_on_the_disk_before_its_name_and_its_name_after_that(
+    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real, seen = tmp_path / "x", os.fsync, list[tuple[bool, bool]]()
+
+    def fsync(fd: int) -> None:
+        seen.append((stat.S_ISDIR(os.fstat(fd).st_mode), path.exists()))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)  # what survives a power cut has no other seam
+    write_atomic(path, "new", durable=durable)
+    assert seen == ([(False, False), (True, True)] if durable else [])
+    assert path.read_text() == "new"
