@@ -110,6 +110,7 @@ class ExecutorAgent:
         write_result(attempt, result)
         if result.outcome is Outcome.OK:
             shutil.rmtree(attempt.work, ignore_errors=True)
+            _drop_inputs(attempt, request)
         return result
 
     def _attempt(
@@ -261,6 +262,18 @@ def _check_inputs(attempt: AttemptDir, request: Request) -> Manifest:
         if defect := path_defect(path):
             raise BundleError(f"The input {path!r} {defect}.")
     return inputs
+
+
+def _drop_inputs(attempt: AttemptDir, request: Request) -> None:
+    """Of the inputs only the contracts stay. The rest lies in the results that it came from, and
+    along a chain of tasks each would keep all before it once more."""
+    kept = {attempt.inputs / contract.path for contract in request.contracts}
+    for path in sorted(attempt.inputs.rglob("*"), reverse=True):
+        with suppress(OSError):  # a directory that holds a contract
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            elif path not in kept:
+                path.unlink()
 
 
 def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspace:

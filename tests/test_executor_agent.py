@@ -113,6 +113,21 @@ def test_a_good_attempt_leaves_its_files_and_a_result(tmp_path: Path) -> None:
     assert (attempt.inputs / CONTRACT).read_bytes() == CONTRACT_TEXT
 
 
+def test_of_the_inputs_of_what_is_done_only_the_contracts_stay(tmp_path: Path) -> None:
+    attempt = make_attempt(tmp_path)
+    (attempt.inputs / "deep/down").mkdir(parents=True)
+    (attempt.inputs / "deep/down/x.py").touch()
+    assert run(attempt, DONE).outcome is Outcome.OK
+    left = {p.relative_to(attempt.inputs).as_posix() for p in attempt.inputs.rglob("*")}
+    assert left == {"app", CONTRACT}
+
+
+def test_the_inputs_of_what_failed_stay_for_a_look(tmp_path: Path) -> None:
+    attempt = make_attempt(tmp_path)
+    assert run(attempt, act(use("list_files"))).outcome is Outcome.DEFECT
+    assert (attempt.inputs / "lib.py").exists()
+
+
 def test_usage_and_progress_are_on_disk_as_they_happen(tmp_path: Path) -> None:
     attempt = make_attempt(tmp_path)
     seen: list[int] = []
