@@ -86,6 +86,8 @@ def _http_url(url: str) -> str:
         raise ValueError("it must be a URL that begins with http:// or https://")
     if parts.username or parts.password:
         raise ValueError("it must not hold a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("it must not hold a query or a fragment, since paths are added to it")
     if url and _port(parts) is None:
         raise ValueError("its port must be a number from 0 to 65535")
     return url
@@ -336,12 +338,7 @@ def load_settings(
     for target in dict.fromkeys(d.option.sets for d in declared if d.option.sets):
         if let_stand_in(declared, merged, found, target):
             found = validate(model, declared, merged)
-    if (
-        saved
-        and merged.origin["model"] == f"run {saved_by}"
-        and found.provider != saved["provider"]
-    ):
-        merged.drop("model")  # an id of the other provider
+    if saved and _forget_other_model(merged, found, saved, f"run {saved_by}"):
         found = validate(model, declared, merged)
     _check_aws_keys(found)
     if (found.price_input is None) != (found.price_output is None):
@@ -349,6 +346,21 @@ def load_settings(
         raise SettingsError("Only one of price_input and price_output was given.", fix)
     warnings = tuple(_warnings(declared, found, merged, environ))
     return LoadedSettings(found, merged.origin, dict(options), warnings)
+
+
+def _forget_other_model(
+    merged: Merged, found: Settings, saved: Mapping[str, object], origin: str
+) -> bool:
+    """Drop what a run has kept of a model that is not asked any more; whether there was any."""
+    before, provider = set(merged.values), str(saved.get("provider", found.provider))
+    if merged.origin["model"] == origin and found.provider != provider:
+        merged.drop("model")  # an id of the other provider
+    known = saved.get("model") or DEFAULT_MODELS[provider]
+    if (merged.values.get("model") or DEFAULT_MODELS[found.provider]) != known:
+        for price in ("price_input", "price_output"):
+            if merged.origin[price] == origin:
+                merged.drop(price)
+    return set(merged.values) != before
 
 
 def render_settings(loaded: LoadedSettings, *, as_json: bool = False) -> str:

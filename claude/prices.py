@@ -20,12 +20,37 @@ _CACHE_READ, _CACHE_WRITE = 0.1, 1.25
 
 def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
     """The price in US dollars of each request of a run: by its settings where they give prices,
-    otherwise by the list, where None means that it does not know the provider or model."""
+    otherwise by the list, where None means that it does not know the provider or model.
+
+    Prices given are those of the settings' model; another one, which an earlier session may have
+    asked, keeps its own as far as the list has one.
+    """
     price_in, price_out = model.price_input_usd, model.price_output_usd
     if price_in is None or price_out is None:
         return price_usd
+    return _given(price_in, price_out, lambda usage: _asks(usage, model.provider, model.model))
 
-    def given(usage: Usage) -> float:
+
+def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | None]:
+    """The same for a run of which only the settings it has kept are there; a model that is not
+    among them is the default."""
+    price_in, price_out = settings.get("price_input"), settings.get("price_output")
+    if not isinstance(price_in, int | float) or not isinstance(price_out, int | float):
+        return price_usd
+    provider, model = settings.get("provider"), settings.get("model")
+    return _given(price_in, price_out, lambda usage: not model or _asks(usage, provider, model))
+
+
+def _asks(usage: Usage, provider: object, model: object) -> bool:
+    return (usage.provider, usage.model) == (provider, model)
+
+
+def _given(
+    price_in: float, price_out: float, is_meant: Callable[[Usage], bool]
+) -> Callable[[Usage], float]:
+    def price(usage: Usage) -> float:
+        if not is_meant(usage) and (listed := price_usd(usage)) is not None:
+            return listed
         weighed = (
             usage.input_tokens
             + usage.cache_read_tokens * _CACHE_READ
@@ -33,15 +58,7 @@ def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
         )
         return (weighed * price_in + usage.output_tokens * price_out) / _PER
 
-    return given
-
-
-def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | None]:
-    """The same for a run of which only the settings it has kept are there."""
-    price_in, price_out = settings.get("price_input"), settings.get("price_output")
-    if not isinstance(price_in, int | float) or not isinstance(price_out, int | float):
-        return price_usd
-    return pricing(ModelSettings(price_input_usd=price_in, price_output_usd=price_out))
+    return price
 
 
 def check_priced(model: ModelSettings, max_cost: float | None) -> None:

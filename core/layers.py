@@ -219,12 +219,19 @@ def misspelt_variables(declared: Iterable[Declared], environ: Mapping[str, str])
 
 
 def bad_value(setting: Declared, origin: str, value: object, why: str) -> SettingsError:
-    # a URL may hold a password, too
-    shown = MASK if setting.option.secret else re.sub("//[^/@]*@", f"//{MASK}@", repr(value))
+    shown = MASK if setting.option.secret else _without_secrets(repr(value))
     default = "" if setting.default in (None, "", ()) else f": the default is {setting.default}"
     return SettingsError(
         f"{setting.key} is {shown} ({origin}), but {why}.", f"Correct it or leave it out{default}."
     )
+
+
+def _without_secrets(text: str) -> str:
+    """`text` without what may be a password or a token in a URL."""
+    if "//" not in text:
+        return text
+    named = re.sub("//.*@", f"//{MASK}@", text)  # a password may hold a slash
+    return re.sub(r"[?#].*", f"?{MASK}'", named)
 
 
 def _refuse_unknown(given: Iterable[str], known: Mapping[str, object], where: str) -> None:

@@ -274,9 +274,21 @@ class TestBadValues:
     ) -> None:
         assert "port" in refusal(tmp_path, {}, {"ANTHROPIC_BEDROCK_BASE_URL": url})
 
-    def test_a_password_in_a_base_url_is_refused_and_not_shown(self, tmp_path: Path) -> None:
-        text = refusal(tmp_path, {}, {"ANTHROPIC_BASE_URL": "https://me:hunter2@example.org"})
-        assert "password" in text
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://me:hunter2@example.org",
+            "https://me:a/hunter2@example.org",
+            "https://hunter2@example.org",
+            "https://example.org/v1?token=hunter2",
+            "https://example.org/#hunter2",
+        ],
+    )
+    def test_a_secret_in_a_base_url_is_refused_and_not_shown(
+        self, tmp_path: Path, url: str
+    ) -> None:
+        text = refusal(tmp_path, {}, {"ANTHROPIC_BASE_URL": url})
+        assert "must" in text
         assert "hunter2" not in text
 
 
@@ -489,6 +501,28 @@ class TestResume:
         assert load(tmp_path, {}, saved=kept).settings.model == "claude-opus-5-5"
         found = load(tmp_path, {"provider": "bedrock"}, saved=kept)
         assert found.settings.model == DEFAULT_MODELS["bedrock"]
+
+    @pytest.mark.parametrize(
+        ("options", "prices"),
+        [
+            ({}, (1.0, 2.0)),
+            ({"model": "of-my-own"}, (1.0, 2.0)),
+            ({"model": "claude-opus-5-5"}, (None, None)),
+            ({"provider": "bedrock"}, (None, None)),
+            ({"model": "y", "price_input": "3", "price_output": "4"}, (3.0, 4.0)),
+        ],
+    )
+    def test_a_run_resumed_with_another_model_forgets_the_prices_given_for_the_first(
+        self, tmp_path: Path, options: dict[str, object], prices: tuple[float | None, float | None]
+    ) -> None:
+        first = {"model": "of-my-own", "price_input": "1", "price_output": "2"}
+        kept = load(tmp_path, first).kept()
+        found = load(tmp_path, options, saved=kept, saved_by="r1").settings
+        assert (found.price_input, found.price_output) == prices
+
+    def test_prices_given_for_the_default_model_stay_with_it(self, tmp_path: Path) -> None:
+        kept = load(tmp_path, {"price_input": "1", "price_output": "2"}).kept()
+        assert load(tmp_path, {}, saved=kept, saved_by="r1").settings.price_input == 1.0
 
     def test_a_setting_of_another_version_is_passed_over(self, tmp_path: Path) -> None:
         assert load(tmp_path, {}, saved={"of_old": 1}, saved_by="r").settings.max_executors == 5

@@ -93,7 +93,7 @@ def test_given_prices_beat_the_list_and_cover_the_cache() -> None:
     assert cost(Usage("p", "m", output_tokens=1_000_000)) == 20.0
     assert cost(Usage("p", "m", cache_read_tokens=1_000_000)) == pytest.approx(0.4)
     assert cost(Usage("p", "m", cache_write_tokens=1_000_000)) == 5.0
-    assert pricing(replace(GIVEN, model="claude-sonnet-5-5"))(SONNET) == pytest.approx(0.006)
+    assert pricing(replace(GIVEN, model=SONNET.model))(SONNET) == pytest.approx(0.006)
 
 
 @pytest.mark.parametrize("usage", [SONNET, replace(SONNET, model="no-such-model")])
@@ -121,3 +121,23 @@ def test_a_model_without_a_price_is_refused_with_what_to_do() -> None:
         check_priced(ModelSettings("bedrock", "no-such-model"), 1.0)
     assert caught.value.exit_code == 2
     assert "--price-input and --price-output" in caught.value.remedy
+
+
+def test_prices_given_for_one_model_do_not_make_another_one_cheaper() -> None:
+    """What a session before asked of it stays as dear as it was, so that a cap still holds."""
+    cheap = ModelSettings(model="of-my-own", price_input_usd=0.01, price_output_usd=0.01)
+    kept = {
+        "provider": "anthropic",
+        "model": "of-my-own",
+        "price_input": 0.01,
+        "price_output": 0.01,
+    }
+    for priced in (pricing(cheap), kept_pricing(kept)):
+        assert priced(SONNET) == price(SONNET)
+        assert priced(replace(SONNET, model="of-my-own")) == pytest.approx(1.1e-5)
+        assert priced(replace(SONNET, model="nobody-knows")) == pytest.approx(1.1e-5)
+
+
+def test_prices_given_for_a_known_model_beat_the_list() -> None:
+    dear = ModelSettings(model=SONNET.model, price_input_usd=100, price_output_usd=100)
+    assert pricing(dear)(SONNET) == pytest.approx(0.11)
