@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +22,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from core.base_url import check_base_url
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.credentials import MASK, Credentials, resolve_credentials
 from core.errors import SettingsError
@@ -80,30 +80,9 @@ _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
 
-def _http_url(url: str) -> str:
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise ValueError("it must be a URL that begins with http:// or https://")
-    if parts.username or parts.password:
-        raise ValueError("it must not hold a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("it must not hold a query or a fragment, since paths are added to it")
-    if url and _port(parts) is None:
-        raise ValueError("its port must be a number from 0 to 65535")
-    return url
-
-
-def _port(parts: SplitResult) -> int | None:
-    """0 where there is none, and None where it is no port."""
-    try:
-        return parts.port or 0
-    except ValueError:
-        return None
-
-
 _Name = Annotated[str, StringConstraints(pattern=r"^\S+$")]
 _Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]  # becomes part of host names
-_Url = Annotated[str, AfterValidator(_http_url)]
+_Url = Annotated[str, AfterValidator(check_base_url)]
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]

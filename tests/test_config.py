@@ -515,7 +515,7 @@ class TestResume:
     def test_a_run_resumed_with_another_model_forgets_the_prices_given_for_the_first(
         self, tmp_path: Path, options: dict[str, object], prices: tuple[float | None, float | None]
     ) -> None:
-        first = {"model": "of-my-own", "price_input": "1", "price_output": "2"}
+        first: dict[str, object] = {"model": "of-my-own", "price_input": "1", "price_output": "2"}
         kept = load(tmp_path, first).kept()
         found = load(tmp_path, options, saved=kept, saved_by="r1").settings
         assert (found.price_input, found.price_output) == prices
