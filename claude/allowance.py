@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -25,6 +25,15 @@ LEAST_OUTPUT_TOKENS = 1_024
 HIDDEN_TOKENS = 1_000
 """What the API adds of its own: the prompt for tools takes up to 346 tokens, that for structured
 output is not documented. https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview"""
+
+IMAGE_TOKENS = 5_000
+"""More than the largest image takes on any model.
+https://platform.claude.com/docs/en/build-with-claude/vision#calculate-image-costs"""
+
+DOCUMENT_TOKENS = 1_000_000
+"""A document's text may be packed: no more than the largest context window is all that is known."""
+
+_UNSIZED = {"image": IMAGE_TOKENS, "document": DOCUMENT_TOKENS}
 
 Price = Callable[[Usage], float | None]
 
@@ -51,8 +60,10 @@ def guarded(
 
 
 class Guard:
-    """Counts what was used. Bounds of tokens rest on two facts: a token is at least one byte, and
-    the count of the last reply is exact for all that is sent again."""
+    """Counts what was used. Bounds of tokens rest on two facts: a token is at least one byte but in
+    images and documents, and the count of the last reply is exact for all that is sent again.
+
+    For one request at a time: what is in flight is not counted until it is told."""
 
     def __init__(
         self,
@@ -66,8 +77,7 @@ class Guard:
         self._price = price
         self._tokens = 0
         self._cost = Fraction()
-        self._asked: Sequence[_Part] = ()
-        self._known: Sequence[_Part] = ()
+        self._asked = self._known = _Asked()
         self._counted: Usage | None = None
         for usage in spent:
             self._subtract(usage)
@@ -79,8 +89,8 @@ class Guard:
 
     def admit(self, call: Call) -> Call:
         """The call, its output lowered to what may still be paid for. Raises BudgetExceeded."""
-        parts = _parts(call)
-        bound = self._input_bound(parts)
+        asked = _Asked(_parts(call), call.relayed.fields if call.relayed else None)
+        bound = self._input_bound(asked)
         tokens = min(call.max_tokens, self._most_output(bound, call.max_tokens))
         if tokens < min(LEAST_OUTPUT_TOKENS, call.max_tokens):
             raise BudgetExceeded(
@@ -88,20 +98,23 @@ class Guard:
                 f" is left: {self._left_in_words()}.",
                 "Raise --max-cost or --max-tokens.",
             )
-        self._asked = parts
+        self._asked = asked
         return replace(call, max_tokens=tokens)
 
     def _subtract(self, usage: Usage) -> None:
         self._tokens += usage.total_tokens
         self._cost += Fraction(self._price(usage) or 0.0)
 
-    def _input_bound(self, parts: Sequence[_Part]) -> int:
+    def _input_bound(self, asked: _Asked) -> int:
         """The most tokens that the parts of a request can come to."""
-        whole = sum(part.size for part in parts) + HIDDEN_TOKENS
+        whole = sum(part.size for part in asked.parts) + HIDDEN_TOKENS
         counted = self._counted
-        if counted is None or not (known := counted.total_tokens - counted.output_tokens):
+        # other terms, such as other thinking, may count what was left out before
+        if counted is None or asked.terms != self._known.terms:
             return whole
-        new = _without(parts, self._known)
+        if not (known := counted.total_tokens - counted.output_tokens):
+            return whole
+        new = _without(asked.parts, self._known.parts)
         # Claude's own words come back as about the tokens that they went out as
         said = sum(part.size for part in new if part.is_reply)
         reply = min(said, counted.output_tokens + counted.output_tokens // 8 + 100)
@@ -157,16 +170,40 @@ class _Part:
     is_reply: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request: its pieces, and what another program's request says besides."""
+
+    parts: Sequence[_Part] = ()
+    terms: Mapping[str, Any] | None = None
+
+
 def _parts(call: Call) -> list[_Part]:
     """Everything in a request that costs tokens."""
     told: list[Any] = [*call.system, *call.tools, call.tool_choice, call.output_schema]
-    return [_part(piece) for piece in (*filter(None, told), *call.messages)]
+    ours = call.relayed is None
+    if call.relayed is not None:
+        told.append(dict(call.relayed.fields))
+    return [_part(piece, ours=ours) for piece in (*filter(None, told), *call.messages)]
 
 
-def _part(piece: Any) -> _Part:
+def _part(piece: Any, *, ours: bool) -> _Part:
+    """`ours` tells that what is said to be Claude's word is."""
     text = json.dumps(_unmarked(piece), ensure_ascii=False, sort_keys=True)
     data = text.encode("utf-8", "replace")
-    return _Part(sha256(data).digest(), len(data), piece.get("role") == "assistant")
+    size = len(data) + _unsized_tokens(piece)
+    return _Part(sha256(data).digest(), size, ours and piece.get("role") == "assistant")
+
+
+def _unsized_tokens(piece: Any) -> int:
+    """The most that the images and documents in it take, whose bytes say nothing of that."""
+    if isinstance(piece, dict):
+        kind = piece.get("type")
+        own = _UNSIZED.get(kind, 0) if isinstance(kind, str) and "source" in piece else 0
+        return own + sum(map(_unsized_tokens, piece.values()))
+    if isinstance(piece, list | tuple):
+        return sum(map(_unsized_tokens, piece))
+    return 0
 
 
 def _without(parts: Sequence[_Part], sent: Sequence[_Part]) -> list[_Part]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from claude.body import build_body, build_headers
 from claude.context import estimate_tokens
 from claude.governor import Governor, Slot
 from claude.providers import build_timeout, open_sdk
 from claude.retry import Backoff, retry_delay_s, used_up
 from claude.stream import StreamDamaged, StreamedMessage
+from claude.tape import Tape
 from claude.vendor_errors import Endpoint, refuse_web_page, vendor_errors
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock
@@ -36,6 +38,17 @@ _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_inpu
 
 
 @dataclass(frozen=True)
+class Relayed:
+    """What a request of another program has beyond a Call: fields of the body that go out as they
+    are, the betas it asks for, and the version of the API in whose words it expects the answer. Its
+    word is not taken for what Claude said before."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    betas: tuple[str, ...] = ()
+    version: str = ""
+
+
+@dataclass(frozen=True)
 class Call:
     """One request of the Messages API; system, messages and tools are shaped as the API has them.
 
@@ -48,6 +61,7 @@ class Call:
     tools: tuple[Block, ...] = ()
     tool_choice: Block | None = None
     output_schema: Block | None = None
+    relayed: Relayed | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ class Reply:
 class Claude(Protocol):
     """Whoever answers requests."""
 
-    def send(self, call: Call) -> Reply:
+    def send(self, call: Call, tape: Tape | None = None) -> Reply:
         """Raises the errors below ModelError once retries are used up, and Interrupted."""
 
 
@@ -160,20 +174,20 @@ class SdkClaude:
             clock.time,
         )
 
-    def send(self, call: Call) -> Reply:
-        retry = 0
+    def send(self, call: Call, tape: Tape | None = None) -> Reply:
+        tape, retry = tape or Tape(), 0
         while True:
             try:
-                return self._ask_in_turn(call, retry)
+                return self._ask_in_turn(call, retry, tape)
             except ModelUnavailable as error:
                 self._wait(error, retry)
             retry += 1
 
-    def _ask_in_turn(self, call: Call, retry: int) -> Reply:
+    def _ask_in_turn(self, call: Call, retry: int, tape: Tape) -> Reply:
         admitted = self._governor.admit(self._clock, self._hooks.on_progress, self._backoff)
         with admitted as slot:
             try:
-                return self._ask(self._hooks.on_request(call), retry, slot)
+                return self._ask(self._hooks.on_request(call), retry, slot, tape)
             except (RateLimited, Overloaded) as error:
                 self._hooks.on_throttle()
                 if (quota := used_up(error)) is not None:
@@ -194,21 +208,21 @@ class SdkClaude:
         )
         self._clock.sleep(0.0 if held_back else delay_s)
 
-    def _ask(self, call: Call, retry: int, slot: Slot) -> Reply:
+    def _ask(self, call: Call, retry: int, slot: Slot, tape: Tape) -> Reply:
         from claude.stall import StallWatch
 
         started_s = self._clock.monotonic()
         message, watch = StreamedMessage(), StallWatch(self._clock, self._stall_s)
-        headers: Mapping[str, str] = {}
+        tape.headers = {}
         try:
             with vendor_errors(self._endpoint), self._open(call, retry, watch, slot) as stream:
-                headers = stream.response.headers
-                slot.accepted(headers)
-                refuse_web_page(headers, self._endpoint)
-                self._read(stream, message, watch)
+                tape.begin(stream.response)
+                slot.accepted(tape.headers)
+                refuse_web_page(stream.response.headers, self._endpoint)
+                self._read(stream, message, watch, tape)
         finally:
             # whatever happened: once the message started, it is on the bill
-            usage = self._usage(call, message, headers, self._clock.monotonic() - started_s)
+            usage = self._usage(call, message, tape.headers, self._clock.monotonic() - started_s)
             if message.started:
                 slot.spent(usage)
                 self._hooks.on_usage(usage)
@@ -224,9 +238,12 @@ class SdkClaude:
             stream = self._sdk.post(
                 "/v1/messages",
                 cast_to=object,
-                body=_body(call, self._model),
+                body=build_body(call, self._model),
                 options={
-                    "headers": {"x-stainless-retry-count": str(retry)},
+                    "headers": {
+                        "x-stainless-retry-count": str(retry),
+                        **build_headers(call, self._model),
+                    },
                     "timeout": build_timeout(watch.read_timeout_s),
                 },
                 stream=True,
@@ -238,10 +255,13 @@ class SdkClaude:
         watch.watch(stream.response)
         return stream
 
-    def _read(self, stream: Stream[object], message: StreamedMessage, watch: StallWatch) -> None:
+    def _read(
+        self, stream: Stream[object], message: StreamedMessage, watch: StallWatch, tape: Tape
+    ) -> None:
         for event in stream:
+            message.feed(event)  # first of all, since it is on the bill
+            tape.events.append(cast(Block, event))  # an object, or it could not be fed
             self._clock.sleep(0)  # a stopped clock ends a stream here
-            message.feed(event)
             if message.went_on:
                 watch.went_on()
             if message.finished:
@@ -270,21 +290,3 @@ class SdkClaude:
 
 def _request_id(headers: Mapping[str, str]) -> str:
     return headers.get("request-id") or headers.get("x-amzn-requestid") or ""
-
-
-def _body(call: Call, model: ModelSettings) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "model": model.model,
-        "max_tokens": call.max_tokens,
-        "system": list(call.system),
-        "messages": list(call.messages),
-        "stream": True,
-    }
-    if call.tools:
-        body["tools"] = list(call.tools)
-    if call.tool_choice is not None:
-        body["tool_choice"] = call.tool_choice
-    if call.output_schema is not None:
-        schema = {"type": "json_schema", "schema": call.output_schema}
-        body["output_config"] = {"format": schema}
-    return body

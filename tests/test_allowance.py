@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from claude.allowance import HIDDEN_TOKENS, LEAST_OUTPUT_TOKENS, Guard, guarded
-from claude.client import Call, Hooks, connect
+from claude.allowance import (
+    DOCUMENT_TOKENS,
+    HIDDEN_TOKENS,
+    IMAGE_TOKENS,
+    LEAST_OUTPUT_TOKENS,
+    Guard,
+    guarded,
+)
+from claude.client import Call, Hooks, Relayed, connect
 from claude.governor import Governor
 from claude.prices import price_usd
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings, SimulationSettings
@@ -124,6 +131,40 @@ def test_a_count_of_nothing_is_no_count() -> None:
     asked.admit(call(user("x" * 40_000)))
     asked.spend(Usage("anthropic", "m"))
     assert bound_of(call(user("x" * 40_000)), asked) > 40_000
+
+
+def test_another_programs_fields_are_counted_and_its_word_for_a_reply_is_not_taken() -> None:
+    plain, more = Relayed(), Relayed({"metadata": {"user_id": "u" * 1_000}})
+    assert (
+        bound_of(call(user("x"), relayed=more)) > bound_of(call(user("x"), relayed=plain)) + 1_000
+    )
+    asked = guard(1_000_000)
+    first = user("x" * 40_000)
+    asked.admit(call(first, relayed=plain))
+    asked.spend(replace(USAGE, input_tokens=10_000, output_tokens=80))
+    bound = bound_of(call(first, assistant("y" * 5_000), relayed=plain), asked)
+    assert 15_000 < bound < 15_200
+
+
+def test_a_count_under_other_terms_is_no_bound() -> None:
+    first = user("x" * 40_000)
+    for terms, low in (({"thinking": 1}, 10_000), ({"thinking": 2}, 40_000)):
+        asked = guard(1_000_000)
+        asked.admit(call(first, relayed=Relayed({"thinking": 1})))
+        asked.spend(replace(USAGE, input_tokens=10_000))
+        assert low <= bound_of(call(first, relayed=Relayed(terms)), asked) < low + 2_000
+
+
+def test_images_and_documents_are_not_counted_by_their_bytes() -> None:
+    source = {"type": "base64", "data": "AAAA"}
+    plain = bound_of(call(user("x")))
+    for kind, most in (("image", IMAGE_TOKENS), ("document", DOCUMENT_TOKENS)):
+        asked = guard(10 * DOCUMENT_TOKENS)
+        block = {"type": "tool_result", "content": [{"type": kind, "source": source}]}
+        sent = call({"role": "user", "content": [block]}, max_tokens=10**9)
+        bound = 10 * DOCUMENT_TOKENS - asked.admit(sent).max_tokens
+        assert plain + most < bound < plain + most + 300
+    assert bound_of(call({"role": "user", "content": [{"type": "image"}]})) < plain + 100
 
 
 def test_an_answer_is_lowered_to_what_is_left_of_tokens() -> None:

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from claude.engines.cli_process import marked_processes
+from claude.engines.processes import marked_processes
 from claude.simulation.api import Incoming, Outgoing, SimulatedApi
 from claude.simulation.project import design_project
 from claude.simulation.server import SimulatedServer
 from core.bundle import (
+    UNLIMITED,
+    Allowance,
     AttemptDir,
     ContractFile,
     Limits,
@@ -33,6 +35,7 @@ from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import render_brief
+from engine.forecast import SYSTEM_BYTES
 from executor_agent import ExecutorAgent
 
 BIN = Path(__file__).parent.parent / ".cache" / "claude-code" / "node_modules" / ".bin"
@@ -77,6 +80,7 @@ def run_task(
     limits: Limits | None = None,
     speed: float = 0.0,
     base_url: str = "",
+    allowance: Allowance = UNLIMITED,
 ) -> tuple[TaskResult, AttemptDir]:
     """One task of the project designed for `prompt`, by the real CLI; with `base_url` as if the
     Claude there was real."""
@@ -105,6 +109,7 @@ def run_task(
                 simulation=None if base_url else SimulationSettings(0, speed, faults),
             ),
             limits=limits or Limits(),
+            allowance=allowance,
         ),
     )
     held = Credentials(anthropic_api_key=SECRET) if base_url else Credentials()
@@ -170,6 +175,35 @@ def test_what_the_api_refuses_for_its_load_is_asked_again_and_counted(tmp_path: 
     result, _ = run_task(tmp_path, SMALL, "build", faults="rate_limit=0.3")
     assert result.outcome is Outcome.OK, result.message
     assert result.throttled > 0
+
+
+def test_an_answer_that_breaks_costs_no_turn(tmp_path: Path) -> None:
+    faults = "disconnect=0.4,overloaded=0.3,server_error=0.2"
+    result, attempt = run_task(tmp_path, TODO, "pages", faults=faults)
+    assert result.outcome is Outcome.OK, result.message
+    assert files_of(attempt) == design_project(TODO, 0).files["pages"]
+    assert result.turns < len(result.usage)  # what broke was billed, and the CLI saw none of it
+    assert "Claude Code tries again" not in attempt.events.read_text()
+
+
+def test_the_allowance_holds_and_what_does_not_fit_is_not_sent(tmp_path: Path) -> None:
+    spent = []
+    for most in (20_000, 45_000):
+        faults, allowed = "bad_tool=0.3,truncate=0.2,wrong_files=0.2", Allowance(max_tokens=most)
+        where = tmp_path / str(most)
+        result, _ = run_task(where, TODO, "pages", faults=faults, allowance=allowed)
+        assert result.outcome is Outcome.BUDGET, result.message
+        spent.append(sum(usage.total_tokens for usage in result.usage))
+    assert spent[0] == 0
+    assert 0 < spent[1] <= 45_000
+
+
+def test_a_run_with_a_cap_reserves_what_the_cli_needs() -> None:
+    more = ("--engine", "claude-code", "--allow-commands", "--max-tokens", "150000")
+    code, _ = orchestrate(SMALL, "capped", *more)
+    assert code == 0
+    ended = [json.loads(p.read_text()) for p in Path("capped-work").rglob("result.json")]
+    assert [result["outcome"] for result in ended] == ["OK"]
 
 
 def test_a_rate_limit_without_end_is_named_as_such(tmp_path: Path) -> None:
@@ -248,9 +282,8 @@ def test_the_key_reaches_the_api_and_no_file(tmp_path: Path, api: tuple[Recordin
     recording, url = api
     result, attempt = run_task(tmp_path, SMALL, "build", base_url=url)
     assert result.outcome is Outcome.OK, result.message
-    assert not result.usage[0].simulated
-    keys = {asked.headers.get("x-api-key") for asked in recording.asked if asked.body}
-    assert keys == {SECRET}
+    keys = {asked.headers.get("authorization") for asked in recording.asked if asked.body}
+    assert keys == {f"Bearer {SECRET}"}
     kept = [path for path in attempt.root.rglob("*") if path.is_file()]
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
 
@@ -265,6 +298,9 @@ def test_all_tasks_of_a_run_share_the_beginning_of_their_prompts(
     bodies = [json.loads(asked.body) for asked in recording.asked if asked.body]
     prefixes = {json.dumps([body["system"], body["tools"]]) for body in bodies}
     assert len(prefixes) == 1
+    # what a run with a cap reserves for it
+    around = [len(json.dumps({**body, "messages": []}).encode()) for body in bodies]
+    assert SYSTEM_BYTES["claude-code"] - 4_000 < max(around) < SYSTEM_BYTES["claude-code"]
 
 
 def test_the_installed_cli_is_the_version_that_was_asked_for() -> None:

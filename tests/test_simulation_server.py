@@ -166,7 +166,7 @@ def test_a_client_that_goes_away_leaves_no_trace_and_harms_nobody(
             if "ended early" in record.getMessage():
                 noticed.set()
 
-    log, handler = logging.getLogger("claude.simulation.server"), Noticing()
+    log, handler = logging.getLogger("claude.loopback"), Noticing()
     with caplog.at_level(logging.DEBUG, logger=log.name):
         log.addHandler(handler)
         with serve(0, NO_WAITING, Slow(), api=build_api(Slow())) as server:

@@ -2,7 +2,8 @@
 
 The CLI has file tools confined to the workspace and a shell that is not, so it runs only in a
 container, in a batch job, or where commands were allowed. Its word counts for nothing: when it
-stops, the evidence is looked at, and defects go back as another prompt of the same session.
+stops, the evidence is looked at, and defects go back as another prompt of the same session. What it
+asks Claude goes through a proxy in this worker, which knows what was spent and what went wrong.
 """
 
 from __future__ import annotations
@@ -11,23 +12,26 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
 
 from claude.engines import Assignment, Verdict, judge_error
-from claude.engines.cli_process import CliProcess, hide_memory
-from claude.engines.cli_setup import Cli, CliHome, build_command, build_environment, find_cli
-from claude.engines.cli_stream import Block, CliResult, CliStream, Turn, error_of
-from claude.prices import pricing
+from claude.engines.cli_process import CliProcess
+from claude.engines.cli_proxy import CliProxy
+from claude.engines.cli_setup import (
+    Cli,
+    CliApi,
+    CliHome,
+    build_command,
+    build_environment,
+    find_cli,
+)
+from claude.engines.cli_stream import Block, CliResult, CliStream, Turn
+from claude.engines.processes import hide_memory
 from claude.prompts import load_prompt, render_defects, render_shared, render_task
-from core.bundle import Allowance, ModelSettings, read_spent
-from core.credentials import Credentials
-from core.errors import Interrupted, ModelError, Problem
+from core.clock import CheckedClock
+from core.errors import Interrupted, ModelError, Problem, RequestRejected
 from core.job import Outcome, Usage
 
-PLACEHOLDER = "simulated"
-"""The key that the CLI shows a simulated Claude."""
 _MARK = "CLAUDE_CONFIG_DIR"
 _SAID_CHARS = 500
 _ROOT = re.compile(r"root/sudo privileges", re.IGNORECASE)
@@ -52,9 +56,6 @@ class ClaudeCodeEngine:
         self._home = CliHome(assignment.attempt.root / "claude-code")
         # the same for a worker that takes the attempt again, whose home is made anew
         self._session = str(uuid.uuid5(uuid.NAMESPACE_OID, str(self._request.key)))
-        self._purse = _Purse(self._request.model, self._request.allowance)
-        for usage in read_spent(assignment.attempt):  # by a worker of this attempt that was killed
-            self._purse.spend(usage)
         self._turns = 0
 
     def work(self) -> Verdict:
@@ -72,8 +73,8 @@ class ClaudeCodeEngine:
         try:
             self._home.make(load_prompt("executor_claude_code"))
             hide_memory()
-            with self._upstream() as (model, credentials):
-                return self._correct_until_done(model, credentials)
+            with CliProxy(self._assignment.connect, self._assignment.clock) as proxy:
+                return self._correct_until_done(proxy)
         except _Ended as end:
             return Verdict(end.outcome, end.message, self._turns)
         except (ModelError, Interrupted) as exc:
@@ -81,34 +82,16 @@ class ClaudeCodeEngine:
         finally:
             self._home.remove()
 
-    @contextmanager
-    def _upstream(self) -> Iterator[tuple[ModelSettings, Credentials]]:
-        """Where the CLI sends its requests, and with what: a simulated Claude is served here."""
-        model = self._request.model
-        if model.simulation is None:
-            yield model, self._assignment.credentials
-            return
-        from claude.simulation.server import serve
-
-        with serve(0, model.simulation, self._assignment.clock) as server:
-            yield (
-                replace(model, base_url=server.base_url),
-                Credentials(aws_bearer_token_bedrock=PLACEHOLDER)
-                if model.provider == "bedrock"
-                else Credentials(anthropic_api_key=PLACEHOLDER),
-            )
-
-    def _correct_until_done(self, model: ModelSettings, credentials: Credentials) -> Verdict:
+    def _correct_until_done(self, proxy: CliProxy) -> Verdict:
         """Ask, look at the evidence, and ask again."""
         cli = find_cli(self._environ)
         if isinstance(cli, Problem):
             raise _Ended(Outcome.DEFECT, f"{cli.what} {cli.fix}")
-        environ = build_environment(
-            model, self._request.limits, credentials, self._home, self._environ
-        )
+        request, api = self._request, CliApi(proxy.base_url, proxy.token)
+        environ = build_environment(request.model, request.limits, api, self._home, self._environ)
         content = build_prompt(self._assignment)
-        for round_ in range(self._request.limits.max_corrections + 1):
-            result = self._ask(cli, environ, content, resume=round_ > 0)
+        for round_ in range(request.limits.max_corrections + 1):
+            result = self._ask(cli, proxy, environ, content, resume=round_ > 0)
             if not (defects := self._assignment.find_defects()):
                 return Verdict(Outcome.OK, result.text, self._turns)
             self._assignment.progress(f"not done yet: {defects[0]}")
@@ -116,28 +99,27 @@ class ClaudeCodeEngine:
         raise _Ended(Outcome.DEFECT, "\n".join(["The result has defects:", *defects]))
 
     def _ask(
-        self, cli: Cli, environ: Mapping[str, str], content: list[Block], *, resume: bool
+        self,
+        cli: Cli,
+        proxy: CliProxy,
+        environ: Mapping[str, str],
+        content: list[Block],
+        *,
+        resume: bool,
     ) -> CliResult:
-        """One prompt, until the CLI is done with it."""
+        """One prompt, until the CLI is done with it, or the proxy with the CLI."""
         turns = self._request.limits.max_turns - self._turns
         if turns < 1:
             raise self._out_of_turns()
         message = {"role": "user", "content": content}
         stream = self._listen(message)
-        command = build_command(
-            cli,
-            self._home,
-            self._request.model.model,
-            self._session,
-            resume=resume,
-            max_turns=turns,
-        )
+        model, session = self._request.model.model, self._session
         with CliProcess(
-            command,
+            build_command(cli, self._home, model, session, resume=resume, max_turns=turns),
             cwd=self._assignment.attempt.work,
             environ=environ,
             prompt=json.dumps({"type": "user", "message": message}).encode() + b"\n",
-            clock=self._assignment.clock,
+            clock=CheckedClock(self._assignment.clock, proxy.check),
             mark=_MARK,
         ) as process:
             try:
@@ -148,36 +130,28 @@ class ClaudeCodeEngine:
                 code = process.exit_code
             finally:
                 stream.close()
-                if (unseen := stream.unseen()) is not None:
-                    self._spend(unseen)
-        return self._judged(stream, code, process.said)
+        proxy.check()
+        return self._judged(stream, code, process.said, proxy.rejected)
 
     def _listen(self, message: Block) -> CliStream:
-        model, hooks = self._request.model, self._assignment.hooks
+        model = self._request.model
         return CliStream(
             usage=Usage(model.provider, model.model, simulated=model.simulation is not None),
             root=str(self._assignment.attempt.work.resolve()),
             now=self._assignment.clock.monotonic,
             on_turn=self._record,
             on_progress=self._assignment.progress,
-            on_throttle=hooks.on_throttle,
             sent=[message],
         )
 
     def _record(self, turn: Turn) -> None:
         self._turns += 1
-        usage = turn.reply.usage
-        self._spend(usage)
-        started = self._assignment.clock.time() - usage.duration_s
+        started = self._assignment.clock.time() - turn.reply.usage.duration_s
         self._assignment.transcript.record(self._turns, turn.sent, turn.reply, started)
-        if turn.reply.stop_reason == "tool_use" and not self._purse.has_room_after(usage):
-            raise _Ended(Outcome.BUDGET, "The next request does not fit into what is left.")
 
-    def _spend(self, usage: Usage) -> None:
-        self._purse.spend(usage)
-        self._assignment.hooks.on_usage(usage)
-
-    def _judged(self, stream: CliStream, code: int | None, said: str) -> CliResult:
+    def _judged(
+        self, stream: CliStream, code: int | None, said: str, rejected: RequestRejected | None
+    ) -> CliResult:
         """The result of a prompt that went well. Raises what it came to otherwise."""
         result = stream.result
         if result is None:
@@ -187,33 +161,13 @@ class ClaudeCodeEngine:
         if result.refused:
             raise _Ended(Outcome.REFUSED, f"Claude declined the task. {result.text}".rstrip())
         if result.failed:
-            raise error_of(result, stream.error_kind)
+            text = result.text[:_SAID_CHARS].strip() or result.subtype
+            raise rejected or _Ended(Outcome.DEFECT, f"Claude Code: {text}")
         return result
 
     def _out_of_turns(self) -> _Ended:
         most = self._request.limits.max_turns
         return _Ended(Outcome.DEFECT, f"The task was not done within {most} turns.")
-
-
-class _Purse:
-    """What is left of the attempt's allowance. The CLI sends its requests itself, so it is stopped
-    between two of them: when one like the last would not fit."""
-
-    def __init__(self, model: ModelSettings, allowance: Allowance) -> None:
-        self._allowance = allowance
-        self._price = pricing(model)
-        self._tokens = 0
-        self._cost_usd = 0.0
-
-    def spend(self, usage: Usage) -> None:
-        self._tokens += usage.total_tokens
-        self._cost_usd += self._price(usage) or 0.0
-
-    def has_room_after(self, last: Usage) -> bool:
-        most, most_usd = self._allowance.max_tokens, self._allowance.max_cost_usd
-        if most is not None and self._tokens + last.total_tokens > most:
-            return False
-        return most_usd is None or self._cost_usd + (self._price(last) or 0.0) <= most_usd
 
 
 def build_prompt(assignment: Assignment) -> list[Block]:

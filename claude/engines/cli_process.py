@@ -7,17 +7,16 @@ while the CLI says nothing. Whatever happens, leaving the context ends the CLI a
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import selectors
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from claude.engines.processes import kill_marked
 from core.clock import Clock
 from core.errors import ModelError
 
@@ -26,10 +25,8 @@ _PIECE_BYTES = 256 * 1024
 _TAIL_BYTES = 8 * 1024
 _TICK_S = 0.1
 _GRACE_S = 2.0
-_SWEEPS = 2  # the second for what the first saw too late
 LINGER_S = 10.0
 """How long the CLI may take to end once it has given its result, or closed its output."""
-_PR_SET_DUMPABLE = 4
 
 
 class CliProcess:
@@ -167,10 +164,7 @@ class CliProcess:
             self._process.wait(_GRACE_S)
         self._signal(signal.SIGKILL)
         self._process.wait()
-        for _ in range(_SWEEPS):
-            for pid in marked_processes(self._mark):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+        kill_marked(self._mark)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):
@@ -178,20 +172,3 @@ class CliProcess:
 
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
-
-def marked_processes(mark: bytes) -> Iterator[int]:
-    """The processes that were started with `mark` (name=value) in their environment; on Linux."""
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark in place.joinpath("environ").read_bytes().split(b"\0"):
-                yield int(place.name)
-
-
-def hide_memory() -> None:
-    """Keep other processes of this user out of this one's memory and environment (Linux).
-
-    For root it changes nothing. https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -2,21 +2,22 @@
 environment.
 
 Nothing of the person's own set-up reaches it: home, settings, hooks, MCP servers and CLAUDE.md
-stay out, and of the environment only what is named here goes in. Secrets go there and never into
-arguments. https://code.claude.com/docs/en/cli-reference, .../settings, .../headless
+stay out, and of the environment only what is named here goes in, secrets not among it.
+https://code.claude.com/docs/en/cli-reference, .../settings, .../headless, .../llm-gateway
 """
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from claude.plain_http import HOST
 from core.bundle import Limits, ModelSettings
-from core.credentials import Credentials
 from core.errors import Problem
 
 OLDEST = (2, 1, 100)
@@ -30,18 +31,8 @@ _PASSED = frozenset(
     {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "SHELL"}
     | {"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"}
 )
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
-# How AWS hands a role to a process. https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html
-_ROLE = (
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_ROLE_SESSION_NAME",
-)
-_AWS_FILES = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+_NO_PROXY = ("NO_PROXY", "no_proxy")
 _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "DISABLE_AUTOUPDATER": "1",
@@ -50,6 +41,9 @@ _QUIET = {
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
 }
+# What Bedrock takes differs: with this the body is the one that the CLI would send to Bedrock.
+_FOR_BEDROCK = {"CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1"}
+_MOST_MS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +52,14 @@ class Cli:
 
     path: str
     version: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CliApi:
+    """Where the CLI sends its requests, and the token that it shows there."""
+
+    base_url: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +168,12 @@ def build_command(
 def build_environment(
     model: ModelSettings,
     limits: Limits,
-    credentials: Credentials,
+    api: CliApi,
     home: CliHome,
     environ: Mapping[str, str],
 ) -> dict[str, str]:
-    """All that the CLI, and what the model runs in it, sees of the worker's environment."""
+    """All that the CLI, and what the model runs in it, sees of the worker's environment. No
+    credentials: whatever the provider, it speaks the Messages API to `api`."""
     return {
         **{name: environ[name] for name in sorted(_PASSED) if name in environ},
         **_QUIET,
@@ -178,51 +181,38 @@ def build_environment(
         "TMPDIR": str(home.temporary),
         "CLAUDE_CODE_TMPDIR": str(home.temporary),
         "CLAUDE_CONFIG_DIR": str(home.config),
-        "CLAUDE_CODE_MAX_RETRIES": str(limits.request_retries),
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(model.max_output_tokens),
         # what it asks on the side goes to the model that was chosen, too
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": model.model,
         "ANTHROPIC_SMALL_FAST_MODEL": model.model,
+        "ANTHROPIC_BASE_URL": api.base_url,
+        "ANTHROPIC_API_KEY": api.token,
+        **_patience(limits),
         **_proxies(model, environ),
-        **(
-            _bedrock(model, credentials, environ)
-            if model.provider == "bedrock"
-            else _anthropic(model, credentials)
-        ),
+        **(_FOR_BEDROCK if model.provider == "bedrock" else {}),
+    }
+
+
+def _patience(limits: Limits) -> dict[str, str]:
+    """The proxy waits for limits, retries and stalls; the CLI only waits for the proxy. A refusal
+    says itself that it is not to be tried again, so these tries are for a broken connection."""
+    whole_attempt = str(min(math.ceil(limits.timeout_s * 1000), _MOST_MS))
+    return {
+        "CLAUDE_CODE_MAX_RETRIES": "2",
+        "API_TIMEOUT_MS": whole_attempt,
+        "CLAUDE_STREAM_IDLE_TIMEOUT_MS": whole_attempt,
+        "API_FORCE_IDLE_TIMEOUT": "0",  # its HTTP client would give up after five minutes
     }
 
 
 def _proxies(model: ModelSettings, environ: Mapping[str, str]) -> dict[str, str]:
-    """None for a simulation, which is on loopback."""
-    names = () if model.simulation is not None else _PROXIES
-    return {name: environ[name] for name in names if name in environ}
-
-
-def _anthropic(model: ModelSettings, credentials: Credentials) -> dict[str, str]:
-    found = {
-        "ANTHROPIC_API_KEY": credentials.anthropic_api_key,
-        "ANTHROPIC_AUTH_TOKEN": credentials.anthropic_auth_token,
-        "ANTHROPIC_BASE_URL": model.base_url,
-    }
-    if credentials.anthropic_api_key:
-        del found["ANTHROPIC_AUTH_TOKEN"]  # two would be sent, and the API takes one
-    return {name: value for name, value in found.items() if value}
-
-
-def _bedrock(
-    model: ModelSettings, credentials: Credentials, environ: Mapping[str, str]
-) -> dict[str, str]:
-    held = {f.name.upper(): str(getattr(credentials, f.name)) for f in fields(credentials)}
-    found = {name: value for name, value in held.items() if name.startswith("AWS_") and value}
-    found |= {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": model.region}
-    if model.base_url:
-        found["ANTHROPIC_BEDROCK_BASE_URL"] = model.base_url
-    if model.simulation is None:
-        found |= {name: environ[name] for name in _ROLE if name in environ}
-        if "HOME" in environ:  # profiles are found from there, and the CLI gets another home
-            aws = Path(environ["HOME"], ".aws")
-            found |= {n: environ.get(n, str(aws / file)) for n, file in _AWS_FILES.items()}
-    return found
+    """For what the model runs, and never on the way to our own; none for a simulation, which is to
+    reach nothing."""
+    if model.simulation is not None or not any(environ.get(name) for name in _PROXIES):
+        return {}
+    beside = ",".join(filter(None, (environ.get(n, "") for n in _NO_PROXY)))
+    found = {name: environ[name] for name in _PROXIES if name in environ}
+    return found | dict.fromkeys(_NO_PROXY, f"{beside},{HOST}".lstrip(","))
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Reads the CLI's stream-json: each request's usage, each turn for the transcript, the result.
+"""Reads the CLI's stream-json: each turn for the transcript, words for people, the result.
 
 Nothing here touches the world. Lines that are no JSON object are counted and left out; the CLI may
 also say things that are not known here. https://code.claude.com/docs/en/headless
@@ -7,24 +7,12 @@ also say things that are not known here. https://code.claude.com/docs/en/headles
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from claude.client import Reply
-from core.errors import (
-    BillingRefused,
-    ConnectionLost,
-    CredentialsRefused,
-    ModelError,
-    ModelUnknown,
-    Overloaded,
-    RateLimited,
-    RequestRejected,
-    ServerFault,
-)
 from core.job import Usage
 
 Block = dict[str, Any]
@@ -35,18 +23,8 @@ _COUNTS: Mapping[str, str] = {
     "cache_read_tokens": "cache_read_input_tokens",
     "cache_write_tokens": "cache_creation_input_tokens",
 }
-_TOTALS: Mapping[str, str] = {
-    "input_tokens": "inputTokens",
-    "output_tokens": "outputTokens",
-    "cache_read_tokens": "cacheReadInputTokens",
-    "cache_write_tokens": "cacheCreationInputTokens",
-}
 # The bulk of the stream: the whole block comes once more, and is taken then.
 _DELTA = b'{"type":"stream_event","event":{"type":"content_block_delta"'
-_STATUS = re.compile(r"API Error: (?:Request rejected \()?(\d{3})\b")
-_LOGIN = re.compile(r"not logged in|/login|invalid api key|invalid bearer token", re.IGNORECASE)
-_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
-_NETWORK = re.compile(r"connection error|unable to connect|timed out", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +35,6 @@ class CliResult:
     is_error: bool
     text: str = ""
     stop_reason: str = ""
-    status: int | None = None
 
     @property
     def refused(self) -> bool:
@@ -84,8 +61,8 @@ class Turn:
 class CliStream:
     """What one process of the CLI tells.
 
-    `on_turn` is called when a request has ended, `on_progress` with words for people,
-    `on_throttle` when the API refused a request for its load or rate.
+    `on_turn` is called when a request has ended, `on_progress` with words for people. What is
+    billed is known elsewhere: of a request that was cut, this shows only what came.
     """
 
     usage: Usage
@@ -95,11 +72,9 @@ class CliStream:
     now: Callable[[], float]
     on_turn: Callable[[Turn], None]
     on_progress: Callable[[str], None]
-    on_throttle: Callable[[], None]
     sent: list[Block] = field(default_factory=list)
     result: CliResult | None = None
     unreadable: int = 0
-    error_kind: str = ""
     _counts: dict[str, int] = field(default_factory=dict)
     _content: list[Block] = field(default_factory=list)
     _stop_reason: str = ""
@@ -107,8 +82,6 @@ class CliStream:
     _since: float = 0.0
     _retries: int = 0
     _open: bool = False
-    _spent: list[Usage] = field(default_factory=list)
-    _totals: Mapping[str, Any] = field(default_factory=dict)
     _news: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -129,22 +102,6 @@ class CliStream:
         if self._open:
             self._end_turn()
         self._tell()
-
-    def unseen(self) -> Usage | None:
-        """What the CLI says it used beyond the requests that were seen, as if it was one."""
-        rest: dict[str, Any] = {
-            name: max(0, self._total(theirs) - sum(getattr(usage, name) for usage in self._spent))
-            for name, theirs in _TOTALS.items()
-        }
-        if not any(rest.values()):
-            return None
-        others = [model for model in self._totals if model != self.usage.model]
-        model = others[0] if len(self._totals) > 1 else self.usage.model
-        return replace(self.usage, model=model, request_id="unseen", **rest)
-
-    def _total(self, name: str) -> int:
-        counts = [told.get(name) for told in self._totals.values() if isinstance(told, Mapping)]
-        return sum(count for count in counts if isinstance(count, int))
 
     def _tell(self) -> None:
         """Call who wants to hear, outside of what guards against malformed lines."""
@@ -187,9 +144,8 @@ class CliStream:
                 self._counts[name] = max(0, count)
 
     def _answered(self, event: Mapping[str, Any]) -> None:
-        if kind := event.get("error"):
-            self.error_kind = str(kind)
-            return
+        if event.get("error"):
+            return  # the CLI's own words
         self._content += [dict(block) for block in event["message"]["content"]]
         self._request_id = str(event.get("request_id") or self._request_id)
 
@@ -203,11 +159,8 @@ class CliStream:
 
     def _retried(self, event: Mapping[str, Any]) -> None:
         self._retries += 1
-        status = event.get("error_status")
-        if status in (429, 529):
-            self._news.append(self.on_throttle)
         seconds = float(event.get("retry_delay_ms") or 0) / 1000
-        why = status or event.get("error") or "connection lost"
+        why = event.get("error_status") or event.get("error") or "connection lost"
         self._say(f"Claude Code tries again in {seconds:.1f} s ({why})")
 
     def _end_turn(self) -> None:
@@ -218,7 +171,6 @@ class CliStream:
             duration_s=max(0.0, self.now() - self._since),
             request_id=self._request_id,
         )
-        self._spent.append(usage)
         stop_reason = self._stop_reason or "cut"
         reply = Reply(tuple(self._content), stop_reason, usage, {}, self._retries)
         turn = Turn(tuple(self.sent), reply)
@@ -233,45 +185,13 @@ class CliStream:
         self._news.append(partial(self.on_progress, text))
 
     def _ended(self, event: Mapping[str, Any]) -> None:
-        status = event.get("api_error_status")
         text = event.get("result") or "; ".join(map(str, event.get("errors") or ()))
         self.result = CliResult(
             str(event.get("subtype", "")),
             bool(event.get("is_error")),
             str(text),
             str(event.get("stop_reason") or ""),
-            status if isinstance(status, int) else None,
         )
-        totals = event.get("modelUsage")
-        self._totals = totals if isinstance(totals, Mapping) else {}
-
-
-def error_of(result: CliResult, kind: str, mask: Callable[[str], str] = str) -> ModelError:
-    """The failure that a result reports, as the client of our own would raise it. `kind` is the
-    name that the CLI gave the error, if it did."""
-    match = _STATUS.search(result.text)
-    status = result.status or (int(match[1]) if match else None)
-    text = f"Claude Code: {mask(result.text)[:500].strip() or result.subtype}"
-    for error, statuses, kinds, words in _ERRORS:
-        if status in statuses or (status is None and kind in kinds):
-            return error(text)
-        if status is None and words is not None and words.search(result.text):
-            return error(text)
-    if status is not None and status >= 500:
-        return ServerFault(text)
-    return RequestRejected(text)
-
-
-_ERRORS: tuple[tuple[type[ModelError], frozenset[int], frozenset[str], re.Pattern[str] | None], ...]
-_ERRORS = (
-    (BillingRefused, frozenset({402}), frozenset({"billing_error"}), _CREDIT),
-    (CredentialsRefused, frozenset({401, 403}), frozenset({"authentication_failed"}), _LOGIN),
-    (ModelUnknown, frozenset({404}), frozenset({"model_not_found"}), None),
-    (RateLimited, frozenset({429}), frozenset({"rate_limit"}), None),
-    (Overloaded, frozenset({529}), frozenset({"overloaded"}), None),
-    (ServerFault, frozenset(), frozenset({"server_error"}), None),
-    (ConnectionLost, frozenset(), frozenset(), _NETWORK),
-)
 
 
 def tell_call(block: Mapping[str, Any], root: str) -> str:

@@ -6,15 +6,18 @@ drawn here, with the number of the client's retry; those of the model are drawn 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from claude.plain_http import MAX_BODY_BYTES as MAX_BODY_BYTES
+from claude.plain_http import ConnectionCut as ConnectionCut
+from claude.plain_http import Incoming as Incoming
+from claude.plain_http import Outgoing as Outgoing
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect, Dialect
 from claude.simulation.draws import digest, draw
 from claude.simulation.faults import parse_faults
@@ -26,42 +29,12 @@ from claude.simulation.wire import Message, render_events, render_message
 from core.bundle import SimulationSettings
 from core.clock import Clock
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
 WINDOW_TOKENS = 200_000
 _INVOKE = re.compile(r"/model/([^/]+)/invoke(-with-response-stream)?")
 _PIECE_CHARS = 160
 # Nobody watches a stream that does not wait: fewer, larger pieces cost less.
 _PIECE_CHARS_AT_ONCE = 4000
 _MODELS = ("claude-opus-4-8", "claude-sonnet-5-5", "claude-haiku-4-5")
-
-
-class ConnectionCut(Exception):
-    """Raised by a body where the simulated server breaks the connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """`target` is path and query as sent; header names are in lower case."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.body).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """`body` may wait between its pieces, raise ConnectionCut, or Interrupted from the clock.
-    `length` is None for a stream."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: Iterable[bytes] = ()
-    length: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)

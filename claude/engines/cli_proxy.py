@@ -1,0 +1,149 @@
+"""What the Claude Code CLI takes for the API: a proxy on loopback, inside the worker.
+
+The CLI shows a token that is worth nothing elsewhere; each of its requests goes on through the
+worker's own client, so that governor, allowance, retries and credentials are those of every engine.
+An answer is passed on when it is whole: a CLI that was shown one finished block of an answer which
+then breaks gives its prompt up, and a broken answer that it has not seen is simply asked for again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Self
+
+from claude.client import Call, Claude
+from claude.engines.cli_messages import (
+    Unreadable,
+    read_call,
+    refuse,
+    render_refusal,
+    render_stream,
+    render_whole,
+)
+from claude.loopback import LoopbackServer
+from claude.plain_http import Incoming, Outgoing
+from claude.tape import Tape
+from core.clock import CheckedClock, Clock
+from core.errors import Interrupted, RequestRejected
+
+PATIENCE_S = 5.0
+"""How long the end waits for requests that were just cut."""
+
+Connect = Callable[[Clock], AbstractContextManager[Claude]]
+
+
+class CliProxy:
+    """A context manager that serves as long as it lasts, one request after the other.
+
+    `connect` opens the client. What ends the attempt, an error that another request cannot
+    overcome, is raised by `check` in the thread of the engine; every request after it is refused.
+    """
+
+    def __init__(self, connect: Connect, clock: Clock) -> None:
+        self._connect, self._clock = connect, clock
+        self.token = f"loopback-{secrets.token_urlsafe(32)}"
+        self._turn = threading.Lock()
+        self._is_gone = _nobody_is
+        self._tape = Tape()
+        self._over: Exception | None = None
+        self._rejected: RequestRejected | None = None
+        self._closed = False
+        self._stack = ExitStack()
+
+    @property
+    def base_url(self) -> str:
+        return self._server.base_url
+
+    @property
+    def rejected(self) -> RequestRejected | None:
+        """What was wrong with the last request; None when it was answered."""
+        return self._rejected
+
+    def check(self) -> None:
+        """Raises what ends the attempt, if there is such a thing."""
+        if self._over is not None:
+            raise self._over
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._claude = stack.enter_context(
+                self._connect(CheckedClock(self._clock, self._check_caller))
+            )
+            self._server = LoopbackServer(0, self, "claude-code-proxy")
+            stack.callback(self._server.close, PATIENCE_S)
+            stack.callback(self._stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _stop(self) -> None:
+        """End the request on its way, also where it waits for bytes."""
+        self._closed = True
+        self._tape.cut()
+
+    def _check_caller(self) -> None:
+        if self._closed or self._is_gone():
+            raise _HungUp("Claude Code does not wait for its answer any more.")
+
+    def handle(self, incoming: Incoming) -> Outgoing:
+        """Answers one request, in a thread of its own."""
+        if not self._is_ours(incoming):
+            return refuse(401, "authentication_error", "This proxy serves one Claude Code only.")
+        path = incoming.target.partition("?")[0]
+        if (incoming.method, path) != ("POST", "/v1/messages"):
+            return refuse(404, "not_found_error", f"{incoming.method} {path} is not served here.")
+        try:
+            call, streamed = read_call(incoming)
+        except Unreadable as exc:
+            return refuse(400, "invalid_request_error", str(exc))
+        return self._answer(call, incoming, streamed=streamed)
+
+    def _is_ours(self, incoming: Incoming) -> bool:
+        bearer = incoming.headers.get("authorization", "").removeprefix("Bearer ")
+        shown = incoming.headers.get("x-api-key") or bearer
+        return secrets.compare_digest(shown.encode(), self.token.encode())
+
+    def _answer(self, call: Call, incoming: Incoming, *, streamed: bool) -> Outgoing:
+        with self._turn:  # the allowance is reckoned for one request at a time
+            if self._over is not None:
+                return render_refusal(self._over)
+            tape = self._tape = Tape()
+            self._is_gone = incoming.is_gone
+            try:
+                self._check_caller()
+                reply = self._claude.send(call, tape)
+            except _HungUp:
+                raise
+            except RequestRejected as error:
+                self._rejected = error
+                return render_refusal(error)
+            except RecursionError:
+                return refuse(400, "invalid_request_error", "The request is nested too deeply.")
+            except Exception as error:  # noqa: BLE001 - a thread's boundary: `check` raises it
+                if self._closed:
+                    raise _HungUp("The proxy was closed.") from None
+                self._over = error
+                return render_refusal(error)
+            finally:
+                self._is_gone = _nobody_is
+            self._rejected = None
+        return render_stream(tape) if streamed else render_whole(tape, reply)
+
+
+def _nobody_is() -> bool:
+    return False
+
+
+class _HungUp(Interrupted):
+    """The connection to the CLI is gone, and nothing else is."""
