@@ -7,15 +7,12 @@ after every request, so that a killed attempt still tells.
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import claude.client
 from claude.allowance import guarded
@@ -23,7 +20,7 @@ from claude.client import Claude, Hooks
 from claude.engines import Assignment, Engine, Verdict, judge_error, load_engine
 from claude.governor import Governor
 from claude.prices import pricing
-from claude.transcript import Transcript
+from claude.record import Record
 from core.bundle import (
     AttemptDir,
     Limits,
@@ -33,21 +30,24 @@ from core.bundle import (
     claim,
     read_request,
     read_result,
-    read_spent,
     write_result,
 )
 from core.clock import Clock, DeadlineClock
+from core.confined import remove_tree
 from core.credentials import Credentials
 from core.errors import BundleError
-from core.events import Kind
 from core.evidence import find_defects, result_paths
-from core.job import JobKey, Manifest, Outcome, TaskResult, Usage
+from core.job import JobKey, Manifest, Outcome, TaskResult
 from core.paths import path_defect
-from core.wire import plain
 from core.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 _LONGEST_MESSAGE_CHARS = 4_000
+_MOST_NAMED = 1_000
+
+
+def _ignore(_: str) -> None:
+    pass
 
 
 class Connect(Protocol):
@@ -66,7 +66,11 @@ class Connect(Protocol):
 
 
 class ExecutorAgent:
-    """Runs attempts; one instance serves many threads, which share nothing but the governor."""
+    """Runs attempts; one instance serves many threads, which share nothing but the governor.
+
+    `contained` says that a container or a batch job is around this process, which works on nothing
+    else; `echo` gets each line that goes to events.jsonl.
+    """
 
     def __init__(
         self,
@@ -76,12 +80,16 @@ class ExecutorAgent:
         governor: Governor | None = None,
         connect: Connect = claude.client.connect,
         load: Callable[[str], Callable[[Assignment], Engine]] = load_engine,
+        contained: bool = False,
+        echo: Callable[[str], None] = _ignore,
     ) -> None:
         self._credentials = credentials
         self._clock = clock
         self._governor = governor or Governor()
         self._connect = connect
         self._load = load
+        self._contained = contained
+        self._echo = echo
 
     def run(self, attempt: AttemptDir, claimant: str) -> TaskResult | None:
         """Run the attempt and leave its result; None when another claimant has it.
@@ -95,7 +103,7 @@ class ExecutorAgent:
         if (earlier := _read_earlier(attempt, request.key)) is not None:
             return earlier
         started_s = self._clock.monotonic()
-        record = _Record(attempt, self._credentials.mask)
+        record = Record(attempt, self._credentials.mask, self._echo)
         verdict, manifest = self._attempt(attempt, request, record)
         result = TaskResult(
             key=request.key,
@@ -107,14 +115,14 @@ class ExecutorAgent:
             duration_s=self._clock.monotonic() - started_s,
             throttled=record.throttled,
         )
-        write_result(attempt, result)
+        leave(attempt, record, result)
         if result.outcome is Outcome.OK:
-            shutil.rmtree(attempt.work, ignore_errors=True)
+            remove_tree(attempt.work)
             _drop_inputs(attempt, request)
         return result
 
     def _attempt(
-        self, attempt: AttemptDir, request: Request, record: _Record
+        self, attempt: AttemptDir, request: Request, record: Record
     ) -> tuple[Verdict, Manifest]:
         """The verdict and the files it stands for: none unless it is OK."""
         try:
@@ -122,12 +130,14 @@ class ExecutorAgent:
         except Exception as exc:  # noqa: BLE001 - the worker's boundary: an attempt always answers
             _log.debug("%s failed", request.key, exc_info=True)
             verdict = judge_error(exc)
-            record.log(traceback.format_exc())
+            with suppress(OSError):  # a full disk may be what it failed of
+                record.log(traceback.format_exc())
         except BaseException as exc:
-            shutil.rmtree(attempt.files, ignore_errors=True)
+            remove_tree(attempt.files)
             message = f"The worker was stopped ({type(exc).__name__})."
-            write_result(
+            leave(
                 attempt,
+                record,
                 TaskResult(
                     request.key,
                     Outcome.INTERRUPTED,
@@ -137,11 +147,11 @@ class ExecutorAgent:
                 ),
             )
             raise
-        shutil.rmtree(attempt.files, ignore_errors=True)
+        remove_tree(attempt.files)
         return verdict, Manifest()
 
     def _work(
-        self, attempt: AttemptDir, request: Request, record: _Record
+        self, attempt: AttemptDir, request: Request, record: Record
     ) -> tuple[Verdict, Manifest]:
         record.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
         clock = DeadlineClock(self._clock, request.limits.timeout_s)
@@ -158,27 +168,27 @@ class ExecutorAgent:
             request=request,
             workspace=workspace,
             clock=clock,
-            connect=self._connector(request, clock, hooks),
+            connect=self._connector(request, hooks),
             find_defects=lambda: find_defects(workspace, inputs, attempt.inputs),
-            transcript=Transcript(attempt.transcript, self._credentials.mask),
+            transcript=record.transcript,
             progress=record.progress,
-            credentials=self._credentials,
-            hooks=hooks,
             attempt=attempt,
+            contained=self._contained,
         )
         verdict = self._load(request.model.engine)(assignment).work()
         if verdict.outcome is Outcome.OK and (defects := assignment.find_defects()):
             verdict = Verdict(Outcome.DEFECT, "\n".join(defects), verdict.turns)
         record.log(f"{verdict.outcome}: {verdict.message}")
         if verdict.outcome is not Outcome.OK:
+            remove_tree(attempt.files)
             record.log(f"What was written so far stays in {attempt.work.name}/.")
             return verdict, Manifest()
         return verdict, _deliver(attempt, workspace, inputs, record)
 
     def _connector(
-        self, request: Request, clock: Clock, hooks: Hooks
-    ) -> Callable[[], AbstractContextManager[Claude]]:
-        return lambda: self._connect(
+        self, request: Request, hooks: Hooks
+    ) -> Callable[[Clock], AbstractContextManager[Claude]]:
+        return lambda clock: self._connect(
             request.model,
             self._credentials,
             clock=clock,
@@ -199,52 +209,24 @@ class ThreadWorker:
         return ExecutorAgent(self.credentials, clock, governor=self.governor).run(attempt, claimant)
 
 
-class _Record:
-    """What is told while the attempt runs: events.jsonl and log.txt, each line out at once.
-
-    Goes on where an earlier worker of the same attempt was killed: its money was spent too.
-    """
-
-    def __init__(self, attempt: AttemptDir, mask: Callable[[str], str]) -> None:
-        attempt.result.mkdir(parents=True, exist_ok=True)
-        self._events = attempt.events
-        self._log = attempt.log
-        self._mask = mask
-        self.usage = list(read_spent(attempt))
-        self.throttled = 0
-        _end_torn_line(attempt.events)
-
-    def spent(self, usage: Usage) -> None:
-        self.usage.append(usage)
-        self._emit({"usage": plain(usage)})
-
-    def throttle(self) -> None:
-        self.throttled += 1
-
-    def progress(self, text: str) -> None:
-        self._emit({"text": self._mask(text)})
-
-    def log(self, text: str) -> None:
-        with self._log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(self._mask(text).rstrip() + "\n")
-
-    def _emit(self, data: Mapping[str, Any]) -> None:
-        with self._events.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"kind": str(Kind.PROGRESS), **data}) + "\n")
-
-
-def _end_torn_line(events: Path) -> None:
-    if events.exists() and not events.read_bytes().endswith(b"\n"):
-        with events.open("ab") as stream:
-            stream.write(b"\n")
-
-
 def _read_earlier(attempt: AttemptDir, key: JobKey) -> TaskResult | None:
     """The result that an earlier worker of this claimant left, if it is whole: it may have been
     collected already, so not even an interrupted one is run again."""
     with suppress(BundleError):
         return read_result(attempt, key)
     return None
+
+
+def leave(attempt: AttemptDir, record: Record, result: TaskResult) -> None:
+    """Leave the result, last; on a full disk what else was written makes room for it."""
+    try:
+        record.settle()
+        write_result(attempt, result)
+    except OSError:
+        _log.debug("%s: the result needs room", result.key, exc_info=True)
+        remove_tree(attempt.work)
+        record.settle()
+        write_result(attempt, result)
 
 
 def _check_inputs(attempt: AttemptDir, request: Request) -> Manifest:
@@ -268,18 +250,19 @@ def _drop_inputs(attempt: AttemptDir, request: Request) -> None:
     """Of the inputs only the contracts stay. The rest lies in the results that it came from, and
     along a chain of tasks each would keep all before it once more."""
     kept = {attempt.inputs / contract.path for contract in request.contracts}
-    for path in sorted(attempt.inputs.rglob("*"), reverse=True):
-        with suppress(OSError):  # a directory that holds a contract
-            if path.is_dir() and not path.is_symlink():
-                path.rmdir()
-            elif path not in kept:
-                path.unlink()
+    with suppress(RecursionError):  # a command may have made it too deep
+        for path in sorted(attempt.inputs.rglob("*"), reverse=True):
+            with suppress(OSError):  # a directory that holds a contract
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                elif path not in kept:
+                    path.unlink()
 
 
 def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspace:
     """A fresh work/ with the inputs in it; what a killed worker left there is dropped."""
     for leftover in (attempt.work, attempt.files):
-        shutil.rmtree(leftover, ignore_errors=True)
+        remove_tree(leftover)
     attempt.work.mkdir()
     limits = request.limits
     workspace = Workspace(
@@ -295,14 +278,17 @@ def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspa
 
 
 def _deliver(
-    attempt: AttemptDir, workspace: Workspace, inputs: Manifest, record: _Record
+    attempt: AttemptDir, workspace: Workspace, inputs: Manifest, record: Record
 ) -> Manifest:
     """Move the files of the result to result/files; the rest is dropped and named in the log."""
+    remove_tree(attempt.files)  # nothing but what is moved there now
     for path in result_paths(workspace):
         destination = attempt.files / path
         destination.parent.mkdir(parents=True, exist_ok=True)
         workspace.move_out(path, destination)
     given = set(inputs.paths)
     if dropped := [path for path, _ in workspace.files() if path not in given]:
-        record.log("\n".join(["Dropped, since it is no part of the result:", *dropped]))
+        more = [f"and {len(dropped) - _MOST_NAMED} more"] if len(dropped) > _MOST_NAMED else []
+        lines = ["Dropped, since it is no part of the result:", *dropped[:_MOST_NAMED], *more]
+        record.log("\n".join(lines))
     return build_manifest(attempt.files)

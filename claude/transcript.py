@@ -17,6 +17,7 @@ from typing import Any
 
 from claude.client import Reply
 from core.bundle import Request
+from core.kept import KeptFile
 from core.wire import plain
 
 LONGEST_TEXT_CHARS = 4_096
@@ -29,15 +30,12 @@ class Transcript:
     """Appends to `path`; `mask` hides secrets in a text. For one attempt."""
 
     def __init__(self, path: Path, mask: Callable[[str], str]) -> None:
-        self._path = path
+        self.file = KeptFile(path)
         self._mask = mask
         self._files: dict[str, str] = {}
 
     def begin(self, request: Request) -> None:
         """Write what the attempt is: who was asked to do what."""
-        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
-            with self._path.open("ab") as stream:  # an earlier worker was killed while it wrote
-                stream.write(b"\n")
         self._write(
             {
                 "attempt": str(request.key),
@@ -78,9 +76,8 @@ class Transcript:
         line: dict[str, Any] = {}
         for part in parts:
             line |= self._told(part)
-        with self._path.open("a", encoding="utf-8") as stream:
-            # ASCII, so that no half of a surrogate pair can break the file
-            stream.write(json.dumps(line) + "\n")
+        # ASCII, so that no half of a surrogate pair can break the file
+        self.file.write(json.dumps(line) + "\n")
 
     def _remember_files(self, content: Iterable[Mapping[str, Any]]) -> None:
         for block in content:

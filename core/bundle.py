@@ -14,12 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.confined import read_regular, remove_tree
 from core.errors import BundleError
 from core.job import JobKey, Manifest, ManifestEntry, TaskResult, Usage
+from core.kept import MAX_EARLIER_BYTES, make_directory
 from core.plan import Task
 from core.wire import decode, encode, write_atomic
 
 WIRE_VERSION = 1
+_LONGEST_CLAIM_BYTES = 4 * 1024
+_LONGEST_JSON_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,9 @@ def read_request(attempt: AttemptDir) -> Request:
 
 def write_result(attempt: AttemptDir, result: TaskResult) -> None:
     """Write result/result.json; call it last, since it says that all else is there."""
-    attempt.result.mkdir(parents=True, exist_ok=True)
+    make_directory(attempt.result)
+    if attempt.result_json.is_dir() and not attempt.result_json.is_symlink():
+        remove_tree(attempt.result_json)  # the one thing that a rename does not replace
     write_atomic(attempt.result_json, encode(result))
 
 
@@ -198,10 +204,10 @@ def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
 def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
     """The usage in events.jsonl; a line cut by the job's death, or other rubbish, is left out."""
     try:
-        lines = attempt.events.read_text(encoding="utf-8", errors="replace").splitlines()
+        data = read_regular(attempt.events, MAX_EARLIER_BYTES)
     except OSError:
         return
-    for line in lines:
+    for line in data.decode(errors="replace").splitlines():
         try:
             usage = json.loads(line)["usage"]
             yield decode(Usage, json.dumps(usage), str(attempt.events))
@@ -222,10 +228,18 @@ def claim(attempt: AttemptDir, claimant: str) -> bool:
         # a link appears whole or not at all, and only once; O_EXCL may leave an empty claim
         os.link(temporary, attempt.claim)
     except FileExistsError:
-        return attempt.claim.read_text(encoding="utf-8") == claimant
+        return _holder(attempt.claim) == claimant.encode()
     finally:
         os.unlink(temporary)
     return True
+
+
+def _holder(claim: Path) -> bytes | None:
+    """What a claim says; None for what is no claim any more."""
+    try:
+        return read_regular(claim, _LONGEST_CLAIM_BYTES)
+    except OSError:
+        return None
 
 
 def build_manifest(root: Path) -> Manifest:
@@ -270,7 +284,7 @@ def _gap(result: TaskResult, found: Manifest) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, _LONGEST_JSON_BYTES).decode()
     except FileNotFoundError:
         raise BundleError(f"{path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as exc:

@@ -14,6 +14,8 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from core.errors import WorkspaceError
@@ -21,6 +23,9 @@ from core.paths import fold
 
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
+MAX_ENTRIES = 200_000
+"""More than that is not looked at in one survey."""
+_MAX_DEPTH = 120  # no path that may be used goes deeper: core.paths.MAX_PATH_CHARS
 _LOOK = "Use list_files to see what is there."
 _REASONS = {
     errno.ENOENT: "does not exist",
@@ -30,6 +35,16 @@ _REASONS = {
     errno.EACCES: "may not be opened",
     errno.EPERM: "may not be changed",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What lies below a directory: regular files as (path, bytes) that can be used, and for each
+    other path why it cannot; both ordered by path. Not `whole` when there was too much to see."""
+
+    files: list[tuple[str, int]] = field(default_factory=list)
+    others: list[tuple[str, str]] = field(default_factory=list)
+    whole: bool = True
 
 
 class ConfinedTree:
@@ -57,10 +72,10 @@ class ConfinedTree:
         with _refusals(path), self._file(path) as fd:
             return os.fstat(fd).st_size
 
-    def read(self, path: str) -> bytes:
-        """The content of a regular file."""
+    def read(self, path: str, most: int = -1) -> bytes:
+        """The content of a regular file, of a longer one the first `most` bytes."""
         with _refusals(path), self._file(path) as fd, open(fd, "rb", closefd=False) as stream:
-            return stream.read()
+            return stream.read(most)
 
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Create or replace a file whole, making its directories.
@@ -72,15 +87,55 @@ class ConfinedTree:
             _refuse_case_clash(directory, name, path)
             _replace(directory, name, data, mode)
 
+    def survey(self, below: str = "", most: int = MAX_ENTRIES) -> Survey:
+        """All that lies below a directory, as far as it can be seen. Raises WorkspaceError when
+        there is no such directory."""
+        found = Survey()
+        with _refusals(below or "."), self._directory(_parts(below)):
+            pass
+        pending, left = [below], most
+        while pending and left > 0:
+            left -= self._look(pending.pop(), found, pending, left)
+        for entries in (found.files, found.others):
+            entries.sort()
+        return replace(found, whole=not pending and left > 0)
+
+    def _look(self, where: str, found: Survey, pending: list[str], most: int) -> int:
+        """Add what a directory holds to `found`, and its directories to `pending`; how much it
+        was."""
+        count = 0
+        try:
+            with self._directory(_parts(where)) as directory, os.scandir(directory) as entries:
+                for entry in islice(entries, most):
+                    count += 1
+                    path = f"{where}/{entry.name}" if where else entry.name
+                    info = entry.stat(follow_symlinks=False)
+                    if (fault := _fault(info.st_mode, path)) is not None:
+                        found.others.append((path, fault))
+                    elif stat.S_ISDIR(info.st_mode):
+                        pending.append(path)
+                    else:
+                        found.files.append((path, info.st_size))
+        except OSError as exc:
+            if exc.errno not in _REASONS:
+                raise
+            found.others.append((where, f"cannot be looked into: {exc.strerror}"))
+        return count
+
     def files(self, below: str = "") -> list[tuple[str, int]]:
         """(path, bytes) of every regular file below a directory, ordered by path."""
-        with _refusals(below or "."), self._directory(_parts(below)) as directory:
-            return sorted(_walk(directory, below))
+        return self.survey(below).files
 
     def move_out(self, path: str, destination: Path) -> None:
-        """Move a file to `destination`, which is outside the tree and on the same file system."""
+        """Move a file to `destination`, which is outside the tree and on the same file system.
+
+        Of several names of one file each becomes a file: an archive would hold a link for one.
+        """
         *parents, name = path.split("/")
         with _refusals(path), self._directory(parents) as directory:
+            info = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(info.st_mode) and info.st_nlink > 1:
+                _replace(directory, name, self.read(path), stat.S_IMODE(info.st_mode))
             os.replace(name, destination, src_dir_fd=directory)
 
     @contextmanager
@@ -142,13 +197,16 @@ def _refuse_case_clash(directory: int, part: str, path: str) -> None:
             )
 
 
-def _walk(directory: int, below: str) -> Iterator[tuple[str, int]]:
-    for where, _, names, fd in os.fwalk(".", dir_fd=directory, follow_symlinks=False):
-        inner = where.removeprefix(".").lstrip("/")
-        for name in names:
-            info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            if stat.S_ISREG(info.st_mode):
-                yield "/".join(p for p in (below, inner, name) if p), info.st_size
+def _fault(mode: int, path: str) -> str | None:
+    """Why something of this kind cannot be used; None for what can."""
+    if stat.S_ISDIR(mode):
+        if path.count("/") >= _MAX_DEPTH:
+            return "is nested too deeply"
+        return None if mode & 0o700 == 0o700 else "is closed to its owner; chmod u+rwx opens it"
+    if stat.S_ISREG(mode):
+        return None if mode & 0o400 else "may not be read by its owner; chmod u+r mends that"
+    kind = "a symbolic link" if stat.S_ISLNK(mode) else "a special file"
+    return f"is {kind}; only files can be handed in"
 
 
 @contextmanager
@@ -160,3 +218,71 @@ def _refusals(path: str) -> Iterator[None]:
         if (reason := _REASONS.get(exc.errno or 0)) is None:
             raise
         raise WorkspaceError(f"{path!r} {reason}.", _LOOK) from exc
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
+    """A descriptor of a regular file. OSError for whatever else has that name: a link is not
+    followed, and a FIFO not waited for."""
+    fd = os.open(path, flags | _FLAGS, mode)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return fd
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a regular file. OSError for anything else, and for more than `most` bytes."""
+    with open(open_regular(path), "rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"has more than {most} bytes", str(path))
+    return data
+
+
+def remove_tree(path: Path) -> None:
+    """Remove whatever has this name, as far as that is allowed. Links are removed and never
+    followed; neither closed directories nor deep nesting are in the way."""
+    try:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            path.unlink()
+            return
+        path.chmod(0o700)
+        root = os.open(path, _DIRECTORY)
+    except OSError:
+        return
+    try:
+        _empty(root)
+    finally:
+        os.close(root)
+    with suppress(OSError):
+        path.rmdir()
+
+
+def _empty(root: int) -> None:
+    """Remove all below. A directory's directories are moved up into the root first, so that no
+    depth is ever needed."""
+    pending = _without_files(root, root)
+    while pending:
+        name = pending.pop()
+        with suppress(OSError):
+            directory = os.open(name, _DIRECTORY, dir_fd=root)
+            try:
+                pending += _without_files(directory, root)
+            finally:
+                os.close(directory)
+            os.rmdir(name, dir_fd=root)
+
+
+def _without_files(directory: int, root: int) -> list[str]:
+    """Unlink what is no directory; the directories by their new names below `root`."""
+    moved: list[str] = []
+    for name in os.listdir(directory):
+        with suppress(OSError):
+            if not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=directory)
+                continue
+            os.chmod(name, 0o700, dir_fd=directory)
+            to = name if directory == root else f".{secrets.token_hex(8)}.part"
+            os.rename(name, to, src_dir_fd=directory, dst_dir_fd=root)
+            moved.append(to)
+    return moved

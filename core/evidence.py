@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import WorkspaceError
+from core.confined import ConfinedTree, Survey
+from core.errors import BundleError, WorkspaceError
 from core.job import Manifest, ManifestEntry
-from core.paths import path_defect
+from core.paths import MAX_PATH_CHARS, path_defect
 from core.workspace import Workspace
 
 _DEBRIS = re.compile(
@@ -21,18 +23,25 @@ def find_defects(workspace: Workspace, inputs: Manifest, source: Path) -> list[s
     """What keeps the workspace from being a result, one sentence each; empty when it is one.
 
     `inputs` were copied from `source` and stay as they are, but for paths that the task owns: what
-    was changed is restored, and named.
+    was changed is restored, and named. Raises BundleError when `source` was changed as well.
     """
+    found = workspace.survey()
+    if excess := workspace.excess(found):
+        return [f"the task's files are too much for a result: {excess}"]
     return [
         *_changed_inputs(workspace, inputs, source),
-        *_unowned(workspace, inputs),
-        *_missing(workspace),
+        *_unowned(workspace, found, inputs),
+        *_missing(workspace, found),
     ][:_MOST_NAMED]
 
 
 def result_paths(workspace: Workspace) -> list[str]:
     """The files of the result: those on owned paths, without what tools leave behind."""
-    return [p for p, _ in workspace.files() if workspace.owned(p) and not _is_debris(workspace, p)]
+    return _result_paths(workspace, workspace.survey())
+
+
+def _result_paths(workspace: Workspace, found: Survey) -> list[str]:
+    return [p for p, _ in found.files if workspace.owned(p) and not _is_debris(workspace, p)]
 
 
 def _is_debris(workspace: Workspace, path: str) -> bool:
@@ -42,36 +51,46 @@ def _is_debris(workspace: Workspace, path: str) -> bool:
 
 def _changed_inputs(workspace: Workspace, inputs: Manifest, source: Path) -> Iterator[str]:
     for entry in inputs.entries:
-        if workspace.owned(entry.path) or _unchanged(workspace, entry):
+        if workspace.owned(entry.path) or workspace.holds(entry.path, entry.size, entry.sha256):
             continue
         name = "the contract" if entry.path in workspace.contracts else "another task's file"
         try:
-            workspace.put(entry.path, (source / entry.path).read_bytes(), entry.mode)
+            workspace.put(entry.path, _original(entry, source), entry.mode)
             yield f"{name} {entry.path!r} was changed and has been restored; leave it alone"
         except WorkspaceError as exc:
             yield f"{name} {entry.path!r} was changed and cannot be restored: {exc.message}"
 
 
-def _unchanged(workspace: Workspace, entry: ManifestEntry) -> bool:
+def _original(entry: ManifestEntry, source: Path) -> bytes:
     try:
-        return workspace.digest(entry.path) == entry.sha256
-    except WorkspaceError:
-        return False
+        data = ConfinedTree(source).read(entry.path, entry.size + 1)
+    except (WorkspaceError, OSError):
+        data = b""
+    if (len(data), hashlib.sha256(data).hexdigest()) != (entry.size, entry.sha256):
+        raise BundleError(
+            f"{entry.path!r} was changed, and so was the copy that came with the request.",
+            "Nothing here can be relied upon; the task has to start again.",
+        )
+    return data
 
 
-def _unowned(workspace: Workspace, inputs: Manifest) -> Iterator[str]:
+def _unowned(workspace: Workspace, found: Survey, inputs: Manifest) -> Iterator[str]:
     given = set(inputs.paths)
-    for path, _ in workspace.files():
+    faults = dict(found.others)
+    for path in sorted({*faults, *(path for path, _ in found.files)} - given):
         if _is_debris(workspace, path):
             continue
+        name = repr(path if len(path) <= MAX_PATH_CHARS else f"{path[:MAX_PATH_CHARS]}...")
         if defect := path_defect(path):
-            yield f"the path {path!r} {defect}"
-        elif not workspace.owned(path) and path not in given:
-            yield f"{path!r} is on no path that this task owns; remove it"
+            yield f"the path {name} {defect}"
+        elif not workspace.owned(path):
+            yield f"{name} is on no path that this task owns; remove it"
+        elif path in faults:
+            yield f"{name} {faults[path]}"
 
 
-def _missing(workspace: Workspace) -> Iterator[str]:
-    found = result_paths(workspace)
+def _missing(workspace: Workspace, survey: Survey) -> Iterator[str]:
+    found = _result_paths(workspace, survey)
     if not found:
         yield f"there are no files yet; this task owns {workspace.named_owns()}"
         return

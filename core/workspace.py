@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.confined import ConfinedTree
+from core.confined import MAX_ENTRIES, ConfinedTree, Survey
 from core.errors import WorkspaceError
 from core.paths import fold, is_owned, path_defect
 from core.search import MAX_MATCHES, search_texts
@@ -47,7 +47,29 @@ class Workspace:
         self._max_files = max_files
         self._max_bytes = max_bytes
         self._search_timeout_s = search_timeout_s
-        self._sizes = {p: size for p, size in self._tree.files() if is_owned(owns, p)}
+        self._sizes: dict[str, int] = {}
+        self.look_again()
+
+    def look_again(self) -> str | None:
+        """Learn what others did here, such as a command; what is too much of it, if anything."""
+        found = self._tree.survey()
+        self._sizes = {p: size for p, size in found.files if is_owned(self.owns, p)}
+        return self.excess(found)
+
+    def survey(self) -> Survey:
+        """All that is here, also what is no file."""
+        return self._tree.survey()
+
+    def excess(self, found: Survey) -> str | None:
+        """Why this is more than the task may have, in words; None when it is not."""
+        if not found.whole:
+            return f"more than {MAX_ENTRIES:,} files; at most {self._max_files:,}"
+        owned = [size for path, size in found.files if self.owned(path)]
+        if len(owned) > self._max_files:
+            return f"{len(owned):,} files; at most {self._max_files:,}"
+        if sum(owned) > self._max_bytes:
+            return f"{sum(owned):,} bytes; at most {self._max_bytes:,}"
+        return None
 
     def read(self, path: str, offset: int = 1, limit: int = 2_000) -> str:
         """`limit` lines from line `offset` (the first is 1), unchanged, and a note if cut."""
@@ -98,7 +120,7 @@ class Workspace:
     def list(self, path: str = "") -> str:
         """Every file below a directory with its size."""
         found = self._tree.files(below := _checked_directory(path))
-        lines = [f"{name} ({size} bytes)" for name, size in found[:MAX_LISTED]]
+        lines = [f"{_shown(name)} ({size} bytes)" for name, size in found[:MAX_LISTED]]
         if len(found) > MAX_LISTED:
             lines.append(f"[and {len(found) - MAX_LISTED} more; list a directory below]")
         return "\n".join(lines) or f"[no files below {below or 'the project'}]"
@@ -112,7 +134,7 @@ class Workspace:
                 f"The pattern {pattern[:200]!r} took too long and was stopped.",
                 "Use plain text or a simpler pattern without nested repetition.",
             )
-        lines = [f"{name}:{number}: {line}" for name, number, line in found]
+        lines = [f"{_shown(name)}:{number}: {line}" for name, number, line in found]
         if len(found) == MAX_MATCHES:
             lines.append(
                 f"[cut at {MAX_MATCHES} matches; search a directory or a narrower pattern]"
@@ -134,9 +156,14 @@ class Workspace:
         more = len(self.owns) - MAX_OWNS_NAMED
         return ", ".join(self.owns[:MAX_OWNS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
-    def digest(self, path: str) -> str:
-        """SHA-256 in hex of a regular file."""
-        return hashlib.sha256(self._tree.read(path)).hexdigest()
+    def holds(self, path: str, size: int, sha256: str) -> bool:
+        """Whether a regular file has this content."""
+        try:
+            if self._tree.size(path) != size:
+                return False
+            return hashlib.sha256(self._tree.read(path, size)).hexdigest() == sha256
+        except WorkspaceError:
+            return False
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Lay down a file of the request; the rules for the model do not apply."""
@@ -252,6 +279,11 @@ def _view(name: str, lines: list[str], offset: int, limit: int) -> str:
             f"[lines {offset} to {last} of {len(lines)} of {name}; read on with offset={last + 1}]"
         )
     return "\n".join(shown + notes)
+
+
+def _shown(name: str) -> str:
+    """A name that can be sent: a file system takes bytes that are no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _lines(content: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from claude.client import Call, Claude, Hooks, Reply
 from claude.governor import Governor
+from claude.tape import Tape
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
@@ -53,7 +54,7 @@ class ScriptedClaude:
         self._forever = forever
         self.calls: list[Call] = []
 
-    def send(self, call: Call) -> Reply:
+    def send(self, call: Call, tape: Tape | None = None) -> Reply:
         self.calls.append(copy.deepcopy(call))
         number = len(self.calls) - 1
         if number >= len(self._answers) and not self._forever:
@@ -91,7 +92,7 @@ class _Telling:
     def __init__(self, claude: Claude, hooks: Hooks) -> None:
         self._claude, self._hooks = claude, hooks
 
-    def send(self, call: Call) -> Reply:
+    def send(self, call: Call, tape: Tape | None = None) -> Reply:
         reply = self._claude.send(self._hooks.on_request(call))
         self._hooks.on_usage(reply.usage)
         return reply

@@ -21,7 +21,7 @@ from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, m
 from claude.engines.tools import TOOL_SCHEMAS, TOOLS
 from claude.transcript import Transcript, render_transcript
 from core.bundle import ContractFile, Limits, ModelSettings, Request, build_manifest
-from core.clock import DeadlineClock
+from core.clock import Clock, DeadlineClock
 from core.errors import (
     BillingRefused,
     ConnectionLost,
@@ -103,7 +103,7 @@ class Bench:
         workspace = Workspace(self.root, self.owns, frozenset({CONTRACT}))
         manifest = build_manifest(inputs)
 
-        def connect() -> AbstractContextManager[Claude]:
+        def connect(clock: Clock) -> AbstractContextManager[Claude]:
             return nullcontext(self.claude)
 
         return Assignment(

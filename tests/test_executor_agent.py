@@ -19,6 +19,7 @@ import pytest
 from claude.client import Call, Hooks, Reply, connect
 from claude.engines import Assignment, Verdict
 from claude.governor import Governor
+from claude.record import Record
 from claude.simulation.project import design_project
 from core.bundle import (
     Allowance,
@@ -38,7 +39,7 @@ from core.errors import BundleError, CredentialsRefused, RateLimited
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan, Task, ancestors, render_brief, topological_order
 from core.wire import plain
-from executor_agent import ExecutorAgent
+from executor_agent import ExecutorAgent, leave
 from planner_agent import PlannerAgent
 from tests.fakes import USAGE, Answer, FakeClock, ScriptedClaude, ScriptedConnect, act, say, use
 
@@ -478,3 +479,28 @@ def test_a_result_tells_how_often_the_provider_refused_for_the_rate(tmp_path: Pa
     assert (result.outcome, result.throttled) == (Outcome.RATE_LIMITED, 3)
     assert "waiting for the rate limit, 12 s" in [event.get("text") for event in events(attempt)]
     assert read_result(attempt, result.key).throttled == 3
+
+
+class FullAtFirst(Record):
+    """A record on a disk that is full as long as the work is there."""
+
+    def settle(self) -> None:
+        if self.work.exists():
+            raise OSError(28, "No space left on device")
+        super().settle()
+
+    work = Path()
+
+
+def test_what_was_written_makes_room_for_the_result_on_a_full_disk(tmp_path: Path) -> None:
+    attempt = make_attempt(tmp_path)
+    attempt.work.mkdir()
+    (attempt.work / "big").touch()
+    record = FullAtFirst(attempt, str, lambda _: None)
+    record.work = attempt.work
+    record.log("all that was told")
+    result = TaskResult(JobKey("r1", TASK.id, 1), Outcome.DEFECT, "No space left on device")
+    leave(attempt, record, result)
+    assert read_result(attempt, result.key) == result
+    assert attempt.log.read_text() == "all that was told\n"
+    assert not attempt.work.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -11,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.bundle import build_manifest
-from core.confined import ConfinedTree
-from core.errors import WorkspaceError
+from core.confined import ConfinedTree, Survey
+from core.errors import BundleError, WorkspaceError
 from core.evidence import find_defects, result_paths
 from core.search import MAX_MATCHES, answer_question, compile_pattern, search_texts
 from core.workspace import MAX_LISTED, MAX_TEXT_BYTES, MAX_VIEW_CHARS, Workspace
@@ -171,9 +172,10 @@ def test_no_link_is_followed_for_writing_or_reading(tmp_path: Path, planted: str
     for operation in (workspace.write, workspace.append):
         with pytest.raises(WorkspaceError):
             operation(f"{planted}/x.py", "evil")
-    for reading in (workspace.read, workspace.list, workspace.digest):
+    for reading in (workspace.read, workspace.list):
         with pytest.raises(WorkspaceError):
             reading(f"{planted}/x.py")
+    assert not workspace.holds(f"{planted}/x.py", 7, hashlib.sha256(b"theirs\n").hexdigest())
     assert snapshot(outside) == {str(outside / "x.py"): b"theirs\n"}
     assert "x.py" not in workspace.list()
 
@@ -181,9 +183,9 @@ def test_no_link_is_followed_for_writing_or_reading(tmp_path: Path, planted: str
 def test_a_link_in_place_of_a_file_is_not_read_and_is_replaced_as_such(tmp_path: Path) -> None:
     workspace = make(tmp_path)
     (tmp_path / "work/app/store.py").symlink_to(tmp_path / "outside.txt")
-    for operation in (workspace.read, workspace.digest):
-        with pytest.raises(WorkspaceError, match="symbolic link"):
-            operation("app/store.py")
+    with pytest.raises(WorkspaceError, match="symbolic link"):
+        workspace.read("app/store.py")
+    assert not workspace.holds("app/store.py", 8, hashlib.sha256(b"outside\n").hexdigest())
     workspace.write("app/store.py", "mine\n")
     assert (tmp_path / "outside.txt").read_text() == "outside\n"
     assert not (tmp_path / "work/app/store.py").is_symlink()
@@ -484,3 +486,85 @@ def test_no_sequence_of_operations_changes_what_is_not_owned(
     assert found - free == {f"work/{CONTRACT}", "outside.txt"}
     assert (base / "work" / CONTRACT).read_bytes() == b"PORT = 8000\n"
     assert (base / "outside.txt").read_bytes() == b"outside\n"
+
+
+def test_a_file_that_grew_large_in_place_of_an_input_is_not_read(tmp_path: Path) -> None:
+    workspace = make(tmp_path, "src/")
+    workspace.write("src/a.py", "")
+    os.truncate(tmp_path / "work" / CONTRACT, 2**40)
+    assert evidence(tmp_path, workspace) == [
+        f"the contract '{CONTRACT}' was changed and has been restored; leave it alone"
+    ]
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed", "linked", "pipe", "grown"])
+def test_a_changed_input_is_not_restored_from_a_changed_copy(tmp_path: Path, damage: str) -> None:
+    workspace = make(tmp_path, "src/")
+    workspace.write("src/a.py", "")
+    inputs = tmp_path / "inputs"
+    (inputs / "app").mkdir(parents=True)
+    (inputs / CONTRACT).write_text("PORT = 8000\n")
+    manifest = build_manifest(inputs)
+    for copy in (tmp_path / "work" / CONTRACT, inputs / CONTRACT):
+        copy.unlink()
+        copy.write_text("PORT = 1\n")
+    if damage != "changed":
+        (inputs / CONTRACT).unlink()
+    if damage == "linked":
+        (inputs / CONTRACT).symlink_to("/etc/hostname")
+    if damage == "pipe":
+        os.mkfifo(inputs / CONTRACT)
+    if damage == "grown":
+        (inputs / CONTRACT).write_text("PORT = 8000\n")
+        os.truncate(inputs / CONTRACT, 2**40)
+    with pytest.raises(BundleError, match="and so was the copy that came with the request"):
+        find_defects(workspace, manifest, inputs)
+    assert (tmp_path / "work" / CONTRACT).read_text() == "PORT = 1\n"
+
+
+def test_evidence_names_what_is_no_file_and_what_cannot_be_read(tmp_path: Path) -> None:
+    workspace = make(tmp_path, "src/")
+    workspace.write("src/a.py", "")
+    src = tmp_path / "work/src"
+    (src / "link").symlink_to("/etc/passwd")
+    os.mkfifo(src / "pipe")
+    (src / "shut").touch(mode=0)
+    (tmp_path / "work/closed").mkdir(mode=0)
+    (src / "node_modules/.bin").mkdir(parents=True)
+    (src / "node_modules/.bin/x").symlink_to("y")
+    Path(os.fsdecode(os.fsencode(src) + b"/\xff")).touch()
+    assert evidence(tmp_path, workspace) == [
+        "'closed' is on no path that this task owns; remove it",
+        "'src/link' is a symbolic link; only files can be handed in",
+        "'src/pipe' is a special file; only files can be handed in",
+        "'src/shut' may not be read by its owner; chmod u+r mends that",
+        "the path 'src/\\udcff' has characters that are not valid Unicode",
+    ]
+
+
+def test_a_name_that_is_no_unicode_can_be_listed_and_searched(tmp_path: Path) -> None:
+    workspace = make(tmp_path)
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/work/app/\xff"))).write_text("word\n")
+    assert "app/\\udcff (5 bytes)" in workspace.list()
+    assert workspace.search("word") == "app/\\udcff:1: word"
+
+
+def test_too_much_for_a_result_is_the_one_defect(tmp_path: Path) -> None:
+    root = tmp_path / "work"
+    (root / "src").mkdir(parents=True)
+    workspace = Workspace(root, ("src/",), frozenset(), max_files=3, max_bytes=100)
+    for number in range(3):
+        (root / f"src/{number}").write_text("x")
+        (root / f"stray{number}").write_text("x" * 200)
+    assert workspace.look_again() is None
+    (root / "src/4").touch()
+    assert workspace.look_again() == "4 files; at most 3"
+    assert evidence(tmp_path, workspace) == [
+        "the task's files are too much for a result: 4 files; at most 3"
+    ]
+    (root / "src/4").unlink()
+    os.truncate(root / "src/0", 2**30)
+    assert workspace.look_again() == "1,073,741,826 bytes; at most 100"
+    with pytest.raises(WorkspaceError, match="over 100 bytes"):
+        workspace.write("src/1", "y")
+    assert workspace.excess(Survey(whole=False)) == "more than 200,000 files; at most 3"

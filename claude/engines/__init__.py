@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
-from claude.client import Claude, Hooks
+from claude.client import Claude
 from claude.transcript import Transcript
 from core.bundle import AttemptDir, Request
 from core.clock import Clock
-from core.credentials import Credentials
 from core.errors import (
     BillingRefused,
     BudgetExceeded,
@@ -48,22 +47,26 @@ _OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
 class Assignment:
     """One attempt as an engine sees it: inputs laid out in the workspace, nothing written yet.
 
-    `connect` opens the Messages API for as long as the context lasts; `find_defects` judges the
-    workspace by evidence; `progress` takes lines for people. An engine that does not `connect`
-    authenticates with `credentials`, tells `hooks` of what is billed, and may keep files of its
-    own below `attempt.root` as long as it works.
+    `connect` opens the Messages API for as long as the context lasts, with a clock that may end its
+    waiting; `find_defects` judges the workspace by evidence; `progress` takes lines for people.
+    Below `attempt.root` an engine may keep files of its own as long as it works. `contained` says
+    that a container or a batch job is around this process, which works on nothing else.
     """
 
     request: Request
     workspace: Workspace
     clock: Clock
-    connect: Callable[[], AbstractContextManager[Claude]]
+    connect: Callable[[Clock], AbstractContextManager[Claude]]
     find_defects: Callable[[], list[str]]
     transcript: Transcript
     progress: Callable[[str], None]
-    credentials: Credentials = field(default_factory=Credentials)
-    hooks: Hooks = field(default_factory=Hooks)
     attempt: AttemptDir = field(default_factory=lambda: AttemptDir(Path()))
+    contained: bool = False
+
+    @property
+    def commands(self) -> bool:
+        """Whether the model may run commands."""
+        return self.contained or self.request.model.allow_commands
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,11 @@ that carries the verdict: the only good one comes from submit_result with the ev
 
 from __future__ import annotations
 
+import os
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic_core import from_json
@@ -15,23 +18,29 @@ from pydantic_core import from_json
 from claude.client import Call, Claude, Reply
 from claude.context import ContextWindow, is_too_long
 from claude.engines import Assignment, Verdict, judge_error
+from claude.engines.processes import hide_memory
+from claude.engines.shell import Shell, ShellLimits
 from claude.engines.tools import (
     CUTTABLE,
+    RUN,
     SUBMIT,
-    TOOL_SCHEMAS,
+    TOOLS,
+    TOOLS_AND_SHELL,
     WRITING,
     broken_input,
     check_arguments,
     find_tool,
+    run_command,
     run_tool,
 )
-from claude.prompts import load_prompt, render_defects, render_shared, render_task
+from claude.prompts import load_executor_prompt, render_defects, render_shared, render_task
 from core.errors import Interrupted, ModelError, RequestRejected, WorkspaceError
 from core.job import Outcome
 
 MOST_IDLE_TURNS = 3
 MOST_SAME_FAILURES = 6
 _TAIL_CHARS = 120
+_SHOWN_CHARS = 80
 _CACHE = {"type": "ephemeral"}
 _WINDOW_FULL = "model_context_window_exceeded"
 _CUTS = frozenset({"max_tokens", _WINDOW_FULL})
@@ -58,17 +67,22 @@ class _Ended(Exception):
 
 
 class ApiEngine:
-    """Works on one assignment; make a new one for each attempt."""
+    """Works on one assignment; make a new one for each attempt. `environ` is the worker's."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, environ: Mapping[str, str] | None = None) -> None:
         self._assignment = assignment
+        self._environ = os.environ if environ is None else environ
         self._limits = assignment.request.limits
         self._workspace = assignment.workspace
         self._messages: list[Block] = [build_first_message(assignment)]
-        self._system = ({**_text(load_prompt("executor")), "cache_control": _CACHE},)
+        instructions = load_executor_prompt(commands=assignment.commands)
+        self._system = ({**_text(instructions), "cache_control": _CACHE},)
+        self._tools = TOOLS_AND_SHELL if assignment.commands else TOOLS
+        self._schemas = tuple(tool.schema() for tool in self._tools.values())
+        self._shell: Shell | None = None
         model = assignment.request.model
         self._window = ContextWindow(
-            self._limits.context_tokens, model.max_output_tokens, (self._system, TOOL_SCHEMAS)
+            self._limits.context_tokens, model.max_output_tokens, (self._system, self._schemas)
         )
         self._sent = 0
         self._turns = 0
@@ -90,13 +104,32 @@ class ApiEngine:
 
     def _work(self) -> Verdict:
         try:
-            with self._assignment.connect() as claude:
+            clock = self._assignment.clock
+            with self._opened_shell(), self._assignment.connect(clock) as claude:
                 while True:
                     self._step(claude)
         except _Ended as end:
             return Verdict(end.outcome, end.message, self._turns)
         except (ModelError, Interrupted) as exc:
             return judge_error(exc, self._turns)
+
+    @contextmanager
+    def _opened_shell(self) -> Iterator[None]:
+        """A shell where commands may be run; the worker closes its memory to them first."""
+        if not self._assignment.commands:
+            yield
+            return
+        hide_memory()
+        attempt = self._assignment.attempt
+        with Shell(
+            attempt.work,
+            self._assignment.clock,
+            environ=self._environ,
+            scratch=attempt.root / "shell",
+            limits=ShellLimits(max_bytes=self._limits.max_bytes),
+            alone=self._assignment.contained,
+        ) as self._shell:
+            yield
 
     def _step(self, claude: Claude) -> None:
         reply = self._ask(claude)
@@ -124,7 +157,7 @@ class ApiEngine:
                         system=self._system,
                         messages=tuple(mark_cached(self._messages)),
                         max_tokens=self._assignment.request.model.max_output_tokens,
-                        tools=TOOL_SCHEMAS,
+                        tools=self._schemas,
                     )
                 )
             except RequestRejected as error:
@@ -184,10 +217,13 @@ class ApiEngine:
             return self._failed(call, exc)
 
     def _carry_out(self, call: _Call) -> str:
-        tool = find_tool(call.name)
+        tool = find_tool(call.name, self._tools)
         if call.broken is not None and not call.salvage():
             raise broken_input(tool, cut=call.cut)
         arguments = check_arguments(tool, call.input)
+        if self._shell is not None and call.name == RUN:
+            self._assignment.progress(f"runs {_one_line(arguments['command'])}")
+            return run_command(self._workspace, self._shell, arguments)
         told = run_tool(self._workspace, tool, arguments)
         if call.name in WRITING:
             self._assignment.progress(told)
@@ -312,6 +348,10 @@ def _kept(path: str, content: str) -> str:
     if not (tail := content[-_TAIL_CHARS:]):
         return text
     return f"{text} right after where this ends:\n{tail}"
+
+
+def _one_line(command: str) -> str:
+    return textwrap.shorten(command, _SHOWN_CHARS, placeholder="...")
 
 
 def _spoken(reply: Reply) -> str:

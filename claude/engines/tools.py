@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from claude.engines.shell import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Shell
 from core.errors import WorkspaceError
 from core.workspace import Workspace
 
 SUBMIT = "submit_result"
+RUN = "run_command"
 CUTTABLE = frozenset({"write_file", "append_file"})
 WRITING = CUTTABLE | {"edit_file"}
 
@@ -107,7 +109,23 @@ _ALL = (
         {"summary": ("string", "One paragraph: what was built and how it is used")},
     ),
 )
+_RUN = Tool(
+    RUN,
+    "Run a shell command in the project's root, to try what you wrote. Its input is empty, it has "
+    "no keys, and what it leaves running is ended. Returns the exit code and what it printed, the "
+    "middle left out when that is long.",
+    {
+        "command": ("string", "The command, as for sh -c"),
+        "timeout_s": (
+            "integer",
+            f"Seconds until it is stopped: {DEFAULT_TIMEOUT_S} if left out, at most "
+            f"{MAX_TIMEOUT_S}",
+        ),
+    },
+    frozenset({"timeout_s"}),
+)
 TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _ALL}
+TOOLS_AND_SHELL: Mapping[str, Tool] = {tool.name: tool for tool in (*_ALL[:-1], _RUN, _ALL[-1])}
 TOOL_SCHEMAS: tuple[dict[str, Any], ...] = tuple(tool.schema() for tool in _ALL)
 
 _ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
@@ -120,10 +138,10 @@ _ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
 }
 
 
-def find_tool(name: str) -> Tool:
+def find_tool(name: str, tools: Mapping[str, Tool] = TOOLS) -> Tool:
     """The tool of that name. Raises WorkspaceError that names those that exist."""
-    if (tool := TOOLS.get(name)) is None:
-        raise WorkspaceError(f"There is no tool {name!r}.", f"Tools: {', '.join(TOOLS)}")
+    if (tool := tools.get(name)) is None:
+        raise WorkspaceError(f"There is no tool {name!r}.", f"Tools: {', '.join(tools)}")
     return tool
 
 
@@ -158,6 +176,15 @@ def broken_input(tool: Tool, *, cut: bool) -> WorkspaceError:
 def run_tool(workspace: Workspace, tool: Tool, arguments: Arguments) -> str:
     """Carry out a checked call. Raises WorkspaceError with what the model should do instead."""
     return _ACTIONS[tool.name](workspace, arguments)
+
+
+def run_command(workspace: Workspace, shell: Shell, arguments: Arguments) -> str:
+    """Carry out a checked call of `run_command`, then look at what it left. Raises WorkspaceError
+    like the others."""
+    said = shell.run(arguments["command"], arguments.get("timeout_s", DEFAULT_TIMEOUT_S))
+    if excess := workspace.look_again():
+        said += f"\n[too much for a result, remove some of it: {excess}]"
+    return said
 
 
 def _hint(tool: Tool) -> str:

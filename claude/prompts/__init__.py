@@ -21,6 +21,12 @@ def load_prompt(name: str) -> str:
     return (Path(__file__).parent / f"{name}.md").read_text(encoding="utf-8")
 
 
+def load_executor_prompt(*, commands: bool) -> str:
+    """The instructions of an executor on the Messages API: one text for those that may run
+    commands, and one for those that may not."""
+    return load_prompt("executor") + load_prompt(f"executor_{'' if commands else 'no_'}commands")
+
+
 def render_request(prompt: str) -> str:
     """What the person asked for, marked as such."""
     return f"<request>\n{prompt}\n</request>"

@@ -22,7 +22,9 @@ _REQUEST = re.compile(r"<request>\n(.*)\n</request>", re.DOTALL)
 _SHARED_REQUEST = re.compile(r"<request>\n(.*?)\n</request>\s*<plan>", re.DOTALL)
 _TASK = re.compile(r'<task id="([^"]+)" attempt="(\d+)">')
 _OWNS = re.compile(r"^<owns>$(.*?)^</owns>$", re.DOTALL | re.MULTILINE)
+_CHECKS = re.compile(r"^<checks>$(.*?)^</checks>$", re.DOTALL | re.MULTILINE)
 _CONTRACT = re.compile(r'^<contract path="([^"]+)">$', re.MULTILINE)
+_WRITING = ("write_file", "append_file", "edit_file")
 _KEPT = re.compile(r"kept (\d+) characters of ")
 
 
@@ -32,7 +34,8 @@ class Conversation:
 
     `tools` go by our own names; `workspace` is where the Claude Code CLI works, "" when it is not
     the one who asks. `files` are an executor's so far, as (path, content), `strays` what it was
-    told to remove; `plan_keys` are those of the plan that the schema of a planner's request lets
+    told to remove; `checks` are its task's, and `tried` says that it ran a command since it last
+    wrote; `plan_keys` are those of the plan that the schema of a planner's request lets
     through.
     """
 
@@ -47,6 +50,8 @@ class Conversation:
     workspace: str = ""
     files: tuple[tuple[str, str], ...] = ()
     strays: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    tried: bool = False
     plan_keys: frozenset[str] = frozenset()
 
     @property
@@ -72,12 +77,14 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             _first(_SHARED_REQUEST, shared) or _first(_REQUEST, shared),
             head[1],
             int(head[2]),
-            _owned(task),
+            _section(_OWNS, task),
             tuple(_CONTRACT.findall(shared)),
             tools,
             workspace,
             tuple(_written(messages, workspace).items()),
             _strays(messages) if workspace else (),
+            _section(_CHECKS, task),
+            _tried(messages),
         )
     prompt = _first(_REQUEST, "\n".join(texts))
     keys = _plan_keys(request)
@@ -91,8 +98,8 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
     return match[1].strip() if match else ""
 
 
-def _owned(task: str) -> tuple[str, ...]:
-    match = _OWNS.search(task)
+def _section(pattern: re.Pattern[str], task: str) -> tuple[str, ...]:
+    match = pattern.search(task)
     lines = match[1].splitlines() if match else []
     return tuple(line.strip().removeprefix("- ") for line in lines if line.strip())
 
@@ -127,6 +134,18 @@ def _strays(messages: list[dict[str, Any]]) -> tuple[str, ...]:
         for text in _texts(message["content"]):
             strays = strays_in(text) if text.lstrip().startswith("<defects>") else strays
     return strays
+
+
+def _tried(messages: list[dict[str, Any]]) -> bool:
+    """Whether a command was run since the last call that writes."""
+    calls = [
+        str(block["name"])
+        for message in messages
+        if message["role"] == "assistant"
+        for block in message["content"]
+        if block["type"] == "tool_use" and block["name"] in (*_WRITING, RUN)
+    ]
+    return calls[-1:] == [RUN]
 
 
 def _written(messages: list[dict[str, Any]], workspace: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The faults that the simulation can inject, and how often each: the SPEC of --sim-faults.
 
 Example: `rate_limit=0.1,disconnect=0.05`. Each number is the chance of one request (the first
-four) or of one turn of the model (the others).
+four) or of one turn of the model (the others; refusal and snooping are drawn once a task).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ FAULTS: Mapping[str, str] = MappingProxyType(
         "escape": "writes to a path outside the workspace",
         "wrong_files": "writes to a file of another task, or over a contract",
         "refusal": "declines the request",
+        "snooping": "looks for secrets with its shell",
     }
 )
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from claude.simulation.answers import Answer, Part, calling, say, use
@@ -98,10 +99,21 @@ def _next_step(talk: Conversation, files: Mapping[str, str], max_tokens: int) ->
         return calling(use(RUN, {"command": remove_command(talk.strays)}))
     if writes := _writes(talk, files, max_tokens):
         return calling(*writes)
+    if talk.checks and {RUN, "submit_result"} <= talk.tools and not talk.tried:
+        return calling(use(RUN, {"command": check_command(files)}))
     summary = f"Simulated: wrote {', '.join(files)}."
     if "submit_result" not in talk.tools:
         return Answer((say(summary),))
     return calling(use("submit_result", {"summary": summary}))
+
+
+def check_command(files: Iterable[str]) -> str:
+    """Reads the files, and the Python among them as Python; changes nothing."""
+    script = (
+        "import ast, sys; [ast.parse(open(p, encoding='utf-8').read(), p)"
+        " for p in sys.argv[1:] if p.endswith('.py')]"
+    )
+    return shlex.join(["python3", "-c", script, *files])
 
 
 def _looks(talk: Conversation) -> list[Part]:

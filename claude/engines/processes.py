@@ -1,0 +1,77 @@
+"""Processes of the model beside the worker: closing the worker's memory to them, finding them.
+
+What a command starts can go to another session, clear its environment, or outlive its parent; the
+worker looks for it by the mark in its environment, and where it is alone, by descent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_SWEEPS = 2  # the second for what the first saw too late
+_MOST_ROUNDS = 100
+
+
+def hide_memory() -> None:
+    """Keep other processes of this user out of this one's memory and environment (Linux).
+
+    For root it changes nothing. https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def adopt_orphans(wanted: bool = True) -> None:
+    """Become the parent of descendants whose own parent ends, or no more (Linux).
+
+    https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
+
+
+def marked_processes(mark: bytes) -> Iterator[int]:
+    """The processes that were started with `mark` (name=value) in their environment; on Linux."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in place.joinpath("environ").read_bytes().split(b"\0"):
+                yield int(place.name)
+
+
+def kill_marked(mark: bytes) -> None:
+    """End all processes with this mark."""
+    for _ in range(_SWEEPS):
+        for pid in marked_processes(mark):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def children(pid: int) -> set[int]:
+    """The processes whose parent is `pid`; on Linux."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # the name in brackets may hold anything
+            if int(place.joinpath("stat").read_bytes().rpartition(b")")[2].split()[1]) == pid:
+                found.add(int(place.name))
+    return found
+
+
+def kill_children(spared: set[int]) -> None:
+    """End and reap this process's children but those `spared`, and what they leave behind to it
+    (see adopt_orphans), as long as there is any."""
+    for _ in range(_MOST_ROUNDS):
+        if not (found := children(os.getpid()) - spared):
+            return
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)

@@ -1,0 +1,308 @@
+"""A shell for the model: one command at a time, in the workspace, beside the worker.
+
+A command gets nothing of the worker's environment but what programs need, has limits, and leaves
+no process behind: claude.engines.supervisor, a process between the two, sees to that. What comes
+back is a text for the model, its middle left out where it is long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from claude.engines import supervisor
+from claude.engines.processes import adopt_orphans, children, kill_children, kill_marked
+from core.clock import Clock, time_left_s
+from core.confined import remove_tree
+from core.errors import WorkspaceError
+
+DEFAULT_TIMEOUT_S = 120
+MAX_TIMEOUT_S = 600
+MAX_COMMAND_BYTES = 100_000  # an argument of a program has 128 KiB at most
+_HEAD_BYTES = 8 * 1024
+_TAIL_BYTES = 16 * 1024
+_PIECE_BYTES = 256 * 1024
+_TICK_S = 0.1
+_LONGEST_END_S = 10.0  # more than the supervisor takes for an orderly end
+_SHELLS = ("/bin/bash", "/bin/sh")
+_PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
+_SCRATCH = ("home", "tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class ShellLimits:
+    """What one command may use: bytes of a file that it writes, bytes that it prints."""
+
+    max_bytes: int = 256 * 1024 * 1024
+    max_printed_bytes: int = 256 * 1024 * 1024
+
+
+class Shell:
+    """Runs commands in `root`; for one attempt, and closed at its end.
+
+    `scratch` is a directory of its own outside of `root`, for the home and the temporary files of
+    commands; it is removed at the end. `alone` says that this process has no other children and
+    may end all that appear, so that not even what ended its supervisor gets away.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        clock: Clock,
+        *,
+        environ: Mapping[str, str],
+        scratch: Path,
+        limits: ShellLimits | None = None,
+        alone: bool = False,
+    ) -> None:
+        self._root = root
+        self._clock = clock
+        self._scratch = scratch.absolute()
+        self._environ = build_environment(environ, self._scratch)
+        self._limits = limits or ShellLimits()
+        self._alone = alone
+        self._spared: set[int] = set()
+
+    def __enter__(self) -> Self:
+        remove_tree(self._scratch)
+        if self._alone:
+            self._spared = children(os.getpid())
+            adopt_orphans()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._sweep()
+        if self._alone:
+            adopt_orphans(False)
+        remove_tree(self._scratch)
+
+    def run(self, command: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
+        """What the command printed and how it ended, for the model.
+
+        Raises WorkspaceError for a command that cannot be run, and Interrupted from the clock.
+        """
+        _check(command, timeout_s)
+        limit_s = min(timeout_s, MAX_TIMEOUT_S, time_left_s(self._clock))
+        self._make_scratch()
+        heard = _Heard()
+        with self._started(command) as process:
+            why = self._listen(process, heard, limit_s)
+        return render_result(heard, why)
+
+    @contextmanager
+    def _started(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The supervisor with the command below it; at the end neither is there any more."""
+        process = self._start(command)
+        try:
+            yield process
+        finally:
+            _end(process)
+            self._sweep()
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
+        most_of_user = 0 if self._alone else _count_threads() + supervisor.MAX_PROCESSES
+        arguments = (os.getpid(), self._limits.max_bytes, most_of_user, find_shell(), command)
+        try:
+            if not stat.S_ISDIR(self._root.lstat().st_mode):
+                raise NotADirectoryError(f"{self._root} is no directory any more")
+            return subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
+                [sys.executable, "-I", "-S", supervisor.__file__, *map(str, arguments)],
+                cwd=self._root,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as exc:
+            raise WorkspaceError(f"The command could not be started: {exc}.") from exc
+
+    def _make_scratch(self) -> None:
+        """As it was left, unless something else was put in its place."""
+        for place in (self._scratch, *(self._scratch / name for name in _SCRATCH)):
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(place.lstat().st_mode):
+                    continue
+            remove_tree(place)
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _listen(self, process: subprocess.Popen[bytes], heard: _Heard, limit_s: float) -> str:
+        """Take in what it says until it ends, or has to be ended; why that is, or ""."""
+        until = self._clock.monotonic() + limit_s
+        with selectors.DefaultSelector() as selector:
+            for pipe, take in ((process.stdout, heard.output), (process.stderr, heard.report)):
+                if pipe is not None:
+                    os.set_blocking(pipe.fileno(), False)
+                    selector.register(pipe, selectors.EVENT_READ, take)
+            why = ""
+            while not why and process.poll() is None:
+                self._clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
+                why = self._excess(heard, until, limit_s)
+                _pump(selector, _TICK_S)
+                if not selector.get_map():
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(_TICK_S)
+            _end(process)
+            while _pump(selector, 0.0):
+                if self._excess(heard, until, limit_s):
+                    break
+        return why
+
+    def _excess(self, heard: _Heard, until: float, limit_s: float) -> str:
+        if self._clock.monotonic() >= until:
+            return f"it was not done within {limit_s:g} s"
+        if heard.size > self._limits.max_printed_bytes:
+            return f"it printed more than {self._limits.max_printed_bytes:,} bytes"
+        return ""
+
+    def _sweep(self) -> None:
+        """What got away from its supervisor, by its mark or because it is ours now."""
+        kill_marked(os.fsencode(f"TMPDIR={self._environ['TMPDIR']}"))
+        if self._alone:
+            kill_children(self._spared)
+
+
+class _Heard:
+    """What a command said: of its output the head and the tail; and its supervisor's report."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._head = b""
+        self._tail = b""
+        self._report = b""
+
+    def output(self, piece: bytes) -> None:
+        self.size += len(piece)
+        room = _HEAD_BYTES - len(self._head)
+        self._head += piece[:room]
+        self._tail = (self._tail + piece[room:])[-_TAIL_BYTES:]
+
+    def report(self, piece: bytes) -> None:
+        self._report = (self._report + piece)[-_TAIL_BYTES:]
+
+    def told(self) -> Mapping[str, Any]:
+        """The report, empty when the supervisor left none."""
+        try:
+            found = json.loads(self._report)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def text(self) -> str:
+        cut = self.size - len(self._head) - len(self._tail)
+        head, tail = (part.decode(errors="replace") for part in (self._head, self._tail))
+        note = f"\n[{cut:,} bytes left out here; print less, or only what matters]\n" if cut else ""
+        return (head + note + tail).replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def build_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, str]:
+    """All that a command sees of the worker's environment, and a home of its own."""
+    passed = {n: v for n, v in environ.items() if n in _PASSED or n.startswith("LC_")}
+    return {
+        "PATH": os.defpath,
+        **passed,
+        "HOME": str(scratch / "home"),
+        "TMPDIR": str(scratch / "tmp"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PAGER": "cat",
+        "TERM": "dumb",
+    }
+
+
+def find_shell() -> str:
+    """Bash where it is, else the system's own."""
+    return next((path for path in _SHELLS if os.access(path, os.X_OK)), _SHELLS[-1])
+
+
+def render_result(heard: _Heard, why: str) -> str:
+    """How it ended, then what it printed; `why` says why it had to be ended, if it had to."""
+    told = heard.told()
+    lines = [_ending(told, why)]
+    if not why and (left := told.get("left")):
+        lines.append(f"[{left} process(es) that it left running were ended]")
+    return "\n".join([*lines, heard.text().rstrip("\n") or "(no output)"])
+
+
+def _ending(told: Mapping[str, Any], why: str) -> str:
+    if told.get("crowd"):
+        why = f"it started more than {supervisor.MAX_PROCESSES} processes"
+    if why:
+        return f"stopped: {why}"
+    code = told.get("code")
+    if not isinstance(code, int):
+        return "stopped: the process that watches over it was ended"
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    return f"ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+
+
+def _check(command: str, timeout_s: float) -> None:
+    if timeout_s < 1:
+        raise WorkspaceError("timeout_s counts from 1.", f"Leave it out for {DEFAULT_TIMEOUT_S}.")
+    try:
+        size = len(command.encode())
+    except UnicodeEncodeError:
+        size = -1
+    if size < 0 or "\0" in command:
+        raise WorkspaceError("The command is no valid text.", "Leave out what cannot be printed.")
+    if size > MAX_COMMAND_BYTES:
+        raise WorkspaceError(
+            f"The command has {size:,} bytes; at most {MAX_COMMAND_BYTES:,}.",
+            "Write a file and run that.",
+        )
+
+
+def _pump(selector: selectors.BaseSelector, timeout_s: float) -> bool:
+    """Hand on what can be read now; whether there was anything."""
+    ready = selector.select(timeout_s) if selector.get_map() else []
+    for key, _ in ready:
+        pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]  # only pipes were registered
+        with contextlib.suppress(BlockingIOError):
+            if piece := os.read(pipe.fileno(), _PIECE_BYTES):
+                key.data(piece)
+            else:
+                selector.unregister(pipe)
+    return bool(ready)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the supervisor to end all, and end it when it does not."""
+    if process.poll() is None:
+        process.terminate()
+        process.send_signal(signal.SIGCONT)  # a command may have stopped it
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LONGEST_END_S)
+    process.kill()
+    process.wait()
+
+
+def _count_threads() -> int:
+    """How many threads the processes of this user have, as far as that can be seen."""
+    count = 0
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if place.stat().st_uid == os.getuid():
+                count += len(list(place.joinpath("task").iterdir()))
+    return count
