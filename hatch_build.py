@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "parallel_task_orchestrator/_app"
-ROOMS = ("backends", "claude", "core", "engine")
+ROOMS = ("backends", "claude", "core", "docker", "engine")
 MODULES = (
     "orchestrator",
     "config",

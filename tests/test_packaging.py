@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,8 +18,8 @@ from parallel_task_orchestrator.launcher import home
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "parallel_task_orchestrator"
-ROOMS = ("backends", "claude", "core", "engine")
-OUTSIDE = ("tests/", "docs/", "bench/", "docker/", ".")
+ROOMS = ("backends", "claude", "core", "docker", "engine")
+OUTSIDE = ("tests/", "docs/", "bench/", ".")
 NO_MODULES_OF_THE_PROGRAM = ("hatch_build.py",)
 HOSTILE = ("config", "core", "backends", "claude", "engine", "planner_agent", "orchestrator")
 
@@ -166,6 +167,20 @@ def test_an_installed_program_builds_a_project(installed: Path, hostile: Path) -
     assert list((hostile / "out").iterdir())
 
 
+def test_an_installed_program_brings_what_builds_its_image(installed: Path, checkout: Path) -> None:
+    packages = next(installed.glob("lib/python*/site-packages"))
+    private = packages / PACKAGE / "_app"
+    root = private if private.is_dir() else checkout
+    assert "--base-image" in checked(root / "docker" / "build.sh", "--help", cwd=installed)
+    digests = [
+        checked(
+            installed / "bin" / "python", "-I", top / "core" / "worker_source.py", cwd=installed
+        )
+        for top in (root, checkout)
+    ]
+    assert digests[0] == digests[1]
+
+
 def test_home_is_the_private_folder_where_there_is_one(tmp_path: Path) -> None:
     package = tmp_path / PACKAGE
     assert home(package) == tmp_path
@@ -175,8 +190,12 @@ def test_home_is_the_private_folder_where_there_is_one(tmp_path: Path) -> None:
     assert home(package) == package / "_app"
 
 
-def test_the_lock_names_no_machine_and_no_index() -> None:
-    lock = (ROOT / "requirements-dev.lock").read_text()
+LOCKS = ("requirements-dev.lock", "docker/requirements.txt", "docker/requirements-npm.txt")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_no_machine_and_no_index(name: str) -> None:
+    lock = (ROOT / name).read_text()
     lines = [line for line in lock.splitlines() if not line.lstrip().startswith(("#", "--hash="))]
     assert lines
     assert not [line for line in lines if "://" in line or "/" in line or line.startswith("-")]
@@ -189,3 +208,24 @@ def test_the_lock_pins_everything_the_project_asks_for() -> None:
     lock = (ROOT / "requirements-dev.lock").read_text()
     pinned = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
     assert names <= pinned
+
+
+def test_the_lock_of_the_cli_names_no_registry_and_a_hash_for_each_package() -> None:
+    lock = (ROOT / "docker" / "package-lock.json").read_text()
+    assert "://" not in lock
+    packages = {k: v for k, v in json.loads(lock)["packages"].items() if k}
+    assert packages
+    assert all(v["integrity"].startswith("sha512-") for v in packages.values())
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package to version of a lock; markers and hashes are left out."""
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(line.split(" ")[0].split("==", 1) for line in lines if "==" in line.split(" ")[0])
+
+
+def test_the_image_runs_the_versions_that_the_tests_run_with() -> None:
+    inside, tested = pins("docker/requirements.txt"), pins("requirements-dev.lock")
+    assert {"anthropic", "boto3", "genai-prices", "pydantic"} <= set(inside)
+    assert inside.items() <= tested.items()
+    assert not {"click", "rich", "docker", "pydantic-settings"} & set(inside)
