@@ -54,6 +54,7 @@ from core.options import (
     Option,
     declared_options,
 )
+from core.size import check_size
 
 DEFAULT_MODELS = {
     "anthropic": "claude-sonnet-5-5",
@@ -75,6 +76,7 @@ _simulation = partial(
     commands=PLANNING_COMMANDS | {"simulated-api"},
     only_with=("real", False),
 )
+_docker = partial(Option, Group.DOCKER, commands=PLANNING_COMMANDS | {"doctor"})
 _bedrock = partial(Option, Group.BEDROCK, commands=PROVIDER_COMMANDS, only_with=_BEDROCK)
 _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
@@ -86,6 +88,8 @@ _Url = Annotated[str, AfterValidator(check_base_url)]
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Cpus = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
+_Size = Annotated[str, AfterValidator(check_size)]
 _Speed = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -112,7 +116,7 @@ class Settings(BaseModel):
         ),
     ] = None
     backend: Annotated[
-        _Name, _core("where executors run", "NAME", commands=RUN_COMMANDS | {"doctor"})
+        _Name, _core("where executors run", "NAME", commands=RUN_COMMANDS | {"doctor", "clean"})
     ] = "threading"
     work_dir: Annotated[
         Path, _core("where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False)
@@ -123,6 +127,10 @@ class Settings(BaseModel):
 
     plan: Annotated[Path | None, _plan("skip planning and use this plan", "FILE")] = None
     approve: Annotated[bool, _plan("show the plan and the forecast, and ask")] = False
+    planner_in_docker: Annotated[
+        bool,
+        _plan("same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True),
+    ] = False
 
     provider: Annotated[Literal["anthropic", "bedrock"], _model("who serves Claude")] = "anthropic"
     model: Annotated[
@@ -132,10 +140,7 @@ class Settings(BaseModel):
         ),
     ] = Field(default_factory=lambda known: DEFAULT_MODELS[known["provider"]])
     engine: Annotated[Literal["api", "claude-code"], _model("how executors reach Claude")] = "api"
-    allow_commands: Annotated[
-        bool,
-        _model("let the model run commands on this host", only_with=("engine", "claude-code")),
-    ] = False
+    allow_commands: Annotated[bool, _model("a shell for the model on this host")] = False
     region: Annotated[
         _Region,
         _model(
@@ -187,6 +192,33 @@ class Settings(BaseModel):
     sim_faults: Annotated[
         str, _simulation("faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC")
     ] = ""
+
+    docker: Annotated[
+        bool,
+        _docker(
+            "same as --backend docker",
+            commands=RUN_COMMANDS | {"doctor"},
+            sets="backend",
+            sets_to="docker",
+        ),
+    ] = False
+    docker_planner_in_docker: Annotated[
+        bool,
+        _docker(
+            "make the plan in a container too",
+            commands=PLANNING_COMMANDS,
+            sets="planner_in_docker",
+            sets_to=True,
+        ),
+    ] = False
+    docker_image: Annotated[_Name, _docker("the workers' image", "IMAGE")] = (
+        "parallel-orchestrator:latest"
+    )
+    docker_network: Annotated[
+        str, _docker("their network", "NETWORK", default_text="the engine's own choice")
+    ] = ""
+    docker_cpus: Annotated[_Cpus, _docker("CPUs of each container", "N")] = 1.0
+    docker_memory: Annotated[_Size, _docker("memory of each container", "SIZE")] = "2g"
 
     docker_use_bedrock: Annotated[
         bool,

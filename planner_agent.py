@@ -126,6 +126,22 @@ class CappedWishes(Wishes, Protocol):
     def max_cost(self) -> float | None: ...
 
 
+class AskForPlan(Protocol):
+    """ask_for_plan, or whoever has a plan made elsewhere."""
+
+    def __call__(
+        self,
+        prompt: str,
+        wishes: Wishes,
+        credentials: Credentials,
+        governor: Governor,
+        clock: Clock,
+        hooks: Hooks,
+        allowance: Allowance = UNLIMITED,
+        spent: Iterable[Usage] = (),
+    ) -> Plan: ...
+
+
 def plan_alone(
     prompt: str,
     wishes: CappedWishes,
@@ -133,8 +149,9 @@ def plan_alone(
     clock: Clock,
     hooks: Hooks,
     warn: Callable[[str], None],
+    ask: AskForPlan | None = None,
 ) -> Plan:
-    """Try the provider, then plan, both together within the caps.
+    """Try the provider, then `ask` for a plan, both together within the caps.
 
     Raises as `check_priced`, `try_provider` and `ask_for_plan` do.
     """
@@ -144,7 +161,8 @@ def plan_alone(
     for usage in spent:
         hooks.on_usage(usage)
     caps = Allowance(wishes.max_tokens, wishes.max_cost)
-    return ask_for_plan(prompt, wishes, credentials, governor, clock, hooks, caps, spent)
+    ask = ask or ask_for_plan
+    return ask(prompt, wishes, credentials, governor, clock, hooks, caps, spent)
 
 
 def ask_for_plan(

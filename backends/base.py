@@ -54,7 +54,7 @@ class Site:
     """What every backend is built from; each takes what it needs.
 
     `run_dir` is the run's directory on this machine, named as the run is; `options` are the
-    settings by name.
+    settings by name; `environ` is the environment that this program was started in.
     """
 
     run_dir: Path
@@ -62,6 +62,7 @@ class Site:
     clock: Clock
     work: Worker
     options: Mapping[str, Any] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 class Backend(ABC):
@@ -133,6 +134,18 @@ class Backend(ABC):
     @abstractmethod
     def cleanup(self, run_id: str) -> None:
         """Remove what the backend made for the run outside the run directory. Idempotent."""
+
+    def leftovers(self, run_id: str) -> list[str]:
+        """One phrase, for people, for each thing that `cleanup` would remove."""
+        return []
+
+    def known_runs(self, work_dir: Path) -> list[str]:
+        """Ids of runs of this work directory that the backend still holds something of.
+
+        Also of runs whose directory is gone; those get stopped and removed. Never of another
+        machine's work directory that happens to have the same path.
+        """
+        return []
 
     @abstractmethod
     def close(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import threading
 import traceback
 import uuid
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Self
 
 from backends.base import Backend, LogChunk, PollPace, Site, Worker
-from core.bundle import AttemptDir, read_result
+from backends.kept_results import attempt_of, hand_over, read_lines
+from core.bundle import AttemptDir
 from core.clock import StoppableClock
-from core.errors import BundleError, CollectError, Problem, SubmitError
+from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 
 log = logging.getLogger(__name__)
@@ -114,19 +114,7 @@ class ThreadingBackend(Backend):
     def collect(
         self, handles: Sequence[JobHandle], destination: Path
     ) -> dict[JobKey, TaskResult | CollectError]:
-        return {handle.key: self._fetch(handle.key, destination) for handle in handles}
-
-    def _fetch(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
-        here = self._attempt(key)
-        there = AttemptDir(destination / key.task / str(key.attempt))
-        try:
-            if there.root != here.root and here.result.is_dir():
-                shutil.copytree(here.result, there.result, dirs_exist_ok=True, symlinks=True)
-            return read_result(there, key)
-        except BundleError as exc:
-            return CollectError(exc.message, exc.remedy)
-        except OSError as exc:
-            return CollectError(f"The result of {key} could not be copied: {exc}.", retryable=True)
+        return {h.key: hand_over(self._attempt(h.key), h.key, destination) for h in handles}
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         return read_lines(self._attempt(handle.key).events, cursor)
@@ -153,7 +141,7 @@ class ThreadingBackend(Backend):
         return JobHandle(key, self.name, f"{session}:{key}")
 
     def _attempt(self, key: JobKey) -> AttemptDir:
-        return AttemptDir(self._run_dir / "tasks" / key.task / str(key.attempt))
+        return attempt_of(self._run_dir, key)
 
     def _claimed(self, run_id: str) -> Iterator[tuple[JobKey, str]]:
         """Every job of the run that some worker took, and which session's it was."""
@@ -168,18 +156,3 @@ class ThreadingBackend(Backend):
             return attempt.claim.read_text()
         except FileNotFoundError:
             return ""
-
-
-def read_lines(path: Path, cursor: str) -> LogChunk:
-    """Whole lines of `path` since the byte that `cursor` names."""
-    start = int(cursor or 0)
-    try:
-        with path.open("rb") as stream:
-            stream.seek(start)
-            data = stream.read()
-    except FileNotFoundError:
-        return LogChunk((), cursor)
-    whole = data[: data.rfind(b"\n") + 1]
-    # not splitlines: a JSON text may hold other line separators as they are
-    lines = tuple(line.decode(errors="replace") for line in whole.split(b"\n")[:-1])
-    return LogChunk(lines, str(start + len(whole)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from core.errors import Interrupted
@@ -41,6 +42,10 @@ class StoppableClock(SystemClock):
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
     def sleep(self, seconds: float) -> None:
         if self._stop.wait(max(0.0, seconds)):
             raise Interrupted("The worker was told to stop.")
@@ -75,6 +80,35 @@ class DeadlineClock:
             raise Interrupted(f"The task was not done within {limit}.")
 
 
+class CheckedClock:
+    """Another clock that calls `check` before and after each sleep, and in a long one every STEP_S
+    seconds; what that raises ends the sleep."""
+
+    STEP_S = 0.25
+
+    def __init__(self, clock: Clock, check: Callable[[], None]) -> None:
+        self._clock = clock
+        self._check = check
+
+    def time(self) -> float:
+        return self._clock.time()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def left_s(self) -> float:
+        return time_left_s(self._clock)
+
+    def sleep(self, seconds: float) -> None:
+        self._check()
+        while seconds > self.STEP_S:
+            self._clock.sleep(self.STEP_S)
+            self._check()
+            seconds -= self.STEP_S
+        self._clock.sleep(max(0.0, seconds))
+        self._check()
+
+
 def time_left_s(clock: Clock) -> float:
     """Seconds until `clock` ends everything; infinite where it does not."""
-    return clock.left_s() if isinstance(clock, DeadlineClock) else math.inf
+    return clock.left_s() if isinstance(clock, DeadlineClock | CheckedClock) else math.inf

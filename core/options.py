@@ -18,7 +18,7 @@ ENV_PREFIX = "ORCHESTRATOR_"
 RUN_COMMANDS = frozenset({"run", "resume"})
 PLANNING_COMMANDS = frozenset({"run", "plan", "resume"})
 PROVIDER_COMMANDS = PLANNING_COMMANDS | {"doctor"}
-ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "simulated-api"}
+ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "simulated-api", "cancel", "clean"}
 
 
 class Group:
@@ -31,9 +31,10 @@ class Group:
     CHECKS = "Checks"
     SIMULATION = "Simulation"
     BACKENDS = "Backends"
+    DOCKER = "Docker"
     BEDROCK = "Bedrock"
     OUTPUT = "Output"
-    ORDER = (CORE, PLAN, MODEL, LIMITS, CHECKS, SIMULATION, BACKENDS, BEDROCK, OUTPUT)
+    ORDER = (CORE, PLAN, MODEL, LIMITS, CHECKS, SIMULATION, BACKENDS, DOCKER, BEDROCK, OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)

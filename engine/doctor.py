@@ -26,7 +26,7 @@ from core.errors import OrchestratorError
 from engine.wording import clean
 
 OLDEST_PYTHON = (3, 11)
-PACKAGES = ("anthropic", "boto3", "click", "genai-prices", "httpx2", "pydantic", "rich")
+PACKAGES = ("anthropic", "boto3", "click", "docker", "genai-prices", "httpx2", "pydantic", "rich")
 _WIDTH = 80
 _LONGEST_CHARS = 1_000
 
@@ -67,8 +67,8 @@ def examine(settings: Settings, environ: Mapping[str, str], clock: Clock) -> Ite
     yield from check_packages(PACKAGES)
     yield check_work_dir(settings.work_dir)
     for name in dict.fromkeys((settings.backend, *BACKENDS)):
-        yield from check_backend(name, settings, credentials, clock)
-    yield from check_engine(settings, credentials, environ)
+        yield from check_backend(name, settings, credentials, clock, environ)
+    yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
         yield from check_provider(provider, settings, credentials, clock)
 
@@ -120,13 +120,16 @@ def check_work_dir(work_dir: Path) -> Check:
 
 
 def check_backend(
-    name: str, settings: Settings, credentials: Credentials, clock: Clock
+    name: str,
+    settings: Settings,
+    credentials: Credentials,
+    clock: Clock,
+    environ: Mapping[str, str],
 ) -> Iterator[Check]:
     """What the backend's own preflight says. Raises UsageError for a backend there is not."""
     subject, chosen = f"backend {name}", name == settings.backend
-    site = Site(
-        settings.work_dir / "runs" / "doctor", credentials, clock, _NoWork(), settings.model_dump()
-    )
+    run_dir, options = settings.work_dir / "runs" / "doctor", settings.model_dump()
+    site = Site(run_dir, credentials, clock, _NoWork(), options, environ)
     backend = backend_class(name).build(site)
     try:
         problems = backend.preflight()
@@ -138,15 +141,13 @@ def check_backend(
         yield Check(subject, Verdict.OK, "usable", needed=chosen)
 
 
-def check_engine(
-    settings: Settings, credentials: Credentials, environ: Mapping[str, str]
-) -> Iterator[Check]:
+def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
     """What the Claude Code CLI needs, where it is the engine; the other one needs nothing."""
     from claude.engines.cli_preflight import find_cli_problems
 
     subject, model = f"engine {settings.engine}", real_model(settings.provider, settings)
     in_process = backend_class(settings.backend).in_process
-    problems = find_cli_problems(model, credentials, environ, in_process)
+    problems = find_cli_problems(model, environ, in_process)
     for problem in problems:
         yield Check(subject, Verdict.PROBLEM, problem.what, problem.fix)
     if not problems:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
+import subprocess
 from collections.abc import Generator
 
 import pytest
@@ -16,6 +19,20 @@ ON_CI = os.environ.get("CI") == "true"
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.
 settings.register_profile("suite", deadline=None, derandomize=ON_CI)
 settings.load_profile("suite")
+
+
+@functools.cache
+def _missing_engine() -> str:
+    """Why tests on a Docker Engine cannot run here; empty when they can."""
+    if shutil.which("docker") is None:
+        return "there is no docker command; tests/services/docker_engine.sh starts an engine"
+    done = subprocess.run(["docker", "version"], capture_output=True, timeout=60)
+    return "" if done.returncode == 0 else "no Docker Engine answers; docker_engine.sh starts one"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("docker_engine") and (reason := _missing_engine()):
+        pytest.skip(reason)
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -18,7 +18,7 @@ from backends.base import Backend
 from core.bundle import Limits, ModelSettings, SimulationSettings, build_manifest
 from core.clock import Clock
 from core.errors import CollectError
-from core.events import Broadcast, Event, Kind
+from core.events import Broadcast, Event, EventSink, Kind
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, TaskResult
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 from core.wire import encode
@@ -236,7 +236,11 @@ class StopAfter:
 
 
 def schedule(
-    live: LiveRun, simulation: SimulationSettings, *, stop_after: int = 0
+    live: LiveRun,
+    simulation: SimulationSettings,
+    *,
+    stop_after: int = 0,
+    listeners: Sequence[EventSink] = (),
 ) -> tuple[RunOutcome, list[tuple[Kind, str]]]:
     """Run or resume the plan of `live`; how it ended, and the journal's kinds and tasks."""
     history = replay(live.run.run_id, read_journal(live.run.journal))
@@ -247,7 +251,7 @@ def schedule(
         live.plan,
         backend=live.backend,
         store=live.store(simulation),
-        sink=Broadcast([journal, stop]),
+        sink=Broadcast([journal, stop, *listeners]),
         calls=calls,
         clock=live.clock,
         policy=RetryPolicy(3, random.Random(0)),

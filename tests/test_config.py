@@ -115,6 +115,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     }
     special = {
         "provider": "bedrock",
+        "backend": "docker",
         "engine": "api",
         "base_url": "http://localhost:1",
         "bedrock_base_url": "http://localhost:2",
@@ -165,7 +166,8 @@ class TestFile:
         assert "--show-config" in refusal(tmp_path, file="zzzzqq = 1")
 
     def test_a_table_is_an_unknown_key(self, tmp_path: Path) -> None:
-        assert "'docker'" in refusal(tmp_path, file="[docker]\nimage = 'x'")
+        assert "'containers'" in refusal(tmp_path, file="[containers]\nimage = 'x'")
+        assert "docker is" in refusal(tmp_path, file="[docker]\nimage = 'x'")
 
     def test_the_file_may_not_name_another_file(self, tmp_path: Path) -> None:
         assert "'config'" in refusal(tmp_path, file='config = "other.toml"')
@@ -597,6 +599,8 @@ def test_the_engine_and_leave_to_run_commands_reach_the_worker(tmp_path: Path) -
     assert not load(tmp_path, {}).settings.model_settings().allow_commands
 
 
-def test_leave_to_run_commands_has_no_effect_on_an_engine_without_them(tmp_path: Path) -> None:
-    (warning,) = load(tmp_path, {"allow_commands": True}).warnings
-    assert "--allow-commands has no effect here" in warning
+def test_leave_to_run_commands_counts_for_every_engine(tmp_path: Path) -> None:
+    for engine in ("api", "claude-code"):
+        found = load(tmp_path, {"allow_commands": True, "engine": engine})
+        assert not found.warnings
+        assert found.settings.model_settings().allow_commands

@@ -72,6 +72,17 @@ def test_a_machine_where_all_is_well(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_engine_looked_at_is_the_one_that_the_environment_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    code, checks = doctor(capsys, "--docker")
+    [found] = of(checks, "backend docker")
+    assert code == 3
+    assert found["verdict"] == "problem"
+    assert "at tcp://127.0.0.1:1 cannot be reached: Connection refused." in str(found["said"])
+
+
 def test_without_credentials_nothing_is_sent_and_the_fix_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

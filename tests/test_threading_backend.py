@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import pytest
 
 from backends.base import Backend, LogChunk, Worker
-from backends.threading_backend import ThreadingBackend, read_lines
+from backends.kept_results import read_lines
+from backends.threading_backend import ThreadingBackend
 from core.bundle import AttemptDir, claim, write_result
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
