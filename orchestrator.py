@@ -10,52 +10,35 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 try:
-    from config import LoadedSettings, Settings, load_settings
+    from config import LoadedSettings, Settings
     from core.clock import SystemClock
-    from core.credentials import Credentials
-    from core.errors import OrchestratorError, RunInterrupted
     from core.plan import Plan, render_plan
     from core.wire import write_atomic
     from engine.cli_options import Handlers, Surroundings, build_cli, run_cli
     from engine.interrupts import all_raise
+    from engine.reopening import Reopening, kept_settings
     from engine.streams import called_as, say, start_log, tell, tell_error, tell_warnings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
-    from backends.base import Backend
-    from claude.governor import Governor
     from core.events import EventSink
-    from core.job import Usage
     from engine.forecast_view import Forecast
-    from engine.rundir import RunDir, RunFacts
+    from engine.preparing import Work
     from engine.session import Session
     from engine.ui import View
 
 VERSION = "0.1.0"
 CLOCK = SystemClock()
-OUTCOMES = {0: "succeeded", 1: "finished with problems", 4: "stopped", 130: "interrupted"}
-
-
-@dataclass(frozen=True)
-class Work:
-    """One run as this process will carry it out; made by `prepare`, before anything is written."""
-
-    settings: Settings
-    facts: RunFacts
-    directory: RunDir
-    credentials: Credentials
-    governor: Governor
-    backend: Backend
-    spent: tuple[Usage, ...] = ()  # by the preflight
 
 
 def run(loaded: LoadedSettings, prompt: str) -> int:
+    from engine.preparing import prepare
     from engine.rundir import RunDir, RunFacts, create_run, new_run_id, slug
     from engine.steps import read_plan
 
@@ -65,41 +48,53 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     run_id = new_run_id(CLOCK.time())
     target = settings.output_dir or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
-    work = prepare(loaded, facts, RunDir(settings.work_dir / "runs" / run_id))
+    directory = RunDir(settings.work_dir / "runs" / run_id)
+    work = prepare(loaded, facts, directory, os.environ, CLOCK)
     create_run(settings.work_dir, facts)
     if given:
         write_atomic(work.directory.plan, render_plan(given), durable=True)
     return carry_out(work)
 
 
-def resume(loaded: LoadedSettings, name: str) -> int:
+def resume(given: LoadedSettings, name: str) -> int:
+    from engine.cancelling import leave_others
+    from engine.preparing import prepare
     from engine.rundir import find_run
 
-    directory = find_run(loaded.settings.work_dir, name)
+    directory = find_run(given.settings.work_dir, name)
     facts = directory.read_facts()
-    loaded = load_settings(
-        loaded.given, os.environ, Path.cwd(), saved=facts.settings, saved_by=facts.run
-    )
+    loaded = kept_settings(given, os.environ, Path.cwd(), facts)
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
-    return carry_out(prepare(loaded, facts, directory))
+    work = prepare(loaded, facts, directory, os.environ, CLOCK)
+    leave_others(directory, Reopening(given, os.environ, Path.cwd(), CLOCK), settings.backend, tell)
+    return carry_out(work)
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
+    from backends.base import Site
     from claude.client import Hooks
+    from claude.governor import Governor
     from claude.prices import pricing
     from engine.forecast_view import render_plan_view
+    from engine.preparing import choose_planner
+    from engine.rundir import new_run_id
     from engine.steps import check_plan_file
     from engine.summary import telling_spend
+    from executor_agent import ThreadWorker
     from planner_agent import plan_alone
 
     settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
     tell_warnings(loaded.warnings)
     check_plan_file(output)
+    run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
+    worker = ThreadWorker(credentials, Governor())
+    site = Site(run_dir, credentials, CLOCK, worker, settings.model_dump(), os.environ)
+    ask = choose_planner(settings, site)
     aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
     price = pricing(settings.model_settings())
     with telling_spend(price, aside, simulated=not settings.real) as charge:
-        made = plan_alone(prompt, settings, credentials, CLOCK, Hooks(charge, aside), tell)
+        made = plan_alone(prompt, settings, credentials, CLOCK, Hooks(charge, aside), tell, ask)
     text = render_plan(made)
     if output is not None:
         write_atomic(output, text)
@@ -117,6 +112,19 @@ def runs(loaded: LoadedSettings) -> int:
     return 0
 
 
+def cancel(loaded: LoadedSettings, name: str) -> int:
+    from engine.cancelling import cancel_named
+
+    return cancel_named(name, Reopening(loaded, os.environ, Path.cwd(), CLOCK), say)
+
+
+def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
+    from engine.cleaning import clean_named
+
+    reopening = Reopening(loaded, os.environ, Path.cwd(), CLOCK)
+    return clean_named(name, reopening, say, older_than_s, yes=yes)
+
+
 def simulated_api(loaded: LoadedSettings, port: int) -> int:
     from claude.simulation.server import serve_until_stopped
 
@@ -128,35 +136,6 @@ def doctor(loaded: LoadedSettings) -> int:
 
     tell_warnings(loaded.warnings)
     return report(loaded.settings, os.environ, CLOCK, say)
-
-
-def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Work:
-    """Everything that can be known to be wrong is found here; nothing is written."""
-    from backends import backend_class
-    from backends.base import Site
-    from claude.engines.cli_preflight import find_cli_problems
-    from claude.governor import Governor
-    from claude.preflight import try_provider
-    from claude.prices import check_priced
-    from engine.approval import check_can_ask
-    from engine.delivery import check_target
-    from engine.steps import last_delivery
-    from executor_agent import ThreadWorker
-
-    settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
-    tell_warnings(loaded.warnings)
-    if settings.approve:
-        check_can_ask(sys.stdin)
-    check_priced(settings.model_settings(), settings.max_cost)
-    check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
-    governor = Governor()  # one for the planner and all executors of this process
-    worker = ThreadWorker(credentials, governor)
-    site = Site(directory.root, credentials, CLOCK, worker, settings.model_dump())
-    backend = backend_class(settings.backend).build(site)
-    model, problems = settings.model_settings(), backend.preflight()
-    problems += find_cli_problems(model, credentials, os.environ, backend.in_process)
-    spent = try_provider(model, credentials, problems, clock=CLOCK, governor=governor, warn=tell)
-    return Work(settings, facts, directory, credentials, governor, backend, spent)
 
 
 def carry_out(work: Work) -> int:
@@ -187,35 +166,27 @@ def go(session: Session, work: Work, view: View) -> int:
     from engine.approval import approved
     from engine.forecast_view import render_plan_view
     from engine.purse import open_purse
-    from engine.session import end_session
+    from engine.remains import Asking, tidy
+    from engine.session import end_session, ending
     from engine.steps import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
-    from planner_agent import ask_for_plan
 
     settings, price = work.settings, pricing(work.settings.model_settings())
     announce(session, settings.backend, settings.model, settings.max_executors)
-    try:
+    with ending(session):
         purse = open_purse(settings.max_tokens, settings.max_cost, session.history, price)
         hooks = Hooks(purse.charging(session.spent), session.progress)
         for usage in work.spent:
             hooks.on_usage(usage)
         asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
-        made = settle_plan(session, lambda: ask_for_plan(*asked, purse.left()))
+        made = settle_plan(session, lambda: work.ask(*asked, purse.left()))
         figures = foresee(settings, made)
         if settings.approve and not approved(view, render_plan_view(made, figures)):
-            end_session(session, 1, "not approved")
-            return 1
+            return end_session(session, 1, "not approved")
         tell_forecast(session, figures)
         outcome = run_plan(session, made, work.backend, settings, purse)
+        tidy(session, work.backend, Asking(CLOCK))
         delivery = deliver(session, made, outcome, Path(work.facts.target))
-        code = exit_code(outcome, delivery)
-        end_session(session, code, OUTCOMES[code], outcome.stop)
-        return code
-    except KeyboardInterrupt:
-        end_session(session, 130, OUTCOMES[130])
-        raise
-    except OrchestratorError as exc:
-        end_session(session, exc.exit_code, {4: OUTCOMES[4]}.get(exc.exit_code, "failed"), exc)
-        raise
+        return end_session(session, exit_code(outcome, delivery), why=outcome.stop)
 
 
 def foresee(settings: Settings, made: Plan) -> Forecast:
@@ -231,16 +202,13 @@ def foresee(settings: Settings, made: Plan) -> Forecast:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the one place where errors are caught."""
     args = list(sys.argv[1:] if argv is None else argv)
-    handlers = Handlers(run, plan, resume, runs, simulated_api, doctor)
+    handlers = Handlers(run, plan, resume, runs, simulated_api, doctor, cancel, clean)
     around = Surroundings(os.environ, Path.cwd(), sys.stdin.buffer if sys.stdin else None)
     start_log(debug="--debug" in args)
     try:
         with all_raise():
             return run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)
-    except (KeyboardInterrupt, RunInterrupted):
-        tell("Interrupted.")
-        return RunInterrupted.exit_code
-    except Exception as exc:  # noqa: BLE001 - the program's end: one message, not a traceback
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the program's end: one message
         return tell_error(exc, debug="--debug" in args)
 
 

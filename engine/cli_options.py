@@ -40,6 +40,9 @@ class Handlers:
     runs: Callable[[LoadedSettings], int] | None = None
     simulated_api: Callable[[LoadedSettings, int], int] | None = None
     doctor: Callable[[LoadedSettings], int] | None = None
+    cancel: Callable[[LoadedSettings, str], int] | None = None
+    clean: Callable[[LoadedSettings, str, float, bool], int] | None = None
+    """The run's name, "" for all; the age in seconds at which runs go; whether to do it."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,22 @@ def _commands(handlers: Handlers, around: Surroundings) -> Iterator[click.Comman
         yield _command(
             "runs", "List the runs in the work directory.", [], lambda _, s: runs(s), around
         )
+    if (cancel := handlers.cancel) is not None:
+        yield _command(
+            "cancel",
+            "Stop the jobs of a run wherever they run; it can be resumed.",
+            [click.Argument(["run_id"], metavar="RUN")],
+            lambda ctx, loaded: cancel(loaded, ctx.params["run_id"]),
+            around,
+        )
+    if (clean := handlers.clean) is not None:
+        yield _command(
+            "clean",
+            "Remove what runs left behind, and old runs; says first what.",
+            _clean_parameters(),
+            lambda ctx, loaded: clean(loaded, *_cleaning(ctx)),
+            around,
+        )
     if (doctor := handlers.doctor) is not None:
         yield _command(
             "doctor",
@@ -308,6 +327,34 @@ def _prompt_parameters() -> list[click.Parameter]:
             Group.CORE, ["--prompt-file"], metavar="FILE", help="read the prompt there; -: stdin"
         ),
     ]
+
+
+def _clean_parameters() -> list[click.Parameter]:
+    return [
+        click.Argument(["run_id"], metavar="[RUN]", required=False),
+        HeadedOption(
+            Group.CORE,
+            ["--older-than"],
+            metavar="AGE",
+            default="7d",
+            help="age at which a run that ended goes as a whole: 12h, 7d, 2w (7d)",
+        ),
+        HeadedOption(
+            Group.CORE, ["--yes"], is_flag=True, help="remove it; without, only say what would go"
+        ),
+    ]
+
+
+def _cleaning(ctx: click.Context) -> tuple[str, float, bool]:
+    given = ctx.params
+    return given["run_id"] or "", parse_age(given["older_than"]), given["yes"]
+
+
+def parse_age(text: str) -> float:
+    """12h, 7d or 2w in seconds. Raises UsageError."""
+    if (found := re.fullmatch(r"(\d{1,6})([hdw])", text.strip(), re.ASCII)) is None:
+        raise UsageError(f"--older-than {text!r} is no age.", "Write it as 12h, 7d or 2w.")
+    return int(found[1]) * {"h": 3_600.0, "d": 86_400.0, "w": 604_800.0}[found[2]]
 
 
 def _prompt(ctx: click.Context, around: Surroundings, loaded: LoadedSettings) -> str:

@@ -27,9 +27,9 @@ TURNS_BESIDES_WRITING = 3
 # Estimates are the planner's; what attempts really took lay between these multiples of them.
 LOW, HIGH = 0.6, 2.5
 
-# Of an executor's first request: its system prompt and tools, and about as many bytes a token as
-# English and code have. The worker's guard takes each byte for a token.
-SYSTEM_BYTES = 10_000
+# Of an executor's first request: its system prompt and tools, by engine, and about as many bytes a
+# token as English and code have. The worker's guard takes each byte for a token.
+SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
 BYTES_A_TOKEN = 4
 # The shortest last answer that an executor can do with.
 LAST_TOKENS = 1_024
@@ -84,7 +84,7 @@ def forecast(
 ) -> Forecast:
     """What carrying out `plan` will take, from its estimates alone."""
     times = schedule(plan, max_executors, lambda task: expected_s(task, speed))
-    shared = _shared_bytes(plan)
+    shared = _shared_bytes(plan, model)
     tasks = [
         expected_requests(task, shared, model, cached=number > 0)
         for number, task in enumerate(plan.tasks)
@@ -108,7 +108,7 @@ def expected_needs(plan: Plan, prompt: str, price: Price, model: ModelSettings) 
     On top of what it will use comes room for the worst that one request could: the worker's guard
     lets none go out that does not fit in full.
     """
-    shared = _shared_bytes(plan) + len(prompt.encode("utf-8", "replace"))
+    shared = _shared_bytes(plan, model) + len(prompt.encode("utf-8", "replace"))
     return {task.id: _need(task, shared, price, model) for task in plan.tasks}
 
 
@@ -132,10 +132,12 @@ def _turns(task: Task) -> int:
     return TURNS_BESIDES_WRITING + task.estimate // TOKENS_A_TURN
 
 
-def _shared_bytes(plan: Plan) -> int:
+def _shared_bytes(plan: Plan, model: ModelSettings) -> int:
     """What every executor is told: system prompt, tools, plan and contracts."""
     contracts = sum(len(c.content.encode("utf-8", "replace")) for c in plan.contracts)
-    return SYSTEM_BYTES + contracts + len(render_brief(plan).encode("utf-8", "replace"))
+    return (
+        SYSTEM_BYTES[model.engine] + contracts + len(render_brief(plan).encode("utf-8", "replace"))
+    )
 
 
 def expected_requests(

@@ -18,6 +18,9 @@ from engine.journal import History, Journal, read_journal, replay
 from engine.rundir import RunDir, RunFacts, locked
 from engine.terms import Stop
 
+OUTCOMES = {0: "succeeded", 1: "finished with problems", 4: "stopped", 130: "interrupted"}
+"""What a run came to, by exit code."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -101,9 +104,13 @@ def storing() -> Iterator[None]:
 
 
 def end_session(
-    session: Session, exit_code: int, outcome: str, why: Stop | OrchestratorError | None = None
-) -> None:
-    """Say how it ended and why; the last event of every session that can still write one."""
+    session: Session, exit_code: int, outcome: str = "", why: Stop | OrchestratorError | None = None
+) -> int:
+    """Say how it ended and why; the last event of every session that can still write one.
+
+    `outcome` in words is that of OUTCOMES, unless it is given. Gives the exit code.
+    """
+    outcome = outcome or OUTCOMES[exit_code]
     message = why.message if why else ""
     resume_with = why.resume_with if isinstance(why, Stop) else ""
     wall_s = round(session.clock.time() - session.begun_at, 3)
@@ -115,3 +122,17 @@ def end_session(
         session.journal.commit()
     except OSError:  # a full disk takes no last word; those who watch hear it all the same
         session.listeners.emit(Event(Kind.RUN_ENDED, session.clock.time(), data=data))
+    return exit_code
+
+
+@contextmanager
+def ending(session: Session) -> Iterator[None]:
+    """An error or Ctrl-C inside ends the session as well."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        end_session(session, 130)
+        raise
+    except OrchestratorError as exc:
+        end_session(session, exc.exit_code, {4: OUTCOMES[4]}.get(exc.exit_code, "failed"), exc)
+        raise

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from core.errors import OrchestratorError
+from core.errors import OrchestratorError, RunInterrupted
 
 _OUR_LOGGERS = frozenset(
     {"backends", "claude", "core", "engine", "executor_agent", "planner_agent"}
@@ -103,8 +103,11 @@ def is_shown(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OUR_LOGGERS
 
 
-def tell_error(exc: Exception, *, debug: bool) -> int:
+def tell_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
     """One message with its remedy to standard error; gives the exit code."""
+    if isinstance(exc, KeyboardInterrupt | RunInterrupted):
+        tell("Interrupted.")
+        return RunInterrupted.exit_code
     if debug:
         traceback.print_exception(exc)
     if isinstance(exc, OrchestratorError):

@@ -142,12 +142,19 @@ class PollTimer:
             self.at = min(self.at, when)
 
 
+MOST_CHARS = 2_000
+"""Of a line of progress; it is for people."""
+
+
 def parse_progress(line: str) -> dict[str, Any]:
     """Data for a progress event: a worker's own event, or a line of text."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
-        return {"text": line}
-    if isinstance(found, dict) and found.get("kind") == "progress":
-        return {name: value for name, value in found.items() if name in ("text", "usage")}
-    return {"text": line}
+        found = None
+    if not isinstance(found, dict) or found.get("kind") != "progress":
+        return {"text": line[:MOST_CHARS]}
+    data = {name: value for name, value in found.items() if name in ("text", "usage")}
+    if "text" in data:  # what a command wrote into the log may be of any size
+        data["text"] = str(data["text"])[:MOST_CHARS]
+    return data

@@ -9,7 +9,9 @@ from core.bundle import ModelSettings
 from core.job import Usage
 from engine.caching import cache_savings, saved_usd
 
-PRICE = pricing(ModelSettings(price_input_usd=10.0, price_output_usd=50.0))
+PRICE = pricing(
+    ModelSettings(model="claude-sonnet-4-5", price_input_usd=10.0, price_output_usd=50.0)
+)
 
 
 def usage(plain: int, read: int, written: int) -> Usage:

@@ -55,6 +55,8 @@ class Program:
             resume=self.note("resume"),
             runs=self.note("runs"),
             simulated_api=self.note("simulated-api"),
+            cancel=self.note("cancel"),
+            clean=self.note("clean"),
         )
         self.cli = build_cli(handlers, around, "1.2.3")
 
@@ -172,6 +174,17 @@ class TestMistakes:
             (["a\udc80 b"], "not text"),
             (["resume"], "RUN"),
             (["resume", "a", "b"], "unexpected"),
+            (["cancel"], "RUN"),
+            (["cancel", "a", "b"], "unexpected"),
+            (["cancle", "a"], "did you mean 'cancel'"),
+            (["clean", "a", "b"], "unexpected"),
+            (["clean", "--older-than"], "requires an argument"),
+            (["clean", "--older-than", ""], "is no age"),
+            (["clean", "--older-than", "7"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "-7d"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "1.5d"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "٣d"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "9999999w"], "12h, 7d or 2w"),
             (["runs", "x"], "unexpected"),
             (["simulated-api", "--port", "99999"], "65535"),
             (["Build it", "--max-executors", "0"], "--max-executors"),
@@ -266,11 +279,17 @@ class TestCommands:
         program("resume", "r1", "--max-executors", "9")
         program("runs", "--json", "--work-dir", "w")
         program("simulated-api", "--port", "8080", "--sim-seed", "3")
+        program("cancel", "r1", "--json")
+        program("clean")
+        program("clean", "r1", "--older-than", "12h", "--yes", "--backend", "b")
         assert program.calls == [
             ("plan", {"provider": "bedrock"}, "Build it", Path("p.json")),
             ("resume", {"max_executors": "9"}, "r1"),
             ("runs", {"json": True, "work_dir": "w"}),
             ("simulated-api", {"sim_seed": "3"}, 8080),
+            ("cancel", {"json": True}, "r1"),
+            ("clean", {}, "", 7 * 86_400.0, False),
+            ("clean", {"backend": "b"}, "r1", 12 * 3_600.0, True),
         ]
 
     def test_the_plan_goes_nowhere_unless_told(self, program: Program) -> None:

@@ -36,12 +36,14 @@ SOURCES = [
 ]
 # Commands, backends and options of parts that may come; nothing may promise them before they do.
 PERHAPS_LATER = (
-    "report", "cancel", "clean", "docker", "batch", "slurm", "parallelcluster",
+    "report", "docker", "batch", "slurm", "parallelcluster",
     "verify", "repair-rounds", "planner-in-docker",
 )  # fmt: skip
 
 # Read by the HTTP client of the SDK; the messages about proxies and certificates name them.
 OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
+# Read by the SDK of Docker.
+OF_DOCKER = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
@@ -67,6 +69,8 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         runs=lambda loaded: asked.take("runs", loaded),
         simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),
         doctor=lambda loaded: asked.take("doctor", loaded),
+        cancel=lambda loaded, run: asked.take("cancel", loaded),
+        clean=lambda loaded, run, older_than_s, yes: asked.take("clean", loaded),
     )
     return build_cli(handlers, Surroundings({}, cwd, None), "1")
 
@@ -144,7 +148,7 @@ def test_every_environment_variable_named_is_read(page: Path) -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
     known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.option.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
-    known |= OF_THE_NETWORK
+    known |= OF_THE_NETWORK | OF_DOCKER
     unknown = {name for name in named - known if not is_credential(name)}
     assert unknown == set()
 
@@ -192,11 +196,13 @@ def test_the_commands_are_those_of_the_command_line() -> None:
 
 def test_the_table_of_options_holds_every_option() -> None:
     named = {flag for row in rows(README, "Options") for flag in re.findall(r"`(-[^` ]+)", row[0])}
-    own = {"-o", "--output", "--port"}  # of one command, told there
+    own = {"-o", "--output", "--port", "--older-than", "--yes"}  # of one command, told there
     assert named == flags() - own
     told = " ".join(row[1] for row in rows(README, "Commands"))
     assert "`-o FILE`" in told
     assert "`--port N`" in told
+    assert "`--older-than AGE`" in told
+    assert "`--yes`" in told
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda d: d.key)
@@ -256,6 +262,8 @@ EXPLAINED = (
     (ROOT / "docs" / "models.md", "What the Anthropic API refuses"),
     (ROOT / "docs" / "models.md", "What the network does"),
     (ROOT / "docs" / "bedrock-model-setup.md", "What each message means"),
+    (ROOT / "docs" / "docker-backend.md", "When something goes wrong"),
+    (ROOT / "docs" / "docker-planner.md", "The planner in Docker"),
 )
 MESSAGES = sorted(
     {m for where in EXPLAINED for row in rows(*where) for m in re.findall(r"`([^`]+)`", row[0])}

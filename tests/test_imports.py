@@ -37,6 +37,9 @@ REACHING = {
     "engine/cli_options.py": {"config"},  # makes the command line from the declared settings
     # looks at everything that can be chosen
     "engine/doctor.py": {"backends", "config", "claude.engines", "claude.preflight"},
+    # opens the backends that runs were carried out on, as they were then
+    "engine/reopening.py": {"backends", "config"},
+    "engine/preparing.py": {"backends", "claude", "config"},
     "engine/forecast.py": {"backends.virtual_backend"},  # runs the real scheduler in virtual time
 }
 OURS = {name.partition(".")[0] for names in MAY.values() for name in names} | set(MAY)

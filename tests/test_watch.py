@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from backends.base import PollPace
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from engine.retry_policy import End
-from engine.watch import Attempt, PollTimer, parse_progress
+from engine.watch import MOST_CHARS, Attempt, PollTimer, parse_progress
 
 KEY = JobKey("run", "a", 1)
 RUNNING = JobStatus(JobState.RUNNING)
@@ -193,7 +193,8 @@ def test_a_poll_that_decides_is_not_put_off_but_one_in_the_past_is_no_reason_to_
         ('{"kind": "other"}', {"text": '{"kind": "other"}'}),
         ('["progress"]', {"text": '["progress"]'}),
         ("", {"text": ""}),
-        ("[" * 100_000, {"text": "[" * 100_000}),
+        ("[" * 100_000, {"text": "[" * MOST_CHARS}),
+        (f'{{"kind": "progress", "text": "{"x" * 100_000}"}}', {"text": "x" * MOST_CHARS}),
     ],
 )
 def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, data: dict[str, object]) -> None:
