@@ -60,7 +60,8 @@ def engine_errors(address: str = "") -> Iterator[None]:
     except APIError as exc:
         if exc.status_code is not None and exc.status_code < 500:
             raise
-        raise BackendError(f"The Docker Engine failed: {said(exc)}.") from exc
+        what = f"The Docker Engine failed: {said(exc)}."
+        raise BackendError(what, "Mend what it complains of, or look at its log.") from exc
     except (DockerException, RequestException, HTTPError, OSError) as exc:
         problem = explain_unreachable(exc, address)
         raise BackendError(problem.what, problem.fix) from exc
@@ -85,7 +86,9 @@ def explain_unreachable(exc: BaseException, address: str = "") -> Problem:
             "Install it: pip install 'docker[ssh]'.",
         )
     if "timed out" in text.lower():
-        return Problem("The Docker Engine does not answer in time.", "See whether it is overloaded")
+        return Problem(
+            "The Docker Engine does not answer in time.", "See whether it is overloaded."
+        )
     where = f" at {address}" if address else ""
     return Problem(
         f"The Docker Engine{where} cannot be reached: {_last_words(text)}.",

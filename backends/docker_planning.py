@@ -102,6 +102,7 @@ LOOK_EVERY_S = 0.25
 PATIENCE_S = 120.0
 """How long the engine may be out of reach while the planner works."""
 _TAIL_CHARS = 600
+_AGAIN = "Run it again, or resume the run."
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class DockerPlanner:
                     raise
             else:
                 if found is None:
-                    raise PlanningFailed("The planner's container was removed by somebody.")
+                    raise PlanningFailed("The planner's container was removed by somebody.", _AGAIN)
                 if has_ended(found["State"]["Status"]):
                     return dict(found["State"])
             self.clock.sleep(LOOK_EVERY_S)
@@ -199,7 +200,7 @@ class DockerPlanner:
             if place.failure_json.exists():
                 data = place.failure_json.read_bytes()
                 raise decode(PlanningFailure, data, "The planner's answer").error()
-        raise PlanningFailed(self._why_nothing(container, state))
+        raise PlanningFailed(self._why_nothing(container, state), _AGAIN)
 
     def _why_nothing(self, container: str, state: Mapping[str, Any]) -> str:
         if state.get("OOMKilled"):

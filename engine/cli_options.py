@@ -224,6 +224,13 @@ def _checked_prompt(text: str, where: str) -> str:
 
 
 def _commands(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
+    """In the order of --help."""
+    yield from _commands_that_ask(handlers, around)
+    yield from _commands_on_runs(handlers, around)
+    yield from _commands_on_this_machine(handlers, around)
+
+
+def _commands_that_ask(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
     yield _command(
         "run",
         "Plan, execute, merge and report; the word may be left out.",
@@ -252,6 +259,9 @@ def _commands(handlers: Handlers, around: Surroundings) -> Iterator[click.Comman
             lambda ctx, loaded: resume(loaded, ctx.params["run_id"]),
             around,
         )
+
+
+def _commands_on_runs(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
     if (runs := handlers.runs) is not None:
         yield _command(
             "runs", "List the runs in the work directory.", [], lambda _, s: runs(s), around
@@ -272,6 +282,9 @@ def _commands(handlers: Handlers, around: Surroundings) -> Iterator[click.Comman
             lambda ctx, loaded: clean(loaded, *_cleaning(ctx)),
             around,
         )
+
+
+def _commands_on_this_machine(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
     if (doctor := handlers.doctor) is not None:
         yield _command(
             "doctor",
