@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Slurm of one node for the tests: slurm.sh [start | stop | ready], and for tests of faults
-# [stop-controller | start-controller | stop-node | start-node].
+# [stop-controller | start-controller | stop-node | crash-node | start-node].
 # `start` prints the path of its slurm.conf, to be exported as SLURM_CONF; all else goes to stderr.
 # All state is below SLURM_SERVICE_DIR; another directory with another SLURM_SERVICE_PORT is another
 # cluster beside it. Settings count when a cluster starts, not for one that answers already.
@@ -40,8 +40,8 @@ living() { # $1: daemon, which names the pid file too
 gone() { ! living "$1" >/dev/null; }
 
 munge_answers() { munge -n 2>/dev/null | unmunge >/dev/null 2>&1; }
-controller_answers() { [ -f "$SLURM_CONF" ] && timeout 20 scontrol ping 2>/dev/null | grep -q 'is UP'; }
-node_answers() { timeout 20 sinfo -h -N -o %T 2>/dev/null | grep -Eqx 'idle|mixed|allocated|completing'; }
+controller_answers() { [ -f "$SLURM_CONF" ] && timeout 20 scontrol ping 2>/dev/null | grep 'is UP' >/dev/null; }
+node_answers() { timeout 20 sinfo -h -N -o %T 2>/dev/null | grep -Ex 'idle|mixed|allocated|completing' >/dev/null; }
 answers() { command -v scontrol >/dev/null && controller_answers && node_answers; }
 
 install_slurm() {
@@ -176,15 +176,33 @@ start() {
   echo "$SLURM_CONF" >&3
 }
 
-# Jobs outlive slurmd, so they are ended before it.
+# Jobs outlive slurmd. A job's slurmstepd listens on a socket in the spool folder; what it started
+# has both variables in its environment, whatever it executes.
+end_jobs() {
+  local inode environ pid
+  for inode in $(awk -v below="$PLACE/spool/" 'index($8, below) == 1 { print $7 }' /proc/net/unix); do
+    for pid in $(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | cut -d / -f 3); do
+      kill -KILL "$pid" 2>/dev/null || true
+    done
+  done
+  for environ in /proc/[0-9]*/environ; do
+    grep -zqx "SLURM_CONF=$SLURM_CONF" "$environ" 2>/dev/null \
+      && grep -zq '^SLURM_JOB_ID=' "$environ" 2>/dev/null || continue
+    kill -KILL "$(cut -d / -f 3 <<<"$environ")" 2>/dev/null || true
+  done
+}
+
+# Without its state, or the next start would run unfinished jobs once more.
 stop() {
   if gone slurmctld && gone slurmd; then
     echo "No Slurm that was started from here runs."
-    return
+  else
+    end slurmctld TERM
+    end slurmd TERM
+    echo "Slurm has stopped."
   fi
-  end slurmctld TERM
-  end slurmd TERM
-  echo "Slurm has stopped."
+  end_jobs
+  rm -rf "$PLACE/state" "$PLACE/spool"
 }
 
 case "${1:-start}" in
@@ -193,7 +211,12 @@ case "${1:-start}" in
   ready) answers || fail "No Slurm answers below $PLACE. Call ${0##*/} start." ;;
   stop-controller) end slurmctld TERM ;;
   start-controller) start_controller ;;
-  stop-node) end slurmd KILL ;; # as when the machine crashes; its jobs' processes go on
+  stop-node) end slurmd KILL ;;               # jobs go on, and nobody watches them
+  crash-node) end slurmd KILL && end_jobs ;;  # as when the machine loses its power
   start-node) start_node ;;
-  *) echo "usage: ${0##*/} [start | stop | ready | stop-controller | start-controller | stop-node | start-node]"; exit 2 ;;
+  *)
+    echo "usage: ${0##*/} [start | stop | ready"
+    echo "  | stop-controller | start-controller | stop-node | crash-node | start-node]"
+    exit 2
+    ;;
 esac
