@@ -74,6 +74,7 @@ start_munge() {
 
 # Limits: slurmctld looks for jobs past their time every 30 s, which nothing shortens; with
 # OverTimeLimit=0 a limit of one minute (the least) ends a job after 60 to 90 s.
+# cred_expire: also how long a requeued job waits before it may start again; 120 s by default.
 # MinJobAge: ended jobs go at its multiples when it is under 60 s; 0 would keep them for ever.
 write_conf() {
   mkdir -p "$PLACE/state" "$PLACE/spool"
@@ -86,6 +87,7 @@ SlurmctldPort=$PORT
 SlurmdPort=$((PORT + 1))
 SlurmUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire=${SLURM_SERVICE_REQUEUE_WAIT:-15}
 SlurmctldPidFile=$PLACE/slurmctld.pid
 SlurmdPidFile=$PLACE/slurmd.pid
 StateSaveLocation=$PLACE/state
@@ -129,7 +131,8 @@ launch() { # $1: daemon, the rest: its options
   local daemon="$1"
   shift
   setsid "$daemon" -D "$@" </dev/null >"$PLACE/$daemon.log" 2>&1 3>&- &
-  echo $! >"$PLACE/$daemon.pid"
+  launched=$!
+  echo "$launched" >"$PLACE/$daemon.pid"
 }
 end() { # $1: daemon, $2: signal
   local pid
@@ -138,23 +141,26 @@ end() { # $1: daemon, $2: signal
   await "$1 ($pid) did not end" "$PLACE/$1.log" gone "$1"
 }
 
+launched_ended() { [ -n "$launched" ] && ! kill -0 "$launched" 2>/dev/null; }
 controller_is_ready() {
-  gone slurmctld && fail_with "slurmctld ended before it answered." "$PLACE/slurmctld.log"
+  launched_ended && fail_with "slurmctld ended before it answered." "$PLACE/slurmctld.log"
   controller_answers
 }
 node_is_ready() {
-  gone slurmd && fail_with "slurmd ended before its node was up." "$PLACE/slurmd.log"
+  launched_ended && fail_with "slurmd ended before its node was up." "$PLACE/slurmd.log"
   node_answers
 }
 node() { sed -n 's/^NodeName=\([^ ]*\) .*/\1/p' "$SLURM_CONF"; }
 
 start_controller() {
   [ -f "$SLURM_CONF" ] || fail "There is no cluster in $PLACE. Call ${0##*/} start, then try again."
+  local launched=""
   gone slurmctld && launch slurmctld
   await "slurmctld did not answer" "$PLACE/slurmctld.log" controller_is_ready
 }
 start_node() {
   [ -f "$SLURM_CONF" ] || fail "There is no cluster in $PLACE. Call ${0##*/} start, then try again."
+  local launched=""
   gone slurmd && launch slurmd -N "$(node)"
   await "slurmd did not bring its node up" "$PLACE/slurmd.log" node_is_ready
 }
