@@ -69,7 +69,7 @@ class Backend(ABC):
     """Where executors run."""
 
     name: ClassVar[str]
-    pace: ClassVar[PollPace] = PollPace()
+    pace: PollPace = PollPace()
     grace_s: ClassVar[float] = 30.0
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
     in_process: ClassVar[bool] = False

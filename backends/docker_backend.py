@@ -37,10 +37,11 @@ from backends.docker_containers import (
 from backends.docker_engine import said
 from backends.docker_host import DockerHost
 from backends.docker_logs import Cursor, parse_log, rest_of
-from backends.docker_options import container_limits, sent_credentials
+from backends.docker_options import container_limits
 from backends.docker_preflight import find_problems
 from backends.docker_watch import EventWatch
 from backends.kept_results import attempt_of, hand_over, split_lines
+from backends.sent_credentials import sent_credentials
 from core.bundle import AttemptDir, Limits
 from core.clock import Clock
 from core.confined import remove_tree

@@ -26,8 +26,9 @@ from backends.docker_containers import (
 from backends.docker_engine import said
 from backends.docker_host import DockerHost
 from backends.docker_logs import Cursor, parse_log
-from backends.docker_options import container_limits, sent_credentials
+from backends.docker_options import container_limits
 from backends.docker_preflight import find_problems
+from backends.sent_credentials import sent_credentials
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials

@@ -14,8 +14,9 @@ class Ending(NamedTuple):
 
 
 # https://platform.claude.com/docs/en/about-claude/model-deprecations
-# and DEPRECATED_MODELS in anthropic/resources/messages/messages.py (2.12).
+# and DEPRECATED_MODELS in anthropic/_data/deprecated_models.py (2.13).
 ENDING_MODELS = (
+    Ending("claude-opus-4-5", "22 January 2027", "claude-opus-5-5"),
     Ending("claude-sonnet-4-5", "30 November 2026", "claude-sonnet-5-5"),
     Ending("claude-mythos-preview", "30 June 2026", "claude-mythos-5-2"),
     Ending("claude-sonnet-4-0", "15 June 2026", "claude-sonnet-5-5"),

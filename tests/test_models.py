@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from anthropic.resources.messages.messages import DEPRECATED_MODELS
+from anthropic._data import DEPRECATED_MODELS
 
 from config import DEFAULT_MODELS
 from core.models import ENDING_MODELS, find_ending
