@@ -13,16 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-)
+from pydantic import ConfigDict, Field, SecretStr
 
-from core.base_url import check_base_url
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.credentials import MASK, Credentials, resolve_credentials
 from core.errors import SettingsError
@@ -54,7 +46,8 @@ from core.options import (
     Option,
     declared_options,
 )
-from core.size import check_size
+from core.setting_types import Count, Cpus, Dollars, Name, Region, Seconds, Size, Speed, Url
+from core.slurm_settings import SlurmSettings
 
 DEFAULT_MODELS = {
     "anthropic": "claude-sonnet-5-5",
@@ -82,18 +75,7 @@ _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
 
-_Name = Annotated[str, StringConstraints(pattern=r"^\S+$")]
-_Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]  # becomes part of host names
-_Url = Annotated[str, AfterValidator(check_base_url)]
-_Count = Annotated[int, Field(ge=1)]
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Cpus = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
-_Size = Annotated[str, AfterValidator(check_size)]
-_Speed = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Settings(BaseModel):
+class Settings(SlurmSettings):
     """Every setting, with its declaration. Paths are absolute once loaded."""
 
     model_config = ConfigDict(
@@ -104,7 +86,7 @@ class Settings(BaseModel):
         validate_by_alias=True,
     )
 
-    max_executors: Annotated[_Count, _core("how many executors run at once", "N")] = 5
+    max_executors: Annotated[Count, _core("how many executors run at once", "N")] = 5
     real: Annotated[bool, _core("ask the real Claude; without it, a simulation")] = False
     output_dir: Annotated[
         Path | None,
@@ -116,7 +98,7 @@ class Settings(BaseModel):
         ),
     ] = None
     backend: Annotated[
-        _Name, _core("where executors run", "NAME", commands=RUN_COMMANDS | {"doctor", "clean"})
+        Name, _core("where executors run", "NAME", commands=RUN_COMMANDS | {"doctor", "clean"})
     ] = "threading"
     work_dir: Annotated[
         Path, _core("where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False)
@@ -134,7 +116,7 @@ class Settings(BaseModel):
 
     provider: Annotated[Literal["anthropic", "bedrock"], _model("who serves Claude")] = "anthropic"
     model: Annotated[
-        _Name,
+        Name,
         _model(
             "model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock has its own"
         ),
@@ -142,7 +124,7 @@ class Settings(BaseModel):
     engine: Annotated[Literal["api", "claude-code"], _model("how executors reach Claude")] = "api"
     allow_commands: Annotated[bool, _model("a shell for the model on this host")] = False
     region: Annotated[
-        _Region,
+        Region,
         _model(
             "AWS region of Bedrock",
             "REGION",
@@ -151,7 +133,7 @@ class Settings(BaseModel):
         ),
     ] = "eu-central-1"
     base_url: Annotated[
-        _Url,
+        Url,
         _model(
             "address of the API",
             flags=(),
@@ -160,7 +142,7 @@ class Settings(BaseModel):
         ),
     ] = ""
     bedrock_base_url: Annotated[
-        _Url,
+        Url,
         _model(
             "address of Bedrock",
             flags=(),
@@ -170,25 +152,25 @@ class Settings(BaseModel):
     ] = ""
 
     price_input: Annotated[
-        _Dollars | None, _price("price of a million input tokens, if unknown", "USD")
+        Dollars | None, _price("price of a million input tokens, if unknown", "USD")
     ] = None
     price_output: Annotated[
-        _Dollars | None, _price("price of a million output tokens, if unknown", "USD")
+        Dollars | None, _price("price of a million output tokens, if unknown", "USD")
     ] = None
 
     max_cost: Annotated[
-        _Dollars | None, _cap("the most that the run may cost, planning too", "USD")
+        Dollars | None, _cap("the most that the run may cost, planning too", "USD")
     ] = None
     max_tokens: Annotated[
-        _Count | None, _cap("the most tokens that the run may use, of all kinds", "N")
+        Count | None, _cap("the most tokens that the run may use, of all kinds", "N")
     ] = None
-    max_retries: Annotated[_Count, _limits("how many attempts a task has", "N")] = 3
-    task_timeout: Annotated[_Seconds, _limits("how long an attempt may run", "SECONDS")] = 1800.0
+    max_retries: Annotated[Count, _limits("how many attempts a task has", "N")] = 3
+    task_timeout: Annotated[Seconds, _limits("how long an attempt may run", "SECONDS")] = 1800.0
 
     sim_seed: Annotated[int, _simulation("same seed, same project", "N")] = 0
-    sim_speed: Annotated[
-        _Speed, _simulation("simulated seconds per second; 0: no waiting", "X")
-    ] = 20.0
+    sim_speed: Annotated[Speed, _simulation("simulated seconds per second; 0: no waiting", "X")] = (
+        20.0
+    )
     sim_faults: Annotated[
         str, _simulation("faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC")
     ] = ""
@@ -211,14 +193,14 @@ class Settings(BaseModel):
             sets_to=True,
         ),
     ] = False
-    docker_image: Annotated[_Name, _docker("the workers' image", "IMAGE")] = (
+    docker_image: Annotated[Name, _docker("the workers' image", "IMAGE")] = (
         "parallel-orchestrator:latest"
     )
     docker_network: Annotated[
         str, _docker("their network", "NETWORK", default_text="the engine's own choice")
     ] = ""
-    docker_cpus: Annotated[_Cpus, _docker("CPUs of each container", "N")] = 1.0
-    docker_memory: Annotated[_Size, _docker("memory of each container", "SIZE")] = "2g"
+    docker_cpus: Annotated[Cpus, _docker("CPUs of each container", "N")] = 1.0
+    docker_memory: Annotated[Size, _docker("memory of each container", "SIZE")] = "2g"
 
     docker_use_bedrock: Annotated[
         bool,
@@ -231,10 +213,10 @@ class Settings(BaseModel):
         ),
     ] = False
     docker_bedrock_region: Annotated[
-        _Region | None, _bedrock("beats --region", "REGION", sets="region", beats=True)
+        Region | None, _bedrock("beats --region", "REGION", sets="region", beats=True)
     ] = None
     docker_bedrock_model: Annotated[
-        _Name | None, _bedrock("beats --model", "ID", sets="model", beats=True)
+        Name | None, _bedrock("beats --model", "ID", sets="model", beats=True)
     ] = None
     docker_aws_access_key_id: Annotated[
         SecretStr | None, _secret("AWS key id; better: environment")

@@ -33,8 +33,14 @@ class Group:
     BACKENDS = "Backends"
     DOCKER = "Docker"
     BEDROCK = "Bedrock"
+    BATCH = "AWS Batch"
+    SLURM = "Slurm"
+    PARALLELCLUSTER = "AWS ParallelCluster"
     OUTPUT = "Output"
-    ORDER = (CORE, PLAN, MODEL, LIMITS, CHECKS, SIMULATION, BACKENDS, DOCKER, BEDROCK, OUTPUT)
+    ORDER = (
+        *(CORE, PLAN, MODEL, LIMITS, CHECKS, SIMULATION, BACKENDS),
+        *(DOCKER, BEDROCK, BATCH, SLURM, PARALLELCLUSTER, OUTPUT),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,9 @@ class Declared:
 
 
 def declared_options(model: type[BaseModel]) -> tuple[Declared, ...]:
-    """Every setting of `model`, in its order. Raises TypeError for a field without an Option."""
-    return tuple(_declare(name, info) for name, info in model.model_fields.items())
+    """Every setting of `model`, by headings. Raises TypeError for a field without an Option."""
+    found = (_declare(name, info) for name, info in model.model_fields.items())
+    return tuple(sorted(found, key=lambda d: Group.ORDER.index(d.option.group)))
 
 
 def options_of(declared: Sequence[Declared], command: str) -> tuple[Declared, ...]:
