@@ -11,6 +11,7 @@ from core.errors import UsageError
 BACKENDS = {
     "threading": "backends.threading_backend:ThreadingBackend",
     "docker": "backends.docker_backend:DockerBackend",
+    "slurm": "backends.slurm_backend:SlurmBackend",
 }
 
 

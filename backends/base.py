@@ -93,6 +93,11 @@ class Backend(ABC):
     def preflight(self) -> list[Problem]:
         """What is missing here to run jobs, each with its fix; empty when all is well."""
 
+    def probe(self) -> list[Problem]:
+        """Run one small job to its end, and say what only that finds missing; for backends where
+        `preflight` cannot know. May take minutes. Leaves nothing behind."""
+        return []
+
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
         """Hand over jobs; one answer a job, in the jobs' order.

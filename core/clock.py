@@ -41,6 +41,8 @@ class StoppableClock(SystemClock):
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
+        self.why = "The worker was told to stop."
+        """What people are told once it was; set before `stop` by who knows better."""
 
     @property
     def stopped(self) -> bool:
@@ -48,7 +50,7 @@ class StoppableClock(SystemClock):
 
     def sleep(self, seconds: float) -> None:
         if self._stop.wait(max(0.0, seconds)):
-            raise Interrupted("The worker was told to stop.")
+            raise Interrupted(self.why)
 
 
 class DeadlineClock:

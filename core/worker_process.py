@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ CREDENTIALS_FILE = "credentials.json"
 FAILED = 1
 STOPPED = 128 + signal.SIGTERM
 """What a shell reports for a process that SIGTERM ended."""
+SIGTERM_ONLY: Mapping[signal.Signals, str] = {signal.SIGTERM: "The worker was told to stop."}
 
 
 def render_credentials(credentials: Credentials) -> bytes:
@@ -46,28 +47,56 @@ def take_credentials(directory: Path) -> Credentials:
     return decode(Credentials, data, str(path))
 
 
-@contextmanager
-def stopped_by_signal() -> Iterator[StoppableClock]:
-    """A clock whose sleeps raise Interrupted once SIGTERM came; for the main thread."""
-    stop = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+def read_credentials(path: Path) -> Credentials:
+    """Those in a file that stays, since jobs that are started again need it; none without one.
+
+    Raises BundleError when it cannot be read.
+    """
     try:
-        yield StoppableClock(stop)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Credentials()
+    except OSError as exc:
+        raise BundleError(f"{path} cannot be read: {exc}.") from exc
+    return decode(Credentials, data, str(path))
+
+
+@contextmanager
+def stopped_by_signal(
+    stops: Mapping[signal.Signals, str] = SIGTERM_ONLY,
+) -> Iterator[StoppableClock]:
+    """A clock whose sleeps raise Interrupted once one of these signals came, with the words that
+    stand for it; for the main thread."""
+    stop = threading.Event()
+    clock = StoppableClock(stop)
+
+    def heed(number: int, _: object) -> None:
+        if not stop.is_set():
+            clock.why = stops[signal.Signals(number)]
+        stop.set()
+
+    before = {sign: signal.signal(sign, heed) for sign in stops}
+    try:
+        yield clock
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
-def run_worker(work: Callable[[StoppableClock], object]) -> int:
+def run_worker(
+    work: Callable[[StoppableClock], object],
+    stops: Mapping[signal.Signals, str] = SIGTERM_ONLY,
+) -> int:
     """The exit code for `work`: 0 when it came to its end, STOPPED when it was told to stop before,
     FAILED after one message when it raised."""
     try:
-        with stopped_by_signal() as clock:
+        with stopped_by_signal(stops) as clock:
             work(clock)
             return STOPPED if clock.stopped else 0
     except OrchestratorError as exc:
-        return _complain(str(exc))
+        return complain(str(exc))
     except Exception as exc:  # noqa: BLE001 - the process's boundary: its last words
-        return _complain(f"{type(exc).__name__}: {exc}")
+        return complain(f"{type(exc).__name__}: {exc}")
 
 
 def echo(line: str) -> None:
@@ -75,7 +104,8 @@ def echo(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - that is what it is for
 
 
-def _complain(message: str) -> int:
+def complain(message: str) -> int:
+    """Say it as the process's last words; gives the exit code that goes with them."""
     print(f"error: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the same
     return FAILED
 

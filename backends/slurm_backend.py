@@ -1,0 +1,431 @@
+"""Executors as jobs of a Slurm cluster, started from a login node or from inside a job.
+
+Jobs submitted together go as one array, whose index is on disk before sbatch is called. One squeue
+by name tells how all of a run's jobs stand; what has left its list is looked for in the accounting
+database, where there is one, and on disk. The result on disk is the truth about a job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from backends.base import Backend, LogChunk, PollPace, Site
+from backends.cluster_site import ClusterSite, Finished, LocalSite, Parcel, PlacedFile
+from backends.kept_results import attempt_of, hand_over, read_lines
+from backends.sent_credentials import sent_credentials
+from backends.slurm_batches import FOLDER, Batch, Batches, make_batch
+from backends.slurm_commands import (
+    NAME_PREFIX,
+    ClusterConfig,
+    SlurmOptions,
+    build_sacct,
+    build_sbatch,
+    build_scancel,
+    build_squeue,
+    is_about_ended_jobs,
+    is_native_id,
+    is_out_of_reach,
+    is_over_a_limit,
+    job_name,
+    parse_config,
+    parse_job_id,
+    parse_sacct,
+    parse_squeue,
+    slurm_options,
+    words_of,
+)
+from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe
+from backends.slurm_script import SETUP_NAME, WorkerPlace, render_script
+from backends.slurm_states import Row, job_state, judge
+from core.clock import Clock
+from core.credentials import Credentials
+from core.errors import BackendError, CollectError, Problem, SubmitError
+from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
+from core.job_index import CREDENTIALS_NAME, INDEX_NAME
+from core.worker_process import render_credentials
+
+log = logging.getLogger(__name__)
+
+FIRST_POLL_S, MOST_POLL_S = 1.0, 30.0
+_TAIL_CHARS = 600
+_SCRIPT_NAME = "job.sh"
+
+
+class SlurmBackend(Backend):
+    """`credentials` is asked at each submit, since they may expire; `mask` takes secrets out of
+    what a job printed."""
+
+    name = "slurm"
+    pace = PollPace(FIRST_POLL_S, MOST_POLL_S)
+    grace_s = 60.0  # NFS clients keep what they know of a directory for up to that long
+
+    def __init__(
+        self,
+        run_dir: Path,
+        site: ClusterSite,
+        options: SlurmOptions,
+        *,
+        clock: Clock,
+        credentials: Callable[[], Credentials] = Credentials,
+        mask: Callable[[str], str] = str,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._run_dir = run_dir
+        self._site = site
+        self._options = options
+        self._clock = clock
+        self._credentials = credentials
+        self._mask = mask
+        self._settings = settings or {}
+        self._batches = Batches(run_dir)
+        self._handles: dict[JobKey, JobHandle] = {}
+        self._ended: dict[JobKey, JobStatus] = {}
+        self._rows: dict[JobKey, list[Row]] = {}
+        self._known_config: ClusterConfig | None = None
+        self._has_sacct: bool | None = None
+
+    @classmethod
+    def build(cls, site: Site) -> Self:
+        return cls(
+            site.run_dir,
+            LocalSite(site.run_dir, site.environ),
+            slurm_options(site.options),
+            clock=site.clock,
+            credentials=lambda: sent_credentials(site.credentials, site.options),
+            mask=site.credentials.mask,
+            settings=site.options,
+        )
+
+    @property
+    def _run_id(self) -> str:
+        return self._run_dir.name
+
+    def preflight(self) -> list[Problem]:
+        problems = find_problems(self._site, self._options, self._settings)
+        if not problems:
+            self._config()  # which tells how often to poll
+        return problems
+
+    def probe(self) -> list[Problem]:
+        place = replace(self._place(), setup=self._setup_at(PROBE_FOLDER))
+        return probe(self._site, self._options, self._settings, place, self._clock)
+
+    # -- submit
+
+    def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
+        if not jobs:
+            return []
+        keys = list(dict.fromkeys(job.key for job in jobs))
+        self._find_earlier(keys)
+        fresh = [key for key in keys if key not in self._handles]
+        refused: dict[JobKey, SubmitError] = {}
+        for batch in self._cut(fresh):
+            if (error := self._hand_over(batch)) is not None:
+                refused |= dict.fromkeys(batch.keys, error)
+        return [self._handles.get(key) or refused[key] for key in (job.key for job in jobs)]
+
+    def _find_earlier(self, keys: Sequence[JobKey]) -> None:
+        """Find jobs that an earlier process, or an earlier try, may have handed over."""
+        perhaps = [k for k in keys if k not in self._handles and self._batches.holding(k)]
+        if not perhaps:
+            return
+        self._look(perhaps)
+        for key in perhaps:
+            trace = self._site.trace(key)
+            if key in self._rows or trace.claimed or trace.has_result:
+                self._handles[key] = self._handle(key)
+
+    def _cut(self, keys: Sequence[JobKey]) -> Iterator[Batch]:
+        """As few arrays as there may be."""
+        most = max(1, self._config().max_array_size - 1) if len(keys) > 1 else 1
+        for start in range(0, len(keys), most):
+            yield self._batches.add(make_batch(self._run_dir, keys[start : start + most]))
+
+    def _hand_over(self, batch: Batch) -> SubmitError | None:
+        """Note handles of all its jobs, or give why there are none. Raises BackendError when the
+        cluster cannot be asked; whether the jobs are there is seen at the next try."""
+        script = f"{batch.folder}/{_SCRIPT_NAME}"
+        command = build_sbatch(
+            self._options,
+            self._site.run_dir,
+            job_name(self._run_id),
+            batch.digest,
+            script,
+            len(batch.keys),
+        )
+        done = self._site.run(command, Parcel(list(self._files(batch, script)), batch.keys))
+        if done.exit_code != 0:
+            self._check_reach("sbatch", done)
+            self._batches.refused(batch)
+            return _refusal(done)
+        if (job_id := parse_job_id(done.stdout)) is None:
+            raise BackendError(
+                f"sbatch took the jobs and printed no job id: {words_of(done.stdout)!r}.",
+                "The jobs are looked for by their name.",
+            )
+        self._batches.submitted(batch, job_id)
+        for place, key in enumerate(batch.keys):
+            native_id = f"{job_id}_{place}" if len(batch.keys) > 1 else job_id
+            self._handles[key] = JobHandle(key, self.name, native_id)
+        return None
+
+    def _files(self, batch: Batch, script: str) -> Iterator[PlacedFile]:
+        yield PlacedFile(f"{batch.folder}/{INDEX_NAME}", batch.index)
+        folder = f"{self._site.run_dir}/{batch.folder}"
+        yield PlacedFile(script, render_script(self._place(), folder).encode(), 0o755)
+        if self._options.setup is not None:
+            yield PlacedFile(f"{FOLDER}/{SETUP_NAME}", _read_setup(self._options.setup), 0o600)
+        if (held := self._credentials()) != Credentials():
+            yield PlacedFile(f"{FOLDER}/{CREDENTIALS_NAME}", render_credentials(held), 0o600)
+
+    def _place(self) -> WorkerPlace:
+        return WorkerPlace(
+            self._site.run_dir,
+            self._site.worker_code(),
+            self._site.python,
+            setup=self._setup_at(FOLDER),
+            container=self._options.container,
+        )
+
+    def _setup_at(self, folder: str) -> str:
+        """The path of our copy of the setup file, so that editing it changes no job on its way."""
+        return f"{self._site.run_dir}/{folder}/{SETUP_NAME}" if self._options.setup else ""
+
+    def _handle(self, key: JobKey) -> JobHandle:
+        """Of a job that was handed over before; without an id if nobody ever heard it."""
+        rows = self._rows.get(key)
+        if rows:
+            return JobHandle(key, self.name, rows[0].native_id)
+        for batch in self._batches.holding(key):
+            for job_id in batch.job_ids[-1:]:
+                place = batch.keys.index(key)
+                return JobHandle(
+                    key, self.name, f"{job_id}_{place}" if len(batch.keys) > 1 else job_id
+                )
+        return JobHandle(key, self.name, "")
+
+    # -- poll
+
+    def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
+        if not handles:
+            return {}
+        waiting = [h.key for h in handles if h.key not in self._ended]
+        if waiting:
+            self._look([key for key in waiting if key.run == self._run_id])
+        unlisted = [h for h in handles if h.key in waiting and h.key not in self._rows]
+        accounted = self._ask_accounting(unlisted)
+        return {h.key: self._status(h.key, accounted) for h in handles}
+
+    def _status(self, key: JobKey, accounted: Mapping[JobKey, Row]) -> JobStatus:
+        if (ended := self._ended.get(key)) is not None:
+            return ended
+        rows = self._rows.get(key)
+        status = self._judge(key, rows[0]) if rows else self._unlisted(key, accounted.get(key))
+        if status.state.final and status.reason is not Reason.MISSING:
+            self._ended[key] = status
+        return status
+
+    def _judge(self, key: JobKey, row: Row) -> JobStatus:
+        ends_well = row.state == "COMPLETING" and row.exit_status == 0
+        if ends_well and self._site.trace(key).has_result:
+            return JobStatus(JobState.SUCCEEDED, exit_code=0)  # an epilog may take minutes
+        state = job_state(row.state)
+        failed = state.final and state is not JobState.SUCCEEDED
+        return self._explained(key, judge(row, self._last_words(key) if failed else ""))
+
+    def _explained(self, key: JobKey, status: JobStatus) -> JobStatus:
+        """With where the whole log is, for what failed."""
+        if status.state is not JobState.FAILED:
+            return status
+        told = [status.message] if status.message else []
+        logs = [f"whole log: {self._site.run_dir}/{path}" for path in self._logs(key)[-1:]]
+        return replace(status, message="; ".join(told + logs))
+
+    def _unlisted(self, key: JobKey, row: Row | None) -> JobStatus:
+        """Slurm forgets a job some minutes after its end, and more when its state is lost."""
+        ours = key.run == self._run_id
+        if row is not None and job_state(row.state).final:
+            return self._judge(key, row)
+        if ours and self._site.trace(key).has_result:
+            return JobStatus(JobState.SUCCEEDED, exit_code=0)
+        return JobStatus(JobState.LOST, Reason.MISSING, message="Slurm knows nothing of it")
+
+    def _look(self, keys: Sequence[JobKey]) -> None:
+        """See all jobs of the run once."""
+        done = self._site.look(build_squeue(job_name(self._run_id)), keys)
+        self._rows = self._sorted_rows(parse_squeue(self._checked("squeue", done)))
+
+    def _sorted_rows(self, rows: Iterable[Row]) -> dict[JobKey, list[Row]]:
+        """By key; of several jobs of one key the one that tells comes first."""
+        found: dict[JobKey, list[Row]] = {}
+        for row in sorted(rows, key=lambda row: row.order, reverse=True):
+            if (key := self._batches.key_of(row)) is not None:
+                found.setdefault(key, []).append(row)
+        return found
+
+    def _ask_accounting(self, handles: Sequence[JobHandle]) -> dict[JobKey, Row]:
+        """What sacct knows of jobs that squeue does not list. Whether it works here is found out
+        once; many clusters have no database."""
+        ids = {h.native_id: h.key for h in handles if is_native_id(h.native_id)}
+        ids = {native: key for native, key in ids.items() if key.run == self._run_id}
+        if not ids or not self._can_account():
+            return {}
+        done = self._site.run(build_sacct(sorted(ids)))
+        if done.exit_code != 0:
+            log.debug("sacct does not work here: %s", words_of(done.stderr))
+            self._has_sacct = False
+            return {}
+        return {ids[r.native_id]: r for r in parse_sacct(done.stdout) if r.native_id in ids}
+
+    def _can_account(self) -> bool:
+        if self._has_sacct is None:
+            self._has_sacct = self._config().has_accounting
+        return self._has_sacct
+
+    def _config(self) -> ClusterConfig:
+        """The cluster's, asked for once. Jobs that ended must be seen before they are forgotten."""
+        if self._known_config is None:
+            done = self._site.run(["scontrol", "show", "config"])
+            found = self._known_config = parse_config(self._checked("scontrol", done))
+            if found.min_job_age_s:
+                most_s = max(FIRST_POLL_S, min(MOST_POLL_S, found.min_job_age_s / 3))
+                self.pace = PollPace(FIRST_POLL_S, most_s)
+        return self._known_config
+
+    def _logs(self, key: JobKey) -> list[str]:
+        return [batch.log(batch.keys.index(key)) for batch in self._batches.holding(key)]
+
+    def _last_words(self, key: JobKey) -> str:
+        """The end of what the job printed, on one line."""
+        said = [self._site.tail(path).strip() for path in self._logs(key)]
+        words = " ".join(self._mask("\n".join(said)).split())
+        return words[-_TAIL_CHARS:]
+
+    # -- collect, logs, cancel
+
+    def collect(
+        self, handles: Sequence[JobHandle], destination: Path
+    ) -> dict[JobKey, TaskResult | CollectError]:
+        ours = [h.key for h in handles if h.key.run == self._run_id]
+        if ours:
+            self._site.fetch(ours)
+        return {h.key: self._collect(h.key, destination) for h in handles}
+
+    def _collect(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
+        if key.run != self._run_id:
+            return CollectError(f"{key} is no job of run {self._run_id}.")
+        found = hand_over(attempt_of(self._run_dir, key), key, destination)
+        ended = self._ended.get(key)
+        went_well = ended is None or ended.state is JobState.SUCCEEDED
+        if isinstance(found, CollectError):
+            # a job that went well has a result, which a slow file system may show later
+            may_come = ended is not None and ended.state is JobState.SUCCEEDED
+            return CollectError(found.message, found.remedy, retryable=may_come)
+        if found.outcome is Outcome.OK and not went_well:
+            # who ends a worker may have written its result
+            return CollectError(f"{key} left a result, but its job did not end well.")
+        return found
+
+    def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
+        if handle.key.run != self._run_id:
+            return LogChunk((), cursor)
+        return read_lines(attempt_of(self._run_dir, handle.key).events, cursor)
+
+    def cancel(self, handles: Sequence[JobHandle]) -> None:
+        ours = [h for h in handles if h.key.run == self._run_id and h.key not in self._ended]
+        ids = {h.native_id for h in ours if is_native_id(h.native_id)}
+        ids |= {row.native_id for h in ours for row in self._rows.get(h.key, ())}
+        self._scancel(sorted(ids))
+
+    def _scancel(self, native_ids: Sequence[str]) -> None:
+        if not native_ids:
+            return
+        done = self._site.run(build_scancel(native_ids))
+        if done.exit_code != 0 and not is_about_ended_jobs(done.stderr):
+            raise BackendError(f"scancel failed: {words_of(done.stderr)}.", "Try again later.")
+
+    # -- what a run holds
+
+    def reattach(self, run_id: str) -> list[JobHandle]:
+        keys = self._batches.keys if run_id == self._run_id else []
+        if not keys:
+            return []
+        self._look(keys)
+        found = {key for key in keys if key in self._rows or self._has_left_something(key)}
+        for key in found:
+            self._handles[key] = self._handle(key)
+        return [self._handles[key] for key in sorted(found)]
+
+    def _has_left_something(self, key: JobKey) -> bool:
+        trace = self._site.trace(key)
+        return trace.claimed or trace.has_result
+
+    def leftovers(self, run_id: str) -> list[str]:
+        return [f"Slurm job {r.native_id} ({r.state})" for r in self._unended(run_id)]
+
+    def _unended(self, run_id: str) -> list[Row]:
+        """Jobs of a run of this work directory that wait or run, known by name and directory."""
+        done = self._site.look(build_squeue(job_name(run_id)), ())
+        rows = parse_squeue(self._checked("squeue", done))
+        place = str(Path(self._site.run_dir).parent / run_id)
+        return [r for r in rows if r.run_dir == place and not job_state(r.state).final]
+
+    def known_runs(self, work_dir: Path) -> list[str]:
+        runs = str(Path(self._site.run_dir).parent)
+        done = self._site.look(build_squeue(), ())
+        rows = parse_squeue(self._checked("squeue", done))
+        found = {
+            r.name.removeprefix(NAME_PREFIX)
+            for r in rows
+            if r.name.startswith(NAME_PREFIX) and not job_state(r.state).final
+            if r.run_dir == f"{runs}/{r.name.removeprefix(NAME_PREFIX)}"
+        }
+        return sorted(found)
+
+    def cleanup(self, run_id: str) -> None:
+        self._scancel([row.native_id for row in self._unended(run_id)])
+        if run_id == self._run_id:
+            code = Path(self._site.worker_code()).name
+            self._site.remove([f"{FOLDER}/{name}" for name in (CREDENTIALS_NAME, code)])
+
+    def close(self) -> None:
+        self._site.close()
+
+    # -- commands
+
+    def _checked(self, name: str, done: Finished) -> str:
+        """What a command printed. Raises BackendError when it failed."""
+        if done.exit_code != 0:
+            self._check_reach(name, done)
+            raise BackendError(f"{name} failed: {words_of(done.stderr)}.", "See how Slurm is.")
+        return done.stdout
+
+    def _check_reach(self, name: str, done: Finished) -> None:
+        if is_out_of_reach(done.stderr):
+            raise BackendError(
+                f"{name} does not reach the controller: {words_of(done.stderr)}.",
+                "See how the cluster is: scontrol ping.",
+            )
+
+
+def _refusal(done: Finished) -> SubmitError:
+    words = words_of(done.stderr) or words_of(done.stdout) or f"exit code {done.exit_code}"
+    if is_over_a_limit(done.stderr):
+        remedy = "Ask for fewer --max-executors, or wait for other jobs of yours."
+        return SubmitError(f"sbatch refused the jobs for now: {words}.", remedy)
+    return SubmitError(
+        f"sbatch refused the jobs: {words}.", "Correct the --slurm options.", retryable=False
+    )
+
+
+def _read_setup(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise BackendError(
+            f"The setup file {path} cannot be read: {exc.strerror}.", "Correct --slurm-setup."
+        ) from exc

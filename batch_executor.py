@@ -1,0 +1,110 @@
+"""An executor in a job of a batch system: the attempt that the job stands for in, its result out.
+
+    batch_executor.py BATCH_DIR PLACE CLAIMANT [--contained]
+                              run the attempt at this place of the index (see core.job_index);
+                              a job that is started again under the same id is the same CLAIMANT
+    batch_executor.py --check FILE ENGINE HOST PORT
+                              write to FILE, in JSON, whether one could be run here (see `check`)
+
+SIGTERM and SIGUSR1 ask it to stop and save what there is; Slurm sends the latter ahead of a time
+limit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from core.clock import Clock
+from core.job_index import BatchDir, await_file, read_index
+from core.wire import encode, write_atomic
+from core.worker_check import WorkerCheck
+from core.worker_process import complain, read_credentials, run_worker
+
+_CONNECT_S = 10.0
+STOPS = {
+    signal.SIGTERM: "The job was told to stop.",
+    signal.SIGUSR1: "The job's time limit came before the task was done.",
+}
+
+
+def work(batch: BatchDir, place: int, claimant: str, clock: Clock, *, contained: bool) -> bool:
+    """Run the attempt; False when another worker has it."""
+    await_file(batch.index, clock)
+    attempt = batch.attempt(read_index(batch), place)
+    await_file(attempt.task_json, clock)
+    from executor_agent import ExecutorAgent
+
+    agent = ExecutorAgent(read_credentials(batch.credentials), clock, contained=contained)
+    return agent.run(attempt, claimant) is not None
+
+
+def check(engine: str, host: str, port: int, environ: Mapping[str, str]) -> WorkerCheck:
+    """What only this node can know."""
+    missing = _missing_package()
+    cli = "" if missing or engine != "claude-code" else _missing_cli(environ)
+    return WorkerCheck(
+        python=sys.version.split()[0],
+        node=os.uname().nodename,
+        missing_package=missing,
+        missing_cli=cli,
+        unreachable=_unreachable(host, port),
+    )
+
+
+def _missing_package() -> str:
+    try:
+        for name in ("anthropic", "executor_agent"):
+            import_module(name)
+    except ImportError as exc:
+        return str(exc)
+    return ""
+
+
+def _missing_cli(environ: Mapping[str, str]) -> str:
+    from claude.engines.cli_setup import find_cli
+    from core.errors import Problem
+
+    found = find_cli(environ)
+    return f"{found.what} {found.fix}" if isinstance(found, Problem) else ""
+
+
+def _unreachable(host: str, port: int) -> str:
+    """What takes no connection: the host itself, or the proxy that is set for it here."""
+    if not host:
+        return ""
+    proxy = urlsplit(urllib.request.getproxies().get("https", ""))
+    if proxy.hostname and not urllib.request.proxy_bypass(host):
+        host, port = proxy.hostname, proxy.port or 80
+    with suppress(OSError), socket.create_connection((host, port), timeout=_CONNECT_S):
+        return ""
+    return f"{host}:{port}"
+
+
+def main(argv: Sequence[str]) -> int:
+    if argv[1:2] == ["--check"]:
+        file, engine, host, port = argv[2:]
+        write_atomic(Path(file), encode(check(engine, host, int(port), os.environ)))
+        return 0
+    place, number, claimant, *flags = argv[1:]
+    batch, contained, taken = BatchDir(Path(place)), flags == ["--contained"], []
+
+    def run(clock: Clock) -> None:
+        taken.append(work(batch, int(number), claimant, clock, contained=contained))
+
+    code = run_worker(run, STOPS)
+    if taken == [False]:
+        return complain("another worker had taken the attempt before")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

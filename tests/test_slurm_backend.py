@@ -1,0 +1,34 @@
+"""The conformance suite on a real Slurm, and what only this backend has to get right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from backends import backend_class
+from backends.base import Backend, Site, Worker
+from core.clock import Clock
+from core.credentials import Credentials
+from engine.rundir import RunDir
+from tests.conformance import BackendConformance, DurableJobs, ReachableResults
+from tests.live_run import Bounds
+
+
+class TestSlurm(BackendConformance, DurableJobs, ReachableResults):
+    backend = "slurm"
+    bounds = Bounds(state_s=90, cancel_s=30, look_every_s=0.2)
+
+    @pytest.fixture
+    def options(self) -> Mapping[str, Any]:
+        return {"slurm_partition": "debug", "slurm_mem": "100M"}
+
+    @pytest.fixture
+    def make_backend(
+        self, credentials: Credentials, clock: Clock, work: Worker, options: Mapping[str, Any]
+    ) -> Callable[[RunDir], Backend]:
+        return lambda run: backend_class(self.backend).build(
+            Site(run.root, credentials, clock, work, options, dict(os.environ))
+        )
