@@ -19,7 +19,7 @@ try:
     from core.clock import SystemClock
     from core.plan import Plan, render_plan
     from core.wire import write_atomic
-    from engine.cli_options import Handlers, Surroundings, build_cli, run_cli
+    from engine.cli_options import DoctorWishes, Handlers, Surroundings, build_cli, run_cli
     from engine.interrupts import all_raise
     from engine.reopening import Reopening, kept_settings
     from engine.streams import called_as, say, start_log, tell, tell_error, tell_warnings
@@ -131,11 +131,11 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
     return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, say)
 
 
-def doctor(loaded: LoadedSettings) -> int:
+def doctor(loaded: LoadedSettings, wishes: DoctorWishes) -> int:
     from engine.doctor import report
 
     tell_warnings(loaded.warnings)
-    return report(loaded.settings, os.environ, CLOCK, say)
+    return report(loaded.settings, os.environ, CLOCK, say, wishes)
 
 
 def carry_out(work: Work) -> int:

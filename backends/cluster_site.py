@@ -70,6 +70,10 @@ class ClusterSite(Protocol):
         """The run's directory as the nodes see it."""
 
     @property
+    def shares_disk(self) -> bool:
+        """Whether this machine sees at once, and at little cost, what jobs write."""
+
+    @property
     def python(self) -> str:
         """The interpreter that runs workers where neither a setup nor a container says."""
 
@@ -172,6 +176,10 @@ class LocalSite:
     @property
     def run_dir(self) -> str:
         return str(self.root)
+
+    @property
+    def shares_disk(self) -> bool:
+        return True
 
     @property
     def python(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Self
 from backends.base import Backend, LogChunk, PollPace, Site
 from backends.cluster_site import ClusterSite, Finished, LocalSite, Parcel, PlacedFile
 from backends.kept_results import attempt_of, hand_over, read_lines
+from backends.result_watch import ResultWatch
 from backends.sent_credentials import sent_credentials
 from backends.slurm_batches import FOLDER, Batch, Batches, make_batch
 from backends.slurm_commands import (
@@ -87,6 +88,7 @@ class SlurmBackend(Backend):
         self._rows: dict[JobKey, list[Row]] = {}
         self._known_config: ClusterConfig | None = None
         self._has_sacct: bool | None = None
+        self._watch = ResultWatch(lambda key: site.trace(key).has_result, lambda: self._wake())
 
     @classmethod
     def build(cls, site: Site) -> Self:
@@ -126,7 +128,12 @@ class SlurmBackend(Backend):
         for batch in self._cut(fresh):
             if (error := self._hand_over(batch)) is not None:
                 refused |= dict.fromkeys(batch.keys, error)
+        self._watch_for(keys)
         return [self._handles.get(key) or refused[key] for key in (job.key for job in jobs)]
+
+    def _watch_for(self, keys: Iterable[JobKey]) -> None:
+        if self._site.shares_disk:
+            self._watch.add(k for k in keys if k in self._handles and k not in self._ended)
 
     def _find_earlier(self, keys: Sequence[JobKey]) -> None:
         """Find jobs that an earlier process, or an earlier try, may have handed over."""
@@ -227,6 +234,7 @@ class SlurmBackend(Backend):
         status = self._judge(key, rows[0]) if rows else self._unlisted(key, accounted.get(key))
         if status.state.final and status.reason is not Reason.MISSING:
             self._ended[key] = status
+            self._watch.drop(key)
         return status
 
     def _judge(self, key: JobKey, row: Row) -> JobStatus:
@@ -358,6 +366,7 @@ class SlurmBackend(Backend):
         found = {key for key in keys if key in self._rows or self._has_left_something(key)}
         for key in found:
             self._handles[key] = self._handle(key)
+        self._watch_for(found)
         return [self._handles[key] for key in sorted(found)]
 
     def _has_left_something(self, key: JobKey) -> bool:
@@ -393,6 +402,7 @@ class SlurmBackend(Backend):
             self._site.remove([f"{FOLDER}/{name}" for name in (CREDENTIALS_NAME, code)])
 
     def close(self) -> None:
+        self._watch.stop()
         self._site.close()
 
     # -- commands

@@ -30,6 +30,13 @@ _EPILOG = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class DoctorWishes:
+    """What `doctor` is to do besides looking. `probe` runs a small job on the backend."""
+
+    probe: bool = False
+
+
 @dataclass(frozen=True)
 class Handlers:
     """What the commands do; each gives an exit code. None: not built, so not listed."""
@@ -39,7 +46,7 @@ class Handlers:
     resume: Callable[[LoadedSettings, str], int] | None = None
     runs: Callable[[LoadedSettings], int] | None = None
     simulated_api: Callable[[LoadedSettings, int], int] | None = None
-    doctor: Callable[[LoadedSettings], int] | None = None
+    doctor: Callable[[LoadedSettings, DoctorWishes], int] | None = None
     cancel: Callable[[LoadedSettings, str], int] | None = None
     clean: Callable[[LoadedSettings, str, float, bool], int] | None = None
     """The run's name, "" for all; the age in seconds at which runs go; whether to do it."""
@@ -289,8 +296,8 @@ def _commands_on_this_machine(handlers: Handlers, around: Surroundings) -> Itera
         yield _command(
             "doctor",
             "Look at what backends and providers need, what is missing here, and the fix.",
-            [],
-            lambda _, loaded: doctor(loaded),
+            _doctor_parameters(),
+            lambda ctx, loaded: doctor(loaded, DoctorWishes(probe=ctx.params["probe"])),
             around,
         )
     if (serve := handlers.simulated_api) is not None:
@@ -355,6 +362,14 @@ def _clean_parameters() -> list[click.Parameter]:
         HeadedOption(
             Group.CORE, ["--yes"], is_flag=True, help="remove it; without, only say what would go"
         ),
+    ]
+
+
+def _doctor_parameters() -> list[click.Parameter]:
+    return [
+        HeadedOption(
+            Group.CORE, ["--probe"], is_flag=True, help="also run a small job on the backend"
+        )
     ]
 
 

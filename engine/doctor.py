@@ -7,22 +7,26 @@ backend and provider chosen. Only the chosen provider is asked, by one request o
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 from backends import BACKENDS, backend_class
-from backends.base import Site
+from backends.base import Backend, Site
 from config import DEFAULT_MODELS, Settings
 from core.bundle import AttemptDir, ModelSettings
 from core.clock import Clock
+from core.confined import remove_tree
 from core.credentials import Credentials
-from core.errors import OrchestratorError
+from core.errors import OrchestratorError, Problem
+from engine.cli_options import DoctorWishes
 from engine.wording import clean
 
 OLDEST_PYTHON = (3, 11)
@@ -50,24 +54,31 @@ class Check:
 
 
 def report(
-    settings: Settings, environ: Mapping[str, str], clock: Clock, say: Callable[[str], None]
+    settings: Settings,
+    environ: Mapping[str, str],
+    clock: Clock,
+    say: Callable[[str], None],
+    wishes: DoctorWishes = DoctorWishes(),  # noqa: B008 - a frozen value
 ) -> int:
     """Say each check as soon as it is made; gives the exit code."""
     checks: list[Check] = []
-    for check in examine(settings, environ, clock):
+    for check in examine(settings, environ, clock, wishes):
         say(render_check(check, as_json=settings.json_lines))
         checks.append(check)
     return exit_code(checks)
 
 
-def examine(settings: Settings, environ: Mapping[str, str], clock: Clock) -> Iterator[Check]:
+def examine(
+    settings: Settings, environ: Mapping[str, str], clock: Clock, wishes: DoctorWishes
+) -> Iterator[Check]:
     """All checks, each as soon as it is made."""
     credentials = settings.credentials(environ)
     yield check_python(sys.version_info[:3])
     yield from check_packages(PACKAGES)
     yield check_work_dir(settings.work_dir)
     for name in dict.fromkeys((settings.backend, *BACKENDS)):
-        yield from check_backend(name, settings, credentials, clock, environ)
+        asked = wishes if name == settings.backend else DoctorWishes()
+        yield from check_backend(name, settings, credentials, clock, environ, asked)
     yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
         yield from check_provider(provider, settings, credentials, clock)
@@ -125,20 +136,33 @@ def check_backend(
     credentials: Credentials,
     clock: Clock,
     environ: Mapping[str, str],
+    wishes: DoctorWishes,
 ) -> Iterator[Check]:
-    """What the backend's own preflight says. Raises UsageError for a backend there is not."""
+    """What the backend's own preflight says, and its probe where that is wished. Raises UsageError
+    for a backend there is not."""
     subject, chosen = f"backend {name}", name == settings.backend
-    run_dir, options = settings.work_dir / "runs" / "doctor", settings.model_dump()
+    run_dir = settings.work_dir / "runs" / f"doctor-{secrets.token_hex(4)}"
+    options = settings.model_dump()
     site = Site(run_dir, credentials, clock, _NoWork(), options, environ)
-    backend = backend_class(name).build(site)
-    try:
-        problems = backend.preflight()
-    finally:
-        backend.close()
+    with closing(backend_class(name).build(site)) as backend:
+        problems, said = backend.preflight(), "usable"
+        if wishes.probe and not problems:
+            problems, said = _probe(backend, run_dir), "usable; a small job ran well"
     for problem in problems:
         yield Check(subject, Verdict.PROBLEM, problem.what, problem.fix, chosen)
     if not problems:
-        yield Check(subject, Verdict.OK, "usable", needed=chosen)
+        yield Check(subject, Verdict.OK, said, needed=chosen)
+
+
+def _probe(backend: Backend, run_dir: Path) -> list[Problem]:
+    """In a place that is nobody's run; what was made for it goes again."""
+    try:
+        return backend.probe()
+    finally:
+        remove_tree(run_dir)
+        for empty in (run_dir.parent, run_dir.parent.parent):  # by who never ran anything here
+            with suppress(OSError):
+                empty.rmdir()
 
 
 def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:

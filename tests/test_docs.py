@@ -68,7 +68,7 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         resume=lambda loaded, run: asked.take("resume", loaded),
         runs=lambda loaded: asked.take("runs", loaded),
         simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),
-        doctor=lambda loaded: asked.take("doctor", loaded),
+        doctor=lambda loaded, wishes: asked.take("doctor", loaded),
         cancel=lambda loaded, run: asked.take("cancel", loaded),
         clean=lambda loaded, run, older_than_s, yes: asked.take("clean", loaded),
     )
@@ -196,13 +196,21 @@ def test_the_commands_are_those_of_the_command_line() -> None:
 
 def test_the_table_of_options_holds_every_option() -> None:
     named = {flag for row in rows(README, "Options") for flag in re.findall(r"`(-[^` ]+)", row[0])}
-    own = {"-o", "--output", "--port", "--older-than", "--yes"}  # of one command, told there
+    own = {
+        "-o",
+        "--output",
+        "--port",
+        "--older-than",
+        "--yes",
+        "--probe",
+    }  # of one command, told there
     assert named == flags() - own
     told = " ".join(row[1] for row in rows(README, "Commands"))
     assert "`-o FILE`" in told
     assert "`--port N`" in told
     assert "`--older-than AGE`" in told
     assert "`--yes`" in told
+    assert "`--probe`" in told
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda d: d.key)

@@ -43,6 +43,15 @@ class BrokenBackend(ThreadingBackend):
         return [Problem("There is no engine room.", "Build one.")]
 
 
+class ProbedBackend(ThreadingBackend):
+    """One whose probe leaves a file behind and finds something."""
+
+    def probe(self) -> list[Problem]:
+        self._run_dir.mkdir(parents=True)
+        (self._run_dir / "job.sh").write_text("true")
+        return [Problem("The node has no floor.", "Lay one.")]
+
+
 def doctor(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, list[dict[str, object]]]:
     code = orchestrator.main(["doctor", "--json", *args])
     lines = capsys.readouterr().out.splitlines()
@@ -168,6 +177,33 @@ def test_a_backend_that_was_chosen_and_is_not_usable(
     assert other["verdict"] == "ok"
 
 
+def test_a_probe_is_made_only_when_it_is_asked_for_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with scripted_server(hello()) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        chosen = ("--backend", f"{__name__}:ProbedBackend")
+        assert doctor(capsys, *chosen)[0] == 0
+        code, checks = doctor(capsys, *chosen, "--probe")
+    assert code == 3
+    (check,) = of(checks, f"backend {__name__}:ProbedBackend")
+    assert (check["said"], check["fix"]) == ("The node has no floor.", "Lay one.")
+    assert of(checks, "backend threading")[0]["said"] == "usable", "the others are not probed"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_beside_runs_leaves_them_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = tmp_path / ".orchestrator" / "runs" / "20260101-120000-0001" / "run.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "")
+    doctor(capsys, "--backend", f"{__name__}:ProbedBackend", "--probe")
+    assert [p.name for p in (tmp_path / ".orchestrator" / "runs").iterdir()] == [kept.parent.name]
+
+
 def test_a_backend_that_does_not_exist_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -205,7 +241,7 @@ def test_help_names_what_may_be_chosen(capsys: pytest.CaptureFixture[str]) -> No
     assert "--backend" in said
     assert "--docker-bedrock-model" in said
     assert "--real" not in said
-    assert "--probe" not in said
+    assert "--probe" in said
 
 
 def test_a_bad_endpoint_cannot_paint_the_terminal(
