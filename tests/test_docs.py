@@ -16,6 +16,7 @@ import pytest
 
 from backends import BACKENDS
 from backends.base import Backend
+from backends.slurm_states import PENDING_REASONS, never_starts
 from claude.simulation.faults import FAULTS, parse_faults
 from config import DEFAULT_MODELS, LoadedSettings, Settings, load_settings
 from core import errors
@@ -44,6 +45,12 @@ PERHAPS_LATER = (
 OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 # Read by the SDK of Docker.
 OF_DOCKER = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
+
+# Options of sbatch and apptainer that their pages name.
+OF_OTHERS = {
+    *("--array", "--exclusive", "--export", "--gres", "--output"),
+    *("--cleanenv", "--containall", "--no-home"),
+}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
@@ -139,7 +146,7 @@ def test_every_option_named_exists(page: Path) -> None:
     named = re.findall(r"(?<![\w-])(--[a-z][a-z-]*[a-z]\b)(-\*|-\.\.\.)?", prose(page))
     whole = {flag for flag, more in named if not more}
     families = {flag for flag, more in named if more}  # the beginning of several
-    assert whole - flags() == set()
+    assert whole - flags() - OF_OTHERS == set()
     assert all(any(f.startswith(f"{name}-") for f in flags()) for name in families)
 
 
@@ -272,6 +279,7 @@ EXPLAINED = (
     (ROOT / "docs" / "bedrock-model-setup.md", "What each message means"),
     (ROOT / "docs" / "docker-backend.md", "When something goes wrong"),
     (ROOT / "docs" / "docker-planner.md", "The planner in Docker"),
+    (ROOT / "docs" / "slurm.md", "When something goes wrong"),
 )
 MESSAGES = sorted(
     {m for where in EXPLAINED for row in rows(*where) for m in re.findall(r"`([^`]+)`", row[0])}
@@ -293,6 +301,16 @@ def texts_of_the_program() -> str:
         node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)
     ]
     return "\n".join(node.value for node in constants if isinstance(node.value, str))
+
+
+def test_the_reasons_why_jobs_wait_are_those_of_the_backend() -> None:
+    table = rows(ROOT / "docs" / "slurm.md", "When a job waits")
+    told = {row[0].strip("`"): row[1:] for row in table if row[0].startswith("`")}
+    known = {
+        word: [meaning, "no" if never_starts(word) else "yes"]
+        for word, meaning in PENDING_REASONS.items()
+    }
+    assert told == known
 
 
 def test_the_make_targets_named_exist() -> None:
