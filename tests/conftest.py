@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -30,9 +31,18 @@ def _missing_engine() -> str:
     return "" if done.returncode == 0 else "no Docker Engine answers; docker_engine.sh starts one"
 
 
+@functools.cache
+def _missing_slurm() -> str:
+    """Why tests on a real Slurm cannot run here; empty when they can."""
+    script = Path(__file__).parent / "services" / "slurm.sh"
+    done = subprocess.run([script, "ready"], capture_output=True, text=True, timeout=60)
+    return "" if done.returncode == 0 else done.stderr.strip()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("docker_engine") and (reason := _missing_engine()):
-        pytest.skip(reason)
+    for marker, why_missing in (("docker_engine", _missing_engine), ("slurm", _missing_slurm)):
+        if item.get_closest_marker(marker) and (reason := why_missing()):
+            pytest.skip(reason)
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
