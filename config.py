@@ -166,6 +166,9 @@ class Settings(SlurmSettings):
     ] = None
     max_retries: Annotated[Count, _limits("how many attempts a task has", "N")] = 3
     task_timeout: Annotated[Seconds, _limits("how long an attempt may run", "SECONDS")] = 1800.0
+    queue_timeout: Annotated[
+        Seconds, _limits("how long it may wait in a queue before that", "SECONDS")
+    ] = 86_400.0
 
     sim_seed: Annotated[int, _simulation("same seed, same project", "N")] = 0
     sim_speed: Annotated[Speed, _simulation("simulated seconds per second; 0: no waiting", "X")] = (

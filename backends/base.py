@@ -111,8 +111,10 @@ class Backend(ABC):
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
         """Where each job stands; an answer for every handle, UNKNOWN where nobody can tell.
 
-        Only final states are final: RUNNING back to QUEUED is a requeue. A job that has left the
-        queue is LOST with reason MISSING only when no result can be seen either.
+        Only final states are final: RUNNING back to QUEUED is a requeue. QUEUED with reason
+        UNSCHEDULABLE is a job that will not start by itself as things stand; the message of a
+        queued job says what it waits for, in the queue's own words. A job that has left the queue
+        is LOST with reason MISSING only when no result can be seen either.
         """
 
     @abstractmethod

@@ -46,7 +46,8 @@ class Adoption:
         wanted = latest and desk.board.states.get(key.task) is TaskState.READY
         if wanted and handle is not None:
             desk.board.adopt(key.task)
-            desk.active[key] = Attempt(key, desk.now(), handle)
+            attempt = desk.active[key] = Attempt(key, desk.now(), may_have_run=True)
+            attempt.hand_over(handle, desk.now())
             self._launching.warm_up.is_over()
         elif wanted:
             # Intended, and no trace of it: the same key goes out again, so that it runs once

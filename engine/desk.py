@@ -39,6 +39,7 @@ class Desk:
     retries: list[tuple[float, str]] = field(default_factory=list)
     strays: list[JobHandle] = field(default_factory=list)
     stop: Stop | None = None
+    stopped_at: float = 0.0
     interrupted: bool = False
     polls: PollTimer = field(init=False)
     reach: Reach = field(init=False)

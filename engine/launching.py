@@ -161,7 +161,7 @@ class Launching:
                 cause = Reason.LAUNCH if handle.retryable else Reason.UNSCHEDULABLE
                 self._settle(attempt, End(cause, str(handle)))
             else:
-                attempt.handle = handle
+                attempt.hand_over(handle, desk.now())
                 desk.emit(Kind.JOB_SUBMITTED, attempt.key, handle=plain(handle))
         desk.polls.soon(desk.now())
 

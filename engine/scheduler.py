@@ -23,6 +23,7 @@ from core.wire import plain
 from engine.adoption import Adoption
 from engine.board import Board, TaskState
 from engine.calls import Calls
+from engine.deadlines import Deadlines
 from engine.desk import Desk
 from engine.following import Following
 from engine.journal import History
@@ -84,8 +85,7 @@ class Scheduler:
         )
         self._adoption = Adoption(desk, launching, history.open)
         self._following = Following(desk, launching.warm_up)
-        self._cancel_after = 0.0
-        self._stop_at = 0.0
+        self._deadlines = Deadlines(desk, self._settle)
 
     def interrupt(self) -> None:
         """Stop launching, cancel what runs, and end soon. From any thread or a signal handler."""
@@ -107,7 +107,7 @@ class Scheduler:
             self._launching.launch()
             self._poll()
             self._collect()
-            self._cancel()
+            self._deadlines.look()
             self._following.look()
             desk.reach.check_hanging()
             desk.calls.wait(self._pause_s())
@@ -125,7 +125,7 @@ class Scheduler:
         if desk.stop is None:
             return False
         interrupted = desk.stop.cause is StopCause.INTERRUPTED
-        grace_is_over = desk.now() >= self._stop_at + desk.pacing.interrupt_grace_s
+        grace_is_over = desk.now() >= desk.stopped_at + desk.pacing.interrupt_grace_s
         return not desk.active or (interrupted and grace_is_over)
 
     # -- taking up an earlier session's work
@@ -162,12 +162,10 @@ class Scheduler:
                 if attempt.key in desk.active:
                     changed |= self._observe(attempt, answer.get(attempt.key, unknown))
         desk.polls.answered(desk.now(), changed)
-        for attempt in asked:
-            if attempt.missing_since is not None:
-                desk.polls.no_later(attempt.missing_since + desk.backend.grace_s, desk.now())
 
     def _observe(self, attempt: Attempt, status: JobStatus) -> bool:
         desk = self._desk
+        before = attempt.status.state
         if not attempt.observe(status, desk.now(), desk.backend.grace_s):
             return False
         desk.emit(
@@ -177,7 +175,7 @@ class Scheduler:
             reason=status.reason,
             message=status.message,
         )
-        return True
+        return status.state is not before  # other words of a queue are no reason to ask more often
 
     def _collect(self) -> None:
         desk = self._desk
@@ -220,38 +218,9 @@ class Scheduler:
 
     def _halt(self, stop: Stop) -> None:
         """Start nothing more."""
-        self._desk.stop, self._stop_at = stop, self._desk.now()
+        desk = self._desk
+        desk.stop, desk.stopped_at = stop, desk.now()
         self._launching.drop_unsent()
-
-    def _cancel(self) -> None:
-        desk = self._desk
-        now = desk.now()
-        for attempt in list(desk.active.values()):
-            if desk.interrupted:
-                attempt.unwanted = attempt.unwanted or Outcome.INTERRUPTED
-            elif attempt.runs_over(now, desk.pacing.task_timeout_s, desk.pacing.timeout_margin_s):
-                attempt.unwanted = Reason.TIMEOUT
-            if attempt.ignores_cancel(now, desk.pacing.cancel_grace_s):
-                status = JobStatus(JobState.LOST, message="it did not stop when asked to")
-                self._settle(attempt, end_of(status, None))
-        unwanted = [a for a in desk.active.values() if a.unwanted and a.can_be_cancelled]
-        handles = [a.handle for a in unwanted if a.handle] + desk.strays
-        if not handles:
-            desk.reach.forget("cancel")
-        elif now >= self._cancel_after and not desk.calls.busy("cancel"):
-            call = partial(desk.backend.cancel, handles)
-            desk.calls.start("cancel", call, partial(self._cancelled, unwanted))
-
-    def _cancelled(self, asked: list[Attempt], answer: Any) -> None:
-        desk = self._desk
-        now = desk.now()
-        if desk.reach.failed("cancel", answer):
-            self._cancel_after = now + desk.backend.pace.first_s
-            return
-        desk.strays = []
-        for attempt in asked:
-            attempt.cancel_asked_at = now
-        desk.polls.soon(now)
 
     # -- deciding
 
@@ -261,7 +230,7 @@ class Scheduler:
         task = attempt.key.task
         del desk.active[attempt.key]
         if attempt.unwanted and (end.result is None or end.cause == Outcome.INTERRUPTED):
-            end = End(attempt.unwanted, attempt.why_unwanted(end), end.result)
+            end = attempt.unwanted.end(end)
         self._report_end(attempt, end)
         if end.ok:
             desk.succeeded[task] = attempt.key.attempt
@@ -325,8 +294,9 @@ class Scheduler:
 
     def _report_end(self, attempt: Attempt, end: End) -> None:
         usage = end.result.usage if end.result else self._store.spent(attempt.key)
-        # what could not be started has used nothing; of the rest, nobody may know
-        accounted = end.result is not None or bool(usage) or end.cause in _NEVER_STARTED
+        # what never came to run has used nothing; of the rest, nobody may know
+        never_ran = attempt.never_ran if attempt.unwanted else end.cause in _NEVER_STARTED
+        accounted = end.result is not None or bool(usage) or never_ran
         throttled = end.result.throttled if end.result else 0
         self._launching.account(attempt.key, usage if accounted else None, throttled)
         self._desk.emit(
@@ -370,7 +340,7 @@ class Scheduler:
         if desk.retries:
             yield desk.retries[0][0]
         yield self._launching.after
-        yield self._cancel_after
+        yield from self._deadlines.due_times()
         yield desk.polls.at
         if desk.calls.overdue(0.0):  # some call is under way, and may hang
             yield desk.now() + pacing.call_notice_s
@@ -378,8 +348,4 @@ class Scheduler:
             if when is not None:
                 yield when
         if desk.stop:
-            yield self._stop_at + pacing.interrupt_grace_s
-        for attempt in desk.active.values():
-            yield from attempt.due_times(
-                pacing.task_timeout_s, pacing.timeout_margin_s, pacing.cancel_grace_s
-            )
+            yield desk.stopped_at + pacing.interrupt_grace_s

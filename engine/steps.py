@@ -123,12 +123,7 @@ def run_plan(
         calls=calls,
         clock=session.clock,
         policy=RetryPolicy(conditions.max_retries, random.Random()),
-        pacing=Pacing(
-            conditions.max_executors,
-            conditions.task_timeout,
-            progress_s=None if conditions.quiet else PROGRESS_S,
-            warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
-        ),
+        pacing=pacing_of(conditions, warm_up=session.clock.time() - cached_at > CACHE_LIVES_S),
         history=session.history,
         commit=session.journal.commit,
         purse=purse,
@@ -138,6 +133,17 @@ def run_plan(
             return scheduler.run()
     finally:
         calls.close()
+
+
+def pacing_of(conditions: Conditions, *, warm_up: bool) -> Pacing:
+    """The loop's limits under the settings in force."""
+    return Pacing(
+        conditions.max_executors,
+        conditions.task_timeout,
+        queue_timeout_s=conditions.queue_timeout,
+        progress_s=None if conditions.quiet else PROGRESS_S,
+        warm_up=warm_up,
+    )
 
 
 def _forget_damaged(session: Session) -> None:

@@ -42,12 +42,15 @@ class AttemptStore(Protocol):
 class Pacing:
     """Limits of the loop, in seconds but for `max_executors`. `progress_s` None: ask for none.
 
-    `warm_up`: the first executor goes alone, until it has written the prompt cache that the others
-    read, or for `warm_up_s` at most.
+    `queue_timeout_s` is for jobs that wait their turn, `unschedulable_s` for those that would wait
+    for ever as things stand. `warm_up`: the first executor goes alone, until it has written the
+    prompt cache that the others read, or for `warm_up_s` at most.
     """
 
     max_executors: int = 5
     task_timeout_s: float = 1800.0
+    queue_timeout_s: float = 86_400.0
+    unschedulable_s: float = 600.0  # an administrator may mend meanwhile what keeps a job from it
     timeout_margin_s: float = 30.0  # the worker's own limit comes first, and saves what there is
     cancel_grace_s: float = 30.0
     interrupt_grace_s: float = 10.0
@@ -67,6 +70,9 @@ class Conditions(Protocol):
 
     @property
     def task_timeout(self) -> float: ...
+
+    @property
+    def queue_timeout(self) -> float: ...
 
     @property
     def max_retries(self) -> int: ...

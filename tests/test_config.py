@@ -65,6 +65,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert (settings.provider, settings.model) == ("anthropic", "claude-sonnet-5-5")
     assert settings.region == "eu-central-1"
     assert (settings.max_retries, settings.task_timeout) == (3, 1800.0)
+    assert settings.queue_timeout == 86_400.0
     assert (settings.sim_seed, settings.sim_speed, settings.sim_faults) == (0, 20.0, "")
     assert set(found.origin.values()) == {"default"}
     assert found.warnings == ()
@@ -229,6 +230,7 @@ class TestBadValues:
             ("task_timeout", "0"),
             ("task_timeout", "-1"),
             ("task_timeout", "inf"),
+            ("queue_timeout", "0"),
             ("sim_speed", "-0.1"),
             ("sim_speed", "nan"),
             ("provider", "azure"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from config import Settings
 from core.bundle import build_manifest, write_result
 from core.clock import SystemClock
 from core.errors import PlanInvalid, UsageError
@@ -15,8 +16,16 @@ from core.plan import Contract, Plan, render_plan
 from engine.board import TaskState
 from engine.rundir import RunDir, RunFacts, create_run
 from engine.session import Session, open_session
-from engine.steps import deliver, exit_code, last_delivery, read_plan, settle_plan
-from engine.terms import RunOutcome, Stop, StopCause
+from engine.steps import (
+    PROGRESS_S,
+    deliver,
+    exit_code,
+    last_delivery,
+    pacing_of,
+    read_plan,
+    settle_plan,
+)
+from engine.terms import Pacing, RunOutcome, Stop, StopCause
 from tests.plans import fan
 
 RUN = "20260101-000000-aaaa"
@@ -139,6 +148,13 @@ def test_the_intent_to_replace_the_target_is_on_disk_first(
     kinds = [json.loads(line)["kind"] for line in session.run.journal.read_text().splitlines()]
     assert "merge_intended" in kinds
     assert len(seen.of(Kind.MERGE_INTENDED)) == 1
+
+
+def test_the_limits_of_the_loop_are_those_of_the_settings() -> None:
+    asked = Settings(max_executors=7, task_timeout=11.0, queue_timeout=13.0)
+    expected = Pacing(7, 11.0, queue_timeout_s=13.0, progress_s=PROGRESS_S, warm_up=True)
+    assert pacing_of(asked, warm_up=True) == expected
+    assert pacing_of(Settings(quiet=True), warm_up=False) == Pacing()
 
 
 def test_a_plan_is_made_once(session: Session) -> None:

@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from backends.base import PollPace
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from engine.retry_policy import End
-from engine.watch import MOST_CHARS, Attempt, PollTimer, parse_progress
+from engine.terms import Pacing
+from engine.watch import MOST_CHARS, Attempt, PollTimer, Unwanted, Wait, parse_progress
 
 KEY = JobKey("run", "a", 1)
 RUNNING = JobStatus(JobState.RUNNING)
 QUEUED = JobStatus(JobState.QUEUED)
+STUCK = JobStatus(JobState.QUEUED, Reason.UNSCHEDULABLE, message="held")
 UNKNOWN = JobStatus(JobState.UNKNOWN)
 MISSING = JobStatus(JobState.LOST, Reason.MISSING)
 DONE = JobStatus(JobState.SUCCEEDED)
 GRACE_S = 20.0
+LIMITS = Pacing(task_timeout_s=300.0)
 
 
 def attempt() -> Attempt:
@@ -36,21 +39,21 @@ def test_what_a_poll_says_is_news_only_when_it_is_new() -> None:
 def test_the_time_limit_counts_from_the_first_sight_of_it_running() -> None:
     one = attempt()
     one.observe(QUEUED, 500, GRACE_S)
-    assert not one.runs_over(10_000, 300, 30)
+    assert not one.runs_over(10_000, LIMITS)
     one.observe(RUNNING, 1000, GRACE_S)
     one.observe(RUNNING, 1100, GRACE_S)
-    assert not one.runs_over(1329, 300, 30)
-    assert one.runs_over(1330, 300, 30)
-    assert list(one.due_times(300, 30, 30)) == [1330]
+    assert not one.runs_over(1329, LIMITS)
+    assert one.runs_over(1330, LIMITS)
+    assert list(one.due_times(LIMITS, GRACE_S)) == [1330]
 
 
 def test_a_requeue_starts_its_time_anew() -> None:
     one = attempt()
     one.observe(RUNNING, 0, GRACE_S)
     assert one.observe(QUEUED, 100, GRACE_S)
-    assert list(one.due_times(300, 30, 30)) == []
+    assert list(one.due_times(LIMITS, GRACE_S)) == [100 + LIMITS.queue_timeout_s]
     one.observe(RUNNING, 1000, GRACE_S)
-    assert not one.runs_over(1300, 300, 30)
+    assert not one.runs_over(1300, LIMITS)
 
 
 def test_not_knowing_takes_nothing_from_the_time_of_a_running_job() -> None:
@@ -58,17 +61,17 @@ def test_not_knowing_takes_nothing_from_the_time_of_a_running_job() -> None:
     one.observe(RUNNING, 0, GRACE_S)
     one.observe(UNKNOWN, 100, GRACE_S)
     assert not one.is_running
-    assert one.runs_over(330, 300, 30)
+    assert one.runs_over(330, LIMITS)
 
 
 def test_a_job_of_which_nothing_is_known_counts_as_running_until_it_is_seen() -> None:
     one = attempt()
     one.observe(UNKNOWN, 10, GRACE_S)
     one.observe(UNKNOWN, 50, GRACE_S)
-    assert one.runs_over(340, 300, 30)
-    assert not one.runs_over(339, 300, 30)
+    assert one.runs_over(340, LIMITS)
+    assert not one.runs_over(339, LIMITS)
     one.observe(RUNNING, 339, GRACE_S)
-    assert not one.runs_over(340, 300, 30)
+    assert not one.runs_over(340, LIMITS)
 
 
 def test_missing_is_no_end_until_the_grace_is_over() -> None:
@@ -104,8 +107,8 @@ def test_an_ended_job_is_to_be_collected_and_neither_polled_nor_cancelled() -> N
     assert not one.to_collect(6)
     assert one.to_collect(7)
     assert (one.can_be_polled, one.can_be_cancelled) == (False, False)
-    assert not one.runs_over(1e9, 300, 30)
-    assert list(one.due_times(300, 30, 30)) == [7]
+    assert not one.runs_over(1e9, LIMITS)
+    assert list(one.due_times(LIMITS, GRACE_S)) == [7]
 
 
 def test_a_job_without_a_handle_can_be_asked_nothing() -> None:
@@ -119,7 +122,7 @@ def test_a_cancel_is_asked_once_and_ignored_after_its_grace() -> None:
     one.observe(RUNNING, 0, GRACE_S)
     one.cancel_asked_at = 400
     assert not one.can_be_cancelled
-    assert list(one.due_times(300, 30, 30)) == [430]
+    assert list(one.due_times(LIMITS, GRACE_S)) == [430]
     assert not one.ignores_cancel(429, 30)
     assert one.ignores_cancel(430, 30)
     one.observe(DONE, 429, GRACE_S)
@@ -133,14 +136,84 @@ def test_the_backends_own_words_beat_the_reason_for_no_result() -> None:
     assert one.explained("no file").message == "killed"
 
 
-def test_an_unwanted_end_says_why_it_was_unwanted() -> None:
+def test_the_wait_in_the_queue_begins_when_the_backend_has_the_job_and_only_polls_end_it() -> None:
+    one = Attempt(KEY, 0.0)
+    one.hand_over(JobHandle(KEY, "virtual", "1"), 5)
+    assert list(one.poll_times(LIMITS, GRACE_S)) == [5 + LIMITS.queue_timeout_s]
+    assert not one.queued.is_over(0)
+    one.observe(QUEUED, 10, GRACE_S)
+    assert one.queued.is_over(5)
+    assert not one.queued.is_over(6)
+
+
+@pytest.mark.parametrize("between", [UNKNOWN, MISSING])
+def test_not_knowing_neither_starts_nor_stops_a_wait(between: JobStatus) -> None:
+    one = Attempt(KEY, 0.0, JobHandle(KEY, "virtual", "1"))
+    one.observe(between, 1, GRACE_S)
+    assert (one.queued.since, one.stuck.since) == (None, None)
+    one.observe(STUCK, 2, GRACE_S)
+    one.observe(between, 3, GRACE_S)
+    assert (one.queued, one.stuck) == (Wait(2, 2, "held"), Wait(2, 2, "held"))
+    one.observe(STUCK, 4, GRACE_S)
+    assert (one.queued, one.stuck) == (Wait(2, 4, "held"), Wait(2, 4, "held"))
+
+
+def test_what_can_start_again_is_stuck_no_longer_and_goes_on_waiting() -> None:
+    one, stuck = attempt(), []
+    for now, status in enumerate([STUCK, QUEUED], 1):
+        one.observe(status, now, GRACE_S)
+        stuck.append(one.is_stuck)
+    assert stuck == [True, False]
+    assert (one.queued.since, one.stuck.since) == (1, None)
+    one.observe(STUCK, 3, GRACE_S)
+    assert (one.queued.since, one.stuck.since) == (1, 3)
+    one.observe(RUNNING, 4, GRACE_S)
+    assert (one.queued.since, one.stuck.since) == (None, None)
+    one.observe(QUEUED, 5, GRACE_S)
+    assert one.queued.since == 5
+
+
+def test_a_poll_decides_about_what_is_missing_stuck_or_queued_until_the_job_has_ended() -> None:
     one = attempt()
-    one.unwanted = Reason.TIMEOUT
-    assert one.why_unwanted(End("X", "x")) == "The worker ran into its time limit."
-    one.unwanted = Outcome.INTERRUPTED
-    assert one.why_unwanted(End("X", "x")) == "It was stopped when the run was interrupted."
+    one.observe(STUCK, 1, GRACE_S)
+    one.observe(MISSING, 2, GRACE_S)
+    limits = Pacing(unschedulable_s=100.0, queue_timeout_s=1000.0)
+    assert list(one.poll_times(limits, GRACE_S)) == [22, 101, 1001]
+    assert set(one.poll_times(limits, GRACE_S)) <= set(one.due_times(limits, GRACE_S))
+    one.observe(DONE, 3, GRACE_S)
+    assert list(one.poll_times(limits, GRACE_S)) == []
+
+
+OUT_OF_THE_QUEUE = Unwanted(Reason.UNSCHEDULABLE, "late", queued=True)
+
+
+@pytest.mark.parametrize(
+    ("unwanted", "seen", "end", "never_ran"),
+    [
+        (OUT_OF_THE_QUEUE, [QUEUED], JobState.CANCELLED, True),
+        (OUT_OF_THE_QUEUE, [RUNNING, QUEUED], JobState.CANCELLED, False),
+        (OUT_OF_THE_QUEUE, [QUEUED], JobState.FAILED, False),
+        (Unwanted(Outcome.INTERRUPTED, "stopped"), [QUEUED], JobState.CANCELLED, False),
+        (None, [QUEUED], JobState.CANCELLED, False),
+    ],
+)
+def test_only_what_was_taken_out_of_the_queue_and_never_seen_to_run_has_not_run(
+    unwanted: Unwanted | None, seen: list[JobStatus], end: JobState, never_ran: bool
+) -> None:
+    one = attempt()
+    for now, status in enumerate([*seen, JobStatus(end)]):
+        one.observe(status, now, GRACE_S)
+    one.unwanted = unwanted
+    assert one.never_ran is never_ran
+
+
+def test_an_unwanted_end_says_why_it_was_unwanted() -> None:
     result = TaskResult(KEY, Outcome.INTERRUPTED, "saved")
-    assert one.why_unwanted(End("X", "saved", result)) == "saved"
+    late, interrupted = Unwanted(Reason.TIMEOUT, "late"), Unwanted(Outcome.INTERRUPTED, "stopped")
+    assert late.end(End("X", "x")) == End(Reason.TIMEOUT, "late")
+    assert late.end(End("X", "saved", result)) == End(Reason.TIMEOUT, "late", result)
+    assert interrupted.end(End("X", "x")) == End(Outcome.INTERRUPTED, "stopped")
+    assert interrupted.end(End("X", "saved", result)).message == "saved"
 
 
 def test_polls_come_later_each_time_until_something_changes() -> None:

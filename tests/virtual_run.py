@@ -41,6 +41,7 @@ class Window:
     begin: float
     end: float
     task: str = ""
+    message: str = ""
 
     def holds(self, now: float) -> bool:
         return self.begin <= now < self.end
@@ -49,8 +50,9 @@ class Window:
 @dataclass(frozen=True)
 class Faults:
     """`outages` name methods whose whole calls raise, after they did their work if
-    `answers_lost`; `disguises` are poll answers (UNKNOWN, QUEUED, MISSING) in place of the true
-    ones; a result arrives `late_s` after its job's end; `silent` backends wake nobody."""
+    `answers_lost`; `disguises` are poll answers in place of the true ones: UNKNOWN, QUEUED, STUCK
+    (queued, and will not start) or MISSING; a result arrives `late_s` after its job's end; `silent`
+    backends wake nobody."""
 
     outages: tuple[Window, ...] = ()
     answers_lost: bool = False
@@ -149,8 +151,9 @@ class FaultyBackend(Backend):
             if window.task == key.task and window.holds(now):
                 if window.what == "UNKNOWN":
                     return JobStatus(JobState.UNKNOWN)
-                if window.what == "QUEUED" and not true.state.final:
-                    return JobStatus(JobState.QUEUED)
+                if window.what in ("QUEUED", "STUCK") and not true.state.final:
+                    reason = Reason.UNSCHEDULABLE if window.what == "STUCK" else None
+                    return JobStatus(JobState.QUEUED, reason, message=window.message)
                 if window.what == "MISSING":
                     return JobStatus(JobState.LOST, Reason.MISSING)
         return true
