@@ -13,11 +13,18 @@ from typing import Any
 from core.job import JobState, JobStatus, Outcome, Reason
 from engine.desk import Desk
 from engine.retry_policy import End, describe, end_of
+from engine.terms import StopCause
 from engine.watch import Attempt, Unwanted
 from engine.wording import clean, duration
 
+HOPELESS = frozenset({StopCause.AUTH, StopCause.BILLING})
+"""After these a job that starts can only fail; after BUDGET it has what was reserved for it."""
+
 _INTERRUPTED = Unwanted(Outcome.INTERRUPTED, "It was stopped when the run was interrupted.")
 _OVER_TIME = Unwanted(Reason.TIMEOUT, describe(JobStatus(JobState.CANCELLED), Reason.TIMEOUT))
+_HOPELESS = Unwanted(
+    Outcome.INTERRUPTED, "It was taken out of the queue when the run stopped.", queued=True
+)
 _REASON_CHARS = 70
 
 
@@ -59,8 +66,11 @@ class Deadlines:
             attempt.unwanted = self._why_leave_queue(attempt, now)
 
     def _why_leave_queue(self, attempt: Attempt, now: float) -> Unwanted | None:
-        pacing = self._desk.pacing
+        desk, pacing = self._desk, self._desk.pacing
         queued, stuck = attempt.queued, attempt.stuck
+        hopeless = desk.stop is not None and desk.stop.cause in HOPELESS
+        if hopeless and queued.since is not None and queued.seen_at >= desk.stopped_at:
+            return _HOPELESS
         if stuck.since is not None and (
             stuck.is_over(pacing.unschedulable_s) or queued.is_over(pacing.queue_timeout_s)
         ):

@@ -23,7 +23,7 @@ from core.wire import plain
 from engine.adoption import Adoption
 from engine.board import Board, TaskState
 from engine.calls import Calls
-from engine.deadlines import Deadlines
+from engine.deadlines import HOPELESS, Deadlines
 from engine.desk import Desk
 from engine.following import Following
 from engine.journal import History
@@ -220,6 +220,7 @@ class Scheduler:
         """Start nothing more."""
         desk = self._desk
         desk.stop, desk.stopped_at = stop, desk.now()
+        desk.polls.news |= stop.cause in HOPELESS  # which jobs are still queued
         self._launching.drop_unsent()
 
     # -- deciding
@@ -239,7 +240,7 @@ class Scheduler:
             self._end_task(task, TaskState.SUCCEEDED, end.message)
             return
         desk.messages[task] = end.message
-        if desk.interrupted:
+        if desk.interrupted or (attempt.unwanted and end.cause == Outcome.INTERRUPTED):
             desk.board.wait(task)
         else:
             self._judge(task, end)

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 
 from backends.base import PollPace
 from backends.virtual_backend import VirtualEnd
+from core.bundle import Allowance
 from core.events import Kind
-from core.job import JobKey, JobState, Reason
+from core.job import JobKey, JobState, Outcome, Reason
 from engine.board import TaskState
+from engine.budget import Amount, Budget
+from engine.purse import Need, Purse
+from engine.terms import StopCause
 from tests.plans import make_plan
 from tests.virtual_run import PACING, RUN, Faults, FaultyBackend, SlowCalls, Window, World, always
 
@@ -217,6 +221,76 @@ class TestQueueTimeout:
 
 def slow_cancel(method: str) -> tuple[float, float]:
     return (50.0, 0.0) if method == "cancel" else (0.0, 0.0)
+
+
+REFUSED = [Outcome.AUTH, Outcome.BILLING]
+
+
+class TestHopeless:
+    """`a` runs and is refused at 50; `b` runs for longer, `c` is queued."""
+
+    PLAN = make_plan({"a": (), "b": (), "c": (), "d": ("c",)}, {"a": 9, "b": 8, "c": 7})
+
+    def world(self, outcome: Outcome, c: VirtualEnd, faults: Faults = NO_FAULTS) -> World:
+        script = always(
+            a=(VirtualEnd(50, outcome=outcome), VirtualEnd()),
+            b=VirtualEnd(100),
+            c=(c, VirtualEnd()),
+        )
+        return World(self.PLAN, script, faults, pacing=PACING, max_attempts=1)
+
+    @pytest.mark.parametrize("outcome", REFUSED)
+    def test_once_credentials_or_money_are_refused_what_is_still_queued_does_not_run(
+        self, outcome: Outcome
+    ) -> None:
+        world = self.world(outcome, FOREVER)
+        found = world.run()
+        assert found.stop is not None
+        assert found.stop.cause == StopCause(outcome)
+        assert ends(world) == [("a", outcome, 50), ("c", "INTERRUPTED", 50), ("b", "OK", 100)]
+        assert found.states["c"] is TaskState.CANCELLED
+        assert found.messages["c"] == "It was taken out of the queue when the run stopped."
+        assert [key.task for key in world.backend.inner.started] == ["a", "b"]
+        assert world.events(Kind.TASK_RETRY) == []
+
+    def test_no_try_is_lost_and_the_run_can_be_resumed(self) -> None:
+        world = self.world(Outcome.AUTH, FOREVER)
+        world.run()
+        assert world.run().succeeded == {"a": 2, "b": 1, "c": 2, "d": 1}
+
+    def test_what_is_spent_does_not_grow_by_what_never_ran(self) -> None:
+        need = Need(Amount(1), Amount(100), Amount(100))
+        purse = Purse(Budget(max_tokens=1000))
+        purse.expect(dict.fromkeys("abcd", need))
+        world = self.world(Outcome.AUTH, FOREVER)
+        world.purse = purse
+        world.run()
+        assert purse.left() == Allowance(1000, None)
+
+    def test_a_budget_stop_lets_them_run_as_they_have_their_reservation(self) -> None:
+        world = self.world(Outcome.BUDGET, VirtualEnd(queued_s=70))
+        assert world.run().succeeded == {"b": 1, "c": 1}
+
+    def test_a_job_that_has_started_since_the_last_look_is_left_to_end(self) -> None:
+        world = self.world(Outcome.AUTH, VirtualEnd(queued_s=45, duration_s=30))
+        world.backend.faults = Faults(silent=True)
+        assert world.run().succeeded == {"b": 1, "c": 1}
+
+    def test_what_is_queued_again_after_the_stop_is_cancelled_too(self) -> None:
+        back = Faults(disguises=(queued(60, 200, task="c"),))
+        world = self.world(Outcome.AUTH, VirtualEnd(duration_s=300), faults=back)
+        assert world.run().states["c"] is TaskState.CANCELLED
+        assert ends(world)[1][:2] == ("c", "INTERRUPTED")
+        assert world.events(Kind.JOB_ENDED)[1].data["unaccounted"] is True
+
+    def test_an_interrupt_meanwhile_still_ends_everything(self) -> None:
+        world = self.world(Outcome.AUTH, replace(FOREVER, ignores_cancel=True))
+        scheduler = world.scheduler()
+        world.clock.call_at(60, scheduler.interrupt)
+        outcome = scheduler.run()
+        assert outcome.stop is not None
+        assert outcome.stop.cause is StopCause.INTERRUPTED
+        assert world.clock.monotonic() <= 60 + PACING.interrupt_grace_s
 
 
 # -- whatever a queue says
