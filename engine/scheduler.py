@@ -308,7 +308,7 @@ class Scheduler:
             message=end.message,
             usage=[plain(u) for u in usage],
             files=len(end.result.manifest.entries) if end.result else 0,
-            duration_s=round(self._desk.now() - attempt.begun_at, 3),
+            duration_s=round(self._desk.now() - attempt.at_work_from, 3),
             **({} if accounted else {"unaccounted": True}),
         )
 

@@ -94,6 +94,11 @@ class Attempt:
         return self.is_queued and self.status.reason is Reason.UNSCHEDULABLE
 
     @property
+    def at_work_from(self) -> float:
+        """Since when its time was not spent in a queue, as far as polls could tell."""
+        return max(self.begun_at, self.queued.seen_at)
+
+    @property
     def never_ran(self) -> bool:
         """Whether it was taken out of the queue before it came to run."""
         was_queued = self.unwanted is not None and self.unwanted.queued

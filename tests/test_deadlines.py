@@ -148,10 +148,18 @@ class TestQueueTimeout:
         assert 1200 <= at <= 1231  # since a poll has seen it
         assert world.events(Kind.JOB_ENDED)[0].data["unaccounted"] is True
 
-    def test_what_never_ran_has_used_nothing(self) -> None:
+    def test_what_never_ran_has_used_nothing_and_taken_no_time(self) -> None:
         world = waiting(queued(0, 1e9))
         world.run()
-        assert "unaccounted" not in world.events(Kind.JOB_ENDED)[0].data
+        ended = world.events(Kind.JOB_ENDED)[0].data
+        assert "unaccounted" not in ended
+        assert ended["duration_s"] == 0
+
+    def test_the_time_of_an_attempt_is_told_without_that_in_the_queue(self) -> None:
+        world = World(ONE, always(a=VirtualEnd(queued_s=900, duration_s=50)), pacing=SHORT)
+        world.run()
+        ended = world.events(Kind.JOB_ENDED)[0].data
+        assert 50 <= ended["duration_s"] <= 50 + world.backend.pace.most_s
 
     @pytest.mark.parametrize("first_s", [7.0, 400.0])
     def test_the_loop_asks_at_the_deadline_however_slowly_it_polls(self, first_s: float) -> None:

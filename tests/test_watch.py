@@ -184,6 +184,16 @@ def test_a_poll_decides_about_what_is_missing_stuck_or_queued_until_the_job_has_
     assert list(one.poll_times(limits, GRACE_S)) == []
 
 
+def test_time_in_a_queue_is_no_time_at_work() -> None:
+    one = Attempt(KEY, 3.0, JobHandle(KEY, "virtual", "1"))
+    one.observe(RUNNING, 10, GRACE_S)
+    assert one.at_work_from == 3
+    one.observe(QUEUED, 20, GRACE_S)
+    one.observe(QUEUED, 50, GRACE_S)
+    one.observe(RUNNING, 60, GRACE_S)
+    assert one.at_work_from == 50
+
+
 OUT_OF_THE_QUEUE = Unwanted(Reason.UNSCHEDULABLE, "late", queued=True)
 
 
