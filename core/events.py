@@ -24,6 +24,8 @@ class Kind(StrEnum):
     )
     JOB_SUBMITTED = "job_submitted"  # handle
     JOB_STATE = "job_state"  # state, reason, message
+    # waits: list of [why, how many jobs, whether they will not start as things stand]
+    QUEUE = "queue"
     PROGRESS = "progress"  # text, or usage of one request; journaled only where planning used it
     # cause, state, message, usage: one of each request, files: how many, duration_s; unaccounted
     # where nobody knows what it used
@@ -37,7 +39,7 @@ class Kind(StrEnum):
 
 
 # Progress is for the moment; everything else decides what a resumed run does.
-EPHEMERAL = frozenset({Kind.PROGRESS, Kind.JOB_STATE})
+EPHEMERAL = frozenset({Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE})
 
 
 @dataclass(frozen=True, slots=True)

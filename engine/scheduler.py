@@ -29,6 +29,7 @@ from engine.following import Following
 from engine.journal import History
 from engine.launching import Launching
 from engine.purse import Purse
+from engine.queue_news import QueueNews
 from engine.retry_policy import End, RetryPolicy, end_of
 from engine.terms import AttemptStore, Pacing, RunOutcome, Stop, StopCause
 from engine.watch import Attempt
@@ -86,6 +87,7 @@ class Scheduler:
         self._adoption = Adoption(desk, launching, history.open)
         self._following = Following(desk, launching.warm_up)
         self._deadlines = Deadlines(desk, self._settle)
+        self._queue_news = QueueNews(desk)
 
     def interrupt(self) -> None:
         """Stop launching, cancel what runs, and end soon. From any thread or a signal handler."""
@@ -162,6 +164,7 @@ class Scheduler:
                 if attempt.key in desk.active:
                     changed |= self._observe(attempt, answer.get(attempt.key, unknown))
         desk.polls.answered(desk.now(), changed)
+        self._queue_news.tell()
 
     def _observe(self, attempt: Attempt, status: JobStatus) -> bool:
         desk = self._desk

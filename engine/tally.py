@@ -17,8 +17,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from core.events import Event, Kind
-from core.job import JobState, Usage
+from core.job import JobState, Reason, Usage
 from engine.caching import saved_usd
+from engine.spend import Spend
 
 Price = Callable[[Usage], float | None]
 
@@ -49,45 +50,12 @@ _FINAL = {TaskPhase.SUCCEEDED, TaskPhase.FAILED, TaskPhase.BLOCKED, TaskPhase.CA
 
 
 @dataclass(frozen=True, slots=True)
-class Spend:
-    """What requests used. `unpriced` counts those whose price is unknown; `cost_usd` lacks them.
-    `saved_usd` is what the prompt cache made of it; negative where it cost more than it saved."""
+class Pending:
+    """What a queued job waits for, in the queue's words; a `stuck` one will wait for ever as things
+    stand."""
 
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    cost_usd: float = 0.0
-    unpriced: int = 0
-    saved_usd: float = 0.0
-
-    @property
-    def cached_share(self) -> float:
-        """Of all input tokens, those read from the cache, 0 to 1."""
-        whole = self.total_tokens - self.output_tokens
-        return self.cache_read_tokens / whole if whole else 0.0
-
-    @property
-    def total_tokens(self) -> int:
-        return (
-            self.input_tokens
-            + self.output_tokens
-            + self.cache_read_tokens
-            + self.cache_write_tokens
-        )
-
-    def __add__(self, other: Spend) -> Spend:
-        return Spend(
-            self.requests + other.requests,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cache_read_tokens + other.cache_read_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-            self.cost_usd + other.cost_usd,
-            self.unpriced + other.unpriced,
-            self.saved_usd + other.saved_usd,
-        )
+    why: str
+    stuck: bool = False
 
 
 @dataclass(slots=True)
@@ -107,6 +75,8 @@ class TaskTally:
     """Of all ended attempts together."""
     files: int = 0
     activity: str = ""
+    pending: Pending | None = None
+    """Only while it is queued, and only if the queue tells."""
     message: str = ""
     settled: dict[int, Spend] = field(default_factory=dict)
     """Spend of ended attempts, by number."""
@@ -230,6 +200,10 @@ class Tally:
             work += max(0.0, max(1, task.estimate) * pace - spent)
         return max(longest, work / max(1, self.header.max_executors), 0.0)
 
+    def waits(self) -> Counter[Pending]:
+        """What queued jobs wait for, and how many."""
+        return Counter(t.pending for t in self.tasks.values() if t.pending is not None)
+
     def _seconds_per_token(self) -> float | None:
         done = [t for t in self.tasks.values() if t.phase is TaskPhase.SUCCEEDED and t.busy_s > 0]
         tokens = sum(max(1, t.estimate) for t in done)
@@ -260,6 +234,7 @@ class Tally:
         self.counts[task.phase] -= 1
         self.counts[phase] += 1
         task.phase = phase
+        task.pending = task.pending if phase is TaskPhase.QUEUED else None
         if phase.active and task.slot is None:
             if not self._free:
                 self._slots += 1
@@ -338,7 +313,12 @@ class Tally:
         if state == JobState.RUNNING:
             self._running(task, event)
         elif state == JobState.QUEUED:
-            task.started_at = None
+            task.started_at, task.activity = None, ""
+            why, stuck = (
+                str(event.data.get("message") or ""),
+                event.data.get("reason") == Reason.UNSCHEDULABLE,
+            )
+            task.pending = Pending(why, stuck) if why or stuck else None
             self._move(task, TaskPhase.QUEUED)
 
     def _running(self, task: TaskTally, event: Event) -> None:
@@ -401,6 +381,7 @@ _APPLY: Mapping[Kind, Callable[[Tally, Event], None]] = {
     Kind.JOB_INTENDED: Tally._job_begun,
     Kind.JOB_SUBMITTED: Tally._job_begun,
     Kind.JOB_STATE: Tally._job_state,
+    Kind.QUEUE: Tally._nothing,
     Kind.PROGRESS: Tally._progress,
     Kind.JOB_ENDED: Tally._job_ended,
     Kind.TASK_RETRY: Tally._task_retry,

@@ -20,7 +20,7 @@ from core.wire import encode
 from engine.forecast_view import forecast_line
 from engine.streams import SteadyStream
 from engine.tally import Price, Tally, TaskPhase, TaskTally
-from engine.wording import clean, cost_text, duration, plural
+from engine.wording import clean, cost_text, duration, plural, queue_text
 
 
 class View(ABC):
@@ -91,13 +91,21 @@ class PlainLines(View):
 
     def emit(self, event: Event) -> None:
         tally = self._tally
+        known = _is_known_wait(event, tally)
         tally.apply(event)
-        if event.at < self._since:
+        if known or event.at < self._since:
             return
         if text := _line(event, tally, self._verbose):
             label = "simulated " if tally.header.simulated else ""
             self._stream.write(f"[{label}{duration(tally.wall_s(event.at))}] {text}\n")
             self._stream.flush()
+
+
+def _is_known_wait(event: Event, tally: Tally) -> bool:
+    """Whether a job goes on waiting, before the tally has seen it: QUEUE tells why for them all."""
+    task = tally.tasks.get(event.task)
+    waits = event.kind is Kind.JOB_STATE and event.data.get("state") in ("QUEUED", "UNKNOWN")
+    return waits and task is not None and task.phase is TaskPhase.QUEUED
 
 
 def _line(event: Event, tally: Tally, verbose: bool) -> str:
@@ -133,7 +141,10 @@ def _line(event: Event, tally: Tally, verbose: bool) -> str:
         case Kind.PROGRESS if data.get("text") and (verbose or not event.task):
             return f"{task or 'planning'}: {clean(data['text'])}"
         case Kind.JOB_STATE if verbose:
-            return f"{task}: {clean(data.get('state', ''))}"
+            said = f": {clean(data['message'])}" if data.get("message") else ""
+            return f"{task}: {clean(data.get('state', ''))}{said}"
+        case Kind.QUEUE:
+            return f"queue: {queue_text(data.get('waits', ()))}"
         case _:
             return ""
 

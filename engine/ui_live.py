@@ -23,7 +23,7 @@ from engine.forecast_view import forecast_line
 from engine.streams import SteadyStream
 from engine.tally import Price, Tally, TaskPhase, TaskTally
 from engine.ui import View
-from engine.wording import clean, cost_text, duration, short_count
+from engine.wording import NO_REASON, clean, cost_text, duration, queue_text, short_count
 
 REDRAWS_PER_S = 8
 _STYLES = {
@@ -117,7 +117,9 @@ def draw(tally: Tally, now: float, width: int, height: int) -> RenderableType:
     """The picture at Unix time `now`, at most `height` - 1 lines."""
     parts: list[RenderableType] = [_title(tally)]
     if tally.planned:
-        parts += [_bar(tally, now, width), _rows(tally, now, height - _AROUND_ROWS), _counts(tally)]
+        queue = _queue(tally)
+        room = height - _AROUND_ROWS - len(queue)
+        parts += [_bar(tally, now, width), _rows(tally, now, room), _counts(tally), *queue]
     else:
         parts.append(_planning(tally, now))
     parts.append(_spend(tally))
@@ -188,6 +190,9 @@ def _about(task: TaskTally) -> str:
     attempt = f"attempt {task.attempt}: " if task.attempt > 1 and not task.phase.final else ""
     if task.phase is TaskPhase.SUCCEEDED:
         return clean(task.title)
+    if task.pending is not None:
+        stuck = "cannot start: " if task.pending.stuck else ""
+        return attempt + stuck + (clean(task.pending.why) or NO_REASON)
     return attempt + clean(task.activity or task.message or task.title)
 
 
@@ -200,6 +205,7 @@ def chosen_rows(tally: Tally, room: int) -> list[TaskTally]:
     for task in tasks:
         by_phase[task.phase].append(task)
     by_phase[TaskPhase.RUNNING].sort(key=lambda task: task.slot or 0)
+    by_phase[TaskPhase.QUEUED].sort(key=lambda task: not (task.pending and task.pending.stuck))
     return [task for phase in _URGENCY for task in by_phase[phase]][:room]
 
 
@@ -209,6 +215,14 @@ def _counts(tally: Tally) -> Text:
         if tally.counts[phase]:
             line.append(f"{tally.counts[phase]} {phase}  ", style=_STYLES[phase])
     return line
+
+
+def _queue(tally: Tally) -> list[Text]:
+    """A line on what queued jobs wait for, if they tell."""
+    waits = [(pending.why, number, pending.stuck) for pending, number in tally.waits().items()]
+    stuck = any(stuck for _, _, stuck in waits)
+    line = _one_line(f"queue: {queue_text(waits, 24)}", "yellow" if stuck else "cyan")
+    return [line] if waits else []
 
 
 def _spend(tally: Tally) -> Text:

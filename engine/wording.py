@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from engine.tally import Spend
+from engine.spend import Spend
 
 _SEQUENCES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -14,6 +15,12 @@ _SEQUENCES = re.compile(
 )
 # Reorder or hide what is around them (Unicode TR 36), but are printable to some terminals
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+NAMED_WAITS = 4
+"""How many reasons of a queue are named before the rest is only counted."""
+NO_REASON = "no reason given"
+_STUCK = {True: "cannot start", False: "queued"}
 
 
 def clean(text: object, limit: int = 200) -> str:
@@ -44,6 +51,20 @@ def short_count(number: int) -> str:
 def plural(number: int, noun: str) -> str:
     """1 file, 2 files, 1,000 files."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def queue_text(waits: Iterable[tuple[object, int, bool]], limit: int = 60) -> str:
+    """What queued jobs wait for: (why, how many, whether they will not start as things stand), and
+    the worst and the most frequent first. A reason has `limit` characters at most."""
+    ordered = sorted(waits, key=lambda wait: (not wait[2], -wait[1]))
+    parts = [
+        f"{number:,} {_STUCK[stuck]} ({clean(why, limit) or NO_REASON})"
+        for why, number, stuck in ordered[:NAMED_WAITS]
+    ]
+    if rest := ordered[NAMED_WAITS:]:
+        number = sum(number for _, number, _ in rest)
+        parts.append(f"{number:,} for {plural(len(rest), 'other reason')}")
+    return ", ".join(parts)
 
 
 def cost_text(spend: Spend, simulated: bool) -> str:

@@ -22,4 +22,4 @@ def test_a_broadcast_tells_every_sink_in_the_order_given() -> None:
 
 
 def test_what_a_resumed_run_needs_is_never_ephemeral() -> None:
-    assert {Kind.PROGRESS, Kind.JOB_STATE} == EPHEMERAL
+    assert {Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE} == EPHEMERAL

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from core.events import Event, Kind
 from core.job import Usage
-from engine.tally import Spend, Tally, TaskPhase
+from engine.spend import Spend
+from engine.tally import Pending, Tally, TaskPhase
 
 
 def usage(
@@ -86,6 +87,27 @@ def test_a_requeued_job_waits_again(story: Story) -> None:
     assert story.phase("a") is TaskPhase.QUEUED
     story.at += 50
     assert story.tally.tasks["a"].elapsed_s(story.at) == 0
+
+
+def test_what_a_queued_job_waits_for_is_kept_until_it_runs(story: Story) -> None:
+    story.begin("a").tell(Kind.PROGRESS, "a", 1, text="writing")
+    story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="Priority")
+    task = story.tally.tasks["a"]
+    assert (task.pending, task.activity) == (Pending("Priority"), "")
+    story.tell(Kind.JOB_STATE, "a", 1, state="UNKNOWN", reason=None, message="")
+    story.tell(Kind.JOB_INTENDED, "c", 1)
+    story.tell(Kind.JOB_STATE, "c", 1, state="QUEUED", reason="UNSCHEDULABLE", message="")
+    assert story.tally.waits() == {Pending("Priority"): 1, Pending("", stuck=True): 1}
+    story.tell(Kind.JOB_STATE, "a", 1, state="RUNNING").end("c")
+    assert not story.tally.waits()
+
+
+def test_a_queue_that_does_not_say_why_is_no_reason(story: Story) -> None:
+    story.tell(Kind.JOB_INTENDED, "a", 1)
+    story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="Priority")
+    story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="")
+    assert story.tally.tasks["a"].pending is None
+    assert not story.tally.waits()
 
 
 def test_states_that_tell_nothing_change_nothing(story: Story) -> None:

@@ -22,11 +22,12 @@ from rich.console import Console
 from config import Settings
 from core.events import Event, Kind
 from core.wire import decode, encode
+from engine.spend import Spend
 from engine.streams import SteadyStream
-from engine.tally import Spend, Tally, TaskPhase
+from engine.tally import Tally, TaskPhase
 from engine.ui import JsonLines, PlainLines, Quiet, View, make_view
 from engine.ui_live import LiveView, chosen_rows, draw, live_console
-from engine.wording import clean, cost_text, duration, plural, short_count
+from engine.wording import NAMED_WAITS, clean, cost_text, duration, plural, queue_text, short_count
 from tests.fakes import FakeClock
 from tests.test_tally import Story, price, usage
 
@@ -153,6 +154,20 @@ class TestWording:
         assert [short_count(n) for n in (0, 999, 1200, 3_400_000)] == ["0", "999", "1.2k", "3.4M"]
         assert [plural(n, "file") for n in (0, 1, 1000)] == ["0 files", "1 file", "1,000 files"]
 
+    def test_of_a_queue_the_worst_and_the_most_frequent_come_first(self) -> None:
+        waits = [("Resources", 2, False), ("Priority", 1800, False), ("\x1b[1mheld", 3, True)]
+        assert queue_text(waits) == (
+            "3 cannot start (held), 1,800 queued (Priority), 2 queued (Resources)"
+        )
+        assert queue_text([("", 1, True)]) == "1 cannot start (no reason given)"
+        assert queue_text([("x" * 99, 1, False)], 10) == "1 queued (xxxxxxxxx…)"
+
+    def test_of_many_reasons_some_are_named_and_the_rest_is_counted(self) -> None:
+        waits = [(f"place {n}", 2, False) for n in range(NAMED_WAITS + 3)]
+        text = queue_text(waits)
+        assert text.count("queued (place ") == NAMED_WAITS
+        assert text.endswith("(place 3), 6 for 3 other reasons")
+
     def test_a_cost_says_what_it_is(self) -> None:
         assert cost_text(Spend(cost_usd=0.12345), simulated=False) == "$0.1235"
         assert "simulated" in cost_text(Spend(cost_usd=2), simulated=True)
@@ -246,6 +261,32 @@ class TestPlainLines:
         quiet, loud = plain(run_events()), plain(run_events(), verbose=True)
         assert set(quiet) < set(loud)
         assert any(line.endswith("api: RUNNING") for line in loud)
+
+    def test_a_queue_is_told_in_one_line_however_many_wait_and_each_start_by_itself(self) -> None:
+        events = run_events()[:3]
+        names = [f"t{n}" for n in range(200)]
+
+        def tell(kind: Kind, task: str = "", **data: Any) -> None:
+            events.append(Event(kind, 1_100.0, task, 1, data))
+
+        for name in names:
+            tell(Kind.JOB_INTENDED, name)
+        for why in ("Priority", "Resources", "Priority"):
+            for name in names:
+                tell(Kind.JOB_STATE, name, state="UNKNOWN", reason=None, message="")
+                tell(Kind.JOB_STATE, name, state="QUEUED", reason=None, message=why)
+        tell(Kind.QUEUE, waits=[["Priority", 200, False]])
+        tell(Kind.JOB_STATE, "t7", state="RUNNING", reason=None, message="on node-3")
+        tell(Kind.JOB_STATE, "t7", state="QUEUED", reason=None, message="Requeued")
+        begun = len(names) + 3
+        said = [line.partition("] ")[2] for line in plain(events)][begun:]
+        assert said == ["queue: 200 queued (Priority)"]
+        said = [line.partition("] ")[2] for line in plain(events, verbose=True)][begun:]
+        assert said == [
+            "queue: 200 queued (Priority)",
+            "t7: RUNNING: on node-3",
+            "t7: QUEUED: Requeued",
+        ]
 
     def test_earlier_sessions_are_counted_and_not_shown(self) -> None:
         events = run_events()
@@ -354,9 +395,33 @@ class TestPicture:
             story.begin(f"t{n}-" + "x" * 25)
         story.tell(Kind.PROGRESS, "t0-" + "x" * 25, 1, text="語" * 500)
         story.tell(Kind.NOTICE, text="日" * 500)
+        told = {"state": "QUEUED", "reason": "UNSCHEDULABLE", "message": "語" * 500}
+        story.tell(Kind.JOB_STATE, f"t{tasks - 1}-" + "x" * 25, 1, **told)
         lines = picture(story.tally, story.at, width, height)
         assert max(cell_len(line) for line in lines) <= width
-        assert len(lines) <= max(height - 1, 7)
+        assert len(lines) <= max(height - 1, 8)
+
+    def test_what_queued_jobs_wait_for_is_in_their_rows_and_below_in_one_line(self) -> None:
+        story = Story().start(backend="slurm", max_executors=40)
+        story.plan(*[(f"task-{n}", [], 100) for n in range(40)])
+        held = "ReqNodeNotAvail, UnavailableNodes:compute-dy-c5-[1-99]"
+        for n in range(40):
+            story.tell(Kind.JOB_INTENDED, f"task-{n}", 1)
+            why = {17: ("UNSCHEDULABLE", held)}.get(n, (None, "Priority"))
+            told = dict(zip(("reason", "message"), why, strict=True))
+            story.tell(Kind.JOB_STATE, f"task-{n}", 1, state="QUEUED", **told)
+        lines = picture(story.tally, story.at)
+        assert lines[3].split(maxsplit=3) == [
+            *("18", "task-17", "queued"),
+            "cannot start: ReqNodeNotAvail, Unavailable…",
+        ]
+        assert lines[4].split() == ["1", "task-0", "queued", "Priority"]
+        assert lines[-2] == "queue: 1 cannot start (ReqNodeNotAvail, Unavai…), 39 queued (Priority)"
+        assert len(lines) <= 23
+        story.tell(Kind.JOB_STATE, "task-17", 1, state="QUEUED", reason="UNSCHEDULABLE")
+        assert picture(story.tally, story.at)[3].endswith("cannot start: no reason given")
+        story.tell(Kind.JOB_STATE, "task-17", 1, state="RUNNING", reason=None, message="")
+        assert picture(story.tally, story.at)[-2] == "queue: 39 queued (Priority)"
 
     def test_of_a_thousand_tasks_running_and_failed_come_first(self) -> None:
         story = Story().start()
