@@ -201,8 +201,24 @@ def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
     return result
 
 
+MOST_TOKENS = 10**9
+"""Of one kind in one request, far beyond any model; what is more could not even be priced."""
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_tokens,
+    )
+
+
 def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
-    """The usage in events.jsonl; a line cut by the job's death, or other rubbish, is left out."""
+    """The usage in events.jsonl; a line cut by the job's death, or other rubbish, is left out.
+
+    A command of the model may have written there: counts that no request has are rubbish too.
+    """
     try:
         data = read_regular(attempt.events, MAX_EARLIER_BYTES)
     except OSError:
@@ -210,7 +226,9 @@ def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
     for line in data.decode(errors="replace").splitlines():
         try:
             usage = json.loads(line)["usage"]
-            yield decode(Usage, json.dumps(usage), str(attempt.events))
+            found = decode(Usage, json.dumps(usage), str(attempt.events))
+            if min(counts := _counts(found)) >= 0 and max(counts) <= MOST_TOKENS:
+                yield found
         except (ValueError, KeyError, TypeError, RecursionError, BundleError):
             continue
 
