@@ -79,6 +79,10 @@ class Launching:
         if not self._desk.backend.in_process:
             self._pace.ended(throttled, self._desk.now())
 
+    def credible(self, key: JobKey, usage: Sequence[Usage]) -> Sequence[Usage]:
+        """What an attempt without a result tells of itself; nothing, where that cannot be."""
+        return usage if self._purse.believes(key, usage) else ()
+
     def enlarge(self, task: str) -> bool:
         """The task's reservation was too small; whether the budget allows twice as much."""
         return self._purse.enlarge(task)

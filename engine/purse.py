@@ -6,7 +6,7 @@ Lives as long as a session, over a ledger that knows the sessions before. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.bundle import UNLIMITED, Allowance
@@ -85,6 +85,17 @@ class Purse:
             None if caps.max_tokens is None else amount.tokens,
             None if caps.max_cost_usd is None else amount.cost_usd,
         )
+
+    def believes(self, key: JobKey, usage: Sequence[Usage]) -> bool:
+        """Whether an attempt may have used that: its worker keeps to its reservation, where there
+        is a cap, and asks for nothing that has no price."""
+        if self._budget.reserved(key) is None:
+            return True
+        most, used = self.allowance(key), amount_of(usage, self.price)
+        if most.max_tokens is not None and used.tokens > most.max_tokens:
+            return False
+        priced = all(self.price(each) is not None for each in usage)
+        return most.max_cost_usd is None or (priced and used.cost_usd <= most.max_cost_usd)
 
     def settle(self, key: JobKey, usage: Iterable[Usage] | None) -> None:
         """The attempt is over. Without an account of it, its whole reservation is spent."""

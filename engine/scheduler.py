@@ -297,7 +297,8 @@ class Scheduler:
             desk.board.resume(heapq.heappop(desk.retries)[1])
 
     def _report_end(self, attempt: Attempt, end: End) -> None:
-        usage = end.result.usage if end.result else self._store.spent(attempt.key)
+        told = end.result.usage if end.result else self._store.spent(attempt.key)
+        usage = told if end.result else self._launching.credible(attempt.key, told)
         # what never came to run has used nothing; of the rest, nobody may know
         never_ran = attempt.never_ran if attempt.unwanted else end.cause in _NEVER_STARTED
         accounted = end.result is not None or bool(usage) or never_ran

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -237,6 +238,34 @@ def test_earlier_sessions_count_by_what_is_known_of_them() -> None:
     asked.expect({"b": need(0, 0)})
     asked.settle(B1, [])  # over, and nobody knows what it used: that stays spent
     assert asked.left() == Allowance(7_750, 1.75)
+
+
+def told(tokens: int) -> list[Usage]:
+    return [Usage("p", "m", tokens)]
+
+
+@pytest.mark.parametrize("caps", [{"max_tokens": 5_000}, {"max_cost": 5.0}])
+def test_an_attempt_is_believed_up_to_its_reservation(caps: dict[str, Any]) -> None:
+    asked = purse(**caps, a=need(1, 2))
+    assert asked.believes(A1, told(9_999))  # nothing was reserved to hold it to
+    assert asked.admit(A1)
+    assert asked.believes(A1, [])
+    assert asked.believes(A1, told(1_000) * 2)
+    assert not asked.believes(A1, [*told(1_000) * 2, *told(1)])
+
+
+def test_without_a_cap_there_is_no_bound_to_hold_an_attempt_to() -> None:
+    asked = purse(a=need(1, 2))
+    assert asked.admit(A1)
+    assert asked.believes(A1, told(9_999))
+
+
+def test_under_a_cap_on_the_cost_no_worker_asks_for_what_has_no_price() -> None:
+    for max_cost, believed in ((4.0, False), (None, True)):
+        asked = Purse(Budget(5_000, max_cost), lambda _: None)
+        assert asked.admit(A1)
+        asked.expect({"a": need(1, 2)})
+        assert asked.believes(A1, [Usage("p", "unheard of", 0)]) is believed
 
 
 def test_money_spent_at_an_unknown_price_cannot_be_capped() -> None:

@@ -216,6 +216,20 @@ def test_a_job_that_died_is_settled_by_what_it_told_before() -> None:
     assert world.purse.left() == Allowance(963)
 
 
+def test_a_job_that_died_cannot_tell_of_more_than_it_could_use() -> None:
+    """Its events.jsonl was in reach of what the model ran."""
+    lost = VirtualEnd(5.0, status=JobStatus(JobState.FAILED), outcome=None)
+    world = World(make_plan({"a": ()}), always(a=(lost, used(30))))
+    world.store.used[JobKey(RUN, "a", 1)] = (Usage("p", "m", 60), Usage("p", "m", 41))
+    under(1_000, needs(50, 100), world)
+    first = world.events(Kind.JOB_ENDED)[0].data
+    assert (first["usage"], first["unaccounted"]) == ([], True)
+    assert world.purse is not None
+    assert world.purse.left() == Allowance(870)
+    again = open_purse(1_000, None, replay(RUN, world.journal), by_token)
+    assert again.left() == Allowance(870)
+
+
 def test_a_job_that_was_never_sent_goes_out_again_with_the_reservation_it_had() -> None:
     world = World(make_plan({"a": ()}), always(a=used(30)))
     world.backend.dies_before_submit = 1
