@@ -2,7 +2,7 @@
 
     batch_executor.py BATCH_DIR PLACE CLAIMANT [--contained]
                               run the attempt at this place of the index (see core.job_index);
-                              a job that is started again under the same id is the same CLAIMANT
+                              CLAIMANT is the job's id and how often it was started before, id#n
     batch_executor.py --check FILE ENGINE HOST PORT
                               write to FILE, in JSON, whether one could be run here (see `check`)
 
@@ -23,13 +23,16 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from core.clock import Clock
+from core.bundle import AttemptDir, is_taken_over
+from core.clock import CheckedClock, Clock
+from core.errors import Interrupted
 from core.job_index import BatchDir, await_file, read_index
 from core.wire import encode, write_atomic
 from core.worker_check import WorkerCheck
 from core.worker_process import complain, read_credentials, run_worker
 
 _CONNECT_S = 10.0
+FENCE_EVERY_S = 5.0
 STOPS = {
     signal.SIGTERM: "The job was told to stop.",
     signal.SIGUSR1: "The job's time limit came before the task was done.",
@@ -43,8 +46,26 @@ def work(batch: BatchDir, place: int, claimant: str, clock: Clock, *, contained:
     await_file(attempt.task_json, clock)
     from executor_agent import ExecutorAgent
 
-    agent = ExecutorAgent(read_credentials(batch.credentials), clock, contained=contained)
+    fenced = CheckedClock(clock, _Fence(attempt, claimant, clock))
+    agent = ExecutorAgent(read_credentials(batch.credentials), fenced, contained=contained)
     return agent.run(attempt, claimant) is not None
+
+
+class _Fence:
+    """Ends a worker whose job was started again elsewhere, since its node only seemed lost."""
+
+    def __init__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+        self._attempt = attempt
+        self._claimant = claimant
+        self._clock = clock
+        self._look_at = clock.monotonic() + FENCE_EVERY_S
+
+    def __call__(self) -> None:
+        if self._clock.monotonic() < self._look_at:
+            return
+        self._look_at = self._clock.monotonic() + FENCE_EVERY_S
+        if is_taken_over(self._attempt, self._claimant):
+            raise Interrupted("The job was started again on another node.")
 
 
 def check(engine: str, host: str, port: int, environ: Mapping[str, str]) -> WorkerCheck:

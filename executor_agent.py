@@ -28,6 +28,7 @@ from core.bundle import (
     Request,
     build_manifest,
     claim,
+    is_taken_over,
     read_request,
     read_result,
     write_result,
@@ -92,7 +93,7 @@ class ExecutorAgent:
         self._echo = echo
 
     def run(self, attempt: AttemptDir, claimant: str) -> TaskResult | None:
-        """Run the attempt and leave its result; None when another claimant has it.
+        """Run the attempt and leave its result; None when another claimant has it, or took it over.
 
         A result is left whatever happens, but where the request cannot be read (BundleError). An
         attempt that has its result already is not run again.
@@ -105,6 +106,8 @@ class ExecutorAgent:
         started_s = self._clock.monotonic()
         record = Record(attempt, self._credentials.mask, self._echo)
         verdict, manifest = self._attempt(attempt, request, record)
+        if is_taken_over(attempt, claimant):
+            return None
         result = TaskResult(
             key=request.key,
             outcome=verdict.outcome,

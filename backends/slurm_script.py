@@ -26,7 +26,7 @@ def render_script(place: WorkerPlace, batch_dir: str) -> str:
         shlex.quote(f"{place.code}/batch_executor.py"),
         shlex.quote(batch_dir),
         '"${SLURM_ARRAY_TASK_ID:-0}"',
-        '"${SLURM_CLUSTER_NAME:-slurm}:$SLURM_JOB_ID"',
+        '"${SLURM_CLUSTER_NAME:-slurm}:$SLURM_JOB_ID#${SLURM_RESTART_COUNT:-0}"',
         *(["--contained"] if place.container else []),
     ]
     return _render(place, worker)

@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -234,9 +235,11 @@ def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
 
 
 def claim(attempt: AttemptDir, claimant: str) -> bool:
-    """Take the attempt for `claimant`, once; the same claimant may take it again (a requeue).
+    """Take the attempt for `claimant`, once; the same claimant may take it again.
 
-    False when another has it, and the caller must leave without touching anything.
+    A claimant written as name#number is one start of a job that may be started again: a later start
+    takes the attempt over. False when another has it, and the caller must leave without touching
+    anything.
     """
     temporary = f"{attempt.claim}.{secrets.token_hex(8)}"
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
@@ -246,10 +249,30 @@ def claim(attempt: AttemptDir, claimant: str) -> bool:
         # a link appears whole or not at all, and only once; O_EXCL may leave an empty claim
         os.link(temporary, attempt.claim)
     except FileExistsError:
-        return _holder(attempt.claim) == claimant.encode()
+        holder = _holder(attempt.claim)
+        if _is_later(claimant, holder):
+            os.replace(temporary, attempt.claim)
+            return True
+        return holder == claimant.encode()
     finally:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
     return True
+
+
+def is_taken_over(attempt: AttemptDir, claimant: str) -> bool:
+    """Whether a later start of the claimant's job has the attempt: where a node seems lost to a
+    scheduler, its jobs may go on."""
+    holder = _holder(attempt.claim)
+    return holder is not None and _is_later(holder.decode(errors="replace"), claimant.encode())
+
+
+def _is_later(claimant: str, holder: bytes | None) -> bool:
+    """Whether `claimant` is a later start of the same job as `holder`."""
+    name, _, start = claimant.rpartition("#")
+    other, _, earlier = (holder or b"").decode(errors="replace").rpartition("#")
+    both = start.isdecimal() and earlier.isdecimal()
+    return both and name == other and int(start) > int(earlier)
 
 
 def _holder(claim: Path) -> bytes | None:

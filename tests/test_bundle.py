@@ -24,6 +24,7 @@ from core.bundle import (
     SimulationSettings,
     build_manifest,
     claim,
+    is_taken_over,
     read_request,
     read_result,
     read_spent,
@@ -197,6 +198,27 @@ def test_counts_that_no_request_has_were_not_spent(
 
 def test_nothing_was_spent_where_nothing_tells(attempt: AttemptDir) -> None:
     assert list(read_spent(attempt)) == []
+
+
+def test_a_later_start_of_the_same_job_takes_the_attempt_over(attempt: AttemptDir) -> None:
+    attempt.root.mkdir(exist_ok=True)
+    assert claim(attempt, "cluster:7#0")
+    assert not claim(attempt, "cluster:8#1"), "another job"
+    assert not claim(attempt, "cluster:7"), "no start of it"
+    assert not is_taken_over(attempt, "cluster:7#0")
+    assert claim(attempt, "cluster:7#2")
+    assert is_taken_over(attempt, "cluster:7#0")
+    assert not is_taken_over(attempt, "cluster:7#2")
+    assert not claim(attempt, "cluster:7#1"), "an earlier start that comes late"
+    assert not is_taken_over(attempt, "cluster:8#0")
+    assert [p.name for p in attempt.root.iterdir() if "claim" in p.name] == ["claim"]
+
+
+def test_a_claim_that_says_nothing_has_taken_nothing_over(attempt: AttemptDir) -> None:
+    attempt.root.mkdir(exist_ok=True)
+    assert not is_taken_over(attempt, "cluster:7#0")
+    attempt.claim.write_bytes(b"\xff#1")
+    assert not is_taken_over(attempt, "cluster:7#0")
 
 
 def test_one_claimant_gets_the_attempt_and_may_come_back(attempt: AttemptDir) -> None:

@@ -156,6 +156,20 @@ def test_another_claimant_leaves_without_touching_anything(tmp_path: Path) -> No
     assert sorted(p for p in attempt.root.rglob("*")) == before
 
 
+def test_a_worker_whose_job_was_started_again_leaves_no_result(tmp_path: Path) -> None:
+    attempt = make_attempt(tmp_path)
+
+    def answer(_: Call) -> Reply:
+        assert claim(attempt, "job#1")
+        return DONE
+
+    assert agent(answer).run(attempt, "job#0") is None
+    assert not attempt.result_json.exists()
+    again = agent(DONE).run(attempt, "job#1")
+    assert again is not None
+    assert again.outcome is Outcome.OK
+
+
 def test_an_attempt_that_has_its_result_is_not_run_again(tmp_path: Path) -> None:
     attempt = make_attempt(tmp_path)
     assert run(attempt, DONE) == run(attempt, RateLimited("not asked"))
