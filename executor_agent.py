@@ -69,8 +69,8 @@ class Connect(Protocol):
 class ExecutorAgent:
     """Runs attempts; one instance serves many threads, which share nothing but the governor.
 
-    `contained` says that a container or a batch job is around this process, which works on nothing
-    else; `echo` gets each line that goes to events.jsonl.
+    `contained` says that a container is around this process, which works on nothing else; `echo`
+    gets each line that goes to events.jsonl.
     """
 
     def __init__(

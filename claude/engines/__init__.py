@@ -50,7 +50,7 @@ class Assignment:
     `connect` opens the Messages API for as long as the context lasts, with a clock that may end its
     waiting; `find_defects` judges the workspace by evidence; `progress` takes lines for people.
     Below `attempt.root` an engine may keep files of its own as long as it works. `contained` says
-    that a container or a batch job is around this process, which works on nothing else.
+    that a container is around this process, which works on nothing else.
     """
 
     request: Request

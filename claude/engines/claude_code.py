@@ -1,7 +1,7 @@
 """The engine on the Claude Code CLI: headless in the workspace, one process a prompt.
 
 The CLI has file tools confined to the workspace and a shell that is not, so it runs only in a
-container, in a batch job, or where commands were allowed. Its word counts for nothing: when it
+container, or where commands were allowed. Its word counts for nothing: when it
 stops, the evidence is looked at, and defects go back as another prompt of the same session. What it
 asks Claude goes through a proxy in this worker, which knows what was spent and what went wrong.
 """

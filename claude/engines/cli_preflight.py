@@ -25,7 +25,7 @@ def find_cli_problems(
             Problem(
                 "The engine claude-code lets the model run commands, and nothing contains them on"
                 " this host.",
-                "Choose a backend that runs containers or batch jobs, or say --allow-commands.",
+                "Choose a backend that runs containers, or say --allow-commands.",
             )
         )
     if isinstance(found := find_cli(environ), Problem):
