@@ -41,7 +41,8 @@ gone() { ! living "$1" >/dev/null; }
 
 munge_answers() { munge -n 2>/dev/null | unmunge >/dev/null 2>&1; }
 controller_answers() { [ -f "$SLURM_CONF" ] && timeout 20 scontrol ping 2>/dev/null | grep 'is UP' >/dev/null; }
-node_answers() { timeout 20 sinfo -h -N -o %T 2>/dev/null | grep -Ex 'idle|mixed|allocated|completing' >/dev/null; }
+# Whatever else it is said to be: a node that waits for a large job is "planned".
+node_answers() { timeout 20 sinfo -h -N -o %T 2>/dev/null | grep -Ev 'down|drain|unk|fail|[*]' >/dev/null; }
 answers() { command -v scontrol >/dev/null && controller_answers && node_answers; }
 
 install_slurm() {
@@ -215,7 +216,7 @@ stop() {
 case "${1:-start}" in
   start) start ;;
   stop) stop ;;
-  ready) answers || fail "No Slurm answers below $PLACE. Call ${0##*/} start." ;;
+  ready) answers || { sleep 3 && answers; } || fail "No Slurm answers below $PLACE. Call ${0##*/} start." ;;
   stop-controller) end slurmctld TERM ;;
   start-controller) start_controller ;;
   stop-node) end slurmd KILL ;;               # jobs go on, and nobody watches them
