@@ -113,10 +113,12 @@ class Batches:
         return list(self._by_key.get(key, ())) if self.all else []
 
     def batch_of(self, row: Row) -> Batch | None:
-        """The batch whose job this is; a site's plugin may have replaced the comment."""
-        digest = row.comment.removeprefix(COMMENT_PREFIX)
-        if (found := self.all.get(digest)) is not None:
-            return found
+        """The batch whose job this is; a site's plugin may have replaced the comment, and of some
+        jobs nobody heard the id. Their script lies in the batch's folder."""
+        of_script = row.script.removeprefix(f"{row.run_dir}/{FOLDER}/").partition("/")[0]
+        for digest in (row.comment.removeprefix(COMMENT_PREFIX), of_script):
+            if (found := self.all.get(digest)) is not None:
+                return found
         return next((b for b in list(self.all.values()) if row.array_id in b.job_ids), None)
 
     def key_of(self, row: Row) -> JobKey | None:

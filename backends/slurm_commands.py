@@ -16,7 +16,9 @@ SIGNAL_AHEAD_S = 30
 """How long before a time limit the worker hears of it; Slurm may be a minute early."""
 _UNSEEN = {"", "N/A", "(null)"}
 _FIELDS = ("ArrayJobID", "ArrayTaskID", "State", "exit_code", "Reason", "Comment", "Name")
-_QUEUE_FORMAT = ",".join(f"{name}:|" for name in _FIELDS) + ",WorkDir:"
+_QUEUE_FORMAT = ",".join(f"{name}:|" for name in (*_FIELDS, "WorkDir")) + ",Command:"
+_PLACES = re.compile(r"(?P<dir>.*?)\|(?P<script>(?P=dir)/.*)|(?P<other>[^|]*).*")
+"""The last two fields; our scripts lie below the directory, and both may hold the separator."""
 _JOB_ID = re.compile(r"(\d+)(;[\w.-]+)?", re.ASCII)
 _SACCT_ID = re.compile(r"(\d+)(?:_(\d+))?", re.ASCII)
 
@@ -102,7 +104,8 @@ def parse_squeue(text: str) -> Iterator[Row]:
         cells = [cell.strip() for cell in line.split("|", len(_FIELDS))]
         if len(cells) != len(_FIELDS) + 1 or not cells[0].isdecimal():
             continue
-        array_id, place, state, status, reason, comment, name, run_dir = cells
+        array_id, place, state, status, reason, comment, name, places = cells
+        found = _PLACES.match(places)
         is_array = place.isdecimal()
         yield Row(
             array_id=array_id,
@@ -111,7 +114,8 @@ def parse_squeue(text: str) -> Iterator[Row]:
             exit_status=_exit_status(status),
             reason="" if reason in _UNSEEN else reason,
             comment="" if comment in _UNSEEN else comment,
-            run_dir=run_dir,
+            run_dir=(found["dir"] or found["other"] or "") if found else "",
+            script=(found["script"] or "") if found else "",
             is_array=is_array,
             name=name,
         )

@@ -62,6 +62,8 @@ PENDING_REASONS = {
     "JobHeldUser": "somebody holds it: scontrol release lets it go",
     "JobHeldAdmin": "an administrator holds it",
     "JobHoldMaxRequeue": "it was put back into the queue too often",
+    "job requeued in held state": "somebody put it back and holds it: scontrol release lets it go",
+    "launch failed requeued held": "its node could not start it; scontrol release tries again",
     "DependencyNeverSatisfied": "what it depends on will never come about",
 }
 _NEVER_BY_ITSELF = frozenset(
@@ -69,10 +71,14 @@ _NEVER_BY_ITSELF = frozenset(
     | {"PartitionTimeLimit", "AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"}
     | {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "DependencyNeverSatisfied"}
     | {"launch failed requeued held", "job requeued in special exit state"}
+    | {"job requeued in held state"}
 )
 # A limit on one job, or on its time, is one that waiting does not change.
 _LIMIT_OF_ONE = re.compile(r"(Assoc|QOS)(Max\w*(PerJob|PerNode|Wall\w*)|Min)\w*")
 _LIMIT = re.compile(r"(Assoc|QOS)\w+")
+
+
+_RANKS = {JobState.RUNNING: 3, JobState.QUEUED: 2, JobState.SUCCEEDED: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,7 @@ class Row:
     reason: str = ""
     comment: str = ""
     run_dir: str = ""
+    script: str = ""
     is_array: bool = False
     name: str = ""
 
@@ -100,7 +107,7 @@ class Row:
         """Of several jobs of one key: the one that runs tells, then one that waits, then the last
         one that ended."""
         state = job_state(self.state)
-        rank = {JobState.RUNNING: 2, JobState.QUEUED: 1}.get(state, 0)
+        rank = _RANKS.get(state, 0)
         return rank, int(self.array_id)
 
 
@@ -141,17 +148,23 @@ def _ending(row: Row, reason: Reason | None, said: str) -> str:
 
 def never_starts(reason: str) -> bool:
     """Whether a pending job with this reason waits for somebody to change something."""
-    return reason in _NEVER_BY_ITSELF or _LIMIT_OF_ONE.fullmatch(reason) is not None
+    word = _word(reason)
+    return word in _NEVER_BY_ITSELF or _LIMIT_OF_ONE.fullmatch(word) is not None
 
 
 def explain_pending(row: Row) -> str:
     """The reason, in Slurm's word and ours."""
-    word = row.reason if row.reason not in ("", "None") else row.state
-    word = word.partition(",")[0].strip("() ")  # ReqNodeNotAvail, UnavailableNodes:...
+    word = _word(row.reason) if row.reason not in ("", "None") else row.state
     more = PENDING_REASONS.get(word, "")
     if not more and _LIMIT.fullmatch(word):
         more = "a limit of the account or the quality of service is reached"
     return f"{word}: {more}" if more else word
+
+
+def _word(reason: str) -> str:
+    """Without what follows it (ReqNodeNotAvail, UnavailableNodes:...); scontrol and some versions
+    of squeue write a phrase with underscores."""
+    return reason.partition(",")[0].strip("() ").replace("_", " ")
 
 
 def exit_code(status: int | None) -> int | None:
