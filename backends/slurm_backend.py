@@ -284,16 +284,18 @@ class SlurmBackend(Backend):
         ids = {native: key for native, key in ids.items() if key.run == self._run_id}
         if not ids or not self._can_account():
             return {}
-        done = self._site.run(build_sacct(sorted(ids)))
-        if done.exit_code != 0:
-            log.debug("sacct does not work here: %s", words_of(done.stderr))
+        try:
+            printed = self._checked("sacct", self._site.run(build_sacct(sorted(ids))))
+        except BackendError as exc:  # the result on disk tells without it
+            log.debug("%s", exc)
             self._has_sacct = False
             return {}
-        return {ids[r.native_id]: r for r in parse_sacct(done.stdout) if r.native_id in ids}
+        return {ids[r.native_id]: r for r in parse_sacct(printed) if r.native_id in ids}
 
     def _can_account(self) -> bool:
         if self._has_sacct is None:
-            self._has_sacct = self._config().has_accounting
+            known = self._config().has_accounting
+            self._has_sacct = known and not self._site.missing_commands(["sacct"])
         return self._has_sacct
 
     def _config(self) -> ClusterConfig:
