@@ -49,11 +49,13 @@ PENDING_REASONS = {
     "Licenses": "it waits for a licence",
     "Prolog": "its node is being prepared",
     "Cleaning": "what it left when it ran before is being removed",
+    "Nodes required for job are DOWN": "nodes that it needs are down, drained or reserved",
     "NodeDown": "a node that it needs is down",
     "PartitionDown": "the partition is down; sinfo -p tells",
     "PartitionInactive": "the partition is inactive; sinfo -p tells",
     "BadConstraints": "no node has what it asks for",
     "PartitionNodeLimit": "it asks for more nodes than the partition allows, or they are down",
+    "PartitionConfig": "it asks for more than the partition has",
     "PartitionTimeLimit": "--slurm-time is more than the partition allows",
     "AccountNotAllowed": "the account may not use this partition",
     "QOSNotAllowed": "the quality of service may not be used here",
@@ -68,6 +70,7 @@ PENDING_REASONS = {
 }
 _NEVER_BY_ITSELF = frozenset(
     {"PartitionDown", "PartitionInactive", "BadConstraints", "PartitionNodeLimit"}
+    | {"PartitionConfig"}
     | {"PartitionTimeLimit", "AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"}
     | {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "DependencyNeverSatisfied"}
     | {"launch failed requeued held", "job requeued in special exit state"}
@@ -78,6 +81,7 @@ _LIMIT_OF_ONE = re.compile(r"(Assoc|QOS)(Max\w*(PerJob|PerNode|Wall\w*)|Min)\w*"
 _LIMIT = re.compile(r"(Assoc|QOS)\w+")
 
 
+_SIGNALS = range(1, 128)  # an exit status below that of the first exit code
 _RANKS = {JobState.RUNNING: 3, JobState.QUEUED: 2, JobState.SUCCEEDED: 1}
 
 
@@ -141,7 +145,9 @@ def _ending(row: Row, reason: Reason | None, said: str) -> str:
     if reason is Reason.TIMEOUT:
         return "--slurm-time asks for more"
     told = f"Slurm says {row.state}" if reason is not Reason.EXIT else ""
-    if row.reason not in ("", "None", "NonZeroExitCode"):
+    if row.reason == "JobLaunchFailure" and row.exit_status in _SIGNALS:
+        told = f"ended by signal {row.exit_status}"  # after it had run: so Slurm 22.05 puts it
+    elif row.reason not in ("", "None", "NonZeroExitCode"):
         told = f"Slurm says {row.state} ({row.reason})"
     return "; ".join(part for part in (told, said) if part)
 

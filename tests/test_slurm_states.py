@@ -189,6 +189,13 @@ def test_a_failed_job_that_was_out_of_memory_is_known_by_what_slurm_printed(said
     assert judge(Row("7", 0, "FAILED", exit_status=256), "tom-killer").reason is Reason.EXIT
 
 
+def test_a_worker_that_a_signal_ended_was_launched() -> None:
+    status = judge(Row("7", 0, "FAILED", exit_status=9, reason="JobLaunchFailure"))
+    assert (status.exit_code, status.message) == (137, "ended by signal 9")
+    status = judge(Row("7", 0, "FAILED", exit_status=4021, reason="JobLaunchFailure"))
+    assert "JobLaunchFailure" in status.message
+
+
 def test_what_a_failed_job_said_last_is_told_and_nothing_made_up() -> None:
     row = Row("7", 0, "FAILED", exit_status=256, reason="NonZeroExitCode")
     assert judge(row, "error: it broke").message == "error: it broke"
