@@ -1,8 +1,7 @@
-"""The conformance suite on a real Slurm, and what only this backend has to get right."""
+"""The conformance suite on a real Slurm."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,11 @@ from core.clock import Clock
 from core.credentials import Credentials
 from engine.rundir import RunDir
 from tests.conformance import BackendConformance, DurableJobs, ReachableResults
+from tests.docker_live import quiet_environment
 from tests.live_run import Bounds
+from tests.slurm_clusters import service_conf
+
+pytestmark = pytest.mark.slurm
 
 
 class TestSlurm(BackendConformance, DurableJobs, ReachableResults):
@@ -23,12 +26,13 @@ class TestSlurm(BackendConformance, DurableJobs, ReachableResults):
 
     @pytest.fixture
     def options(self) -> Mapping[str, Any]:
-        return {"slurm_partition": "debug", "slurm_mem": "100M"}
+        return {"slurm_mem": "100M"}
 
     @pytest.fixture
     def make_backend(
         self, credentials: Credentials, clock: Clock, work: Worker, options: Mapping[str, Any]
     ) -> Callable[[RunDir], Backend]:
+        environ = quiet_environment(SLURM_CONF=str(service_conf()))
         return lambda run: backend_class(self.backend).build(
-            Site(run.root, credentials, clock, work, options, dict(os.environ))
+            Site(run.root, credentials, clock, work, options, environ)
         )
