@@ -12,21 +12,32 @@ LOOKS_A_SECOND = 100
 """How many jobs are looked at in a second at the most: each is a call to a file server."""
 
 
+WAKES_A_JOB = 20
+"""A job that has its result and does not end soon has an epilog: that the usual polls see."""
+
+
 class ResultWatch:
     """One thread; calls `wake` while a job that is watched has its result and nobody has dropped
-    it, at most twice a second. Losing it costs only promptness."""
+    it, at most twice a second and for some seconds. Losing it costs only promptness."""
 
-    def __init__(self, has_result: Callable[[JobKey], bool], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        has_result: Callable[[JobKey], bool],
+        wake: Callable[[], None],
+        *,
+        every_s: float = LOOK_EVERY_S,
+    ) -> None:
         self._has_result = has_result
         self._wake = wake
-        self._keys: set[JobKey] = set()
+        self._every_s = every_s
+        self._keys: dict[JobKey, int] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, keys: Iterable[JobKey]) -> None:
         with self._lock:
-            self._keys.update(keys)
+            self._keys |= dict.fromkeys(keys, WAKES_A_JOB)
             if self._keys and self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._run, name="results", daemon=True)
                 self._thread.start()
@@ -34,7 +45,7 @@ class ResultWatch:
     def drop(self, key: JobKey) -> None:
         """It has ended, as far as anybody needs to know."""
         with self._lock:
-            self._keys.discard(key)
+            self._keys.pop(key, None)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -42,10 +53,21 @@ class ResultWatch:
             self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        pause_s = LOOK_EVERY_S
+        pause_s = self._every_s
         while not self._stopped.wait(pause_s):
             with self._lock:
                 keys = sorted(self._keys)
-            if any(map(self._has_result, keys)):
+            if sum(map(self._is_news, keys)):  # each is to count
                 self._wake()
-            pause_s = max(LOOK_EVERY_S, len(keys) / LOOKS_A_SECOND)
+            pause_s = max(self._every_s, len(keys) / LOOKS_A_SECOND)
+
+    def _is_news(self, key: JobKey) -> bool:
+        if not self._has_result(key):
+            return False
+        with self._lock:
+            left = self._keys.get(key, 0) - 1
+            if left > 0:
+                self._keys[key] = left
+            else:
+                self._keys.pop(key, None)
+        return left >= 0

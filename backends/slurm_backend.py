@@ -85,7 +85,6 @@ class SlurmBackend(Backend):
         self._batches = Batches(run_dir)
         self._handles: dict[JobKey, JobHandle] = {}
         self._ended: dict[JobKey, JobStatus] = {}
-        self._cancelled: set[JobKey] = set()
         self._rows: dict[JobKey, list[Row]] = {}
         self._known_config: ClusterConfig | None = None
         self._has_sacct: bool | None = None
@@ -239,10 +238,6 @@ class SlurmBackend(Backend):
         return status
 
     def _judge(self, key: JobKey, row: Row) -> JobStatus:
-        # of a job that is being cancelled no exit status is known yet
-        ends_well = row.exit_status == 0 and key not in self._cancelled
-        if row.state == "COMPLETING" and ends_well and self._site.trace(key).has_result:
-            return JobStatus(JobState.SUCCEEDED, exit_code=0)  # an epilog may take minutes
         state = job_state(row.state)
         failed = state.final and state is not JobState.SUCCEEDED
         return self._explained(key, judge(row, self._last_words(key) if failed else ""))
@@ -349,7 +344,6 @@ class SlurmBackend(Backend):
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         ours = [h for h in handles if h.key.run == self._run_id and h.key not in self._ended]
-        self._cancelled.update(h.key for h in ours)
         ids = {h.native_id for h in ours if is_native_id(h.native_id)}
         ids |= {row.native_id for h in ours for row in self._rows.get(h.key, ())}
         self._scancel(sorted(ids))

@@ -12,7 +12,7 @@ STATES: dict[str, tuple[JobState, Reason | None]] = {
     "BOOT_FAIL": (JobState.FAILED, Reason.NODE_LOST),
     "CANCELLED": (JobState.CANCELLED, None),
     "COMPLETED": (JobState.SUCCEEDED, None),
-    "COMPLETING": (JobState.RUNNING, None),
+    "COMPLETING": (JobState.RUNNING, None),  # also what was cancelled, with exit code 0 so far
     "CONFIGURING": (JobState.QUEUED, None),  # its node boots
     "DEADLINE": (JobState.FAILED, Reason.TIMEOUT),
     "FAILED": (JobState.FAILED, Reason.EXIT),
@@ -54,8 +54,8 @@ PENDING_REASONS = {
     "PartitionDown": "the partition is down; sinfo -p tells",
     "PartitionInactive": "the partition is inactive; sinfo -p tells",
     "BadConstraints": "no node has what it asks for",
+    "PartitionConfig": "it asks for more than the partition's nodes have",
     "PartitionNodeLimit": "it asks for more nodes than the partition allows, or they are down",
-    "PartitionConfig": "it asks for more than the partition has",
     "PartitionTimeLimit": "--slurm-time is more than the partition allows",
     "AccountNotAllowed": "the account may not use this partition",
     "QOSNotAllowed": "the quality of service may not be used here",
@@ -69,8 +69,8 @@ PENDING_REASONS = {
     "DependencyNeverSatisfied": "what it depends on will never come about",
 }
 _NEVER_BY_ITSELF = frozenset(
-    {"PartitionDown", "PartitionInactive", "BadConstraints", "PartitionNodeLimit"}
-    | {"PartitionConfig"}
+    {"PartitionDown", "PartitionInactive", "BadConstraints", "PartitionConfig"}
+    | {"PartitionNodeLimit"}
     | {"PartitionTimeLimit", "AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"}
     | {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "DependencyNeverSatisfied"}
     | {"launch failed requeued held", "job requeued in special exit state"}

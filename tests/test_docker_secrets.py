@@ -17,14 +17,13 @@ import pytest
 from backends.docker_containers import PLANNER
 from backends.docker_options import container_limits
 from backends.docker_planning import DockerPlanner
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
 from claude.simulation.server import SimulatedServer
-from core.bundle import Limits, ModelSettings, SimulationSettings
-from core.clock import SystemClock
+from core.bundle import Limits, ModelSettings
 from core.credentials import Credentials
 from core.job import Outcome
 from core.planning import PlanningRequest
 from tests.docker_live import OPTIONS, DockerRun, docker_run, read_volume
+from tests.holding_api import HoldingApi
 from tests.plans import make_plan
 from tests.simulated import MODELS
 
@@ -45,20 +44,6 @@ WAYS = {
     "bearer-token": ("bedrock", BEARER),
 }
 DECOY = "canary-decoy-that-anybody-may-read"
-
-
-class HoldingApi:
-    """The simulated Claude; answers nothing before it is `released`."""
-
-    def __init__(self, faults: str = "") -> None:
-        self._api = SimulatedApi(SimulationSettings(speed=0, faults=faults), SystemClock())
-        self.asked: list[Incoming] = []
-        self.released = threading.Event()
-
-    def handle(self, incoming: Incoming) -> Outgoing:
-        self.asked.append(incoming)
-        assert self.released.wait(90)
-        return self._api.handle(incoming)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from backends.result_watch import ResultWatch
+from backends.result_watch import WAKES_A_JOB, ResultWatch
 from core.job import JobKey
 
 FIRST, SECOND = (JobKey("run", task, 1) for task in ("first", "second"))
@@ -62,3 +62,21 @@ def test_one_that_was_stopped_looks_no_more() -> None:
     watch.stop()
     assert looks == []
     assert not [t for t in threading.enumerate() if t.name == "results"]
+
+
+def test_a_job_that_does_not_end_after_its_result_wakes_for_some_seconds_only() -> None:
+    woken, looks = Woken(), threading.Semaphore(0)
+
+    def has_result(key: JobKey) -> bool:
+        looks.release()
+        return key == SECOND
+
+    watch = ResultWatch(has_result, woken, every_s=0.001)
+    try:
+        watch.add([FIRST, SECOND])
+        assert woken.wait(WAKES_A_JOB)
+        for _ in range(5):
+            assert looks.acquire(timeout=20)
+        assert not woken.wait(1, within_s=0.2)
+    finally:
+        watch.stop()

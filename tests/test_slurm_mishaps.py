@@ -281,17 +281,17 @@ def test_what_an_interrupted_worker_saved_is_taken(tmp_path: Path) -> None:
         assert result.message == "The job was told to stop."
 
 
-def test_a_job_whose_epilog_still_runs_has_ended_once_its_result_is_there(tmp_path: Path) -> None:
+def test_a_job_that_is_being_ended_has_not_ended_whatever_it_left(tmp_path: Path) -> None:
+    """Slurm says COMPLETING and exit code 0 of a job that it cancels, too."""
     with fake_slurm_run(tmp_path) as live:
-        done, worse = live.submit("fast-01", "fast-02")
-        live.wait_ended(done, worse)
-        live.backend = live.another_backend()
-        live.slurm.change(done, state="COMPLETING", status=0)
-        live.slurm.change(worse, state="COMPLETING", status=256)
-        first, second = live.poll(done, worse)
-        assert first.state is JobState.SUCCEEDED
-        assert second.state is JobState.RUNNING
-        assert live.result(done).outcome is Outcome.OK
+        [handle] = live.submit("slow-a")
+        live.wait_running(handle)
+        write_result(live.attempt(handle), TaskResult(handle.key, Outcome.OK, "It is done."))
+        live.slurm.end(handle, "COMPLETING")
+        assert live.poll(handle)[0].state is JobState.RUNNING
+        live.slurm.change(handle, state="TIMEOUT")
+        live.wait_ended(handle)
+        assert isinstance(live.collect(handle), CollectError)
 
 
 def test_a_result_that_a_slow_file_system_shows_later_is_waited_for(tmp_path: Path) -> None:

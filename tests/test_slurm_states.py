@@ -99,8 +99,14 @@ def test_a_word_that_nobody_knows_is_told_and_never_final(word: str) -> None:
     "reason",
     [
         *("BadConstraints", "JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "PartitionDown"),
-        *("PartitionInactive", "PartitionNodeLimit", "PartitionTimeLimit", "AccountNotAllowed"),
-        *("QOSNotAllowed", "InvalidAccount", "InvalidQOS", "DependencyNeverSatisfied"),
+        *("PartitionInactive", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit"),
+        *(
+            "AccountNotAllowed",
+            "QOSNotAllowed",
+            "InvalidAccount",
+            "InvalidQOS",
+            "DependencyNeverSatisfied",
+        ),
         *("job requeued in held state", "job_requeued_in_held_state"),
         *("launch failed requeued held", "launch_failed_requeued_held"),
         "(job requeued in special exit state)",
