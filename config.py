@@ -46,6 +46,7 @@ from core.options import (
     Option,
     declared_options,
 )
+from core.parallelcluster_settings import ParallelClusterSettings
 from core.setting_types import Count, Cpus, Dollars, Name, Region, Seconds, Size, Speed, Url
 from core.slurm_settings import SlurmSettings
 
@@ -75,7 +76,7 @@ _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
 
-class Settings(SlurmSettings):
+class Settings(SlurmSettings, ParallelClusterSettings):
     """Every setting, with its declaration. Paths are absolute once loaded."""
 
     model_config = ConfigDict(

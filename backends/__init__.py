@@ -12,6 +12,7 @@ BACKENDS = {
     "threading": "backends.threading_backend:ThreadingBackend",
     "docker": "backends.docker_backend:DockerBackend",
     "slurm": "backends.slurm_backend:SlurmBackend",
+    "parallelcluster": "backends.parallelcluster_backend:ParallelClusterBackend",
 }
 
 

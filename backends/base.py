@@ -142,6 +142,11 @@ class Backend(ABC):
     def cleanup(self, run_id: str) -> None:
         """Remove what the backend made for the run outside the run directory. Idempotent."""
 
+    def under_way(self, method: str) -> str:
+        """How far a call of `method` has come that takes its time, in words that change while it
+        goes on, such as "12.3 of 80.0 MB sent"; empty where nothing tells."""
+        return ""
+
     def leftovers(self, run_id: str) -> list[str]:
         """One phrase, for people, for each thing that `cleanup` would remove."""
         return []

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from backends.kept_results import attempt_of
-from core.errors import BackendError
+from core.errors import BackendError, CollectError
 from core.job import JobKey
 from core.job_index import is_visible
 from core.wire import write_atomic
@@ -48,10 +48,15 @@ class PlacedFile:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What has to be there before a command runs: files, and the requests of attempts."""
+    """What has to be there before a command runs: files, and the requests of attempts.
+
+    `once` is a folder below the run's directory; where an answer can get lost on its way, the
+    command's success is kept there and given again instead of running it again.
+    """
 
     files: Sequence[PlacedFile] = ()
     keys: Sequence[JobKey] = ()
+    once: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,10 @@ class ClusterSite(Protocol):
     def python(self) -> str:
         """The interpreter that runs workers where neither a setup nor a container says."""
 
+    @property
+    def shared_option(self) -> str:
+        """The option that says where the run's directory lies for the nodes."""
+
     def worker_code(self) -> str:
         """Where the nodes find the worker's code; it is there once the next command has run."""
 
@@ -89,11 +98,12 @@ class ClusterSite(Protocol):
     def trace(self, key: JobKey) -> Trace:
         """What is known of a job's directory, as of the last `look` at the latest."""
 
-    def fetch(self, keys: Sequence[JobKey]) -> None:
-        """Bring what these jobs have left to the run's directory on this machine."""
+    def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
+        """Bring what these jobs have left to the run's directory on this machine; gives why not,
+        for those of which nothing was taken."""
 
-    def tail(self, path: str) -> str:
-        """The end of a file below the run's directory; empty when there is none."""
+    def tails(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """The ends of files below the run's directory; empty where there is none."""
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove files and directories below the run's directory, where nodes see it."""
@@ -185,6 +195,10 @@ class LocalSite:
     def python(self) -> str:
         return sys.executable
 
+    @property
+    def shared_option(self) -> str:
+        return "--work-dir"
+
     def worker_code(self) -> str:
         return str(self._code)
 
@@ -204,12 +218,13 @@ class LocalSite:
         attempt = attempt_of(self.root, key)
         return Trace(is_visible(attempt.claim), is_visible(attempt.result_json))
 
-    def fetch(self, keys: Sequence[JobKey]) -> None:
+    def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
         for key in keys:
             is_visible(attempt_of(self.root, key).result_json)
+        return {}
 
-    def tail(self, path: str) -> str:
-        return read_tail(self.root / path)
+    def tails(self, paths: Sequence[str]) -> Mapping[str, str]:
+        return {path: read_tail(self.root / path) for path in paths}
 
     def remove(self, paths: Sequence[str]) -> None:
         for path in paths:

@@ -32,7 +32,6 @@ from backends.docker_containers import (
     is_running,
     job_key,
     judge_end,
-    place_of,
 )
 from backends.docker_engine import said
 from backends.docker_host import DockerHost
@@ -42,6 +41,7 @@ from backends.docker_preflight import find_problems
 from backends.docker_watch import EventWatch
 from backends.kept_results import attempt_of, hand_over, split_lines
 from backends.sent_credentials import sent_credentials
+from backends.work_dirs import place_of
 from core.bundle import AttemptDir, Limits
 from core.clock import Clock
 from core.confined import remove_tree

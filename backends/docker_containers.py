@@ -6,12 +6,12 @@ Source of the fields: https://docs.docker.com/reference/api/engine/version/v1.43
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.work_dirs import place_of
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.worker_process import STOPPED
 
@@ -41,15 +41,6 @@ class ContainerLimits:
     memory_bytes: int
     cpus: float
     network: str = ""
-
-
-def place_of(work_dir: Path) -> str:
-    """Names a work directory among those of all machines that share an engine."""
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        machine = os.uname().nodename
-    return f"{hashlib.sha256(machine.encode()).hexdigest()[:8]}:{work_dir}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from backends.slurm_commands import (
 )
 from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe
 from backends.slurm_script import SETUP_NAME, WorkerPlace, render_script
-from backends.slurm_states import Row, job_state, judge
+from backends.slurm_states import Row, has_failed, job_state, judge
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import BackendError, CollectError, Problem, SubmitError
@@ -86,6 +86,7 @@ class SlurmBackend(Backend):
         self._handles: dict[JobKey, JobHandle] = {}
         self._ended: dict[JobKey, JobStatus] = {}
         self._rows: dict[JobKey, list[Row]] = {}
+        self._said: dict[JobKey, str] = {}
         self._known_config: ClusterConfig | None = None
         self._has_sacct: bool | None = None
         self._watch = ResultWatch(lambda key: site.trace(key).has_result, lambda: self._wake())
@@ -164,7 +165,8 @@ class SlurmBackend(Backend):
             script,
             len(batch.keys),
         )
-        done = self._site.run(command, Parcel(list(self._files(batch, script)), batch.keys))
+        parcel = Parcel(list(self._files(batch, script)), batch.keys, once=batch.folder)
+        done = self._site.run(command, parcel)
         if done.exit_code != 0:
             self._check_reach("sbatch", done)
             self._batches.refused(batch)
@@ -225,6 +227,7 @@ class SlurmBackend(Backend):
             self._look([key for key in waiting if key.run == self._run_id])
         unlisted = [h for h in handles if h.key in waiting and h.key not in self._rows]
         accounted = self._ask_accounting(unlisted)
+        self._listen(waiting, accounted)
         return {h.key: self._status(h.key, accounted) for h in handles}
 
     def _status(self, key: JobKey, accounted: Mapping[JobKey, Row]) -> JobStatus:
@@ -238,9 +241,7 @@ class SlurmBackend(Backend):
         return status
 
     def _judge(self, key: JobKey, row: Row) -> JobStatus:
-        state = job_state(row.state)
-        failed = state.final and state is not JobState.SUCCEEDED
-        return self._explained(key, judge(row, self._last_words(key) if failed else ""))
+        return self._explained(key, judge(row, self._said.get(key, "")))
 
     def _explained(self, key: JobKey, status: JobStatus) -> JobStatus:
         """With where the whole log is, for what failed."""
@@ -306,11 +307,15 @@ class SlurmBackend(Backend):
     def _logs(self, key: JobKey) -> list[str]:
         return [batch.log(batch.keys.index(key)) for batch in self._batches.holding(key)]
 
-    def _last_words(self, key: JobKey) -> str:
-        """The end of what the job printed, on one line."""
-        said = [self._site.tail(path).strip() for path in self._logs(key)]
-        words = " ".join(self._mask("\n".join(said)).split())
-        return words[-_TAIL_CHARS:]
+    def _listen(self, keys: Sequence[JobKey], accounted: Mapping[JobKey, Row]) -> None:
+        """Read in one go what failed jobs have printed."""
+        rows = {key: found[0] for key in keys if (found := self._rows.get(key))}
+        failed = [k for k in keys if (row := rows.get(k) or accounted.get(k)) and has_failed(row)]
+        paths = {key: self._logs(key) for key in failed}
+        said = self._site.tails([path for logs in paths.values() for path in logs])
+        for key, logs in paths.items():
+            whole = "\n".join(said[path].strip() for path in logs)
+            self._said[key] = " ".join(self._mask(whole).split())[-_TAIL_CHARS:]
 
     # -- collect, logs, cancel
 
@@ -318,9 +323,8 @@ class SlurmBackend(Backend):
         self, handles: Sequence[JobHandle], destination: Path
     ) -> dict[JobKey, TaskResult | CollectError]:
         ours = [h.key for h in handles if h.key.run == self._run_id]
-        if ours:
-            self._site.fetch(ours)
-        return {h.key: self._collect(h.key, destination) for h in handles}
+        refused = self._site.fetch(ours) if ours else {}
+        return {h.key: refused.get(h.key) or self._collect(h.key, destination) for h in handles}
 
     def _collect(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
         if key.run != self._run_id:
@@ -379,8 +383,12 @@ class SlurmBackend(Backend):
         """Jobs of a run of this work directory that wait or run, known by name and directory."""
         done = self._site.look(build_squeue(job_name(run_id)), ())
         rows = parse_squeue(self._checked("squeue", done))
-        place = str(Path(self._site.run_dir).parent / run_id)
-        return [r for r in rows if r.run_dir == place and not job_state(r.state).final]
+        places = self._places(run_id)
+        return [r for r in rows if r.run_dir in places and not job_state(r.state).final]
+
+    def _places(self, run_id: str) -> Sequence[str]:
+        """Where a run of this work directory lies for the nodes."""
+        return [str(Path(self._site.run_dir).parent / run_id)]
 
     def known_runs(self, work_dir: Path) -> list[str]:
         runs = str(Path(self._site.run_dir).parent)

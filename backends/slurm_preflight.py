@@ -171,14 +171,16 @@ def _await_end(site: ClusterSite, name: str, job_id: str, clock: Clock) -> Row |
 
 
 def _judge_answer(site: ClusterSite, row: Row | None) -> Iterator[Problem]:
-    text = site.tail(ANSWER)
+    log = f"{PROBE_FOLDER}/0.log"
+    found = site.tails([ANSWER, log])
+    text = found[ANSWER]
     if not text:
-        said = " ".join(site.tail(f"{PROBE_FOLDER}/0.log").split())[-400:]
+        said = " ".join(found[log].split())[-400:]
         went_well = row is not None and job_state(row.state) is JobState.SUCCEEDED
         if went_well:
             yield Problem(
                 "A job ended well, and what it wrote cannot be seen here.",
-                "Put --work-dir on a file system that all nodes share.",
+                f"Put {site.shared_option} on a file system that all nodes share.",
             )
             return
         yield Problem(

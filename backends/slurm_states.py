@@ -119,6 +119,12 @@ def job_state(state: str) -> JobState:
     return STATES.get(state, (JobState.UNKNOWN, None))[0]
 
 
+def has_failed(row: Row) -> bool:
+    """Whether it has ended, and not well."""
+    state = job_state(row.state)
+    return state.final and state is not JobState.SUCCEEDED
+
+
 def judge(row: Row, said: str = "") -> JobStatus:
     """The status that a row tells; `said` is the end of what a failed job printed."""
     state, reason = STATES.get(row.state, (JobState.UNKNOWN, None))

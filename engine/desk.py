@@ -53,6 +53,7 @@ class Desk:
             lambda text: self.emit(Kind.NOTICE, text=text),
             notice_s=self.pacing.call_notice_s,
             give_up_s=self.pacing.give_up_s,
+            under_way=self.backend.under_way,
         )
 
     def now(self) -> float:

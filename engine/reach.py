@@ -17,6 +17,9 @@ _BEST_EFFORT = frozenset({"logs"})  # nothing depends on their answers
 class _Trouble:
     since: float | None = None
     told: bool = False
+    doing: str = ""
+    moved_at: float = 0.0
+    moves_told_at: float = float("-inf")
 
 
 class Reach:
@@ -31,6 +34,7 @@ class Reach:
         *,
         notice_s: float,
         give_up_s: float,
+        under_way: Callable[[str], str] = lambda method: "",
     ) -> None:
         self._name = name
         self._calls = calls
@@ -38,6 +42,7 @@ class Reach:
         self._tell = tell
         self._notice_s = notice_s
         self._give_up_s = give_up_s
+        self._under_way = under_way
         self._troubles: dict[str, _Trouble] = {}
 
     def failed(self, method: str, answer: Any) -> bool:
@@ -63,12 +68,26 @@ class Reach:
         self._troubles.pop(method, None)
 
     def check_hanging(self) -> None:
-        """Raises BackendError when a call has not come back for `give_up_s`."""
+        """Raises BackendError when a call has not come back for `give_up_s`, nor moved."""
         for method, age_s in self._calls.overdue(self._notice_s).items():
+            if self._moves(method):
+                continue
             text = f"{self._name} has not answered {method} for {age_s:.0f} s"
             if age_s >= self._give_up_s and method not in _BEST_EFFORT:
                 raise BackendError(f"{text}.", "Look after the backend, then resume the run.")
             self._tell_once(self._troubles.setdefault(method, _Trouble()), f"{text}; waiting.")
+
+    def _moves(self, method: str) -> bool:
+        """Whether a call that takes its time still gets on; told now and again."""
+        trouble, now = self._troubles.setdefault(method, _Trouble()), self._clock.monotonic()
+        if not (doing := self._under_way(method)):
+            return False
+        if doing != trouble.doing:
+            trouble.doing, trouble.moved_at = doing, now
+            if now - trouble.moves_told_at >= self._notice_s:
+                trouble.moves_told_at = now
+                self._tell(f"{self._name} {method}: {doing}.")
+        return now - trouble.moved_at < self._give_up_s
 
     def _tell_once(self, trouble: _Trouble, text: str) -> None:
         if not trouble.told:

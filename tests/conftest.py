@@ -13,7 +13,9 @@ import pytest
 from hypothesis import settings
 
 # The suite's own helpers assert too, and are to show values as test files do.
-pytest.register_assert_rewrite("tests.conformance", "tests.conformance_lifecycle", "tests.live_run")
+pytest.register_assert_rewrite(
+    "tests.conformance", "tests.conformance_lifecycle", "tests.live_run", "tests.remote_cluster"
+)
 
 ON_CI = os.environ.get("CI") == "true"
 
@@ -32,16 +34,20 @@ def _missing_engine() -> str:
 
 
 @functools.cache
-def _missing_slurm() -> str:
-    """Why tests on a real Slurm cannot run here; empty when they can."""
-    script = Path(__file__).parent / "services" / "slurm.sh"
+def _missing_service(name: str) -> str:
+    """Why tests on what tests/services/<name>.sh starts cannot run here; empty when they can."""
+    script = Path(__file__).parent / "services" / f"{name}.sh"
     done = subprocess.run([script, "ready"], capture_output=True, text=True, timeout=60)
     return "" if done.returncode == 0 else done.stderr.strip()
 
 
+def _missing(marker: str) -> str:
+    return _missing_engine() if marker == "docker_engine" else _missing_service(marker)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker, why_missing in (("docker_engine", _missing_engine), ("slurm", _missing_slurm)):
-        if item.get_closest_marker(marker) and (reason := why_missing()):
+    for marker in ("docker_engine", "slurm", "sshd"):
+        if item.get_closest_marker(marker) and (reason := _missing(marker)):
             pytest.skip(reason)
 
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backends.docker_archive as archive
-from backends.docker_archive import OWN_BYTES, OWN_FILES, packed, unpack
+from backends.docker_archive import packed, unpack
+from backends.foreign_tar import OWN_BYTES, OWN_FILES
 from core.bundle import Limits
 from core.errors import CollectError
 

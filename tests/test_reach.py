@@ -120,3 +120,42 @@ def test_hanging_logs_never_end_patience(desk: Desk) -> None:
     desk.reach.check_hanging()
     desk.reach.check_hanging()
     assert len(desk.told) == 1
+
+
+class Moving(Desk):
+    """A call that has been under way for long, and tells how far it has come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.doing = {"submit": "1.0 of 9.0 MB sent"}
+        self.reach = Reach(
+            "slurm",
+            self.calls,
+            self.clock,
+            self.told.append,
+            notice_s=60,
+            give_up_s=900,
+            under_way=lambda method: self.doing.get(method, ""),
+        )
+
+
+def test_a_call_that_gets_on_is_told_now_and_again_and_never_given_up() -> None:
+    desk = Moving()
+    for megabytes in range(1, 9):
+        desk.calls.ages = {"submit": 600.0 * megabytes}
+        desk.doing["submit"] = f"{megabytes}.0 of 9.0 MB sent"
+        desk.reach.check_hanging()
+        desk.clock.now += 30
+    assert desk.told == [f"slurm submit: {n}.0 of 9.0 MB sent." for n in (1, 3, 5, 7)]
+
+
+def test_a_call_that_no_longer_gets_on_is_given_up_in_the_end() -> None:
+    desk = Moving()
+    desk.calls.ages = {"submit": 2000.0, "poll": 60.0}
+    desk.reach.check_hanging()
+    desk.clock.now += 899
+    desk.reach.check_hanging()
+    desk.clock.now += 1
+    with pytest.raises(BackendError, match="has not answered submit"):
+        desk.reach.check_hanging()
+    assert desk.told[1] == "slurm has not answered poll for 60 s; waiting."

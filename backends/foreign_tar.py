@@ -1,0 +1,122 @@
+"""Tar streams that nobody vouches for: what comes in was written beside a model with a shell.
+
+Only regular files and directories are taken, below their destination, and no more of them than a
+stated limit.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tarfile import HeaderError, ReadError
+from typing import IO, TYPE_CHECKING, Self
+
+from core.bundle import Limits
+from core.errors import CollectError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+OWN_FILES = 16
+"""Files that a worker leaves beside those of the result."""
+OWN_BYTES = 256 * 1024 * 1024
+"""What transcript, log and events may have together."""
+
+
+@contextmanager
+def open_foreign(stream: IO[bytes]) -> Iterator[tarfile.TarFile]:
+    """To be read member by member. Raises CollectError when it is damaged."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Strict) as tar:
+            yield tar
+    except tarfile.TarError as exc:
+        raise CollectError(f"The archive of a result is damaged: {exc}.", retryable=True) from exc
+
+
+class ForeignTree:
+    """One tree out of a stream, written to `destination`, which is there and empty.
+
+    Raises CollectError for anything but regular files and directories, for a name that leads out,
+    and beyond the limits.
+    """
+
+    def __init__(self, destination: Path, limits: Limits) -> None:
+        self._destination = destination
+        self._limits = limits
+        self._files = self._directories = self._size = 0
+
+    def take(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
+        """Write a member to `name`; "" is the tree's own top."""
+        parts = name.split("/") if name else []
+        if any(part in ("", ".", "..") or "\0" in part for part in parts):
+            raise CollectError(f"The result holds a path that leads out: {member.name!r}.")
+        try:
+            self._write(tar, member, self._destination.joinpath(*parts), name)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as exc:
+            raise CollectError(f"The result holds paths that are no tree: {exc}.") from exc
+
+    def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path, name: str) -> None:
+        if member.isdir():
+            self._directories += 1
+            self._check(self._directories, 0)
+            place.mkdir(exist_ok=True)
+            return
+        if not member.isreg():
+            raise CollectError(f"The result holds {name!r}, which is no regular file.")
+        self._files, self._size = self._files + 1, self._size + member.size
+        self._check(self._files, self._size)
+        if (source := tar.extractfile(member)) is not None:
+            _write_file(place, source, member.mode)
+
+    def _check(self, files: int, size: int) -> None:
+        limits = self._limits
+        if files > limits.max_files + OWN_FILES:
+            raise CollectError(f"The result has more than {limits.max_files:,} files; refused.")
+        if size > limits.max_bytes + OWN_BYTES:
+            raise CollectError(f"The result has more than {limits.max_bytes:,} bytes; refused.")
+
+
+def _write_file(place: Path, source: IO[bytes], mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(place, flags, 0o755 if mode & 0o100 else 0o644)
+    with open(fd, "wb") as stream:
+        shutil.copyfileobj(source, stream)
+
+
+class _Strict(tarfile.TarInfo):
+    """What is no header and no end is damage; tarfile itself would take it for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as exc:
+            if type(exc).__name__ == "EOFHeaderError":  # the end as it should be; not in the stubs
+                raise
+            raise ReadError(str(exc)) from exc
+
+
+class ChunkSource(io.RawIOBase):
+    """Chunks as a file that can only be read on."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        while not self._rest:
+            if (chunk := next(self._chunks, None)) is None:
+                return 0
+            self._rest = memoryview(chunk)
+        room = memoryview(buffer).cast("B")
+        count = min(len(room), len(self._rest))
+        room[:count], self._rest = self._rest[:count], self._rest[count:]
+        return count

@@ -1,0 +1,127 @@
+"""Requests to a cluster's head node, each one call over the link.
+
+What answers there is backends/head_node.py, copied over when it is absent, under a name made of its
+content. An answer begins with a random mark, so that greetings of a login shell are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from backends.head_node import Chunks
+from core.errors import BackendError
+
+SOURCE = Path(__file__).with_name("head_node.py")
+FOLDER = ".parallel-orchestrator"
+"""Below the shared directory, ours alone."""
+CHUNK_BYTES = 64 * 1024
+_ABSENT = {"absent": True}
+_NO_PYTHON = {"error": "there is no python3 on its PATH"}
+
+
+class Link(Protocol):
+    """See SshLink."""
+
+    def run(
+        self, command: str, feed: Iterable[bytes] = ()
+    ) -> AbstractContextManager[IO[bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+class HeadCalls:
+    """`shared` is a directory there, absolute or below ~. All raise BackendError."""
+
+    def __init__(self, link: Link, shared: str = "~") -> None:
+        self._link = link
+        self.root = f"{shared.rstrip('/')}/{FOLDER}"
+        self._helper = f"head_node-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.py"
+
+    def ask(self, op: str, payload: Iterable[bytes] = (), **request: Any) -> dict[str, Any]:
+        """The answer to a request."""
+        with self.stream(op, payload, **request) as (answer, _):
+            return answer
+
+    @contextmanager
+    def stream(
+        self, op: str, payload: Iterable[bytes] = (), **request: Any
+    ) -> Iterator[tuple[dict[str, Any], Chunks]]:
+        """The answer, and what is streamed after it."""
+        line = json.dumps({"op": op, **request}).encode() + b"\n"
+        for _ in range(2):
+            mark = secrets.token_hex(16)
+            with self._link.run(self._call(mark), _all(line, payload)) as printed:
+                answer = read_answer(printed, mark)
+                if answer != _ABSENT:
+                    yield _checked(answer), Chunks(printed)
+                    return
+            self._install()
+        raise BackendError(
+            f"The head node does not keep what is written to {self.root}.",
+            "Choose another --aws-shared-dir.",
+        )
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _call(self, mark: str) -> str:
+        """For whatever login shell there is; all it has to know are single quotes."""
+        script = (
+            f'f={self._place}; [ -r "$f" ] || {{ {_say(mark, _ABSENT)}; exit 0; }};'
+            f" command -v python3 >/dev/null || {{ {_say(mark, _NO_PYTHON)}; exit 0; }};"
+            f' exec python3 "$f" {mark}'
+        )
+        return f"exec sh -c {shlex.quote(script)}"
+
+    def _install(self) -> None:
+        mark = secrets.token_hex(16)
+        script = (
+            f'umask 077; f={self._place}; d=$(dirname "$f"); mkdir -p "$d" && cat >"$f.$$"'
+            f' && mv "$f.$$" "$f" && {_say(mark, {})}'
+        )
+        with self._link.run(f"exec sh -c {shlex.quote(script)}", [SOURCE.read_bytes()]) as printed:
+            _checked(read_answer(printed, mark))
+
+    @property
+    def _place(self) -> str:
+        """The helper's path, in words of sh."""
+        path = f"{self.root}/{self._helper}"
+        return f'"$HOME"{shlex.quote(path[1:])}' if path.startswith("~") else shlex.quote(path)
+
+
+def _say(mark: str, answer: Mapping[str, Any]) -> str:
+    """As sh prints an answer."""
+    return f"printf '\\n{mark}\\n{json.dumps(answer)}\\n'"
+
+
+def _all(line: bytes, payload: Iterable[bytes]) -> Iterator[bytes]:
+    """Payload is stuffed into chunks, with an empty one at its end."""
+    yield line
+    for data in payload:
+        yield b"%08x" % len(data) + data
+    yield b"%08x" % 0
+
+
+def read_answer(printed: IO[bytes], mark: str) -> dict[str, Any]:
+    """The answer after its mark. Raises EOFError when it is not there, or not whole."""
+    while (line := printed.readline()).strip() != mark.encode():
+        if not line:
+            raise EOFError
+    line = printed.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    if problem := answer.get("error"):
+        raise BackendError(f"On the head node: {problem}.", "See how it is, and try again.")
+    return answer

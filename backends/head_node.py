@@ -1,0 +1,378 @@
+"""The end of the line on a cluster's head node: one request in, one answer out.
+
+    python3 head_node.py MARK < request > answer
+
+The request is a line of JSON, and for `run` chunks of a compressed tar after it; the answer, after
+the MARK that tells it from a login shell's greetings, is the same for `fetch`. Runs alone, with the
+standard library of Python 3.6, which is as old as a head node's python3 gets.
+"""
+
+import fcntl
+import gzip
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import IO, Any, Dict, Iterator, List, cast
+
+SLURM_BIN = "/opt/slurm/bin"
+"""Where AWS ParallelCluster has it; a shell that is not of a login does not look there."""
+ANSWER_S = 120
+CHUNK_BYTES = 64 * 1024
+MOST_EVENTS_BYTES = 4 * 1024 * 1024
+"""In one answer; what is left comes with the next."""
+NAMES: Dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+Request = Dict[str, Any]
+
+
+class CutOff(EOFError):
+    """The other side has gone before all was there."""
+
+
+# -- streams
+
+
+class Chunks:
+    """Chunks with their length before them, as one stream; an empty one is its end."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._rest = b""
+        self._ended = False
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._ended and (size < 0 or len(self._rest) < size):
+            self._rest += self._next()
+        size = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def _next(self) -> bytes:
+        head = self._stream.read(8)
+        if len(head) < 8:
+            raise CutOff()
+        data = self._stream.read(int(head, 16))
+        if len(data) < int(head, 16):
+            raise CutOff()
+        self._ended = not data
+        return data
+
+    def drain(self) -> None:
+        while self.read(CHUNK_BYTES):
+            pass
+
+
+class ChunkWriter:
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        for start in range(0, len(data), CHUNK_BYTES):
+            part = data[start : start + CHUNK_BYTES]
+            self._stream.write(b"%08x" % len(part) + part)
+        return len(data)
+
+    def end(self) -> None:
+        self._stream.write(b"%08x" % 0)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+# -- what can be asked for
+
+
+def greet(request: Request) -> Request:
+    """What is here; nothing is changed."""
+    root = os.path.abspath(os.path.expanduser(request["root"]))
+    found = os.environ["PATH"]
+    return {
+        "root": root,
+        "user": os.environ.get("USER", ""),
+        "python": list(sys.version_info[:3]),
+        "missing": [name for name in request["commands"] if shutil.which(name, path=found) is None],
+        "lacking": [name for name in request["packages"] if find_spec(name) is None],
+        "has_code": os.path.isdir(os.path.join(root, request["code"])),
+    }
+
+
+def run(request: Request, stream: IO[bytes]) -> Request:
+    """Lay down what comes with it, then run a command, once if it has a name to do that under."""
+    root, code = request["root"], request["code"]
+    if request["packed"]:
+        chunks = Chunks(stream)
+        unpack(chunks, request["run_dir"], root, code)
+        chunks.drain()
+        if not os.path.isdir(os.path.join(root, code)):
+            return {"wanted": code}
+    if not request["once"]:
+        return execute(request)
+    folder = os.path.join(request["run_dir"], request["once"])
+    with locked(folder):
+        answer = os.path.join(folder, "answer.json")
+        if os.path.exists(answer):
+            with open(answer, encoding="utf-8") as earlier:
+                known: Request = json.load(earlier)
+            return known
+        done = execute(request)
+        if done.get("exit_code") == 0:
+            write_file(answer, io.BytesIO(json.dumps(done).encode()), 0o600)
+        return done
+
+
+def execute(request: Request) -> Request:
+    """Run a command with what its environment may hold."""
+    environ = {n: os.environ[n] for n in request["variables"] if n in os.environ}
+    environ["LC_ALL"] = "C"
+    command = request["command"]
+    try:
+        done = subprocess.run(
+            command,
+            input=request.get("stdin", "").encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            timeout=ANSWER_S,
+        )
+    except OSError as exc:
+        return {"error": "%s cannot be run: %s" % (command[0], exc.strerror)}
+    except subprocess.TimeoutExpired:
+        return {"error": "%s gave no answer within %d s" % (command[0], ANSWER_S)}
+    texts = {"stdout": done.stdout, "stderr": done.stderr}
+    answer: Request = {n: data.decode("utf-8", "replace") for n, data in texts.items()}
+    answer["exit_code"] = done.returncode
+    return answer
+
+
+def look(request: Request) -> Request:
+    """Run a command if there is one, and see what attempts have left, new lines of their events
+    with it."""
+    answer = execute(request) if request["command"] else {}
+    room = MOST_EVENTS_BYTES
+    answer["traces"] = traces = {}
+    for attempt, offset in request["attempts"].items():
+        place = os.path.join(request["run_dir"], attempt)
+        result = os.path.join(place, "result")
+        claimed, has_result = holds(place, "claim"), holds(result, "result.json")
+        lines = new_lines(os.path.join(result, "events.jsonl"), offset, room)
+        room -= len(lines)
+        text = lines.decode("utf-8", "surrogateescape")
+        traces[attempt] = [claimed, has_result, text]
+    return answer
+
+
+def holds(folder: str, name: str) -> bool:
+    """By listing it, which makes an NFS client ask its server."""
+    try:
+        return name in os.listdir(folder)
+    except OSError:
+        return False
+
+
+def new_lines(path: str, offset: int, most: int) -> bytes:
+    """Whole lines of a file since `offset`; more than `most` bytes wait for another time."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+            stream.seek(offset)
+            data = stream.read(max(0, most))
+    except OSError:
+        return b""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def tails(request: Request) -> Request:
+    """The ends of files, as text."""
+    found = {}
+    for name in request["paths"]:
+        try:
+            with open(os.path.join(request["run_dir"], name), "rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - request["most"]))
+                found[name] = stream.read(request["most"]).decode("utf-8", "replace")
+        except OSError:
+            found[name] = ""
+    return {"tails": found}
+
+
+def remove(request: Request) -> Request:
+    for name in request["paths"]:
+        remove_path(os.path.join(request["run_dir"], name))
+    return {}
+
+
+def runs(request: Request) -> Request:
+    """The runs' directories below the root, each with what it says of its origin."""
+    folder = os.path.join(request["root"], "runs")
+    found = {}
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        try:
+            with open(os.path.join(folder, name, "origin"), encoding="utf-8") as stream:
+                found[name] = stream.read()
+        except OSError:
+            continue
+    return {"runs": found}
+
+
+def forget(request: Request) -> Request:
+    """Remove runs' directories: moved aside in one step, so that no worker that is still stopping
+    can put something there again."""
+    folder = os.path.join(request["root"], "runs")
+    for name in request["names"]:
+        aside = os.path.join(folder, ".gone-%s-%d" % (name, os.getpid()))
+        try:
+            os.rename(os.path.join(folder, name), aside)
+        except FileNotFoundError:
+            continue
+        remove_path(aside)
+        remove_path(aside)  # what was written meanwhile
+    return {}
+
+
+def fetch(request: Request, out: IO[bytes]) -> None:
+    """Stream what attempts have left, as <number of the attempt>/<path below result>."""
+    writer = ChunkWriter(out)
+    with gzip.GzipFile(fileobj=cast(Any, writer), mode="wb", compresslevel=6) as packed:
+        with tarfile.open(fileobj=cast(Any, packed), mode="w|", **NAMES) as tar:
+            for number, attempt in enumerate(request["attempts"]):
+                pack(tar, os.path.join(request["run_dir"], attempt, "result"), str(number))
+    writer.end()
+
+
+# -- files
+
+
+def pack(tar: tarfile.TarFile, top: str, name: str) -> None:
+    """A tree; what is neither file nor directory goes as a link, for the other side to refuse."""
+    waiting = [(top, name)]
+    while waiting:
+        path, name = waiting.pop()
+        try:
+            mode = os.lstat(path).st_mode
+            if stat.S_ISREG(mode):
+                add_file(tar, path, name)
+                continue
+            below = sorted(os.listdir(path)) if stat.S_ISDIR(mode) else []
+        except FileNotFoundError:
+            continue
+        except OSError:  # closed to its owner
+            mode, below = stat.S_IFLNK, []
+        member = tarfile.TarInfo(name)
+        member.type = tarfile.DIRTYPE if stat.S_ISDIR(mode) else tarfile.SYMTYPE
+        member.mode = stat.S_IMODE(mode)
+        tar.addfile(member)
+        waiting += [(os.path.join(path, entry), name + "/" + entry) for entry in below]
+
+
+def add_file(tar: tarfile.TarFile, path: str, name: str) -> None:
+    """As long as it was when it was opened, whatever happens to it meanwhile."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        found = os.fstat(stream.fileno())
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = found.st_size, stat.S_IMODE(found.st_mode)
+        tar.addfile(member, cast(Any, Padded(stream)))
+
+
+class Padded:
+    """A file that was cut while it is read goes on with zeros: its digest will tell."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        return data + b"\0" * (size - len(data))
+
+
+def unpack(chunks: Chunks, run_dir: str, root: str, code: str) -> None:
+    """`run/...` into the run's directory, `code/...` beside all runs, whole or not at all."""
+    os.makedirs(run_dir, exist_ok=True)
+    fresh = tempfile.mkdtemp(prefix=".code-", dir=root)
+    places = {"run": run_dir, "code": fresh}
+    try:
+        with tarfile.open(
+            fileobj=gzip.GzipFile(fileobj=cast(Any, chunks), mode="rb"), mode="r|", **NAMES
+        ) as tar:
+            for member in tar:
+                top, _, name = member.name.partition("/")
+                path = os.path.join(places[top], name)
+                if member.isdir():
+                    os.makedirs(path, exist_ok=True)
+                    continue
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                write_file(path, tar.extractfile(member) or io.BytesIO(), member.mode)
+        if os.listdir(fresh) and not os.path.isdir(os.path.join(root, code)):
+            os.rename(fresh, os.path.join(root, code))
+    finally:
+        remove_path(fresh)
+
+
+def write_file(path: str, source: IO[bytes], mode: int) -> None:
+    """Through a temporary name, so that a reader sees all or nothing."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            shutil.copyfileobj(source, stream)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def remove_path(path: str) -> None:
+    """A link is removed, not followed."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.unlink(path)
+
+
+@contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """One at a time, where the file system can."""
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "lock"), "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield
+
+
+ASKED = {"greet": greet, "look": look, "tails": tails, "remove": remove}
+ASKED.update({"runs": runs, "forget": forget})
+
+
+def answer_to(request: Request, stream: IO[bytes]) -> Request:
+    try:
+        return run(request, stream) if request["op"] == "run" else ASKED[request["op"]](request)
+    except OSError as exc:
+        return {"error": "%s: %s" % (exc.filename or "the disk", exc.strerror or exc)}
+
+
+def main(argv: List[str]) -> int:
+    os.umask(0o077)
+    paths = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(paths if SLURM_BIN in paths else [*paths, SLURM_BIN])
+    incoming, out = sys.stdin.buffer, sys.stdout.buffer
+    try:
+        request = json.loads(incoming.readline().decode())
+        answer = {} if request["op"] == "fetch" else answer_to(request, incoming)
+    except (EOFError, ValueError, tarfile.TarError):
+        return 1
+    out.write(b"\n" + argv[1].encode() + b"\n" + json.dumps(answer).encode() + b"\n")
+    if request["op"] == "fetch":
+        fetch(request, out)
+    out.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,168 @@
+"""Executors as jobs of an AWS ParallelCluster: Slurm behind a head node, reached over SSH.
+
+The head node is found by the cluster's name or given; from there on it is the Slurm backend over
+another site. What is left of a run on the cluster is one directory, which `cleanup` removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from backends.base import LogChunk, Site
+from backends.ec2_discovery import Ec2Clusters
+from backends.head_calls import HeadCalls
+from backends.parallelcluster_state import ClusterFinder, explain_partitions, node_troubles
+from backends.remote_site import RemoteSite
+from backends.sent_credentials import sent_credentials
+from backends.slurm_backend import SlurmBackend
+from backends.slurm_commands import slurm_options
+from backends.ssh_link import SshLink
+from core.credentials import Credentials
+from core.errors import BackendError, Problem
+from core.job import JobHandle, JobKey, JobState, JobStatus
+
+TROUBLES_EVERY_S = 60.0
+
+
+class ParallelClusterBackend(SlurmBackend):
+    name = "parallelcluster"
+    _remote: RemoteSite
+    _finder: ClusterFinder
+    _troubles = ""
+    _troubles_at: float | None = None
+
+    @classmethod
+    def build(cls, site: Site) -> Self:
+        options = site.options
+        region = str(options.get("aws_region") or "eu-central-1")
+        finder = ClusterFinder(options, Ec2Clusters(region, site.credentials))
+        head = HeadCalls(
+            SshLink(finder.target, site.environ), str(options.get("aws_shared_dir") or "~")
+        )
+        remote = RemoteSite(site.run_dir, head, site.clock)
+        made = cls(
+            site.run_dir,
+            remote,
+            slurm_options(options),
+            clock=site.clock,
+            credentials=lambda: node_credentials(site.credentials, options),
+            mask=site.credentials.mask,
+            settings=options,
+        )
+        made._remote, made._finder = remote, finder
+        return made
+
+    # -- before a run
+
+    def preflight(self) -> list[Problem]:
+        if problems := self._finder.problems():
+            return problems
+        try:
+            return self._node_problems() or self._slurm_problems()
+        except BackendError as exc:
+            return [Problem(exc.message, exc.remedy)]
+
+    def _node_problems(self) -> list[Problem]:
+        """What the head node lacks; its Python is the nodes' as well, as far as can be seen."""
+        found = self._remote.greeting
+        if found["missing"]:
+            return [
+                Problem(
+                    f"The head node has no {', '.join(found['missing'])}.",
+                    "Name a cluster whose scheduler is Slurm, or its head node itself.",
+                )
+            ]
+        if self._options.setup is not None or self._options.container:
+            return []
+        return self._python_problems(tuple(found["python"]), ", ".join(found["lacking"]))
+
+    def _python_problems(self, python: tuple[int, ...], lacking: str) -> list[Problem]:
+        fix = (
+            "Give a --slurm-setup that activates an environment with this program's packages on a"
+            " Python of 3.11 or newer, or a --slurm-container."
+        )
+        if python < (3, 11):
+            told = ".".join(map(str, python))
+            return [Problem(f"The cluster's python3 is {told}, which runs no workers.", fix)]
+        return (
+            [Problem(f"The cluster's python3 lacks packages: {lacking}.", fix)] if lacking else []
+        )
+
+    def _slurm_problems(self) -> list[Problem]:
+        problems = super().preflight()
+        if problems and (found := explain_partitions(self._site, self._options, self._finder)):
+            return [found]
+        return problems
+
+    def probe(self) -> list[Problem]:
+        was_used = self._remote.is_used
+        try:
+            return super().probe()
+        finally:
+            if not was_used:
+                self._remote.forget([self._remote.name])
+
+    # -- while it runs
+
+    def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
+        found = super().poll(handles)
+        queued = [key for key, status in found.items() if status.state is JobState.QUEUED]
+        if queued and (troubles := self._node_troubles()):
+            for key in queued:
+                told = "; ".join(part for part in (found[key].message, troubles) if part)
+                found[key] = replace(found[key], message=told)
+        return found
+
+    def _node_troubles(self) -> str:
+        """Why nodes do not come up, such as no capacity in the zone; asked once a minute."""
+        now = self._clock.monotonic()
+        if self._troubles_at is None or now - self._troubles_at >= TROUBLES_EVERY_S:
+            self._troubles, self._troubles_at = node_troubles(self._site), now
+        return self._troubles
+
+    def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
+        if handle.key.run == self._run_id:
+            self._remote.freshen(handle.key)
+        return super().logs(handle, cursor)
+
+    def under_way(self, method: str) -> str:
+        verb = {"submit": "sent", "collect": "received"}.get(method, "")
+        return self._remote.transfers.words(verb) if verb else ""
+
+    # -- what a run holds
+
+    def _places(self, run_id: str) -> Sequence[str]:
+        folder = Path(self._site.run_dir).parent
+        return [str(folder / name) for name in self._remote.names_of(run_id)]
+
+    def leftovers(self, run_id: str) -> list[str]:
+        folder = Path(self._site.run_dir).parent
+        left = [f"directory {folder / name} on the head node" for name in self._left(run_id)]
+        return [*super().leftovers(run_id), *left]
+
+    def _left(self, run_id: str) -> list[str]:
+        """Names of a run's directories that are there."""
+        there = self._remote.runs()
+        return [name for name in self._remote.names_of(run_id) if name in there]
+
+    def known_runs(self, work_dir: Path) -> list[str]:
+        return sorted(self._remote.runs_here(work_dir))
+
+    def cleanup(self, run_id: str) -> None:
+        self._scancel([row.native_id for row in self._unended(run_id)])
+        self._remote.forget(self._remote.names_of(run_id))
+
+
+def node_credentials(credentials: Credentials, options: Any) -> Credentials:
+    """What nodes are sent. For Bedrock they have the role of their instances, so that only keys go
+    that were given for that: no profile's, and none that had to be looked up."""
+    explicit = credentials.aws_bearer_token_bedrock or credentials.aws_access_key_id
+    by_role = not explicit or bool(
+        credentials.aws_profile and not credentials.aws_bearer_token_bedrock
+    )
+    if options.get("provider") == "bedrock" and by_role:
+        return Credentials()
+    return sent_credentials(credentials, options)

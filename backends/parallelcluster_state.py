@@ -1,0 +1,89 @@
+"""Which cluster is meant, where its head node is, and what state cluster and fleet are in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from backends.cluster_site import ClusterSite
+from backends.ec2_discovery import Ec2Clusters, choose_head_node, explain_stack
+from backends.slurm_commands import SlurmOptions, build_sinfo, parse_sinfo
+from backends.ssh_link import SshTarget
+from core.errors import BackendError, Problem
+
+_MOST_CHARS = 300
+
+
+class ClusterFinder:
+    """Out of the settings by name. EC2 is asked only where no head node is named."""
+
+    def __init__(self, options: Mapping[str, Any], clusters: Ec2Clusters) -> None:
+        self.name = str(options.get("aws_cluster_name") or "")
+        self._host = str(options.get("aws_head_node") or "")
+        self._user = str(options.get("aws_ssh_user") or "")
+        self._key = str(options.get("aws_ssh_key") or "")
+        self._clusters = clusters
+
+    @property
+    def region(self) -> str:
+        return self._clusters.region
+
+    def target(self) -> SshTarget:
+        """Where to sign in, as of now: a head node that was stopped comes back elsewhere."""
+        if self._host:
+            return SshTarget(self._host, self._user, self._key)
+        if not self.name:
+            raise BackendError(
+                "No cluster is named.", "Give --aws-cluster-name or --aws-head-node."
+            )
+        node = choose_head_node(self.name, self.region, self._clusters.head_nodes())
+        return SshTarget(node.address, self._user, self._key, usual_user=node.login)
+
+    def problems(self) -> list[Problem]:
+        """What AWS says against using the cluster now."""
+        try:
+            target = self.target()
+        except BackendError as exc:
+            return [Problem(exc.message, exc.remedy)]
+        if target.host == self._host:
+            return []
+        state = self._clusters.stack_state(self.name)
+        error = explain_stack(self.name, self.region, state)
+        return [Problem(error.message, error.remedy)] if error else []
+
+
+def explain_partitions(
+    site: ClusterSite, options: SlurmOptions, finder: ClusterFinder
+) -> Problem | None:
+    """A fleet that is stopped, which Slurm shows as partitions that are inactive."""
+    found = parse_sinfo(site.run(build_sinfo()).stdout)
+    wanted = options.partition.split(",") if options.partition else []
+    chosen = [p for p in found if p.name in wanted or (not wanted and p.is_default)]
+    if not chosen or not all(p.state.startswith("inact") for p in chosen):
+        return None
+    names, troubles = ", ".join(p.name for p in chosen), node_troubles(site)
+    cluster = f"--cluster-name {finder.name or 'NAME'} --region {finder.region}"
+    return Problem(
+        f"The compute fleet is stopped, or failed to start too often: {names} is INACTIVE."
+        + (f" {troubles}." if troubles else ""),
+        f"Start it: pcluster update-compute-fleet {cluster} --status START_REQUESTED",
+    )
+
+
+def node_troubles(site: ClusterSite) -> str:
+    """Why nodes are down, in the cluster's own words; empty when none is."""
+    done = site.run(["sinfo", "--noheader", "--list-reasons", "--format=%E|%N"])
+    return parse_reasons(done.stdout) if done.exit_code == 0 else ""
+
+
+def parse_reasons(text: str) -> str:
+    """`(Code:InsufficientInstanceCapacity)Failure when resuming nodes|queue1-dy-c5-[1-4]`."""
+    rows = [line.strip().rpartition("|") for line in text.splitlines() if "|" in line]
+    told = [f"{nodes}: {_plain(reason)}" for reason, _, nodes in rows if nodes]
+    return f"nodes that do not start: {'; '.join(told)[:_MOST_CHARS]}" if told else ""
+
+
+def _plain(reason: str) -> str:
+    """ParallelCluster's codes are EC2's own."""
+    return re.sub(r"^\(Code:(\w+)\)", r"\1, ", reason.strip())

@@ -1,0 +1,233 @@
+"""A cluster behind SSH, as a ClusterSite: its commands run on the head node, its files lie there.
+
+A run has a directory of its own below the shared one; requests go there and results come from there
+in one compressed stream. What running jobs write into events.jsonl is kept in the run's directory
+on this machine too, and brought up to date by each look.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from backends.cluster_site import KEPT_VARIABLES, LOG_TAIL_BYTES, Finished, Parcel, Trace
+from backends.head_calls import HeadCalls
+from backends.kept_results import attempt_of
+from backends.parcels import packed
+from backends.remote_results import take_results
+from backends.slurm_batches import FOLDER
+from backends.transfers import Transfers
+from backends.work_dirs import place_of
+from core.clock import Clock, SystemClock
+from core.errors import CollectError
+from core.job import JobKey
+from core.job_index import INDEX_NAME
+from core.wire import write_atomic
+from core.worker_source import SOURCE_ROOT, source_digest
+
+COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
+PACKAGES = ("anthropic", "boto3", "pydantic")
+"""Without them no worker starts."""
+FRESH_S = 2.0
+"""A look that is older than that is not taken for how things are."""
+_NAME_FILE = f"{FOLDER}/remote-name"
+
+
+class RemoteSite:
+    """`root` is the run's directory on this machine."""
+
+    python = "python3"
+    shared_option = "--aws-shared-dir"
+    shares_disk = False
+
+    def __init__(self, root: Path, head: HeadCalls, clock: Clock | None = None) -> None:
+        self.root = root
+        self.transfers = Transfers()
+        self._head = head
+        self._clock = clock or SystemClock()
+        self._code = f"code-{source_digest(SOURCE_ROOT)}"
+        self._fresh_name = f"{root.name}-{secrets.token_hex(4)}"
+        self._has_code = False
+        self._traces: dict[JobKey, Trace] = {}
+        self._followed: Sequence[JobKey] = ()
+        self._looked_at = -FRESH_S
+        self._mirror = threading.Lock()
+
+    # -- where things are
+
+    @cached_property
+    def greeting(self) -> Mapping[str, Any]:
+        """What the head node says of itself; asked once."""
+        found = self._head.ask(
+            "greet", root=self._head.root, code=self._code, commands=COMMANDS, packages=PACKAGES
+        )
+        self._has_code = found["has_code"]
+        return found
+
+    @property
+    def name(self) -> str:
+        """Of the run's directory there: kept here once it is in use, so that it is found again."""
+        try:
+            return (self.root / _NAME_FILE).read_text(encoding="ascii").strip()
+        except OSError:
+            return self._fresh_name
+
+    @property
+    def is_used(self) -> bool:
+        return (self.root / _NAME_FILE).exists()
+
+    @property
+    def run_dir(self) -> str:
+        return f"{self.greeting['root']}/runs/{self.name}"
+
+    def worker_code(self) -> str:
+        return f"{self.greeting['root']}/{self._code}"
+
+    # -- commands
+
+    def run(
+        self,
+        command: Sequence[str],
+        parcel: Parcel = Parcel(),  # noqa: B008 - a frozen value
+        stdin: str = "",
+    ) -> Finished:
+        request: dict[str, Any] = {"once": parcel.once, "command": list(command), "stdin": stdin}
+        if not (parcel.files or parcel.keys):
+            return _finished(self._call("run", packed=False, **request))
+        self._keep(parcel)
+        answer = self._send(parcel, request)
+        if "wanted" in answer:  # somebody has removed the code meanwhile
+            self._has_code = False
+            answer = self._send(parcel, request)
+        return _finished(answer)
+
+    def _send(self, parcel: Parcel, request: Mapping[str, Any]) -> dict[str, Any]:
+        place = self.run_dir  # whose greeting tells whether the code is there
+        code = None if self._has_code else SOURCE_ROOT
+        origin = place_of(self.root.parent.parent)
+        with packed(self.root, parcel, origin, code) as stream:
+            payload = self.transfers.sending(stream)
+            answer = self._call("run", payload, packed=True, run_dir=place, **request)
+        self._has_code = "wanted" not in answer
+        return answer
+
+    def _keep(self, parcel: Parcel) -> None:
+        """What a later process needs to find these jobs again, before they are handed over."""
+        kept = [f for f in parcel.files if Path(f.path).name == INDEX_NAME]
+        for placed in kept:
+            path = self.root / placed.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, placed.data)
+        if kept and not self.is_used:
+            write_atomic(self.root / _NAME_FILE, self._fresh_name, durable=True)
+
+    def _call(self, op: str, payload: Iterable[bytes] = (), **request: Any) -> dict[str, Any]:
+        place = {"root": self.greeting["root"], "code": self._code, "run_dir": self.run_dir}
+        return self._head.ask(op, payload, **{**place, "variables": KEPT_VARIABLES, **request})
+
+    # -- what jobs have left
+
+    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> Finished:
+        self._followed = list(keys)
+        return _finished(self._look(command, keys))
+
+    def freshen(self, key: JobKey) -> None:
+        """Look, unless that was done a moment ago: for one who follows what jobs say."""
+        if self._clock.monotonic() - self._looked_at >= FRESH_S and self.is_used:
+            self._look([], list(dict.fromkeys([*self._followed, key])))
+
+    def _look(self, command: Sequence[str], keys: Sequence[JobKey]) -> dict[str, Any]:
+        places = {self._attempt(key): key for key in keys}
+        sizes = {place: _size(self._events(key)) for place, key in places.items()}
+        answer = self._call("look", command=list(command), attempts=sizes)
+        self._looked_at = self._clock.monotonic()
+        for place, (claimed, has_result, text) in answer.get("traces", {}).items():
+            self._traces[places[place]] = Trace(claimed, has_result)
+            if text:
+                self._append(self._events(places[place]), sizes[place], text)
+        return answer
+
+    def _append(self, path: Path, size: int, text: str) -> None:
+        """New lines, unless a result has come in between."""
+        with self._mirror, suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _size(path) == size:
+                with path.open("ab") as stream:
+                    stream.write(text.encode("utf-8", "surrogateescape"))
+
+    def trace(self, key: JobKey) -> Trace:
+        return self._traces.get(key, Trace())
+
+    def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
+        attempts, place = [self._attempt(key) for key in keys], self.run_dir
+        with self._head.stream("fetch", run_dir=place, attempts=attempts) as (_, chunks):
+            received = self.transfers.receiving(chunks)
+            refused = take_results(received, self.root, keys, self._mirror)
+            chunks.drain()
+            return refused
+
+    def tails(self, paths: Sequence[str]) -> Mapping[str, str]:
+        if not paths:
+            return {}
+        found: Mapping[str, str] = self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES)[
+            "tails"
+        ]
+        return found
+
+    # -- what there is, and its end
+
+    def remove(self, paths: Sequence[str]) -> None:
+        self._call("remove", paths=list(paths))
+
+    def runs(self) -> dict[str, str]:
+        """Names of all runs' directories there, each with the work directory it belongs to."""
+        found: dict[str, str] = self._call("runs")["runs"]
+        return found
+
+    def runs_here(self, work_dir: Path) -> dict[str, list[str]]:
+        """Names of directories that runs of a work directory of this machine have, by run."""
+        origin, found = place_of(work_dir), dict[str, list[str]]()
+        for name, told in self.runs().items():
+            if told == origin:
+                found.setdefault(name.rpartition("-")[0], []).append(name)
+        return found
+
+    def names_of(self, run_id: str) -> list[str]:
+        """Of one run; where it was begun on another machine, by what its directory here says."""
+        kept = [self.name] if run_id == self.root.name and self.is_used else []
+        return list(
+            dict.fromkeys([*kept, *self.runs_here(self.root.parent.parent).get(run_id, ())])
+        )
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove runs' directories with all that is in them."""
+        if names:
+            self._call("forget", names=list(names))
+
+    def missing_commands(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self.greeting["missing"]]
+
+    def close(self) -> None:
+        self._head.close()
+
+    def _attempt(self, key: JobKey) -> str:
+        return attempt_of(self.root, key).root.relative_to(self.root).as_posix()
+
+    def _events(self, key: JobKey) -> Path:
+        return attempt_of(self.root, key).events
+
+
+def _finished(answer: Mapping[str, Any]) -> Finished:
+    return Finished(answer["exit_code"], answer["stdout"], answer["stderr"])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

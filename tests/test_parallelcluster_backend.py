@@ -1,0 +1,40 @@
+"""The conformance suite on a cluster behind SSH: a real sshd, a real Slurm, and moto's EC2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.bundle import AttemptDir
+from core.clock import Clock
+from core.credentials import Credentials
+from core.job import JobKey
+from tests.conformance import BackendConformance, DurableJobs, ReachableResults
+from tests.live_run import Bounds, LiveRun
+from tests.remote_cluster import Maker, RemoteCluster, aws_with_cluster
+
+pytestmark = [pytest.mark.slurm, pytest.mark.sshd, pytest.mark.slow]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, credentials: Credentials, clock: Clock) -> Iterator[RemoteCluster]:
+    with aws_with_cluster():
+        yield RemoteCluster(tmp_path / "cluster" / "shared dir", credentials=credentials, clock=clock)
+
+
+class TestParallelCluster(BackendConformance, DurableJobs, ReachableResults):
+    backend = "parallelcluster"
+    bounds = Bounds(state_s=90, cancel_s=30, look_every_s=0.3)
+
+    @pytest.fixture
+    def make_backend(self, cluster: RemoteCluster) -> Maker:
+        return cluster.make
+
+    @pytest.fixture(autouse=True)
+    def _cluster(self, cluster: RemoteCluster) -> None:
+        self.cluster = cluster
+
+    def kept_attempt(self, live: LiveRun, key: JobKey) -> AttemptDir:
+        return self.cluster.attempt(key)

@@ -1,0 +1,92 @@
+"""What ssh complains of, each with a message and a remedy of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from backends.ssh_refusals import explain_refusal
+
+WHO = "ec2-user@203.0.113.7"
+
+# As OpenSSH 9.2 prints them.
+CASES = {
+    "unknown host key": (
+        "No ED25519 host key is known for 203.0.113.7 and you have requested strict checking.\r\n"
+        "Host key verification failed.",
+        "is not known here",
+        "compare the fingerprint",
+    ),
+    "changed host key": (
+        "@@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\r\n"
+        "Host key for cluster has changed and you have requested strict checking.\r\n"
+        "Host key verification failed.",
+        "is not the one that is known",
+        "ssh-keygen -R",
+    ),
+    "wrong key": (
+        f"{WHO}: Permission denied (publickey,gssapi-keyex,gssapi-with-mic).",
+        "does not accept the key",
+        "--aws-ssh-key",
+    ),
+    "second factor": (
+        f'Authenticated using "publickey" with partial success.\n{WHO}: Permission denied.',
+        "second factor",
+        "ProxyCommand",
+    ),
+    "password": (f"{WHO}: Permission denied (publickey,password).", "second factor", "agent"),
+    "open key": (
+        "@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\nPermissions 0644 for 'k.pem' are too open.\n"
+        f"{WHO}: Permission denied (publickey).",
+        "others may read",
+        "chmod 600",
+    ),
+    "no key file": (
+        "Warning: Identity file k.pem not accessible: No such file or directory.\n"
+        f"{WHO}: Permission denied (publickey).",
+        "cannot be read",
+        "--aws-ssh-key",
+    ),
+    "too many keys": (
+        "Received disconnect from 203.0.113.7 port 22:2: Too many authentication failures",
+        "too many keys",
+        "--aws-ssh-key",
+    ),
+    "no such host": (
+        "ssh: Could not resolve hostname head: Name or service not known",
+        "no host of the name",
+        "--aws-head-node",
+    ),
+    "closed port": (
+        "ssh: connect to host 203.0.113.7 port 22: Connection refused",
+        "its port is closed",
+        "head node runs",
+    ),
+    "no answer": (
+        "ssh: connect to host 203.0.113.7 port 22: Connection timed out",
+        "does not answer",
+        "security group",
+    ),
+    "closed too early": (
+        "kex_exchange_identification: Connection closed by remote host",
+        "closed the connection",
+        "tried again",
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "what", "fix"), CASES.values(), ids=CASES)
+def test_each_refusal_has_its_message(said: str, what: str, fix: str) -> None:
+    error = explain_refusal(said, WHO)
+    assert what in error.message
+    assert fix in error.remedy
+    assert "{" not in str(error)
+
+
+def test_what_is_not_known_is_passed_on() -> None:
+    error = explain_refusal("Bad configuration\n option: foo", WHO)
+    assert error.message == f"No connection to {WHO}: Bad configuration option: foo"
+    assert error.remedy == f"See why: ssh {WHO}"
+
+
+def test_a_sign_in_that_hangs_is_told_too() -> None:
+    assert "did not come to an end" in explain_refusal("", WHO).message
