@@ -34,7 +34,7 @@ class Reach:
         *,
         notice_s: float,
         give_up_s: float,
-        under_way: Callable[[str], str] = lambda method: "",
+        under_way: Callable[[str], str] | None = None,
     ) -> None:
         self._name = name
         self._calls = calls
@@ -42,7 +42,7 @@ class Reach:
         self._tell = tell
         self._notice_s = notice_s
         self._give_up_s = give_up_s
-        self._under_way = under_way
+        self._under_way = under_way or (lambda _: "")
         self._troubles: dict[str, _Trouble] = {}
 
     def failed(self, method: str, answer: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,9 +18,12 @@ pytestmark = [pytest.mark.slurm, pytest.mark.sshd, pytest.mark.slow]
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, credentials: Credentials, clock: Clock) -> Iterator[RemoteCluster]:
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, credentials: Credentials, clock: Clock
+) -> Iterator[RemoteCluster]:
+    shared = tmp_path_factory.mktemp("cluster") / "shared dir"
     with aws_with_cluster():
-        yield RemoteCluster(tmp_path / "cluster" / "shared dir", credentials=credentials, clock=clock)
+        yield RemoteCluster(shared, credentials=credentials, clock=clock)
 
 
 class TestParallelCluster(BackendConformance, DurableJobs, ReachableResults):

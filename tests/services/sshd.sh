@@ -13,6 +13,7 @@ PORT="${SSHD_SERVICE_PORT:-26822}"
 PATIENCE_S="${SSHD_SERVICE_PATIENCE_S:-30}"
 PIDFILE="$PLACE/sshd.pid"
 LOG="$PLACE/sshd.log"
+SLURM_CONF="${SLURM_CONF:-/var/tmp/parallel-orchestrator-slurm/slurm.conf}"
 USUAL_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 fail() { echo "$1"; exit 1; }
@@ -69,7 +70,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 PermitRootLogin prohibit-password
 LogLevel VERBOSE
-SetEnv HOME=$PLACE/home PATH=${SSHD_SERVICE_PATH:+$SSHD_SERVICE_PATH:}$USUAL_PATH${SLURM_CONF:+ SLURM_CONF=$SLURM_CONF}
+SetEnv HOME=$PLACE/home PATH=${SSHD_SERVICE_PATH:+$SSHD_SERVICE_PATH:}$USUAL_PATH SLURM_CONF=$SLURM_CONF
 CONF
   cat >"$PLACE/ssh_config" <<CONF
 Host *

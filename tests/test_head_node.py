@@ -1,0 +1,325 @@
+"""The helper on the head node, as a process with pipes: what it does, and what it does not."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.cluster_site import Parcel, PlacedFile
+from backends.head_calls import SOURCE, read_answer
+from backends.head_node import Chunks, CutOff
+from backends.parcels import packed
+
+MARK = "a-mark"
+# Names that Python 3.6 lacks, and that are easily written.
+NEWER = {"capture_output", "text", "missing_ok", "removeprefix", "removesuffix", "filter"}
+
+
+def chunked(data: bytes, *, whole: bool = True) -> bytes:
+    end = b"%08x" % 0 if whole else b""
+    return b"%08x" % len(data) + data + end
+
+
+def call(request: dict[str, Any], payload: bytes = b"", **environ: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-I", str(SOURCE), MARK],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], **environ},
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(request).encode() + b"\n" + payload)
+    process.stdin.close()
+    return process
+
+
+def ask(request: dict[str, Any], payload: bytes = b"", **environ: str) -> dict[str, Any]:
+    with call(request, payload, **environ) as process:
+        assert process.stdout is not None
+        return read_answer(process.stdout, MARK)
+
+
+class Place:
+    """A shared directory with one run, and requests about it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.run_dir = root / "shared", root / "shared" / "runs" / "r-1"
+        self.here = root / "here" / "runs" / "r"
+        self.here.mkdir(parents=True)
+        self.common = {"root": str(self.root), "code": "code-1", "run_dir": str(self.run_dir)}
+
+    def command(self, *command: str, **more: Any) -> dict[str, Any]:
+        request = {**self.common, "op": "run", "command": command, "once": "", "packed": False}
+        return {**request, "variables": ["PATH", "SLURM_CONF"], "stdin": "", **more}
+
+    def parcel(self, files: Sequence[PlacedFile], source: Path | None = None) -> bytes:
+        with packed(self.here, Parcel(files), "mine", source) as stream:
+            return stream.read()
+
+    def source(self) -> Path:
+        source = self.here / "source"
+        (source / "core").mkdir(parents=True)
+        (source / "core" / "job.py").write_text("x = 1\n")
+        return source
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "shared").mkdir()
+    return Place(tmp_path)
+
+
+def test_an_old_python_can_read_it() -> None:
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"), feature_version=(3, 6))
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {node.arg or "" for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    assert names & NEWER == set()
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert "__future__" not in {node.module for node in imports}
+
+
+def test_annotations_need_nothing_that_is_newer() -> None:
+    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            assert node.value.id not in ("dict", "list", "tuple", "set"), ast.unparse(node)
+
+
+def test_it_says_what_is_here(place: Place, tmp_path: Path) -> None:
+    greeting = {"op": "greet", "root": "~/x", "code": "c", "commands": ["sh", "no-such"]}
+    told = ask({**greeting, "packages": ["json", "no_such"]}, HOME=str(tmp_path))
+    assert told["root"] == f"{tmp_path}/x"
+    assert (told["missing"], told["lacking"]) == (["no-such"], ["no_such"])
+    assert told["python"] == list(sys.version_info[:3])
+    assert told["has_code"] is False
+    assert not (tmp_path / "x").exists()
+
+
+def test_commands_get_an_environment_that_is_allowed(place: Place) -> None:
+    told = ask(place.command("env"), SLURM_CONF="/c", ANTHROPIC_API_KEY="k", SBATCH_X="1")
+    lines = set(told["stdout"].splitlines())
+    assert {"SLURM_CONF=/c", "LC_ALL=C"} <= lines
+    assert not [line for line in lines if line.startswith(("ANTHROPIC", "SBATCH"))]
+    assert any(line.startswith("PATH=") and line.endswith(":/opt/slurm/bin") for line in lines)
+
+
+def test_what_a_command_comes_to_is_told(place: Place) -> None:
+    told = ask(place.command("sh", "-c", "cat; echo no >&2; exit 3", stdin="yes"))
+    assert told == {"exit_code": 3, "stdout": "yes", "stderr": "no\n"}
+
+
+def test_a_command_that_is_not_there_is_told(place: Place) -> None:
+    assert "no-such-command cannot be run" in ask(place.command("no-such-command"))["error"]
+
+
+def test_a_parcel_is_laid_down_before_the_command_runs(place: Place) -> None:
+    files = [
+        PlacedFile("slurm/a/job.sh", b"#!/bin/sh\necho hello\n", 0o755),
+        PlacedFile("slurm/credentials.json", b"secret", 0o600),
+    ]
+    script = str(place.run_dir / "slurm/a/job.sh")
+    payload = chunked(place.parcel(files, place.source()))
+    told = ask(place.command(script, packed=True), payload)
+    assert told["stdout"] == "hello\n"
+    assert (place.root / "code-1/core/job.py").read_text() == "x = 1\n"
+    held = place.run_dir / "slurm/credentials.json"
+    assert stat.S_IMODE(held.stat().st_mode) == 0o600
+    assert stat.S_IMODE(place.run_dir.stat().st_mode) == 0o700
+    assert sorted(p.name for p in place.root.iterdir()) == ["code-1", "runs"]
+
+
+def test_code_that_is_not_there_is_wanted_and_nothing_runs(place: Place) -> None:
+    payload = chunked(place.parcel([]))
+    told = ask(place.command("touch", str(place.root / "ran"), packed=True), payload)
+    assert told == {"wanted": "code-1"}
+    assert not (place.root / "ran").exists()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_parcel_that_is_cut_starts_nothing(place: Place, share: float) -> None:
+    (place.root / "code-1").mkdir()
+    whole = chunked(place.parcel([PlacedFile("a", os.urandom(200_000))]), whole=False)
+    request = place.command("touch", str(place.root / "ran"), packed=True)
+    for part in (whole[: int(len(whole) * share)], whole):  # the second lacks its end only
+        with call(request, part) as process:
+            assert process.stdout is not None
+            assert process.stdout.read() == b""
+        assert process.returncode == 1
+        assert not (place.root / "ran").exists()
+
+
+def test_a_command_with_a_name_runs_once(place: Place) -> None:
+    count = place.root / "count"
+    request = place.command("sh", "-c", f"echo x >> {count}; echo 42", once="slurm/a")
+    assert [ask(request)["stdout"] for _ in range(3)] == ["42\n"] * 3
+    assert count.read_text() == "x\n"
+
+
+def test_a_command_with_a_name_that_failed_may_run_again(place: Place) -> None:
+    count = place.root / "count"
+    request = place.command("sh", "-c", f"echo x >> {count}; exit 1", once="slurm/a")
+    assert [ask(request)["exit_code"] for _ in range(2)] == [1, 1]
+    assert count.read_text() == "x\nx\n"
+
+
+def test_of_two_at_once_the_second_gets_the_answer_of_the_first(place: Place) -> None:
+    count = place.root / "count"
+    script = f"sleep 0.5; echo x >> {count}; echo 42"
+    request = place.command("sh", "-c", script, once="slurm/a")
+    answers: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(ask(request)["stdout"])) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["42\n"] * 3
+    assert count.read_text() == "x\n"
+
+
+def test_one_whose_caller_has_gone_still_keeps_its_answer(place: Place) -> None:
+    request = place.command("sh", "-c", "sleep 0.3; echo 42", once="slurm/a")
+    process = call(request)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.wait()
+    assert ask(place.command("false", once="slurm/a"))["stdout"] == "42\n"
+
+
+def attempt(place: Place, name: str, **files: bytes) -> Path:
+    result = place.run_dir / "tasks" / name / "1" / "result"
+    result.mkdir(parents=True)
+    for file, data in files.items():
+        (result / file.replace("_", ".")).write_bytes(data)
+    return result
+
+
+def look(place: Place, **offsets: int) -> dict[str, Any]:
+    attempts = {f"tasks/{name}/1": offset for name, offset in offsets.items()}
+    told = ask({**place.command("echo", "rows"), "op": "look", "attempts": attempts})
+    assert told["stdout"] == "rows\n"
+    traces: dict[str, Any] = told["traces"]
+    return {name.split("/")[1]: trace for name, trace in traces.items()}
+
+
+def test_a_look_brings_what_jobs_have_left(place: Place) -> None:
+    events = '{"kind": "ü"}\n'.encode()
+    attempt(place, "a", events_jsonl=events + events + b"cut", result_json=b"{}")
+    (attempt(place, "b").parent / "claim").write_text("x")
+    found = look(place, a=len(events), b=0, never=0)
+    assert found["a"] == [False, True, events.decode()]
+    assert found["b"] == [True, False, ""]
+    assert found["never"] == [False, False, ""]
+
+
+def test_a_look_follows_no_link(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret\n")
+    (attempt(place, "a") / "events.jsonl").symlink_to(tmp_path / "secret")
+    assert look(place, a=0)["a"] == [False, False, ""]
+
+
+def test_tails_are_the_ends(place: Place) -> None:
+    attempt(place, "a", log_txt=b"0123456789")
+    name = "tasks/a/1/result/log.txt"
+    told = ask({**place.common, "op": "tails", "paths": [name, "none"], "most": 4})
+    assert told["tails"] == {name: "6789", "none": ""}
+
+
+def fetched(place: Place, *names: str) -> dict[str, tuple[bytes, bytes]]:
+    """Type and content by path."""
+    request = {"op": "fetch", **place.common, "attempts": [f"tasks/{n}/1" for n in names]}
+    with call(request) as process:
+        assert process.stdout is not None
+        assert read_answer(process.stdout, MARK) == {}
+        data = gzip.decompress(Chunks(process.stdout).read())
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        members = tar.getmembers()
+        files = {m.name: tar.extractfile(m) for m in members if m.isreg()}
+        return {m.name: (m.type, f.read() if (f := files.get(m.name)) else b"") for m in members}
+
+
+def test_what_is_fetched_is_all_there_is_of_each(place: Place) -> None:
+    attempt(place, "a", log_txt=b"a")
+    (attempt(place, "b", result_json=b"{}") / "files").mkdir()
+    assert fetched(place, "a", "never", "b") == {
+        "0": (tarfile.DIRTYPE, b""),
+        "0/log.txt": (tarfile.REGTYPE, b"a"),
+        "2": (tarfile.DIRTYPE, b""),
+        "2/result.json": (tarfile.REGTYPE, b"{}"),
+        "2/files": (tarfile.DIRTYPE, b""),
+    }
+
+
+def test_links_and_pipes_go_as_what_the_other_side_refuses(place: Place) -> None:
+    result = attempt(place, "a")
+    (result / "link").symlink_to("/etc/hostname")
+    os.mkfifo(result / "pipe")
+    found = fetched(place, "a")
+    assert {found["0/link"][0], found["0/pipe"][0]} == {tarfile.SYMTYPE}
+
+
+def test_forgetting_removes_those_runs_and_no_other(place: Place) -> None:
+    attempt(place, "a", log_txt=b"a")
+    (place.root / "runs" / "r-2").mkdir()
+    for _ in range(2):
+        assert ask({**place.common, "op": "forget", "names": ["r-1"]}) == {}
+    assert [p.name for p in (place.root / "runs").iterdir()] == ["r-2"]
+
+
+def test_removing_takes_files_and_directories(place: Place) -> None:
+    attempt(place, "a", log_txt=b"a")
+    assert ask({**place.common, "op": "remove", "paths": ["tasks", "never"]}) == {}
+    assert list(place.run_dir.iterdir()) == []
+
+
+def test_runs_are_listed_with_whose_they_are(place: Place) -> None:
+    assert ask({**place.common, "op": "runs"}) == {"runs": {}}
+    for name in ("r-1", "r-2"):
+        (place.root / "runs" / name).mkdir(parents=True)
+    (place.run_dir / "origin").write_text("mine")
+    assert ask({**place.common, "op": "runs"}) == {"runs": {"r-1": "mine"}}
+
+
+def test_a_disk_that_refuses_is_told(place: Place) -> None:
+    (place.root / "runs").write_text("a file")
+    told = ask(place.command("true", packed=True), chunked(place.parcel([])))
+    assert str(place.run_dir) in told["error"]
+
+
+@pytest.mark.parametrize("request_line", [b"", b"{", b"{}"])
+def test_what_is_no_request_is_no_answer(request_line: bytes) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SOURCE), MARK], input=request_line, capture_output=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+@pytest.mark.parametrize("data", [b"", b"0000", b"00000005abc"])
+def test_chunks_that_are_cut_are_told_from_their_end(data: bytes) -> None:
+    with pytest.raises(CutOff):
+        Chunks(io.BytesIO(data)).read()
+
+
+def test_an_answer_is_found_after_greetings() -> None:
+    printed = io.BytesIO(b"Welcome!\nno newline yet\n" + MARK.encode() + b'\n{"a": 1}\nmore')
+    assert read_answer(printed, MARK) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", [b"", b"Welcome\n", b"a-mark\n", b'a-mark\n{"a": '])
+def test_an_answer_that_is_cut_is_none(text: bytes) -> None:
+    with pytest.raises(EOFError):
+        read_answer(io.BytesIO(text), MARK)

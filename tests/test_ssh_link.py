@@ -1,0 +1,217 @@
+"""Commands over a real sshd: one connection for all, and what is said when there is none."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from backends.ssh_link import LinkLost, SshLink, SshTarget, ssh_environment
+from core.errors import BackendError
+from tests.remote_cluster import Sshd
+
+pytestmark = pytest.mark.sshd
+HERE = SshTarget("head")
+
+
+@pytest.fixture
+def sshd() -> Sshd:
+    return Sshd()
+
+
+@pytest.fixture
+def link(sshd: Sshd) -> Iterator[SshLink]:
+    made = SshLink(lambda: HERE, sshd.environ())
+    yield made
+    made.close()
+
+
+def said(link: SshLink, command: str, feed: bytes = b"") -> bytes:
+    with link.run(command, [feed]) as printed:
+        return printed.read()
+
+
+def folder_of(link: SshLink) -> Path:
+    assert link._folder is not None
+    return link._folder
+
+
+def changed(sshd: Sshd, place: Path, **changes: str) -> Mapping[str, str]:
+    """The environment of a laptop whose ssh config differs in some lines."""
+    lines = (sshd.place / "ssh_config").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line.split()[0] not in changes]
+    kept += [f"  {name} {value}" for name, value in changes.items()]
+    (place / "config").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    ssh = place / "ssh"
+    ssh.write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F "{place}/config" "$@"\n', encoding="utf-8")
+    ssh.chmod(0o755)
+    return {**sshd.environ(), "PATH": f"{place}:{os.environ['PATH']}"}
+
+
+def refusal(environ: Mapping[str, str], target: SshTarget = HERE) -> BackendError:
+    link = SshLink(lambda: target, environ)
+    with pytest.raises(BackendError) as caught, link.run("true"):
+        pass
+    assert link._folder is None, "the socket's folder is left"
+    return caught.value
+
+
+def test_a_command_takes_what_it_is_fed_and_its_output_comes_back(link: SshLink) -> None:
+    data = os.urandom(3_000_000)
+    assert said(link, "cat", data).endswith(data)
+
+
+def test_all_commands_go_over_one_connection(sshd: Sshd, link: SshLink) -> None:
+    before = sshd.sign_ins
+    threads = [threading.Thread(target=said, args=(link, "sleep 0.2")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said(link, "echo done").endswith(b"done\n")
+    assert sshd.sign_ins - before == 1
+
+
+def test_the_socket_is_in_a_short_private_folder_that_goes(link: SshLink) -> None:
+    said(link, "true")
+    folder = folder_of(link)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(str(folder)) < 80
+    for _ in range(2):
+        link.close()
+        assert not folder.exists()
+
+
+def test_a_master_that_was_killed_is_replaced(sshd: Sshd, link: SshLink) -> None:
+    said(link, "true")
+    kill_master(link)
+    before = sshd.sign_ins
+    assert said(link, "echo back").endswith(b"back\n")
+    assert sshd.sign_ins - before == 1
+
+
+def kill_master(link: SshLink) -> None:
+    wanted = str(folder_of(link))
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"{wanted}/s".encode() in words or any(wanted.encode() in w for w in words[:1]):
+            os.kill(int(path.parent.name), 9)
+
+
+def read_on(link: SshLink, command: str, *, kill: bool = False) -> None:
+    """Read until there is nothing more, as one who waits for an answer that does not come."""
+    with link.run(command) as printed:
+        while not printed.readline().endswith(b"begun\n"):
+            pass
+        if kill:
+            kill_master(link)
+        printed.read()
+        raise EOFError
+
+
+def test_a_connection_that_is_cut_in_the_middle_is_told(link: SshLink) -> None:
+    with pytest.raises(LinkLost, match="The connection was lost while head"):
+        read_on(link, "echo begun; sleep 60", kill=True)
+
+
+def test_a_command_that_says_nothing_for_long_is_given_up(sshd: Sshd) -> None:
+    link = SshLink(lambda: HERE, sshd.environ(), quiet_s=1.0)
+    with pytest.raises(LinkLost):
+        read_on(link, "echo begun; sleep 60")
+    link.close()
+
+
+def test_what_a_command_complains_of_is_told(link: SshLink) -> None:
+    with pytest.raises(BackendError, match=r"A command on head failed: .*no-such-command"):
+        read_on(link, "echo begun; no-such-command")
+
+
+def test_an_unknown_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+    environ = changed(sshd, tmp_path, UserKnownHostsFile=str(tmp_path / "none"))
+    error = refusal(environ)
+    assert error.message == "The host key of head is not known here."
+    assert "ssh head" in error.remedy
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_changed_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+    other = (sshd.place / "user_key.pub").read_text(encoding="utf-8").split()
+    known = tmp_path / "known"
+    known.write_text(f"cluster {other[0]} {other[1]}\n", encoding="utf-8")
+    error = refusal(changed(sshd, tmp_path, UserKnownHostsFile=str(known)))
+    assert "is not the one that is known" in error.message
+
+
+def test_a_wrong_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+    key = tmp_path / "wrong"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(command, check=True)
+    environ = changed(sshd, tmp_path, IdentityFile=str(key))
+    error = refusal(environ, SshTarget("head", key=str(key)))
+    assert error.message == "head does not accept the key."
+    assert "--aws-ssh-key" in error.remedy
+
+
+def test_a_refused_port_is_told(sshd: Sshd, tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        error = refusal(changed(sshd, tmp_path, Port=str(held.getsockname()[1])))
+    assert "its port is closed" in error.message
+
+
+def test_a_name_that_no_host_has_is_told(sshd: Sshd, tmp_path: Path) -> None:
+    error = refusal(changed(sshd, tmp_path, HostName="no-such-host.invalid"))
+    assert "no host of the name" in error.message
+
+
+def test_a_wrong_user_is_told_with_its_name(sshd: Sshd) -> None:
+    error = refusal(sshd.environ(), SshTarget("head", user="nobody"))
+    assert "nobody@head does not accept the key." in error.message
+
+
+def test_a_proxy_command_of_the_user_is_used(sshd: Sshd, tmp_path: Path) -> None:
+    port = next(
+        line.split()[1]
+        for line in (sshd.place / "ssh_config").read_text().splitlines()
+        if "Port" in line
+    )
+    script = tmp_path / "proxy.py"
+    script.write_text(
+        "import os, socket, sys, threading\n"
+        f"s = socket.create_connection(('127.0.0.1', {port}))\n"
+        "def up():\n"
+        "    while (d := os.read(0, 65536)): s.sendall(d)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while (d := s.recv(65536)): os.write(1, d)\n"
+    )
+    link = SshLink(lambda: HERE, changed(sshd, tmp_path, ProxyCommand=f"python3 {script}"))
+    assert said(link, "echo through").endswith(b"through\n")
+    link.close()
+
+
+def test_the_usual_login_name_is_for_hosts_that_the_config_does_not_know(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    usual = SshTarget("head", usual_user="ec2-user")
+    assert "ec2-user@head does not accept" in refusal(sshd.environ(), usual).message
+    link = SshLink(lambda: usual, changed(sshd, tmp_path, User="somebody"))
+    with pytest.raises(BackendError, match=r"^head does not accept"), link.run("true"):
+        pass
+
+
+def test_a_machine_without_ssh_says_so(tmp_path: Path) -> None:
+    assert refusal({"PATH": str(tmp_path)}).message == "There is no ssh here."
+
+
+def test_ssh_gets_no_credentials_of_workers() -> None:
+    environ = {"ANTHROPIC_API_KEY": "k", "AWS_BEARER_TOKEN_BEDROCK": "b", "HOME": "/h"}
+    assert ssh_environment({**environ, "AWS_PROFILE": "p"}) == {"HOME": "/h", "AWS_PROFILE": "p"}
