@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from backends.base import LogChunk, Site
 from backends.ec2_discovery import Ec2Clusters
-from backends.head_calls import HeadCalls
+from backends.head_calls import HeadCalls, Link
 from backends.parallelcluster_state import ClusterFinder, explain_partitions, node_troubles
 from backends.remote_site import RemoteSite
 from backends.sent_credentials import sent_credentials
@@ -36,12 +36,15 @@ class ParallelClusterBackend(SlurmBackend):
 
     @classmethod
     def build(cls, site: Site) -> Self:
+        region = str(site.options.get("aws_region") or "eu-central-1")
+        finder = ClusterFinder(site.options, Ec2Clusters(region, site.credentials))
+        return cls.over(SshLink(finder.target, site.environ), finder, site)
+
+    @classmethod
+    def over(cls, link: Link, finder: ClusterFinder, site: Site) -> Self:
+        """With another link to the head node than the usual one."""
         options = site.options
-        region = str(options.get("aws_region") or "eu-central-1")
-        finder = ClusterFinder(options, Ec2Clusters(region, site.credentials))
-        head = HeadCalls(
-            SshLink(finder.target, site.environ), str(options.get("aws_shared_dir") or "~")
-        )
+        head = HeadCalls(link, str(options.get("aws_shared_dir") or "~"))
         remote = RemoteSite(site.run_dir, head, site.clock)
         made = cls(
             site.run_dir,

@@ -7,18 +7,24 @@ Every host name leads to the sshd of tests/services/sshd.sh, by the ssh that it 
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import boto3
 from moto import mock_aws
 
 from backends.base import Backend, Site
+from backends.ec2_discovery import Ec2Clusters
 from backends.parallelcluster_backend import ParallelClusterBackend
+from backends.parallelcluster_state import ClusterFinder
+from backends.ssh_link import SshLink
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -50,6 +56,13 @@ class Sshd:
             environ["SSHD_SERVICE_PORT"] = str(self.port)
         done = subprocess.run([str(SCRIPT), order], env=environ, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+    @classmethod
+    def of_its_own(cls, place: Path, path: str = "") -> Sshd:
+        """One that a test may stop."""
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            return cls(place, held.getsockname()[1], path)
 
     @contextmanager
     def running(self) -> Iterator[Sshd]:
@@ -91,6 +104,17 @@ def aws_with_cluster(*names: str, **tags: str) -> Iterator[Any]:
         yield client
 
 
+def aws_client(environ: Mapping[str, str]) -> Any:
+    """The EC2 of one with this environment."""
+    return boto3.client(
+        "ec2",
+        region_name=REGION,
+        endpoint_url=environ["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
 def add_head_node(client: Any, name: str, **tags: str) -> str:
     """The id of its instance."""
     told = {"cluster-name": name, "node-type": "HeadNode", **tags}
@@ -105,6 +129,46 @@ def add_head_node(client: Any, name: str, **tags: str) -> str:
 
 
 @dataclass
+class Cut:
+    """Which request's connection is cut, once: one that holds `word`."""
+
+    word: bytes
+    left: int = 1
+
+
+class CutLink:
+    """An SshLink whose master is killed as soon as a certain request is on its way."""
+
+    def __init__(self, link: SshLink, cut: Cut) -> None:
+        self._link = link
+        self._cut = cut
+
+    @contextmanager
+    def run(self, command: str, feed: Iterable[bytes] = ()) -> Iterator[IO[bytes]]:
+        chunks = iter(feed)
+        first = next(chunks, b"")
+        with self._link.run(command, chain([first], chunks)) as printed:
+            if self._cut.left and self._cut.word in first:
+                self._cut.left -= 1
+                kill_master(self._link)
+            yield printed
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def kill_master(link: SshLink) -> None:
+    """As a network that is gone does it, so that nobody says goodbye."""
+    name = f"{link._folder}/s".encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes()
+            # a master calls itself "ssh: <socket> [mux]"
+            if words.startswith(b"ssh: " + name) or (name in words and b"\0-N\0" in words):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+@dataclass
 class RemoteCluster:
     """Backends for it. Its shared directory is `shared`, below which nodes find all of a run."""
 
@@ -113,6 +177,7 @@ class RemoteCluster:
     credentials: Credentials = field(default_factory=Credentials)
     clock: Clock = field(default_factory=SystemClock)
     more: Mapping[str, Any] = field(default_factory=dict)
+    cut: Cut | None = None
 
     def options(self) -> dict[str, Any]:
         self.shared.mkdir(parents=True, exist_ok=True)
@@ -132,7 +197,11 @@ class RemoteCluster:
         site = Site(
             run.root, self.credentials, self.clock, _no_work, self.options(), self.sshd.environ()
         )
-        return ParallelClusterBackend.build(site)
+        if self.cut is None:
+            return ParallelClusterBackend.build(site)
+        finder = ClusterFinder(site.options, Ec2Clusters(REGION, self.credentials))
+        link = CutLink(SshLink(finder.target, site.environ), self.cut)
+        return ParallelClusterBackend.over(link, finder, site)
 
     @property
     def root(self) -> Path:

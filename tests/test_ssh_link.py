@@ -14,7 +14,7 @@ import pytest
 
 from backends.ssh_link import LinkLost, SshLink, SshTarget, ssh_environment
 from core.errors import BackendError
-from tests.remote_cluster import Sshd
+from tests.remote_cluster import Sshd, kill_master
 
 pytestmark = pytest.mark.sshd
 HERE = SshTarget("head")
@@ -94,17 +94,6 @@ def test_a_master_that_was_killed_is_replaced(sshd: Sshd, link: SshLink) -> None
     before = sshd.sign_ins
     assert said(link, "echo back").endswith(b"back\n")
     assert sshd.sign_ins - before == 1
-
-
-def kill_master(link: SshLink) -> None:
-    wanted = str(folder_of(link))
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if f"{wanted}/s".encode() in words or any(wanted.encode() in w for w in words[:1]):
-            os.kill(int(path.parent.name), 9)
 
 
 def read_on(link: SshLink, command: str, *, kill: bool = False) -> None:
