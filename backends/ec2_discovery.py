@@ -66,7 +66,7 @@ class Ec2Clusters:
         """Of all clusters; raises BackendError when AWS does not tell."""
         wanted = [{"Name": f"tag:{TYPE_TAG}", "Values": ["HeadNode"]}]
         with _refusals(self.region):
-            pages = self._client("ec2").get_paginator("describe_instances")
+            pages = self.client("ec2").get_paginator("describe_instances")
             return list(parse_instances(pages.paginate(Filters=wanted)))
 
     def stack_state(self, cluster: str) -> str:
@@ -74,12 +74,13 @@ class Ec2Clusters:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            found = self._client("cloudformation").describe_stacks(StackName=cluster)
+            found = self.client("cloudformation").describe_stacks(StackName=cluster)
         except (BotoCoreError, ClientError):
             return ""
         return str(found["Stacks"][0]["StackStatus"])
 
-    def _client(self, service: str) -> Any:
+    def client(self, service: str) -> Any:
+        """One of boto3's, for this region."""
         import boto3
 
         held = self._credentials

@@ -37,11 +37,12 @@ class Link(Protocol):
 
 
 class HeadCalls:
-    """`shared` is a directory there, absolute or below ~. All raise BackendError."""
+    """`shared` is a directory there, by its path from the home. All raise BackendError."""
 
     def __init__(self, link: Link, shared: str = "~") -> None:
         self._link = link
-        self.root = f"{shared.rstrip('/')}/{FOLDER}"
+        whole = shared if shared[:1] in ("/", "~") else f"~/{shared}"
+        self.root = f"{whole.rstrip('/')}/{FOLDER}"
         self._helper = f"head_node-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.py"
 
     def ask(self, op: str, payload: Iterable[bytes] = (), **request: Any) -> dict[str, Any]:

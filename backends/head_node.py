@@ -110,6 +110,8 @@ def run(request: Request, stream: IO[bytes]) -> Request:
         chunks = Chunks(stream)
         unpack(chunks, request["run_dir"], root, code)
         chunks.drain()
+        if request["url"]:
+            download(request["url"], request["run_dir"], root, code)
         if not os.path.isdir(os.path.join(root, code)):
             return {"wanted": code}
     if not request["once"]:
@@ -236,13 +238,48 @@ def forget(request: Request) -> Request:
 
 
 def fetch(request: Request, out: IO[bytes]) -> None:
-    """Stream what attempts have left, as <number of the attempt>/<path below result>."""
+    """Stream what attempts have left."""
     writer = ChunkWriter(out)
-    with gzip.GzipFile(fileobj=cast(Any, writer), mode="wb", compresslevel=6) as packed:
+    pack_results(request, writer)
+    writer.end()
+
+
+def store(request: Request) -> Request:
+    """The same into an object of S3, by the AWS CLI that is on ParallelCluster's images."""
+    with aws("-", request["url"], stdin=subprocess.PIPE) as process:
+        pack_results(request, process.stdin)
+    return {}
+
+
+def download(url: str, run_dir: str, root: str, code: str) -> None:
+    """Unpack an object of S3."""
+    with aws(url, "-", stdout=subprocess.PIPE) as process:
+        unpack(process.stdout, run_dir, root, code)
+
+
+@contextmanager
+def aws(source: str, target: str, **streams: Any) -> Iterator[Any]:
+    """Copy from or to S3. OSError with the CLI's own words when that fails."""
+    command = ["aws", "s3", "cp", "--quiet", source, target]
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(command, stderr=said, **streams) as process:
+            try:
+                yield process
+            except (OSError, EOFError, tarfile.TarError):
+                if process.poll() == 0:
+                    raise
+        said.seek(0)
+        if process.returncode != 0:
+            words = said.read().decode("utf-8", "replace").strip()
+            raise OSError(process.returncode, words, "aws s3 cp")
+
+
+def pack_results(request: Request, out: Any) -> None:
+    """A compressed tar of what attempts have left, as <number of the attempt>/<path in result>."""
+    with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=6) as packed:
         with tarfile.open(fileobj=cast(Any, packed), mode="w|", **NAMES) as tar:
             for number, attempt in enumerate(request["attempts"]):
                 pack(tar, os.path.join(request["run_dir"], attempt, "result"), str(number))
-    writer.end()
 
 
 # -- files
@@ -290,14 +327,14 @@ class Padded:
         return data + b"\0" * (size - len(data))
 
 
-def unpack(chunks: Chunks, run_dir: str, root: str, code: str) -> None:
+def unpack(chunks: Any, run_dir: str, root: str, code: str) -> None:
     """`run/...` into the run's directory, `code/...` beside all runs, whole or not at all."""
     os.makedirs(run_dir, exist_ok=True)
     fresh = tempfile.mkdtemp(prefix=".code-", dir=root)
     places = {"run": run_dir, "code": fresh}
     try:
         with tarfile.open(
-            fileobj=gzip.GzipFile(fileobj=cast(Any, chunks), mode="rb"), mode="r|", **NAMES
+            fileobj=gzip.GzipFile(fileobj=chunks, mode="rb"), mode="r|", **NAMES
         ) as tar:
             for member in tar:
                 top, _, name = member.name.partition("/")
@@ -347,7 +384,7 @@ def locked(folder: str) -> Iterator[None]:
 
 
 ASKED = {"greet": greet, "look": look, "tails": tails, "remove": remove}
-ASKED.update({"runs": runs, "forget": forget})
+ASKED.update({"runs": runs, "forget": forget, "store": store})
 
 
 def answer_to(request: Request, stream: IO[bytes]) -> Request:

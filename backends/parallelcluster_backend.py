@@ -7,6 +7,7 @@ another site. What is left of a run on the cluster is one directory, which `clea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +16,13 @@ from backends.base import LogChunk, Site
 from backends.ec2_discovery import Ec2Clusters
 from backends.head_calls import HeadCalls, Link
 from backends.parallelcluster_state import ClusterFinder, explain_partitions, node_troubles
-from backends.remote_site import RemoteSite
+from backends.remote_site import CLI, RemoteSite
 from backends.sent_credentials import sent_credentials
 from backends.slurm_backend import SlurmBackend
 from backends.slurm_commands import slurm_options
 from backends.ssh_link import SshLink
+from backends.staging import Bucket
+from backends.transfers import Transfers
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
 from core.job import JobHandle, JobKey, JobState, JobStatus
@@ -31,6 +34,7 @@ class ParallelClusterBackend(SlurmBackend):
     name = "parallelcluster"
     _remote: RemoteSite
     _finder: ClusterFinder
+    _bucket: Bucket | None
     _troubles = ""
     _troubles_at: float | None = None
 
@@ -45,7 +49,9 @@ class ParallelClusterBackend(SlurmBackend):
         """With another link to the head node than the usual one."""
         options = site.options
         head = HeadCalls(link, str(options.get("aws_shared_dir") or "~"))
-        remote = RemoteSite(site.run_dir, head, site.clock)
+        name, transfers = str(options.get("aws_s3_bucket") or ""), Transfers()
+        bucket = Bucket(name, lambda: finder.clusters.client("s3"), transfers) if name else None
+        remote = RemoteSite(site.run_dir, head, site.clock, bucket, transfers)
         made = cls(
             site.run_dir,
             remote,
@@ -55,7 +61,7 @@ class ParallelClusterBackend(SlurmBackend):
             mask=site.credentials.mask,
             settings=options,
         )
-        made._remote, made._finder = remote, finder
+        made._remote, made._finder, made._bucket = remote, finder, bucket
         return made
 
     # -- before a run
@@ -71,10 +77,14 @@ class ParallelClusterBackend(SlurmBackend):
     def _node_problems(self) -> list[Problem]:
         """What the head node lacks; its Python is the nodes' as well, as far as can be seen."""
         found = self._remote.greeting
-        if found["missing"]:
+        if (bucket := self._bucket) is not None:
+            if CLI in found["missing"]:
+                return [Problem("The head node has no aws.", "Leave out --aws-s3-bucket.")]
+            bucket.prove()
+        if missing := [name for name in found["missing"] if name != CLI]:
             return [
                 Problem(
-                    f"The head node has no {', '.join(found['missing'])}.",
+                    f"The head node has no {', '.join(missing)}.",
                     "Name a cluster whose scheduler is Slurm, or its head node itself.",
                 )
             ]
@@ -128,7 +138,8 @@ class ParallelClusterBackend(SlurmBackend):
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         if handle.key.run == self._run_id:
-            self._remote.freshen(handle.key)
+            with suppress(BackendError):  # poll tells it
+                self._remote.freshen(handle.key)
         return super().logs(handle, cursor)
 
     def under_way(self, method: str) -> str:

@@ -23,11 +23,11 @@ class ClusterFinder:
         self._host = str(options.get("aws_head_node") or "")
         self._user = str(options.get("aws_ssh_user") or "")
         self._key = str(options.get("aws_ssh_key") or "")
-        self._clusters = clusters
+        self.clusters = clusters
 
     @property
     def region(self) -> str:
-        return self._clusters.region
+        return self.clusters.region
 
     def target(self) -> SshTarget:
         """Where to sign in, as of now: a head node that was stopped comes back elsewhere."""
@@ -37,7 +37,7 @@ class ClusterFinder:
             raise BackendError(
                 "No cluster is named.", "Give --aws-cluster-name or --aws-head-node."
             )
-        node = choose_head_node(self.name, self.region, self._clusters.head_nodes())
+        node = choose_head_node(self.name, self.region, self.clusters.head_nodes())
         return SshTarget(node.address, self._user, self._key, usual_user=node.login)
 
     def problems(self) -> list[Problem]:
@@ -48,7 +48,7 @@ class ClusterFinder:
             return [Problem(exc.message, exc.remedy)]
         if target.host == self._host:
             return []
-        state = self._clusters.stack_state(self.name)
+        state = self.clusters.stack_state(self.name)
         error = explain_stack(self.name, self.region, state)
         return [Problem(error.message, error.remedy)] if error else []
 

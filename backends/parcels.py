@@ -9,13 +9,14 @@ import gzip
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from backends.cluster_site import Parcel
+from backends.cluster_site import PlacedFile
 from backends.kept_results import attempt_of
+from core.job import JobKey
 from core.worker_source import worker_files
 
 MEMORY_BYTES = 8 * 1024 * 1024
@@ -24,18 +25,24 @@ ORIGIN = "origin"
 
 
 @contextmanager
-def packed(root: Path, parcel: Parcel, origin: str, source: Path | None) -> Iterator[IO[bytes]]:
-    """The compressed tar of a parcel of the run at `root`, with the worker's code if its `source`
-    is given. `origin` says whose run it is."""
+def packed(
+    root: Path,
+    files: Sequence[PlacedFile],
+    keys: Sequence[JobKey],
+    origin: str,
+    source: Path | None,
+) -> Iterator[IO[bytes]]:
+    """The compressed tar of files and requests of the run at `root`, with the worker's code if its
+    `source` is given. `origin` says whose run it is."""
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
         with (
             gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=6) as squeezed,
             tarfile.open(fileobj=squeezed, mode="w", format=tarfile.GNU_FORMAT) as tar,
         ):
             _add(tar, f"run/{ORIGIN}", origin.encode(), 0o600)
-            for placed in parcel.files:
+            for placed in files:
                 _add(tar, f"run/{placed.path}", placed.data, placed.mode)
-            for key in parcel.keys:
+            for key in keys:
                 attempt = attempt_of(root, key)
                 place = attempt.root.relative_to(root).as_posix()
                 tar.add(attempt.request, f"run/{place}/{attempt.request.name}")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from backends.cluster_site import KEPT_VARIABLES, LOG_TAIL_BYTES, Finished, Parcel, Trace
 from backends.head_calls import HeadCalls
@@ -21,17 +21,20 @@ from backends.kept_results import attempt_of
 from backends.parcels import packed
 from backends.remote_results import take_results
 from backends.slurm_batches import FOLDER
+from backends.staging import Bucket
 from backends.transfers import Transfers
 from backends.work_dirs import place_of
-from core.clock import Clock, SystemClock
-from core.errors import CollectError
+from core.clock import Clock
+from core.errors import BackendError, CollectError
 from core.job import JobKey
 from core.job_index import INDEX_NAME
 from core.wire import write_atomic
 from core.worker_source import SOURCE_ROOT, source_digest
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
-PACKAGES = ("anthropic", "boto3", "pydantic")
+CLI = "aws"
+"""Which fetches from a bucket there."""
+PACKAGES = ("anthropic", "genai_prices", "pydantic")
 """Without them no worker starts."""
 FRESH_S = 2.0
 """A look that is older than that is not taken for how things are."""
@@ -45,11 +48,20 @@ class RemoteSite:
     shared_option = "--aws-shared-dir"
     shares_disk = False
 
-    def __init__(self, root: Path, head: HeadCalls, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        head: HeadCalls,
+        clock: Clock,
+        bucket: Bucket | None = None,
+        transfers: Transfers | None = None,
+    ) -> None:
         self.root = root
-        self.transfers = Transfers()
+        self.transfers = transfers or Transfers()
+        self._bucket = bucket
         self._head = head
-        self._clock = clock or SystemClock()
+        self._clock = clock
+        self._origin = place_of(root.parent.parent)
         self._code = f"code-{source_digest(SOURCE_ROOT)}"
         self._fresh_name = f"{root.name}-{secrets.token_hex(4)}"
         self._has_code = False
@@ -64,7 +76,11 @@ class RemoteSite:
     def greeting(self) -> Mapping[str, Any]:
         """What the head node says of itself; asked once."""
         found = self._head.ask(
-            "greet", root=self._head.root, code=self._code, commands=COMMANDS, packages=PACKAGES
+            "greet",
+            root=self._head.root,
+            code=self._code,
+            commands=(*COMMANDS, CLI),
+            packages=PACKAGES,
         )
         self._has_code = found["has_code"]
         return found
@@ -98,23 +114,38 @@ class RemoteSite:
     ) -> Finished:
         request: dict[str, Any] = {"once": parcel.once, "command": list(command), "stdin": stdin}
         if not (parcel.files or parcel.keys):
-            return _finished(self._call("run", packed=False, **request))
+            return _finished(self._call("run", packed=False, url="", **request))
         self._keep(parcel)
         answer = self._send(parcel, request)
         if "wanted" in answer:  # somebody has removed the code meanwhile
-            self._has_code = False
             answer = self._send(parcel, request)
         return _finished(answer)
 
     def _send(self, parcel: Parcel, request: Mapping[str, Any]) -> dict[str, Any]:
         place = self.run_dir  # whose greeting tells whether the code is there
         code = None if self._has_code else SOURCE_ROOT
-        origin = place_of(self.root.parent.parent)
-        with packed(self.root, parcel, origin, code) as stream:
+        with self._packed(parcel, code) as (stream, url):
             payload = self.transfers.sending(stream)
-            answer = self._call("run", payload, packed=True, run_dir=place, **request)
+            told = {"packed": True, "run_dir": place, "url": url}
+            answer = self._call("run", payload, **told, **request)
         self._has_code = "wanted" not in answer
         return answer
+
+    @contextmanager
+    def _packed(self, parcel: Parcel, code: Path | None) -> Iterator[tuple[IO[bytes], str]]:
+        """What goes over SSH, and the URL of all else: through a bucket goes what is not for its
+        owner alone."""
+        root, origin = self.root, self._origin
+        if (bucket := self._bucket) is None:
+            with packed(root, parcel.files, parcel.keys, origin, code) as whole:
+                yield whole, ""
+            return
+        with ExitStack() as stack:
+            secret = [placed for placed in parcel.files if not placed.mode & 0o077]
+            rest = [placed for placed in parcel.files if placed.mode & 0o077]
+            url = stack.enter_context(bucket.object())
+            bucket.put(url, stack.enter_context(packed(root, rest, parcel.keys, origin, code)))
+            yield stack.enter_context(packed(root, secret, (), origin, None)), url
 
     def _keep(self, parcel: Parcel) -> None:
         """What a later process needs to find these jobs again, before they are handed over."""
@@ -165,6 +196,10 @@ class RemoteSite:
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
         attempts, place = [self._attempt(key) for key in keys], self.run_dir
+        if (bucket := self._bucket) is not None:
+            with bucket.object() as url:
+                self._head.ask("store", run_dir=place, attempts=attempts, url=url)
+                return take_results(bucket.get(url), self.root, keys, self._mirror)
         with self._head.stream("fetch", run_dir=place, attempts=attempts) as (_, chunks):
             received = self.transfers.receiving(chunks)
             refused = take_results(received, self.root, keys, self._mirror)
@@ -223,6 +258,10 @@ class RemoteSite:
 
 
 def _finished(answer: Mapping[str, Any]) -> Finished:
+    if "exit_code" not in answer:
+        raise BackendError(
+            "The worker's code does not stay on the cluster.", "See that --aws-shared-dir is whole."
+        )
     return Finished(answer["exit_code"], answer["stdout"], answer["stderr"])
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Protocol
 
 CHUNK_BYTES = 64 * 1024
@@ -38,20 +39,29 @@ class Transfers:
     def receiving(self, stream: Readable) -> Iterator[bytes]:
         return self._counted(stream, "received", 0)
 
-    def _counted(self, stream: Readable, verb: str, total: int) -> Iterator[bytes]:
+    @contextmanager
+    def noting(self, verb: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+        """A function to be told of each number of bytes that has gone."""
         with self._lock:
             self._count += 1
             number = self._count
-        done = 0
+
+        def note(size: int) -> None:
+            with self._lock:
+                done = self._under_way.get(number, ("", 0, 0))[1]
+                self._under_way[number] = (verb, done + size, total)
+
         try:
-            while data := stream.read(CHUNK_BYTES):
-                yield data
-                done += len(data)
-                with self._lock:
-                    self._under_way[number] = (verb, done, total)
+            yield note
         finally:
             with self._lock:
                 self._under_way.pop(number, None)
+
+    def _counted(self, stream: Readable, verb: str, total: int) -> Iterator[bytes]:
+        with self.noting(verb, total) as note:
+            while data := stream.read(CHUNK_BYTES):
+                yield data
+                note(len(data))
 
 
 def _words(verb: str, done: int, total: int) -> str:

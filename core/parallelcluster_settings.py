@@ -14,24 +14,23 @@ from core.setting_types import Region
 _cluster = partial(
     Option, Group.PARALLELCLUSTER, commands=RUN_COMMANDS | {"doctor", "clean", "cancel"}
 )
+_chosen = partial(
+    Option,
+    Group.PARALLELCLUSTER,
+    commands=RUN_COMMANDS | {"doctor"},
+    sets="backend",
+    sets_to="parallelcluster",
+)
 # A name on a command line of ssh, where a dash in front would make it an option.
 _Word = Annotated[str, StringConstraints(pattern=r"^([\w.:%\[][\w.:%\[\]-]*)?$")]
-_Folder = Annotated[str, StringConstraints(pattern=r"^([/~][^\x00-\x1f\x7f]*)$")]
+_Folder = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class ParallelClusterSettings(BaseModel):
     """What is empty is found out, or left to the ssh config."""
 
-    parallelcluster: Annotated[
-        bool,
-        _cluster(
-            "same as --backend parallelcluster",
-            flags=("--parallelcluster", "--aws"),
-            commands=RUN_COMMANDS | {"doctor"},
-            sets="backend",
-            sets_to="parallelcluster",
-        ),
-    ] = False
+    parallelcluster: Annotated[bool, _chosen("same as --backend parallelcluster")] = False
+    aws: Annotated[bool, _chosen("the same")] = False
     aws_cluster_name: Annotated[_Word, _cluster("the cluster's name", "NAME")] = ""
     aws_region: Annotated[
         Region,

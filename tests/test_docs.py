@@ -280,6 +280,7 @@ EXPLAINED = (
     (ROOT / "docs" / "docker-backend.md", "When something goes wrong"),
     (ROOT / "docs" / "docker-planner.md", "The planner in Docker"),
     (ROOT / "docs" / "slurm.md", "When something goes wrong"),
+    (ROOT / "docs" / "parallelcluster.md", "When something goes wrong"),
 )
 MESSAGES = sorted(
     {m for where in EXPLAINED for row in rows(*where) for m in re.findall(r"`([^`]+)`", row[0])}

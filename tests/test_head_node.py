@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from backends.cluster_site import Parcel, PlacedFile
+from backends.cluster_site import PlacedFile
 from backends.head_calls import SOURCE, read_answer
 from backends.head_node import Chunks, CutOff
 from backends.parcels import packed
@@ -63,10 +63,10 @@ class Place:
 
     def command(self, *command: str, **more: Any) -> dict[str, Any]:
         request = {**self.common, "op": "run", "command": command, "once": "", "packed": False}
-        return {**request, "variables": ["PATH", "SLURM_CONF"], "stdin": "", **more}
+        return {**request, "variables": ["PATH", "SLURM_CONF"], "stdin": "", "url": "", **more}
 
     def parcel(self, files: Sequence[PlacedFile], source: Path | None = None) -> bytes:
-        with packed(self.here, Parcel(files), "mine", source) as stream:
+        with packed(self.here, files, (), "mine", source) as stream:
             return stream.read()
 
     def source(self) -> Path:

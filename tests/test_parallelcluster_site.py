@@ -1,0 +1,549 @@
+"""A cluster's far side without SSH: the helper as a process here, and fake commands of Slurm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from backends.base import Site
+from backends.cluster_site import Parcel, PlacedFile
+from backends.ec2_discovery import Ec2Clusters
+from backends.head_calls import HeadCalls
+from backends.kept_results import attempt_of
+from backends.parallelcluster_backend import ParallelClusterBackend, node_credentials
+from backends.parallelcluster_state import ClusterFinder, parse_reasons
+from backends.remote_site import RemoteSite
+from backends.ssh_streams import Feeding
+from backends.staging import Bucket
+from backends.transfers import Transfers
+from core.bundle import AttemptDir
+from core.clock import Clock, SystemClock
+from core.credentials import Credentials
+from core.errors import BackendError, CollectError
+from core.job import JobHandle, JobKey, JobState
+from engine.rundir import RunDir
+from tests.fakes import FakeClock
+from tests.remote_cluster import NAME, REGION, ROOT, aws_with_cluster
+
+RUN = "20260101-120000-aaaa"
+KEY, OTHER = JobKey(RUN, "one", 1), JobKey(RUN, "two", 1)
+UP = "compute*|up|3"
+CONFIG = "MinJobAge = 300 sec"
+
+
+@dataclass
+class HereLink:
+    """Runs what would go over SSH by a shell here, with a home and commands of its own."""
+
+    home: Path
+    commands: dict[str, str] = field(default_factory=dict)
+    calls: list[bytes] = field(default_factory=list)
+    greets: bool = True
+
+    def __post_init__(self) -> None:
+        self.bin.mkdir(parents=True)
+        usual = {"sbatch": "echo 1", "squeue": "", "scancel": "", "scontrol": f"echo '{CONFIG}'"}
+        tools = self.home / "tools"
+        tools.mkdir()
+        for name in ("sh", "cat", "mv", "mkdir", "dirname", "basename", "env"):
+            (tools / name).symlink_to(f"/usr/bin/{name}")
+        (tools / "python3").symlink_to(sys.executable)
+        for name, script in {**usual, "sinfo": f"echo '{UP}'", **self.commands}.items():
+            self.fake(name, script)
+
+    @property
+    def bin(self) -> Path:
+        return self.home / "bin"
+
+    def fake(self, name: str, script: str) -> None:
+        path = self.bin / name
+        path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    @contextmanager
+    def run(self, command: str, feed: Iterable[bytes] = ()) -> Iterator[IO[bytes]]:
+        chunks = list(feed)
+        self.calls.append(chunks[0] if chunks else b"")
+        path = f"{self.bin}:{self.home / 'tools'}"
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", ("echo Welcome; " if self.greets else "") + command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"HOME": str(self.home), "PATH": path},
+        )
+        feeding = Feeding(process, chunks)
+        try:
+            assert process.stdout is not None
+            yield process.stdout
+        except EOFError as exc:
+            raise BackendError("cut") from exc
+        finally:
+            feeding.end()
+
+    def close(self) -> None:
+        pass
+
+    def asked(self, op: str) -> int:
+        return sum(f'"op": "{op}"'.encode() in call for call in self.calls)
+
+
+@dataclass
+class Far:
+    """A run here, and what there is of it on the other side."""
+
+    place: Path
+    link: HereLink
+    clock: Clock = field(default_factory=FakeClock)
+    bucket: Bucket | None = None
+
+    @property
+    def run_dir(self) -> Path:
+        return self.place / "work" / "runs" / RUN
+
+    def site(self) -> RemoteSite:
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        return RemoteSite(self.run_dir, HeadCalls(self.link), self.clock, self.bucket)
+
+    def backend(self, **options: Any) -> ParallelClusterBackend:
+        settings = {"aws_head_node": "head", "slurm_setup": self.setup(), **options}
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        site = Site(self.run_dir, Credentials(), self.clock, _no_work, settings, {})
+        finder = ClusterFinder(settings, Ec2Clusters(REGION, Credentials()))
+        return ParallelClusterBackend.over(self.link, finder, site)
+
+    def setup(self) -> Path:
+        path = self.place / "setup.sh"
+        path.write_text("true\n", encoding="utf-8")
+        return path
+
+    @property
+    def runs(self) -> Path:
+        return self.link.home / ".parallel-orchestrator" / "runs"
+
+    def attempt(self, key: JobKey) -> AttemptDir:
+        [there] = self.runs.glob(f"{RUN}-*")
+        return attempt_of(there, key)
+
+    def hand_over(self, site: RemoteSite, *keys: JobKey) -> None:
+        for key in keys:
+            request = attempt_of(self.run_dir, key).request
+            request.mkdir(parents=True, exist_ok=True)
+            (request / "task.json").write_text(f'"{key}"', encoding="utf-8")
+        files = [PlacedFile("slurm/a/index.json", b"{}"), PlacedFile("slurm/key", b"secret", 0o600)]
+        done = site.run(["sbatch"], Parcel(files, keys, once="slurm/a"))
+        assert done.stdout == "1\n"
+
+
+def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> object:
+    raise AssertionError("No jobs are run here.")
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Far:
+    return Far(tmp_path, HereLink(tmp_path / "head"))
+
+
+def leave(far: Far, key: JobKey, **files: str) -> AttemptDir:
+    """What a worker leaves there."""
+    attempt = far.attempt(key)
+    attempt.result.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (attempt.result / name.replace("_", ".")).write_text(text, encoding="utf-8")
+    return attempt
+
+
+# -- the site
+
+
+def test_the_helper_is_copied_once_and_its_answers_found_after_greetings(far: Far) -> None:
+    site = far.site()
+    assert site.run(["echo", "hello"]).stdout == "hello\n"
+    assert site.run(["echo", "again"]).stdout == "again\n"
+    helpers = list((far.link.home / ".parallel-orchestrator").glob("head_node-*.py"))
+    assert len(helpers) == 1
+    assert far.link.asked("greet") == 2  # the first found no helper
+    assert len(far.link.calls) == 5
+
+
+def test_a_submission_is_one_call_with_all_that_it_needs(far: Far) -> None:
+    site = far.site()
+    assert site.missing_commands(["sbatch"]) == []
+    before = len(far.link.calls)
+    far.hand_over(site, KEY, OTHER)
+    assert len(far.link.calls) - before == 1
+    assert far.attempt(KEY).task_json.read_text() == f'"{KEY}"'
+    assert (Path(site.worker_code()) / "batch_executor.py").exists()
+    assert (far.run_dir / "slurm" / "a" / "index.json").read_bytes() == b"{}"
+    assert not (far.run_dir / "slurm" / "key").exists()
+
+
+def test_code_that_somebody_removed_is_sent_again(far: Far) -> None:
+    site = far.site()
+    far.hand_over(site, KEY)
+    code = Path(site.worker_code())
+    code.rename(code.with_name("gone"))
+    site.run(["sbatch"], Parcel([PlacedFile("x", b"")], [KEY]))
+    assert (code / "batch_executor.py").exists()
+
+
+def test_a_name_is_made_once_and_found_by_others(far: Far) -> None:
+    first, second = far.site(), far.site()
+    far.hand_over(first, KEY)
+    assert first.run_dir == second.run_dir
+    assert Path(first.run_dir).name.startswith(f"{RUN}-")
+
+
+def test_a_look_keeps_what_jobs_say_here(far: Far) -> None:
+    site = far.site()
+    far.hand_over(site, KEY)
+    events = attempt_of(far.run_dir, KEY).events
+    there = leave(far, KEY, events_jsonl='{"a": 1}\n{"b"')
+    site.look(["squeue"], [KEY])
+    assert events.read_text() == '{"a": 1}\n'
+    there.events.write_text('{"a": 1}\n{"b": 2}\n')
+    site.look(["squeue"], [KEY])
+    assert events.read_text() == '{"a": 1}\n{"b": 2}\n'
+    assert not site.trace(KEY).has_result
+    assert site.trace(OTHER).claimed is False
+
+
+def test_one_who_follows_jobs_gets_news_at_most_every_few_seconds(far: Far) -> None:
+    assert isinstance(far.clock, FakeClock)
+    site = far.site()
+    far.hand_over(site, KEY)
+    looks = []
+    for _ in range(3):
+        site.freshen(KEY)
+        looks.append(far.link.asked("look"))
+        far.clock.now += 1.5
+    assert looks == [1, 1, 2]
+
+
+def test_what_is_wrong_with_one_result_spoils_no_other(far: Far) -> None:
+    site = far.site()
+    far.hand_over(site, KEY, OTHER)
+    leave(far, KEY, result_json="{}")
+    (leave(far, OTHER, result_json="{}").result / "link").symlink_to("/etc/hostname")
+    refused = site.fetch([KEY, OTHER])
+    assert list(refused) == [OTHER]
+    assert isinstance(refused[OTHER], CollectError)
+    assert "no regular file" in refused[OTHER].message
+    assert attempt_of(far.run_dir, KEY).result_json.read_text() == "{}"
+    assert not attempt_of(far.run_dir, OTHER).result.exists()
+    assert not list(far.run_dir.glob(".fetch-*"))
+
+
+def test_a_result_that_is_fetched_again_replaces_what_is_here(far: Far) -> None:
+    site = far.site()
+    far.hand_over(site, KEY)
+    for text in ("1", "2"):
+        leave(far, KEY, log_txt=text)
+        assert site.fetch([KEY]) == {}
+        assert attempt_of(far.run_dir, KEY).log.read_text() == text
+
+
+def test_only_runs_of_this_work_directory_are_ours(far: Far) -> None:
+    site = far.site()
+    far.hand_over(site, KEY)
+    (far.runs / "other-0000").mkdir()
+    (far.runs / "other-0000" / "origin").write_text("another machine")
+    assert list(site.runs_here(far.place / "work")) == [RUN]
+    assert site.names_of("other") == []
+    site.forget(site.names_of(RUN))
+    assert [path.name for path in far.runs.iterdir()] == ["other-0000"]
+
+
+def test_a_head_node_without_python_says_so(tmp_path: Path) -> None:
+    link = HereLink(tmp_path / "head")
+    (tmp_path / "head" / "tools" / "python3").unlink()
+    with pytest.raises(BackendError, match="there is no python3 on its PATH"):
+        Far(tmp_path, link).site().run(["true"])
+
+
+def test_a_shared_directory_that_cannot_be_written_is_told(far: Far) -> None:
+    (far.link.home / ".parallel-orchestrator").write_text("a file")
+    with pytest.raises(BackendError):
+        far.site().run(["true"])
+
+
+# -- through a bucket
+
+
+@pytest.fixture
+def staged(far: Far) -> Iterator[Far]:
+    """With a bucket, and an `aws` that knows as much of S3 as is needed, over files here."""
+    far.link.fake(
+        "aws",
+        'store="$HOME/s3"; mkdir -p "$store"; from="$4"; to="$5"\n'
+        '[ "$from" = "-" ] && { cat > "$store/$(basename "$to")"; exit; }\n'
+        'cat "$store/$(basename "$from")" || { echo "no such key" >&2; exit 1; }',
+    )
+    with mock_aws():
+        client = boto3.client("s3", region_name=REGION)
+        place = {"LocationConstraint": REGION}
+        client.create_bucket(Bucket="ours", CreateBucketConfiguration=place)
+        far.bucket = LinkedBucket("ours", lambda: client, Transfers(), far.link.home / "s3")
+        yield far
+
+
+class LinkedBucket(Bucket):
+    """What is put into moto's bucket can be had by the fake CLI, and the other way round."""
+
+    def __init__(self, name: str, connect: Any, transfers: Transfers, place: Path) -> None:
+        super().__init__(name, connect, transfers)
+        self.place = place
+
+    def put(self, url: str, stream: IO[bytes]) -> None:
+        super().put(url, stream)
+        self.place.mkdir(exist_ok=True)
+        body = self._connect().get_object(Bucket=self.name, Key=self._key(url))["Body"]
+        (self.place / Path(url).name).write_bytes(body.read())
+
+    def get(self, url: str) -> Iterator[bytes]:
+        data = (self.place / Path(url).name).read_bytes()
+        self._connect().put_object(Bucket=self.name, Key=self._key(url), Body=data)
+        return super().get(url)
+
+
+def test_bundles_travel_through_the_bucket_and_secrets_do_not(staged: Far) -> None:
+    site = staged.site()
+    staged.hand_over(site, KEY)
+    held = [path.read_bytes() for path in (staged.link.home / "s3").iterdir()]
+    assert len(held) == 1
+    [there] = staged.runs.glob("*/slurm/key")
+    assert there.read_text() == "secret"
+    assert staged.attempt(KEY).task_json.exists()
+    leave(staged, KEY, result_json="{}")
+    assert site.fetch([KEY]) == {}
+    assert attempt_of(staged.run_dir, KEY).result_json.exists()
+    assert staged.bucket is not None
+    listed = staged.bucket._connect().list_objects_v2(Bucket="ours")
+    assert listed["KeyCount"] == 0
+
+
+def test_what_the_cli_there_complains_of_is_told(staged: Far) -> None:
+    staged.link.fake("aws", "echo AccessDenied >&2; exit 1")
+    site = staged.site()
+    with pytest.raises(BackendError, match="aws s3 cp: AccessDenied"):
+        staged.hand_over(site, KEY)
+    with pytest.raises(BackendError, match="aws s3 cp: AccessDenied"):
+        site.fetch([KEY])
+
+
+def test_a_bucket_that_cannot_be_used_is_a_problem_before_a_run(far: Far) -> None:
+    assert "no aws" in far.backend(aws_s3_bucket="ours").preflight()[0].what
+    far.link.fake("aws", "true")
+    with mock_aws():
+        [problem] = far.backend(aws_s3_bucket="never-made").preflight()
+        assert "The bucket never-made cannot be used" in problem.what
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="ours")
+        assert far.backend(aws_s3_bucket="ours", aws_region="us-east-1").preflight() == []
+
+
+# -- before a run
+
+
+def whats(far: Far, **options: Any) -> list[str]:
+    return [problem.what for problem in far.backend(**options).preflight()]
+
+
+def test_a_cluster_that_is_well_is_no_problem(far: Far) -> None:
+    assert whats(far) == []
+
+
+def test_without_a_name_nobody_is_asked(far: Far) -> None:
+    [problem] = far.backend(aws_head_node="").preflight()
+    assert problem.what == "No cluster is named."
+    assert far.link.calls == []
+
+
+def test_a_cluster_by_its_name_is_looked_for_first(far: Far) -> None:
+    with aws_with_cluster():
+        assert whats(far, aws_head_node="", aws_cluster_name=NAME) == []
+        [told] = whats(far, aws_head_node="", aws_cluster_name="other")
+    assert told == "There is no cluster 'other' in eu-central-1."
+
+
+def test_a_cluster_that_is_being_updated_is_not_used(far: Far) -> None:
+    with aws_with_cluster():
+        backend = far.backend(aws_head_node="", aws_cluster_name=NAME)
+        backend._finder.clusters = Updating(REGION, Credentials())
+        [problem] = backend.preflight()
+    assert "is being updated" in problem.what
+
+
+class Updating(Ec2Clusters):
+    def stack_state(self, cluster: str) -> str:
+        return "UPDATE_IN_PROGRESS"
+
+
+def test_a_host_without_slurm_is_told(far: Far) -> None:
+    (far.link.bin / "sbatch").unlink()
+    assert whats(far) == ["The head node has no sbatch."]
+
+
+def test_without_a_setup_the_clusters_own_python_has_to_do(far: Far) -> None:
+    far.link.fake("python3", f'exec {sys.executable} -IS "$@"')
+    [told] = whats(far, slurm_setup=None)
+    assert told.startswith("The cluster's python3 lacks packages: anthropic")
+    assert whats(far, slurm_setup=None, slurm_container="image.sif") == []
+
+
+def test_an_old_python_is_told_with_its_version(far: Far) -> None:
+    backend = far.backend()
+    [problem] = backend._python_problems((3, 9, 16), "")
+    assert problem.what == "The cluster's python3 is 3.9.16, which runs no workers."
+    assert backend._python_problems((3, 11, 2), "") == []
+
+
+def test_a_fleet_that_is_stopped_is_told_with_why_and_how_to_start_it(far: Far) -> None:
+    reasons = (
+        "(Code:InsufficientInstanceCapacity)Failure when resuming nodes|compute-dy-small-[1-2]"
+    )
+    script = f"case \"$*\" in *list-reasons*) echo '{reasons}';; *) echo 'compute*|inact|3';; esac"
+    far.link.fake("sinfo", script)
+    [problem] = far.backend(aws_cluster_name="c").preflight()
+    assert "compute is INACTIVE" in problem.what
+    assert "compute-dy-small-[1-2]: InsufficientInstanceCapacity, Failure" in problem.what
+    assert problem.fix.endswith(
+        "update-compute-fleet --cluster-name c --region eu-central-1 --status START_REQUESTED"
+    )
+
+
+def test_another_problem_of_slurm_stays_as_it_is(far: Far) -> None:
+    far.link.fake("sinfo", "echo 'compute*|down|3'")
+    assert whats(far) == ["No job starts there now: compute is down."]
+
+
+def test_a_head_node_that_cannot_be_reached_is_a_problem(far: Far) -> None:
+    far.link.greets = False
+    far.link.fake("python3", "exit 1")
+    assert whats(far) == ["cut"]
+
+
+# -- while it runs
+
+
+def test_why_nodes_do_not_start_stands_beside_jobs_that_wait(far: Far) -> None:
+    assert isinstance(far.clock, FakeClock)
+    backend = far.backend()
+    far.link.fake("sinfo", "echo '(Code:VcpuLimitExceeded)no|n-[1-2]'")
+    row = f"7||PENDING|0|Resources|parallel-orchestrator:x|orchestrator-{RUN}|/"
+    far.link.fake("squeue", f"echo '{row}'")
+    backend._batches.add(_batch())
+    handles = [JobHandle(KEY, "parallelcluster", "7")]
+    for _ in range(3):
+        status = backend.poll(handles)[KEY]
+        assert status.state is JobState.QUEUED
+        assert status.message.endswith("nodes that do not start: n-[1-2]: VcpuLimitExceeded, no")
+    reasons = sum(b"list-reasons" in call for call in far.link.calls)
+    assert reasons == 1
+    far.clock.now += 61
+    backend.poll(handles)
+    assert sum(b"list-reasons" in call for call in far.link.calls) == reasons + 1
+
+
+def _batch() -> Any:
+    from backends.slurm_batches import Batch
+
+    return Batch("x", (KEY,), b"", ["7"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ""),
+        ("Welcome", ""),
+        ("bad|n1\nworse|n2", "nodes that do not start: n1: bad; n2: worse"),
+    ],
+)
+def test_reasons_are_read_as_they_are(text: str, told: str) -> None:
+    assert parse_reasons(text) == told
+
+
+def test_what_is_left_is_named_and_goes(far: Far) -> None:
+    backend = far.backend()
+    far.hand_over(backend._remote, KEY)
+    [phrase] = backend.leftovers(RUN)
+    assert phrase.startswith(f"directory {far.runs}/{RUN}-")
+    assert backend.known_runs(far.place / "work") == [RUN]
+    assert backend.known_runs(far.place / "elsewhere") == []
+    backend.cleanup("another-run")
+    assert len(backend.leftovers(RUN)) == 1
+    for _ in range(2):
+        backend.cleanup(RUN)
+    assert backend.leftovers(RUN) == []
+    assert list(far.runs.iterdir()) == []
+
+
+def test_a_run_whose_directory_here_is_gone_is_found_and_removed(far: Far) -> None:
+    far.hand_over(far.site(), KEY)
+    (far.run_dir / "slurm" / "remote-name").unlink()
+    backend = far.backend()
+    assert len(backend.leftovers(RUN)) == 1
+    backend.cleanup(RUN)
+    assert list(far.runs.iterdir()) == []
+
+
+# -- credentials
+
+
+KEYS = Credentials(aws_access_key_id="id", aws_secret_access_key="secret")
+
+
+@pytest.mark.parametrize(
+    ("held", "sent"),
+    [
+        (Credentials(aws_profile="mine"), Credentials()),
+        (Credentials(), Credentials()),
+        (KEYS, KEYS),
+        (Credentials(aws_access_key_id="id", aws_profile="mine"), Credentials()),
+        (Credentials(aws_bearer_token_bedrock="b", aws_profile="mine"), None),
+    ],
+    ids=["profile", "nothing", "keys", "keys beside a profile", "bearer token"],
+)
+def test_for_bedrock_nodes_have_their_role_unless_keys_are_given(
+    held: Credentials, sent: Credentials | None
+) -> None:
+    options = {"real": True, "provider": "bedrock"}
+    wanted = Credentials(aws_bearer_token_bedrock="b") if sent is None else sent
+    assert node_credentials(held, options) == wanted
+
+
+def test_for_the_api_its_key_is_sent_and_nothing_else() -> None:
+    held = Credentials(anthropic_api_key="k", aws_access_key_id="id")
+    sent = node_credentials(held, {"real": True, "provider": "anthropic"})
+    assert sent == Credentials(anthropic_api_key="k")
+    assert node_credentials(held, {"real": False}) == Credentials()
+
+
+def test_how_far_a_transfer_has_come_is_told(far: Far, tmp_path: Path) -> None:
+    backend = far.backend()
+    path = tmp_path / "data"
+    path.write_bytes(b"x" * 3_000_000)
+    with path.open("rb") as stream:
+        sending = backend._remote.transfers.sending(stream)
+        next(sending)
+        next(sending)
+        assert backend.under_way("submit") == "0.1 of 3.0 MB sent"
+        assert backend.under_way("collect") == backend.under_way("poll") == ""
+        list(sending)
+    assert backend.under_way("submit") == ""
+
+
+def test_a_real_clock_and_a_run_directory_are_all_that_is_needed(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "work" / "runs" / RUN)
+    options: Mapping[str, Any] = {"aws_head_node": "head"}
+    site = Site(run.root, Credentials(), SystemClock(), _no_work, options, {})
+    ParallelClusterBackend.build(site).close()
+    assert not run.root.exists()
+    assert ROOT.exists()
