@@ -265,13 +265,20 @@ def aws(source: str, target: str, **streams: Any) -> Iterator[Any]:
         with subprocess.Popen(command, stderr=said, **streams) as process:
             try:
                 yield process
+                close(process.stdin)
             except (OSError, EOFError, tarfile.TarError):
-                if process.poll() == 0:
+                close(process.stdout)
+                if process.wait() == 0:
                     raise
         said.seek(0)
         if process.returncode != 0:
             words = said.read().decode("utf-8", "replace").strip()
             raise OSError(process.returncode, words, "aws s3 cp")
+
+
+def close(stream: Any) -> None:
+    if stream is not None:
+        stream.close()
 
 
 def pack_results(request: Request, out: Any) -> None:

@@ -54,7 +54,7 @@ class HereLink:
         usual = {"sbatch": "echo 1", "squeue": "", "scancel": "", "scontrol": f"echo '{CONFIG}'"}
         tools = self.home / "tools"
         tools.mkdir()
-        for name in ("sh", "cat", "mv", "mkdir", "dirname", "basename", "env"):
+        for name in ("sh", "cat", "mv", "mkdir", "dirname", "basename", "env", "echo", "true"):
             (tools / name).symlink_to(f"/usr/bin/{name}")
         (tools / "python3").symlink_to(sys.executable)
         for name, script in {**usual, "sinfo": f"echo '{UP}'", **self.commands}.items():
