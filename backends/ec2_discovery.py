@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from core.credentials import Credentials
@@ -81,18 +82,17 @@ class Ec2Clusters:
 
     def client(self, service: str) -> Any:
         """One of boto3's, for this region."""
+        return self._session.client(service, region_name=self.region)
+
+    @cached_property
+    def _session(self) -> Any:
         import boto3
 
         held = self._credentials
         if held.aws_access_key_id and not held.aws_profile:
-            session = boto3.Session(
-                held.aws_access_key_id,
-                held.aws_secret_access_key,
-                held.aws_session_token or None,
-            )
-        else:
-            session = boto3.Session(profile_name=held.aws_profile or None)
-        return session.client(service, region_name=self.region)
+            token = held.aws_session_token or None
+            return boto3.Session(held.aws_access_key_id, held.aws_secret_access_key, token)
+        return boto3.Session(profile_name=held.aws_profile or None)
 
 
 def parse_instances(pages: Any) -> Iterator[HeadNode]:

@@ -207,11 +207,15 @@ class RemoteSite:
             return refused
 
     def tails(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """Kept here too, since what lies there goes with the run."""
         if not paths:
             return {}
-        found: Mapping[str, str] = self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES)[
-            "tails"
-        ]
+        answer = self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES)
+        found: Mapping[str, str] = answer["tails"]
+        for path, text in found.items():
+            if text and self.is_used:
+                (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(self.root / path, text)
         return found
 
     # -- what there is, and its end

@@ -248,7 +248,7 @@ class SlurmBackend(Backend):
         if status.state is not JobState.FAILED:
             return status
         told = [status.message] if status.message else []
-        logs = [f"whole log: {self._site.run_dir}/{path}" for path in self._logs(key)[-1:]]
+        logs = [f"whole log: {self._run_dir}/{path}" for path in self._logs(key)[-1:]]
         return replace(status, message="; ".join(told + logs))
 
     def _unlisted(self, key: JobKey, row: Row | None) -> JobStatus:

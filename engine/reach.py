@@ -90,6 +90,7 @@ class Reach:
         return now - trouble.moved_at < self._give_up_s
 
     def _tell_once(self, trouble: _Trouble, text: str) -> None:
-        if not trouble.told:
+        """Unless another method's trouble was told and lasts: an outage meets all of them."""
+        if not any(other.told for other in self._troubles.values()):
             trouble.told = True
             self._tell(text)

@@ -17,13 +17,18 @@ from tests.remote_cluster import Maker, RemoteCluster, aws_with_cluster
 pytestmark = [pytest.mark.slurm, pytest.mark.sshd, pytest.mark.slow]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def aws() -> Iterator[None]:
+    with aws_with_cluster():
+        yield
+
+
 @pytest.fixture
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, credentials: Credentials, clock: Clock
-) -> Iterator[RemoteCluster]:
+) -> RemoteCluster:
     shared = tmp_path_factory.mktemp("cluster") / "shared dir"
-    with aws_with_cluster():
-        yield RemoteCluster(shared, credentials=credentials, clock=clock)
+    return RemoteCluster(shared, credentials=credentials, clock=clock)
 
 
 class TestParallelCluster(BackendConformance, DurableJobs, ReachableResults):

@@ -251,6 +251,17 @@ def test_a_result_that_is_fetched_again_replaces_what_is_here(far: Far) -> None:
         assert attempt_of(far.run_dir, KEY).log.read_text() == text
 
 
+def test_the_ends_of_logs_are_kept_here(far: Far) -> None:
+    site = far.site()
+    assert site.tails([]) == {}
+    far.hand_over(site, KEY)
+    [there] = far.runs.glob("*/slurm/a")
+    (there / "0.log").write_text("what went wrong")
+    assert site.tails(["slurm/a/0.log", "slurm/a/1.log"])["slurm/a/0.log"] == "what went wrong"
+    assert (far.run_dir / "slurm/a/0.log").read_text() == "what went wrong"
+    assert not (far.run_dir / "slurm/a/1.log").exists()
+
+
 def test_only_runs_of_this_work_directory_are_ours(far: Far) -> None:
     site = far.site()
     far.hand_over(site, KEY)

@@ -63,10 +63,19 @@ def test_a_failure_is_told_once_until_the_method_works_again(desk: Desk) -> None
     assert len(desk.told) == 2
 
 
-def test_each_method_has_its_own_trouble(desk: Desk) -> None:
+def test_an_outage_that_several_methods_meet_is_told_once(desk: Desk) -> None:
     desk.reach.failed("poll", DOWN)
     desk.reach.failed("submit", DOWN)
+    assert len(desk.told) == 1
+
+
+def test_a_trouble_that_outlasts_another_methods_is_told_then(desk: Desk) -> None:
+    desk.reach.failed("poll", DOWN)
+    desk.reach.failed("submit", DOWN)
+    desk.reach.failed("poll", {})
+    desk.reach.failed("submit", DOWN)
     assert len(desk.told) == 2
+    assert desk.told[1].startswith("slurm submit: ")
 
 
 def test_patience_ends_after_failing_all_along(desk: Desk) -> None:
