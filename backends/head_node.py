@@ -265,20 +265,24 @@ def aws(source: str, target: str, **streams: Any) -> Iterator[Any]:
         with subprocess.Popen(command, stderr=said, **streams) as process:
             try:
                 yield process
-                close(process.stdin)
             except (OSError, EOFError, tarfile.TarError):
-                close(process.stdout)
+                close(process)
                 if process.wait() == 0:
                     raise
+            close(process)
         said.seek(0)
         if process.returncode != 0:
             words = said.read().decode("utf-8", "replace").strip()
             raise OSError(process.returncode, words, "aws s3 cp")
 
 
-def close(stream: Any) -> None:
-    if stream is not None:
-        stream.close()
+def close(process: Any) -> None:
+    """Its streams. One that ended early is told by its exit code."""
+    for stream in filter(None, (process.stdin, process.stdout)):
+        try:
+            stream.close()
+        except BrokenPipeError:
+            pass
 
 
 def pack_results(request: Request, out: Any) -> None:
@@ -401,15 +405,14 @@ def answer_to(request: Request, stream: IO[bytes]) -> Request:
         return {"error": "%s: %s" % (exc.filename or "the disk", exc.strerror or exc)}
 
 
-def main(argv: List[str]) -> int:
+def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     os.umask(0o077)
     paths = os.environ.get("PATH", os.defpath).split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join(paths if SLURM_BIN in paths else [*paths, SLURM_BIN])
-    incoming, out = sys.stdin.buffer, sys.stdout.buffer
     try:
         request = json.loads(incoming.readline().decode())
         answer = {} if request["op"] == "fetch" else answer_to(request, incoming)
-    except (EOFError, ValueError, tarfile.TarError):
+    except (EOFError, KeyError, ValueError, tarfile.TarError):
         return 1
     out.write(b"\n" + argv[1].encode() + b"\n" + json.dumps(answer).encode() + b"\n")
     if request["op"] == "fetch":
@@ -419,4 +422,4 @@ def main(argv: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main(sys.argv, sys.stdin.buffer, sys.stdout.buffer))

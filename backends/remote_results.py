@@ -74,8 +74,10 @@ def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, Col
                     refused[number] = exc
     except CutOff:
         raise
-    except (CollectError, OSError, EOFError, zlib.error) as exc:
+    except (CollectError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
         raise BackendError(f"Results came damaged: {exc}.", "They are asked for again.") from exc
+    except OSError as exc:
+        raise BackendError(f"Results cannot be kept here: {exc}.", "Make room for them.") from exc
     return refused
 
 

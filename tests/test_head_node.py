@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from backends import head_node
 from backends.cluster_site import PlacedFile
 from backends.head_calls import SOURCE, read_answer
-from backends.head_node import Chunks, CutOff
+from backends.head_node import Chunks, CutOff, main
 from backends.parcels import packed
 
 MARK = "a-mark"
@@ -47,7 +48,29 @@ def call(request: dict[str, Any], payload: bytes = b"", **environ: str) -> subpr
 
 
 def ask(request: dict[str, Any], payload: bytes = b"", **environ: str) -> dict[str, Any]:
-    with call(request, payload, **environ) as process:
+    """Within this process, so that it is seen which lines ran."""
+    code, printed = served(json.dumps(request).encode() + b"\n" + payload, **environ)
+    assert code == 0
+    return read_answer(io.BytesIO(printed), MARK)
+
+
+def served(request: bytes, **environ: str) -> tuple[int, bytes]:
+    """Its exit code and what it printed."""
+    out, before = io.BytesIO(), os.umask(0o022)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in set(os.environ) - {"PATH"}:
+                patch.delenv(name)
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            patch.setenv("PATH", os.environ["PATH"])
+            return main(["head_node.py", MARK], io.BytesIO(request), out), out.getvalue()
+    finally:
+        os.umask(before)
+
+
+def ask_a_process(request: dict[str, Any]) -> dict[str, Any]:
+    with call(request) as process:
         assert process.stdout is not None
         return read_answer(process.stdout, MARK)
 
@@ -154,10 +177,7 @@ def test_a_parcel_that_is_cut_starts_nothing(place: Place, share: float) -> None
     whole = chunked(place.parcel([PlacedFile("a", os.urandom(200_000))]), whole=False)
     request = place.command("touch", str(place.root / "ran"), packed=True)
     for part in (whole[: int(len(whole) * share)], whole):  # the second lacks its end only
-        with call(request, part) as process:
-            assert process.stdout is not None
-            assert process.stdout.read() == b""
-        assert process.returncode == 1
+        assert served(json.dumps(request).encode() + b"\n" + part) == (1, b"")
         assert not (place.root / "ran").exists()
 
 
@@ -180,9 +200,11 @@ def test_of_two_at_once_the_second_gets_the_answer_of_the_first(place: Place) ->
     script = f"sleep 0.5; echo x >> {count}; echo 42"
     request = place.command("sh", "-c", script, once="slurm/a")
     answers: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(ask(request)["stdout"])) for _ in range(3)
-    ]
+
+    def answer() -> None:
+        answers.append(ask_a_process(request)["stdout"])
+
+    threads = [threading.Thread(target=answer) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -242,10 +264,10 @@ def test_tails_are_the_ends(place: Place) -> None:
 def fetched(place: Place, *names: str) -> dict[str, tuple[bytes, bytes]]:
     """Type and content by path."""
     request = {"op": "fetch", **place.common, "attempts": [f"tasks/{n}/1" for n in names]}
-    with call(request) as process:
-        assert process.stdout is not None
-        assert read_answer(process.stdout, MARK) == {}
-        data = gzip.decompress(Chunks(process.stdout).read())
+    code, text = served(json.dumps(request).encode() + b"\n")
+    printed = io.BytesIO(text)
+    assert (code, read_answer(printed, MARK)) == (0, {})
+    data = gzip.decompress(Chunks(printed).read())
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         members = tar.getmembers()
         files = {m.name: tar.extractfile(m) for m in members if m.isreg()}
@@ -302,10 +324,65 @@ def test_a_disk_that_refuses_is_told(place: Place) -> None:
 
 @pytest.mark.parametrize("request_line", [b"", b"{", b"{}"])
 def test_what_is_no_request_is_no_answer(request_line: bytes) -> None:
-    done = subprocess.run(
-        [sys.executable, str(SOURCE), MARK], input=request_line, capture_output=True, timeout=30
-    )
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert served(request_line) == (1, b"")
+
+
+def fake_aws(place: Place, script: str) -> str:
+    """A PATH with an `aws` of a few lines, over a file."""
+    folder = place.root.parent / "bin"
+    folder.mkdir(exist_ok=True)
+    (folder / "aws").write_text(f"#!/bin/sh\nfile={place.root.parent}/object\n{script}\n")
+    (folder / "aws").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def test_results_go_into_an_object_and_a_parcel_comes_out_of_one(place: Place) -> None:
+    path = fake_aws(place, '[ "$4" = - ] && exec cat >"$file"; exec cat "$file"')
+    attempt(place, "a", log_txt=b"a")
+    stored = {"op": "store", **place.common, "attempts": ["tasks/a/1"], "url": "s3://b/k"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", path)
+        assert ask(stored) == {}
+        data = gzip.decompress((place.root.parent / "object").read_bytes())
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            assert "0/log.txt" in tar.getnames()
+        (place.root / "code-1").mkdir()
+        (place.root.parent / "object").write_bytes(place.parcel([PlacedFile("x", b"1")]))
+        request = place.command("true", packed=True, url="s3://b/k")
+        assert ask(request, chunked(place.parcel([])))["exit_code"] == 0
+    assert (place.run_dir / "x").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("script", ["exit 1", "head -c 9; echo denied >&2; exit 1"])
+def test_an_object_that_cannot_be_had_starts_nothing(place: Place, script: str) -> None:
+    path = fake_aws(place, script)
+    attempt(place, "a", log_txt=os.urandom(1_000_000))
+    stored = {"op": "store", **place.common, "attempts": ["tasks/a/1"], "url": "s3://b/k"}
+    request = place.command("touch", str(place.root / "ran"), packed=True, url="s3://b/k")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", path)
+        assert ask(stored)["error"].startswith("aws s3 cp: ")
+        assert ask(request, chunked(place.parcel([])))["error"].startswith("aws s3 cp: ")
+    assert not (place.root / "ran").exists()
+
+
+def test_an_object_that_is_no_parcel_is_no_answer(place: Place) -> None:
+    request = place.command("true", packed=True, url="s3://b/k")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", fake_aws(place, "echo what is this"))
+        assert "error" in ask(request, chunked(place.parcel([])))
+
+
+def test_a_command_that_hangs_is_given_up(place: Place) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head_node, "ANSWER_S", 0.2)
+        told = ask(place.command("sleep", "60"))
+    assert told["error"].startswith("sleep gave no answer within")
+
+
+def test_a_file_that_is_cut_while_it_is_read_goes_on_with_zeros() -> None:
+    padded = head_node.Padded(io.BytesIO(b"abc"))
+    assert padded.read(5) == b"abc\0\0"
 
 
 @pytest.mark.parametrize("data", [b"", b"0000", b"00000005abc"])

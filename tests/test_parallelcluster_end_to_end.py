@@ -166,8 +166,13 @@ def quick_setup(place: Path) -> Path:
 
 
 def test_a_hundred_tasks_take_one_connection_and_one_transfer(tmp_path: Path) -> None:
+    with Sshd.of_its_own(tmp_path / "sshd").running() as sshd:
+        check_a_hundred_tasks(tmp_path, sshd)
+
+
+def check_a_hundred_tasks(tmp_path: Path, sshd: Sshd) -> None:
     more = {"slurm_setup": quick_setup(tmp_path / "bin"), "slurm_mem": "10M"}
-    sshd, cluster = Sshd(), RemoteCluster(tmp_path / "cluster", more=more)
+    cluster = RemoteCluster(tmp_path / "cluster", sshd, more=more)
     facts = RunFacts("20260101-120000-8888", PROMPT, str(tmp_path / "out"), 0.0, {}, True)
     run = create_run(tmp_path / "work", facts)
     bounds = Bounds(state_s=120, look_every_s=1)
@@ -175,7 +180,7 @@ def test_a_hundred_tasks_take_one_connection_and_one_transfer(tmp_path: Path) ->
         live = LiveRun(run, wide_plan(), cluster.make, bounds, SystemClock())
         jobs = [live.prepare(task.id) for task in live.plan.tasks]
         assert live.backend.preflight() == []
-        sign_ins = sshd.sign_ins
+        sign_ins = sshd.sign_ins  # two by sshd.sh, to see whether it answers, and ours
         counts = [sshd.sessions]
         handles = live.submit_jobs(*jobs)
         counts.append(sshd.sessions)

@@ -558,3 +558,31 @@ def test_a_real_clock_and_a_run_directory_are_all_that_is_needed(tmp_path: Path)
     ParallelClusterBackend.build(site).close()
     assert not run.root.exists()
     assert ROOT.exists()
+
+
+def test_a_probe_leaves_nothing_there_nor_here(far: Far) -> None:
+    far.link.fake("squeue", "exit 0")
+    backend = far.backend()
+    [problem] = backend.probe()  # the fake sbatch runs no job
+    assert "--aws-shared-dir" in problem.fix or "setup" in problem.fix
+    assert list(far.runs.iterdir()) == []
+    assert list(far.run_dir.iterdir()) == []
+
+
+def test_what_jobs_say_is_followed_between_polls(far: Far) -> None:
+    backend = far.backend()
+    far.hand_over(backend._remote, KEY)
+    leave(far, KEY, events_jsonl='{"kind": "x"}\n')
+    handle = JobHandle(KEY, "parallelcluster", "1")
+    assert backend.logs(handle, "").lines == ('{"kind": "x"}',)
+    assert backend.logs(JobHandle(JobKey("r", "x", 1), "parallelcluster", "1"), "").lines == ()
+    far.link.fake("python3", "exit 1")
+    (far.link.home / "tools" / "python3").unlink()
+    backend._remote._looked_at = -100.0
+    assert backend.logs(handle, "").lines == ('{"kind": "x"}',), "an outage is for poll to tell"
+
+
+def test_a_place_that_keeps_nothing_is_told(far: Far) -> None:
+    far.link.fake("mv", "exit 0")
+    with pytest.raises(BackendError, match="does not keep what is written"):
+        far.site().run(["true"])

@@ -20,9 +20,11 @@ pytestmark = pytest.mark.sshd
 HERE = SshTarget("head")
 
 
-@pytest.fixture
-def sshd() -> Sshd:
-    return Sshd()
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """Of our own, so that its connections can be counted."""
+    with Sshd.of_its_own(tmp_path_factory.mktemp("sshd")).running() as sshd:
+        yield sshd
 
 
 @pytest.fixture

@@ -1,0 +1,109 @@
+"""Results in one stream, from a host that nobody vouches for."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backends.head_node import CutOff
+from backends.kept_results import attempt_of
+from backends.remote_results import take_results
+from core.errors import BackendError
+from core.job import JobKey
+
+ONE, TWO = JobKey("r", "one", 1), JobKey("r", "two", 1)
+KEYS = (ONE, TWO)
+
+
+def stream(**files: str | None) -> bytes:
+    """A compressed tar; None makes a link."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            if text is None:
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            elif text == "dir":
+                member.type, member.mode = tarfile.DIRTYPE, 0o700
+            else:
+                member.size = len(text)
+            tar.addfile(member, io.BytesIO((text or "").encode()))
+    return gzip.compress(out.getvalue())
+
+
+def take(root: Path, data: bytes) -> dict[JobKey, str]:
+    refused = take_results([data], root, KEYS, threading.Lock())
+    assert not list(root.glob(".fetch-*"))
+    return {key: error.message for key, error in refused.items()}
+
+
+def log_of(root: Path, key: JobKey) -> Path:
+    return attempt_of(root, key).log
+
+
+BOTH = {"0": "dir", "0/log.txt": "1", "1": "dir", "1/log.txt": "2"}
+
+
+def test_each_goes_to_its_place(tmp_path: Path) -> None:
+    assert take(tmp_path, stream(**BOTH)) == {}
+    assert [log_of(tmp_path, key).read_text() for key in KEYS] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1/../../x", "1//x", "1/./x", "1/log.txt/x"],
+    ids=["up", "empty", "dot", "below a file"],
+)
+def test_a_path_that_leads_out_is_refused_with_its_result_alone(tmp_path: Path, name: str) -> None:
+    refused = take(tmp_path, stream(**BOTH, **{name: "evil"}))
+    assert list(refused) == [TWO]
+    assert log_of(tmp_path, ONE).exists()
+    assert not attempt_of(tmp_path, TWO).result.exists()
+    assert not list(tmp_path.rglob("x"))
+
+
+def test_a_link_is_refused_with_its_result_alone(tmp_path: Path) -> None:
+    assert list(take(tmp_path, stream(**{"0": "dir", "0/log.txt": None, "0/b": "more"}))) == [ONE]
+
+
+@pytest.mark.parametrize("name", ["2/x", "x", "../x", "-1/x", "٢/x"])
+def test_what_nobody_asked_for_spoils_all(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BackendError, match="Results came damaged"):
+        take(tmp_path, stream(**BOTH, **{name: "1"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "flipped"])
+def test_a_stream_that_is_damaged_changes_nothing(tmp_path: Path, damage: str) -> None:
+    whole = stream(**BOTH, **{"1/big": "x" * 50_000})
+    flipped = bytearray(whole)
+    flipped[len(flipped) // 2] ^= 0xFF
+    data = {"cut": whole[: len(whole) // 2], "noise": b"noise", "flipped": bytes(flipped)}
+    with pytest.raises(BackendError):
+        take(tmp_path, data[damage])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_is_cut_is_told_as_that(tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield stream(**BOTH)[:50]
+        raise CutOff
+
+    with pytest.raises(CutOff):
+        take_results(chunks(), tmp_path, KEYS, threading.Lock())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        raise OSError(28, "No space left on device")
+        yield b""
+
+    with pytest.raises(BackendError, match="Results cannot be kept here"):
+        take_results(chunks(), tmp_path, KEYS, threading.Lock())
