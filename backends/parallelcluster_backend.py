@@ -16,7 +16,7 @@ from backends.base import LogChunk, Site
 from backends.ec2_discovery import Ec2Clusters
 from backends.head_calls import HeadCalls, Link
 from backends.parallelcluster_state import ClusterFinder, explain_partitions, node_troubles
-from backends.remote_site import CLI, RemoteSite
+from backends.remote_site import CLI, COMMANDS, RemoteSite
 from backends.sent_credentials import sent_credentials
 from backends.slurm_backend import SlurmBackend
 from backends.slurm_commands import slurm_options
@@ -81,7 +81,7 @@ class ParallelClusterBackend(SlurmBackend):
             if CLI in found["missing"]:
                 return [Problem("The head node has no aws.", "Leave out --aws-s3-bucket.")]
             bucket.prove()
-        if missing := [name for name in found["missing"] if name != CLI]:
+        if missing := self._remote.missing_commands(COMMANDS):
             return [
                 Problem(
                     f"The head node has no {', '.join(missing)}.",

@@ -34,6 +34,7 @@ from core.worker_source import SOURCE_ROOT, source_digest
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 CLI = "aws"
 """Which fetches from a bucket there."""
+OPTIONAL = ("sacct", CLI)
 PACKAGES = ("anthropic", "genai_prices", "pydantic")
 """Without them no worker starts."""
 FRESH_S = 2.0
@@ -79,7 +80,7 @@ class RemoteSite:
             "greet",
             root=self._head.root,
             code=self._code,
-            commands=(*COMMANDS, CLI),
+            commands=(*COMMANDS, *OPTIONAL),
             packages=PACKAGES,
         )
         self._has_code = found["has_code"]

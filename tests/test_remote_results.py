@@ -102,8 +102,8 @@ def test_a_line_that_is_cut_is_told_as_that(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
+        yield stream(**BOTH)[:50]
         raise OSError(28, "No space left on device")
-        yield b""
 
     with pytest.raises(BackendError, match="Results cannot be kept here"):
         take_results(chunks(), tmp_path, KEYS, threading.Lock())
