@@ -9,7 +9,6 @@ say when to look.
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, LogChunk, PollPace, Site
-from backends.docker_archive import packed, unpack
 from backends.docker_containers import (
     BUNDLE,
     CODE,
@@ -39,9 +37,10 @@ from backends.docker_logs import Cursor, parse_log, rest_of
 from backends.docker_options import container_limits
 from backends.docker_preflight import find_problems
 from backends.docker_watch import EventWatch
-from backends.kept_results import attempt_of, hand_over, split_lines
+from backends.kept_results import attempt_of, hand_over, install_result, split_lines
 from backends.sent_credentials import sent_credentials
 from backends.work_dirs import place_of
+from core.archive import packed, unpack
 from core.bundle import AttemptDir, Limits
 from core.clock import Clock
 from core.confined import remove_tree
@@ -332,6 +331,4 @@ def _replace_result(attempt: AttemptDir, chunks: Iterable[bytes], *, by_worker: 
     unpack(chunks, fresh, Limits())
     if not by_worker:
         remove_tree(fresh / attempt.result_json.name)
-    if attempt.result.exists():
-        shutil.rmtree(attempt.result)
-    fresh.rename(attempt.result)
+    install_result(attempt, fresh)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backends.base import Site
-from backends.docker_archive import packed, unpack
 from backends.docker_containers import (
     BUNDLE,
     CODE,
@@ -29,6 +28,7 @@ from backends.docker_logs import Cursor, parse_log
 from backends.docker_options import container_limits
 from backends.docker_preflight import find_problems
 from backends.sent_credentials import sent_credentials
+from core.archive import packed, unpack
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials

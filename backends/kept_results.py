@@ -45,6 +45,13 @@ def _check_owned(here: AttemptDir, result: TaskResult) -> CollectError | None:
     return None
 
 
+def install_result(attempt: AttemptDir, fresh: Path) -> None:
+    """Put the tree `fresh`, on the same file system, in the place of the attempt's result."""
+    if attempt.result.exists():
+        shutil.rmtree(attempt.result)
+    fresh.rename(attempt.result)
+
+
 def read_lines(path: Path, cursor: str) -> LogChunk:
     """Whole lines of `path` since the byte that `cursor` names."""
     start = int(cursor or 0)

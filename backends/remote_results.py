@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from backends.foreign_tar import ChunkSource, ForeignTree, open_foreign
 from backends.head_node import CutOff
 from backends.kept_results import attempt_of
 from core.bundle import Limits
 from core.errors import BackendError, CollectError
+from core.foreign_tar import ChunkSource, ForeignTree, open_foreign
 from core.job import JobKey
 
 

@@ -1,21 +1,25 @@
-"""Bundles as tar streams: packed for a volume, and unpacked from one that nobody vouches for."""
+"""Bundles as tar streams: packed for transport, and unpacked from one that nobody vouches for."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from backends.foreign_tar import ChunkSource, ForeignTree, open_foreign
 from core.bundle import Limits
+from core.errors import CollectError
+from core.foreign_tar import ChunkSource, ForeignTree, open_foreign
 
 MEMORY_BYTES = 8 * 1024 * 1024
 """A larger bundle is packed on disk."""
+_PIECE_BYTES = 1024 * 1024
 
 
 @contextmanager
@@ -37,6 +41,39 @@ def packed(directory: Path, top: str, uid: int, extra: Mapping[str, bytes]) -> I
                 tar.addfile(owned(member), io.BytesIO(content))
         stream.seek(0)
         yield stream
+
+
+def pack(directory: Path, out: IO[bytes]) -> None:
+    """Write `directory` to `out` as a compressed tar: the same bytes for the same tree.
+
+    What is neither file nor directory is left out.
+    """
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        member.uid = member.gid = member.mtime = 0
+        member.uname = member.gname = ""
+        return member if member.isreg() or member.isdir() else None
+
+    with (
+        gzip.GzipFile("", "wb", fileobj=out, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as tar,
+    ):
+        tar.add(directory, directory.name, filter=plain)
+
+
+def decompressed(stream: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a gzip stream, no more at a time than a piece. Raises CollectError when they
+    are damaged or end too early."""
+    unzip = zlib.decompressobj(wbits=31)
+    while piece := stream.read(_PIECE_BYTES):
+        while piece:
+            try:
+                yield unzip.decompress(piece, _PIECE_BYTES)
+            except zlib.error as exc:
+                raise CollectError(f"An archive is damaged: {exc}.", retryable=True) from exc
+            piece = unzip.unconsumed_tail
+    if not unzip.eof:
+        raise CollectError("An archive ends too early.", retryable=True)
 
 
 def _directory(name: str) -> tarfile.TarInfo:

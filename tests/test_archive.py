@@ -1,4 +1,4 @@
-"""Tests for backends.docker_archive: bundles there and back, and archives of somebody hostile."""
+"""Tests for core.archive: bundles there and back, and archives of somebody hostile."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import backends.docker_archive as archive
-from backends.docker_archive import packed, unpack
-from backends.foreign_tar import OWN_BYTES, OWN_FILES
+import core.archive as archive
+from core.archive import packed, unpack
 from core.bundle import Limits
 from core.errors import CollectError
+from core.foreign_tar import OWN_BYTES, OWN_FILES
 
 LIMITS = Limits(max_files=10, max_bytes=1000)
 names = st.text(
