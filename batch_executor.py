@@ -5,6 +5,9 @@
                               CLAIMANT is the job's id and how often it was started before, id#n
     batch_executor.py --check FILE ENGINE HOST PORT
                               write to FILE, in JSON, whether one could be run here (see `check`)
+    batch_executor.py s3://BUCKET/...
+                              run the attempt whose request lies there, as a job of AWS Batch; each
+                              line of events.jsonl is also printed, for who follows the job's log
 
 SIGTERM and SIGUSR1 ask it to stop and save what there is; Slurm sends the latter ahead of a time
 limit.
@@ -25,11 +28,13 @@ from urllib.parse import urlsplit
 
 from core.bundle import AttemptDir, is_taken_over
 from core.clock import CheckedClock, Clock
+from core.credentials import resolve_credentials
 from core.errors import Interrupted
 from core.job_index import BatchDir, await_file, read_index
+from core.s3_job import run_s3_job
 from core.wire import encode, write_atomic
 from core.worker_check import WorkerCheck
-from core.worker_process import complain, read_credentials, run_worker
+from core.worker_process import complain, echo, read_credentials, run_worker
 
 _CONNECT_S = 10.0
 FENCE_EVERY_S = 5.0
@@ -66,6 +71,14 @@ class _Fence:
         self._look_at = self._clock.monotonic() + FENCE_EVERY_S
         if is_taken_over(self._attempt, self._claimant):
             raise Interrupted("The job was started again on another node.")
+
+
+def work_from_bucket(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+    """Run the attempt with the secrets that the job definition has put into the environment."""
+    from executor_agent import ExecutorAgent
+
+    credentials = resolve_credentials(os.environ)
+    ExecutorAgent(credentials, clock, contained=True, echo=echo).run(attempt, claimant)
 
 
 def check(engine: str, host: str, port: int, environ: Mapping[str, str]) -> WorkerCheck:
@@ -115,6 +128,8 @@ def main(argv: Sequence[str]) -> int:
         file, engine, host, port = argv[2:]
         write_atomic(Path(file), encode(check(engine, host, int(port), os.environ)))
         return 0
+    if argv[1].startswith("s3://"):
+        return run_s3_job(argv[1], os.environ, work_from_bucket)
     place, number, claimant, *flags = argv[1:]
     batch, contained, taken = BatchDir(Path(place)), flags == ["--contained"], []
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr
 
+from core.batch_settings import BatchSettings
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.credentials import MASK, Credentials, resolve_credentials
 from core.errors import SettingsError
@@ -76,7 +77,7 @@ _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
 
-class Settings(SlurmSettings, ParallelClusterSettings):
+class Settings(SlurmSettings, ParallelClusterSettings, BatchSettings):
     """Every setting, with its declaration. Paths are absolute once loaded."""
 
     model_config = ConfigDict(

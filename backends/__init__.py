@@ -11,6 +11,7 @@ from core.errors import UsageError
 BACKENDS = {
     "threading": "backends.threading_backend:ThreadingBackend",
     "docker": "backends.docker_backend:DockerBackend",
+    "batch": "backends.aws_batch_backend:AwsBatchBackend",
     "slurm": "backends.slurm_backend:SlurmBackend",
     "parallelcluster": "backends.parallelcluster_backend:ParallelClusterBackend",
 }

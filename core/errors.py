@@ -10,6 +10,7 @@ OrchestratorError                 exit  when
 ├── PlanningFailed                   1  the model did not return a valid plan
 ├── RunInterrupted                 130  Ctrl-C or SIGTERM
 ├── BackendError                     1  a backend as a whole is broken
+│   ├── AwsRefused                      AWS refused one call for good
 │   ├── SubmitError                     one job was not accepted (returned as a value)
 │   └── CollectError                    one result could not be fetched (returned as a value)
 ├── BundleError                      1  a bundle or result is damaged or of another version
@@ -110,6 +111,14 @@ class RunInterrupted(OrchestratorError):
 
 class BackendError(OrchestratorError):
     pass
+
+
+class AwsRefused(BackendError):
+    """`code` is AWS's own name for the reason, such as AccessDenied."""
+
+    def __init__(self, message: str, remedy: str = "", *, code: str = "") -> None:
+        super().__init__(message, remedy)
+        self.code = code
 
 
 class SubmitError(BackendError):

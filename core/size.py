@@ -13,3 +13,11 @@ def check_size(text: str) -> str:
     if found is None or not float(found[1]):  # to Docker, 0 means without limit
         raise ValueError("it must be a size above 0, such as 512m or 2g")
     return text
+
+
+def size_bytes(text: str) -> int:
+    """A size as `check_size` wants it, in bytes; k, m, g and t are powers of 1024."""
+    found = _SIZE.fullmatch(check_size(text))
+    number = found[1] if found else ""
+    unit = text[len(number) :].lower().removesuffix("b")
+    return int(float(number) * 1024 ** (" kmgt".index(unit) if unit else 0))

@@ -46,7 +46,7 @@ def _missing(marker: str) -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("docker_engine", "slurm", "sshd"):
+    for marker in ("docker_engine", "moto", "slurm", "sshd"):
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             pytest.skip(reason)
 

@@ -1,0 +1,139 @@
+"""One bucket of S3 as this program and its workers need it: few calls, each with one meaning.
+
+What has been fetched is whole: its length and checksum were compared, or it was fetched again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import IO, Any
+
+from core.aws_calls import AwsCalls
+from core.errors import AwsRefused
+
+ABSENT = frozenset({"NoSuchKey", "404"})
+_TAKEN = frozenset({"PreconditionFailed", "412"})
+_PIECE_BYTES = 1024 * 1024
+MOST_DELETED = 1000
+"""Names that one DeleteObjects takes."""
+
+
+class S3Bucket:
+    """`client` gives the client of S3. May be used from many threads."""
+
+    def __init__(self, name: str, client: Callable[[], Any], calls: AwsCalls) -> None:
+        self.name = name
+        self._client = client
+        self._calls = calls
+
+    def put(self, key: str, body: IO[bytes]) -> None:
+        """Store all of `body`, which is read from its beginning."""
+
+        def call() -> None:
+            body.seek(0)
+            self._client().put_object(Bucket=self.name, Key=key, Body=body)
+
+        self._calls(self._what("PutObject", key), call)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Store `data` unless there is such an object; whether it was stored.
+
+        False also where an earlier try of this call had stored it and its answer was lost.
+        """
+        try:
+            self._calls(
+                self._what("PutObject", key),
+                lambda: self._client().put_object(
+                    Bucket=self.name, Key=key, Body=data, IfNoneMatch="*"
+                ),
+            )
+        except AwsRefused as exc:
+            if exc.code in _TAKEN:
+                return False
+            raise
+        return True
+
+    def fetch(self, key: str, into: IO[bytes], span: tuple[int, int] | None = None) -> bool:
+        """Write an object's bytes, or `span` (start, length) of them, to `into`, which is empty.
+
+        False when there is no such object.
+        """
+        asked = {"Bucket": self.name, "Key": key}
+        if span is not None:
+            asked["Range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}"
+
+        def call() -> None:
+            into.seek(0)
+            into.truncate()
+            for piece in self._client().get_object(**asked)["Body"].iter_chunks(_PIECE_BYTES):
+                into.write(piece)
+
+        try:
+            self._calls(self._what("GetObject", key), call)
+        except AwsRefused as exc:
+            if exc.code in ABSENT:
+                return False
+            raise
+        into.seek(0)
+        return True
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> bytes | None:
+        """The bytes of a small object, or None when there is none."""
+        into = io.BytesIO()
+        return into.getvalue() if self.fetch(key, into, span) else None
+
+    def exists(self, key: str) -> bool:
+        try:
+            self._calls(
+                self._what("HeadObject", key),
+                lambda: self._client().head_object(Bucket=self.name, Key=key),
+            )
+        except AwsRefused as exc:
+            if exc.code in ABSENT:
+                return False
+            raise
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Names that begin with `prefix`, a thousand a request."""
+        for page in self._pages(prefix):
+            yield from (str(found["Key"]) for found in page.get("Contents", ()))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """What follows `prefix` up to the next slash, each once."""
+        for page in self._pages(prefix, Delimiter="/"):
+            for found in page.get("CommonPrefixes", ()):
+                yield str(found["Prefix"])[len(prefix) : -1]
+
+    def _pages(self, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
+        asked = {"Bucket": self.name, "Prefix": prefix, **more}
+        what = self._what("ListObjectsV2", prefix)
+        while True:
+            page = self._calls(what, lambda: self._client().list_objects_v2(**asked))
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; those that are gone already are no error."""
+        for start in range(0, len(keys), MOST_DELETED):
+            wanted = [{"Key": key} for key in keys[start : start + MOST_DELETED]]
+            call = partial(
+                self._client().delete_objects,
+                Bucket=self.name,
+                Delete={"Objects": wanted, "Quiet": True},
+            )
+            answer = self._calls(self._what("DeleteObjects", keys[start]), call)
+            for error in answer.get("Errors", ()):
+                raise AwsRefused(
+                    f"s3://{self.name}/{error.get('Key')} could not be removed:"
+                    f" {error.get('Message')}.",
+                    "Allow s3:DeleteObject there to the identity in use.",
+                    code=str(error.get("Code")),
+                )
+
+    def _what(self, action: str, key: str) -> str:
+        return f"{action} on s3://{self.name}/{key}"

@@ -1,0 +1,464 @@
+"""AWS in this process, below boto3's own client: S3 in memory, Batch whose jobs are run at once.
+
+The real client builds and signs each request and reads each answer; only the network is left out.
+Every call is kept, and faults can be put in the way of any.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
+
+from core.aws_calls import AwsCalls
+from core.bundle import AttemptDir, build_manifest, read_request, write_result
+from core.clock import Clock, SystemClock
+from core.errors import OrchestratorError
+from core.job import Outcome, TaskResult
+from core.s3_bucket import S3Bucket
+from core.s3_bundles import PackUri
+from core.s3_job import CLAIMED, S3Job, Work
+from core.worker_source import SOURCE_ROOT, source_digest
+from tests.strict_batch import (
+    NativeJob,
+    Ran,
+    Refusal,
+    StrictBatch,
+    check_definition,
+)
+
+BUCKET, QUEUE, DEFINITION, REGION = "a-bucket", "a-queue", "a-definition", "eu-central-1"
+ROLE = "arn:aws:iam::123456789012:role/workers"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that reached AWS."""
+
+    service: str
+    action: str
+    params: Mapping[str, Any]
+    path: str
+    raw: str
+    """All of it, for a search: address, headers, body."""
+    by_worker: bool = False
+
+
+@dataclass
+class Answer:
+    status: int
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def refusal(code: str, message: str, status: int) -> Answer:
+    """As S3 says it, and as the others do."""
+    body = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>".encode()
+    return Answer(status, body, {"x-amzn-errortype": code})
+
+
+Fault = Callable[[Call], Answer | Exception | None]
+"""An answer in place of AWS's own; None lets the call through."""
+
+
+def fault(action: str, answer: Answer | Exception, times: int = 1, path: str = "") -> Fault:
+    """Answers the next `times` calls of an action so, whose path holds `path`."""
+    left = [times]
+
+    def look(call: Call) -> Answer | Exception | None:
+        if call.action != action or path not in call.path or left[0] <= 0:
+            return None
+        left[0] -= 1
+        return answer
+
+    return look
+
+
+class Wire(io.BytesIO):
+    """A body as botocore reads it off the network."""
+
+    def stream(self, amt: int = 65_536, decode_content: bool = False) -> Iterator[bytes]:
+        while piece := self.read(amt):
+            yield piece
+
+
+class FakeAws:
+    """`work` is what a job's worker does; `lazy` runs it when the job is first asked about."""
+
+    def __init__(self, work: Work | None = None, *, lazy: bool = False) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.calls: list[Call] = []
+        self.faults: list[Fault] = []
+        self.after: Callable[[Call], None] = lambda call: None
+        """Called once a call has had its effect, before its answer is given."""
+        self.logs: dict[str, list[str]] = {}
+        self.runner = InlineRunner(self, work or leave_result, lazy=lazy)
+        self.batch = StrictBatch(self.runner)
+        self.queues: dict[str, dict[str, Any]] = {QUEUE: usable_queue()}
+        self.environments: dict[str, dict[str, Any]] = {"an-environment": usable_environment()}
+        self.definitions: dict[str, dict[str, Any]] = {DEFINITION: usable_definition()}
+        self.denied: set[str] = set()
+        self.groups = ["/aws/batch/job"]
+        self.page = 1000
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._in_worker = threading.local()
+
+    def client(self, service: str) -> Any:
+        """A real client of boto3, whose requests end up here."""
+        with self._lock:
+            if service not in self._clients:
+                made = boto3.Session("test", "test", region_name=REGION).client(
+                    service, config=Config(retries={"total_max_attempts": 1})
+                )
+                made.meta.events.register("before-send", self._send)
+                self._clients[service] = made
+            return self._clients[service]
+
+    def count(self, action: str = "", service: str = "") -> int:
+        return sum(c.action == action or c.service == service for c in self.calls)
+
+    def _send(self, request: Any, **_: Any) -> AWSResponse:
+        body = body_of(request)
+        call = read_call(request.method, request.url, dict(request.headers), body)
+        call = Call(**{**vars(call), "by_worker": getattr(self._in_worker, "yes", False)})
+        self.calls.append(call)
+        answer = next((a for f in self.faults if (a := f(call)) is not None), None)
+        if answer is None:
+            answer = self._answer(call, body)
+            self.after(call)
+        if isinstance(answer, Exception):
+            raise answer
+        headers = {"content-length": str(len(answer.body)), **answer.headers}
+        return AWSResponse(request.url, answer.status, headers, Wire(answer.body))
+
+    def _answer(self, call: Call, body: bytes) -> Answer:
+        try:
+            if call.service == "s3":
+                return self._s3(call, body)
+            if call.service == "iam":
+                return self._iam(call)
+            return Answer(200, json.dumps(self._json(call)).encode())
+        except Refusal as exc:
+            return refusal(exc.code, exc.message, exc.status)
+
+    def _json(self, call: Call) -> Mapping[str, Any]:
+        asked = call.params
+        match call.action:
+            case "submitjob":
+                if asked["jobQueue"] not in self.queues:
+                    raise Refusal(f"Job queue {asked['jobQueue']} does not exist")
+                return self.batch.submit(asked)
+            case "describejobs":
+                return self.batch.describe(asked)
+            case "listjobs":
+                return self.batch.list(asked)
+            case "terminatejob":
+                return self.batch.terminate(asked)
+            case "describejobqueues":
+                return {"jobQueues": _named(self.queues, asked["jobQueues"])}
+            case "describecomputeenvironments":
+                names = asked["computeEnvironments"]
+                return {"computeEnvironments": _named(self.environments, names)}
+            case "describejobdefinitions":
+                names = asked.get("jobDefinitions") or [asked["jobDefinitionName"]]
+                return {"jobDefinitions": _named(self.definitions, names)}
+            case "registerjobdefinition":
+                return self._register(asked)
+            case "GetLogEvents":
+                return self._log_events(asked)
+            case "DescribeLogGroups":
+                return {"logGroups": [{"logGroupName": name} for name in self.groups]}
+        raise Refusal(f"{call.service} has no {call.action} here")
+
+    def _register(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        check_definition(asked)
+        name = asked["jobDefinitionName"]
+        self.definitions[name] = {**asked, "status": "ACTIVE", "revision": 1}
+        arn = f"arn:aws:batch:{REGION}:123456789012:job-definition/{name}:1"
+        return {"jobDefinitionName": name, "jobDefinitionArn": arn, "revision": 1}
+
+    def _log_events(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        lines = self.logs.get(asked["logStreamName"])
+        if lines is None:
+            raise Refusal("There is no such stream.", "ResourceNotFoundException")
+        return log_page(lines, asked)
+
+    def _iam(self, call: Call) -> Answer:
+        asked = call.params
+        actions = [value for name, value in asked.items() if name.startswith("ActionNames.")]
+        results = "".join(
+            f"<member><EvalActionName>{name}</EvalActionName><EvalDecision>"
+            f"{'implicitDeny' if name in self.denied else 'allowed'}</EvalDecision></member>"
+            for name in actions
+        )
+        body = (
+            "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult>"
+            f"<EvaluationResults>{results}</EvaluationResults>"
+            "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+        )
+        return Answer(200, body.encode())
+
+    # -- S3
+
+    def _s3(self, call: Call, body: bytes) -> Answer:
+        bucket, _, key = call.path.removeprefix("/").partition("/")
+        if bucket != BUCKET:
+            raise Refusal("The specified bucket does not exist", "NoSuchBucket", 404)
+        with self._lock:
+            match call.action:
+                case "PutObject":
+                    return self._put(key, body, call.params)
+                case "GetObject" | "HeadObject":
+                    return self._get(key, call)
+                case "ListObjectsV2":
+                    return self._list(call.params)
+                case "DeleteObjects":
+                    names = ElementTree.fromstring(body).iter("{*}Key")
+                    for name in names:
+                        self.objects.pop(name.text or "", None)
+                    return Answer(200, b"<DeleteResult/>")
+        raise Refusal(f"no {call.action} here")
+
+    def _put(self, key: str, body: bytes, asked: Mapping[str, Any]) -> Answer:
+        if asked.get("if-none-match") == "*" and key in self.objects:
+            raise Refusal("At least one condition did not hold", "PreconditionFailed", 412)
+        self.objects[key] = body
+        return Answer(200, b"", {"ETag": '"x"'})
+
+    def _get(self, key: str, call: Call) -> Answer:
+        if key not in self.objects:
+            raise Refusal("The specified key does not exist.", "NoSuchKey", 404)
+        data, status = self.objects[key], 200
+        headers = {"x-amz-checksum-crc32": _crc32(data)}
+        if wanted := call.params.get("range"):
+            first, last = map(int, str(wanted).removeprefix("bytes=").split("-"))
+            data, status, headers = data[first : last + 1], 206, {}
+        return Answer(status, b"" if call.action == "HeadObject" else data, headers)
+
+    def _list(self, asked: Mapping[str, Any]) -> Answer:
+        prefix, start = asked.get("prefix", ""), asked.get("continuation-token", "")
+        names = sorted(name for name in self.objects if name.startswith(prefix) and name > start)
+        page, more = names[: self.page], len(names) > self.page
+        if delimiter := asked.get("delimiter"):
+            folders = sorted({n[len(prefix) :].partition(delimiter)[0] for n in page})
+            found = "".join(
+                f"<CommonPrefixes><Prefix>{escape(prefix + f)}/</Prefix></CommonPrefixes>"
+                for f in folders
+            )
+        else:
+            found = "".join(f"<Contents><Key>{escape(name)}</Key></Contents>" for name in page)
+        token = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if more else ""
+        truncated = f"<IsTruncated>{str(more).lower()}</IsTruncated>"
+        return Answer(
+            200, f"<ListBucketResult>{truncated}{token}{found}</ListBucketResult>".encode()
+        )
+
+
+class InlineRunner:
+    """Runs the worker's own code in this process: at once, or when a job is first asked about."""
+
+    def __init__(self, aws: FakeAws, work: Work, *, lazy: bool) -> None:
+        self._aws = aws
+        self.work = work
+        self._lazy = lazy
+        self._waiting: dict[str, NativeJob] = {}
+        self._ended: dict[str, Ran] = {}
+        self.started: list[str] = []
+        self._source = source_digest(SOURCE_ROOT)
+        self.next_ends: list[Ran] = []
+        """How the next containers end, in place of running a worker."""
+        self.never_ends = False
+
+    def start(self, job: NativeJob) -> str:
+        token = f"{job.id}#{len(job.tokens) + 1}"
+        self.started.append(token)
+        self._waiting[token] = job
+        if not self._lazy:
+            self._run(token)
+        return token
+
+    def states(self, tokens: Sequence[str]) -> dict[str, Ran]:
+        for token in tokens:
+            if token in self._waiting:
+                self._run(token)
+        running = Ran("RUNNING", stream=_stream(tokens[0]) if tokens else "")
+        return {token: self._ended.get(token, running) for token in tokens}
+
+    def stop(self, token: str, *, kill: bool = False) -> None:
+        self._waiting.pop(token, None)
+        code = 137 if kill else 143
+        self._ended.setdefault(token, Ran("FAILED", code, stream=_stream(token)))
+
+    def _run(self, token: str) -> None:
+        if self.never_ends:
+            return
+        job, stream = self._waiting.pop(token), _stream(token)
+        if self.next_ends:
+            end = self.next_ends.pop(0)
+            self._ended[token] = Ran(end.status, end.exit_code, end.reason, stream)
+            return
+        code = self._execute(job, token)
+        self._ended[token] = Ran("SUCCEEDED" if code == 0 else "FAILED", code, stream=stream)
+
+    def _execute(self, job: NativeJob, token: str) -> int:
+        log = self._aws.logs.setdefault(_stream(token), [])
+        uri = PackUri.parse(job.submission["containerOverrides"]["command"][-1])
+        environ = {"AWS_BATCH_JOB_ID": job.id, "AWS_BATCH_JOB_ATTEMPT": token.partition("#")[2]}
+        if job.index is not None:
+            environ["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.index)
+        calls = AwsCalls(SystemClock())
+        bucket = S3Bucket(uri.bucket, lambda: self._aws.client("s3"), calls)
+        before = getattr(self._aws._in_worker, "yes", False)
+        self._aws._in_worker.yes = True
+        try:
+            ours = S3Job(bucket, uri, environ, self._source).run(self.work, SystemClock())
+        except OrchestratorError as exc:
+            log.append(f"error: {exc}")
+            return 1
+        finally:
+            self._aws._in_worker.yes = before
+        return 0 if ours else CLAIMED
+
+
+def leave_result(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+    """A worker that writes what its task owns, and that is all."""
+    request = read_request(attempt)
+    for path in request.task.owns:
+        place = attempt.files / (f"{path}file" if path.endswith("/") else path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"{request.key.task}\n", encoding="utf-8")
+    manifest = build_manifest(attempt.files)
+    write_result(attempt, TaskResult(request.key, Outcome.OK, "done", manifest=manifest, turns=1))
+
+
+def read_call(method: str, url: str, headers: Mapping[str, Any], body: bytes) -> Call:
+    """What a signed request asks of which service."""
+    parts, told = urlsplit(url), {n.lower(): _text(v) for n, v in headers.items()}
+    service = told["authorization"].split("/")[3]
+    raw = f"{method} {unquote(url)}\n{told}\n{body.decode(errors='replace')}"
+    if service == "s3":
+        action, params = _s3_action(method, parts.path, parts.query, told)
+        path = unquote(parts.path)
+        host = parts.netloc.partition(".")[0]
+        path = path if path.startswith(f"/{BUCKET}") or ":" in parts.netloc else f"/{host}{path}"
+        return Call(service, action, params, path, raw)
+    if target := told.get("x-amz-target"):
+        return Call(service, target.rpartition(".")[2], json.loads(body), parts.path, raw)
+    if service == "iam":
+        params = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        named = {n.replace(".member.", "."): v for n, v in params.items()}
+        return Call(service, params["Action"], named, parts.path, raw)
+    return Call(service, parts.path.rpartition("/")[2], json.loads(body or b"{}"), parts.path, raw)
+
+
+def _s3_action(
+    method: str, path: str, query: str, headers: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    asked = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+    named = {n: headers[n] for n in ("range", "if-none-match") if n in headers}
+    if "delete" in asked:
+        return "DeleteObjects", named
+    if "list-type" in asked:
+        return "ListObjectsV2", asked
+    return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject"}.get(method, method), named
+
+
+def log_page(lines: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What GetLogEvents answers when a stream holds `lines`."""
+    if not asked.get("startFromHead"):
+        start = max(0, len(lines) - asked.get("limit", 10_000))
+    else:
+        start = int(str(asked.get("nextToken") or "f/0").partition("/")[2])
+    page = lines[start : start + asked.get("limit", 10_000)]
+    events = [{"timestamp": n, "message": line} for n, line in enumerate(page)]
+    tokens = {"nextForwardToken": f"f/{start + len(page)}", "nextBackwardToken": f"b/{start}"}
+    return {"events": events, **tokens}
+
+
+def body_of(request: Any) -> bytes:
+    """The payload of a prepared request, without what frames its checksum."""
+    body = request.body
+    if body is None or isinstance(body, bytes | bytearray):
+        return bytes(body or b"")
+    if isinstance(body, str):
+        return body.encode()
+    data = bytes(body.read())
+    return unframed(data) if "aws-chunked" in str(request.headers.get("Content-Encoding")) else data
+
+
+def unframed(data: bytes) -> bytes:
+    """Pieces, each behind its length, up to an empty one; the checksum behind that is left out."""
+    found, at = b"", 0
+    while size := int(data[at : (end := data.index(b"\r\n", at))], 16):
+        found += data[end + 2 : end + 2 + size]
+        at = end + 2 + size + 2
+    return found
+
+
+def lost_connection() -> EndpointConnectionError:
+    return EndpointConnectionError(endpoint_url="https://aws.example")
+
+
+def usable_queue() -> dict[str, Any]:
+    place = {"order": 1, "computeEnvironment": "an-environment"}
+    return {
+        "jobQueueName": QUEUE,
+        "jobQueueArn": QUEUE,
+        "priority": 1,
+        "state": "ENABLED",
+        "status": "VALID",
+        "computeEnvironmentOrder": [place],
+    }
+
+
+def usable_environment(kind: str = "EC2") -> dict[str, Any]:
+    return {
+        "computeEnvironmentName": "an-environment",
+        "computeEnvironmentArn": "an-environment",
+        "state": "ENABLED",
+        "status": "VALID",
+        "computeResources": {"type": kind, "maxvCpus": 16, "subnets": []},
+    }
+
+
+def usable_definition(**container: Any) -> dict[str, Any]:
+    return {
+        "jobDefinitionName": DEFINITION,
+        "jobDefinitionArn": DEFINITION,
+        "revision": 3,
+        "status": "ACTIVE",
+        "type": "container",
+        "platformCapabilities": ["EC2"],
+        "containerProperties": {"image": "image", "jobRoleArn": ROLE, **container},
+    }
+
+
+def _named(known: Mapping[str, dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    return [known[name] for name in names if name in known]
+
+
+def _stream(token: str) -> str:
+    return f"{DEFINITION}/default/{token}"
+
+
+def _crc32(data: bytes) -> str:
+    import base64
+
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
