@@ -96,7 +96,7 @@ class AwsBatchBackend(Backend):
 
     @classmethod
     def build(cls, site: Site) -> Self:
-        options, region = site.options, str(site.options.get("batch_region") or "eu-central-1")
+        options, region = site.options, region_of(site.options)
         clients = AwsClients(region, site.credentials, site.environ)
         return cls.on(site, clients, clients.close, region, wanted_of(options))
 
@@ -354,6 +354,10 @@ class AwsBatchBackend(Backend):
 
     def close(self) -> None:
         self._close()
+
+
+def region_of(options: Mapping[str, Any]) -> str:
+    return str(options.get("batch_region") or "eu-central-1")
 
 
 def wanted_of(options: Mapping[str, Any]) -> Wanted:

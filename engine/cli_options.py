@@ -32,9 +32,11 @@ _EPILOG = (
 
 @dataclass(frozen=True, slots=True)
 class DoctorWishes:
-    """What `doctor` is to do besides looking. `probe` runs a small job on the backend."""
+    """What `doctor` is to do besides looking. `probe` runs a small job on the backend,
+    `register_job_definition` makes one for AWS Batch first."""
 
     probe: bool = False
+    register_job_definition: bool = False
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ def _commands_on_this_machine(handlers: Handlers, around: Surroundings) -> Itera
             "doctor",
             "Look at what backends and providers need, what is missing here, and the fix.",
             _doctor_parameters(),
-            lambda ctx, loaded: doctor(loaded, DoctorWishes(probe=ctx.params["probe"])),
+            lambda ctx, loaded: doctor(loaded, _doctor_wishes(ctx)),
             around,
         )
     if (serve := handlers.simulated_api) is not None:
@@ -369,8 +371,18 @@ def _doctor_parameters() -> list[click.Parameter]:
     return [
         HeadedOption(
             Group.CORE, ["--probe"], is_flag=True, help="also run a small job on the backend"
-        )
+        ),
+        HeadedOption(
+            Group.BATCH,
+            ["--register-job-definition"],
+            is_flag=True,
+            help="make a job definition first, and look at that",
+        ),
     ]
+
+
+def _doctor_wishes(ctx: click.Context) -> DoctorWishes:
+    return DoctorWishes(ctx.params["probe"], ctx.params["register_job_definition"])
 
 
 def _cleaning(ctx: click.Context) -> tuple[str, float, bool]:

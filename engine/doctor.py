@@ -73,6 +73,9 @@ def examine(
 ) -> Iterator[Check]:
     """All checks, each as soon as it is made."""
     credentials = settings.credentials(environ)
+    if wishes.register_job_definition:
+        check, settings = register_job_definition(settings, credentials, clock, environ)
+        yield check
     yield check_python(sys.version_info[:3])
     yield from check_packages(PACKAGES)
     yield check_work_dir(settings.work_dir)
@@ -82,6 +85,24 @@ def examine(
     yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
         yield from check_provider(provider, settings, credentials, clock)
+
+
+def register_job_definition(
+    settings: Settings, credentials: Credentials, clock: Clock, environ: Mapping[str, str]
+) -> tuple[Check, Settings]:
+    """Make a job definition for AWS Batch; gives the settings with that one and that backend.
+
+    Raises UsageError for what cannot be one, BackendError where AWS refuses.
+    """
+    from backends.batch_register import register
+
+    run_dir = settings.work_dir / "runs" / "doctor"
+    site = Site(run_dir, credentials, clock, _NoWork(), settings.model_dump(), environ)
+    made = register(site)
+    word = "registered" if made.is_new else "is registered already"
+    said = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
+    changed = settings.model_copy(update={"backend": "batch", "batch_job_definition": made.name})
+    return Check("job definition", Verdict.OK, said), changed
 
 
 def exit_code(checks: Sequence[Check]) -> int:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from config import LoadedSettings, Settings
 from core.errors import RunInterrupted, SettingsError, UsageError
-from core.options import Group, Option, declared_options
+from core.options import Group, Option, declared_options, options_of
 from engine.cli_options import (
     MAX_PROMPT_CHARS,
     Handlers,
@@ -341,7 +341,7 @@ class TestHelp:
                     heading = line[:-1]
                 elif line.startswith("  --"):
                     found[line.split()[0]] = heading
-            for declared in declared_options(Settings):
+            for declared in options_of(declared_options(Settings), "run"):
                 for flag in declared.flags:
                     assert found[flag] == declared.option.group
             assert max(map(len, lines)) <= 80

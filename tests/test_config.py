@@ -123,6 +123,10 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "engine": "api",
         "base_url": "http://localhost:1",
         "bedrock_base_url": "http://localhost:2",
+        "batch_s3_bucket": "a-bucket",
+        "batch_job_role": "arn:aws:iam::123456789012:role/a",
+        "batch_execution_role": "arn:aws:iam::123456789012:role/b",
+        "batch_secret": '["ANTHROPIC_API_KEY=arn:aws:secretsmanager:x"]',
         "config": "",
     }
     declared = declared_options(Settings)

@@ -46,6 +46,9 @@ OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CER
 # Read by the SDK of Docker.
 OF_DOCKER = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 
+# What CloudFormation is to be told.
+OF_CLOUDFORMATION = {"CAPABILITY_IAM"}
+
 # Options of sbatch and apptainer that their pages name.
 OF_OTHERS = {
     *("--array", "--exclusive", "--export", "--gres", "--output"),
@@ -155,7 +158,7 @@ def test_every_environment_variable_named_is_read(page: Path) -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
     known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.option.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
-    known |= OF_THE_NETWORK | OF_DOCKER
+    known |= OF_THE_NETWORK | OF_DOCKER | OF_CLOUDFORMATION
     unknown = {name for name in named - known if not is_credential(name)}
     assert unknown == set()
 
@@ -210,6 +213,7 @@ def test_the_table_of_options_holds_every_option() -> None:
         "--older-than",
         "--yes",
         "--probe",
+        "--register-job-definition",
     }  # of one command, told there
     assert named == flags() - own
     told = " ".join(row[1] for row in rows(README, "Commands"))
@@ -218,6 +222,7 @@ def test_the_table_of_options_holds_every_option() -> None:
     assert "`--older-than AGE`" in told
     assert "`--yes`" in told
     assert "`--probe`" in told
+    assert "`--register-job-definition`" in told
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda d: d.key)
@@ -279,6 +284,7 @@ EXPLAINED = (
     (ROOT / "docs" / "bedrock-model-setup.md", "What each message means"),
     (ROOT / "docs" / "docker-backend.md", "When something goes wrong"),
     (ROOT / "docs" / "docker-planner.md", "The planner in Docker"),
+    (ROOT / "docs" / "aws-batch.md", "When something goes wrong"),
     (ROOT / "docs" / "slurm.md", "When something goes wrong"),
     (ROOT / "docs" / "parallelcluster.md", "When something goes wrong"),
 )
