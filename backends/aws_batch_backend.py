@@ -29,10 +29,11 @@ from backends.batch_jobs import (
 )
 from backends.batch_logs import LogStreams, is_progress
 from backends.batch_service import BatchService
-from backends.kept_results import attempt_of, hand_over, install_result
+from backends.kept_results import add_earlier_events, attempt_of, hand_over, install_result
 from core.aws_calls import AwsCalls, AwsClients
 from core.bundle import AttemptDir
 from core.clock import Clock
+from core.confined import remove_tree
 from core.errors import (
     AwsRefused,
     BackendError,
@@ -43,7 +44,7 @@ from core.errors import (
 )
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 from core.s3_bucket import S3Bucket
-from core.s3_bundles import Pack, packs
+from core.s3_bundles import PackName, PackUri, packs
 from core.size import size_bytes
 from core.wire import write_atomic
 from core.worker_source import SOURCE_ROOT, source_digest
@@ -77,6 +78,7 @@ class AwsBatchBackend(Backend):
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.pace = PollPace(first_s=2.0, most_s=30.0)
+        self.pack_bytes = PACK_BYTES
         self._run_dir = run_dir
         self._place = RunPlace.of(run_dir)
         self._service = service
@@ -149,21 +151,21 @@ class AwsBatchBackend(Backend):
         refused: dict[JobKey, SubmitError] = {}
         requests = [(key, AttemptDir(job.attempt_dir).request) for key, job in jobs.items()]
         source = source_digest(SOURCE_ROOT)
-        for pack in packs(requests, source, MOST_IN_ARRAY, PACK_BYTES):
+        for pack in packs(requests, source, MOST_IN_ARRAY, self.pack_bytes):
+            uri = self._bucket.send(self._place, pack)
+            timeout_s = max(jobs[key].timeout_s for key in pack.keys)
             try:
-                self._send(pack, max(jobs[key].timeout_s for key in pack.keys))
+                self._hand_over(pack.keys, uri, timeout_s)
             except AwsRefused as exc:
                 error = SubmitError(exc.message, exc.remedy, retryable=False)
                 refused |= dict.fromkeys(pack.keys, error)
         return refused
 
-    def _send(self, pack: Pack, timeout_s: float) -> None:
-        uri = self._bucket.send(self._place, pack)
-        submission = build_submission(self._wanted, self._place, uri, pack.keys, timeout_s)
-        job_id = self._service.submit(submission)
-        ids = native_ids(job_id, len(pack.keys))
+    def _hand_over(self, keys: Sequence[JobKey], uri: PackUri, timeout_s: float) -> None:
+        submission = build_submission(self._wanted, self._place, uri, keys, timeout_s)
+        ids = native_ids(self._service.submit(submission), len(keys))
         self._handles |= {
-            key: self._handle(key, native) for key, native in zip(pack.keys, ids, strict=True)
+            key: self._handle(key, native) for key, native in zip(keys, ids, strict=True)
         }
 
     def _handle(self, key: JobKey, native: str) -> JobHandle:
@@ -247,7 +249,7 @@ class AwsBatchBackend(Backend):
             return CollectError(f"{key} is no job of run {self._place.run}.")
         here = attempt_of(self._run_dir, key)
         try:
-            if not (here.result_json.exists() or self._fetch(key, here)):
+            if not (here.result_json.exists() or self._fetch(handle, here)):
                 if key not in self._ended:
                     return CollectError(f"{key} has left no result yet.", retryable=True)
                 self._keep_events(handle, here)
@@ -257,12 +259,19 @@ class AwsBatchBackend(Backend):
             return CollectError(f"The result of {key} cannot be kept: {exc}.", retryable=True)
         return hand_over(here, key, destination)
 
-    def _fetch(self, key: JobKey, here: AttemptDir) -> bool:
-        here.root.mkdir(parents=True, exist_ok=True)
-        fresh = here.root / f".result-{secrets.token_hex(8)}"
-        if not self._bucket.fetch(self._place, key, fresh):
-            return False
-        install_result(here, fresh)
+    def _fetch(self, handle: JobHandle, here: AttemptDir) -> bool:
+        fresh = AttemptDir(here.root / f".fetched-{secrets.token_hex(8)}")
+        fresh.root.mkdir(parents=True)
+        try:
+            if not self._bucket.fetch(self._place, handle.key, fresh.result):
+                return False
+            seen = self._seen.get(self._native(handle))
+            if seen is not None and seen.earlier:
+                told = self._told(seen.group, seen.earlier)
+                add_earlier_events(fresh, handle.key, told)
+            install_result(here, fresh.result)
+        finally:
+            remove_tree(fresh.root)
         return True
 
     def _keep_events(self, handle: JobHandle, here: AttemptDir) -> None:
@@ -270,11 +279,14 @@ class AwsBatchBackend(Backend):
         seen = self._seen.get(self._native(handle))
         if here.events.exists() or seen is None:
             return
-        streams = [stream for stream in (*seen.earlier, seen.stream) if stream]
-        lines = [line for s in streams for line in self._streams.lines(seen.group, s)]
-        if told := [line for line in lines if is_progress(line)]:
+        if told := self._told(seen.group, (*seen.earlier, seen.stream)):
             here.result.mkdir(parents=True, exist_ok=True)
             write_atomic(here.events, "".join(f"{line}\n" for line in told))
+
+    def _told(self, group: str, streams: Iterable[str]) -> list[str]:
+        """The workers' own events in these streams."""
+        lines = [line for s in streams if s for line in self._streams.lines(group, s)]
+        return [line for line in lines if is_progress(line)]
 
     # -- logs, cancel, and the rest
 
@@ -321,15 +333,15 @@ class AwsBatchBackend(Backend):
         for pack in kept.packs:
             if (job_id := oldest.get(place.job_name(pack.digest))) is None:
                 continue  # its submission never came about, or Batch has forgotten it
-            keys = [entry.key for entry in self._entries(place, pack)]
+            keys = self._keys(place, pack)
             found |= dict(zip(keys, native_ids(job_id, len(keys)), strict=True))
         for key in (kept.claims | kept.results) - found.keys():
             found[key] = self._bucket.claimant(place, key)
         return {key: self._handle(key, native) for key, native in found.items()}
 
-    def _entries(self, place: RunPlace, pack: Any) -> Sequence[Any]:
+    def _keys(self, place: RunPlace, pack: PackName) -> list[JobKey]:
         try:
-            return self._bucket.entries(place, pack)
+            return [entry.key for entry in self._bucket.entries(place, pack)]
         except BundleError as exc:
             raise BackendError(exc.message, "clean removes the run's objects.") from exc
 

@@ -76,14 +76,19 @@ class RunPlace:
 
     @property
     def job_prefix(self) -> str:
-        return f"orchestrator-{self.place[:8]}-{re.sub(r'[^A-Za-z0-9_-]', '_', self.run)}-"
+        return f"orchestrator-{self.place[:8]}-{self._run_word}-"
+
+    @property
+    def _run_word(self) -> str:
+        """The run's id, in letters that names and tags may have."""
+        return re.sub(r"[^A-Za-z0-9_-]", "_", self.run)
 
     def job_name(self, digest: str) -> str:
         return f"{self.job_prefix}{digest[:16]}"
 
     def tags(self, keys: Sequence[JobKey]) -> dict[str, str]:
         """Of one job, or of an array, whose jobs cannot have different ones."""
-        tags = {f"{LABEL}.run": self.run, f"{LABEL}.work-dir": self.place}
+        tags = {f"{LABEL}.run": self._run_word, f"{LABEL}.work-dir": self.place}
         if len(keys) == 1:
             return tags | {f"{LABEL}.task": keys[0].task, f"{LABEL}.attempt": str(keys[0].attempt)}
         return tags | {f"{LABEL}.jobs": str(len(keys))}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from backends.base import LogChunk
-from core.bundle import AttemptDir, read_request, read_result
+from core.bundle import AttemptDir, read_request, read_result, read_spent, write_result
 from core.errors import BundleError, CollectError
 from core.job import JobKey, TaskResult
 from core.paths import fold, is_owned
+from core.wire import write_atomic
 
 
 def attempt_of(run_dir: Path, key: JobKey) -> AttemptDir:
@@ -43,6 +47,19 @@ def _check_owned(here: AttemptDir, result: TaskResult) -> CollectError | None:
         if not is_owned(request.task.owns, path) or fold(path) in contracts:
             return CollectError(f"The result of {result.key} holds {path!r}, which is not its own.")
     return None
+
+
+def add_earlier_events(attempt: AttemptDir, key: JobKey, lines: Sequence[str]) -> None:
+    """Put the events of a job's earlier workers, which were lost, ahead of its last one's, and what
+    they spent into its result. One that cannot be read is left for who takes it to find out."""
+    with suppress(BundleError):
+        result = read_result(attempt, key)
+        own = attempt.events.read_bytes() if attempt.events.exists() else b""
+        earlier = "".join(f"{line}\n" for line in lines).encode()
+        write_atomic(attempt.events, earlier)
+        spent = tuple(read_spent(attempt))
+        write_atomic(attempt.events, earlier + own)
+        write_result(attempt, replace(result, usage=(*spent, *result.usage)))
 
 
 def install_result(attempt: AttemptDir, fresh: Path) -> None:

@@ -150,6 +150,7 @@ def is_transient(exc: Exception) -> bool:
     """Whether the same call may go well a moment later."""
     from botocore.exceptions import (
         ClientError,
+        ConnectionError,  # noqa: A004 - its name
         FlexibleChecksumError,
         HTTPClientError,
         IncompleteReadError,
@@ -158,7 +159,8 @@ def is_transient(exc: Exception) -> bool:
     if isinstance(exc, ClientError):
         status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return code_of(exc) in _TRANSIENT or status >= 500 or status == 429
-    return isinstance(exc, FlexibleChecksumError | HTTPClientError | IncompleteReadError)
+    lost = ConnectionError | FlexibleChecksumError | HTTPClientError | IncompleteReadError
+    return isinstance(exc, lost)
 
 
 def explain(exc: Exception, what: str) -> BackendError:

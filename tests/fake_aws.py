@@ -6,6 +6,7 @@ Every call is kept, and faults can be put in the way of any.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import threading
@@ -63,14 +64,20 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def refusal(code: str, message: str, status: int) -> Answer:
-    """As S3 says it, and as the others do."""
-    body = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>".encode()
-    return Answer(status, body, {"x-amzn-errortype": code})
+def refused(exc: Refusal, service: str) -> Answer:
+    """A refusal as this service says it."""
+    error = f"<Error><Code>{exc.code}</Code><Message>{escape(exc.message)}</Message></Error>"
+    if service == "s3":
+        return Answer(exc.status, error.encode())
+    if service == "iam":
+        return Answer(exc.status, f"<ErrorResponse>{error}</ErrorResponse>".encode())
+    body = json.dumps({"__type": exc.code, "message": exc.message}).encode()
+    return Answer(exc.status, body, {"x-amzn-errortype": exc.code})
 
 
 Fault = Callable[[Call], Answer | Exception | None]
-"""An answer in place of AWS's own; None lets the call through."""
+"""An answer in place of AWS's own, or a Refusal, or what the network raises; None lets the call
+through."""
 
 
 def fault(action: str, answer: Answer | Exception, times: int = 1, path: str = "") -> Fault:
@@ -120,9 +127,7 @@ class FakeAws:
         """A real client of boto3, whose requests end up here."""
         with self._lock:
             if service not in self._clients:
-                made = boto3.Session("test", "test", region_name=REGION).client(
-                    service, config=Config(retries={"total_max_attempts": 1})
-                )
+                made = _session().client(service, config=Config(retries={"total_max_attempts": 1}))
                 made.meta.events.register("before-send", self._send)
                 self._clients[service] = made
             return self._clients[service]
@@ -139,6 +144,8 @@ class FakeAws:
         if answer is None:
             answer = self._answer(call, body)
             self.after(call)
+        if isinstance(answer, Refusal):
+            answer = refused(answer, call.service)
         if isinstance(answer, Exception):
             raise answer
         headers = {"content-length": str(len(answer.body)), **answer.headers}
@@ -152,7 +159,7 @@ class FakeAws:
                 return self._iam(call)
             return Answer(200, json.dumps(self._json(call)).encode())
         except Refusal as exc:
-            return refusal(exc.code, exc.message, exc.status)
+            return refused(exc, call.service)
 
     def _json(self, call: Call) -> Mapping[str, Any]:
         asked = call.params
@@ -226,8 +233,7 @@ class FakeAws:
                 case "ListObjectsV2":
                     return self._list(call.params)
                 case "DeleteObjects":
-                    names = ElementTree.fromstring(body).iter("{*}Key")
-                    for name in names:
+                    for name in ElementTree.fromstring(body).findall(".//{*}Key"):
                         self.objects.pop(name.text or "", None)
                     return Answer(200, b"<DeleteResult/>")
         raise Refusal(f"no {call.action} here")
@@ -444,6 +450,12 @@ def usable_definition(**container: Any) -> dict[str, Any]:
         "platformCapabilities": ["EC2"],
         "containerProperties": {"image": "image", "jobRoleArn": ROLE, **container},
     }
+
+
+@functools.cache
+def _session() -> Any:
+    """One for all tests, since reading the descriptions of services takes long."""
+    return boto3.Session("test", "test", region_name=REGION)
 
 
 def _named(known: Mapping[str, dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:

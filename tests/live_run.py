@@ -241,6 +241,7 @@ def schedule(
     *,
     stop_after: int = 0,
     listeners: Sequence[EventSink] = (),
+    max_executors: int = 3,
 ) -> tuple[RunOutcome, list[tuple[Kind, str]]]:
     """Run or resume the plan of `live`; how it ended, and the journal's kinds and tasks."""
     history = replay(live.run.run_id, read_journal(live.run.journal))
@@ -255,7 +256,7 @@ def schedule(
         calls=calls,
         clock=live.clock,
         policy=RetryPolicy(3, random.Random(0)),
-        pacing=Pacing(max_executors=3, progress_s=live.bounds.look_every_s),
+        pacing=Pacing(max_executors=max_executors, progress_s=live.bounds.look_every_s),
         history=history,
         commit=journal.commit,
     )

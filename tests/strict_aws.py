@@ -25,7 +25,7 @@ import boto3
 from botocore.config import Config
 
 from backends.docker_host import DockerHost
-from tests.fake_aws import Answer, Call, Fault, log_page, read_call, refusal
+from tests.fake_aws import Answer, Call, Fault, log_page, read_call, refused
 from tests.strict_batch import NativeJob, Ran, Refusal, StrictBatch, check_definition
 
 MOTO = Path(__file__).parent / "services" / "moto.sh"
@@ -107,15 +107,17 @@ class StrictAws:
         call = read_call(method, f"{self.url}{path}", headers, body)
         self.calls.append(call)
         for look in self.faults:
-            if isinstance(put_in_the_way := look(call), Answer):
+            put_in_the_way = look(call)
+            if isinstance(put_in_the_way, Refusal):
+                return refused(put_in_the_way, call.service)
+            if isinstance(put_in_the_way, Answer):
                 return put_in_the_way
         answer: Answer | None = None
         try:
             if (found := self._own(call)) is not None:
                 answer = Answer(200, json.dumps(found).encode())
         except Refusal as exc:
-            answer = refusal(exc.code, exc.message, exc.status)
-            answer.body = json.dumps({"message": exc.message}).encode()
+            answer = refused(exc, call.service)
         answer = answer or self._through(method, path, headers, body)
         self.after(call)
         return answer
