@@ -24,11 +24,11 @@ def resources() -> dict[str, Any]:
 
 def lint(template: Path) -> subprocess.CompletedProcess[str]:
     command = [
-        Path(sys.executable).parent / "cfn-lint",
+        str(Path(sys.executable).parent / "cfn-lint"),
         "--regions",
         "eu-central-1",
         "--",
-        template,
+        str(template),
     ]
     return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
