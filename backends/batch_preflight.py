@@ -6,6 +6,7 @@ workers' role may do is asked of IAM, where this identity may ask that.
 
 from __future__ import annotations
 
+import io
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -179,7 +180,7 @@ class Preflight:
         """Write, list, read and remove one object, as a run does."""
         key = f"{self.prefix.strip('/')}/probes/{secrets.token_hex(8)}".removeprefix("/")
         word = secrets.token_bytes(16)
-        self.bucket.put_new(key, word)
+        self.bucket.put_new(key, io.BytesIO(word))
         try:
             listed, got = list(self.bucket.list(key)), self.bucket.get(key)
         except BackendError:

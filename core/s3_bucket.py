@@ -37,18 +37,18 @@ class S3Bucket:
 
         self._calls(self._what("PutObject", key), call)
 
-    def put_new(self, key: str, data: bytes) -> bool:
-        """Store `data` unless there is such an object; whether it was stored.
+    def put_new(self, key: str, body: IO[bytes]) -> bool:
+        """As `put`, unless there is such an object; whether it was stored.
 
         False also where an earlier try of this call had stored it and its answer was lost.
         """
+
+        def call() -> None:
+            body.seek(0)
+            self._client().put_object(Bucket=self.name, Key=key, Body=body, IfNoneMatch="*")
+
         try:
-            self._calls(
-                self._what("PutObject", key),
-                lambda: self._client().put_object(
-                    Bucket=self.name, Key=key, Body=data, IfNoneMatch="*"
-                ),
-            )
+            self._calls(self._what("PutObject", key), call)
         except AwsRefused as exc:
             if exc.code in _TAKEN:
                 return False

@@ -200,9 +200,10 @@ def unpack_request(read: Read, pack: PackName, entry: Entry, destination: Path) 
 
 
 def store_result(bucket: S3Bucket, root: str, key: JobKey, result: Path) -> None:
+    """Once: what is there already may have been fetched, so it stays."""
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
         pack(result, stream)
-        bucket.put(f"{root}{result_name(key)}", stream)
+        bucket.put_new(f"{root}{result_name(key)}", stream)
 
 
 def fetch_result(

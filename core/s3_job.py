@@ -6,6 +6,7 @@ result is one object, so it is there whole or not at all, whatever became of the
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ class S3Job:
         read = reader(self.bucket, self.place.root, pack, at_once=not array_index)
         entry = self._entry(read, int(array_index or 0))
         native = self.environ.get(JOB_ID) or "no job of AWS Batch"
-        if not self.bucket.put_new(self._name(claim_name(entry.key)), native.encode()):
+        claim = io.BytesIO(native.encode())
+        if not self.bucket.put_new(self._name(claim_name(entry.key)), claim):
             if not self._is_held_by(entry.key, native):
                 return False
             if self.bucket.exists(self._name(result_name(entry.key))):

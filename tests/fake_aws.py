@@ -12,7 +12,7 @@ import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
@@ -32,6 +32,7 @@ from core.s3_bucket import S3Bucket
 from core.s3_bundles import PackUri
 from core.s3_job import CLAIMED, S3Job, Work
 from core.worker_source import SOURCE_ROOT, source_digest
+from tests.aws_server import Answer
 from tests.strict_batch import (
     NativeJob,
     Ran,
@@ -55,13 +56,6 @@ class Call:
     raw: str
     """All of it, for a search: address, headers, body."""
     by_worker: bool = False
-
-
-@dataclass
-class Answer:
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 def refused(exc: Refusal, service: str) -> Answer:
@@ -135,10 +129,21 @@ class FakeAws:
     def count(self, action: str = "", service: str = "") -> int:
         return sum(c.action == action or c.service == service for c in self.calls)
 
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """For programs that reach it by tests.aws_server."""
+        host = next(value for name, value in headers.items() if name.lower() == "host")
+        return self._taken(read_call(method, f"http://{host}{path}", headers, body), body)
+
     def _send(self, request: Any, **_: Any) -> AWSResponse:
         body = body_of(request)
-        call = read_call(request.method, request.url, dict(request.headers), body)
-        call = Call(**{**vars(call), "by_worker": getattr(self._in_worker, "yes", False)})
+        answer = self._taken(
+            read_call(request.method, request.url, dict(request.headers), body), body
+        )
+        headers = {"content-length": str(len(answer.body)), **answer.headers}
+        return AWSResponse(request.url, answer.status, headers, Wire(answer.body))
+
+    def _taken(self, call: Call, body: bytes) -> Answer:
+        call = replace(call, by_worker=getattr(self._in_worker, "yes", False))
         self.calls.append(call)
         answer = next((a for f in self.faults if (a := f(call)) is not None), None)
         if answer is None:
@@ -148,8 +153,7 @@ class FakeAws:
             answer = refused(answer, call.service)
         if isinstance(answer, Exception):
             raise answer
-        headers = {"content-length": str(len(answer.body)), **answer.headers}
-        return AWSResponse(request.url, answer.status, headers, Wire(answer.body))
+        return answer
 
     def _answer(self, call: Call, body: bytes) -> Answer:
         try:
@@ -300,8 +304,7 @@ class InlineRunner:
         for token in tokens:
             if token in self._waiting:
                 self._run(token)
-        running = Ran("RUNNING", stream=_stream(tokens[0]) if tokens else "")
-        return {token: self._ended.get(token, running) for token in tokens}
+        return {t: self._ended.get(t) or Ran("RUNNING", stream=_stream(t)) for t in tokens}
 
     def stop(self, token: str, *, kill: bool = False) -> None:
         self._waiting.pop(token, None)

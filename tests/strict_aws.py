@@ -13,10 +13,9 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +24,8 @@ import boto3
 from botocore.config import Config
 
 from backends.docker_host import DockerHost
-from tests.fake_aws import Answer, Call, Fault, log_page, read_call, refused
+from tests.aws_server import Answer, served
+from tests.fake_aws import Call, Fault, log_page, read_call, refused
 from tests.strict_batch import NativeJob, Ran, Refusal, StrictBatch, check_definition
 
 MOTO = Path(__file__).parent / "services" / "moto.sh"
@@ -59,9 +59,8 @@ class StrictAws:
         self.runner = MotoRunner(moto, environ)
         self.batch = StrictBatch(self.runner)
         self.denied: set[str] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._stack = ExitStack()
+        self.url = self._stack.enter_context(served(self.answer))
         self.runner.endpoint = self.url
 
     def client(self, service: str) -> Any:
@@ -70,40 +69,11 @@ class StrictAws:
     def count(self, action: str = "", service: str = "") -> int:
         return sum(c.action == action or c.service == service for c in self.calls)
 
-    def start(self) -> None:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._stack.close()
         self.runner.close()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        aws = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                size = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(size)
-                answer = aws.answer(self.command, self.path, dict(self.headers.items()), body)
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                if "Content-Length" not in answer.headers:
-                    self.send_header("Content-Length", str(len(answer.body)))
-                self.end_headers()
-                self.wfile.write(answer.body)
-
-            do_PUT = do_POST = do_HEAD = do_DELETE = do_GET  # noqa: N815 - the server's names
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
-                pass
-
-        return Handler
-
-    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         call = read_call(method, f"{self.url}{path}", headers, body)
         self.calls.append(call)
         for look in self.faults:
@@ -142,13 +112,13 @@ class StrictAws:
                 check_definition(call.params)
         return None
 
-    def _through(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+    def _through(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         if b"Action=SimulatePrincipalPolicy" in body:  # moto has none
             return self._simulated(body.decode())
         connection = HTTPConnection(urlsplit(self.moto).netloc, timeout=60)
         try:
             # without this host moto would look for a bucket in the name of its own
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, dict(headers))
             got = connection.getresponse()
             data = got.read()
             kept = {n: v for n, v in got.getheaders() if n.lower() not in _DROPPED}
@@ -332,7 +302,6 @@ class Cloud:
 def cloud(name: str, image: str, environ: Mapping[str, str], **definition: Any) -> Iterator[Cloud]:
     """A bucket, queue and job definition called `name`, behind a proxy of its own."""
     aws = StrictAws(moto_url(), environ)
-    aws.start()
     made = Cloud(aws, name, name, name)
     try:
         aws.client("s3").create_bucket(

@@ -13,9 +13,9 @@ from core.bundle import AttemptDir
 from core.clock import Clock
 from core.errors import BackendError, CollectError, SubmitError
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult
+from tests.aws_server import Answer
 from tests.batch_live import NoWaiting, batch_run
 from tests.fake_aws import (
-    Answer,
     FakeAws,
     fault,
     lost_connection,

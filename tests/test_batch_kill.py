@@ -11,8 +11,9 @@ import pytest
 from core.bundle import AttemptDir, read_request
 from core.clock import Clock
 from core.job import JobHandle, JobState, Outcome
+from tests.aws_server import Answer
 from tests.batch_live import batch_run
-from tests.fake_aws import Answer, Call, FakeAws, fault, leave_result
+from tests.fake_aws import Call, FakeAws, fault, leave_result
 from tests.live_run import LiveRun
 
 TASKS = ("fast-01", "fast-02", "fast-03")

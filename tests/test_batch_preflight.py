@@ -19,12 +19,12 @@ from backends.batch_register import register_with
 from backends.batch_service import BatchService
 from core.aws_calls import AwsCalls
 from core.errors import BackendError, Problem, UsageError
+from tests.aws_server import Answer
 from tests.batch_live import NoWaiting, backend_on, site_of
 from tests.fake_aws import (
     DEFINITION,
     QUEUE,
     ROLE,
-    Answer,
     FakeAws,
     fault,
     lost_connection,

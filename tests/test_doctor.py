@@ -21,6 +21,8 @@ from engine.doctor import (
     exit_code,
     render_check,
 )
+from tests.aws_server import served
+from tests.fake_aws import BUCKET, QUEUE, FakeAws
 from tests.scripted_server import Told, api_refusal, aws_refusal, hello, scripted_server
 
 CANARY = "sk-canary-doctor"
@@ -294,3 +296,51 @@ def test_a_check_is_shown_in_80_columns_with_its_fix() -> None:
     assert lines[0].startswith("problem  thing: said")
     assert any(line.startswith("         fix: fix") for line in lines)
     assert json.loads(render_check(check, as_json=True))["fix"] == check.fix
+
+
+ROLE = "arn:aws:iam::123456789012:role/workers"
+
+
+def on_aws(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+
+
+def test_a_job_definition_is_registered_and_then_looked_at(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = FakeAws()
+    with served(aws.answer) as url:
+        on_aws(monkeypatch, url)
+        queue = ("--batch-job-queue", QUEUE, "--batch-s3-bucket", BUCKET)
+        made = ("--batch-image", "image", "--batch-job-role", ROLE, "--register-job-definition")
+        _, checks = doctor(capsys, *queue, *made)
+        _, again = doctor(capsys, *queue, *made)
+    [check] = of(checks, "job definition")
+    name = str(check["said"]).split()[-1]
+    assert check["said"] == f"{name} registered; use it with --batch-job-definition {name}"
+    assert "is registered already" in str(of(again, "job definition")[0]["said"])
+    assert [c["said"] for c in of(checks, "backend batch")] == ["usable"]
+    assert aws.definitions[name]["containerProperties"]["jobRoleArn"] == ROLE
+    assert CANARY not in str(checks)
+
+
+def test_what_cannot_be_a_job_definition_is_refused_with_the_option_that_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = orchestrator.main(["doctor", "--register-job-definition", "--batch-job-role", ROLE])
+    assert code == 2
+    assert "Give --batch-image" in capsys.readouterr().err
+
+
+def test_without_options_for_aws_batch_it_is_told_what_is_missing_and_aws_is_not_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = FakeAws()
+    with served(aws.answer) as url:
+        on_aws(monkeypatch, url)
+        code, checks = doctor(capsys, "--batch")
+    assert code == 3
+    assert len(of(checks, "backend batch")) == 3
+    assert aws.calls == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.archive import decompressed
 from core.aws_calls import AwsCalls, AwsClients, explain, is_transient
 from core.bundle import AttemptDir, Limits, read_request, write_result
 from core.clock import Clock
@@ -197,20 +199,20 @@ def test_a_result_larger_than_allowed_is_refused(bucket: S3Bucket, tmp_path: Pat
 
 
 def test_a_conditional_write_takes_a_name_once(bucket: S3Bucket, aws: FakeAws) -> None:
-    assert bucket.put_new("claim", b"one")
-    assert not bucket.put_new("claim", b"two")
+    assert bucket.put_new("claim", io.BytesIO(b"one"))
+    assert not bucket.put_new("claim", io.BytesIO(b"two"))
     assert aws.objects["claim"] == b"one"
     aws.faults.append(fault("PutObject", Refusal("no", "AccessDenied", 403)))
     with pytest.raises(AwsRefused, match="AccessDenied"):
-        bucket.put_new("other", b"x")
+        bucket.put_new("other", io.BytesIO(b"x"))
     aws.faults.append(fault("PutObject", Refusal("now", "ConditionalRequestConflict", 409)))
-    assert bucket.put_new("other", b"x")
+    assert bucket.put_new("other", io.BytesIO(b"x"))
 
 
 def test_whether_there_is_an_object_is_asked_without_fetching_it(
     bucket: S3Bucket, aws: FakeAws
 ) -> None:
-    bucket.put_new("there", b"x")
+    bucket.put_new("there", io.BytesIO(b"x"))
     assert bucket.exists("there")
     assert not bucket.exists("elsewhere")
     aws.faults.append(fault("HeadObject", Refusal("no", "403", 403)))
@@ -310,6 +312,24 @@ def test_the_same_job_takes_over_unless_there_is_a_result(aws: FakeAws, place: P
     before = aws.objects[name]
     assert worker(aws, place, "a").run(answer(Outcome.DEFECT), NoWaiting())
     assert aws.objects[name] == before, "what was left is left alone, also an interrupted one"
+
+
+def test_a_worker_that_was_only_thought_lost_changes_no_result(
+    aws: FakeAws, place: PackUri
+) -> None:
+    """Its host seemed gone to AWS Batch; another has taken over and ended meanwhile."""
+
+    def work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+        if not results(aws):
+            worker(aws, place, "a").run(answer(Outcome.OK), NoWaiting())
+        answer(Outcome.DEFECT)(attempt, claimant, clock)
+
+    assert worker(aws, place, "a").run(work, NoWaiting())
+    bucket = S3Bucket(BUCKET, lambda: aws.client("s3"), AwsCalls(NoWaiting()))
+    [name] = [name for name in aws.objects if "/results/" in name]
+    packed = b"".join(decompressed(io.BytesIO(bucket.get(name) or b"")))
+    assert b'"outcome":"OK"' in packed
+    assert b"DEFECT" not in packed
 
 
 def test_a_worker_that_is_stopped_stores_what_there_is(aws: FakeAws, place: PackUri) -> None:
