@@ -19,7 +19,10 @@ from tests.conformance_lifecycle import CANARY
 from tests.live_run import Bounds
 from tests.strict_aws import Cloud, cloud
 
-pytestmark = [pytest.mark.moto, pytest.mark.docker_engine, pytest.mark.slow]
+pytestmark = [
+    *(pytest.mark.moto, pytest.mark.docker_engine, pytest.mark.slow),
+    pytest.mark.timeout(300),  # twenty containers at once, on two cores that others use too
+]
 IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")
 
 
@@ -31,7 +34,7 @@ def place() -> Iterator[Cloud]:
 
 class TestAwsBatch(BackendConformance, DurableJobs):
     backend = "batch"
-    bounds = Bounds(state_s=90, cancel_s=40, look_every_s=0.3)
+    bounds = Bounds(state_s=180, cancel_s=40, look_every_s=0.3)
 
     @pytest.fixture
     def options(self, place: Cloud) -> Mapping[str, Any]:

@@ -199,7 +199,7 @@ def test_after_a_kill_clean_stops_the_jobs_and_removes_the_runs_objects(
 def test_doctor_finds_all_well_and_registers_the_same_definition_once(
     place: Cloud, tmp_path: Path
 ) -> None:
-    role = "arn:aws:iam::123456789012:role/workers"
+    role = f"arn:aws:iam::123456789012:role/{place.queue}"  # one that moto has not seen before
     wish = ("--register-job-definition", "--batch-image", IMAGE, "--batch-job-role", role)
     asked = ("doctor", "--json", *wish, *on_batch(place)[1:5], "--batch")
     lines: list[dict[str, str]] = []

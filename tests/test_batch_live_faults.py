@@ -23,9 +23,12 @@ from engine.rundir import RunDir, RunFacts, create_run
 from tests.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.strict_aws import KEYS, Cloud, cloud
 
-pytestmark = [pytest.mark.moto, pytest.mark.docker_engine, pytest.mark.slow]
+pytestmark = [
+    *(pytest.mark.moto, pytest.mark.docker_engine, pytest.mark.slow),
+    pytest.mark.timeout(300),
+]
 IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")
-BOUNDS = Bounds(state_s=60, cancel_s=40, look_every_s=0.3)
+BOUNDS = Bounds(state_s=120, cancel_s=40, look_every_s=0.3)
 
 
 @pytest.fixture(scope="module")
