@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.docker_containers import CODE, LABEL, place_of
+from backends.docker_containers import CODE, LABEL
+from backends.work_dirs import place_of
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.s3_bundles import PackUri
 from core.s3_job import CLAIMED
