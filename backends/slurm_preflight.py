@@ -55,12 +55,19 @@ def find_problems(
                     "Run this on a login node of the cluster, or load its Slurm module.",
                 )
             ]
-        return [*_own_problems(options, settings), *_cluster_problems(site, options)]
+        return [*_own_problems(site, options, settings), *_cluster_problems(site, options)]
     except BackendError as exc:
         return [Problem(exc.message, exc.remedy)]
 
 
-def _own_problems(options: SlurmOptions, settings: Mapping[str, Any]) -> Iterator[Problem]:
+def _own_problems(
+    site: ClusterSite, options: SlurmOptions, settings: Mapping[str, Any]
+) -> Iterator[Problem]:
+    if options.container and set(site.run_dir) & set(":,"):
+        yield Problem(
+            f"Apptainer cannot bind {site.run_dir!r}: a colon or comma means something else to it.",
+            "Put --work-dir where no directory has such a name.",
+        )
     if options.setup is not None and not options.setup.is_file():
         yield Problem(f"There is no setup file {options.setup}.", "Correct --slurm-setup.")
     contained = bool(options.container) or bool(settings.get("allow_commands"))
