@@ -21,6 +21,7 @@ from core.worker_process import (
     STOPPED,
     claimant,
     echo,
+    read_credentials,
     render_credentials,
     run_worker,
     stopped_by_signal,
@@ -80,6 +81,26 @@ def test_sigterm_stops_the_clock_and_nothing_else() -> None:
         with pytest.raises(Interrupted):
             clock.sleep(60)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_of_two_signals_the_first_one_tells_why() -> None:
+    stops = {signal.SIGUSR1: "It is late.", signal.SIGTERM: "It is unwanted."}
+    with stopped_by_signal(stops) as clock:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted, match="It is late"):
+            clock.sleep(60)
+
+
+def test_credentials_that_others_need_too_stay(tmp_path: Path) -> None:
+    path = tmp_path / CREDENTIALS_FILE
+    assert read_credentials(path) == Credentials()
+    path.write_bytes(render_credentials(HELD))
+    assert read_credentials(path) == read_credentials(path) == HELD
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_credentials(path)
 
 
 def test_work_that_was_stopped_and_left_a_result_ends_with_its_own_code() -> None:
