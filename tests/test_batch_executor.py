@@ -21,6 +21,7 @@ from core.bundle import (
     Limits,
     ModelSettings,
     SimulationSettings,
+    claim,
     read_result,
 )
 from core.credentials import Credentials
@@ -121,12 +122,22 @@ def test_a_second_claimant_leaves_and_touches_nothing(run: RunDir) -> None:
     assert sorted(path.name for path in attempt.root.rglob("*")) == before
 
 
-def test_the_same_claimant_goes_on_where_it_was_killed(run: RunDir) -> None:
+def test_a_job_that_is_started_again_goes_on_where_it_was_killed(run: RunDir) -> None:
     attempt, batch = prepare(run), lay_batch(run)
-    attempt.claim.write_text("c:1")
-    with worker(batch) as process:
+    attempt.claim.write_text("c:1#0")
+    with worker(batch, "c:1#1") as process:
         assert ended(process)[0] == 0
     assert read_result(attempt, KEY).outcome is Outcome.OK
+
+
+def test_a_worker_whose_job_was_started_again_elsewhere_ends_by_itself(run: RunDir) -> None:
+    attempt, batch = prepare(run, speed=0.01), lay_batch(run)
+    with worker(batch, "c:1#0") as process:
+        eventually(attempt.transcript.exists, "the begin of its work")
+        assert claim(attempt, "c:1#1")
+        ended(process)
+    assert attempt.claim.read_text() == "c:1#1"
+    assert "started again on another node" in attempt.log.read_text()
 
 
 @pytest.mark.parametrize(

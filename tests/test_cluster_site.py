@@ -195,15 +195,16 @@ def test_what_a_job_has_left_is_seen(tmp_path: Path) -> None:
     (attempt / "claim").touch()
     assert (site.trace(KEY).claimed, site.trace(KEY).has_result) == (True, False)
     (attempt / "result" / "result.json").touch()
-    site.fetch([KEY])
+    assert site.fetch([KEY]) == {}
     assert site.trace(KEY).has_result
 
 
 def test_of_a_long_file_the_end_is_read_and_of_none_nothing(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"x" * 100 + b"end\xff")
     assert read_tail(tmp_path / "log", 4) == "end\N{REPLACEMENT CHARACTER}"
-    assert LocalSite(tmp_path, ENVIRON).tail("log").startswith("xxx")
-    assert LocalSite(tmp_path, ENVIRON).tail("none") == ""
+    tails = LocalSite(tmp_path, ENVIRON).tails(["log", "none"])
+    assert tails["log"].startswith("xxx")
+    assert tails["none"] == ""
 
 
 def test_files_directories_and_links_are_removed_and_nothing_behind_a_link(tmp_path: Path) -> None:

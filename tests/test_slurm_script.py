@@ -60,8 +60,9 @@ def test_a_place_in_an_array_and_the_claimant_come_from_slurm(tmp_path: Path) ->
     script = render_script(place_of(tmp_path), "/b")
     assert script.startswith("#!/bin/bash\n")
     said = run(script, tmp_path, SLURM_ARRAY_TASK_ID="3", SLURM_CLUSTER_NAME="c1")
-    assert said["argv"] == ["/b", "3", "c1:77"]
-    assert run(script, tmp_path)["argv"] == ["/b", "0", "slurm:77"]
+    assert said["argv"] == ["/b", "3", "c1:77#0"]
+    said = run(script, tmp_path, SLURM_RESTART_COUNT="2")
+    assert said["argv"] == ["/b", "0", "slurm:77#2"]
 
 
 def test_the_worker_takes_the_scripts_place_so_that_signals_reach_it(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_in_a_container_apptainer_gets_the_run_and_the_code_and_nothing_else(
         *(f"--bind={root}", f"--bind={root}/code", f"--pwd={root}"),
         "--env=PYTHONDONTWRITEBYTECODE=1,PYTHONUNBUFFERED=1",
         *(f"/images/{name}.sif", "python3", f"{root}/code/batch_executor.py"),
-        *("/b", "0", "slurm:77", "--contained"),
+        *("/b", "0", "slurm:77#0", "--contained"),
     ]
 
 
