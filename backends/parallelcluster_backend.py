@@ -166,7 +166,7 @@ class ParallelClusterBackend(SlurmBackend):
         return sorted(self._remote.runs_here(work_dir))
 
     def cleanup(self, run_id: str) -> None:
-        self._scancel([row.native_id for row in self._unended(run_id)])
+        self._queue.cancel([row.native_id for row in self._unended(run_id)])
         self._remote.forget(self._remote.names_of(run_id))
 
 

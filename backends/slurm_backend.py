@@ -7,7 +7,6 @@ database, where there is one, and on disk. The result on disk is the truth about
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,23 +22,16 @@ from backends.slurm_commands import (
     NAME_PREFIX,
     ClusterConfig,
     SlurmOptions,
-    build_sacct,
     build_sbatch,
-    build_scancel,
-    build_squeue,
-    is_about_ended_jobs,
     is_native_id,
-    is_out_of_reach,
     is_over_a_limit,
     job_name,
-    parse_config,
     parse_job_id,
-    parse_sacct,
-    parse_squeue,
     slurm_options,
     words_of,
 )
 from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe
+from backends.slurm_queue import SlurmQueue, check_reach
 from backends.slurm_script import SETUP_NAME, WorkerPlace, render_script
 from backends.slurm_states import Row, has_failed, job_state, judge
 from core.clock import Clock
@@ -48,8 +40,6 @@ from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from core.job_index import CREDENTIALS_NAME, INDEX_NAME
 from core.worker_process import render_credentials
-
-log = logging.getLogger(__name__)
 
 FIRST_POLL_S, MOST_POLL_S = 1.0, 30.0
 _TAIL_CHARS = 600
@@ -85,10 +75,8 @@ class SlurmBackend(Backend):
         self._batches = Batches(run_dir)
         self._handles: dict[JobKey, JobHandle] = {}
         self._ended: dict[JobKey, JobStatus] = {}
-        self._rows: dict[JobKey, list[Row]] = {}
+        self._queue = SlurmQueue(site, self._batches, job_name(run_dir.name))
         self._said: dict[JobKey, str] = {}
-        self._known_config: ClusterConfig | None = None
-        self._has_sacct: bool | None = None
         self._watch = ResultWatch(lambda key: site.trace(key).has_result, lambda: self._wake())
 
     @classmethod
@@ -141,10 +129,10 @@ class SlurmBackend(Backend):
         perhaps = [k for k in keys if k not in self._handles and self._batches.holding(k)]
         if not perhaps:
             return
-        self._look(perhaps)
+        self._queue.look(perhaps)
         for key in perhaps:
             trace = self._site.trace(key)
-            if key in self._rows or trace.claimed or trace.has_result:
+            if key in self._queue.rows or trace.claimed or trace.has_result:
                 self._handles[key] = self._handle(key)
 
     def _cut(self, keys: Sequence[JobKey]) -> Iterator[Batch]:
@@ -168,7 +156,7 @@ class SlurmBackend(Backend):
         parcel = Parcel(list(self._files(batch, script)), batch.keys, once=batch.folder)
         done = self._site.run(command, parcel)
         if done.exit_code != 0:
-            self._check_reach("sbatch", done)
+            check_reach("sbatch", done)
             self._batches.refused(batch)
             return _refusal(done)
         if (job_id := parse_job_id(done.stdout)) is None:
@@ -206,7 +194,7 @@ class SlurmBackend(Backend):
 
     def _handle(self, key: JobKey) -> JobHandle:
         """Of a job that was handed over before; without an id if nobody ever heard it."""
-        rows = self._rows.get(key)
+        rows = self._queue.rows.get(key)
         if rows:
             return JobHandle(key, self.name, rows[0].native_id)
         for batch in self._batches.holding(key):
@@ -224,16 +212,16 @@ class SlurmBackend(Backend):
             return {}
         waiting = [h.key for h in handles if h.key not in self._ended]
         if waiting:
-            self._look([key for key in waiting if key.run == self._run_id])
-        unlisted = [h for h in handles if h.key in waiting and h.key not in self._rows]
-        accounted = self._ask_accounting(unlisted)
+            self._queue.look([key for key in waiting if key.run == self._run_id])
+        unlisted = [h for h in handles if h.key in waiting and h.key not in self._queue.rows]
+        accounted = self._queue.account([h for h in unlisted if h.key.run == self._run_id])
         self._listen(waiting, accounted)
         return {h.key: self._status(h.key, accounted) for h in handles}
 
     def _status(self, key: JobKey, accounted: Mapping[JobKey, Row]) -> JobStatus:
         if (ended := self._ended.get(key)) is not None:
             return ended
-        rows = self._rows.get(key)
+        rows = self._queue.rows.get(key)
         status = self._judge(key, rows[0]) if rows else self._unlisted(key, accounted.get(key))
         if status.state.final and status.reason is not Reason.MISSING:
             self._ended[key] = status
@@ -260,56 +248,20 @@ class SlurmBackend(Backend):
             return JobStatus(JobState.SUCCEEDED, exit_code=0)
         return JobStatus(JobState.LOST, Reason.MISSING, message="Slurm knows nothing of it")
 
-    def _look(self, keys: Sequence[JobKey]) -> None:
-        """See all jobs of the run once."""
-        done = self._site.look(build_squeue(job_name(self._run_id)), keys)
-        self._rows = self._sorted_rows(parse_squeue(self._checked("squeue", done)))
-
-    def _sorted_rows(self, rows: Iterable[Row]) -> dict[JobKey, list[Row]]:
-        """By key; of several jobs of one key the one that tells comes first."""
-        found: dict[JobKey, list[Row]] = {}
-        for row in sorted(rows, key=lambda row: row.order, reverse=True):
-            if (key := self._batches.key_of(row)) is not None:
-                found.setdefault(key, []).append(row)
-        return found
-
-    def _ask_accounting(self, handles: Sequence[JobHandle]) -> dict[JobKey, Row]:
-        """What sacct knows of jobs that squeue does not list. Whether it works here is found out
-        once; many clusters have no database."""
-        ids = {h.native_id: h.key for h in handles if is_native_id(h.native_id)}
-        ids = {native: key for native, key in ids.items() if key.run == self._run_id}
-        if not ids or not self._can_account():
-            return {}
-        try:
-            printed = self._checked("sacct", self._site.run(build_sacct(sorted(ids))))
-        except BackendError as exc:  # the result on disk tells without it
-            log.debug("%s", exc)
-            self._has_sacct = False
-            return {}
-        return {ids[r.native_id]: r for r in parse_sacct(printed) if r.native_id in ids}
-
-    def _can_account(self) -> bool:
-        if self._has_sacct is None:
-            known = self._config().has_accounting
-            self._has_sacct = known and not self._site.missing_commands(["sacct"])
-        return self._has_sacct
-
     def _config(self) -> ClusterConfig:
-        """The cluster's, asked for once. Jobs that ended must be seen before they are forgotten."""
-        if self._known_config is None:
-            done = self._site.run(["scontrol", "show", "config"])
-            found = self._known_config = parse_config(self._checked("scontrol", done))
-            if found.min_job_age_s:
-                most_s = max(FIRST_POLL_S, min(MOST_POLL_S, found.min_job_age_s / 3))
-                self.pace = PollPace(FIRST_POLL_S, most_s)
-        return self._known_config
+        """The cluster's. Jobs that ended must be seen before they are forgotten there."""
+        found = self._queue.config()
+        if found.min_job_age_s:
+            most_s = max(FIRST_POLL_S, min(MOST_POLL_S, found.min_job_age_s / 3))
+            self.pace = PollPace(FIRST_POLL_S, most_s)
+        return found
 
     def _logs(self, key: JobKey) -> list[str]:
         return [batch.log(batch.keys.index(key)) for batch in self._batches.holding(key)]
 
     def _listen(self, keys: Sequence[JobKey], accounted: Mapping[JobKey, Row]) -> None:
         """Read in one go what failed jobs have printed."""
-        rows = {key: found[0] for key in keys if (found := self._rows.get(key))}
+        rows = {key: found[0] for key in keys if (found := self._queue.rows.get(key))}
         failed = [k for k in keys if (row := rows.get(k) or accounted.get(k)) and has_failed(row)]
         paths = {key: self._logs(key) for key in failed}
         said = self._site.tails([path for logs in paths.values() for path in logs])
@@ -349,15 +301,8 @@ class SlurmBackend(Backend):
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         ours = [h for h in handles if h.key.run == self._run_id and h.key not in self._ended]
         ids = {h.native_id for h in ours if is_native_id(h.native_id)}
-        ids |= {row.native_id for h in ours for row in self._rows.get(h.key, ())}
-        self._scancel(sorted(ids))
-
-    def _scancel(self, native_ids: Sequence[str]) -> None:
-        if not native_ids:
-            return
-        done = self._site.run(build_scancel(native_ids))
-        if done.exit_code != 0 and not is_about_ended_jobs(done.stderr):
-            raise BackendError(f"scancel failed: {words_of(done.stderr)}.", "Try again later.")
+        ids |= {row.native_id for h in ours for row in self._queue.rows.get(h.key, ())}
+        self._queue.cancel(sorted(ids))
 
     # -- what a run holds
 
@@ -365,8 +310,8 @@ class SlurmBackend(Backend):
         keys = self._batches.keys if run_id == self._run_id else []
         if not keys:
             return []
-        self._look(keys)
-        found = {key for key in keys if key in self._rows or self._has_left_something(key)}
+        self._queue.look(keys)
+        found = {key for key in keys if key in self._queue.rows or self._has_left_something(key)}
         for key in found:
             self._handles[key] = self._handle(key)
         self._watch_for(found)
@@ -381,9 +326,7 @@ class SlurmBackend(Backend):
 
     def _unended(self, run_id: str) -> list[Row]:
         """Jobs of a run of this work directory that wait or run, known by name and directory."""
-        done = self._site.look(build_squeue(job_name(run_id)), ())
-        rows = parse_squeue(self._checked("squeue", done))
-        places = self._places(run_id)
+        places, rows = self._places(run_id), self._queue.listed(job_name(run_id))
         return [r for r in rows if r.run_dir in places and not job_state(r.state).final]
 
     def _places(self, run_id: str) -> Sequence[str]:
@@ -392,18 +335,16 @@ class SlurmBackend(Backend):
 
     def known_runs(self, work_dir: Path) -> list[str]:
         runs = str(Path(self._site.run_dir).parent)
-        done = self._site.look(build_squeue(), ())
-        rows = parse_squeue(self._checked("squeue", done))
         found = {
             r.name.removeprefix(NAME_PREFIX)
-            for r in rows
+            for r in self._queue.listed()
             if r.name.startswith(NAME_PREFIX) and not job_state(r.state).final
             if r.run_dir == f"{runs}/{r.name.removeprefix(NAME_PREFIX)}"
         }
         return sorted(found)
 
     def cleanup(self, run_id: str) -> None:
-        self._scancel([row.native_id for row in self._unended(run_id)])
+        self._queue.cancel([row.native_id for row in self._unended(run_id)])
         if run_id == self._run_id:
             code = Path(self._site.worker_code()).name
             self._site.remove([f"{FOLDER}/{name}" for name in (CREDENTIALS_NAME, code)])
@@ -411,22 +352,6 @@ class SlurmBackend(Backend):
     def close(self) -> None:
         self._watch.stop()
         self._site.close()
-
-    # -- commands
-
-    def _checked(self, name: str, done: Finished) -> str:
-        """What a command printed. Raises BackendError when it failed."""
-        if done.exit_code != 0:
-            self._check_reach(name, done)
-            raise BackendError(f"{name} failed: {words_of(done.stderr)}.", "See how Slurm is.")
-        return done.stdout
-
-    def _check_reach(self, name: str, done: Finished) -> None:
-        if is_out_of_reach(done.stderr):
-            raise BackendError(
-                f"{name} does not reach the controller: {words_of(done.stderr)}.",
-                "See how the cluster is: scontrol ping.",
-            )
 
 
 def _refusal(done: Finished) -> SubmitError:

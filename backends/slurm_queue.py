@@ -1,0 +1,112 @@
+"""What Slurm's commands say of a run's jobs: its list, its accounting database, its configuration.
+
+A command that fails is a BackendError in Slurm's own words; what is only asked for to know more is
+left out where it does not work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from backends.cluster_site import ClusterSite, Finished
+from backends.slurm_batches import Batches
+from backends.slurm_commands import (
+    ClusterConfig,
+    build_sacct,
+    build_scancel,
+    build_squeue,
+    is_about_ended_jobs,
+    is_native_id,
+    is_out_of_reach,
+    parse_config,
+    parse_sacct,
+    parse_squeue,
+    words_of,
+)
+from backends.slurm_states import Row
+from core.errors import BackendError
+from core.job import JobHandle, JobKey
+
+log = logging.getLogger(__name__)
+
+
+class SlurmQueue:
+    """`name` is that of the run's jobs. `rows` is how the last look found them: by key, and of
+    several jobs of one key the one that tells comes first."""
+
+    def __init__(self, site: ClusterSite, batches: Batches, name: str) -> None:
+        self._site = site
+        self._batches = batches
+        self._name = name
+        self._known_config: ClusterConfig | None = None
+        self._has_sacct: bool | None = None
+        self.rows: dict[JobKey, list[Row]] = {}
+
+    def look(self, keys: Sequence[JobKey]) -> None:
+        """See all jobs of the run once, and what those of `keys` have left on disk."""
+        done = self._site.look(build_squeue(self._name), keys)
+        self.rows = self._by_key(parse_squeue(checked("squeue", done)))
+
+    def _by_key(self, rows: Iterable[Row]) -> dict[JobKey, list[Row]]:
+        found: dict[JobKey, list[Row]] = {}
+        for row in sorted(rows, key=lambda row: row.order, reverse=True):
+            if (key := self._batches.key_of(row)) is not None:
+                found.setdefault(key, []).append(row)
+        return found
+
+    def listed(self, name: str = "") -> list[Row]:
+        """All jobs of that name, or of this user."""
+        return list(parse_squeue(checked("squeue", self._site.look(build_squeue(name), ()))))
+
+    def account(self, handles: Sequence[JobHandle]) -> dict[JobKey, Row]:
+        """What sacct knows of jobs that squeue does not list. Whether it works here is found out
+        once; many clusters have no database."""
+        ids = {h.native_id: h.key for h in handles if is_native_id(h.native_id)}
+        if not ids or not self._can_account():
+            return {}
+        try:
+            printed = checked("sacct", self._site.run(build_sacct(sorted(ids))))
+        except BackendError as exc:  # the result on disk tells without it
+            log.debug("%s", exc)
+            self._has_sacct = False
+            return {}
+        return {ids[r.native_id]: r for r in parse_sacct(printed) if r.native_id in ids}
+
+    def _can_account(self) -> bool:
+        if self._has_sacct is None:
+            known = self.config().has_accounting
+            self._has_sacct = known and not self._site.missing_commands(["sacct"])
+        return self._has_sacct
+
+    def config(self) -> ClusterConfig:
+        """The cluster's, asked for once."""
+        if self._known_config is None:
+            done = self._site.run(["scontrol", "show", "config"])
+            self._known_config = parse_config(checked("scontrol", done))
+        return self._known_config
+
+    def cancel(self, native_ids: Sequence[str]) -> None:
+        """Ask for the end of jobs; of those that have ended there is nothing to ask."""
+        if not native_ids:
+            return
+        done = self._site.run(build_scancel(native_ids))
+        if done.exit_code != 0 and not is_about_ended_jobs(done.stderr):
+            raise BackendError(f"scancel failed: {words_of(done.stderr)}.", "Try again later.")
+
+
+def checked(name: str, done: Finished) -> str:
+    """What a command printed. Raises BackendError when it failed."""
+    if done.exit_code != 0:
+        check_reach(name, done)
+        raise BackendError(f"{name} failed: {words_of(done.stderr)}.", "See how Slurm is.")
+    return done.stdout
+
+
+def check_reach(name: str, done: Finished) -> None:
+    """Raises BackendError when the cluster could not be asked, rather than said no."""
+    if is_out_of_reach(done.stderr):
+        raise BackendError(
+            f"{name} does not reach the controller: {words_of(done.stderr)}.",
+            "See how the cluster is: scontrol ping.",
+        )
