@@ -34,7 +34,8 @@ from core.s3_bundles import (
     store_result,
     unpack_request,
 )
-from core.s3_job import S3Job
+from core.s3_job import CLAIMED, S3Job, run_s3_job
+from tests.aws_server import served
 from tests.batch_live import NoWaiting, batch_run
 from tests.fake_aws import BUCKET, FakeAws, fault, lost_connection
 from tests.strict_batch import Refusal
@@ -366,6 +367,21 @@ def test_a_result_is_stored_though_the_bucket_is_slow(aws: FakeAws, place: PackU
     slow = Refusal("slow down", "SlowDown", 503)
     aws.faults.append(fault("PutObject", slow, times=3, path="/results/"))
     assert worker(aws, place, "a").run(answer(Outcome.OK), NoWaiting())
+    assert results(aws) == ["fast-01"]
+
+
+def test_the_exit_code_says_whose_the_job_was(
+    aws: FakeAws, place: PackUri, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with served(aws.answer) as url:
+        told = {"AWS_ENDPOINT_URL": url, "AWS_BATCH_JOB_ARRAY_INDEX": "0"}
+        codes = [
+            run_s3_job(str(place), {**told, "AWS_BATCH_JOB_ID": native}, answer(Outcome.OK))
+            for native in ("a", "b", "a")
+        ]
+    assert codes == [0, CLAIMED, 0]
     assert results(aws) == ["fast-01"]
 
 
