@@ -105,6 +105,7 @@ def test_of_two_jobs_of_one_key_one_works_and_its_result_counts(tmp_path: Path) 
         only_once(live, late)
 
 
+@pytest.mark.slow
 def test_a_plan_comes_to_its_end_though_answers_are_lost_and_the_controller_is_away(
     tmp_path: Path,
 ) -> None:
