@@ -105,8 +105,9 @@ class ExecutorAgent:
             return earlier
         started_s = self._clock.monotonic()
         record = Record(attempt, self._credentials.mask, self._echo)
-        verdict, manifest = self._attempt(attempt, request, record)
-        if is_taken_over(attempt, claimant):
+        try:
+            verdict, manifest = self._attempt(attempt, request, record, _Fence(attempt, claimant))
+        except _TakenOver:
             return None
         result = TaskResult(
             key=request.key,
@@ -125,17 +126,21 @@ class ExecutorAgent:
         return result
 
     def _attempt(
-        self, attempt: AttemptDir, request: Request, record: Record
+        self, attempt: AttemptDir, request: Request, record: Record, fence: _Fence
     ) -> tuple[Verdict, Manifest]:
-        """The verdict and the files it stands for: none unless it is OK."""
+        """The verdict and the files it stands for: none unless it is OK. Raises _TakenOver before
+        anything of a later start is touched."""
         try:
-            return self._work(attempt, request, record)
+            return self._work(attempt, request, record, fence)
+        except _TakenOver:
+            raise
         except Exception as exc:  # noqa: BLE001 - the worker's boundary: an attempt always answers
             _log.debug("%s failed", request.key, exc_info=True)
             verdict = judge_error(exc)
             with suppress(OSError):  # a full disk may be what it failed of
                 record.log(traceback.format_exc())
         except BaseException as exc:
+            fence.check()
             remove_tree(attempt.files)
             message = f"The worker was stopped ({type(exc).__name__})."
             leave(
@@ -150,11 +155,12 @@ class ExecutorAgent:
                 ),
             )
             raise
+        fence.check()
         remove_tree(attempt.files)
         return verdict, Manifest()
 
     def _work(
-        self, attempt: AttemptDir, request: Request, record: Record
+        self, attempt: AttemptDir, request: Request, record: Record, fence: _Fence
     ) -> tuple[Verdict, Manifest]:
         record.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
         clock = DeadlineClock(self._clock, request.limits.timeout_s)
@@ -181,6 +187,7 @@ class ExecutorAgent:
         verdict = self._load(request.model.engine)(assignment).work()
         if verdict.outcome is Outcome.OK and (defects := assignment.find_defects()):
             verdict = Verdict(Outcome.DEFECT, "\n".join(defects), verdict.turns)
+        fence.check()
         record.log(f"{verdict.outcome}: {verdict.message}")
         if verdict.outcome is not Outcome.OK:
             remove_tree(attempt.files)
@@ -199,6 +206,23 @@ class ExecutorAgent:
             limits=request.limits,
             hooks=hooks,
         )
+
+
+class _TakenOver(Exception):
+    """A later start of the same job has the attempt, and may have left its result already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fence:
+    """Keeps a worker off what is not its own any more."""
+
+    attempt: AttemptDir
+    claimant: str
+
+    def check(self) -> None:
+        """Raises _TakenOver."""
+        if is_taken_over(self.attempt, self.claimant):
+            raise _TakenOver
 
 
 @dataclass(frozen=True)

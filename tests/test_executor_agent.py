@@ -170,6 +170,24 @@ def test_a_worker_whose_job_was_started_again_leaves_no_result(tmp_path: Path) -
     assert again.outcome is Outcome.OK
 
 
+@pytest.mark.parametrize(
+    "ends", [DONE, RateLimited("late"), act(use("list_files"))], ids=["well", "badly", "a defect"]
+)
+def test_a_worker_that_was_left_behind_spares_what_its_successor_left(
+    tmp_path: Path, ends: Reply
+) -> None:
+    attempt = make_attempt(tmp_path)
+    later: list[TaskResult | None] = []
+
+    def answer(_: Call) -> Reply:
+        assert claim(attempt, "job#0")
+        later.append(agent(DONE).run(attempt, "job#1"))
+        return ends
+
+    assert agent(answer).run(attempt, "job#0") is None
+    assert later == [read_result(attempt, JobKey("r1", "store", 1))]
+
+
 def test_an_attempt_that_has_its_result_is_not_run_again(tmp_path: Path) -> None:
     attempt = make_attempt(tmp_path)
     assert run(attempt, DONE) == run(attempt, RateLimited("not asked"))
