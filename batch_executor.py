@@ -3,7 +3,8 @@
     batch_executor.py BATCH_DIR PLACE CLAIMANT [--contained]
                               run the attempt at this place of the index (see core.job_index);
                               CLAIMANT is the job's id and how often it was started before, id#n
-    batch_executor.py --check FILE ENGINE HOST PORT
+                              --contained: credentials come on standard input
+    batch_executor.py --check FILE ENGINE PROVIDER HOST PORT
                               write to FILE, in JSON, whether one could be run here (see `check`)
     batch_executor.py s3://BUCKET/...
                               run the attempt whose request lies there, as a job of AWS Batch; each
@@ -28,11 +29,11 @@ from urllib.parse import urlsplit
 
 from core.bundle import AttemptDir, is_taken_over
 from core.clock import CheckedClock, Clock
-from core.credentials import resolve_credentials
+from core.credentials import Credentials, resolve_credentials
 from core.errors import Interrupted
 from core.job_index import BatchDir, await_file, read_index
 from core.s3_job import run_s3_job
-from core.wire import encode, write_atomic
+from core.wire import decode, encode, write_atomic
 from core.worker_check import WorkerCheck
 from core.worker_process import complain, echo, read_credentials, run_worker
 
@@ -40,7 +41,7 @@ _CONNECT_S = 10.0
 FENCE_EVERY_S = 5.0
 STOPS = {
     signal.SIGTERM: "The job was told to stop.",
-    signal.SIGUSR1: "The job's time limit came before the task was done.",
+    signal.SIGUSR1: "The job's time limit came before the task was done (--slurm-time).",
 }
 
 
@@ -51,9 +52,15 @@ def work(batch: BatchDir, place: int, claimant: str, clock: Clock, *, contained:
     await_file(attempt.task_json, clock)
     from executor_agent import ExecutorAgent
 
+    credentials = _given_credentials() if contained else read_credentials(batch.credentials)
     fenced = CheckedClock(clock, _Fence(attempt, claimant, clock))
-    agent = ExecutorAgent(read_credentials(batch.credentials), fenced, contained=contained)
+    agent = ExecutorAgent(credentials, fenced, contained=contained)
     return agent.run(attempt, claimant) is not None
+
+
+def _given_credentials() -> Credentials:
+    data = sys.stdin.buffer.read()
+    return decode(Credentials, data, "standard input") if data else Credentials()
 
 
 class _Fence:
@@ -81,9 +88,11 @@ def work_from_bucket(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
     ExecutorAgent(credentials, clock, contained=True, echo=echo).run(attempt, claimant)
 
 
-def check(engine: str, host: str, port: int, environ: Mapping[str, str]) -> WorkerCheck:
+def check(
+    engine: str, provider: str, host: str, port: int, environ: Mapping[str, str]
+) -> WorkerCheck:
     """What only this node can know."""
-    missing = _missing_package()
+    missing = _missing_package("boto3" if provider == "bedrock" else "anthropic")
     cli = "" if missing or engine != "claude-code" else _missing_cli(environ)
     return WorkerCheck(
         python=sys.version.split()[0],
@@ -94,9 +103,9 @@ def check(engine: str, host: str, port: int, environ: Mapping[str, str]) -> Work
     )
 
 
-def _missing_package() -> str:
+def _missing_package(of_provider: str) -> str:
     try:
-        for name in ("anthropic", "executor_agent"):
+        for name in ("anthropic", of_provider, "executor_agent"):
             import_module(name)
     except ImportError as exc:
         return str(exc)
@@ -125,8 +134,8 @@ def _unreachable(host: str, port: int) -> str:
 
 def main(argv: Sequence[str]) -> int:
     if argv[1:2] == ["--check"]:
-        file, engine, host, port = argv[2:]
-        write_atomic(Path(file), encode(check(engine, host, int(port), os.environ)))
+        file, engine, provider, host, port = argv[2:]
+        write_atomic(Path(file), encode(check(engine, provider, host, int(port), os.environ)))
         return 0
     if argv[1].startswith("s3://"):
         return run_s3_job(argv[1], os.environ, work_from_bucket)

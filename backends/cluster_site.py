@@ -7,6 +7,7 @@ asked for together is done in one go, so that a site far away needs one call for
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -244,12 +245,16 @@ def lay_down_code(place: Path) -> None:
         return
     fresh = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
-    for name in worker_files(SOURCE_ROOT):
-        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(SOURCE_ROOT / name, fresh / name)
     try:
+        for name in worker_files(SOURCE_ROOT):
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / name).write_bytes((SOURCE_ROOT / name).read_bytes())
         fresh.rename(place)
-    except OSError:  # another process was faster
+    except OSError as exc:
+        if place.exists():  # another process was faster
+            return
+        raise OSError(exc.errno, exc.strerror, str(place)) from exc
+    finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
@@ -264,8 +269,13 @@ def read_tail(path: Path, most_bytes: int = LOG_TAIL_BYTES) -> str:
 
 
 def remove_path(path: Path) -> None:
-    """A file or a directory, or nothing when there is none. A link is removed, not followed."""
+    """A file or a directory, or nothing when there is none. A link is removed, not followed.
+
+    A directory loses its name first, so that none is ever found that is there in part.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        aside = path.with_name(f".removing-{path.name}.{secrets.token_hex(4)}")
+        path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -7,8 +7,11 @@ database, where there is one, and on disk. The result on disk is the truth about
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,19 +33,22 @@ from backends.slurm_commands import (
     slurm_options,
     words_of,
 )
-from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe
+from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe, read_setup
 from backends.slurm_queue import SlurmQueue, check_reach
-from backends.slurm_script import SETUP_NAME, WorkerPlace, render_script
+from backends.slurm_script import ATTEMPTS_NAME, SETUP_NAME, WorkerPlace, render_script
 from backends.slurm_states import Row, has_failed, job_state, judge
 from core.clock import Clock
 from core.credentials import Credentials
-from core.errors import BackendError, CollectError, Problem, SubmitError
+from core.errors import BackendBusy, BackendError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from core.job_index import CREDENTIALS_NAME, INDEX_NAME
 from core.worker_process import render_credentials
 
 FIRST_POLL_S, MOST_POLL_S = 1.0, 30.0
 _TAIL_CHARS = 600
+_DIGEST_CHARS = 16
+LIMITED_S = 30.0
+"""How long jobs wait that a limit on jobs at once keeps out, before they are tried again."""
 _SCRIPT_NAME = "job.sh"
 
 
@@ -77,6 +83,8 @@ class SlurmBackend(Backend):
         self._ended: dict[JobKey, JobStatus] = {}
         self._queue = SlurmQueue(site, self._batches, job_name(run_dir.name))
         self._said: dict[JobKey, str] = {}
+        self._needless: list[str] = []
+        self._submitting = threading.Lock()
         self._watch = ResultWatch(lambda key: site.trace(key).has_result, lambda: self._wake())
 
     @classmethod
@@ -111,14 +119,38 @@ class SlurmBackend(Backend):
         if not jobs:
             return []
         keys = list(dict.fromkeys(job.key for job in jobs))
-        self._find_earlier(keys)
-        fresh = [key for key in keys if key not in self._handles]
-        refused: dict[JobKey, SubmitError] = {}
-        for batch in self._cut(fresh):
-            if (error := self._hand_over(batch)) is not None:
-                refused |= dict.fromkeys(batch.keys, error)
+        with self._submitting:
+            self._find_earlier(keys)
+            refused = self._submit([key for key in keys if key not in self._handles])
         self._watch_for(keys)
         return [self._handles.get(key) or refused[key] for key in (job.key for job in jobs)]
+
+    def _submit(self, keys: Sequence[JobKey]) -> dict[JobKey, SubmitError]:
+        """Hand over jobs; gives those that are refused for good. Raises BackendBusy while there is
+        no place for more: what was handed over until then is known at the next try."""
+        refused: dict[JobKey, SubmitError] = {}
+        waiting = list(self._cut(keys))
+        while waiting:
+            batch = waiting.pop(0)
+            if (done := self._hand_over(batch)) is None:
+                continue
+            words = words_of(done.stderr) or words_of(done.stdout) or f"exit code {done.exit_code}"
+            if not is_over_a_limit(done.stderr):
+                refused |= dict.fromkeys(batch.keys, _refusal(words))
+            elif len(batch.keys) > 1:
+                waiting[:0] = self._halves(batch.keys)  # a smaller array may still fit
+            else:
+                raise BackendBusy(
+                    f"sbatch refuses more jobs for now: {words}.",
+                    "Ask for fewer --max-executors, or wait for other jobs of yours.",
+                    retry_after_s=LIMITED_S,
+                )
+        return refused
+
+    def _halves(self, keys: Sequence[JobKey]) -> list[Batch]:
+        middle = (len(keys) + 1) // 2
+        halves = (keys[:middle], keys[middle:])
+        return [self._batches.add(make_batch(self._run_dir, half)) for half in halves if half]
 
     def _watch_for(self, keys: Iterable[JobKey]) -> None:
         if self._site.shares_disk:
@@ -141,9 +173,9 @@ class SlurmBackend(Backend):
         for start in range(0, len(keys), most):
             yield self._batches.add(make_batch(self._run_dir, keys[start : start + most]))
 
-    def _hand_over(self, batch: Batch) -> SubmitError | None:
-        """Note handles of all its jobs, or give why there are none. Raises BackendError when the
-        cluster cannot be asked; whether the jobs are there is seen at the next try."""
+    def _hand_over(self, batch: Batch) -> Finished | None:
+        """Note handles of all its jobs, or give how sbatch refused them. Raises BackendError when
+        the cluster cannot be asked; whether the jobs are there is seen at the next try."""
         script = f"{batch.folder}/{_SCRIPT_NAME}"
         command = build_sbatch(
             self._options,
@@ -158,7 +190,7 @@ class SlurmBackend(Backend):
         if done.exit_code != 0:
             check_reach("sbatch", done)
             self._batches.refused(batch)
-            return _refusal(done)
+            return done
         if (job_id := parse_job_id(done.stdout)) is None:
             raise BackendError(
                 f"sbatch took the jobs and printed no job id: {words_of(done.stdout)!r}.",
@@ -172,12 +204,15 @@ class SlurmBackend(Backend):
 
     def _files(self, batch: Batch, script: str) -> Iterator[PlacedFile]:
         yield PlacedFile(f"{batch.folder}/{INDEX_NAME}", batch.index)
-        folder = f"{self._site.run_dir}/{batch.folder}"
-        yield PlacedFile(script, render_script(self._place(), folder).encode(), 0o755)
-        if self._options.setup is not None:
-            yield PlacedFile(f"{FOLDER}/{SETUP_NAME}", _read_setup(self._options.setup), 0o600)
+        yield PlacedFile(f"{batch.folder}/{ATTEMPTS_NAME}", batch.attempts)
+        place, folder = self._place(), f"{self._site.run_dir}/{batch.folder}"
+        if self._setup is not None:
+            yield PlacedFile(f"{FOLDER}/{self._setup_name}", self._setup, 0o600)
         if (held := self._credentials()) != Credentials():
-            yield PlacedFile(f"{FOLDER}/{CREDENTIALS_NAME}", render_credentials(held), 0o600)
+            kept = f"{FOLDER}/{CREDENTIALS_NAME}"
+            place = replace(place, credentials=f"{self._site.run_dir}/{kept}")
+            yield PlacedFile(kept, render_credentials(held), 0o600)
+        yield PlacedFile(script, render_script(place, folder).encode(), 0o755)
 
     def _place(self) -> WorkerPlace:
         return WorkerPlace(
@@ -188,9 +223,21 @@ class SlurmBackend(Backend):
             container=self._options.container,
         )
 
+    @cached_property
+    def _setup(self) -> bytes | None:
+        """What the setup file held when it was first needed: editing it changes no job, and no run,
+        on its way."""
+        return read_setup(self._options.setup) if self._options.setup else None
+
+    @property
+    def _setup_name(self) -> str:
+        """Of our copy: another content has another name, since jobs source it when they start."""
+        digest = hashlib.sha256(self._setup or b"").hexdigest()[:_DIGEST_CHARS]
+        return f"setup-{digest}.sh"
+
     def _setup_at(self, folder: str) -> str:
-        """The path of our copy of the setup file, so that editing it changes no job on its way."""
-        return f"{self._site.run_dir}/{folder}/{SETUP_NAME}" if self._options.setup else ""
+        name = SETUP_NAME if folder == PROBE_FOLDER else self._setup_name
+        return f"{self._site.run_dir}/{folder}/{name}" if self._options.setup else ""
 
     def _handle(self, key: JobKey) -> JobHandle:
         """Of a job that was handed over before; without an id if nobody ever heard it."""
@@ -216,7 +263,14 @@ class SlurmBackend(Backend):
         unlisted = [h for h in handles if h.key in waiting and h.key not in self._queue.rows]
         accounted = self._queue.account([h for h in unlisted if h.key.run == self._run_id])
         self._listen(waiting, accounted)
-        return {h.key: self._status(h.key, accounted) for h in handles}
+        found = {h.key: self._status(h.key, accounted) for h in handles}
+        self._drop_needless()
+        return found
+
+    def _drop_needless(self) -> None:
+        """Take jobs out of the queue whose result is there."""
+        needless, self._needless = self._needless, []
+        self._queue.cancel(needless)
 
     def _status(self, key: JobKey, accounted: Mapping[JobKey, Row]) -> JobStatus:
         if (ended := self._ended.get(key)) is not None:
@@ -229,6 +283,10 @@ class SlurmBackend(Backend):
         return status
 
     def _judge(self, key: JobKey, row: Row) -> JobStatus:
+        if job_state(row.state) is JobState.QUEUED and self._site.trace(key).has_result:
+            # put back after its worker had saved what there was: it would do nothing more
+            self._needless.append(row.native_id)
+            return JobStatus(JobState.SUCCEEDED, message="it was put back into the queue")
         return self._explained(key, judge(row, self._said.get(key, "")))
 
     def _explained(self, key: JobKey, status: JobStatus) -> JobStatus:
@@ -287,7 +345,9 @@ class SlurmBackend(Backend):
         if isinstance(found, CollectError):
             # a job that went well has a result, which a slow file system may show later
             may_come = ended is not None and ended.state is JobState.SUCCEEDED
-            return CollectError(found.message, found.remedy, retryable=may_come)
+            logs = [f"Its log: {self._run_dir}/{path}." for path in self._logs(key)[-1:]]
+            told = " ".join([found.message, *logs]) if may_come else found.message
+            return CollectError(told, found.remedy, retryable=may_come)
         if found.outcome is Outcome.OK and not went_well:
             # who ends a worker may have written its result
             return CollectError(f"{key} left a result, but its job did not end well.")
@@ -307,7 +367,8 @@ class SlurmBackend(Backend):
     # -- what a run holds
 
     def reattach(self, run_id: str) -> list[JobHandle]:
-        keys = self._batches.keys if run_id == self._run_id else []
+        with self._submitting:  # jobs that are being handed over are seen only after that
+            keys = self._batches.keys if run_id == self._run_id else []
         if not keys:
             return []
         self._queue.look(keys)
@@ -354,20 +415,7 @@ class SlurmBackend(Backend):
         self._site.close()
 
 
-def _refusal(done: Finished) -> SubmitError:
-    words = words_of(done.stderr) or words_of(done.stdout) or f"exit code {done.exit_code}"
-    if is_over_a_limit(done.stderr):
-        remedy = "Ask for fewer --max-executors, or wait for other jobs of yours."
-        return SubmitError(f"sbatch refused the jobs for now: {words}.", remedy)
+def _refusal(words: str) -> SubmitError:
     return SubmitError(
         f"sbatch refused the jobs: {words}.", "Correct the --slurm options.", retryable=False
     )
-
-
-def _read_setup(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise BackendError(
-            f"The setup file {path} cannot be read: {exc.strerror}.", "Correct --slurm-setup."
-        ) from exc

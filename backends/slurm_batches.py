@@ -44,6 +44,11 @@ class Batch:
         """Relative to the run's directory."""
         return f"{FOLDER}/{self.digest}"
 
+    @property
+    def attempts(self) -> bytes:
+        """The index for the shell."""
+        return "".join(f"tasks/{key.task}/{key.attempt}\n" for key in self.keys).encode()
+
     def log(self, place: int) -> str:
         return f"{self.folder}/{place}.log"
 

@@ -60,9 +60,10 @@ def job_name(run_id: str) -> str:
 def build_sbatch(
     options: SlurmOptions, run_dir: str, name: str, batch: str, script: str, count: int
 ) -> list[str]:
-    """Submit `count` jobs, as an array where they are several. `script` and what the job prints
-    into are below `run_dir`, by their paths there: a path of its own could hold a %."""
-    log = f"{Path(script).parent}/{'%a' if count > 1 else '0'}.log"
+    """Submit `count` jobs, as an array where they are several; `script` is below `run_dir`."""
+    # Slurm expands the whole path of the output, the working directory's part too
+    folder = f"{run_dir}/{Path(script).parent}".replace("%", "%%")
+    log = f"{folder}/{'%a' if count > 1 else '0'}.log"
     return [
         *("sbatch", "--parsable", "--export=NIL"),
         f"--job-name={name}",
@@ -188,6 +189,26 @@ def parse_config(text: str) -> ClusterConfig:
         number("MaxArraySize", 1001),
         bool(storage) and not storage.endswith("/none") and storage != "(null)",
     )
+
+
+_TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
+
+
+def time_limit_s(text: str) -> float | None:
+    """Seconds of a time limit as sbatch takes it, None for none or for what it will refuse.
+
+    minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes[:seconds]
+    https://slurm.schedmd.com/sbatch.html#OPT_time
+    """
+    if (found := _TIME.fullmatch(text)) is None:
+        return None
+    days, *rest = found.groups()
+    first, second, third = (int(part or 0) for part in rest)
+    if days is not None or rest[2] is not None:
+        hours, minutes, seconds = first, second, third
+    else:
+        hours, minutes, seconds = 0, first, second
+    return int(days or 0) * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ can run a worker, and whether it reaches the provider.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from backends.slurm_commands import (
     parse_job_id,
     parse_sinfo,
     parse_squeue,
+    time_limit_s,
     words_of,
 )
 from backends.slurm_script import WorkerPlace, render_probe
@@ -60,6 +62,16 @@ def find_problems(
         return [Problem(exc.message, exc.remedy)]
 
 
+def read_setup(path: Path) -> bytes:
+    """What a setup file holds. Raises BackendError."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise BackendError(
+            f"The setup file {path} cannot be read: {exc.strerror}.", "Correct --slurm-setup."
+        ) from exc
+
+
 def _own_problems(
     site: ClusterSite, options: SlurmOptions, settings: Mapping[str, Any]
 ) -> Iterator[Problem]:
@@ -68,8 +80,21 @@ def _own_problems(
             f"Apptainer cannot bind {site.run_dir!r}: a colon or comma means something else to it.",
             "Put --work-dir where no directory has such a name.",
         )
+    if "\\" in site.run_dir:
+        yield Problem(
+            f"Slurm cannot write logs below {site.run_dir!r}: a backslash means something to it.",
+            "Put --work-dir where no directory has such a name.",
+        )
     if options.setup is not None and not options.setup.is_file():
         yield Problem(f"There is no setup file {options.setup}.", "Correct --slurm-setup.")
+    yield from _image_problems(site, options.container)
+    limit_s, wanted_s = time_limit_s(options.time), float(settings.get("task_timeout") or 0.0)
+    if limit_s is not None and limit_s <= wanted_s:
+        yield Problem(
+            f"--slurm-time {options.time} is no longer than --task-timeout ({wanted_s:g} s), so"
+            " Slurm would stop what may still go on.",
+            "Ask for more with --slurm-time, or less with --task-timeout.",
+        )
     contained = bool(options.container) or bool(settings.get("allow_commands"))
     if settings.get("engine") == "claude-code" and not contained:
         yield Problem(
@@ -77,6 +102,19 @@ def _own_problems(
             " job of your own account.",
             "Run workers in an image with --slurm-container, or say --allow-commands.",
         )
+
+
+def _image_problems(site: ClusterSite, image: str) -> Iterator[Problem]:
+    """Jobs start in the run's directory, so a relative path would mean another file to them."""
+    if not image or "://" in image:
+        return
+    if not image.startswith("/"):
+        yield Problem(
+            f"The image {image!r} of --slurm-container is a relative path.",
+            "Give its whole path, as the nodes see it, or a name such as docker://python:3.12.",
+        )
+    elif site.shares_disk and not Path(image).exists():
+        yield Problem(f"There is no image {image}.", "Correct --slurm-container.")
 
 
 def _cluster_problems(site: ClusterSite, options: SlurmOptions) -> Iterator[Problem]:
@@ -142,10 +180,11 @@ def _probed(
 ) -> Iterator[Problem]:
     host, port = provider_address(settings)
     engine = str(settings.get("engine") or "api")
-    script = render_probe(place, f"{site.run_dir}/{ANSWER}", engine, host, port)
+    provider = str(settings.get("provider") or "anthropic")
+    script = render_probe(place, f"{site.run_dir}/{ANSWER}", engine, provider, host, port)
     files = [PlacedFile(SCRIPT, script.encode(), 0o755)]
     if options.setup is not None:
-        files.append(PlacedFile(SETUP, options.setup.read_bytes(), 0o600))
+        files.append(PlacedFile(SETUP, read_setup(options.setup), 0o600))
     name = job_name("probe")
     done = site.run(build_sbatch(options, site.run_dir, name, "probe", SCRIPT, 1), Parcel(files))
     if (job_id := parse_job_id(done.stdout)) is None:
@@ -153,9 +192,13 @@ def _probed(
             f"Slurm took no job: {words_of(done.stderr)}.", "Correct the --slurm options."
         )
         return
-    row = _await_end(site, name, job_id, clock)
+    row = None
+    try:
+        row = _await_end(site, name, job_id, clock)
+    finally:
+        if row is None or not job_state(row.state).final:
+            site.run(build_scancel([job_id]))
     if row is not None and not job_state(row.state).final:
-        site.run(build_scancel([job_id]))
         yield Problem(
             f"A job has not ended within {PROBE_TIMEOUT_S:g} s: {explain_pending(row)}.",
             f"See why: scontrol show job {job_id}.",

@@ -11,6 +11,7 @@ OrchestratorError                 exit  when
 ├── RunInterrupted                 130  Ctrl-C or SIGTERM
 ├── BackendError                     1  a backend as a whole is broken
 │   ├── AwsRefused                      AWS refused one call for good
+│   ├── BackendBusy                     it takes no more for now
 │   ├── SubmitError                     one job was not accepted (returned as a value)
 │   └── CollectError                    one result could not be fetched (returned as a value)
 ├── BundleError                      1  a bundle or result is damaged or of another version
@@ -119,6 +120,15 @@ class AwsRefused(BackendError):
     def __init__(self, message: str, remedy: str = "", *, code: str = "") -> None:
         super().__init__(message, remedy)
         self.code = code
+
+
+class BackendBusy(BackendError):
+    """It works, and takes nothing more for now; asked again after `retry_after_s`, without an end
+    to patience."""
+
+    def __init__(self, message: str, remedy: str = "", *, retry_after_s: float) -> None:
+        super().__init__(message, remedy)
+        self.retry_after_s = retry_after_s
 
 
 class SubmitError(BackendError):

@@ -12,11 +12,12 @@ from core.options import RUN_COMMANDS, Group, Option
 from core.setting_types import Count
 
 OWN_ARGUMENTS = frozenset(
-    {"array", "chdir", "comment", "error", "export", "export-file", "get-user-env", "input"}
-    | {"job-name", "open-mode", "output", "parsable", "signal", "test-only", "wait", "wrap"}
+    {"array", "chdir", "clusters", "comment", "error", "export", "export-file", "get-user-env"}
+    | {"gid", "help", "input", "job-name", "open-mode", "output", "parsable", "quiet", "signal"}
+    | {"test-only", "uid", "usage", "version", "wait", "wrap"}
 )
 """Long options of sbatch that this program sets itself, or whose answer it could not read."""
-_OWN_LETTERS = frozenset("aDeiJoW")
+_OWN_LETTERS = frozenset("aDeiJoWMQVh")
 _WITH_OPTION = {
     **{name: name for name in ("account", "constraint", "mem", "partition", "qos", "time")},
     "cpus-per-task": "cpus",
@@ -30,9 +31,11 @@ def check_argument(text: str) -> str:
     """`text`, one more argument for sbatch. Raises ValueError for what would be none, or ours."""
     long, letter = text.startswith("--"), text[1:2]
     name = text[2:].partition("=")[0]
+    # getopt takes a beginning for the whole
+    ours = any(own == name or (own.startswith(name) and len(name) > 1) for own in OWN_ARGUMENTS)
     if not (text.startswith("-") and text.strip("-")) or not text.isprintable():
         raise ValueError("it must be one option of sbatch, such as --exclusive or --nice=100")
-    if (long and name in OWN_ARGUMENTS) or (not long and letter in _OWN_LETTERS):
+    if (long and ours) or (not long and letter in _OWN_LETTERS):
         raise ValueError("this option of sbatch is set by the program itself")
     if long and name in _WITH_OPTION:
         raise ValueError(f"there is an option of its own for this, --slurm-{_WITH_OPTION[name]}")

@@ -36,9 +36,11 @@ class Adoption:
             self._launching.hold(self._desk.backend.pace.first_s)
             return
         self._launching.waits_for_adoption = False
-        known = {handle.key: handle for handle in answer}
+        known, name = {handle.key: handle for handle in answer}, self._desk.backend.name
         for key, journaled in self._open.items():
-            self._adopt(key, known.get(key, journaled))
+            # what another backend had was stopped there before this one was asked
+            of_ours = journaled if journaled and journaled.backend == name else None
+            self._adopt(key, known.get(key, of_ours))
 
     def _adopt(self, key: JobKey, handle: JobHandle | None) -> None:
         desk = self._desk

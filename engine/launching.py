@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from core.errors import BackendError, SubmitError
+from core.errors import BackendBusy, BackendError, SubmitError
 from core.events import Kind
 from core.job import Job, JobHandle, JobKey, Reason, Usage
 from core.plan import Task
@@ -158,7 +158,8 @@ class Launching:
             return
         if desk.reach.failed("submit", answer):
             self._unsent = batch
-            self.hold(desk.backend.pace.first_s)
+            busy = isinstance(answer, BackendBusy)
+            self.hold(answer.retry_after_s if busy else desk.backend.pace.first_s)
             return
         for attempt, handle in zip(batch, answer, strict=True):
             if isinstance(handle, SubmitError):

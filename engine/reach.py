@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.clock import Clock
-from core.errors import BackendError
+from core.errors import BackendBusy, BackendError
 from engine.calls import Calls
 
 _BEST_EFFORT = frozenset({"logs"})  # nothing depends on their answers
@@ -57,9 +57,12 @@ class Reach:
         if not isinstance(answer, BackendError):
             raise answer
         now = self._clock.monotonic()
-        trouble.since = now if trouble.since is None else trouble.since
-        if now - trouble.since >= self._give_up_s:
-            raise answer
+        if isinstance(answer, BackendBusy):
+            trouble.since = None
+        else:
+            trouble.since = now if trouble.since is None else trouble.since
+            if now - trouble.since >= self._give_up_s:
+                raise answer
         self._tell_once(trouble, f"{self._name} {method}: {answer} Trying again.")
         return True
 

@@ -29,11 +29,13 @@ from backends.slurm_commands import (
     parse_sinfo,
     parse_squeue,
     slurm_options,
+    time_limit_s,
     words_of,
 )
 from backends.slurm_states import Row
 
 RUN_DIR = "/scratch/it's 100% $HOME/runs/r1"
+ESCAPED = RUN_DIR.replace("%", "%%")
 ALL = SlurmOptions(
     partition="compute",
     account="physics",
@@ -82,9 +84,9 @@ def sbatch(count: int, options: SlurmOptions = ALL) -> list[str]:
 
 def test_one_job_is_a_plain_one_and_several_are_an_array() -> None:
     assert [part for part in sbatch(1) if "array" in part or "%a" in part] == []
-    assert "--output=slurm/abc/0.log" in sbatch(1)
+    assert f"--output={ESCAPED}/slurm/abc/0.log" in sbatch(1)
     assert "--array=0-199" in sbatch(200)
-    assert "--output=slurm/abc/%a.log" in sbatch(200)
+    assert f"--output={ESCAPED}/slurm/abc/%a.log" in sbatch(200)
 
 
 def test_the_job_gets_nothing_of_the_environment_and_can_be_found_again() -> None:
@@ -103,7 +105,25 @@ def test_the_script_alone_hears_of_the_time_limit_ahead_of_it() -> None:
 def test_the_places_of_logs_hold_nothing_that_sbatch_would_replace() -> None:
     """In --output a % begins a replacement, which a path of the user's may hold too."""
     [log] = [part for part in sbatch(2) if part.startswith("--output=")]
-    assert "100%" not in log
+    assert log.replace("%%", "").count("%") == 1  # that of %a
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 1_800),
+        ("1:30", 90),
+        ("01:00:00", 3_600),
+        ("2-0", 172_800),
+        ("1-2:30", 95_400),
+        ("1-00:00:05", 86_405),
+        ("UNLIMITED", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_a_time_limit_is_read_as_sbatch_reads_it(text: str, seconds: float | None) -> None:
+    assert time_limit_s(text) == seconds
 
 
 def test_what_is_asked_for_is_passed_on_and_what_is_empty_is_not() -> None:

@@ -18,7 +18,7 @@ from backends.cluster_site import LocalSite, run_command
 from backends.slurm_backend import SlurmBackend
 from backends.slurm_commands import SlurmOptions
 from core.bundle import AttemptDir, SimulationSettings, write_result
-from core.errors import BackendError, CollectError, SubmitError
+from core.errors import BackendBusy, BackendError, CollectError, SubmitError
 from core.events import Kind
 from core.job import JobHandle, JobKey, JobState, Manifest, Outcome, Reason, TaskResult
 from engine.board import TaskState
@@ -98,10 +98,8 @@ def test_of_two_jobs_of_one_key_one_works_and_its_result_counts(tmp_path: Path) 
         live.slurm.change(early, listed=True)
         live.slurm.release("1")
         live.eventually(lambda: live.slurm.states()["1"] == "COMPLETED", "the first job's end")
-        assert live.poll(late)[0].state is JobState.QUEUED, "the other may still run"
-        live.slurm.release("2")
-        assert live.wait_ended(late)[0].state is JobState.SUCCEEDED
-        assert live.slurm.states() == {"1": "COMPLETED", "2": "FAILED"}
+        assert live.poll(late)[0].state is JobState.SUCCEEDED
+        assert live.slurm.states() == {"1": "COMPLETED", "2": "CANCELLED"}, "nothing is left to do"
         only_once(live, late)
 
 
@@ -149,15 +147,19 @@ def test_a_refusal_is_told_in_slurms_words_and_leaves_nothing(tmp_path: Path) ->
         assert live.wait_ended(handle)[0].state is JobState.SUCCEEDED
 
 
-def test_a_limit_on_submitted_jobs_is_a_refusal_for_now(tmp_path: Path) -> None:
-    with fake_slurm_run(tmp_path, submit_limit=1) as live:
-        job = live.prepare("fast-01")
-        for answer in live.backend.submit([job, live.prepare("fast-02")]):
-            assert isinstance(answer, SubmitError)
-            assert answer.retryable
-            assert "QOSMaxSubmitJobPerUserLimit" in answer.message
-            assert "--max-executors" in answer.remedy
-        assert live.wait_ended(*live.submit_jobs(job))[0].state is JobState.SUCCEEDED
+def test_a_limit_on_submitted_jobs_takes_what_fits_and_keeps_the_rest_waiting(
+    tmp_path: Path,
+) -> None:
+    with fake_slurm_run(tmp_path, submit_limit=2, holds=True) as live:
+        jobs = [live.prepare(f"fast-{n:02}") for n in range(5)]
+        with pytest.raises(BackendBusy, match="QOSMaxSubmitJobPerUserLimit") as told:
+            live.backend.submit(jobs)
+        assert "--max-executors" in told.value.remedy
+        assert len(live.slurm.states()) == 2, "what fits is handed over"
+        live.slurm.set(submit_limit=5)
+        handles = live.submit_jobs(*jobs)
+        assert len({handle.native_id for handle in handles}) == 5
+        assert len(live.slurm.states()) == 5, "nothing is handed over twice"
 
 
 # -- arrays
@@ -545,7 +547,7 @@ APPTAINER = """
 pwd_=; env_=; binds=
 while :; do case "$1" in
   --containall|--cleanenv|--no-home) shift ;;
-  --bind=*) [ -d "${1#--bind=}" ] || exit 91; binds="$binds$1;"; shift ;;
+  --bind=*) bound="${1#--bind=}"; [ -d "${bound%%:*}" ] || exit 91; binds="$binds$1;"; shift ;;
   --pwd=*) pwd_="${1#--pwd=}"; shift ;;
   --env=*) env_="${1#--env=}"; shift ;;
   -*) exit 92 ;;
@@ -559,7 +561,7 @@ exec env -i PATH='TOOLS:/usr/bin:/bin' $(echo "$env_" | tr , ' ') "$@"
 """
 
 
-def test_in_a_container_the_worker_sees_the_run_and_its_code_alone(tmp_path: Path) -> None:
+def test_in_a_container_the_worker_sees_its_attempt_and_its_code_alone(tmp_path: Path) -> None:
     image, traces = "docker://registry.example/worker:1", tmp_path / "traces"
     tools = tmp_path / "inside"
     tools.mkdir()
@@ -573,7 +575,9 @@ def test_in_a_container_the_worker_sees_the_run_and_its_code_alone(tmp_path: Pat
         assert live.result(handle).outcome is Outcome.OK
         assert isinstance(live.backend, SlurmBackend)
         code = live.backend._site.worker_code()
-        assert traces.read_text() == f"--bind={live.run.root};--bind={code};\n"
+        [batch] = [index.parent for index in live.run.root.glob("slurm/*/index.json")]
+        read = f"--bind={code}:{code}:ro;--bind={batch}:{batch}:ro"
+        assert traces.read_text() == f"--bind={live.run.attempt(handle.key).root};{read};\n"
         seen = (tmp_path / "environment").read_text()
         assert "--contained" in seen.splitlines()[-1]
         assert "SLURM_" not in "".join(line for line in seen.splitlines(True)[:-1])

@@ -127,13 +127,13 @@ def test_an_engine_that_runs_commands_needs_a_container_or_a_word(slurm: FakeSlu
     problem = the_problem(slurm, engine)
     assert "--slurm-container" in problem.fix
     assert "--allow-commands" in problem.fix
-    assert backend(slurm, {**engine, "slurm_container": "image.sif"}).preflight() == []
+    assert backend(slurm, {**engine, "slurm_container": "docker://worker"}).preflight() == []
     assert backend(slurm, {**engine, "allow_commands": True}).preflight() == []
 
 
 @pytest.mark.parametrize("name", ["a:b", "a,b"])
 def test_a_directory_that_apptainer_would_take_for_two(slurm: FakeSlurm, name: str) -> None:
-    problem = the_problem(slurm, {"slurm_container": "image.sif"}, name=name)
+    problem = the_problem(slurm, {"slurm_container": "docker://worker"}, name=name)
     assert name in problem.what
     assert "--work-dir" in problem.fix
     assert backend(slurm, name=name).preflight() == []

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.slurm_script import WorkerPlace, render_probe, render_script
+from backends.slurm_script import ATTEMPTS_NAME, WorkerPlace, render_probe, render_script
 
 # Says how it was called, in a file below the directory that it runs in.
 TELLER = """
@@ -85,32 +86,42 @@ def test_a_setup_chooses_the_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if not name.startswith("-")])
-def test_in_a_container_apptainer_gets_the_run_and_the_code_and_nothing_else(
+def test_in_a_container_apptainer_gets_the_attempt_and_what_is_read_and_nothing_else(
     tmp_path: Path, name: str
 ) -> None:
     root = tmp_path / name
-    place = place_of(root, container=f"/images/{name}.sif")
+    place = place_of(root, container=f"/images/{name}.sif", credentials=f"{root}/slurm/key")
+    batch = root / "slurm" / "b"
+    batch.mkdir(parents=True)
+    (batch / ATTEMPTS_NAME).write_text("tasks/first/1\ntasks/second/2\n")
+    (root / "slurm" / "key").write_text("what nobody else is to see")
     tools = tmp_path / "node"
     tools.mkdir()
     teller = root / "code" / "batch_executor.py"
-    (tools / "apptainer").write_text(f'#!/bin/sh\nexec {sys.executable} "$TELLER" "$@"\n')
+    (tools / "apptainer").write_text(
+        f'#!/bin/sh\nGIVEN="$(cat)" exec {sys.executable} "$TELLER" "$@"\n'
+    )
     (tools / "apptainer").chmod(0o755)
-    path = f"{tools}:{os.environ['PATH']}"
-    said = run(render_script(place, "/b"), root, PATH=path, TELLER=str(teller))
+    told = {"PATH": f"{tools}:{os.environ['PATH']}", "TELLER": str(teller)}
+    said = run(render_script(place, str(batch)), root, SLURM_ARRAY_TASK_ID="1", **told)
+    attempt = f"{root}/tasks/second/2"
     assert said["argv"] == [
-        *("exec", "--containall", "--cleanenv", "--no-home"),
-        *(f"--bind={root}", f"--bind={root}/code", f"--pwd={root}"),
+        *("exec", "--containall", "--cleanenv", "--no-home", f"--bind={attempt}"),
+        *(f"--bind={root}/code:{root}/code:ro", f"--bind={batch}:{batch}:ro", f"--pwd={attempt}"),
         "--env=PYTHONDONTWRITEBYTECODE=1,PYTHONUNBUFFERED=1",
         *(f"/images/{name}.sif", "python3", f"{root}/code/batch_executor.py"),
-        *("/b", "0", "slurm:77#0", "--contained"),
+        *(str(batch), "1", "slurm:77#0", "--contained"),
     ]
+    assert said["environ"]["GIVEN"] == "what nobody else is to see"
+    plain = replace(place, credentials="")
+    assert run(render_script(plain, str(batch)), root, **told)["environ"]["GIVEN"] == ""
 
 
 def test_a_probe_runs_the_same_worker_with_its_question(tmp_path: Path) -> None:
     host = "it's $HOST"
-    script = render_probe(place_of(tmp_path), f"{tmp_path}/a b.json", "api", host, 443)
+    script = render_probe(place_of(tmp_path), f"{tmp_path}/a b.json", "api", "bedrock", host, 443)
     said = run(script, tmp_path)
-    assert said["argv"] == ["--check", f"{tmp_path}/a b.json", "api", host, "443"]
+    assert said["argv"] == ["--check", f"{tmp_path}/a b.json", "api", "bedrock", host, "443"]
 
 
 @pytest.mark.parametrize(
