@@ -343,14 +343,7 @@ def test_a_check_for_bedrock_asks_for_the_sdk_of_aws(tmp_path: Path, listening: 
 
 
 def test_a_check_answers_with_a_whole_file(tmp_path: Path, listening: int) -> None:
-    arguments = [
-        "x",
-        "--check",
-        str(tmp_path / "a"),
-        "api",
-        "127.0.0.1",
-        str(listening),
-    ]
-    assert batch_executor.main(arguments) == 0
+    asked = ["--check", str(tmp_path / "a"), "api", "anthropic", "127.0.0.1", str(listening)]
+    assert batch_executor.main(["x", *asked]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert json.loads((tmp_path / "a").read_text())["node"] == os.uname().nodename
