@@ -144,7 +144,9 @@ class AwsBatchBackend(Backend):
             self._handles |= self._recall(self._place)
             self._recalled = True
         fresh = {job.key: job for job in jobs if job.key not in self._handles}
+        self._recalled = False  # should a call break off, what it came to is looked up again
         refused = self._submit(fresh) if fresh else {}
+        self._recalled = True
         return [self._handles.get(job.key) or refused[job.key] for job in jobs]
 
     def _submit(self, jobs: Mapping[JobKey, Job]) -> dict[JobKey, SubmitError]:

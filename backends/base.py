@@ -93,10 +93,11 @@ class Backend(ABC):
     def preflight(self) -> list[Problem]:
         """What is missing here to run jobs, each with its fix; empty when all is well."""
 
-    def probe(self) -> list[Problem]:
+    def probe(self) -> list[Problem] | None:
         """Run one small job to its end, and say what only that finds missing; for backends where
-        `preflight` cannot know. May take minutes. Leaves nothing behind."""
-        return []
+        `preflight` cannot know. May take minutes. Leaves nothing behind. None: there is no probe.
+        """
+        return None
 
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:

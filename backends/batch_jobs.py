@@ -229,8 +229,7 @@ def _judge_failed(detail: Mapping[str, Any], why: str) -> JobStatus:
     if why == TERMINATED or detail.get("isTerminated") or detail.get("isCancelled"):
         message = "" if why == TERMINATED else f"terminated by somebody: {told}"
         return JobStatus(JobState.CANCELLED, exit_code=code, message=message)
-    if code == STOPPED:
-        return JobStatus(JobState.CANCELLED, exit_code=code, message=told)
+    # a worker that is told to stop ends with STOPPED whoever told it: the service knows who
     if why.startswith("Host EC2"):
         return JobStatus(JobState.FAILED, Reason.NODE_LOST, code, told)
     if why.startswith("Your Spot Task was interrupted"):
@@ -241,6 +240,8 @@ def _judge_failed(detail: Mapping[str, Any], why: str) -> JobStatus:
         return JobStatus(JobState.FAILED, Reason.OOM, code, f"{told}; --batch-memory gives more")
     if reason.startswith(_NOT_STARTED) or why.startswith(_NOT_STARTED):
         return JobStatus(JobState.FAILED, Reason.LAUNCH, code, told)
+    if code == STOPPED:
+        return JobStatus(JobState.CANCELLED, exit_code=code, message=told)
     if code == _KILLED:
         told = "; ".join(_some(told, "killed from outside, or out of memory"))
     return JobStatus(JobState.FAILED, Reason.EXIT, code, told)

@@ -116,7 +116,8 @@ class Preflight:
         yield from self._platform_problems(definition, environments)
         yield from credential_problems(name, container, self.options)
         if role := str(container.get("jobRoleArn") or ""):
-            yield from self._role_problems(role)
+            by_role = not {secret.get("name") for secret in container.get("secrets") or ()}
+            yield from self._role_problems(role, asks_bedrock=by_role)
         yield from self._log_problems(container)
 
     def _platform_problems(
@@ -131,8 +132,15 @@ class Preflight:
             )
         elif problem := fargate_problem(definition["containerProperties"], self.wanted):
             yield problem
+        if not definition["containerProperties"].get("jobRoleArn"):
+            yield Problem(
+                f"The job definition {self.wanted.definition!r} has no job role, and Fargate gives"
+                " workers no other way to the bucket.",
+                "Register one with a role: doctor --backend batch --register-job-definition"
+                " --batch-job-role ROLE.",
+            )
 
-    def _role_problems(self, role: str) -> Iterator[Problem]:
+    def _role_problems(self, role: str, *, asks_bedrock: bool) -> Iterator[Problem]:
         """What the workers' role may not do. Nothing where this identity may not ask."""
         name = self.bucket.name
         objects = f"arn:*:s3:::{name}/{self.prefix.strip('/')}/*".replace("//", "/")
@@ -140,8 +148,11 @@ class Preflight:
         yield from self._denied(
             role, ["s3:GetObject", "s3:PutObject"], objects.replace("*", partition, 1)
         )
-        if self.options.get("real") and self.options.get("provider") == "bedrock":
-            yield from self._denied(role, ["bedrock:InvokeModelWithResponseStream"], "*")
+        wanted = self.options.get("real") and self.options.get("provider") == "bedrock"
+        if wanted and asks_bedrock:
+            action, model = "bedrock:InvokeModelWithResponseStream", str(self.options.get("model"))
+            region = str(self.options.get("region") or "*")
+            yield from self._denied(role, [action], model_arn(role, region, model))
 
     def _denied(self, role: str, actions: list[str], on: str) -> Iterator[Problem]:
         try:
@@ -199,3 +210,12 @@ def _state_problems(what: str, found: Mapping[str, Any]) -> Iterator[Problem]:
     if found.get("status") != "VALID":
         reason = str(found.get("statusReason") or "no reason is given").rstrip(".")
         yield Problem(f"{what} is {found.get('status')}: {reason}.", "Mend what it complains of.")
+
+
+def model_arn(role: str, region: str, model: str) -> str:
+    """What asking for `model` needs to be allowed on: a policy that names models does not allow
+    it on everything. An inference profile is of the account, which is the role's."""
+    _, partition, _, _, account, *_ = role.split(":")
+    if model.startswith("anthropic."):
+        return f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
+    return f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from backends.batch_jobs import TERMINATED, chunks
 from core.aws_calls import AwsCalls
-from core.errors import AwsRefused
+from core.errors import AwsRefused, BackendError
 
 _ENDED = ("SUCCEEDED", "FAILED")
 
@@ -27,16 +27,22 @@ class BatchService:
         Raises AwsRefused where Batch will not have it.
         """
         name, queue = str(submission["jobName"]), str(submission["jobQueue"])
-        asked_before = False
+        tries = 0
 
         def call() -> str:
-            nonlocal asked_before
-            if asked_before and (found := self.find(queue, name)):
+            nonlocal tries
+            tries += 1
+            if tries > 1 and (found := self.find(queue, name)):
                 return str(found[-1]["jobId"])
-            asked_before = True
             return str(self._client.submit_job(**submission)["jobId"])
 
-        return self._calls(f"SubmitJob on queue {queue}", call)
+        try:
+            return self._calls(f"SubmitJob on queue {queue}", call)
+        except AwsRefused as exc:
+            if tries == 1:
+                raise
+            # an earlier try may have been taken, so this says nothing of the job
+            raise BackendError(exc.message, exc.remedy) from exc
 
     def find(self, queue: str, name: str) -> list[dict[str, Any]]:
         """Every job and array, running or ended, whose name is `name`, or begins so where it ends

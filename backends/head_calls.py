@@ -118,7 +118,12 @@ def read_answer(printed: IO[bytes], mark: str) -> dict[str, Any]:
     line = printed.readline()
     if not line.endswith(b"\n"):
         raise EOFError
-    answer: dict[str, Any] = json.loads(line)
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise BackendError("The head node's answer is damaged.", "See how the head node is.")
     return answer
 
 

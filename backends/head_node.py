@@ -28,6 +28,8 @@ ANSWER_S = 120
 CHUNK_BYTES = 64 * 1024
 MOST_EVENTS_BYTES = 4 * 1024 * 1024
 """In one answer; what is left comes with the next."""
+REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How to open what a job may have put there: no link is followed, no pipe waited for."""
 NAMES: Dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 Request = Dict[str, Any]
 
@@ -181,7 +183,7 @@ def holds(folder: str, name: str) -> bool:
 def new_lines(path: str, offset: int, most: int) -> bytes:
     """Whole lines of a file since `offset`; more than `most` bytes wait for another time."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        with os.fdopen(os.open(path, REGULAR), "rb") as stream:
             stream.seek(offset)
             data = stream.read(max(0, most))
     except OSError:
@@ -194,11 +196,12 @@ def tails(request: Request) -> Request:
     found = {}
     for name in request["paths"]:
         try:
-            with open(os.path.join(request["run_dir"], name), "rb") as stream:
+            path = os.path.join(request["run_dir"], name)
+            with os.fdopen(os.open(path, REGULAR), "rb") as stream:
                 size = stream.seek(0, os.SEEK_END)
                 stream.seek(max(0, size - request["most"]))
                 found[name] = stream.read(request["most"]).decode("utf-8", "replace")
-        except OSError:
+        except OSError:  # a pipe too: it has no end to seek
             found[name] = ""
     return {"tails": found}
 
@@ -215,8 +218,9 @@ def runs(request: Request) -> Request:
     found = {}
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         try:
-            with open(os.path.join(folder, name, "origin"), encoding="utf-8") as stream:
-                found[name] = stream.read()
+            path = os.path.join(folder, name, "origin")
+            with os.fdopen(os.open(path, REGULAR), "rb") as stream:
+                found[name] = stream.read().decode("utf-8", "replace")
         except OSError:
             continue
     return {"runs": found}
@@ -226,15 +230,19 @@ def forget(request: Request) -> Request:
     """Remove runs' directories: moved aside in one step, so that no worker that is still stopping
     can put something there again."""
     folder = os.path.join(request["root"], "runs")
+    left = []
     for name in request["names"]:
         aside = os.path.join(folder, ".gone-%s-%d" % (name, os.getpid()))
         try:
             os.rename(os.path.join(folder, name), aside)
         except FileNotFoundError:
             continue
+        remove_path(os.path.join(aside, "slurm", "credentials.json"))  # whatever else may stay
         remove_path(aside)
         remove_path(aside)  # what was written meanwhile
-    return {}
+        if os.path.lexists(aside):
+            left.append(aside)
+    return {"error": "cannot be removed: " + ", ".join(left)} if left else {}
 
 
 def fetch(request: Request, out: IO[bytes]) -> None:
@@ -320,7 +328,7 @@ def pack(tar: tarfile.TarFile, top: str, name: str) -> None:
 
 def add_file(tar: tarfile.TarFile, path: str, name: str) -> None:
     """As long as it was when it was opened, whatever happens to it meanwhile."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+    with os.fdopen(os.open(path, REGULAR), "rb") as stream:
         found = os.fstat(stream.fileno())
         member = tarfile.TarInfo(name)
         member.size, member.mode = found.st_size, stat.S_IMODE(found.st_mode)
@@ -374,9 +382,23 @@ def write_file(path: str, source: IO[bytes], mode: int) -> None:
         raise
 
 
+def open_up(path: str) -> None:
+    """Allow the removal of what is below; what ran there may have forbidden it."""
+    waiting = [path]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            os.chmod(folder, 0o700)
+            with os.scandir(folder) as entries:
+                waiting += [e.path for e in entries if e.is_dir(follow_symlinks=False)]
+        except OSError:
+            continue
+
+
 def remove_path(path: str) -> None:
     """A link is removed, not followed."""
     if os.path.isdir(path) and not os.path.islink(path):
+        open_up(path)
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
         os.unlink(path)

@@ -84,6 +84,7 @@ class SshLink:
         self._environ = ssh_environment(environ)
         self._quiet_s = quiet_s
         self._target: SshTarget | None = None
+        self._last: SshTarget | None = None
         self._folder: Path | None = None
         self._opening = threading.Lock()
 
@@ -144,7 +145,7 @@ class SshLink:
         if self._target is not None and self._lives(self._target):
             return self._target
         self._drop()
-        target = self._settled(self._find())
+        target = self._look_up()
         self._folder = _make_folder()
         try:
             self._connect(target)
@@ -153,6 +154,16 @@ class SshLink:
             raise
         self._target = target
         return target
+
+    def _look_up(self) -> SshTarget:
+        """Where the head node is; where it was, while nobody can tell: AWS credentials may have
+        expired in the meantime."""
+        try:
+            self._last = self._settled(self._find())
+        except BackendError:
+            if self._last is None:
+                raise
+        return self._last
 
     def _settled(self, target: SshTarget) -> SshTarget:
         """With the usual login name, where neither an option nor the ssh config has one."""
@@ -206,6 +217,7 @@ class SshLink:
         ssh = shutil.which("ssh", path=self._environ.get("PATH")) or "ssh"
         options = {
             "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",  # whatever the config says: a key may travel there
             "ConnectTimeout": CONNECT_S,
             "ServerAliveInterval": 15,
             "ServerAliveCountMax": 3,

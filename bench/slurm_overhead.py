@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import statistics
@@ -85,6 +86,7 @@ def by_array(place: Path, jobs: Sequence[Job], wishes: Sequence[str]) -> None:
 def by_submitit(place: Path, jobs: Sequence[Job], asked: argparse.Namespace) -> None:
     import submitit
 
+    logging.getLogger("submitit").setLevel(logging.ERROR)  # it misses sacct where there is none
     executor = submitit.AutoExecutor(folder=place / "submitit", cluster="slurm")
     partition = {"slurm_partition": asked.partition} if asked.partition else {}
     executor.update_parameters(

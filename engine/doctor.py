@@ -168,14 +168,18 @@ def check_backend(
     with closing(backend_class(name).build(site)) as backend:
         problems, said = backend.preflight(), "usable"
         if wishes.probe and not problems:
-            problems, said = _probe(backend, run_dir), "usable; a small job ran well"
+            found = _probe(backend, run_dir)
+            problems = found or []
+            said = (
+                "usable; a small job ran well" if found is not None else "usable; it has no probe"
+            )
     for problem in problems:
         yield Check(subject, Verdict.PROBLEM, problem.what, problem.fix, chosen)
     if not problems:
         yield Check(subject, Verdict.OK, said, needed=chosen)
 
 
-def _probe(backend: Backend, run_dir: Path) -> list[Problem]:
+def _probe(backend: Backend, run_dir: Path) -> list[Problem] | None:
     """In a place that is nobody's run; what was made for it goes again."""
     try:
         return backend.probe()

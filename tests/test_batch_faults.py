@@ -11,7 +11,7 @@ import pytest
 
 from core.bundle import AttemptDir
 from core.clock import Clock
-from core.errors import BackendError, CollectError, SubmitError
+from core.errors import AwsRefused, BackendError, CollectError, SubmitError
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult
 from tests.aws_server import Answer
 from tests.batch_live import NoWaiting, batch_run
@@ -101,6 +101,25 @@ def test_a_lost_answer_to_a_submission_makes_no_second_one(live: LiveRun, aws: F
     assert aws.count("submitjob") == 1
     assert {s.state for s in live.poll(*handles)} == {JobState.SUCCEEDED}
     assert len(aws.runner.started) == 2
+
+
+def test_a_refusal_after_a_lost_answer_says_nothing_of_the_job(live: LiveRun, aws: FakeAws) -> None:
+    left = [1]
+
+    def lose(call: Any) -> None:
+        if call.action == "submitjob" and left[0]:
+            left[0] -= 1
+            aws.faults.append(fault("listjobs", Refusal("expired", "ExpiredTokenException", 403)))
+            raise lost_connection()
+
+    aws.after = lose
+    job = live.prepare("fast-01")
+    with pytest.raises(BackendError) as told:
+        live.backend.submit([job])
+    assert not isinstance(told.value, AwsRefused)
+    [handle] = live.submit_jobs(job)
+    assert live.poll(handle)[0].state is JobState.SUCCEEDED
+    assert aws.count("submitjob") == len(aws.runner.started) == 1
 
 
 def test_a_submission_made_twice_all_the_same_runs_each_job_once(

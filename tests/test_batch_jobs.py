@@ -125,6 +125,22 @@ def test_who_ended_a_job_is_told_apart() -> None:
     assert itself.state is JobState.CANCELLED
 
 
+@pytest.mark.parametrize("code", [None, 137, 143])
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [
+        ("Host EC2 (instance i-1) terminated.", Reason.NODE_LOST),
+        ("Your Spot Task was interrupted.", Reason.PREEMPTED),
+        ("Job attempt duration exceeded timeout", Reason.TIMEOUT),
+    ],
+)
+def test_why_a_job_was_ended_counts_more_than_how_its_worker_took_it(
+    why: str, reason: Reason, code: int | None
+) -> None:
+    status = failed(why, container={} if code is None else {"exitCode": code})
+    assert (status.state, status.reason) == (JobState.FAILED, reason)
+
+
 def test_streams_of_earlier_attempts_are_kept_apart() -> None:
     attempts = [{"container": {"logStreamName": name}} for name in ("one", "two", "two")]
     seen = parse_job({"status": "RUNNING", "attempts": attempts})

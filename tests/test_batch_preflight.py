@@ -15,6 +15,7 @@ from backends.batch_definition import (
     fargate_problem,
 )
 from backends.batch_jobs import Wanted
+from backends.batch_preflight import model_arn
 from backends.batch_register import register_with
 from backends.batch_service import BatchService
 from core.aws_calls import AwsCalls
@@ -208,6 +209,16 @@ def test_what_the_workers_role_may_not_do_is_told(
     aws.denied = {action, "bedrock:InvokeModelWithResponseStream"}
     what, _ = only(problems(tmp_path, aws))
     assert f"may not do {action} on arn:aws:s3:::a-bucket/parallel-orchestrator/*" in what
+
+
+def test_a_role_is_asked_for_the_model_itself_since_policies_name_models() -> None:
+    role = "arn:aws:iam::123456789012:role/workers"
+    assert model_arn(role, "eu-central-1", "anthropic.claude-x") == (
+        "arn:aws:bedrock:eu-central-1::foundation-model/anthropic.claude-x"
+    )
+    assert model_arn(role, "eu-central-1", "global.anthropic.claude-x") == (
+        "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/global.anthropic.claude-x"
+    )
 
 
 def test_a_role_that_may_not_use_bedrock_is_told_for_a_real_run(

@@ -195,6 +195,14 @@ def test_a_probe_is_made_only_when_it_is_asked_for_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_backend_without_a_probe_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "")
+    _, checks = doctor(capsys, "--probe")
+    assert of(checks, "backend threading")[0]["said"] == "usable; it has no probe"
+
+
 def test_a_probe_beside_runs_leaves_them_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

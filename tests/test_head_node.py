@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from backends.cluster_site import PlacedFile
 from backends.head_calls import SOURCE, read_answer
 from backends.head_node import Chunks, CutOff, main
 from backends.parcels import packed
+from core.errors import BackendError
 
 MARK = "a-mark"
 # Names that Python 3.6 lacks, and that are easily written.
@@ -300,6 +302,41 @@ def test_forgetting_removes_those_runs_and_no_other(place: Place) -> None:
     for _ in range(2):
         assert ask({**place.common, "op": "forget", "names": ["r-1"]}) == {}
     assert [p.name for p in (place.root / "runs").iterdir()] == ["r-2"]
+
+
+def test_forgetting_takes_what_a_job_has_closed(place: Place) -> None:
+    closed = attempt(place, "a", log_txt=b"a") / "modules"
+    (closed / "deep").mkdir(parents=True)
+    (closed / "deep" / "x").write_text("x")
+    (closed / "deep").chmod(0o000)
+    closed.chmod(0o555)
+    for path in (place.root, *place.root.rglob("*")):
+        os.chown(path, 65534, 65534)
+    for path in place.root.parents[:-1]:
+        path.chmod(path.stat().st_mode | 0o011)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child does one thing and ends
+        child = os.fork()
+    if child == 0:  # root may remove everything
+        os.setuid(65534)
+        left = head_node.forget({**place.common, "names": ["r-1"]})
+        os._exit(len(left))
+    assert os.waitpid(child, 0)[1] == 0
+    assert list((place.root / "runs").iterdir()) == []
+
+
+def test_a_pipe_or_a_link_in_the_place_of_a_log_is_not_followed(place: Place) -> None:
+    place.run_dir.mkdir(parents=True)
+    os.mkfifo(place.run_dir / "0.log")
+    (place.run_dir / "1.log").symlink_to("/etc/hostname")
+    answer = ask({**place.common, "op": "tails", "paths": ["0.log", "1.log"], "most": 100})
+    assert answer == {"tails": {"0.log": "", "1.log": ""}}
+
+
+@pytest.mark.parametrize("line", [b"not json\n", b"[]\n"])
+def test_a_damaged_answer_is_no_error_of_ours(line: bytes) -> None:
+    with pytest.raises(BackendError, match="damaged"):
+        read_answer(io.BytesIO(MARK.encode() + b"\n" + line), MARK)
 
 
 def test_removing_takes_files_and_directories(place: Place) -> None:

@@ -406,7 +406,7 @@ def test_without_a_setup_the_clusters_own_python_has_to_do(far: Far) -> None:
     far.link.fake("python3", f'exec {sys.executable} -IS "$@"')
     [told] = whats(far, slurm_setup=None)
     assert told.startswith("The cluster's python3 lacks packages: anthropic")
-    assert whats(far, slurm_setup=None, slurm_container="image.sif") == []
+    assert whats(far, slurm_setup=None, slurm_container="docker://worker") == []
 
 
 def test_an_old_python_is_told_with_its_version(far: Far) -> None:

@@ -69,6 +69,33 @@ def test_a_command_takes_what_it_is_fed_and_its_output_comes_back(link: SshLink)
     assert said(link, "cat", data).endswith(data)
 
 
+def test_a_connection_is_opened_again_though_nobody_can_tell_where_the_head_node_is(
+    sshd: Sshd,
+) -> None:
+    known = [HERE]
+
+    def find() -> SshTarget:
+        if not known:
+            raise BackendError("The token has expired.", "Log in again.")
+        return known.pop()
+
+    link = SshLink(find, sshd.environ())
+    try:
+        assert said(link, "echo one").endswith(b"one\n")
+        kill_master(link)
+        assert said(link, "echo two").endswith(b"two\n")
+    finally:
+        link.close()
+
+
+def test_a_host_that_nobody_knows_is_refused_though_the_users_config_would_take_it(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    lax = {"StrictHostKeyChecking": "no", "UserKnownHostsFile": f"{tmp_path}/known_hosts"}
+    assert "host key" in refusal(changed(sshd, tmp_path, **lax)).message
+    assert not (tmp_path / "known_hosts").exists()
+
+
 def test_all_commands_go_over_one_connection(sshd: Sshd, link: SshLink) -> None:
     before = sshd.sign_ins
     threads = [threading.Thread(target=said, args=(link, "sleep 0.2")) for _ in range(8)]
