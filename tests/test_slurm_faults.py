@@ -202,7 +202,7 @@ def test_a_job_that_may_not_be_put_back_fails_with_its_node_and_the_next_attempt
         assert live.wait_ended(again)[0].state is JobState.SUCCEEDED
 
 
-def test_a_preempted_job_waits_and_what_it_saved_is_its_result(
+def test_what_a_preempted_job_saved_is_its_result_and_it_waits_no_more(
     own: OwnCluster, tmp_path: Path
 ) -> None:
     with slurm_run(tmp_path, own, options={"slurm_partition": "scavenge"}) as live:
@@ -215,8 +215,9 @@ def test_a_preempted_job_waits_and_what_it_saved_is_its_result(
             seen.add(live.poll(handle)[0].state)
             return JobState.SUCCEEDED in seen
 
-        live.eventually(ended, "its end, run again under the same id")
-        assert seen == {JobState.RUNNING, JobState.QUEUED, JobState.SUCCEEDED}
+        live.eventually(ended, "its end, though Slurm would start it again")
+        assert seen == {JobState.RUNNING, JobState.SUCCEEDED}
+        own.await_states(handle.native_id, "CANCELLED")
         own.await_states(urgent, "COMPLETED")
         result = live.result(handle)
         assert result.outcome is Outcome.INTERRUPTED, "the next attempt does the work"
@@ -392,7 +393,7 @@ def test_work_is_saved_ahead_of_a_time_limit_and_a_worker_that_hangs_is_killed_a
     assert saved.state is JobState.FAILED
     result = live.result(heeding)
     assert result.outcome is Outcome.INTERRUPTED
-    assert result.message == "The job's time limit came before the task was done."
+    assert result.message == "The job's time limit came before the task was done (--slurm-time)."
     assert result.usage
     assert (killed.state, killed.reason) == (JobState.FAILED, Reason.TIMEOUT)
     assert isinstance(held.collect(hanging), CollectError)

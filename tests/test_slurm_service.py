@@ -97,12 +97,13 @@ def test_a_node_that_is_down_ends_jobs_or_queues_them_again(own: OwnCluster) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_jobs_of_a_node_that_lost_its_power_fail_with_it() -> None:
     with cluster_of_its_own(node_timeout=5) as own:
         job = own.submit("sleep 100", "--no-requeue")
         own.await_states(job, "RUNNING")
         own.kill_node()
-        own.await_states(job, "NODE_FAIL", within_s=60)
+        own.await_states(job, "NODE_FAIL", within_s=150)
         own.start_node()
         own.await_states(own.submit("true"), "COMPLETED")
 
