@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 60
 POOL_SIZE = 16
 """Connections kept; docker-py's own 10 are fewer than our threads."""
+_UNWELL = (
+    "Mend what it complains of, or look at its log. A full disk has many words: see"
+    " docker system df, and df on its data directory."
+)
 _GROUP = "sudo usermod -aG docker $USER"
 
 
@@ -61,7 +65,7 @@ def engine_errors(address: str = "") -> Iterator[None]:
         if exc.status_code is not None and exc.status_code < 500:
             raise
         what = f"The Docker Engine failed: {said(exc)}."
-        raise BackendError(what, "Mend what it complains of, or look at its log.") from exc
+        raise BackendError(what, _UNWELL) from exc
     except (DockerException, RequestException, HTTPError, OSError) as exc:
         problem = explain_unreachable(exc, address)
         raise BackendError(problem.what, problem.fix) from exc

@@ -180,6 +180,7 @@ class SlowCalls:
         self._under: dict[str, tuple[float, Then]] = {}
         self._inbox: deque[tuple[str, Any]] = deque()
         self._woken = False
+        self._dead = False
 
     def start(self, method: str, call: Callable[[], Any], then: Then) -> None:
         if method in self._under:
@@ -191,6 +192,8 @@ class SlowCalls:
             self._clock.call_at(now + before, lambda: self._work(method, call, after))
 
     def _work(self, method: str, call: Callable[[], Any], after: float) -> None:
+        if self._dead:
+            return
         try:
             value = call()
         except Exception as exc:  # noqa: BLE001 - as on a thread
@@ -221,6 +224,10 @@ class SlowCalls:
 
     def close(self) -> None:
         self._inbox.clear()
+
+    def die(self) -> None:
+        """Their process died: what has not begun never will."""
+        self._dead = True
 
 
 class CountingCalls(VirtualCalls):
@@ -322,7 +329,12 @@ class World:
         )
 
     def run(self, calls: Calls | None = None) -> RunOutcome:
-        return self.scheduler(calls).run()
+        try:
+            return self.scheduler(calls).run()
+        except Crash:
+            if isinstance(calls, SlowCalls):
+                calls.die()
+            raise
 
     # -- what was seen
 
