@@ -7,54 +7,42 @@ database, where there is one, and on disk. The result on disk is the truth about
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, LogChunk, PollPace, Site
-from backends.cluster_site import ClusterSite, Finished, LocalSite, Parcel, PlacedFile
+from backends.cluster_site import ClusterSite, LocalSite
 from backends.kept_results import attempt_of, hand_over, read_lines
 from backends.result_watch import ResultWatch
 from backends.sent_credentials import sent_credentials
-from backends.slurm_batches import FOLDER, Batch, Batches, make_batch
+from backends.slurm_batches import FOLDER, Batches
 from backends.slurm_commands import (
     NAME_PREFIX,
     ClusterConfig,
     SlurmOptions,
-    build_sbatch,
     is_native_id,
-    is_over_a_limit,
     job_name,
-    parse_job_id,
     slurm_options,
-    words_of,
 )
-from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe, read_setup
-from backends.slurm_queue import SlurmQueue, check_reach
-from backends.slurm_script import ATTEMPTS_NAME, SETUP_NAME, WorkerPlace, render_script
+from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe
+from backends.slurm_queue import SlurmQueue
 from backends.slurm_states import Row, has_failed, job_state, judge
+from backends.slurm_submission import SlurmSubmission
 from core.clock import Clock
 from core.credentials import Credentials
-from core.errors import BackendBusy, BackendError, CollectError, Problem, SubmitError
+from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
-from core.job_index import CREDENTIALS_NAME, INDEX_NAME
-from core.worker_process import render_credentials
+from core.job_index import CREDENTIALS_NAME
 
 FIRST_POLL_S, MOST_POLL_S = 1.0, 30.0
 _TAIL_CHARS = 600
-_DIGEST_CHARS = 16
-LIMITED_S = 30.0
-"""How long jobs wait that a limit on jobs at once keeps out, before they are tried again."""
-_SCRIPT_NAME = "job.sh"
 
 
 class SlurmBackend(Backend):
-    """`credentials` is asked at each submit, since they may expire; `mask` takes secrets out of
-    what a job printed."""
+    """`credentials` is asked at each submit; `mask` takes secrets out of what a job printed."""
 
     name = "slurm"
     pace = PollPace(FIRST_POLL_S, MOST_POLL_S)
@@ -75,13 +63,22 @@ class SlurmBackend(Backend):
         self._site = site
         self._options = options
         self._clock = clock
-        self._credentials = credentials
         self._mask = mask
         self._settings = settings or {}
         self._batches = Batches(run_dir)
-        self._handles: dict[JobKey, JobHandle] = {}
         self._ended: dict[JobKey, JobStatus] = {}
         self._queue = SlurmQueue(site, self._batches, job_name(run_dir.name))
+        self._submission = SlurmSubmission(
+            run_dir,
+            site,
+            options,
+            self._batches,
+            self._queue,
+            name=self.name,
+            credentials=credentials,
+            config=self._config,
+        )
+        self._handles = self._submission.handles
         self._said: dict[JobKey, str] = {}
         self._needless: list[str] = []
         self._submitting = threading.Lock()
@@ -110,7 +107,7 @@ class SlurmBackend(Backend):
         return problems
 
     def probe(self) -> list[Problem]:
-        place = replace(self._place(), setup=self._setup_at(PROBE_FOLDER))
+        place = self._submission.place(PROBE_FOLDER)
         return probe(self._site, self._options, self._settings, place, self._clock)
 
     # -- submit
@@ -120,137 +117,14 @@ class SlurmBackend(Backend):
             return []
         keys = list(dict.fromkeys(job.key for job in jobs))
         with self._submitting:
-            self._find_earlier(keys)
-            refused = self._submit([key for key in keys if key not in self._handles])
+            self._submission.find_earlier(keys)
+            refused = self._submission.submit([k for k in keys if k not in self._handles])
         self._watch_for(keys)
         return [self._handles.get(key) or refused[key] for key in (job.key for job in jobs)]
-
-    def _submit(self, keys: Sequence[JobKey]) -> dict[JobKey, SubmitError]:
-        """Hand over jobs; gives those that are refused for good. Raises BackendBusy while there is
-        no place for more: what was handed over until then is known at the next try."""
-        refused: dict[JobKey, SubmitError] = {}
-        waiting = list(self._cut(keys))
-        while waiting:
-            batch = waiting.pop(0)
-            if (done := self._hand_over(batch)) is None:
-                continue
-            words = words_of(done.stderr) or words_of(done.stdout) or f"exit code {done.exit_code}"
-            if not is_over_a_limit(done.stderr):
-                refused |= dict.fromkeys(batch.keys, _refusal(words))
-            elif len(batch.keys) > 1:
-                waiting[:0] = self._halves(batch.keys)  # a smaller array may still fit
-            else:
-                raise BackendBusy(
-                    f"sbatch refuses more jobs for now: {words}.",
-                    "Ask for fewer --max-executors, or wait for other jobs of yours.",
-                    retry_after_s=LIMITED_S,
-                )
-        return refused
-
-    def _halves(self, keys: Sequence[JobKey]) -> list[Batch]:
-        middle = (len(keys) + 1) // 2
-        halves = (keys[:middle], keys[middle:])
-        return [self._batches.add(make_batch(self._run_dir, half)) for half in halves if half]
 
     def _watch_for(self, keys: Iterable[JobKey]) -> None:
         if self._site.shares_disk:
             self._watch.add(k for k in keys if k in self._handles and k not in self._ended)
-
-    def _find_earlier(self, keys: Sequence[JobKey]) -> None:
-        """Find jobs that an earlier process, or an earlier try, may have handed over."""
-        perhaps = [k for k in keys if k not in self._handles and self._batches.holding(k)]
-        if not perhaps:
-            return
-        self._queue.look(perhaps)
-        for key in perhaps:
-            trace = self._site.trace(key)
-            if key in self._queue.rows or trace.claimed or trace.has_result:
-                self._handles[key] = self._handle(key)
-
-    def _cut(self, keys: Sequence[JobKey]) -> Iterator[Batch]:
-        """As few arrays as there may be."""
-        most = max(1, self._config().max_array_size - 1) if len(keys) > 1 else 1
-        for start in range(0, len(keys), most):
-            yield self._batches.add(make_batch(self._run_dir, keys[start : start + most]))
-
-    def _hand_over(self, batch: Batch) -> Finished | None:
-        """Note handles of all its jobs, or give how sbatch refused them. Raises BackendError when
-        the cluster cannot be asked; whether the jobs are there is seen at the next try."""
-        script = f"{batch.folder}/{_SCRIPT_NAME}"
-        command = build_sbatch(
-            self._options,
-            self._site.run_dir,
-            job_name(self._run_id),
-            batch.digest,
-            script,
-            len(batch.keys),
-        )
-        parcel = Parcel(list(self._files(batch, script)), batch.keys, once=batch.folder)
-        done = self._site.run(command, parcel)
-        if done.exit_code != 0:
-            check_reach("sbatch", done)
-            self._batches.refused(batch)
-            return done
-        if (job_id := parse_job_id(done.stdout)) is None:
-            raise BackendError(
-                f"sbatch took the jobs and printed no job id: {words_of(done.stdout)!r}.",
-                "The jobs are looked for by their name.",
-            )
-        self._batches.submitted(batch, job_id)
-        for place, key in enumerate(batch.keys):
-            native_id = f"{job_id}_{place}" if len(batch.keys) > 1 else job_id
-            self._handles[key] = JobHandle(key, self.name, native_id)
-        return None
-
-    def _files(self, batch: Batch, script: str) -> Iterator[PlacedFile]:
-        yield PlacedFile(f"{batch.folder}/{INDEX_NAME}", batch.index)
-        yield PlacedFile(f"{batch.folder}/{ATTEMPTS_NAME}", batch.attempts)
-        place, folder = self._place(), f"{self._site.run_dir}/{batch.folder}"
-        if self._setup is not None:
-            yield PlacedFile(f"{FOLDER}/{self._setup_name}", self._setup, 0o600)
-        if (held := self._credentials()) != Credentials():
-            kept = f"{FOLDER}/{CREDENTIALS_NAME}"
-            place = replace(place, credentials=f"{self._site.run_dir}/{kept}")
-            yield PlacedFile(kept, render_credentials(held), 0o600)
-        yield PlacedFile(script, render_script(place, folder).encode(), 0o755)
-
-    def _place(self) -> WorkerPlace:
-        return WorkerPlace(
-            self._site.run_dir,
-            self._site.worker_code(),
-            self._site.python,
-            setup=self._setup_at(FOLDER),
-            container=self._options.container,
-        )
-
-    @cached_property
-    def _setup(self) -> bytes | None:
-        """What the setup file held when it was first needed: editing it changes no job, and no run,
-        on its way."""
-        return read_setup(self._options.setup) if self._options.setup else None
-
-    @property
-    def _setup_name(self) -> str:
-        """Of our copy: another content has another name, since jobs source it when they start."""
-        digest = hashlib.sha256(self._setup or b"").hexdigest()[:_DIGEST_CHARS]
-        return f"setup-{digest}.sh"
-
-    def _setup_at(self, folder: str) -> str:
-        name = SETUP_NAME if folder == PROBE_FOLDER else self._setup_name
-        return f"{self._site.run_dir}/{folder}/{name}" if self._options.setup else ""
-
-    def _handle(self, key: JobKey) -> JobHandle:
-        """Of a job that was handed over before; without an id if nobody ever heard it."""
-        rows = self._queue.rows.get(key)
-        if rows:
-            return JobHandle(key, self.name, rows[0].native_id)
-        for batch in self._batches.holding(key):
-            for job_id in batch.job_ids[-1:]:
-                place = batch.keys.index(key)
-                return JobHandle(
-                    key, self.name, f"{job_id}_{place}" if len(batch.keys) > 1 else job_id
-                )
-        return JobHandle(key, self.name, "")
 
     # -- poll
 
@@ -374,7 +248,7 @@ class SlurmBackend(Backend):
         self._queue.look(keys)
         found = {key for key in keys if key in self._queue.rows or self._has_left_something(key)}
         for key in found:
-            self._handles[key] = self._handle(key)
+            self._handles[key] = self._submission.handle(key)
         self._watch_for(found)
         return [self._handles[key] for key in sorted(found)]
 
@@ -413,9 +287,3 @@ class SlurmBackend(Backend):
     def close(self) -> None:
         self._watch.stop()
         self._site.close()
-
-
-def _refusal(words: str) -> SubmitError:
-    return SubmitError(
-        f"sbatch refused the jobs: {words}.", "Correct the --slurm options.", retryable=False
-    )
