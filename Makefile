@@ -39,7 +39,7 @@ demo: $(READY)
 	echo && echo "The project is in $$out"
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing --durations=20
 
 lint: $(READY)
 	@$(BIN)/ruff check $(SOURCES)
