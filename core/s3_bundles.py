@@ -1,8 +1,9 @@
 """Bundles in a bucket: what the objects of a run are called, and what is in them.
 
 The requests of all jobs that are submitted together lie in one object, compressed one by one behind
-an index that tells where each begins. The object is called by the digest of its content, so it is
-never another than the one that a job was submitted with. A result is one object, whole or absent.
+an index that tells where each begins and its digest. The object is called by the digest of that
+index, so whoever reads one request proves it without the others, and none is ever another than the
+one that a job was submitted with. A result is one object, whole or absent.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,7 +26,7 @@ from core.job import JobKey
 from core.s3_bucket import S3Bucket
 from core.wire import decode, encode
 
-VERSION = 1
+VERSION = 2
 DIGEST_CHARS = 32
 UNLIMITED = Limits(max_files=10**9, max_bytes=2**60)
 """For a request, which this program made itself."""
@@ -41,6 +42,7 @@ class Entry:
     key: JobKey
     start: int
     size: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class PackName:
-    """Of the object with the requests: the digest of its content, and the bytes of its index."""
+    """Of the object with the requests: the digest of its index, and how many bytes that has."""
 
     digest: str
     index_bytes: int
@@ -66,6 +68,14 @@ class PackName:
     def parse(cls, name: str) -> PackName | None:
         found = _PACK.fullmatch(name)
         return cls(found[1], int(found[2])) if found else None
+
+
+def digest_of(pieces: Iterable[bytes]) -> str:
+    """Names the bytes of `pieces`; nobody finds others of the same name."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()[:DIGEST_CHARS]
 
 
 def claim_name(key: JobKey) -> str:
@@ -125,21 +135,20 @@ class Pack:
     def add(self, key: JobKey, request: Path) -> None:
         start = self._bodies.tell()
         pack(request, self._bodies)
-        self._entries.append(Entry(key, start, self._bodies.tell() - start))
+        size = self._bodies.tell() - start
+        self._bodies.seek(start)
+        digest = digest_of(iter(lambda: self._bodies.read(MEMORY_BYTES), b""))
+        self._entries.append(Entry(key, start, size, digest))
         self.keys.append(key)
 
     def store(self, bucket: S3Bucket, root: str) -> PackName:
         """Put the object into the bucket; gives its name."""
         index = encode(Index(tuple(self._entries), self._source)).encode()
+        name = PackName(digest_of([index]), len(index))
         with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as whole:
             whole.write(index)
             self._bodies.seek(0)
             shutil.copyfileobj(self._bodies, whole)
-            whole.seek(0)
-            digest = hashlib.sha256()
-            while piece := whole.read(MEMORY_BYTES):
-                digest.update(piece)
-            name = PackName(digest.hexdigest()[:DIGEST_CHARS], len(index))
             bucket.put(f"{root}{name}", whole)
         return name
 
@@ -177,9 +186,10 @@ def reader(bucket: S3Bucket, root: str, pack: PackName, *, at_once: bool = False
 
 
 def read_index(read: Read, pack: PackName) -> Index:
-    """Raises BundleError when it is absent, damaged or of another version."""
+    """Raises BundleError when it is absent, another than `pack` names, or of another version."""
     if (data := read(0, pack.index_bytes)) is None:
         raise BundleError(f"{pack} does not exist in the bucket.", "Submit the job again.")
+    _prove(data, pack.digest, str(pack))
     index = decode(Index, data, str(pack))
     if index.version != VERSION:
         raise BundleError(
@@ -190,13 +200,25 @@ def read_index(read: Read, pack: PackName) -> Index:
 
 
 def unpack_request(read: Read, pack: PackName, entry: Entry, destination: Path) -> None:
-    """Unpack the request of a job to `destination`, which is made. Raises BundleError."""
+    """Unpack the request of a job to `destination`, which is made.
+
+    Raises BundleError when it is absent, or not the one that the index was written for.
+    """
     if (data := read(pack.index_bytes + entry.start, entry.size)) is None:
         raise BundleError(f"The request of {entry.key} is gone.", "Submit the job again.")
+    _prove(data, entry.digest, f"The request of {entry.key}")
     try:
         unpack(decompressed(io.BytesIO(data)), destination, UNLIMITED)
     except CollectError as exc:
         raise BundleError(f"The request of {entry.key}: {exc.message}") from exc
+
+
+def _prove(data: bytes, digest: str, what: str) -> None:
+    if digest_of([data]) != digest:
+        raise BundleError(
+            f"{what} is damaged: it is not what the job was submitted with.",
+            "See who else may write in the bucket, and submit the job again.",
+        )
 
 
 def store_result(bucket: S3Bucket, root: str, key: JobKey, result: Path) -> None:

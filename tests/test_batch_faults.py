@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.bundle import AttemptDir
+from core.archive import decompressed, pack, unpack
+from core.bundle import AttemptDir, Limits
 from core.clock import Clock
 from core.errors import AwsRefused, BackendError, CollectError, SubmitError
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult
@@ -383,6 +386,25 @@ def test_a_result_that_is_damaged_where_it_lies_is_not_taken(live: LiveRun, aws:
         found = live.backend.collect(handles, live.run.tasks)
         assert isinstance(found[handles[0].key], CollectError)
         assert isinstance(found[handles[1].key], TaskResult)
+
+
+def test_a_sound_result_whose_files_are_not_those_of_its_manifest_is_not_taken(
+    live: LiveRun, aws: FakeAws, tmp_path: Path
+) -> None:
+    [handle] = live.submit("fast-01")
+    live.poll(handle)
+    [name] = [name for name in aws.objects if "/results/" in name]
+    there = tmp_path / "result"
+    unpack(decompressed(io.BytesIO(aws.objects[name])), there, Limits())
+    [left] = [path for path in (there / "files").rglob("*") if path.is_file()]
+    for change in (lambda: left.write_text("fast-0!\n"), left.unlink):
+        change()
+        changed = io.BytesIO()
+        pack(there, changed)
+        aws.objects[name] = changed.getvalue()
+        assert "does not match the manifest" in str(live.collect(handle))
+        live.backend = live.another_backend()
+        shutil.rmtree(live.run.attempt(handle.key).result)
 
 
 def test_a_result_of_another_attempt_is_not_taken(live: LiveRun, aws: FakeAws) -> None:

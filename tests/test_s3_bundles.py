@@ -25,6 +25,7 @@ from core.s3_bundles import (
     PackName,
     PackUri,
     claim_name,
+    digest_of,
     fetch_result,
     packs,
     parse_name,
@@ -42,6 +43,8 @@ from tests.strict_batch import Refusal
 
 ROOT = Path(__file__).parent.parent
 KEY = JobKey("run", "task", 2)
+GZIP_MTIME = 4
+"""Where a gzip stream has it, which nothing checks."""
 PACK = PackName("0123456789abcdef" * 2, 77)
 
 
@@ -156,14 +159,38 @@ def test_packs_hold_no_more_than_they_may(
 
 
 def test_an_index_of_another_version_is_refused(bucket: S3Bucket, aws: FakeAws) -> None:
-    text = b'{"entries":[],"source":"","version":9}'
-    name = PackName("0" * 32, len(text))
-    aws.objects[str(name)] = text
-    with pytest.raises(BundleError, match="has version 9"):
-        read_index(reader(bucket, "", name), name)
-    aws.objects[str(name)] = b"{"
-    with pytest.raises(BundleError, match="damaged"):
-        read_index(reader(bucket, "", name), name)
+    for text, told in (
+        (b'{"entries":[],"source":"","version":9}', "has version 9"),
+        (b"{", "damaged"),
+    ):
+        name = PackName(digest_of([text]), len(text))
+        aws.objects[str(name)] = text
+        with pytest.raises(BundleError, match=told):
+            read_index(reader(bucket, "", name), name)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_pack_that_another_has_put_in_its_place_is_refused(
+    bucket: S3Bucket,
+    aws: FakeAws,
+    requests: list[tuple[JobKey, Path]],
+    tmp_path: Path,
+    at_once: bool,
+) -> None:
+    [name] = stored(bucket, "", requests)
+    whole = aws.objects[str(name)]
+    aws.objects[str(name)] = whole.replace(b"task-1", b"task-9", 1)
+    with pytest.raises(BundleError, match="not what the job was submitted with"):
+        read_index(reader(bucket, "", name, at_once=at_once), name)
+    aws.objects[str(name)] = whole
+    first, second, *_ = read_index(reader(bucket, "", name), name).entries
+    at = name.index_bytes + second.start + GZIP_MTIME
+    aws.objects[str(name)] = whole[:at] + b"\1" + whole[at + 1 :]  # as sound as before
+    read = reader(bucket, "", name, at_once=at_once)
+    unpack_request(read, name, first, tmp_path / "first")
+    with pytest.raises(BundleError, match=r"The request of run/task-1/1 is damaged"):
+        unpack_request(read, name, second, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
 
 
 # -- results
@@ -361,6 +388,17 @@ def test_a_worker_that_cannot_be_meant_claims_nothing(
     with pytest.raises(BundleError, match=told):
         worker(aws, place, "a", index, source).run(answer(Outcome.OK), NoWaiting())
     assert [name for name in aws.objects if "/claims/" in name] == []
+
+
+@pytest.mark.parametrize("index", ["0", ""], ids=["of an array", "single"])
+def test_a_worker_runs_nothing_but_what_its_job_was_submitted_with(
+    aws: FakeAws, place: PackUri, index: str
+) -> None:
+    name = f"{place.root}{place.pack}"
+    aws.objects[name] = aws.objects[name].replace(b"fast-01", b"fast-03")
+    with pytest.raises(BundleError, match="not what the job was submitted with"):
+        worker(aws, place, "a", index).run(answer(Outcome.OK), NoWaiting())
+    assert [n for n in aws.objects if "/claims/" in n or "/results/" in n] == []
 
 
 def test_a_result_is_stored_though_the_bucket_is_slow(aws: FakeAws, place: PackUri) -> None:
