@@ -1,7 +1,10 @@
 """The log streams of jobs in CloudWatch Logs: the lines since a cursor, and the tail.
 
 A cursor is a stream and the service's own token in it. A job that was moved to another host goes on
-in another stream.
+in another stream. A page may be empty though more follow: a stream ends where the service gives
+back the token that it was asked with.
+
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ DEFAULT_GROUP = "/aws/batch/job"
 MOST_EVENTS = 10_000
 TAIL_EVENTS = 100
 TAIL_CHARS = 600
+MOST_PAGES = 1000
+"""Of one stream that are read in one go; each has up to 1 MiB."""
+TAIL_PAGES = 10
 
 
 class LogStreams:
@@ -38,20 +44,32 @@ class LogStreams:
         return LogChunk(lines, f"{stream} {answer['nextForwardToken']}")
 
     def lines(self, group: str, stream: str) -> list[str]:
-        """All that the stream holds."""
+        """All that the stream holds, or the first MOST_PAGES pages of it."""
         found: list[str] = []
-        chunk = self.read(group, stream, "")
-        while chunk.lines:
+        chunk, before = self.read(group, stream, ""), ""
+        for _ in range(MOST_PAGES):
             found += chunk.lines
-            chunk = self.read(group, stream, chunk.cursor)
+            if chunk.cursor == before:
+                break
+            before = chunk.cursor
+            chunk = self.read(group, stream, before)
         return found
 
     def tail(self, group: str, stream: str) -> str:
         """The last words that are no progress; empty where there are none."""
-        answer = self._events(group, stream, startFromHead=False, limit=TAIL_EVENTS)
-        said = [event["message"] for event in answer["events"]] if answer else []
-        words = " ".join(line.strip() for line in said if not is_progress(line))
-        return words.strip()[-TAIL_CHARS:]
+        asked: dict[str, str] = {}
+        for _ in range(TAIL_PAGES):
+            answer = self._events(group, stream, startFromHead=False, limit=TAIL_EVENTS, **asked)
+            if answer is None:
+                break
+            said = [event["message"] for event in answer["events"]]
+            if said:
+                words = " ".join(line.strip() for line in said if not is_progress(line))
+                return words.strip()[-TAIL_CHARS:]
+            if answer["nextBackwardToken"] == asked.get("nextToken"):
+                break
+            asked = {"nextToken": answer["nextBackwardToken"]}
+        return ""
 
     def group_exists(self, group: str) -> bool:
         answer = self._calls(

@@ -105,6 +105,8 @@ class FakeAws:
         self.after: Callable[[Call], None] = lambda call: None
         """Called once a call has had its effect, before its answer is given."""
         self.logs: dict[str, list[str]] = {}
+        self.log_gaps = 0
+        """How many empty pages of a log come before each that is not."""
         self.runner = InlineRunner(self, work or leave_result, lazy=lazy)
         self.batch = StrictBatch(self.runner)
         self.queues: dict[str, dict[str, Any]] = {QUEUE: usable_queue()}
@@ -205,7 +207,7 @@ class FakeAws:
         lines = self.logs.get(asked["logStreamName"])
         if lines is None:
             raise Refusal("There is no such stream.", "ResourceNotFoundException")
-        return log_page(lines, asked)
+        return log_page(lines, asked, self.log_gaps)
 
     def _iam(self, call: Call) -> Answer:
         asked = call.params
@@ -385,16 +387,24 @@ def _s3_action(
     return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject"}.get(method, method), named
 
 
-def log_page(lines: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What GetLogEvents answers when a stream holds `lines`."""
-    if not asked.get("startFromHead"):
-        start = max(0, len(lines) - asked.get("limit", 10_000))
+def log_page(lines: Sequence[str], asked: Mapping[str, Any], gaps: int = 0) -> dict[str, Any]:
+    """What GetLogEvents answers when a stream holds `lines`, where so many empty pages come before
+    each that is not. A token says from where on, and how many of them have gone by."""
+    limit, count, forward = asked.get("limit", 10_000), len(lines), asked.get("startFromHead")
+    token = str(asked.get("nextToken") or ("f/0/0" if forward else f"b/{count}/0"))
+    way, at, passed = token[0], int(token.split("/")[1]), int(token.split("/")[2])
+    ahead = at < count if way == "f" else at > 0
+    if ahead and passed < gaps:
+        start, page = at, lines[:0]
+        following = f"{way}/{at}/{passed + 1}"
     else:
-        start = int(str(asked.get("nextToken") or "f/0").partition("/")[2])
-    page = lines[start : start + asked.get("limit", 10_000)]
+        start = at if way == "f" else max(0, at - limit)
+        page = lines[start : start + limit] if way == "f" else lines[start:at]
+        end = start + len(page) if way == "f" else start
+        following = f"{way}/{end}/0" if page else token
     events = [{"timestamp": n, "message": line} for n, line in enumerate(page)]
-    tokens = {"nextForwardToken": f"f/{start + len(page)}", "nextBackwardToken": f"b/{start}"}
-    return {"events": events, **tokens}
+    tokens = {"f": f"f/{start + len(page)}/0", "b": f"b/{start}/0"} | {way: following}
+    return {"events": events, "nextForwardToken": tokens["f"], "nextBackwardToken": tokens["b"]}
 
 
 def body_of(request: Any) -> bytes:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from backends.aws_batch_backend import AwsBatchBackend
-from backends.batch_logs import LogStreams, is_progress
+from backends.batch_logs import MOST_PAGES, LogStreams, is_progress
 from core.aws_calls import AwsCalls
 from core.errors import BackendError
 from core.job import JobHandle, JobState
 from tests.batch_live import NoWaiting, batch_run, site_of
-from tests.fake_aws import FakeAws, fault
+from tests.fake_aws import Call, FakeAws, fault
 from tests.live_run import LiveRun
 from tests.strict_batch import Refusal
 
@@ -104,6 +104,36 @@ def test_the_tail_is_the_last_words_that_are_no_progress(aws: FakeAws) -> None:
     assert len(streams.tail("", "s")) == 600
     assert streams.tail("", "other") == ""
     assert streams.lines("", "s") == aws.logs["s"]
+
+
+def test_an_empty_page_is_not_the_end_of_a_stream(live: LiveRun, aws: FakeAws) -> None:
+    aws.log_gaps = 2
+    streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
+    aws.logs["s"] = [f"line {n}" for n in range(20_001)]
+    assert streams.lines("", "s") == aws.logs["s"]
+    assert streams.tail("", "s").endswith("line 20000")
+    [handle] = live.submit("fast-01")
+    lines = aws.logs[stream_of(handle)] = ["one", "two"]
+    told: list[str] = []
+    cursor = ""
+    for _ in range(4):
+        some, cursor = live.read_log(handle, cursor)
+        told += some
+    assert told == lines
+
+
+def test_a_stream_that_never_ends_is_left_at_some_point(aws: FakeAws) -> None:
+    streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
+    aws.logs["s"] = ["word"]
+
+    def goes_on(call: Call) -> None:
+        if call.action == "GetLogEvents":
+            aws.logs["s"].append("word")
+
+    aws.after = goes_on
+    assert 1 < len(streams.lines("", "s")) <= MOST_PAGES + 1
+    aws.log_gaps = 10**9
+    assert streams.tail("", "s") == ""
 
 
 def test_progress_is_told_from_other_lines() -> None:
