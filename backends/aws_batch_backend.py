@@ -53,6 +53,8 @@ AT_ONCE = 16
 """Calls to AWS at the same time."""
 PACK_BYTES = 64 * 1024 * 1024
 """Of compressed requests, after which another object, and so another array, is begun."""
+LOGS_A_ROUND = 4
+"""What GetLogEvents may be asked in a second is a small number, for a whole account and region."""
 STREAM_LOOK_S = 2.0
 """Between two looks for the log stream of a job that has none yet."""
 _GONE = JobStatus(JobState.LOST, Reason.MISSING, message="AWS Batch does not know the job")
@@ -63,6 +65,7 @@ class AwsBatchBackend(Backend):
 
     name = "batch"
     grace_s = 60.0  # a job may not show for a while after it was submitted
+    logs_a_round = LOGS_A_ROUND
 
     def __init__(
         self,
@@ -114,12 +117,14 @@ class AwsBatchBackend(Backend):
         """With `clients` by name of service, which is how another AWS can be put in its place."""
         from backends.batch_preflight import Preflight
 
-        calls, options = AwsCalls(site.clock), site.options
-        service, streams = BatchService(clients, calls), LogStreams(clients, calls)
-        s3 = S3Bucket(str(options.get("batch_s3_bucket") or ""), lambda: clients("s3"), calls)
+        options = site.options
+        # each service throttles by itself, and only its own calls are to slow down then
+        of_batch, of_logs, of_s3, of_iam = (AwsCalls(site.clock) for _ in range(4))
+        service, streams = BatchService(clients, of_batch), LogStreams(clients, of_logs)
+        s3 = S3Bucket(str(options.get("batch_s3_bucket") or ""), lambda: clients("s3"), of_s3)
         prefix = str(options.get("batch_s3_prefix", "parallel-orchestrator"))
         bucket = RunBucket(s3, prefix, region)
-        look = Preflight(service, s3, streams, clients, calls, wanted, prefix, options)
+        look = Preflight(service, s3, streams, clients, of_iam, wanted, prefix, options)
         return cls(
             site.run_dir,
             service,

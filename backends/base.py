@@ -74,6 +74,8 @@ class Backend(ABC):
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
     in_process: ClassVar[bool] = False
     """Whether workers run in this process, and so share its governor with the planner."""
+    logs_a_round: ClassVar[int | None] = None
+    """Of how many jobs the logs are asked for at a time, in turns; None: of all that run."""
 
     _wake: Callable[[], None] = staticmethod(lambda: None)
 

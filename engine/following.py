@@ -26,6 +26,9 @@ class Following:
         self._desk = desk
         self._warm_up = warm_up
         self._at = 0.0
+        self._turns = 0
+        self._turn: dict[JobKey, int] = {}
+        """Which turn was the last of each job, where they are asked about in turns."""
 
     @property
     def every_s(self) -> float | None:
@@ -43,12 +46,25 @@ class Following:
         desk, every_s = self._desk, self.every_s
         if every_s is None or desk.now() < self._at or desk.calls.busy("logs"):
             return
-        asked = [(a, a.handle) for a in desk.active.values() if a.handle and a.is_running]
+        running = [(a, a.handle) for a in desk.active.values() if a.handle and a.is_running]
+        asked = self._in_turn(running)
         self._at = desk.now() + every_s
         if asked:
             wanted = [(handle, attempt.cursor) for attempt, handle in asked]
             call = partial(self._read_logs, wanted)
             desk.calls.start("logs", call, partial(self._followed, asked))
+
+    def _in_turn(self, running: list[tuple[Attempt, JobHandle]]) -> list[tuple[Attempt, JobHandle]]:
+        """As many as the backend takes in a round, those that have waited longest."""
+        most = self._desk.backend.logs_a_round
+        if most is None or len(running) <= most:
+            return running
+        before = {attempt.key: self._turn.get(attempt.key, 0) for attempt, _ in running}
+        asked = sorted(running, key=lambda one: before[one[0].key])[:most]
+        turns = range(self._turns + 1, self._turns + most + 1)
+        self._turns += most
+        self._turn = before | {a.key: turn for (a, _), turn in zip(asked, turns, strict=True)}
+        return asked
 
     def _read_logs(self, wanted: list[tuple[JobHandle, str]]) -> list[LogChunk]:
         return [self._desk.backend.logs(handle, cursor) for handle, cursor in wanted]

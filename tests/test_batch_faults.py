@@ -65,7 +65,7 @@ def test_what_fails_for_a_moment_is_asked_again(
     assert max(clock.slept) > clock.slept[0], "the second pause is longer than the first"
 
 
-def test_a_service_that_throttles_slows_down_the_calls_that_follow(
+def test_a_service_that_throttles_slows_down_its_own_calls_that_follow_and_no_others(
     live: LiveRun, aws: FakeAws, clock: NoWaiting
 ) -> None:
     [handle] = live.submit("fast-01")
@@ -73,12 +73,31 @@ def test_a_service_that_throttles_slows_down_the_calls_that_follow(
     live.poll(handle)
     before = len(clock.slept)
     live.result(handle)
-    assert clock.slept[before:], "the next call did not wait"
+    live.read_log(handle)
+    assert clock.slept[before:] == [], "S3 and the logs waited for AWS Batch"
+    live.backend.cancel([handle])
+    assert clock.slept[before:] == [], "nothing was asked"
+    live.submit("fast-02")
+    assert clock.slept[before:], "the next call of AWS Batch did not wait"
     for _ in range(20):
         live.backend.reattach(live.run.run_id)
     before = len(clock.slept)
     live.backend.reattach(live.run.run_id)
     assert clock.slept[before:] == [], "it never went back to full speed"
+
+
+def test_logs_that_are_throttled_slow_down_no_poll(
+    live: LiveRun, aws: FakeAws, clock: NoWaiting
+) -> None:
+    aws.runner.never_ends = True
+    [handle] = live.submit("fast-01")
+    live.poll(handle)
+    aws.faults.append(fault("GetLogEvents", THROTTLED, times=3))
+    live.read_log(handle)
+    before = len(clock.slept)
+    live.poll(handle)
+    live.submit("fast-02")
+    assert clock.slept[before:] == []
 
 
 def test_a_service_that_stays_throttled_is_out_of_reach_and_nothing_is_lost(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -577,6 +579,35 @@ def test_the_lines_of_running_jobs_are_told_as_progress() -> None:
     assert told[:4] == ["line ", "x", "line |", "x"]
     assert world.backend.called["logs"] <= 4
     assert all(e.task == "a" and e.attempt == 1 for e in world.events(Kind.PROGRESS))
+
+
+class ChattyInTurns(FaultyBackend):
+    """Takes few questions for logs at a time, and keeps whose they were."""
+
+    logs_a_round = 2
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.read: list[tuple[float, str]] = []
+
+    def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
+        self.read.append((self._clock.monotonic(), handle.key.task))
+        return super().logs(handle, cursor)
+
+
+def test_jobs_are_followed_in_turns_where_the_backend_takes_few_at_a_time() -> None:
+    tasks = [f"t{n}" for n in range(5)]
+    plan = make_plan(dict.fromkeys(tasks, ()))
+    world = World(plan, always(VirtualEnd(duration_s=100)), backend_type=ChattyInTurns)
+    world.pacing = replace(PACING, progress_s=4.0, max_executors=5)
+    world.run()
+    backend = world.backend
+    assert isinstance(backend, ChattyInTurns)
+    assert max(Counter(at for at, _ in backend.read).values()) == 2
+    everyone = [task for at, task in backend.read if 20 <= at <= 80]  # all of them run then
+    turns = [everyone[n : n + 5] for n in range(0, len(everyone) - 4, 5)]
+    assert len(turns) >= 5
+    assert all(sorted(turn) == tasks for turn in turns), turns
 
 
 def test_logs_that_cannot_be_read_or_never_come_do_not_harm_the_run() -> None:
