@@ -12,6 +12,7 @@ import json
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -42,6 +43,7 @@ from tests.strict_batch import (
 )
 
 BUCKET, QUEUE, DEFINITION, REGION = "a-bucket", "a-queue", "a-definition", "eu-central-1"
+GZIP = b"\x1f\x8b\x08"
 ROLE = "arn:aws:iam::123456789012:role/workers"
 
 
@@ -53,7 +55,7 @@ class Call:
     action: str
     params: Mapping[str, Any]
     path: str
-    raw: str
+    raw: bytes
     """All of it, for a search: address, headers, body."""
     by_worker: bool = False
 
@@ -67,6 +69,21 @@ def refused(exc: Refusal, service: str) -> Answer:
         return Answer(exc.status, f"<ErrorResponse>{error}</ErrorResponse>".encode())
     body = json.dumps({"__type": exc.code, "message": exc.message}).encode()
     return Answer(exc.status, body, {"x-amzn-errortype": exc.code})
+
+
+def holds(data: bytes, word: bytes) -> bool:
+    """Whether `word` is in `data`, or in anything that is compressed anywhere in it."""
+    return word in data or any(holds(inner, word) for inner in unzipped(data))
+
+
+def unzipped(data: bytes) -> Iterator[bytes]:
+    """The content of each gzip stream in `data`, also of one that is cut or in the middle."""
+    at = data.find(GZIP)
+    while at >= 0:
+        stream = zlib.decompressobj(wbits=31)
+        with suppress(zlib.error):  # those bytes may mean something else
+            yield stream.decompress(data[at:])
+        at = data.find(GZIP, at + 1)
 
 
 Fault = Callable[[Call], Answer | Exception | None]
@@ -359,7 +376,7 @@ def read_call(method: str, url: str, headers: Mapping[str, Any], body: bytes) ->
     """What a signed request asks of which service."""
     parts, told = urlsplit(url), {n.lower(): _text(v) for n, v in headers.items()}
     service = told["authorization"].split("/")[3]
-    raw = f"{method} {unquote(url)}\n{told}\n{body.decode(errors='replace')}"
+    raw = f"{method} {unquote(url)}\n{told}\n".encode() + body
     if service == "s3":
         action, params = _s3_action(method, parts.path, parts.query, told)
         path = unquote(parts.path)

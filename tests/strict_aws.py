@@ -25,7 +25,7 @@ from botocore.config import Config
 
 from backends.docker_host import DockerHost
 from tests.aws_server import Answer, served
-from tests.fake_aws import Call, Fault, log_page, read_call, refused
+from tests.fake_aws import Call, Fault, log_page, read_call, refused, unframed
 from tests.strict_batch import NativeJob, Ran, Refusal, StrictBatch, check_definition
 
 MOTO = Path(__file__).parent / "services" / "moto.sh"
@@ -74,7 +74,11 @@ class StrictAws:
         self.runner.close()
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        call = read_call(method, f"{self.url}{path}", headers, body)
+        framed = "aws-chunked" in {n.lower(): v for n, v in headers.items()}.get(
+            "content-encoding", ""
+        )
+        plain = unframed(body) if framed else body
+        call = read_call(method, f"{self.url}{path}", headers, plain)
         self.calls.append(call)
         for look in self.faults:
             put_in_the_way = look(call)

@@ -19,7 +19,7 @@ from core.clock import SystemClock
 from core.job import Manifest
 from core.plan import render_plan
 from tests.docker_live import quiet_environment
-from tests.fake_aws import Call
+from tests.fake_aws import Call, holds
 from tests.live_run import eventually
 from tests.strict_aws import Cloud, cloud
 from tests.test_batch_scale import wide_plan
@@ -113,10 +113,14 @@ def test_secrets_reach_workers_and_no_call_to_aws(place: Cloud, tmp_path: Path) 
         said = run(tmp_path, SMALL, *real, **place.environ, **told)
     calls = place.aws.calls[before:]
     assert len(stored_results(calls)) == 1
-    assert [call.action for call in calls if CANARY in call.raw] == []
+    for kind, inside in (("/requests/", b'"instructions"'), ("/results/", b'"outcome"')):
+        [sent] = [c.raw for c in calls if c.action == "PutObject" and kind in c.path]
+        assert inside not in sent
+        assert holds(sent, inside), "what is packed was not searched"
+    assert [call.action for call in calls if holds(call.raw, CANARY.encode())] == []
     assert CANARY not in said
     for path in tmp_path.rglob("*"):
-        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+        assert not path.is_file() or not holds(path.read_bytes(), CANARY.encode()), path
     assert left_in(place) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -38,7 +39,7 @@ from core.s3_bundles import (
 from core.s3_job import CLAIMED, S3Job, run_s3_job
 from tests.aws_server import served
 from tests.batch_live import NoWaiting, batch_run
-from tests.fake_aws import BUCKET, FakeAws, fault, lost_connection
+from tests.fake_aws import BUCKET, FakeAws, fault, holds, lost_connection
 from tests.strict_batch import Refusal
 
 ROOT = Path(__file__).parent.parent
@@ -438,3 +439,20 @@ def test_the_entry_says_why_the_bucket_cannot_be_reached() -> None:
     assert done.returncode == 1
     assert "error: GetObject on s3://bucket/root/requests/" in done.stderr
     assert "Unable to locate credentials" in done.stderr
+
+
+def test_a_search_for_a_secret_looks_into_what_is_packed(
+    tmp_path: Path, aws: FakeAws, requests: list[tuple[JobKey, Path]]
+) -> None:
+    """As the tests that find no secret search what AWS was sent."""
+    word = b"sk-ant-canary-in-a-pack"
+    requests[3][1].joinpath("inputs", "secret.txt").write_bytes(b"x" * 3000 + word)
+    bucket = S3Bucket(BUCKET, lambda: aws.client("s3"), AwsCalls(NoWaiting()))
+    stored(bucket, "", requests)
+    store_result(bucket, "", KEY, requests[3][1])
+    for call in (c for c in aws.calls if c.action == "PutObject"):
+        assert word not in call.raw
+        assert holds(call.raw, word)
+        assert not holds(call.raw, b"another word")
+    cut = gzip.compress(gzip.compress(word))[:-9]
+    assert holds(b"\x1f\x8b\x08 is no stream" + cut, word)
