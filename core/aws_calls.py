@@ -34,11 +34,12 @@ _TRANSIENT = _THROTTLED | frozenset(
     {"RequestTimeout", "RequestTimeoutException", "InternalError", "ServerException"}
     | {"ServiceUnavailable", "ConditionalRequestConflict", "OperationAborted"}
 )
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
-_EXPIRED = frozenset(
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
+EXPIRED = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
     | {"UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 )
+"""Codes of errors that a new sign-in mends."""
 
 
 class AwsClients:
@@ -158,7 +159,7 @@ def is_transient(exc: Exception) -> bool:
 
     if isinstance(exc, ClientError):
         status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return code_of(exc) in _TRANSIENT or status >= 500 or status == 429
+        return code_of(exc) in _TRANSIENT or status == 429 or (status >= 500 and status != 501)
     lost = ConnectionError | FlexibleChecksumError | HTTPClientError | IncompleteReadError
     return isinstance(exc, lost)
 
@@ -168,9 +169,9 @@ def explain(exc: Exception, what: str) -> BackendError:
     code, words = code_of(exc), _words(exc)
     if is_transient(exc):
         return BackendError(f"{what} failed: {words}.", "It is tried again later.")
-    if code in _EXPIRED or "oken" in type(exc).__name__:
+    if code in EXPIRED or "oken" in type(exc).__name__:
         return AwsRefused(f"{what} was refused, the AWS sign-in: {words}.", _SIGN_IN, code=code)
-    if code in _DENIED:
+    if code in DENIED:
         return AwsRefused(
             f"{what} was refused: {words}.",
             "Allow that action to the identity in use; docs/aws-batch.md lists what is needed.",

@@ -1,20 +1,23 @@
 """One bucket of S3 as this program and its workers need it: few calls, each with one meaning.
 
 What has been fetched is whole: its length and checksum were compared, or it was fetched again.
+Each object is written with the encryption that the bucket has by default, said in so many words,
+since a bucket's policy may refuse what does not say it. A worker learns it from its request.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO, Any
 
-from core.aws_calls import AwsCalls
+from core.aws_calls import DENIED, EXPIRED, AwsCalls
 from core.errors import AwsRefused
 
 ABSENT = frozenset({"NoSuchKey", "404"})
 _TAKEN = frozenset({"PreconditionFailed", "412"})
+_ASK = "If the bucket demands an encryption, allow s3:GetEncryptionConfiguration on it."
 _PIECE_BYTES = 1024 * 1024
 MOST_DELETED = 1000
 """Names that one DeleteObjects takes."""
@@ -27,28 +30,51 @@ class S3Bucket:
         self.name = name
         self._client = client
         self._calls = calls
+        self._encryption: dict[str, str] | None = None
+        """What PutObject is told of it; None as long as nothing has told it."""
 
     def put(self, key: str, body: IO[bytes]) -> None:
         """Store all of `body`, which is read from its beginning."""
+        self._put(key, body)
+
+    def _put(self, key: str, body: IO[bytes], **more: str) -> None:
+        if self._encryption is None:
+            self._encryption = self._default_encryption()
+        told = self._encryption | more
 
         def call() -> None:
             body.seek(0)
-            self._client().put_object(Bucket=self.name, Key=key, Body=body)
+            self._client().put_object(Bucket=self.name, Key=key, Body=body, **told)
 
-        self._calls(self._what("PutObject", key), call)
+        try:
+            self._calls(self._what("PutObject", key), call)
+        except AwsRefused as exc:
+            if exc.code not in DENIED or self._encryption:
+                raise
+            raise AwsRefused(exc.message, f"{exc.remedy} {_ASK}", code=exc.code) from exc
+
+    def _default_encryption(self) -> dict[str, str]:
+        """Nothing is said where this identity may not ask, or the bucket has none."""
+        try:
+            answer = self._calls(
+                f"GetBucketEncryption of {self.name}",
+                lambda: self._client().get_bucket_encryption(Bucket=self.name),
+            )
+        except AwsRefused as exc:
+            if exc.code in EXPIRED:
+                raise
+            return {}
+        rules = answer["ServerSideEncryptionConfiguration"]["Rules"]
+        default = rules[0].get("ApplyServerSideEncryptionByDefault", {}) if rules else {}
+        return _encryption(default.get("SSEAlgorithm"), default.get("KMSMasterKeyID"))
 
     def put_new(self, key: str, body: IO[bytes]) -> bool:
         """As `put`, unless there is such an object; whether it was stored.
 
         False also where an earlier try of this call had stored it and its answer was lost.
         """
-
-        def call() -> None:
-            body.seek(0)
-            self._client().put_object(Bucket=self.name, Key=key, Body=body, IfNoneMatch="*")
-
         try:
-            self._calls(self._what("PutObject", key), call)
+            self._put(key, body, IfNoneMatch="*")
         except AwsRefused as exc:
             if exc.code in _TAKEN:
                 return False
@@ -67,8 +93,11 @@ class S3Bucket:
         def call() -> None:
             into.seek(0)
             into.truncate()
-            for piece in self._client().get_object(**asked)["Body"].iter_chunks(_PIECE_BYTES):
+            answer = self._client().get_object(**asked)
+            for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
                 into.write(piece)
+            if self._encryption is None:
+                self._encryption = _encryption_of(answer)
 
         try:
             self._calls(self._what("GetObject", key), call)
@@ -137,3 +166,13 @@ class S3Bucket:
 
     def _what(self, action: str, key: str) -> str:
         return f"{action} on s3://{self.name}/{key}"
+
+
+def _encryption(algorithm: str | None, key: str | None) -> dict[str, str]:
+    told = {"ServerSideEncryption": algorithm, "SSEKMSKeyId": key}
+    return {name: value for name, value in told.items() if value}
+
+
+def _encryption_of(answer: Mapping[str, Any]) -> dict[str, str]:
+    """How an object that was read is encrypted, which its writer had found out."""
+    return _encryption(answer.get("ServerSideEncryption"), answer.get("SSEKMSKeyId"))

@@ -71,6 +71,36 @@ def refused(exc: Refusal, service: str) -> Answer:
     return Answer(exc.status, body, {"x-amzn-errortype": exc.code})
 
 
+Encryption = tuple[str, str]
+"""The algorithm, and the key where it is one of KMS."""
+ENCRYPTION_HEADERS = (
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+)
+
+
+def _told_encryption(asked: Mapping[str, Any]) -> Encryption:
+    algorithm, key = (str(asked.get(name) or "") for name in ENCRYPTION_HEADERS)
+    return algorithm, key
+
+
+def check_encryption(call: Call, demanded: Encryption | None) -> None:
+    """What the usual policies of buckets deny: an object put without saying what they demand."""
+    if demanded and _told_encryption(call.params) != demanded:
+        raise Refusal("explicit deny in a resource-based policy", "AccessDenied", 403)
+
+
+def _default_encryption(encryption: Encryption) -> bytes:
+    algorithm, key = encryption
+    named = f"<KMSMasterKeyID>{key}</KMSMasterKeyID>" if key else ""
+    default = f"<SSEAlgorithm>{algorithm}</SSEAlgorithm>{named}"
+    inner = f"<ApplyServerSideEncryptionByDefault>{default}</ApplyServerSideEncryptionByDefault>"
+    whole = f"<Rule>{inner}</Rule>"
+    return (
+        f"<ServerSideEncryptionConfiguration>{whole}</ServerSideEncryptionConfiguration>".encode()
+    )
+
+
 def holds(data: bytes, word: bytes) -> bool:
     """Whether `word` is in `data`, or in anything that is compressed anywhere in it."""
     return word in data or any(holds(inner, word) for inner in unzipped(data))
@@ -122,6 +152,11 @@ class FakeAws:
         self.after: Callable[[Call], None] = lambda call: None
         """Called once a call has had its effect, before its answer is given."""
         self.logs: dict[str, list[str]] = {}
+        self.encryption: Encryption = ("AES256", "")
+        """What the bucket has by default."""
+        self.demanded: Encryption | None = None
+        """What its policy demands to be told with each object."""
+        self._encrypted: dict[str, Encryption] = {}
         self.log_gaps = 0
         """How many empty pages of a log come before each that is not."""
         self.runner = InlineRunner(self, work or leave_result, lazy=lazy)
@@ -250,11 +285,14 @@ class FakeAws:
         with self._lock:
             match call.action:
                 case "PutObject":
+                    check_encryption(call, self.demanded)
                     return self._put(key, body, call.params)
                 case "GetObject" | "HeadObject":
                     return self._get(key, call)
                 case "ListObjectsV2":
                     return self._list(call.params)
+                case "GetBucketEncryption":
+                    return Answer(200, _default_encryption(self.encryption))
                 case "DeleteObjects":
                     for name in ElementTree.fromstring(body).findall(".//{*}Key"):
                         self.objects.pop(name.text or "", None)
@@ -265,17 +303,21 @@ class FakeAws:
         if asked.get("if-none-match") == "*" and key in self.objects:
             raise Refusal("At least one condition did not hold", "PreconditionFailed", 412)
         self.objects[key] = body
+        told = _told_encryption(asked)
+        self._encrypted[key] = told if told[0] else self.encryption
         return Answer(200, b"", {"ETag": '"x"'})
 
     def _get(self, key: str, call: Call) -> Answer:
         if key not in self.objects:
             raise Refusal("The specified key does not exist.", "NoSuchKey", 404)
         data, status = self.objects[key], 200
+        kept = zip(ENCRYPTION_HEADERS, self._encrypted.get(key, self.encryption), strict=True)
+        encryption = {name: value for name, value in kept if value}
         headers = {"x-amz-checksum-crc32": _crc32(data)}
         if wanted := call.params.get("range"):
             first, last = map(int, str(wanted).removeprefix("bytes=").split("-"))
             data, status, headers = data[first : last + 1], 206, {}
-        return Answer(status, b"" if call.action == "HeadObject" else data, headers)
+        return Answer(status, b"" if call.action == "HeadObject" else data, headers | encryption)
 
     def _list(self, asked: Mapping[str, Any]) -> Answer:
         prefix, start = asked.get("prefix", ""), asked.get("continuation-token", "")
@@ -396,9 +438,12 @@ def _s3_action(
     method: str, path: str, query: str, headers: Mapping[str, str]
 ) -> tuple[str, dict[str, str]]:
     asked = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
-    named = {n: headers[n] for n in ("range", "if-none-match") if n in headers}
+    told = ("range", "if-none-match", *ENCRYPTION_HEADERS)
+    named = {n: headers[n] for n in told if n in headers}
     if "delete" in asked:
         return "DeleteObjects", named
+    if "encryption" in asked and method == "GET":
+        return "GetBucketEncryption", named
     if "list-type" in asked:
         return "ListObjectsV2", asked
     return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject"}.get(method, method), named

@@ -25,7 +25,16 @@ from botocore.config import Config
 
 from backends.docker_host import DockerHost
 from tests.aws_server import Answer, served
-from tests.fake_aws import Call, Fault, log_page, read_call, refused, unframed
+from tests.fake_aws import (
+    Call,
+    Encryption,
+    Fault,
+    check_encryption,
+    log_page,
+    read_call,
+    refused,
+    unframed,
+)
 from tests.strict_batch import NativeJob, Ran, Refusal, StrictBatch, check_definition
 
 MOTO = Path(__file__).parent / "services" / "moto.sh"
@@ -58,7 +67,8 @@ class StrictAws:
         """Called once a call has had its effect, before its answer is given."""
         self.runner = MotoRunner(moto, environ)
         self.batch = StrictBatch(self.runner)
-        self.denied: set[str] = set()
+        self.demanded: dict[str, Encryption] = {}
+        """What the policies of buckets demand to be told with each object, by bucket."""
         self._stack = ExitStack()
         self.url = self._stack.enter_context(served(self.answer))
         self.runner.endpoint = self.url
@@ -114,6 +124,8 @@ class StrictAws:
                 return log_page(lines, call.params)
             case "registerjobdefinition":
                 check_definition(call.params)
+            case "PutObject":
+                check_encryption(call, self.demanded.get(call.path.split("/")[1]))
         return None
 
     def _through(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -491,6 +491,61 @@ def test_a_request_that_is_gone_fails_the_job_and_says_so(tmp_path: Path, clock:
         assert "fast-02" in status.message
 
 
+KMS = ("aws:kms", "arn:aws:kms:eu-central-1:123456789012:key/1")
+
+
+@pytest.mark.parametrize("demanded", [("AES256", ""), KMS, ("aws:kms:dsse", KMS[1])])
+def test_every_object_is_put_as_the_buckets_policy_demands(
+    live: LiveRun, aws: FakeAws, demanded: tuple[str, str]
+) -> None:
+    aws.encryption = aws.demanded = demanded
+    handles = live.submit("fast-01", "fast-02")
+    live.poll(*handles)
+    assert {live.result(handle).outcome for handle in handles} == {Outcome.OK}
+    asked = [call for call in aws.calls if call.action == "GetBucketEncryption"]
+    assert [call.by_worker for call in asked] == [False], "workers know it from their request"
+    live.backend = live.another_backend()
+    live.backend.reattach(live.run.run_id)
+    live.submit("fast-03")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        DENIED,
+        Refusal("none", "ServerSideEncryptionConfigurationNotFoundError", 404),
+        Refusal("what?", "NotImplemented", 501),
+    ],
+)
+def test_a_bucket_that_tells_no_encryption_decides_alone(
+    live: LiveRun, aws: FakeAws, answer: Refusal
+) -> None:
+    aws.faults.append(fault("GetBucketEncryption", answer, times=9))
+    [handle] = live.submit("fast-01")
+    live.poll(handle)
+    assert live.result(handle).outcome is Outcome.OK
+    sent = [c for c in aws.calls if c.action == "PutObject" and not c.by_worker]
+    assert not any("encryption" in name for call in sent for name in call.params)
+    aws.demanded = KMS
+    live.backend = live.another_backend()
+    aws.objects.clear()
+    with pytest.raises(BackendError) as told:
+        live.submit("fast-02")
+    assert "allow s3:GetEncryptionConfiguration" in str(told.value)
+
+
+def test_a_sign_in_that_has_ended_is_no_bucket_without_encryption(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.encryption = aws.demanded = KMS
+    ended = Refusal("The token is expired", "ExpiredToken", 400)
+    aws.faults.append(fault("GetBucketEncryption", ended))
+    job = live.prepare("fast-01")
+    with pytest.raises(BackendError, match="sign-in"):
+        live.backend.submit([job])
+    assert live.submit_jobs(job)
+
+
 # -- logs
 
 

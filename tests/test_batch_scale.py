@@ -95,16 +95,15 @@ def polls_of(aws: FakeAws) -> list[list[int]]:
     return polls
 
 
-def test_a_single_job_takes_five_requests_to_s3_and_a_run_one_listing(
-    tmp_path: Path, aws: FakeAws
-) -> None:
+def test_a_single_job_takes_five_requests_to_s3_and_a_run_two(tmp_path: Path, aws: FakeAws) -> None:
     with batch_run(tmp_path, aws) as live:
         for task in ("fast-01", "fast-02", "fast-03"):
             [handle] = live.submit(task)
             live.wait_ended(handle)
             live.result(handle)
         counts = Counter(c.action for c in aws.calls if c.service == "s3")
-    assert counts == {"ListObjectsV2": 1, "PutObject": 9, "GetObject": 6}
+    once = {"ListObjectsV2": 1, "GetBucketEncryption": 1}
+    assert counts == once | {"PutObject": 9, "GetObject": 6}
 
 
 def test_a_submission_is_one_array_whatever_its_size(tmp_path: Path, aws: FakeAws) -> None:
