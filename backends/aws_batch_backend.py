@@ -28,6 +28,7 @@ from backends.batch_jobs import (
     place_name,
 )
 from backends.batch_logs import LogStreams, is_progress
+from backends.batch_remains import Remains
 from backends.batch_service import BatchService
 from backends.kept_results import add_earlier_events, attempt_of, hand_over, install_result
 from core.aws_calls import AwsCalls, AwsClients
@@ -92,6 +93,7 @@ class AwsBatchBackend(Backend):
         self._mask = mask
         self._find_problems = find_problems
         self._close = close
+        self._remains = Remains(service, bucket, wanted.queue, self._terminate, clock)
         self._recalled = False
         self._handles: dict[JobKey, JobHandle] = {}
         self._moved: dict[JobKey, str] = {}
@@ -342,8 +344,10 @@ class AwsBatchBackend(Backend):
                 continue  # its submission never came about, or Batch has forgotten it
             keys = self._keys(place, pack)
             found |= dict(zip(keys, native_ids(job_id, len(keys)), strict=True))
-        for key in (kept.claims | kept.results) - found.keys():
-            found[key] = self._bucket.claimant(place, key)
+        unknown = (kept.claims | kept.results) - found.keys()
+        with ThreadPoolExecutor(AT_ONCE, "batch-claims") as pool:
+            claimants = pool.map(lambda key: self._bucket.claimant(place, key), unknown)
+            found |= zip(unknown, claimants, strict=True)
         return {key: self._handle(key, native) for key, native in found.items()}
 
     def _keys(self, place: RunPlace, pack: PackName) -> list[JobKey]:
@@ -353,23 +357,13 @@ class AwsBatchBackend(Backend):
             raise BackendError(exc.message, "clean removes the run's objects.") from exc
 
     def leftovers(self, run_id: str) -> list[str]:
-        place = replace(self._place, run=run_id)
-        found = [f"job {job['jobName']} ({job['jobId']})" for job in self._unended(place)]
-        if names := self._bucket.kept(place).names:
-            found.append(f"{len(names)} object(s) in {self._bucket.where(place)}")
-        return found
-
-    def _unended(self, place: RunPlace) -> list[dict[str, Any]]:
-        jobs = self._service.list(self._wanted.queue, place.job_prefix)
-        return [job for job in jobs if job["status"] not in ("SUCCEEDED", "FAILED")]
+        return self._remains.phrases(replace(self._place, run=run_id))
 
     def known_runs(self, work_dir: Path) -> list[str]:
         return self._bucket.runs(place_name(work_dir))
 
     def cleanup(self, run_id: str) -> None:
-        place = replace(self._place, run=run_id)
-        self._terminate(str(job["jobId"]) for job in self._unended(place))
-        self._bucket.remove(self._bucket.kept(place).names)
+        self._remains.remove(replace(self._place, run=run_id))
 
     def close(self) -> None:
         self._close()

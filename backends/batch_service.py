@@ -95,16 +95,18 @@ class BatchService:
     def definition(self, name: str) -> dict[str, Any] | None:
         """The active job definition that SubmitJob would take for `name`; the newest revision
         where none is told."""
-        by_name = ":" not in name
-        asked = {"jobDefinitionName": name} if by_name else {"jobDefinitions": [name]}
+        asked: dict[str, Any] = {"jobDefinitions": [name]}
+        if ":" not in name:
+            asked = {"jobDefinitionName": name, "status": "ACTIVE"}
         what = f"DescribeJobDefinitions of {name}"
-        answer = self._calls(
-            what,
-            lambda: self._client.describe_job_definitions(
-                **asked, **({"status": "ACTIVE"} if by_name else {})
-            ),
-        )
-        known = [d for d in answer["jobDefinitions"] if d.get("status") == "ACTIVE"]
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._calls(what, lambda: self._client.describe_job_definitions(**asked))
+            found += page["jobDefinitions"]
+            if not page.get("nextToken"):
+                break
+            asked["nextToken"] = page["nextToken"]
+        known = [d for d in found if d.get("status") == "ACTIVE"]
         return max(known, key=lambda d: int(d["revision"]), default=None)
 
     def register(self, definition: Mapping[str, Any]) -> str:

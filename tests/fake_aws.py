@@ -164,6 +164,8 @@ class FakeAws:
         self.queues: dict[str, dict[str, Any]] = {QUEUE: usable_queue()}
         self.environments: dict[str, dict[str, Any]] = {"an-environment": usable_environment()}
         self.definitions: dict[str, dict[str, Any]] = {DEFINITION: usable_definition()}
+        self.revisions: list[dict[str, Any]] = []
+        """Earlier ones of each job definition."""
         self.denied: set[str] = set()
         self.groups = ["/aws/batch/job"]
         self.page = 1000
@@ -238,8 +240,7 @@ class FakeAws:
                 names = asked["computeEnvironments"]
                 return {"computeEnvironments": _named(self.environments, names)}
             case "describejobdefinitions":
-                names = asked.get("jobDefinitions") or [asked["jobDefinitionName"]]
-                return {"jobDefinitions": _named(self.definitions, names)}
+                return self._described(asked)
             case "registerjobdefinition":
                 return self._register(asked)
             case "GetLogEvents":
@@ -247,6 +248,14 @@ class FakeAws:
             case "DescribeLogGroups":
                 return {"logGroups": [{"logGroupName": name} for name in self.groups]}
         raise Refusal(f"{call.service} has no {call.action} here")
+
+    def _described(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One a page: the earlier revisions, then the one that is known here."""
+        names = asked.get("jobDefinitions") or [asked["jobDefinitionName"]]
+        known = [*self.revisions, *_named(self.definitions, names)]
+        at = int(asked.get("nextToken") or 0)
+        more = {"nextToken": str(at + 1)} if at + 1 < len(known) else {}
+        return {"jobDefinitions": known[at : at + 1], **more}
 
     def _register(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         check_definition(asked)

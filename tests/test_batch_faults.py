@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,21 @@ def test_a_forgotten_run_is_taken_up_again_from_the_bucket(live: LiveRun, aws: F
     again = live.submit("fast-01")
     assert {s.state for s in live.poll(*found, *again)} == {JobState.SUCCEEDED}
     assert len(aws.runner.started) == 2, "what has its result was run again"
+
+
+def test_claims_of_a_forgotten_run_are_read_side_by_side(live: LiveRun, aws: FakeAws) -> None:
+    tasks = [f"fast-{n:02}" for n in range(8)]
+    handles = live.submit(*tasks)
+    aws.batch.forget(*(h.native_id for h in handles))
+    together = threading.Barrier(4, timeout=20)
+
+    def meet(call: Any) -> None:
+        if call.action == "GetObject" and "/claims/" in call.path:
+            together.wait()
+
+    aws.after = meet
+    live.backend = live.another_backend()
+    assert live.backend.reattach(live.run.run_id) == handles
 
 
 def test_a_forgotten_job_without_a_result_is_gone(live: LiveRun, aws: FakeAws) -> None:
@@ -630,6 +646,37 @@ def test_more_objects_than_one_request_takes_are_removed_too(live: LiveRun, aws:
     live.submit(*(f"fast-{n:02}" for n in range(20)))
     assert len(aws.objects) == 41
     live.backend.cleanup(live.run.run_id)
+    assert aws.objects == {}
+
+
+def test_what_a_worker_leaves_while_it_is_told_to_stop_is_removed_too(
+    live: LiveRun, aws: FakeAws, clock: NoWaiting
+) -> None:
+    aws.runner.never_ends = True
+    live.submit("fast-01")
+    root = live.backend._bucket.where(live.backend._place).removeprefix("s3://a-bucket/")  # type: ignore[attr-defined]
+    late = [f"{root}results/fast-01/1", f"{root}claims/fast-01/1"]
+
+    def store(call: Any) -> None:
+        if call.action == "DeleteObjects" and late:
+            aws.objects[late.pop()] = b"x"
+
+    aws.after = store
+    live.backend.cleanup(live.run.run_id)
+    assert (late, aws.objects) == ([], {})
+    assert aws.count("terminatejob") == 1
+
+
+def test_a_job_that_does_not_end_is_not_waited_for_without_end(
+    live: LiveRun, aws: FakeAws, clock: NoWaiting
+) -> None:
+    aws.runner.never_ends = True
+    live.submit("fast-01")
+    aws.faults.append(fault("terminatejob", Answer(200, b"{}"), times=99))
+    began = clock.now
+    live.backend.cleanup(live.run.run_id)
+    assert 30 <= clock.now - began <= 90
+    assert aws.count("terminatejob") == 1
     assert aws.objects == {}
 
 

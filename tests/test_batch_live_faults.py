@@ -126,6 +126,31 @@ def test_a_worker_of_another_version_says_so(place: Cloud, tmp_path: Path) -> No
         assert "built from another version of this program" in status.message
 
 
+def test_a_bucket_that_demands_its_encryption_is_told_it_by_workers_too(
+    place: Cloud, tmp_path: Path
+) -> None:
+    algorithm, key = "aws:kms", "arn:aws:kms:eu-central-1:123456789012:key/1"
+    default = {"SSEAlgorithm": algorithm, "KMSMasterKeyID": key}
+    s3 = place.aws.client("s3")
+    s3.put_bucket_encryption(
+        Bucket=place.bucket,
+        ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": default}]
+        },
+    )
+    place.aws.demanded[place.bucket] = (algorithm, key)
+    try:
+        with pytest.raises(ClientError, match="explicit deny"):
+            s3.put_object(Bucket=place.bucket, Key="x", Body=b"x")
+        with run_on(place, tmp_path) as live:
+            handles = live.submit("fast-01", "fast-02")
+            live.wait_ended(*handles)
+            assert {live.result(handle).outcome for handle in handles} == {Outcome.OK}
+    finally:
+        place.aws.demanded.clear()
+        s3.delete_bucket_encryption(Bucket=place.bucket)
+
+
 # -- the strict AWS of these tests refuses what AWS refuses
 
 

@@ -117,6 +117,17 @@ def test_a_definition_for_many_nodes_is_told(tmp_path: Path, aws: FakeAws) -> No
     assert "is none of a single container" in what
 
 
+def test_the_newest_revision_is_looked_at_on_whatever_page_it_is(
+    tmp_path: Path, aws: FakeAws
+) -> None:
+    old = usable_definition()
+    aws.revisions = [{**old, "revision": 1}, {**old, "revision": 2}]
+    del aws.definitions[DEFINITION]["containerProperties"]
+    what, _ = only(problems(tmp_path, aws))
+    assert "is none of a single container" in what
+    assert aws.count("describejobdefinitions") == 3
+
+
 # -- Fargate
 
 
