@@ -9,7 +9,8 @@ from backends.batch_jobs import TERMINATED, chunks
 from core.aws_calls import AwsCalls
 from core.errors import AwsRefused, BackendError
 
-_ENDED = ("SUCCEEDED", "FAILED")
+SHARE = "orchestrator"
+"""The share identifier of all jobs, in queues with a scheduling policy."""
 
 
 class BatchService:
@@ -18,6 +19,7 @@ class BatchService:
     def __init__(self, clients: Callable[[str], Any], calls: AwsCalls) -> None:
         self._clients = clients
         self._calls = calls
+        self._shares: dict[str, dict[str, str]] = {}
 
     def submit(self, submission: Mapping[str, Any]) -> str:
         """The id of a new job or array.
@@ -27,6 +29,7 @@ class BatchService:
         Raises AwsRefused where Batch will not have it.
         """
         name, queue = str(submission["jobName"]), str(submission["jobQueue"])
+        asked = {**submission, **self._share(queue)}
         tries = 0
 
         def call() -> str:
@@ -34,7 +37,7 @@ class BatchService:
             tries += 1
             if tries > 1 and (found := self.find(queue, name)):
                 return str(found[-1]["jobId"])
-            return str(self._client.submit_job(**submission)["jobId"])
+            return str(self._client.submit_job(**asked)["jobId"])
 
         try:
             return self._calls(f"SubmitJob on queue {queue}", call)
@@ -43,6 +46,21 @@ class BatchService:
                 raise
             # an earlier try may have been taken, so this says nothing of the job
             raise BackendError(exc.message, exc.remedy) from exc
+
+    def _share(self, queue: str) -> Mapping[str, str]:
+        """A queue with a scheduling policy takes no job without a share identifier, and any other
+        none with one. Who may not ask submits as to one without.
+
+        https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
+        """
+        if queue not in self._shares:
+            try:
+                found = self.queue(queue)
+            except AwsRefused:
+                return {}
+            policy = (found or {}).get("schedulingPolicyArn")
+            self._shares[queue] = {"shareIdentifier": SHARE} if policy else {}
+        return self._shares[queue]
 
     def find(self, queue: str, name: str) -> list[dict[str, Any]]:
         """Every job and array, running or ended, whose name is `name`, or begins so where it ends

@@ -227,6 +227,8 @@ class FakeAws:
             case "submitjob":
                 if asked["jobQueue"] not in self.queues:
                     raise Refusal(f"Job queue {asked['jobQueue']} does not exist")
+                fair = {n for n, q in self.queues.items() if q.get("schedulingPolicyArn")}
+                self.batch.fair = fair
                 return self.batch.submit(asked)
             case "describejobs":
                 return self.batch.describe(asked)

@@ -82,6 +82,15 @@ def check_submission(asked: Params) -> None:
     check_tags(asked.get("tags") or {})
 
 
+def check_share(asked: Params, *, is_fair: bool) -> None:
+    """`is_fair` where the queue has a scheduling policy."""
+    share = asked.get("shareIdentifier")
+    if is_fair and not re.fullmatch(r"[A-Za-z0-9]{1,255}\*?", str(share or "")):
+        raise Refusal("shareIdentifier is required for a queue with a scheduling policy")
+    if share and not is_fair:
+        raise Refusal("shareIdentifier is for queues with a scheduling policy only")
+
+
 def check_timeout(asked: Params) -> None:
     if (asked.get("timeout") or {}).get("attemptDurationSeconds", 60) < 60:
         raise Refusal("attemptDurationSeconds must be at least 60")
@@ -134,11 +143,14 @@ class StrictBatch:
         self._list_order: list[str] = []
         self.hide_next = 0
         """How many descriptions leave out the jobs that are submitted from now on."""
+        self.fair: set[str] = set()
+        """Queues with a scheduling policy."""
         self.stuck = ""
         """Why jobs that are submitted from now on never start; RUNNABLE for ever."""
 
     def submit(self, asked: Params) -> dict[str, Any]:
         check_submission(asked)
+        check_share(asked, is_fair=asked["jobQueue"] in self.fair)
         size = (asked.get("arrayProperties") or {}).get("size")
         job_id = str(uuid.uuid4())
         with self._lock:

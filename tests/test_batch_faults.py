@@ -183,6 +183,26 @@ def test_a_queue_that_is_not_there_refuses_each_job_for_good(tmp_path: Path, aws
         assert "Job queue nowhere does not exist" in str(answers[0])
 
 
+POLICY = "arn:aws:batch:eu-central-1:123456789012:scheduling-policy/fair"
+
+
+@pytest.mark.parametrize(("policy", "share"), [(POLICY, "orchestrator"), ("", None)])
+def test_a_queue_that_shares_fairly_is_told_whose_the_jobs_are(
+    live: LiveRun, aws: FakeAws, policy: str, share: str | None
+) -> None:
+    aws.queues["a-queue"]["schedulingPolicyArn"] = policy
+    live.submit("fast-01")
+    live.submit("fast-02", "fast-03")
+    submitted = [c.params for c in aws.calls if c.action == "submitjob"]
+    assert [asked.get("shareIdentifier") for asked in submitted] == [share, share]
+    assert aws.count("describejobqueues") == 1
+
+
+def test_who_may_not_look_at_the_queue_may_submit_all_the_same(live: LiveRun, aws: FakeAws) -> None:
+    aws.faults.append(fault("describejobqueues", DENIED))
+    assert live.submit("fast-01")
+
+
 # -- describe answers that are empty right after submit, and jobs that are forgotten
 
 

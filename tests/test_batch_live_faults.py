@@ -163,6 +163,7 @@ def test_a_bucket_that_demands_its_encryption_is_told_it_by_workers_too(
         ({"timeout": {"attemptDurationSeconds": 59}}, "at least 60"),
         ({"tags": {"a": "ä;"}}, "tags cannot have"),
         ({"retryStrategy": {"attempts": 11}}, "between 1 and 10"),
+        ({"shareIdentifier": "x"}, "with a scheduling policy only"),
     ],
 )
 def test_a_submission_that_aws_would_refuse_is_refused(
