@@ -16,6 +16,7 @@ from typing import Any
 from backends.batch_definition import FARGATE, credential_problems, fargate_problem, is_on_fargate
 from backends.batch_jobs import Wanted
 from backends.batch_logs import DEFAULT_GROUP, LogStreams
+from backends.batch_role import Need, model_need, worker_needs
 from backends.batch_service import BatchService
 from core.aws_calls import AwsCalls
 from core.errors import AwsRefused, BackendError, Problem
@@ -142,37 +143,38 @@ class Preflight:
 
     def _role_problems(self, role: str, *, asks_bedrock: bool) -> Iterator[Problem]:
         """What the workers' role may not do. Nothing where this identity may not ask."""
-        name = self.bucket.name
-        objects = f"arn:*:s3:::{name}/{self.prefix.strip('/')}/*".replace("//", "/")
-        partition = role.split(":")[1]
-        yield from self._denied(
-            role, ["s3:GetObject", "s3:PutObject"], objects.replace("*", partition, 1)
-        )
+        needs = list(worker_needs(self.bucket.name, self.prefix, role.split(":")[1]))
         wanted = self.options.get("real") and self.options.get("provider") == "bedrock"
         if wanted and asks_bedrock:
-            action, model = "bedrock:InvokeModelWithResponseStream", str(self.options.get("model"))
-            region = str(self.options.get("region") or "*")
-            yield from self._denied(role, [action], model_arn(role, region, model))
-
-    def _denied(self, role: str, actions: list[str], on: str) -> Iterator[Problem]:
+            region, model = str(self.options.get("region") or "*"), str(self.options.get("model"))
+            needs.append(model_need(role, region, model))
         try:
-            answer = self.calls(
-                f"SimulatePrincipalPolicy of {role}",
-                lambda: self.clients("iam").simulate_principal_policy(
-                    PolicySourceArn=role, ActionNames=actions, ResourceArns=[on]
-                ),
-            )
+            for need in needs:
+                if not self._is_allowed(role, need):
+                    yield Problem(
+                        f"The workers' role {role} may not do {need.action} on {need.on}.",
+                        f"Allow it; the policy is in {_PAGE}.",
+                    )
         except AwsRefused as exc:
             if exc.code == "NoSuchEntity":
                 fix = f"Make it, or name another in the job definition: {_PAGE}."
                 yield Problem(f"The workers' role {role} does not exist.", fix)
-            return
-        for result in answer["EvaluationResults"]:
-            if result["EvalDecision"] != "allowed":
-                yield Problem(
-                    f"The workers' role {role} may not do {result['EvalActionName']} on {on}.",
-                    f"Allow it; the policy is in {_PAGE}.",
-                )
+
+    def _is_allowed(self, role: str, need: Need) -> bool:
+        context = [
+            {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": "string"}
+            for name, value in need.context.items()
+        ]
+        answer = self.calls(
+            f"SimulatePrincipalPolicy of {role}",
+            lambda: self.clients("iam").simulate_principal_policy(
+                PolicySourceArn=role,
+                ActionNames=[need.action],
+                ResourceArns=[need.on],
+                ContextEntries=context,
+            ),
+        )
+        return all(found["EvalDecision"] == "allowed" for found in answer["EvaluationResults"])
 
     def _log_problems(self, container: Mapping[str, Any]) -> Iterator[Problem]:
         options = (container.get("logConfiguration") or {}).get("options") or {}
@@ -210,12 +212,3 @@ def _state_problems(what: str, found: Mapping[str, Any]) -> Iterator[Problem]:
     if found.get("status") != "VALID":
         reason = str(found.get("statusReason") or "no reason is given").rstrip(".")
         yield Problem(f"{what} is {found.get('status')}: {reason}.", "Mend what it complains of.")
-
-
-def model_arn(role: str, region: str, model: str) -> str:
-    """What asking for `model` needs to be allowed on: a policy that names models does not allow
-    it on everything. An inference profile is of the account, which is the role's."""
-    _, partition, _, _, account, *_ = role.split(":")
-    if model.startswith("anthropic."):
-        return f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
-    return f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"

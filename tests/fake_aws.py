@@ -33,6 +33,7 @@ from core.s3_bucket import S3Bucket
 from core.s3_bundles import PackUri
 from core.s3_job import CLAIMED, S3Job, Work
 from core.worker_source import SOURCE_ROOT, source_digest
+from tests.aws_policies import Statement, allows, needs, simulated, worker_policy
 from tests.aws_server import Answer
 from tests.strict_batch import (
     NativeJob,
@@ -166,7 +167,12 @@ class FakeAws:
         self.definitions: dict[str, dict[str, Any]] = {DEFINITION: usable_definition()}
         self.revisions: list[dict[str, Any]] = []
         """Earlier ones of each job definition."""
+        self.roles = {ROLE: worker_policy(BUCKET)}
+        """What each role may do."""
         self.denied: set[str] = set()
+        """What no role may do."""
+        self.caller: list[Statement] | None = None
+        """What who calls may do, and workers then what their role may; None: everything."""
         self.groups = ["/aws/batch/job"]
         self.page = 1000
         self._clients: dict[str, Any] = {}
@@ -203,13 +209,23 @@ class FakeAws:
         self.calls.append(call)
         answer = next((a for f in self.faults if (a := f(call)) is not None), None)
         if answer is None:
-            answer = self._answer(call, body)
+            answer = self._forbidden(call, body) or self._answer(call, body)
             self.after(call)
         if isinstance(answer, Refusal):
             answer = refused(answer, call.service)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _forbidden(self, call: Call, body: bytes) -> Answer | None:
+        if self.caller is None:
+            return None
+        policy = self.roles[ROLE] if call.by_worker else self.caller
+        tags = self.batch.tags_of(str(call.params.get("jobId", "")))
+        for need in needs(call.action, call.path, {**call.params, **tags}, body):
+            if not allows(policy, need):
+                return refused(Refusal(f"No {need}", "AccessDenied", 403), call.service)
+        return None
 
     def _answer(self, call: Call, body: bytes) -> Answer:
         try:
@@ -273,19 +289,7 @@ class FakeAws:
         return log_page(lines, asked, self.log_gaps)
 
     def _iam(self, call: Call) -> Answer:
-        asked = call.params
-        actions = [value for name, value in asked.items() if name.startswith("ActionNames.")]
-        results = "".join(
-            f"<member><EvalActionName>{name}</EvalActionName><EvalDecision>"
-            f"{'implicitDeny' if name in self.denied else 'allowed'}</EvalDecision></member>"
-            for name in actions
-        )
-        body = (
-            "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult>"
-            f"<EvaluationResults>{results}</EvaluationResults>"
-            "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
-        )
-        return Answer(200, body.encode())
+        return Answer(200, simulated(call.params, self.roles, self.denied))
 
     # -- S3
 

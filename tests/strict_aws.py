@@ -9,7 +9,6 @@ Every call is kept.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ import boto3
 from botocore.config import Config
 
 from backends.docker_host import DockerHost
+from tests.aws_policies import Statement, simulated, worker_policy
 from tests.aws_server import Answer, served
 from tests.fake_aws import (
     Call,
@@ -67,6 +67,8 @@ class StrictAws:
         """Called once a call has had its effect, before its answer is given."""
         self.runner = MotoRunner(moto, environ)
         self.batch = StrictBatch(self.runner)
+        self.roles: dict[str, list[Statement]] = {}
+        """What each role may do."""
         self.demanded: dict[str, Encryption] = {}
         """What the policies of buckets demand to be told with each object, by bucket."""
         self._stack = ExitStack()
@@ -98,7 +100,9 @@ class StrictAws:
                 return put_in_the_way
         answer: Answer | None = None
         try:
-            if (found := self._own(call)) is not None:
+            if call.action == "SimulatePrincipalPolicy":  # moto has none
+                answer = Answer(200, simulated(call.params, self.roles, set()))
+            elif (found := self._own(call)) is not None:
                 answer = Answer(200, json.dumps(found).encode())
         except Refusal as exc:
             answer = refused(exc, call.service)
@@ -129,8 +133,6 @@ class StrictAws:
         return None
 
     def _through(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        if b"Action=SimulatePrincipalPolicy" in body:  # moto has none
-            return self._simulated(body.decode())
         connection = HTTPConnection(urlsplit(self.moto).netloc, timeout=60)
         try:
             # without this host moto would look for a bucket in the name of its own
@@ -143,18 +145,6 @@ class StrictAws:
             return Answer(got.status, data, kept)
         finally:
             connection.close()
-
-    def _simulated(self, body: str) -> Answer:
-        names = re.findall(r"ActionNames\.member\.\d+=([^&]+)", body)
-        results = "".join(
-            f"<member><EvalActionName>{name.replace('%3A', ':')}</EvalActionName>"
-            f"<EvalDecision>allowed</EvalDecision></member>"
-            for name in names
-        )
-        inner = f"<EvaluationResults>{results}</EvaluationResults>"
-        result = f"<SimulatePrincipalPolicyResult>{inner}</SimulatePrincipalPolicyResult>"
-        whole = f"<SimulatePrincipalPolicyResponse>{result}</SimulatePrincipalPolicyResponse>"
-        return Answer(200, whole.encode())
 
 
 class MotoRunner:
@@ -308,6 +298,7 @@ class Cloud:
             ],
             **more,
         }
+        self.aws.roles[role] = worker_policy(self.bucket)
         self.aws.client("batch").register_job_definition(
             jobDefinitionName=name, type="container", containerProperties=container
         )

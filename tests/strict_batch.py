@@ -218,6 +218,13 @@ class StrictBatch:
                 self._runner.stop(job.tokens[-1])
         return {}
 
+    def tags_of(self, job_id: str) -> Params:
+        """Of a job that has some; those in an array cannot."""
+        asked = self.parents.get(job_id)
+        if asked is None and (job := self.jobs.get(job_id)) is not None and job.index is None:
+            asked = job.submission
+        return {"tags": asked.get("tags") or {}} if asked else {}
+
     # -- what tests do to jobs
 
     def lose_host(self, job_id: str, why: str = "Host EC2 (instance i-0a1b2c) terminated.") -> None:

@@ -15,14 +15,17 @@ from backends.batch_definition import (
     fargate_problem,
 )
 from backends.batch_jobs import Wanted
-from backends.batch_preflight import model_arn
 from backends.batch_register import register_with
+from backends.batch_role import model_need
 from backends.batch_service import BatchService
 from core.aws_calls import AwsCalls
 from core.errors import BackendError, Problem, UsageError
+from tests import aws_policies as policies
+from tests.aws_policies import allows, worker_policy
 from tests.aws_server import Answer
 from tests.batch_live import NoWaiting, backend_on, site_of
 from tests.fake_aws import (
+    BUCKET,
     DEFINITION,
     QUEUE,
     ROLE,
@@ -197,8 +200,9 @@ def test_workers_of_a_real_run_need_a_way_to_sign_in(
     tmp_path: Path, aws: FakeAws, provider: str, container: dict[str, Any], well: bool
 ) -> None:
     aws.definitions[DEFINITION] = usable_definition(**container)
-    assert problems(tmp_path, aws, provider=provider) == [], "a simulation needs none"
-    found = problems(tmp_path, aws, provider=provider, real=True)
+    asked = {"provider": provider, "model": "global.anthropic.claude-x"}
+    assert problems(tmp_path, aws, **asked) == [], "a simulation needs none"
+    found = problems(tmp_path, aws, **asked, real=True)
     assert [("no way to sign in" in p.what) for p in found] == ([] if well else [True])
 
 
@@ -213,23 +217,53 @@ def test_a_key_in_the_clear_is_told(tmp_path: Path, aws: FakeAws) -> None:
 # -- role, log, bucket
 
 
-@pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
+ROOT = "parallel-orchestrator/000000000000/run"
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ("s3:GetObject", [f"/{ROOT}/requests/{'0' * 32}-1", f"/{ROOT}/claims/task/1"]),
+        ("s3:PutObject", [f"/{ROOT}/claims/task/1", f"/{ROOT}/results/task/1"]),
+        ("s3:ListBucket", [""]),
+    ],
+)
 def test_what_the_workers_role_may_not_do_is_told(
-    tmp_path: Path, aws: FakeAws, action: str
+    tmp_path: Path, aws: FakeAws, action: str, told: list[str]
 ) -> None:
     aws.denied = {action, "bedrock:InvokeModelWithResponseStream"}
-    what, _ = only(problems(tmp_path, aws))
-    assert f"may not do {action} on arn:aws:s3:::a-bucket/parallel-orchestrator/*" in what
+    found = [p.what for p in problems(tmp_path, aws)]
+    role = f"The workers' role {ROLE} may not do {action} on arn:aws:s3:::a-bucket"
+    assert found == [f"{role}{name}." for name in told]
+
+
+def test_a_role_is_asked_about_the_very_objects_of_workers(tmp_path: Path, aws: FakeAws) -> None:
+    """One for another prefix, or for another bucket, is told, as is the template's for its own."""
+    assert problems(tmp_path, aws) == []
+    aws.roles[ROLE] = worker_policy(BUCKET, "elsewhere")
+    assert len(problems(tmp_path, aws)) == 5
+    assert problems(tmp_path, aws, batch_s3_prefix="elsewhere/") == []
+    aws.roles[ROLE] = worker_policy("another-bucket")
+    assert len(problems(tmp_path, aws)) == 5
+
+
+def test_a_role_with_a_plainer_policy_is_well_too(tmp_path: Path, aws: FakeAws) -> None:
+    actions = ["s3:GetObject", "s3:PutObject", "s3:ListBucket"]
+    aws.roles[ROLE] = [{"Effect": "Allow", "Action": actions, "Resource": "arn:aws:s3:::a-bucket*"}]
+    assert problems(tmp_path, aws) == []
 
 
 def test_a_role_is_asked_for_the_model_itself_since_policies_name_models() -> None:
     role = "arn:aws:iam::123456789012:role/workers"
-    assert model_arn(role, "eu-central-1", "anthropic.claude-x") == (
+    assert model_need(role, "eu-central-1", "anthropic.claude-x").on == (
         "arn:aws:bedrock:eu-central-1::foundation-model/anthropic.claude-x"
     )
-    assert model_arn(role, "eu-central-1", "global.anthropic.claude-x") == (
+    assert model_need(role, "eu-central-1", "global.anthropic.claude-x").on == (
         "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/global.anthropic.claude-x"
     )
+    for model in ("anthropic.claude-x", "global.anthropic.claude-x"):
+        need = model_need(role, "eu-central-1", model)
+        assert allows(worker_policy(BUCKET), policies.Need(need.action, need.on))
 
 
 def test_a_role_that_may_not_use_bedrock_is_told_for_a_real_run(

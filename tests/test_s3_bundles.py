@@ -244,10 +244,12 @@ def test_whether_there_is_an_object_is_asked_without_fetching_it(
     bucket.put_new("there", io.BytesIO(b"x"))
     assert bucket.exists("there")
     assert not bucket.exists("elsewhere")
-    aws.faults.append(fault("HeadObject", Refusal("no", "403", 403)))
+    bucket.put_new("elsewhere/", io.BytesIO(b"x"))
+    assert not bucket.exists("elsewhere")
+    aws.faults.append(fault("ListObjectsV2", Refusal("no", "AccessDenied", 403)))
     with pytest.raises(AwsRefused):
         bucket.exists("there")
-    assert aws.count("GetObject") == 0
+    assert aws.count("GetObject") == aws.count("HeadObject") == 0
 
 
 # -- calls
