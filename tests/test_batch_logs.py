@@ -122,6 +122,14 @@ def test_an_empty_page_is_not_the_end_of_a_stream(live: LiveRun, aws: FakeAws) -
     assert told == lines
 
 
+def test_a_stream_that_holds_nothing_yet_is_asked_until_it_says_so(aws: FakeAws) -> None:
+    streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
+    aws.logs["s"] = []
+    assert streams.tail("", "s") == ""
+    assert streams.lines("", "s") == []
+    assert aws.count("GetLogEvents") == 4
+
+
 def test_a_stream_that_never_ends_is_left_at_some_point(aws: FakeAws) -> None:
     streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
     aws.logs["s"] = ["word"]
