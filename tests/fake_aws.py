@@ -33,7 +33,7 @@ from core.s3_bucket import S3Bucket
 from core.s3_bundles import PackUri
 from core.s3_job import CLAIMED, S3Job, Work
 from core.worker_source import SOURCE_ROOT, source_digest
-from tests.aws_policies import Statement, allows, needs, simulated, worker_policy
+from tests.aws_policies import Need, Statement, allows, needs, simulated, worker_policy
 from tests.aws_server import Answer
 from tests.strict_batch import (
     NativeJob,
@@ -222,7 +222,11 @@ class FakeAws:
             return None
         policy = self.roles[ROLE] if call.by_worker else self.caller
         tags = self.batch.tags_of(str(call.params.get("jobId", "")))
-        for need in needs(call.action, call.path, {**call.params, **tags}, body):
+        wanted = list(needs(call.action, call.path, {**call.params, **tags}, body))
+        if call.action == "GetObject" and call.path.removeprefix(f"/{BUCKET}/") not in self.objects:
+            # who may not list is not told that it is absent
+            wanted.append(Need("s3:ListBucket", f"arn:aws:s3:::{BUCKET}"))
+        for need in wanted:
             if not allows(policy, need):
                 return refused(Refusal(f"No {need}", "AccessDenied", 403), call.service)
         return None
