@@ -163,7 +163,7 @@ class ParallelClusterBackend(SlurmBackend):
         return [name for name in self._remote.names_of(run_id) if name in there]
 
     def known_runs(self, work_dir: Path) -> list[str]:
-        return sorted(self._remote.runs_here(work_dir))
+        return self._remote.runs_here(work_dir)
 
     def cleanup(self, run_id: str) -> None:
         self._queue.cancel([row.native_id for row in self._unended(run_id)])

@@ -23,7 +23,7 @@ from backends.remote_results import take_results
 from backends.slurm_batches import FOLDER
 from backends.staging import Bucket
 from backends.transfers import Transfers
-from backends.work_dirs import place_of
+from backends.work_dirs import is_left, place_of
 from core.clock import Clock
 from core.errors import BackendError, CollectError
 from core.job import JobKey
@@ -66,6 +66,8 @@ class RemoteSite:
         self._code = f"code-{source_digest(SOURCE_ROOT)}"
         self._fresh_name = f"{root.name}-{secrets.token_hex(4)}"
         self._has_code = False
+        self._goes_on = False
+        """Whether this process has handed jobs over or brought results home."""
         self._traces: dict[JobKey, Trace] = {}
         self._followed: Sequence[JobKey] = ()
         self._looked_at = -FRESH_S
@@ -151,6 +153,7 @@ class RemoteSite:
     def _keep(self, parcel: Parcel) -> None:
         """What a later process needs to find these jobs again, before they are handed over."""
         kept = [f for f in parcel.files if Path(f.path).name == INDEX_NAME]
+        self._goes_on |= bool(kept)
         for placed in kept:
             path = self.root / placed.path
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,6 +200,7 @@ class RemoteSite:
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
         attempts, place = [self._attempt(key) for key in keys], self.run_dir
+        self._goes_on = True
         if (bucket := self._bucket) is not None:
             with bucket.object() as url:
                 self._head.ask("store", run_dir=place, attempts=attempts, url=url)
@@ -229,20 +233,22 @@ class RemoteSite:
         found: dict[str, str] = self._call("runs")["runs"]
         return found
 
-    def runs_here(self, work_dir: Path) -> dict[str, list[str]]:
-        """Names of directories that runs of a work directory of this machine have, by run."""
-        origin, found = place_of(work_dir), dict[str, list[str]]()
-        for name, told in self.runs().items():
-            if told == origin:
-                found.setdefault(name.rpartition("-")[0], []).append(name)
-        return found
+    def runs_here(self, work_dir: Path) -> list[str]:
+        """Runs of a work directory of this machine that have directories there."""
+        origin = place_of(work_dir)
+        return sorted({_run_of(name) for name, told in self.runs().items() if told == origin})
 
     def names_of(self, run_id: str) -> list[str]:
-        """Of one run; where it was begun on another machine, by what its directory here says."""
-        kept = [self.name] if run_id == self.root.name and self.is_used else []
-        return list(
-            dict.fromkeys([*kept, *self.runs_here(self.root.parent.parent).get(run_id, ())])
-        )
+        """Directories of one run that are ours to remove: those of this work directory, and the
+        one that the run's directory here names. That may be a copy, whose original is still used
+        elsewhere: then only if this process has gone on with the run, or it was moved here."""
+        there = self.runs()
+        names = [n for n, told in there.items() if told == self._origin and _run_of(n) == run_id]
+        if run_id == self.root.name and self.is_used and (kept := self.name) not in names:
+            told, here = there.get(kept), self.root.parent.parent
+            if self._goes_on or told is None or is_left(told, here, run_id):
+                names.append(kept)
+        return names
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove runs' directories with all that is in them."""
@@ -260,6 +266,11 @@ class RemoteSite:
 
     def _events(self, key: JobKey) -> Path:
         return attempt_of(self.root, key).events
+
+
+def _run_of(name: str) -> str:
+    """The run whose directory there has that name."""
+    return name.rpartition("-")[0]
 
 
 def _finished(answer: Mapping[str, Any]) -> Finished:

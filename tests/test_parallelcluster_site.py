@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from backends.remote_site import RemoteSite
 from backends.ssh_streams import Feeding
 from backends.staging import Bucket
 from backends.transfers import Transfers
+from backends.work_dirs import place_of
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -267,7 +269,7 @@ def test_only_runs_of_this_work_directory_are_ours(far: Far) -> None:
     far.hand_over(site, KEY)
     (far.runs / "other-0000").mkdir()
     (far.runs / "other-0000" / "origin").write_text("another machine")
-    assert list(site.runs_here(far.place / "work")) == [RUN]
+    assert site.runs_here(far.place / "work") == [RUN]
     assert site.names_of("other") == []
     site.forget(site.names_of(RUN))
     assert [path.name for path in far.runs.iterdir()] == ["other-0000"]
@@ -493,6 +495,63 @@ def test_what_is_left_is_named_and_goes(far: Far) -> None:
     for _ in range(2):
         backend.cleanup(RUN)
     assert backend.leftovers(RUN) == []
+    assert list(far.runs.iterdir()) == []
+
+
+def on_another_machine(far: Far) -> None:
+    """The run was begun on one with the same path."""
+    [there] = far.runs.iterdir()
+    (there / "origin").write_text(place_of(far.place / "work", host="another"))
+
+
+def beside(far: Far) -> None:
+    """Here is a copy of the work directory."""
+    shutil.copytree(far.place / "work", far.place / "original" / "work")
+    [there] = far.runs.iterdir()
+    (there / "origin").write_text(place_of(far.place / "original" / "work"))
+
+
+@pytest.mark.parametrize("copy", [on_another_machine, beside])
+def test_a_copy_of_a_runs_directory_finds_its_jobs_and_removes_nothing(
+    far: Far, copy: Callable[[Far], None]
+) -> None:
+    far.hand_over(far.backend()._remote, KEY)
+    copy(far)
+    backend, [there] = far.backend(), far.runs.iterdir()
+    row = f"7||RUNNING|0|None|parallel-orchestrator:a|orchestrator-{RUN}|{there}"
+    far.link.fake("squeue", f"echo '{row}'")
+    far.link.fake("scancel", f"touch {far.link.home}/cancelled")
+    assert backend._remote.run_dir == str(there)
+    assert backend.known_runs(far.place / "work") == []
+    assert backend.leftovers(RUN) == []
+    backend.cleanup(RUN)
+    assert there.exists()
+    assert not (far.link.home / "cancelled").exists()
+
+
+@pytest.mark.parametrize("copy", [on_another_machine, beside])
+def test_whoever_goes_on_with_a_copy_removes_what_is_left(
+    far: Far, copy: Callable[[Far], None]
+) -> None:
+    far.hand_over(far.backend()._remote, KEY)
+    copy(far)
+    fetching, submitting = far.backend(), far.backend()
+    fetching._remote.fetch([KEY])
+    assert len(fetching.leftovers(RUN)) == 1
+    far.hand_over(submitting._remote, OTHER)
+    assert len(submitting.leftovers(RUN)) == 1
+    submitting.cleanup(RUN)
+    assert list(far.runs.iterdir()) == []
+
+
+def test_a_run_that_was_moved_is_removed(far: Far) -> None:
+    far.hand_over(far.backend()._remote, KEY)
+    (far.place / "work").rename(far.place / "elsewhere")
+    moved = Far(far.place / "elsewhere", far.link)
+    (moved.place / "runs").rename(moved.place / "work-runs")
+    (moved.place / "work").mkdir()
+    (moved.place / "work-runs").rename(moved.place / "work" / "runs")
+    moved.backend().cleanup(RUN)
     assert list(far.runs.iterdir()) == []
 
 
