@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import AfterValidator, BaseModel, StringConstraints
 
 from core.options import RUN_COMMANDS, Group, Option
 from core.setting_types import Region
@@ -23,7 +23,18 @@ _chosen = partial(
 )
 # A name on a command line of ssh, where a dash in front would make it an option.
 _Word = Annotated[str, StringConstraints(pattern=r"^([\w.:%\[][\w.:%\[\]-]*)?$")]
-_Folder = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def check_folder(text: str) -> str:
+    """Raises ValueError: another login's home is known to that machine, and to no shell's $HOME."""
+    if text.startswith("~") and text.partition("/")[0] != "~":
+        raise ValueError("after ~ there must be a slash: give another login's home as a full path")
+    return text
+
+
+_Folder = Annotated[
+    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$"), AfterValidator(check_folder)
+]
 
 
 class ParallelClusterSettings(BaseModel):

@@ -54,6 +54,12 @@ def test_hosts_are_addresses_names_and_instances(tmp_path: Path, host: str) -> N
     assert load(tmp_path, aws_head_node=host).aws_head_node == host
 
 
-@pytest.mark.parametrize("folder", ["~", "/fsx/my data", "scratch"])
+@pytest.mark.parametrize("folder", ["~", "~/", "~/a~b", "/fsx/my data", "/~ada", "scratch"])
 def test_shared_directories_are_paths_there(tmp_path: Path, folder: str) -> None:
     assert load(tmp_path, aws_shared_dir=folder).aws_shared_dir == folder
+
+
+@pytest.mark.parametrize("folder", ["~bob/x", "~bob", "~~", "~ /x"])
+def test_the_home_of_another_login_is_given_by_its_path(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(SettingsError, match=r"aws_shared_dir is .* as a full path"):
+        load(tmp_path, aws_shared_dir=folder)
