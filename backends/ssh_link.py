@@ -34,7 +34,8 @@ QUIET_S = 180.0
 LONGEST_FOLDER_CHARS = 60
 """A socket's path may have 108 bytes, and ssh adds to it."""
 _SSH_ERROR = 255
-_SECRETS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
+_OURS = ("ANTHROPIC_", "ORCHESTRATOR_", "AWS_BEARER_TOKEN_")
+"""Begin the names of variables that are for this program, and for nobody whom ssh starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,16 @@ class LinkLost(BackendError):
     """The connection, or the command on it, ended before its answer was there."""
 
 
-def ssh_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment ssh gets: nothing that the worker's credentials are. Keys for AWS
-    stay, since a ProxyCommand by SSM signs in with them."""
-    return {name: value for name, value in environ.items() if name not in _SECRETS}
+def connecting_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment the ssh that connects gets. Keys for AWS stay, since a ProxyCommand
+    by SSM signs in with them; it opens no session, so that nothing of it goes to the other side."""
+    return {name: value for name, value in environ.items() if not name.startswith(_OURS)}
+
+
+def session_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the ssh that runs a command gets: the user's config may send all of that to the other
+    side (SendEnv), which no option of ssh prevents, since the config's patterns come after ours."""
+    return {name: value for name, value in environ.items() if not name.startswith((*_OURS, "AWS_"))}
 
 
 class SshLink:
@@ -81,7 +88,7 @@ class SshLink:
         quiet_s: float = QUIET_S,
     ) -> None:
         self._find = find
-        self._environ = ssh_environment(environ)
+        self._environ = connecting_environment(environ)
         self._quiet_s = quiet_s
         self._target: SshTarget | None = None
         self._last: SshTarget | None = None
@@ -121,7 +128,7 @@ class SshLink:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=said,
-                env=self._environ,
+                env=session_environment(self._environ),
                 start_new_session=True,  # Ctrl-C is for us
             )
         except OSError as exc:

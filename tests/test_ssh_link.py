@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.ssh_link import LinkLost, SshLink, SshTarget, ssh_environment
+from backends.ssh_link import LinkLost, SshLink, SshTarget
 from core.errors import BackendError
+from tests.conformance_lifecycle import CANARY
 from tests.remote_cluster import Sshd, kill_master
 
 pytestmark = pytest.mark.sshd
@@ -230,6 +231,25 @@ def test_a_machine_without_ssh_says_so(tmp_path: Path) -> None:
     assert refusal({"PATH": str(tmp_path)}).message == "There is no ssh here."
 
 
-def test_ssh_gets_no_credentials_of_workers() -> None:
-    environ = {"ANTHROPIC_API_KEY": "k", "AWS_BEARER_TOKEN_BEDROCK": "b", "HOME": "/h"}
-    assert ssh_environment({**environ, "AWS_PROFILE": "p"}) == {"HOME": "/h", "AWS_PROFILE": "p"}
+def test_no_variable_of_ours_reaches_the_other_side_whatever_the_config_sends(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    names = ("ANTHROPIC_API_KEY", "ORCHESTRATOR_MODEL", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE")
+    mine = dict.fromkeys((*names, "AWS_BEARER_TOKEN_BEDROCK", "ANTHROPIC_AUTH_TOKEN"), CANARY)
+    environ = {**changed(sshd, tmp_path, SendEnv="*"), **mine, "LC_NAME": "is sent"}
+    link = SshLink(lambda: HERE, environ)
+    there = said(link, "env").decode()
+    link.close()
+    assert "LC_NAME=is sent\n" in there
+    assert CANARY not in there
+
+
+def test_a_proxy_command_has_keys_for_aws_and_none_for_claude(sshd: Sshd, tmp_path: Path) -> None:
+    script = tmp_path / "proxy"
+    script.write_text(f"#!/bin/sh\nenv >{tmp_path}/env\nexit 1\n", encoding="utf-8")
+    script.chmod(0o755)
+    mine = {"AWS_PROFILE": "p", "AWS_BEARER_TOKEN_BEDROCK": CANARY, "ANTHROPIC_API_KEY": CANARY}
+    refusal({**changed(sshd, tmp_path, ProxyCommand=str(script)), **mine})
+    there = (tmp_path / "env").read_text(encoding="utf-8")
+    assert "AWS_PROFILE=p\n" in there
+    assert CANARY not in there

@@ -54,7 +54,7 @@ make_keys() {
 }
 
 # MaxSessions (10) and MaxStartups are sshd's own defaults. StrictModes: what lies above PLACE may be
-# open to others, as /var/tmp is.
+# open to others, as /var/tmp is. AcceptEnv: whatever a client sends by mistake is seen by the tests.
 write_configs() {
   mkdir -p "$PLACE/bin" "$PLACE/home"
   echo 'echo "Welcome to the cluster."; echo "Quota: 1 of 2 GB"' >"$PLACE/home/.bashrc"
@@ -70,6 +70,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 PermitRootLogin prohibit-password
 LogLevel VERBOSE
+AcceptEnv *
 SetEnv HOME=$PLACE/home PATH=${SSHD_SERVICE_PATH:+$SSHD_SERVICE_PATH:}$USUAL_PATH SLURM_CONF=$SLURM_CONF
 CONF
   cat >"$PLACE/ssh_config" <<CONF
