@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from core.errors import BackendError
@@ -15,7 +16,8 @@ NO_CLIENT = (
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """`pattern` is looked for in what ssh said. {who} is user and host,"""
+    """`pattern` is looked for in what ssh said. {who} is user and host, {file} the key's file where
+    the pattern finds its name."""
 
     pattern: str
     what: str
@@ -37,31 +39,46 @@ _REFUSALS = (
         " system log, and accept it.",
     ),
     _Refusal(
-        r"UNPROTECTED PRIVATE KEY FILE|bad permissions",
-        "ssh does not use a key that others may read.",
-        "chmod 600 the key's file.",
+        r"Permissions \d+ for '(?P<file>[^\r\n]+)' are too open"
+        r'|Load key "(?P<file2>[^\r\n]+)": bad permissions',
+        "ssh does not use a key that others may read: {file}.",
+        "chmod 600 {file}",
     ),
     _Refusal(
-        r"Identity file .* not accessible|Load key .*(No such file|invalid format|error in libcr)",
-        "The key's file cannot be read.",
+        r'Load key "(?P<file>[^\r\n]+)": Permission denied'
+        r"|Identity file (?P<file2>[^\r\n]+) not accessible: Permission denied",
+        "You may not read the key's file {file}.",
+        "Make it your own (chown, chmod 600), or name another with --aws-ssh-key.",
+    ),
+    _Refusal(
+        r"Identity file (?P<file>[^\r\n]+) not accessible"
+        r'|Load key "(?P<file2>[^\r\n]+)": (No such file|Is a directory)',
+        "The key's file {file} cannot be read.",
         "Correct --aws-ssh-key, or the IdentityFile in your ssh config.",
+    ),
+    _Refusal(
+        r'Load key "(?P<file>[^\r\n]+)": (invalid format|error in libcr)',
+        "{file} holds no private key that ssh can read.",
+        "Name the private key as it was downloaded with --aws-ssh-key, not its .pub.",
     ),
     _Refusal(
         r"Too many authentication failures",
         "{who} refused the connection after too many keys.",
         "Name the right one with --aws-ssh-key.",
     ),
+    # What may still be tried stands in brackets: a key that was taken does not come again.
     _Refusal(
-        r"with partial success|Permission denied \([^)]*(keyboard-interactive|password)[^)]*\)",
+        r"with partial success"
+        r"|Permission denied \((?!(\S*,)?publickey\b)\S*(keyboard-interactive|password)\S*\)",
         "{who} wants more than a key: a password or a second factor, which nobody can type here.",
-        "Load the right key into your agent or name it with --aws-ssh-key; if there is a second"
-        " factor, sign in by another way, such as a ProxyCommand of your own.",
+        "Use a login that a key alone is enough for, or sign in by a way that needs no typing, such"
+        " as a ProxyCommand of your own.",
     ),
     _Refusal(
         r"Permission denied",
         "{who} does not accept the key.",
-        "Name the cluster's key with --aws-ssh-key or load it into your agent, and the login name"
-        " with --aws-ssh-user (ec2-user, ubuntu, rocky).",
+        "Name the cluster's key with --aws-ssh-key (one with a passphrase works only from your"
+        " agent: ssh-add), and the login name with --aws-ssh-user (ec2-user, ubuntu, rocky).",
     ),
     _Refusal(
         r"Could not resolve hostname|Name or service not known",
@@ -90,7 +107,10 @@ _REFUSALS = (
 def explain_refusal(said: str, who: str) -> BackendError:
     """The error for what ssh said as it opened no connection; nothing is said after a time-out."""
     for refusal in _REFUSALS:
-        if re.search(refusal.pattern, said):
-            return BackendError(refusal.what.format(who=who), refusal.fix.format(who=who))
+        if found := re.search(refusal.pattern, said):
+            names = found.groupdict()
+            file = names.get("file") or names.get("file2") or ""
+            what = refusal.what.format(who=who, file=file)
+            return BackendError(what, refusal.fix.format(who=who, file=shlex.quote(file)))
     words = " ".join(said.split())[-400:] or "it did not come to an end"
     return BackendError(f"No connection to {who}: {words}", f"See why: ssh {who}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -171,13 +174,97 @@ def test_a_changed_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_a_wrong_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
-    key = tmp_path / "wrong"
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
-    subprocess.run(command, check=True)
-    environ = changed(sshd, tmp_path, IdentityFile=str(key))
-    error = refusal(environ, SshTarget("head", key=str(key)))
+    key = wrong_key(tmp_path)
+    environ = changed(sshd, tmp_path, IdentityFile=key)
+    error = refusal(environ, SshTarget("head", key=key))
     assert error.message == "head does not accept the key."
     assert "--aws-ssh-key" in error.remedy
+
+
+def key_file(sshd: Sshd, place: Path, kind: str) -> Path:
+    """The right key, in a file that is wrong."""
+    key = place / kind
+    if kind == "key.pub":
+        shutil.copy(sshd.place / "user_key.pub", key)
+    elif kind != "absent":
+        shutil.copy(sshd.place / "user_key", key)
+    if kind == "locked":
+        command = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(key)]
+        subprocess.run(command, check=True, capture_output=True)
+    if kind != "absent":
+        key.chmod(0o644 if kind == "open" else 0o600)
+    return key
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "fix"),
+    [
+        ("open", "ssh does not use a key that others may read: {}.", "chmod 600 {}"),
+        ("key.pub", "{} holds no private key that ssh can read.", "not its .pub"),
+        ("absent", "The key's file {} cannot be read.", "--aws-ssh-key"),
+        ("locked", "head does not accept the key.", "ssh-add"),
+    ],
+)
+def test_a_keys_file_that_is_wrong_is_told(
+    sshd: Sshd, tmp_path: Path, kind: str, what: str, fix: str
+) -> None:
+    key = key_file(sshd, tmp_path, kind)
+    environ = changed(sshd, tmp_path, IdentityFile=str(key))
+    error = refusal(environ, SshTarget("head", key=str(key)))
+    assert error.message == what.format(key)
+    assert fix.format(key) in error.remedy
+
+
+@contextmanager
+def asking_for(sshd: Sshd, place: Path, *more: str) -> Iterator[str]:
+    """The port of a host that wants other things than a key; they are asked for by nobody else."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    changes = {"Port": str(port), "PidFile": f"{place}/pid"}
+    changes |= dict(line.split(" ", 1) for line in more)
+    lines = (sshd.place / "sshd_config").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line.split()[0] not in changes]
+    kept += [f"{name} {value}" for name, value in changes.items()]
+    (place / "sshd_config").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(place / "sshd_config")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            until = time.monotonic() + 20
+            while True:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+                    break
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            yield str(port)
+        finally:
+            process.terminate()
+
+
+def wrong_key(place: Path) -> str:
+    key = place / "wrong"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(command, check=True)
+    return str(key)
+
+
+def test_a_wrong_key_is_told_where_a_password_would_do_too(sshd: Sshd, tmp_path: Path) -> None:
+    wanted = ("PasswordAuthentication yes", "KbdInteractiveAuthentication yes")
+    with asking_for(sshd, tmp_path, *wanted) as port:
+        key = wrong_key(tmp_path)
+        error = refusal(changed(sshd, tmp_path, Port=port, IdentityFile=key))
+    assert error.message == "head does not accept the key."
+
+
+@pytest.mark.parametrize(
+    "wanted", ["AuthenticationMethods publickey,password", "PubkeyAuthentication no"]
+)
+def test_a_host_that_wants_more_than_the_right_key_says_so(
+    sshd: Sshd, tmp_path: Path, wanted: str
+) -> None:
+    with asking_for(sshd, tmp_path, "PasswordAuthentication yes", wanted) as port:
+        error = refusal(changed(sshd, tmp_path, Port=port))
+    assert error.message.startswith("head wants more than a key")
 
 
 def test_a_refused_port_is_told(sshd: Sshd, tmp_path: Path) -> None:

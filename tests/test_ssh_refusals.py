@@ -33,18 +33,60 @@ CASES = {
         "second factor",
         "ProxyCommand",
     ),
-    "password": (f"{WHO}: Permission denied (publickey,password).", "second factor", "agent"),
+    "second factor after the key": (
+        f"{WHO}: Permission denied (password).",
+        "more than a key",
+        "key",
+    ),
+    "no key at all": (
+        f"{WHO}: Permission denied (password,keyboard-interactive).",
+        "wants more than a key",
+        "a login that a key alone is enough for",
+    ),
+    "wrong key where a password would do": (
+        f"{WHO}: Permission denied (publickey,password,keyboard-interactive).",
+        "does not accept the key",
+        "ssh-add",
+    ),
+    "wrong key, publickey not the first": (
+        f"{WHO}: Permission denied (gssapi-with-mic,publickey,password).",
+        "does not accept the key",
+        "--aws-ssh-key",
+    ),
     "open key": (
-        "@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\nPermissions 0644 for 'k.pem' are too open.\n"
-        f"{WHO}: Permission denied (publickey).",
-        "others may read",
-        "chmod 600",
+        "@ WARNING: UNPROTECTED PRIVATE KEY FILE! @\n"
+        "Permissions 0644 for 'my k.pem' are too open.\n"
+        'This private key will be ignored.\nLoad key "my k.pem": bad permissions\r\n'
+        f"{WHO}: Permission denied (publickey,password).",
+        "others may read: my k.pem.",
+        "chmod 600 'my k.pem'",
+    ),
+    "open key, in one line": (
+        'Load key "k.pem": bad permissions',
+        "others may read: k.pem.",
+        "600",
+    ),
+    "key of somebody else": (
+        f'Load key "/home/eve/k": Permission denied\r\n{WHO}: Permission denied (publickey).',
+        "You may not read the key's file /home/eve/k.",
+        "chown",
+    ),
+    "key in a closed folder": (
+        "Warning: Identity file /root/k not accessible: Permission denied.\r\n"
+        f"{WHO}: Permission denied (publickey,password).",
+        "You may not read the key's file /root/k.",
+        "--aws-ssh-key",
     ),
     "no key file": (
         "Warning: Identity file k.pem not accessible: No such file or directory.\n"
         f"{WHO}: Permission denied (publickey).",
-        "cannot be read",
+        "The key's file k.pem cannot be read",
         "--aws-ssh-key",
+    ),
+    "no private key": (
+        f'Load key "k.pub": error in libcrypto\r\n{WHO}: Permission denied (publickey).',
+        "k.pub holds no private key",
+        "not its .pub",
     ),
     "too many keys": (
         "Received disconnect from 203.0.113.7 port 22:2: Too many authentication failures",
