@@ -15,7 +15,12 @@ from typing import Any, Self
 from backends.base import LogChunk, Site
 from backends.ec2_discovery import Ec2Clusters
 from backends.head_calls import HeadCalls, Link
-from backends.parallelcluster_state import ClusterFinder, explain_partitions, node_troubles
+from backends.parallelcluster_state import (
+    ClusterFinder,
+    chosen_partitions,
+    explain_partitions,
+    node_troubles,
+)
 from backends.remote_site import CLI, COMMANDS, RemoteSite
 from backends.sent_credentials import sent_credentials
 from backends.slurm_backend import SlurmBackend
@@ -35,6 +40,7 @@ class ParallelClusterBackend(SlurmBackend):
     _remote: RemoteSite
     _finder: ClusterFinder
     _bucket: Bucket | None
+    _chosen: Sequence[str] = ()
     _troubles = ""
     _troubles_at: float | None = None
 
@@ -133,8 +139,20 @@ class ParallelClusterBackend(SlurmBackend):
         """Why nodes do not come up, such as no capacity in the zone; asked once a minute."""
         now = self._clock.monotonic()
         if self._troubles_at is None or now - self._troubles_at >= TROUBLES_EVERY_S:
-            self._troubles, self._troubles_at = node_troubles(self._site), now
+            self._troubles_at = now
+            self._troubles = node_troubles(self._site, self._partitions())
         return self._troubles
+
+    def _partitions(self) -> Sequence[str]:
+        """Names of those that jobs are for, as far as they are known."""
+        if not self._chosen:
+            if named := self._options.partition:
+                self._chosen = named.split(",")
+            else:
+                with suppress(BackendError):  # squeue has told how the jobs are
+                    found = chosen_partitions(self._site, self._options)
+                    self._chosen = [p.name for p in found]
+        return self._chosen
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         if handle.key.run == self._run_id:

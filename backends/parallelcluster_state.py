@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backends.cluster_site import ClusterSite
 from backends.ec2_discovery import Ec2Clusters, choose_head_node, explain_stack
-from backends.slurm_commands import SlurmOptions, build_sinfo, parse_sinfo
+from backends.slurm_commands import Partition, SlurmOptions, build_sinfo, parse_sinfo
 from backends.ssh_link import SshTarget
 from core.errors import BackendError, Problem
+
+log = logging.getLogger(__name__)
 
 _MOST_CHARS = 300
 
@@ -57,12 +60,11 @@ def explain_partitions(
     site: ClusterSite, options: SlurmOptions, finder: ClusterFinder
 ) -> Problem | None:
     """A fleet that is stopped, which Slurm shows as partitions that are inactive."""
-    found = parse_sinfo(site.run(build_sinfo()).stdout)
-    wanted = options.partition.split(",") if options.partition else []
-    chosen = [p for p in found if p.name in wanted or (not wanted and p.is_default)]
+    chosen = chosen_partitions(site, options)
     if not chosen or not all(p.state.startswith("inact") for p in chosen):
         return None
-    names, troubles = ", ".join(p.name for p in chosen), node_troubles(site)
+    names = ", ".join(p.name for p in chosen)
+    troubles = node_troubles(site, [p.name for p in chosen])
     cluster = f"--cluster-name {finder.name or 'NAME'} --region {finder.region}"
     return Problem(
         f"The compute fleet is stopped, or failed to start too often: {names} is INACTIVE."
@@ -71,9 +73,25 @@ def explain_partitions(
     )
 
 
-def node_troubles(site: ClusterSite) -> str:
-    """Why nodes are down, in the cluster's own words; empty when none is."""
-    done = site.run(["sinfo", "--noheader", "--list-reasons", "--format=%E|%N"])
+def chosen_partitions(site: ClusterSite, options: SlurmOptions) -> list[Partition]:
+    """Those that jobs are for: the cluster's default one, where none is named."""
+    wanted = options.partition.split(",") if options.partition else []
+    found = parse_sinfo(site.run(build_sinfo()).stdout)
+    return [p for p in found if p.name in wanted or (not wanted and p.is_default)]
+
+
+def node_troubles(site: ClusterSite, partitions: Sequence[str]) -> str:
+    """Why nodes of these partitions are down, in the cluster's own words; empty when none is, and
+    when that cannot be asked: it is only told beside something else."""
+    if not partitions:
+        return ""
+    chosen = f"--partition={','.join(partitions)}"
+    asked = ["sinfo", "--noheader", "--list-reasons", chosen, "--format=%E|%N"]
+    try:
+        done = site.run(asked)
+    except BackendError as exc:
+        log.debug("%s", exc)
+        return ""
     return parse_reasons(done.stdout) if done.exit_code == 0 else ""
 
 

@@ -50,6 +50,8 @@ class HereLink:
     commands: dict[str, str] = field(default_factory=dict)
     calls: list[bytes] = field(default_factory=list)
     greets: bool = True
+    cuts: bytes = b""
+    """A request that holds this does not come through."""
 
     def __post_init__(self) -> None:
         self.bin.mkdir(parents=True)
@@ -75,6 +77,8 @@ class HereLink:
     def run(self, command: str, feed: Iterable[bytes] = ()) -> Iterator[IO[bytes]]:
         chunks = list(feed)
         self.calls.append(chunks[0] if chunks else b"")
+        if self.cuts and self.cuts in self.calls[-1]:
+            raise BackendError("The connection was lost.")
         path = f"{self.bin}:{self.home / 'tools'}"
         process = subprocess.Popen(
             ["/bin/sh", "-c", ("echo Welcome; " if self.greets else "") + command],
@@ -446,23 +450,64 @@ def test_a_head_node_that_cannot_be_reached_is_a_problem(far: Far) -> None:
 # -- while it runs
 
 
-def test_why_nodes_do_not_start_stands_beside_jobs_that_wait(far: Far) -> None:
-    assert isinstance(far.clock, FakeClock)
-    backend = far.backend()
-    far.link.fake("sinfo", "echo '(Code:VcpuLimitExceeded)no|n-[1-2]'")
+TWO_QUEUES = """case "$*" in
+*list-reasons*--partition=gpu*) echo '(Code:Wrong)no|gpu-1';;
+*list-reasons*--partition=compute*) echo '(Code:VcpuLimitExceeded)no|n-[1-2]';;
+*list-reasons*) echo '(Code:Wrong)no|gpu-1'; echo '(Code:VcpuLimitExceeded)no|n-[1-2]';;
+*) echo 'gpu|up|1'; echo 'compute*|up|3';; esac"""
+
+
+def waiting(far: Far, **options: Any) -> Callable[[], str]:
+    """What is told of a job that waits, whenever it is polled."""
+    backend = far.backend(**options)
     row = f"7||PENDING|0|Resources|parallel-orchestrator:x|orchestrator-{RUN}|/"
     far.link.fake("squeue", f"echo '{row}'")
     backend._batches.add(_batch())
-    handles = [JobHandle(KEY, "parallelcluster", "7")]
-    for _ in range(3):
-        status = backend.poll(handles)[KEY]
+    handle = JobHandle(KEY, "parallelcluster", "7")
+
+    def poll() -> str:
+        status = backend.poll([handle])[KEY]
         assert status.state is JobState.QUEUED
-        assert status.message.endswith("nodes that do not start: n-[1-2]: VcpuLimitExceeded, no")
-    reasons = sum(b"list-reasons" in call for call in far.link.calls)
-    assert reasons == 1
+        return status.message
+
+    return poll
+
+
+def asked_for_reasons(far: Far) -> int:
+    return sum(b"list-reasons" in call for call in far.link.calls)
+
+
+def test_why_nodes_do_not_start_stands_beside_jobs_that_wait(far: Far) -> None:
+    assert isinstance(far.clock, FakeClock)
+    far.link.fake("sinfo", TWO_QUEUES)
+    poll = waiting(far)
+    for _ in range(3):
+        assert poll().endswith("; nodes that do not start: n-[1-2]: VcpuLimitExceeded, no")
+    assert asked_for_reasons(far) == 1
     far.clock.now += 61
-    backend.poll(handles)
-    assert sum(b"list-reasons" in call for call in far.link.calls) == reasons + 1
+    poll()
+    assert asked_for_reasons(far) == 2
+
+
+def test_nodes_that_jobs_are_not_for_are_not_told(far: Far) -> None:
+    far.link.fake("sinfo", TWO_QUEUES)
+    assert waiting(far, slurm_partition="gpu")().endswith("start: gpu-1: Wrong, no")
+    assert waiting(far, slurm_partition="another")() == waiting(far, slurm_partition="none")()
+
+
+@pytest.mark.parametrize("word", [b"list-reasons", b"%P|%a"], ids=["reasons", "partitions"])
+def test_a_poll_does_without_what_sinfo_would_say(far: Far, word: bytes) -> None:
+    assert isinstance(far.clock, FakeClock)
+    poll = waiting(far)
+    far.link.cuts = word
+    assert "nodes that do not start" not in poll()
+    far.link.cuts = b""
+    far.link.fake("sinfo", "exit 1")
+    far.clock.now += 61
+    assert "nodes that do not start" not in poll()
+    far.link.fake("sinfo", TWO_QUEUES)
+    far.clock.now += 61
+    assert poll().endswith("n-[1-2]: VcpuLimitExceeded, no")
 
 
 def _batch() -> Any:
