@@ -165,7 +165,7 @@ def quick_setup(place: Path) -> Path:
     return setup
 
 
-def test_a_hundred_tasks_take_one_connection_and_one_transfer(tmp_path: Path) -> None:
+def test_a_hundred_tasks_take_one_connection_and_one_session_for_each_call(tmp_path: Path) -> None:
     with Sshd.of_its_own(tmp_path / "sshd").running() as sshd:
         check_a_hundred_tasks(tmp_path, sshd)
 
@@ -179,22 +179,28 @@ def check_a_hundred_tasks(tmp_path: Path, sshd: Sshd) -> None:
     with aws_with_cluster():
         live = LiveRun(run, wide_plan(), cluster.make, bounds, SystemClock())
         jobs = [live.prepare(task.id) for task in live.plan.tasks]
+        rounds, sign_ins = (jobs[:60], jobs[60:]), sshd.sign_ins  # those are of sshd.sh
         assert live.backend.preflight() == []
-        sign_ins = sshd.sign_ins  # two by sshd.sh, to see whether it answers, and ours
+        assert sshd.sign_ins == sign_ins + 1
         counts = [sshd.sessions]
-        handles = live.submit_jobs(*jobs)
-        counts.append(sshd.sessions)
+        handles = []
+        for some in rounds:
+            handles += live.submit_jobs(*some)
+            counts.append(sshd.sessions)
+        told = len(live.said)
         assert {s.state for s in live.wait_ended(*handles)} == {JobState.SUCCEEDED}
+        polls = (len(live.said) - told) // TASKS
         counts.append(sshd.sessions)
         found = live.backend.collect(handles, run.tasks)
         counts.append(sshd.sessions)
-        assert sshd.sign_ins == sign_ins
+        assert sshd.sign_ins == sign_ins + 1
         live.end()
     assert all(isinstance(result, TaskResult) for result in found.values())
     files = sum(len(r.manifest.entries) for r in found.values() if isinstance(r, TaskResult))
     assert files == TASKS * FILES
-    submit, _, collect = (after - before for before, after in pairwise(counts))
-    assert (submit, collect) == (1, 1)
+    *submits, polled, collect = (after - before for before, after in pairwise(counts))
+    assert (submits, collect) == ([1, 1], 1)
+    assert 1 <= polls <= polled <= polls + 2, "beside squeue, sinfo is asked once a minute"
 
 
 def test_a_key_lies_in_a_file_for_its_owner_alone_until_the_end(tmp_path: Path) -> None:
