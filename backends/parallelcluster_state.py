@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from backends.cluster_site import ClusterSite
@@ -44,7 +45,10 @@ class ClusterFinder:
         return SshTarget(node.address, self._user, self._key, usual_user=node.login)
 
     def problems(self) -> list[Problem]:
-        """What AWS says against using the cluster now."""
+        """What AWS says against using the cluster now, and a key that was named and is not there:
+        ssh would go on with others."""
+        if self._key and not Path(self._key).is_file():
+            return [Problem(f"There is no key file {self._key}.", "Correct --aws-ssh-key.")]
         try:
             target = self.target()
         except BackendError as exc:

@@ -383,6 +383,15 @@ def test_without_a_name_nobody_is_asked(far: Far) -> None:
     assert far.link.calls == []
 
 
+def test_a_key_that_is_named_and_is_not_there_is_told_before_anything_is_asked(far: Far) -> None:
+    assert whats(far, aws_ssh_key=far.place / "k.pem") == [
+        f"There is no key file {far.place}/k.pem."
+    ]
+    assert far.link.calls == []
+    (far.place / "k.pem").touch()
+    assert whats(far, aws_ssh_key=far.place / "k.pem") == []
+
+
 def test_a_cluster_by_its_name_is_looked_for_first(far: Far) -> None:
     with aws_with_cluster():
         assert whats(far, aws_head_node="", aws_cluster_name=NAME) == []
