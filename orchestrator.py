@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,11 +49,11 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     target = settings.output_dir or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
     directory = RunDir(settings.work_dir / "runs" / run_id)
-    work = prepare(loaded, facts, directory, os.environ, CLOCK)
-    create_run(settings.work_dir, facts)
-    if given:
-        write_atomic(work.directory.plan, render_plan(given), durable=True)
-    return carry_out(work)
+    with closing(prepare(loaded, facts, directory, os.environ, CLOCK)) as work:
+        create_run(settings.work_dir, facts)
+        if given:
+            write_atomic(work.directory.plan, render_plan(given), durable=True)
+        return carry_out(work)
 
 
 def resume(given: LoadedSettings, name: str) -> int:
@@ -66,9 +66,10 @@ def resume(given: LoadedSettings, name: str) -> int:
     loaded = kept_settings(given, os.environ, Path.cwd(), facts)
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
-    work = prepare(loaded, facts, directory, os.environ, CLOCK)
-    leave_others(directory, Reopening(given, os.environ, Path.cwd(), CLOCK), settings.backend, tell)
-    return carry_out(work)
+    others = Reopening(given, os.environ, Path.cwd(), CLOCK)
+    with closing(prepare(loaded, facts, directory, os.environ, CLOCK)) as work:
+        leave_others(directory, others, settings.backend, tell)
+        return carry_out(work)
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
@@ -151,7 +152,7 @@ def carry_out(work: Work) -> int:
         with ExitStack() as stack:
             view = make_view(settings, sys.stdout, os.environ, price, CLOCK)
             sinks: list[EventSink] = [tally, stack.enter_context(view)]
-            stack.callback(work.backend.close)
+            stack.callback(work.close)  # before the end is told
             opened = open_session(work.facts, work.directory, sinks, CLOCK)
             return go(stack.enter_context(opened), work, view)
     finally:

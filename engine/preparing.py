@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,10 @@ class Work:
     ask: AskForPlan
     spent: tuple[Usage, ...] = ()  # by the preflight
 
+    def close(self) -> None:
+        """Let go of the backend's connections."""
+        self.backend.close()
+
 
 def prepare(
     loaded: LoadedSettings,
@@ -49,7 +54,8 @@ def prepare(
     environ: Mapping[str, str],
     clock: Clock,
 ) -> Work:
-    """Raises UsageError, and PreflightFailed with all that backend and provider lack."""
+    """What it gives is to be closed. Raises UsageError, and PreflightFailed with all that backend
+    and provider lack."""
     settings, credentials = loaded.settings, loaded.settings.credentials(environ)
     tell_warnings(loaded.warnings)
     if settings.approve:
@@ -59,10 +65,15 @@ def prepare(
     governor = Governor()
     worker = ThreadWorker(credentials, governor)
     site = Site(directory.root, credentials, clock, worker, settings.model_dump(), environ)
-    backend, ask = backend_class(settings.backend).build(site), choose_planner(settings, site)
-    model, problems = settings.model_settings(), backend.preflight()
-    problems += find_cli_problems(model, environ, backend.in_process)
-    spent = try_provider(model, credentials, problems, clock=clock, governor=governor, warn=tell)
+    with ExitStack() as stack:
+        backend = stack.enter_context(closing(backend_class(settings.backend).build(site)))
+        ask = choose_planner(settings, site)
+        model, problems = settings.model_settings(), backend.preflight()
+        problems += find_cli_problems(model, environ, backend.in_process)
+        spent = try_provider(
+            model, credentials, problems, clock=clock, governor=governor, warn=tell
+        )
+        stack.pop_all()
     return Work(settings, facts, directory, credentials, governor, backend, ask, spent)
 
 
