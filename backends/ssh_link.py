@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import getpass
 import io
+import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -86,10 +88,11 @@ class SshLink:
         environ: Mapping[str, str],
         *,
         quiet_s: float = QUIET_S,
+        open_s: float = OPEN_S,
     ) -> None:
         self._find = find
         self._environ = connecting_environment(environ)
-        self._quiet_s = quiet_s
+        self._quiet_s, self._open_s = quiet_s, open_s
         self._target: SshTarget | None = None
         self._last: SshTarget | None = None
         self._folder: Path | None = None
@@ -204,20 +207,25 @@ class SshLink:
         told: IO[bytes] | int = subprocess.DEVNULL,
     ) -> int:
         try:
-            done = subprocess.run(  # noqa: S603 - as above
+            process = subprocess.Popen(  # noqa: S603 - as above
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=told,
                 stderr=said,
                 env=self._environ,
-                timeout=OPEN_S,
                 start_new_session=True,
             )
         except OSError as exc:
             raise BackendError(*NO_CLIENT) from exc
-        except subprocess.TimeoutExpired:
-            return _SSH_ERROR
-        return done.returncode
+        with process:
+            try:
+                return process.wait(self._open_s)
+            except subprocess.TimeoutExpired:
+                _end(process)
+                return _SSH_ERROR
+            except BaseException:  # Ctrl-C
+                _end(process)
+                raise
 
     def _client(self, master: str) -> list[str]:
         """The client with what holds for every call. `ssh` is looked up on our PATH."""
@@ -256,6 +264,12 @@ class SshLink:
                 self._tell("exit", target)
         shutil.rmtree(folder, ignore_errors=True)
         self._folder = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """By force, with a ProxyCommand that ssh has started, which is in the session of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _make_folder() -> Path:

@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from backends.ssh_link import LinkLost, SshLink, SshTarget
+from core.clock import SystemClock
 from core.errors import BackendError
 from tests.conformance_lifecycle import CANARY
+from tests.live_run import eventually
 from tests.remote_cluster import Sshd, kill_master
 
 pytestmark = pytest.mark.sshd
@@ -302,6 +305,28 @@ def test_a_proxy_command_of_the_user_is_used(sshd: Sshd, tmp_path: Path) -> None
     link = SshLink(lambda: HERE, changed(sshd, tmp_path, ProxyCommand=f"python3 {script}"))
     assert said(link, "echo through").endswith(b"through\n")
     link.close()
+
+
+def test_a_connection_that_is_given_up_takes_its_proxy_command_along(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    script = tmp_path / "proxy"
+    script.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 300\n", encoding="utf-8")
+    script.chmod(0o755)
+    environ = changed(sshd, tmp_path, ProxyCommand=str(script))
+    link = SshLink(lambda: HERE, environ, open_s=2.0)
+    with pytest.raises(BackendError, match="did not come to an end"), link.run("true"):
+        pass
+    pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
+    gone = partial(eventually, within_s=10, every_s=0.05, clock=SystemClock())
+    gone(lambda: not _lives(pid), "the end of the proxy command")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/status").read_text().partition("State:")[2][:3]
+    except OSError:
+        return False
 
 
 def test_the_usual_login_name_is_for_hosts_that_the_config_does_not_know(
