@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -24,6 +24,8 @@ from core.bundle import Limits
 from core.errors import BackendError, CollectError
 from core.foreign_tar import ChunkSource, ForeignTree, open_foreign
 from core.job import JobKey
+
+_MOST_CHARS = 200
 
 
 def take_results(
@@ -54,6 +56,7 @@ def _scratch(root: Path) -> Iterator[Path]:
 
 
 def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, CollectError]:
+    places = {str(number): number for number in range(count)}
     trees: dict[int, ForeignTree] = {}
     refused: dict[int, CollectError] = {}
     plain = gzip.GzipFile(
@@ -62,7 +65,7 @@ def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, Col
     try:
         with open_foreign(cast("IO[bytes]", plain)) as tar:
             for member in tar:
-                number, name = _parse(member.name, count)
+                number, name = _parse(member.name, places)
                 if number in refused:
                     continue
                 if number not in trees:
@@ -81,11 +84,11 @@ def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, Col
     return refused
 
 
-def _parse(name: str, count: int) -> tuple[int, str]:
+def _parse(name: str, places: Mapping[str, int]) -> tuple[int, str]:
     number, _, below = name.partition("/")
-    if not (number.isdecimal() and int(number) < count):
-        raise CollectError(f"The archive holds {name!r}, which nobody asked for.")
-    return int(number), below
+    if number not in places:
+        raise CollectError(f"The archive holds {name[:_MOST_CHARS]!r}, which nobody asked for.")
+    return places[number], below
 
 
 def _put(found: Path, place: Path, aside: Path) -> None:

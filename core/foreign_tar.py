@@ -6,6 +6,7 @@ stated limit.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -26,6 +27,19 @@ OWN_FILES = 16
 """Files that a worker leaves beside those of the result."""
 OWN_BYTES = 256 * 1024 * 1024
 """What transcript, log and events may have together."""
+MOST_TOLD_BYTES = 1024 * 1024
+"""Of one member besides its content, such as a long name."""
+_TELLING = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE),
+    tarfile.SOLARIS_XHDTYPE,
+)
+MACHINE_FAULTS = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR),
+    }
+)
+"""Why no name can be made here now, whatever it is."""
 
 
 @contextmanager
@@ -41,8 +55,8 @@ def open_foreign(stream: IO[bytes]) -> Iterator[tarfile.TarFile]:
 class ForeignTree:
     """One tree out of a stream, written to `destination`, which is there and empty.
 
-    Raises CollectError for anything but regular files and directories, for a name that leads out,
-    and beyond the limits.
+    Raises CollectError for anything but regular files and directories, for a name that leads out
+    or that this machine cannot hold, and beyond the limits. OSError is the stream's or the disk's.
     """
 
     def __init__(self, destination: Path, limits: Limits) -> None:
@@ -55,23 +69,24 @@ class ForeignTree:
         parts = name.split("/") if name else []
         if any(part in ("", ".", "..") or "\0" in part for part in parts):
             raise CollectError(f"The result holds a path that leads out: {member.name!r}.")
-        try:
-            self._write(tar, member, self._destination.joinpath(*parts), name)
-        except (FileExistsError, FileNotFoundError, NotADirectoryError) as exc:
-            raise CollectError(f"The result holds paths that are no tree: {exc}.") from exc
+        self._write(tar, member, self._destination.joinpath(*parts), name)
 
     def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path, name: str) -> None:
         if member.isdir():
             self._directories += 1
             self._check(self._directories, 0)
-            place.mkdir(exist_ok=True)
+            with _naming(name):
+                place.mkdir(exist_ok=True)
             return
         if not member.isreg():
             raise CollectError(f"The result holds {name!r}, which is no regular file.")
         self._files, self._size = self._files + 1, self._size + member.size
         self._check(self._files, self._size)
         if (source := tar.extractfile(member)) is not None:
-            _write_file(place, source, member.mode)
+            with _naming(name):
+                fd = _make_file(place, member.mode)
+            with open(fd, "wb") as stream:
+                shutil.copyfileobj(source, stream)
 
     def _check(self, files: int, size: int) -> None:
         limits = self._limits
@@ -81,15 +96,39 @@ class ForeignTree:
             raise CollectError(f"The result has more than {limits.max_bytes:,} bytes; refused.")
 
 
-def _write_file(place: Path, source: IO[bytes], mode: int) -> None:
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """While a name out of a result is made here. What is wrong with it, such as one that is too
+    long or that the file system does not have, is that result's fault alone."""
+    try:
+        yield
+    except UnicodeEncodeError as exc:
+        raise CollectError(f"The result holds {name!r}, a name that cannot be used here.") from exc
+    except OSError as exc:
+        if exc.errno in MACHINE_FAULTS:
+            raise
+        if isinstance(exc, (FileExistsError, FileNotFoundError, NotADirectoryError)):
+            raise CollectError(f"The result holds paths that are no tree: {exc}.") from exc
+        raise CollectError(
+            f"The result holds {name!r}, which cannot be written: {exc.strerror}."
+        ) from exc
+
+
+def _make_file(place: Path, mode: int) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(place, flags, 0o755 if mode & 0o100 else 0o644)
-    with open(fd, "wb") as stream:
-        shutil.copyfileobj(source, stream)
+    return os.open(place, flags, 0o755 if mode & 0o100 else 0o644)
 
 
 class _Strict(tarfile.TarInfo):
-    """What is no header and no end is damage; tarfile itself would take it for the end."""
+    """What is no header and no end is damage; tarfile itself would take it for the end. So are
+    sizes that no member has: tarfile reads what is told of a member into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.size < 0 or (found.type in _TELLING and found.size > MOST_TOLD_BYTES):
+            raise ReadError(f"a member of {found.size:,} bytes")
+        return found
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
