@@ -5,6 +5,9 @@
 The request is a line of JSON, and for `run` chunks of a compressed tar after it; the answer, after
 the MARK that tells it from a login shell's greetings, is the same for `fetch`. Runs alone, with the
 standard library of Python 3.6, which is as old as a head node's python3 gets.
+
+Paths are bytes here: in a locale that is not UTF-8 an old Python has no text for their names, and
+which locales a head node has nobody knows.
 """
 
 import fcntl
@@ -31,11 +34,21 @@ MOST_EVENTS_BYTES = 4 * 1024 * 1024
 REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 """How to open what a job may have put there: no link is followed, no pipe waited for."""
 NAMES: Dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+"""How a path is told as text, in requests, answers and archives."""
 Request = Dict[str, Any]
 
 
 class CutOff(EOFError):
     """The other side has gone before all was there."""
+
+
+def place(*parts: Any) -> bytes:
+    """A path, of parts that are text or such paths."""
+    return os.path.join(*(p if isinstance(p, bytes) else p.encode(**NAMES) for p in parts))
+
+
+def text(path: Any) -> str:
+    return path.decode(**NAMES) if isinstance(path, bytes) else str(path)
 
 
 # -- streams
@@ -93,34 +106,34 @@ class ChunkWriter:
 
 def greet(request: Request) -> Request:
     """What is here; nothing is changed."""
-    root = os.path.abspath(os.path.expanduser(request["root"]))
+    root = os.path.abspath(os.path.expanduser(place(request["root"])))
     found = os.environ["PATH"]
     return {
-        "root": root,
+        "root": text(root),
         "user": os.environ.get("USER", ""),
         "python": list(sys.version_info[:3]),
         "missing": [name for name in request["commands"] if shutil.which(name, path=found) is None],
         "lacking": [name for name in request["packages"] if find_spec(name) is None],
-        "has_code": os.path.isdir(os.path.join(root, request["code"])),
+        "has_code": os.path.isdir(place(root, request["code"])),
     }
 
 
 def run(request: Request, stream: IO[bytes]) -> Request:
     """Lay down what comes with it, then run a command, once if it has a name to do that under."""
-    root, code = request["root"], request["code"]
+    run_dir, code = place(request["run_dir"]), place(request["root"], request["code"])
     if request["packed"]:
         chunks = Chunks(stream)
-        unpack(chunks, request["run_dir"], root, code)
+        unpack(chunks, run_dir, code)
         chunks.drain()
         if request["url"]:
-            download(request["url"], request["run_dir"], root, code)
-        if not os.path.isdir(os.path.join(root, code)):
-            return {"wanted": code}
+            download(request["url"], run_dir, code)
+        if not os.path.isdir(code):
+            return {"wanted": request["code"]}
     if not request["once"]:
         return execute(request)
-    folder = os.path.join(request["run_dir"], request["once"])
+    folder = place(run_dir, request["once"])
     with locked(folder):
-        answer = os.path.join(folder, "answer.json")
+        answer = place(folder, "answer.json")
         if os.path.exists(answer):
             with open(answer, encoding="utf-8") as earlier:
                 known: Request = json.load(earlier)
@@ -138,8 +151,8 @@ def execute(request: Request) -> Request:
     command = request["command"]
     try:
         done = subprocess.run(
-            command,
-            input=request.get("stdin", "").encode(),
+            [place(word) for word in command],
+            input=request.get("stdin", "").encode(**NAMES),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environ,
@@ -162,25 +175,24 @@ def look(request: Request) -> Request:
     room = MOST_EVENTS_BYTES
     answer["traces"] = traces = {}
     for attempt, offset in request["attempts"].items():
-        place = os.path.join(request["run_dir"], attempt)
-        result = os.path.join(place, "result")
-        claimed, has_result = holds(place, "claim"), holds(result, "result.json")
-        lines = new_lines(os.path.join(result, "events.jsonl"), offset, room)
+        top = place(request["run_dir"], attempt)
+        result = place(top, "result")
+        claimed, has_result = holds(top, "claim"), holds(result, "result.json")
+        lines = new_lines(place(result, "events.jsonl"), offset, room)
         room -= len(lines)
-        text = lines.decode("utf-8", "surrogateescape")
-        traces[attempt] = [claimed, has_result, text]
+        traces[attempt] = [claimed, has_result, text(lines)]
     return answer
 
 
-def holds(folder: str, name: str) -> bool:
+def holds(folder: bytes, name: str) -> bool:
     """By listing it, which makes an NFS client ask its server."""
     try:
-        return name in os.listdir(folder)
+        return place(name) in os.listdir(folder)
     except OSError:
         return False
 
 
-def new_lines(path: str, offset: int, most: int) -> bytes:
+def new_lines(path: bytes, offset: int, most: int) -> bytes:
     """Whole lines of a file since `offset`; more than `most` bytes wait for another time."""
     try:
         with os.fdopen(os.open(path, REGULAR), "rb") as stream:
@@ -196,7 +208,7 @@ def tails(request: Request) -> Request:
     found = {}
     for name in request["paths"]:
         try:
-            path = os.path.join(request["run_dir"], name)
+            path = place(request["run_dir"], name)
             with os.fdopen(os.open(path, REGULAR), "rb") as stream:
                 size = stream.seek(0, os.SEEK_END)
                 stream.seek(max(0, size - request["most"]))
@@ -208,19 +220,19 @@ def tails(request: Request) -> Request:
 
 def remove(request: Request) -> Request:
     for name in request["paths"]:
-        remove_path(os.path.join(request["run_dir"], name))
+        remove_path(place(request["run_dir"], name))
     return {}
 
 
 def runs(request: Request) -> Request:
     """The runs' directories below the root, each with what it says of its origin."""
-    folder = os.path.join(request["root"], "runs")
+    folder = place(request["root"], "runs")
     found = {}
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         try:
-            path = os.path.join(folder, name, "origin")
+            path = place(folder, name, "origin")
             with os.fdopen(os.open(path, REGULAR), "rb") as stream:
-                found[name] = stream.read().decode("utf-8", "replace")
+                found[text(name)] = stream.read().decode("utf-8", "replace")
         except OSError:
             continue
     return {"runs": found}
@@ -229,19 +241,19 @@ def runs(request: Request) -> Request:
 def forget(request: Request) -> Request:
     """Remove runs' directories: moved aside in one step, so that no worker that is still stopping
     can put something there again."""
-    folder = os.path.join(request["root"], "runs")
+    folder = place(request["root"], "runs")
     left = []
     for name in request["names"]:
-        aside = os.path.join(folder, ".gone-%s-%d" % (name, os.getpid()))
+        aside = place(folder, ".gone-%s-%d" % (name, os.getpid()))
         try:
-            os.rename(os.path.join(folder, name), aside)
+            os.rename(place(folder, name), aside)
         except FileNotFoundError:
             continue
-        remove_path(os.path.join(aside, "slurm", "credentials.json"))  # whatever else may stay
+        remove_path(place(aside, "slurm", "credentials.json"))  # whatever else may stay
         remove_path(aside)
         remove_path(aside)  # what was written meanwhile
         if os.path.lexists(aside):
-            left.append(aside)
+            left.append(text(aside))
     return {"error": "cannot be removed: " + ", ".join(left)} if left else {}
 
 
@@ -259,10 +271,10 @@ def store(request: Request) -> Request:
     return {}
 
 
-def download(url: str, run_dir: str, root: str, code: str) -> None:
+def download(url: str, run_dir: bytes, code: bytes) -> None:
     """Unpack an object of S3."""
     with aws(url, "-", stdout=subprocess.PIPE) as process:
-        unpack(process.stdout, run_dir, root, code)
+        unpack(process.stdout, run_dir, code)
 
 
 @contextmanager
@@ -298,13 +310,13 @@ def pack_results(request: Request, out: Any) -> None:
     with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=6) as packed:
         with tarfile.open(fileobj=cast(Any, packed), mode="w|", **NAMES) as tar:
             for number, attempt in enumerate(request["attempts"]):
-                pack(tar, os.path.join(request["run_dir"], attempt, "result"), str(number))
+                pack(tar, place(request["run_dir"], attempt, "result"), str(number))
 
 
 # -- files
 
 
-def pack(tar: tarfile.TarFile, top: str, name: str) -> None:
+def pack(tar: tarfile.TarFile, top: bytes, name: str) -> None:
     """A tree; what is neither file nor directory goes as a link, for the other side to refuse."""
     waiting = [(top, name)]
     while waiting:
@@ -323,10 +335,10 @@ def pack(tar: tarfile.TarFile, top: str, name: str) -> None:
         member.type = tarfile.DIRTYPE if stat.S_ISDIR(mode) else tarfile.SYMTYPE
         member.mode = stat.S_IMODE(mode)
         tar.addfile(member)
-        waiting += [(os.path.join(path, entry), name + "/" + entry) for entry in below]
+        waiting += [(place(path, entry), name + "/" + text(entry)) for entry in below]
 
 
-def add_file(tar: tarfile.TarFile, path: str, name: str) -> None:
+def add_file(tar: tarfile.TarFile, path: bytes, name: str) -> None:
     """As long as it was when it was opened, whatever happens to it meanwhile."""
     with os.fdopen(os.open(path, REGULAR), "rb") as stream:
         found = os.fstat(stream.fileno())
@@ -346,10 +358,10 @@ class Padded:
         return data + b"\0" * (size - len(data))
 
 
-def unpack(chunks: Any, run_dir: str, root: str, code: str) -> None:
+def unpack(chunks: Any, run_dir: bytes, code: bytes) -> None:
     """`run/...` into the run's directory, `code/...` beside all runs, whole or not at all."""
     os.makedirs(run_dir, exist_ok=True)
-    fresh = tempfile.mkdtemp(prefix=".code-", dir=root)
+    fresh = tempfile.mkdtemp(prefix=b".code-", dir=os.path.dirname(code))
     places = {"run": run_dir, "code": fresh}
     try:
         with tarfile.open(
@@ -357,19 +369,19 @@ def unpack(chunks: Any, run_dir: str, root: str, code: str) -> None:
         ) as tar:
             for member in tar:
                 top, _, name = member.name.partition("/")
-                path = os.path.join(places[top], name)
+                path = place(places[top], name)
                 if member.isdir():
                     os.makedirs(path, exist_ok=True)
                     continue
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 write_file(path, tar.extractfile(member) or io.BytesIO(), member.mode)
-        if os.listdir(fresh) and not os.path.isdir(os.path.join(root, code)):
-            os.rename(fresh, os.path.join(root, code))
+        if os.listdir(fresh) and not os.path.isdir(code):
+            os.rename(fresh, code)
     finally:
         remove_path(fresh)
 
 
-def write_file(path: str, source: IO[bytes], mode: int) -> None:
+def write_file(path: bytes, source: IO[bytes], mode: int) -> None:
     """Through a temporary name, so that a reader sees all or nothing."""
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
@@ -382,7 +394,7 @@ def write_file(path: str, source: IO[bytes], mode: int) -> None:
         raise
 
 
-def open_up(path: str) -> None:
+def open_up(path: bytes) -> None:
     """Allow the removal of what is below; what ran there may have forbidden it."""
     waiting = [path]
     while waiting:
@@ -395,7 +407,7 @@ def open_up(path: str) -> None:
             continue
 
 
-def remove_path(path: str) -> None:
+def remove_path(path: bytes) -> None:
     """A link is removed, not followed."""
     if os.path.isdir(path) and not os.path.islink(path):
         open_up(path)
@@ -405,10 +417,10 @@ def remove_path(path: str) -> None:
 
 
 @contextmanager
-def locked(folder: str) -> Iterator[None]:
+def locked(folder: bytes) -> Iterator[None]:
     """One at a time, where the file system can."""
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "lock"), "w") as stream:
+    with open(place(folder, "lock"), "w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX)
         except OSError:
@@ -424,7 +436,7 @@ def answer_to(request: Request, stream: IO[bytes]) -> Request:
     try:
         return run(request, stream) if request["op"] == "run" else ASKED[request["op"]](request)
     except OSError as exc:
-        return {"error": "%s: %s" % (exc.filename or "the disk", exc.strerror or exc)}
+        return {"error": "%s: %s" % (text(exc.filename or "the disk"), exc.strerror or exc)}
 
 
 def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:

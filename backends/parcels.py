@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from backends.cluster_site import PlacedFile
+from backends.head_node import NAMES
 from backends.kept_results import attempt_of
 from core.job import JobKey
 from core.worker_source import worker_files
@@ -37,7 +38,7 @@ def packed(
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
         with (
             gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=6) as squeezed,
-            tarfile.open(fileobj=squeezed, mode="w", format=tarfile.GNU_FORMAT) as tar,
+            tarfile.open(fileobj=squeezed, mode="w", format=tarfile.GNU_FORMAT, **NAMES) as tar,
         ):
             _add(tar, f"run/{ORIGIN}", origin.encode(), 0o600)
             for placed in files:
