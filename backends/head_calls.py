@@ -15,13 +15,16 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from backends.head_node import Chunks
+from backends.head_answers import damaged
+from backends.head_node import Chunks, Damaged
 from core.errors import BackendError
 
 SOURCE = Path(__file__).with_name("head_node.py")
 FOLDER = ".parallel-orchestrator"
 """Below the shared directory, ours alone."""
-CHUNK_BYTES = 64 * 1024
+MOST_ANSWER_BYTES = 64 * 1024 * 1024
+"""A list of very many jobs, with the new lines of all their events."""
+_LINE_BYTES = 64 * 1024
 _ABSENT = {"absent": True}
 _NO_PYTHON = {"error": "there is no python3 on its PATH"}
 
@@ -61,7 +64,10 @@ class HeadCalls:
             with self._link.run(self._call(mark), _all(line, payload)) as printed:
                 answer = read_answer(printed, mark)
                 if answer != _ABSENT:
-                    yield _checked(answer), Chunks(printed)
+                    try:
+                        yield _checked(answer), Chunks(printed)
+                    except Damaged as exc:
+                        raise damaged() from exc
                     return
             self._install()
         raise BackendError(
@@ -111,19 +117,20 @@ def _all(line: bytes, payload: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def read_answer(printed: IO[bytes], mark: str) -> dict[str, Any]:
-    """The answer after its mark. Raises EOFError when it is not there, or not whole."""
-    while (line := printed.readline()).strip() != mark.encode():
+    """The answer after its mark. Raises EOFError when it is not there, or not whole, and
+    BackendError when it is none."""
+    while (line := printed.readline(_LINE_BYTES)).strip() != mark.encode():
         if not line:
             raise EOFError
-    line = printed.readline()
+    line = printed.readline(MOST_ANSWER_BYTES)
     if not line.endswith(b"\n"):
-        raise EOFError
+        raise damaged() if len(line) == MOST_ANSWER_BYTES else EOFError
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise BackendError("The head node's answer is damaged.", "See how the head node is.")
+        raise damaged()
     return answer
 
 

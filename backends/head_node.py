@@ -29,6 +29,8 @@ SLURM_BIN = "/opt/slurm/bin"
 """Where AWS ParallelCluster has it; a shell that is not of a login does not look there."""
 ANSWER_S = 120
 CHUNK_BYTES = 64 * 1024
+MOST_CHUNK_BYTES = 16 * 1024 * 1024
+"""Far more than anyone sends in one."""
 MOST_EVENTS_BYTES = 4 * 1024 * 1024
 """In one answer; what is left comes with the next."""
 REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -40,6 +42,10 @@ Request = Dict[str, Any]
 
 class CutOff(EOFError):
     """The other side has gone before all was there."""
+
+
+class Damaged(ValueError):
+    """What came was never sent like that."""
 
 
 def place(*parts: Any) -> bytes:
@@ -73,8 +79,11 @@ class Chunks:
         head = self._stream.read(8)
         if len(head) < 8:
             raise CutOff()
-        data = self._stream.read(int(head, 16))
-        if len(data) < int(head, 16):
+        size = MOST_CHUNK_BYTES + 1 if head.strip(b"0123456789abcdef") else int(head, 16)
+        if size > MOST_CHUNK_BYTES:
+            raise Damaged("a chunk whose length is %r" % head)
+        data = self._stream.read(size)
+        if len(data) < size:
             raise CutOff()
         self._ended = not data
         return data
@@ -323,14 +332,15 @@ def pack(tar: tarfile.TarFile, top: bytes, name: str) -> None:
         path, name = waiting.pop()
         try:
             mode = os.lstat(path).st_mode
-            if stat.S_ISREG(mode):
-                add_file(tar, path, name)
-                continue
+            content = os.fdopen(os.open(path, REGULAR), "rb") if stat.S_ISREG(mode) else None
             below = sorted(os.listdir(path)) if stat.S_ISDIR(mode) else []
         except FileNotFoundError:
             continue
         except OSError:  # closed to its owner
-            mode, below = stat.S_IFLNK, []
+            mode, content, below = stat.S_IFLNK, None, []
+        if content is not None:
+            add_file(tar, content, name)
+            continue
         member = tarfile.TarInfo(name)
         member.type = tarfile.DIRTYPE if stat.S_ISDIR(mode) else tarfile.SYMTYPE
         member.mode = stat.S_IMODE(mode)
@@ -338,9 +348,9 @@ def pack(tar: tarfile.TarFile, top: bytes, name: str) -> None:
         waiting += [(place(path, entry), name + "/" + text(entry)) for entry in below]
 
 
-def add_file(tar: tarfile.TarFile, path: bytes, name: str) -> None:
-    """As long as it was when it was opened, whatever happens to it meanwhile."""
-    with os.fdopen(os.open(path, REGULAR), "rb") as stream:
+def add_file(tar: tarfile.TarFile, content: IO[bytes], name: str) -> None:
+    """As long as it is now, whatever happens to it meanwhile."""
+    with content as stream:
         found = os.fstat(stream.fileno())
         member = tarfile.TarInfo(name)
         member.size, member.mode = found.st_size, stat.S_IMODE(found.st_mode)
@@ -348,13 +358,16 @@ def add_file(tar: tarfile.TarFile, path: bytes, name: str) -> None:
 
 
 class Padded:
-    """A file that was cut while it is read goes on with zeros: its digest will tell."""
+    """A file that is cut, or lost, while it is read goes on with zeros: its digest will tell."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
 
     def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        try:
+            data = self._stream.read(size)
+        except OSError:
+            data = b""
         return data + b"\0" * (size - len(data))
 
 
@@ -432,26 +445,46 @@ ASKED = {"greet": greet, "look": look, "tails": tails, "remove": remove}
 ASKED.update({"runs": runs, "forget": forget, "store": store})
 
 
+def read_request(stream: IO[bytes]) -> Request:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise CutOff()
+    request: Request = json.loads(line.decode())
+    return request
+
+
 def answer_to(request: Request, stream: IO[bytes]) -> Request:
-    try:
-        return run(request, stream) if request["op"] == "run" else ASKED[request["op"]](request)
-    except OSError as exc:
-        return {"error": "%s: %s" % (text(exc.filename or "the disk"), exc.strerror or exc)}
+    if request["op"] == "fetch":
+        return {}
+    return run(request, stream) if request["op"] == "run" else ASKED[request["op"]](request)
+
+
+def words(exc: Exception) -> str:
+    if isinstance(exc, OSError):
+        return "%s: %s" % (text(exc.filename or "the disk"), exc.strerror or exc)
+    return "%s: %s" % (type(exc).__name__, exc)
 
 
 def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     os.umask(0o077)
     paths = os.environ.get("PATH", os.defpath).split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join(paths if SLURM_BIN in paths else [*paths, SLURM_BIN])
+    request = {}  # type: Request
     try:
-        request = json.loads(incoming.readline().decode())
-        answer = {} if request["op"] == "fetch" else answer_to(request, incoming)
-    except (EOFError, KeyError, ValueError, tarfile.TarError):
+        request = read_request(incoming)
+        answer = answer_to(request, incoming)
+    except CutOff:  # nobody is left to tell
         return 1
-    out.write(b"\n" + argv[1].encode() + b"\n" + json.dumps(answer).encode() + b"\n")
-    if request["op"] == "fetch":
-        fetch(request, out)
-    out.flush()
+    except Exception as exc:  # noqa: BLE001 - silence would be taken for a lost connection
+        answer = {"error": words(exc)}
+    try:
+        out.write(b"\n" + argv[1].encode() + b"\n" + json.dumps(answer).encode() + b"\n")
+        if request.get("op") == "fetch":
+            fetch(request, out)
+        out.flush()
+    except OSError as exc:  # too late for an answer
+        sys.stderr.write("%s\n" % words(exc))
+        return 1
     return 0
 
 

@@ -84,7 +84,7 @@ class ParallelClusterBackend(SlurmBackend):
         """What the head node lacks; its Python is the nodes' as well, as far as can be seen."""
         found = self._remote.greeting
         if (bucket := self._bucket) is not None:
-            if CLI in found["missing"]:
+            if CLI in found.missing:
                 return [Problem("The head node has no aws.", "Leave out --aws-s3-bucket.")]
             bucket.prove()
         if missing := self._remote.missing_commands(COMMANDS):
@@ -96,7 +96,7 @@ class ParallelClusterBackend(SlurmBackend):
             ]
         if self._options.setup is not None or self._options.container:
             return []
-        return self._python_problems(tuple(found["python"]), ", ".join(found["lacking"]))
+        return self._python_problems(found.python, ", ".join(found.lacking))
 
     def _python_problems(self, python: tuple[int, ...], lacking: str) -> list[Problem]:
         fix = (

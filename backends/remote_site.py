@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from backends.cluster_site import KEPT_VARIABLES, LOG_TAIL_BYTES, Finished, Parcel, Trace
+from backends.head_answers import Greeting, read_finished, read_greeting, read_seen, read_texts
 from backends.head_calls import HeadCalls
 from backends.kept_results import attempt_of
 from backends.parcels import packed
@@ -76,16 +77,17 @@ class RemoteSite:
     # -- where things are
 
     @cached_property
-    def greeting(self) -> Mapping[str, Any]:
+    def greeting(self) -> Greeting:
         """What the head node says of itself; asked once."""
-        found = self._head.ask(
+        answer = self._head.ask(
             "greet",
             root=self._head.root,
             code=self._code,
             commands=(*COMMANDS, *OPTIONAL),
             packages=PACKAGES,
         )
-        self._has_code = found["has_code"]
+        found = read_greeting(answer)
+        self._has_code = found.has_code
         return found
 
     @property
@@ -102,10 +104,10 @@ class RemoteSite:
 
     @property
     def run_dir(self) -> str:
-        return f"{self.greeting['root']}/runs/{self.name}"
+        return f"{self.greeting.root}/runs/{self.name}"
 
     def worker_code(self) -> str:
-        return f"{self.greeting['root']}/{self._code}"
+        return f"{self.greeting.root}/{self._code}"
 
     # -- commands
 
@@ -117,12 +119,17 @@ class RemoteSite:
     ) -> Finished:
         request: dict[str, Any] = {"once": parcel.once, "command": list(command), "stdin": stdin}
         if not (parcel.files or parcel.keys):
-            return _finished(self._call("run", packed=False, url="", **request))
+            return read_finished(self._call("run", packed=False, url="", **request))
         self._keep(parcel)
         answer = self._send(parcel, request)
         if "wanted" in answer:  # somebody has removed the code meanwhile
             answer = self._send(parcel, request)
-        return _finished(answer)
+        if "wanted" in answer:
+            raise BackendError(
+                "The worker's code does not stay on the cluster.",
+                "See that --aws-shared-dir is whole.",
+            )
+        return read_finished(answer)
 
     def _send(self, parcel: Parcel, request: Mapping[str, Any]) -> dict[str, Any]:
         place = self.run_dir  # whose greeting tells whether the code is there
@@ -162,14 +169,14 @@ class RemoteSite:
             write_atomic(self.root / _NAME_FILE, self._fresh_name, durable=True)
 
     def _call(self, op: str, payload: Iterable[bytes] = (), **request: Any) -> dict[str, Any]:
-        place = {"root": self.greeting["root"], "code": self._code, "run_dir": self.run_dir}
+        place = {"root": self.greeting.root, "code": self._code, "run_dir": self.run_dir}
         return self._head.ask(op, payload, **{**place, "variables": KEPT_VARIABLES, **request})
 
     # -- what jobs have left
 
     def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> Finished:
         self._followed = list(keys)
-        return _finished(self._look(command, keys))
+        return read_finished(self._look(command, keys))
 
     def freshen(self, key: JobKey) -> None:
         """Look, unless that was done a moment ago: for one who follows what jobs say."""
@@ -181,10 +188,10 @@ class RemoteSite:
         sizes = {place: _size(self._events(key)) for place, key in places.items()}
         answer = self._call("look", command=list(command), attempts=sizes)
         self._looked_at = self._clock.monotonic()
-        for place, (claimed, has_result, text) in answer.get("traces", {}).items():
-            self._traces[places[place]] = Trace(claimed, has_result)
-            if text:
-                self._append(self._events(places[place]), sizes[place], text)
+        for place, seen in read_seen(answer, places).items():
+            self._traces[places[place]] = Trace(seen.claimed, seen.has_result)
+            if seen.lines:
+                self._append(self._events(places[place]), sizes[place], seen.lines)
         return answer
 
     def _append(self, path: Path, size: int, text: str) -> None:
@@ -215,8 +222,8 @@ class RemoteSite:
         """Kept here too, since what lies there goes with the run."""
         if not paths:
             return {}
-        answer = self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES)
-        found: Mapping[str, str] = answer["tails"]
+        told = read_texts(self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES), "tails")
+        found = {path: told.get(path, "")[-LOG_TAIL_BYTES:] for path in paths}
         for path, text in found.items():
             if text and self.is_used:
                 (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -230,8 +237,7 @@ class RemoteSite:
 
     def runs(self) -> dict[str, str]:
         """Names of all runs' directories there, each with the work directory it belongs to."""
-        found: dict[str, str] = self._call("runs")["runs"]
-        return found
+        return read_texts(self._call("runs"), "runs")
 
     def runs_here(self, work_dir: Path) -> list[str]:
         """Runs of a work directory of this machine that have directories there."""
@@ -256,7 +262,7 @@ class RemoteSite:
             self._call("forget", names=list(names))
 
     def missing_commands(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name in self.greeting["missing"]]
+        return [name for name in names if name in self.greeting.missing]
 
     def close(self) -> None:
         self._head.close()
@@ -271,14 +277,6 @@ class RemoteSite:
 def _run_of(name: str) -> str:
     """The run whose directory there has that name."""
     return name.rpartition("-")[0]
-
-
-def _finished(answer: Mapping[str, Any]) -> Finished:
-    if "exit_code" not in answer:
-        raise BackendError(
-            "The worker's code does not stay on the cluster.", "See that --aws-shared-dir is whole."
-        )
-    return Finished(answer["exit_code"], answer["stdout"], answer["stderr"])
 
 
 def _size(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import gzip
 import io
 import json
@@ -22,9 +23,8 @@ import pytest
 from backends import head_node
 from backends.cluster_site import PlacedFile
 from backends.head_calls import SOURCE, read_answer
-from backends.head_node import Chunks, CutOff, main
+from backends.head_node import Chunks, CutOff, Damaged, Padded, main
 from backends.parcels import packed
-from core.errors import BackendError
 
 MARK = "a-mark"
 # Names that Python 3.6 lacks, and that are easily written.
@@ -333,12 +333,6 @@ def test_a_pipe_or_a_link_in_the_place_of_a_log_is_not_followed(place: Place) ->
     assert answer == {"tails": {"0.log": "", "1.log": ""}}
 
 
-@pytest.mark.parametrize("line", [b"not json\n", b"[]\n"])
-def test_a_damaged_answer_is_no_error_of_ours(line: bytes) -> None:
-    with pytest.raises(BackendError, match="damaged"):
-        read_answer(io.BytesIO(MARK.encode() + b"\n" + line), MARK)
-
-
 def test_removing_takes_files_and_directories(place: Place) -> None:
     attempt(place, "a", log_txt=b"a")
     assert ask({**place.common, "op": "remove", "paths": ["tasks", "never"]}) == {}
@@ -360,8 +354,42 @@ def test_a_disk_that_refuses_is_told(place: Place) -> None:
 
 
 @pytest.mark.parametrize("request_line", [b"", b"{", b"{}"])
-def test_what_is_no_request_is_no_answer(request_line: bytes) -> None:
+def test_a_request_that_is_cut_gets_no_answer(request_line: bytes) -> None:
     assert served(request_line) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "told"),
+    [
+        (b"{\n", "JSONDecodeError"),
+        (b"{}\n", "KeyError"),
+        (b"\xff\n", "UnicodeDecodeError"),
+        (b'{"op": "no-such"}\n', "KeyError: 'no-such'"),
+    ],
+)
+def test_what_cannot_be_done_is_told_whatever_it_is(request_line: bytes, told: str) -> None:
+    code, printed = served(request_line)
+    assert code == 0
+    assert read_answer(io.BytesIO(printed), MARK)["error"].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (chunked(b"no tar"), "Not a gzip"),
+        (chunked(gzip.compress(b"no tar")), "ReadError"),
+        (chunked(gzip.compress(b"\0" * 10_000)[:20]), "EOFError"),
+        (b"-0000001", "Damaged: a chunk whose length is b'-0000001'"),
+    ],
+    ids=["no gzip", "no tar", "half a gzip", "no chunk"],
+)
+def test_a_parcel_that_is_damaged_is_told_and_starts_nothing(
+    place: Place, payload: bytes, told: str
+) -> None:
+    (place.root / "code-1").mkdir()
+    answer = ask(place.command("touch", str(place.root / "ran"), packed=True), payload)
+    assert told in answer["error"]
+    assert sorted(path.name for path in place.root.iterdir()) == ["code-1", "runs"]
 
 
 def fake_aws(place: Place, script: str) -> str:
@@ -422,10 +450,41 @@ def test_a_file_that_is_cut_while_it_is_read_goes_on_with_zeros() -> None:
     assert padded.read(5) == b"abc\0\0"
 
 
+def test_a_file_that_cannot_be_read_on_spoils_only_itself(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = attempt(place, "a", log_txt=b"abc", result_json=b"{}")
+    monkeypatch.setattr(head_node, "Padded", lambda stream: Padded(Stale()))
+    assert fetched(place, "a")["0/log.txt"] == (tarfile.REGTYPE, b"\0\0\0")
+    assert fetched(place, "a")["0/result.json"] == (tarfile.REGTYPE, b"\0\0")
+    assert result.exists()
+
+
+class Stale(io.BytesIO):
+    """A file whose server has forgotten it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+
+def test_an_answer_that_nobody_takes_is_no_success(place: Place) -> None:
+    attempt(place, "a", log_txt=os.urandom(1_000_000))
+    process = call({"op": "fetch", **place.common, "attempts": ["tasks/a/1"]})
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait() != 0
+
+
 @pytest.mark.parametrize("data", [b"", b"0000", b"00000005abc"])
 def test_chunks_that_are_cut_are_told_from_their_end(data: bytes) -> None:
     with pytest.raises(CutOff):
         Chunks(io.BytesIO(data)).read()
+
+
+@pytest.mark.parametrize("head", [b"-0000001", b"ffffffff", b"01000001", b" 0000001", b"no chunk"])
+def test_a_length_that_no_chunk_has_is_damage(head: bytes) -> None:
+    with pytest.raises(Damaged):
+        Chunks(io.BytesIO(head + b"x" * 100)).read()
 
 
 def test_an_answer_is_found_after_greetings() -> None:
