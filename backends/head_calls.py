@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -24,7 +25,10 @@ FOLDER = ".parallel-orchestrator"
 """Below the shared directory, ours alone."""
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
 """A list of very many jobs, with the new lines of all their events."""
+BEAT_S = 20.0
+"""How often it says that an answer is still being made: a link takes a long silence for its end."""
 _LINE_BYTES = 64 * 1024
+Heard = Callable[[int], None]
 _ABSENT = {"absent": True}
 _NO_PYTHON = {"error": "there is no python3 on its PATH"}
 
@@ -39,30 +43,37 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
+def ignore(moved: int) -> None:
+    pass
+
+
 class HeadCalls:
     """`shared` is a directory there, by its path from the home. All raise BackendError."""
 
-    def __init__(self, link: Link, shared: str = "~") -> None:
-        self._link = link
+    def __init__(self, link: Link, shared: str = "~", *, beat_s: float = BEAT_S) -> None:
+        self._link, self._beat_s = link, beat_s
         whole = shared if shared[:1] in ("/", "~") else f"~/{shared}"
         self.root = f"{whole.rstrip('/')}/{FOLDER}"
         self._helper = f"head_node-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.py"
 
-    def ask(self, op: str, payload: Iterable[bytes] = (), **request: Any) -> dict[str, Any]:
-        """The answer to a request."""
-        with self.stream(op, payload, **request) as (answer, _):
+    def ask(
+        self, op: str, payload: Iterable[bytes] = (), heard: Heard = ignore, **request: Any
+    ) -> dict[str, Any]:
+        """The answer to a request. `heard` is told, while it is made, how many bytes have moved
+        between the head node and a bucket."""
+        with self.stream(op, payload, heard, **request) as (answer, _):
             return answer
 
     @contextmanager
     def stream(
-        self, op: str, payload: Iterable[bytes] = (), **request: Any
+        self, op: str, payload: Iterable[bytes] = (), heard: Heard = ignore, **request: Any
     ) -> Iterator[tuple[dict[str, Any], Chunks]]:
         """The answer, and what is streamed after it."""
-        line = json.dumps({"op": op, **request}).encode() + b"\n"
+        line = json.dumps({"op": op, "beat_s": self._beat_s, **request}).encode() + b"\n"
         for _ in range(2):
             mark = secrets.token_hex(16)
             with self._link.run(self._call(mark), _all(line, payload)) as printed:
-                answer = read_answer(printed, mark)
+                answer = read_answer(printed, mark, heard)
                 if answer != _ABSENT:
                     try:
                         yield _checked(answer), Chunks(printed)
@@ -116,12 +127,14 @@ def _all(line: bytes, payload: Iterable[bytes]) -> Iterator[bytes]:
     yield b"%08x" % 0
 
 
-def read_answer(printed: IO[bytes], mark: str) -> dict[str, Any]:
-    """The answer after its mark. Raises EOFError when it is not there, or not whole, and
-    BackendError when it is none."""
+def read_answer(printed: IO[bytes], mark: str, heard: Heard = ignore) -> dict[str, Any]:
+    """The answer after its mark, and before it counts of bytes, which `heard` is told. Raises
+    EOFError when it is not there, or not whole, and BackendError when it is none."""
     while (line := printed.readline(_LINE_BYTES)).strip() != mark.encode():
         if not line:
             raise EOFError
+        if found := re.fullmatch(rf"{mark} (\d{{1,15}})\n".encode(), line):
+            heard(int(found[1]))
     line = printed.readline(MOST_ANSWER_BYTES)
     if not line.endswith(b"\n"):
         raise damaged() if len(line) == MOST_ANSWER_BYTES else EOFError

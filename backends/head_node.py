@@ -3,24 +3,29 @@
     python3 head_node.py MARK < request > answer
 
 The request is a line of JSON, and for `run` chunks of a compressed tar after it; the answer, after
-the MARK that tells it from a login shell's greetings, is the same for `fetch`. Runs alone, with the
+the MARK that tells it from a login shell's greetings, is the same for `fetch`. What takes its time
+says so before that, by lines of the MARK and a count of bytes. Runs alone, with the
 standard library of Python 3.6, which is as old as a head node's python3 gets.
 
 Paths are bytes here: in a locale that is not UTF-8 an old Python has no text for their names, and
 which locales a head node has nobody knows.
 """
 
+import errno
 import fcntl
 import gzip
 import io
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
+import zlib
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import IO, Any, Dict, Iterator, List, cast
@@ -110,6 +115,64 @@ class ChunkWriter:
         self._stream.flush()
 
 
+class Pulse:
+    """Tells the caller every `beat_s`, while its answer is made, that it is, and how many bytes
+    have moved. Once nobody listens, the transfer under way is of no use to anyone, and stopped."""
+
+    def __init__(self, out: IO[bytes], mark: str, beat_s: float) -> None:
+        self.moved = 0
+        self._out, self._mark, self._beat_s = out, mark.encode(), beat_s
+        self._transfer = None  # type: Any
+        self._gone = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> "Pulse":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._ended.wait(self._beat_s):
+            try:
+                self._out.write(b"\n%s %d\n" % (self._mark, self.moved))
+                self._out.flush()
+            except (OSError, ValueError):
+                self._gone = True
+                stop(self._transfer)
+                return
+
+    @contextmanager
+    def watching(self, transfer: Any) -> Iterator[None]:
+        self._transfer = transfer
+        if self._gone:
+            stop(transfer)
+        try:
+            yield
+        finally:
+            self._transfer = None
+
+
+class Counted:
+    """A pipe of a transfer; what passes is counted."""
+
+    def __init__(self, stream: IO[bytes], pulse: Pulse) -> None:
+        self._stream, self._pulse = stream, pulse
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._pulse.moved += len(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        self._stream.write(data)
+        self._pulse.moved += len(data)
+        return len(data)
+
+
 # -- what can be asked for
 
 
@@ -127,7 +190,7 @@ def greet(request: Request) -> Request:
     }
 
 
-def run(request: Request, stream: IO[bytes]) -> Request:
+def run(request: Request, stream: IO[bytes], pulse: Pulse) -> Request:
     """Lay down what comes with it, then run a command, once if it has a name to do that under."""
     run_dir, code = place(request["run_dir"]), place(request["root"], request["code"])
     if request["packed"]:
@@ -135,7 +198,7 @@ def run(request: Request, stream: IO[bytes]) -> Request:
         unpack(chunks, run_dir, code)
         chunks.drain()
         if request["url"]:
-            download(request["url"], run_dir, code)
+            download(request["url"], run_dir, code, pulse)
         if not os.path.isdir(code):
             return {"wanted": request["code"]}
     if not request["once"]:
@@ -273,40 +336,61 @@ def fetch(request: Request, out: IO[bytes]) -> None:
     writer.end()
 
 
-def store(request: Request) -> Request:
+def store(request: Request, pulse: Pulse) -> Request:
     """The same into an object of S3, by the AWS CLI that is on ParallelCluster's images."""
-    with aws("-", request["url"], stdin=subprocess.PIPE) as process:
-        pack_results(request, process.stdin)
+    with aws("-", request["url"], pulse, stdin=subprocess.PIPE) as process:
+        pack_results(request, Counted(process.stdin, pulse))
     return {}
 
 
-def download(url: str, run_dir: bytes, code: bytes) -> None:
+def download(url: str, run_dir: bytes, code: bytes, pulse: Pulse) -> None:
     """Unpack an object of S3."""
-    with aws(url, "-", stdout=subprocess.PIPE) as process:
-        unpack(process.stdout, run_dir, code)
+    with aws(url, "-", pulse, stdout=subprocess.PIPE) as process:
+        unpack(Counted(process.stdout, pulse), run_dir, code)
 
 
 @contextmanager
-def aws(source: str, target: str, **streams: Any) -> Iterator[Any]:
+def aws(source: str, target: str, pulse: Pulse, **streams: Any) -> Iterator[Any]:
     """Copy from or to S3. OSError with the CLI's own words when that fails."""
     command = ["aws", "s3", "cp", "--quiet", source, target]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stderr=said, **streams) as process:
-            try:
-                yield process
-            except (OSError, EOFError, tarfile.TarError):
-                close(process)
-                if process.wait() == 0:
-                    raise
-            close(process)
+            with pulse.watching(process):
+                with copying(process):
+                    yield process
         said.seek(0)
         if process.returncode != 0:
-            words = said.read().decode("utf-8", "replace").strip()
-            raise OSError(process.returncode, words, "aws s3 cp")
+            complaint = said.read().decode("utf-8", "replace").strip() or "it was stopped"
+            raise OSError(process.returncode, complaint, "aws s3 cp")
+
+
+@contextmanager
+def copying(process: Any) -> Iterator[None]:
+    """To the end of the process. What comes of its own early end is told by its exit code; where
+    we cannot go on it is stopped before its input ends, so that half a result is no object."""
+    try:
+        yield
+    except Exception as exc:
+        own = isinstance(exc, OSError) and exc.errno not in (None, errno.EPIPE)
+        if own or not isinstance(exc, (OSError, EOFError, tarfile.TarError, zlib.error)):
+            stop(process)
+            close(process)
+            raise
+        close(process)
+        if process.wait() == 0:
+            raise
+    close(process)
+    process.wait()
+
+
+def stop(process: Any) -> None:
+    """As Ctrl-C does, so that the AWS CLI takes back the parts that it has uploaded."""
+    if process is not None and process.poll() is None:
+        process.send_signal(signal.SIGINT)
 
 
 def close(process: Any) -> None:
-    """Its streams. One that ended early is told by its exit code."""
+    """Its streams."""
     for stream in filter(None, (process.stdin, process.stdout)):
         try:
             stream.close()
@@ -442,7 +526,7 @@ def locked(folder: bytes) -> Iterator[None]:
 
 
 ASKED = {"greet": greet, "look": look, "tails": tails, "remove": remove}
-ASKED.update({"runs": runs, "forget": forget, "store": store})
+ASKED.update({"runs": runs, "forget": forget})
 
 
 def read_request(stream: IO[bytes]) -> Request:
@@ -453,10 +537,12 @@ def read_request(stream: IO[bytes]) -> Request:
     return request
 
 
-def answer_to(request: Request, stream: IO[bytes]) -> Request:
+def answer_to(request: Request, stream: IO[bytes], pulse: Pulse) -> Request:
     if request["op"] == "fetch":
         return {}
-    return run(request, stream) if request["op"] == "run" else ASKED[request["op"]](request)
+    if request["op"] == "store":
+        return store(request, pulse)
+    return run(request, stream, pulse) if request["op"] == "run" else ASKED[request["op"]](request)
 
 
 def words(exc: Exception) -> str:
@@ -472,7 +558,8 @@ def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     request = {}  # type: Request
     try:
         request = read_request(incoming)
-        answer = answer_to(request, incoming)
+        with Pulse(out, argv[1], request.get("beat_s", 20)) as pulse:
+            answer = answer_to(request, incoming, pulse)
     except CutOff:  # nobody is left to tell
         return 1
     except Exception as exc:  # noqa: BLE001 - silence would be taken for a lost connection

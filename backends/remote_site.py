@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from backends.cluster_site import KEPT_VARIABLES, LOG_TAIL_BYTES, Finished, Parcel, Trace
 from backends.head_answers import Greeting, read_finished, read_greeting, read_seen, read_texts
-from backends.head_calls import HeadCalls
+from backends.head_calls import HeadCalls, Heard, ignore
 from backends.kept_results import attempt_of
 from backends.parcels import packed
 from backends.remote_results import take_results
@@ -134,28 +134,32 @@ class RemoteSite:
     def _send(self, parcel: Parcel, request: Mapping[str, Any]) -> dict[str, Any]:
         place = self.run_dir  # whose greeting tells whether the code is there
         code = None if self._has_code else SOURCE_ROOT
-        with self._packed(parcel, code) as (stream, url):
+        with self._packed(parcel, code) as (stream, url, heard):
             payload = self.transfers.sending(stream)
             told = {"packed": True, "run_dir": place, "url": url}
-            answer = self._call("run", payload, **told, **request)
+            answer = self._call("run", payload, heard, **told, **request)
         self._has_code = "wanted" not in answer
         return answer
 
     @contextmanager
-    def _packed(self, parcel: Parcel, code: Path | None) -> Iterator[tuple[IO[bytes], str]]:
-        """What goes over SSH, and the URL of all else: through a bucket goes what is not for its
-        owner alone."""
+    def _packed(self, parcel: Parcel, code: Path | None) -> Iterator[tuple[IO[bytes], str, Heard]]:
+        """What goes over SSH, the URL of all else, and what to tell how far that has come from
+        there: through a bucket goes what is not for its owner alone."""
         root, origin = self.root, self._origin
         if (bucket := self._bucket) is None:
             with packed(root, parcel.files, parcel.keys, origin, code) as whole:
-                yield whole, ""
+                yield whole, "", ignore
             return
         with ExitStack() as stack:
             secret = [placed for placed in parcel.files if not placed.mode & 0o077]
             rest = [placed for placed in parcel.files if placed.mode & 0o077]
             url = stack.enter_context(bucket.object())
-            bucket.put(url, stack.enter_context(packed(root, rest, parcel.keys, origin, code)))
-            yield stack.enter_context(packed(root, secret, (), origin, None)), url
+            total = bucket.put(
+                url, stack.enter_context(packed(root, rest, parcel.keys, origin, code))
+            )
+            alone = stack.enter_context(packed(root, secret, (), origin, None))
+            heard = self.transfers.following("sent", "on to the head node", total)
+            yield alone, url, stack.enter_context(heard)
 
     def _keep(self, parcel: Parcel) -> None:
         """What a later process needs to find these jobs again, before they are handed over."""
@@ -168,9 +172,13 @@ class RemoteSite:
         if kept and not self.is_used:
             write_atomic(self.root / _NAME_FILE, self._fresh_name, durable=True)
 
-    def _call(self, op: str, payload: Iterable[bytes] = (), **request: Any) -> dict[str, Any]:
+    def _call(
+        self, op: str, payload: Iterable[bytes] = (), heard: Heard = ignore, **request: Any
+    ) -> dict[str, Any]:
         place = {"root": self.greeting.root, "code": self._code, "run_dir": self.run_dir}
-        return self._head.ask(op, payload, **{**place, "variables": KEPT_VARIABLES, **request})
+        return self._head.ask(
+            op, payload, heard, **{**place, "variables": KEPT_VARIABLES, **request}
+        )
 
     # -- what jobs have left
 
@@ -210,7 +218,8 @@ class RemoteSite:
         self._goes_on = True
         if (bucket := self._bucket) is not None:
             with bucket.object() as url:
-                self._head.ask("store", run_dir=place, attempts=attempts, url=url)
+                with self.transfers.following("received", "by the bucket") as heard:
+                    self._call("store", heard=heard, attempts=attempts, url=url)
                 return take_results(bucket.get(url), self.root, keys, self._mirror)
         with self._head.stream("fetch", run_dir=place, attempts=attempts) as (_, chunks):
             received = self.transfers.receiving(chunks)

@@ -35,11 +35,13 @@ class Bucket:
             with self._refusals():
                 self._connect().delete_object(Bucket=self.name, Key=key)
 
-    def put(self, url: str, stream: IO[bytes]) -> None:
+    def put(self, url: str, stream: IO[bytes]) -> int:
+        """Gives its size in bytes."""
         total = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         with self._refusals(), self._transfers.noting("sent", total) as note:
             self._connect().upload_fileobj(stream, self.name, self._key(url), Callback=note)
+        return total
 
     def get(self, url: str) -> Iterator[bytes]:
         with self._refusals():

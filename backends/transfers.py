@@ -1,4 +1,7 @@
-"""How far what travels has come, for people who wait for it."""
+"""How far what travels has come, for people who wait for it.
+
+It travels between here and elsewhere, or on between two places elsewhere, which tell of it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Protocol
 
 CHUNK_BYTES = 64 * 1024
@@ -21,13 +25,13 @@ class Transfers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[int, tuple[str, int, int]] = {}
+        self._under_way: dict[int, _Progress] = {}
         self._count = 0
 
     def words(self, verb: str) -> str:
         """Of what is being "sent" or "received": "12.3 of 80.0 MB sent"; empty when nothing is."""
         with self._lock:
-            return ", ".join(_words(*f) for f in self._under_way.values() if f[0] == verb)
+            return ", ".join(p.words for p in self._under_way.values() if p.verb == verb)
 
     def sending(self, stream: IO[bytes]) -> Iterator[bytes]:
         """Chunks of a stream from where it stands to its end."""
@@ -42,17 +46,35 @@ class Transfers:
     @contextmanager
     def noting(self, verb: str, total: int = 0) -> Iterator[Callable[[int], None]]:
         """A function to be told of each number of bytes that has gone."""
+        done = 0
+
+        def note(size: int) -> None:
+            nonlocal done
+            done += size
+            follow(done)
+
+        with self._following(verb, total) as follow:
+            yield note
+
+    @contextmanager
+    def following(self, verb: str, way: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+        """A function to be told how many bytes have gone so far, on a `way` elsewhere."""
+        with self._following(verb, total, f" {way}") as follow:
+            follow(0)
+            yield follow
+
+    @contextmanager
+    def _following(self, verb: str, total: int, way: str = "") -> Iterator[Callable[[int], None]]:
         with self._lock:
             self._count += 1
             number = self._count
 
-        def note(size: int) -> None:
+        def follow(done: int) -> None:
             with self._lock:
-                done = self._under_way.get(number, ("", 0, 0))[1]
-                self._under_way[number] = (verb, done + size, total)
+                self._under_way[number] = _Progress(verb, done, total, way)
 
         try:
-            yield note
+            yield follow
         finally:
             with self._lock:
                 self._under_way.pop(number, None)
@@ -64,6 +86,14 @@ class Transfers:
                 note(len(data))
 
 
-def _words(verb: str, done: int, total: int) -> str:
-    of = f" of {total / _MEGABYTE:.1f}" if total else ""
-    return f"{done / _MEGABYTE:.1f}{of} MB {verb}"
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    verb: str
+    done: int
+    total: int
+    way: str
+
+    @property
+    def words(self) -> str:
+        of = f" of {self.total / _MEGABYTE:.1f}" if self.total else ""
+        return f"{self.done / _MEGABYTE:.1f}{of} MB {self.verb}{self.way}"

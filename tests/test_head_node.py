@@ -431,6 +431,30 @@ def test_an_object_that_cannot_be_had_starts_nothing(place: Place, script: str) 
     assert not (place.root / "ran").exists()
 
 
+def test_a_transfer_to_which_nobody_listens_is_stopped_and_starts_nothing(place: Place) -> None:
+    path = fake_aws(place, "exec sleep 60")
+    (place.root / "code-1").mkdir()
+    ran = str(place.root / "ran")
+    request = place.command("touch", ran, packed=True, url="s3://b/k", beat_s=0.1)
+    process = call(request, chunked(place.parcel([])), PATH=path)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(20) != 0
+    assert not Path(ran).exists()
+
+
+def test_half_of_what_was_meant_is_no_object(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(request: dict[str, Any], out: Any) -> None:
+        out.write(b"half")
+        raise OSError(errno.EIO, "Input/output error", "a file")
+
+    monkeypatch.setattr(head_node, "pack_results", fail)
+    monkeypatch.setenv("PATH", fake_aws(place, 'cat >"$file.part" && mv "$file.part" "$file"'))
+    told = ask({"op": "store", **place.common, "attempts": [], "url": "s3://b/k"})
+    assert told == {"error": "a file: Input/output error"}
+    assert not (place.root.parent / "object").exists()
+
+
 def test_an_object_that_is_no_parcel_is_no_answer(place: Place) -> None:
     request = place.command("true", packed=True, url="s3://b/k")
     with pytest.MonkeyPatch.context() as patch:
@@ -485,6 +509,13 @@ def test_chunks_that_are_cut_are_told_from_their_end(data: bytes) -> None:
 def test_a_length_that_no_chunk_has_is_damage(head: bytes) -> None:
     with pytest.raises(Damaged):
         Chunks(io.BytesIO(head + b"x" * 100)).read()
+
+
+def test_it_is_told_how_far_a_transfer_has_come() -> None:
+    told: list[int] = []
+    printed = f"Welcome 5\n\n{MARK} 0\n\n{MARK} 1500\n{MARK} x\n{MARK} {'9' * 99}\n\n{MARK}\n{{}}\n"
+    assert read_answer(io.BytesIO(printed.encode()), MARK, told.append) == {}
+    assert told == [0, 1500]
 
 
 def test_an_answer_is_found_after_greetings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,13 @@ from moto import mock_aws
 from backends.base import Site
 from backends.cluster_site import Parcel, PlacedFile
 from backends.ec2_discovery import Ec2Clusters
-from backends.head_calls import HeadCalls
+from backends.head_calls import BEAT_S, HeadCalls
 from backends.kept_results import attempt_of
 from backends.parallelcluster_backend import ParallelClusterBackend, node_credentials
 from backends.parallelcluster_state import ClusterFinder, parse_reasons
 from backends.remote_site import RemoteSite
-from backends.ssh_streams import Feeding
+from backends.ssh_link import QUIET_S
+from backends.ssh_streams import Feeding, PatientReader
 from backends.staging import Bucket
 from backends.transfers import Transfers
 from backends.work_dirs import place_of
@@ -52,13 +54,25 @@ class HereLink:
     greets: bool = True
     cuts: bytes = b""
     """A request that holds this does not come through."""
+    quiet_s: float = 60.0
 
     def __post_init__(self) -> None:
         self.bin.mkdir(parents=True)
         usual = {"sbatch": "echo 1", "squeue": "", "scancel": "", "scontrol": f"echo '{CONFIG}'"}
         tools = self.home / "tools"
         tools.mkdir()
-        for name in ("sh", "cat", "mv", "mkdir", "dirname", "basename", "env", "echo", "true"):
+        for name in (
+            "sh",
+            "cat",
+            "mv",
+            "sleep",
+            "mkdir",
+            "dirname",
+            "basename",
+            "env",
+            "echo",
+            "true",
+        ):
             (tools / name).symlink_to(f"/usr/bin/{name}")
         (tools / "python3").symlink_to(sys.executable)
         for name, script in {**usual, "sinfo": f"echo '{UP}'", **self.commands}.items():
@@ -88,8 +102,7 @@ class HereLink:
         )
         feeding = Feeding(process, chunks)
         try:
-            assert process.stdout is not None
-            yield process.stdout
+            yield io.BufferedReader(PatientReader(process, feeding, self.quiet_s))
         except EOFError as exc:
             raise BackendError("cut") from exc
         finally:
@@ -115,9 +128,10 @@ class Far:
     def run_dir(self) -> Path:
         return self.place / "work" / "runs" / RUN
 
-    def site(self) -> RemoteSite:
+    def site(self, transfers: Transfers | None = None, beat_s: float = BEAT_S) -> RemoteSite:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        return RemoteSite(self.run_dir, HeadCalls(self.link), self.clock, self.bucket)
+        head = HeadCalls(self.link, beat_s=beat_s)
+        return RemoteSite(self.run_dir, head, self.clock, self.bucket, transfers)
 
     def backend(self, **options: Any) -> ParallelClusterBackend:
         settings = {"aws_head_node": "head", "slurm_setup": self.setup(), **options}
@@ -319,11 +333,12 @@ class LinkedBucket(Bucket):
         super().__init__(name, connect, transfers)
         self.place = place
 
-    def put(self, url: str, stream: IO[bytes]) -> None:
-        super().put(url, stream)
+    def put(self, url: str, stream: IO[bytes]) -> int:
+        size = super().put(url, stream)
         self.place.mkdir(exist_ok=True)
         body = self._connect().get_object(Bucket=self.name, Key=self._key(url))["Body"]
         (self.place / Path(url).name).write_bytes(body.read())
+        return size
 
     def get(self, url: str) -> Iterator[bytes]:
         data = (self.place / Path(url).name).read_bytes()
@@ -345,6 +360,42 @@ def test_bundles_travel_through_the_bucket_and_secrets_do_not(staged: Far) -> No
     assert staged.bucket is not None
     listed = staged.bucket._connect().list_objects_v2(Bucket="ours")
     assert listed["KeyCount"] == 0
+
+
+class HeardTransfers(Transfers):
+    """Keeps all that is told of ways elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: dict[str, list[int]] = {}
+
+    @contextmanager
+    def following(self, verb: str, way: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+        with super().following(verb, way, total) as follow:
+
+            def both(done: int) -> None:
+                follow(done)
+                self.told.setdefault(self.words(verb), []).append(done)
+
+            yield both
+
+
+def test_a_transfer_that_takes_longer_than_silence_may_last_comes_to_its_end(staged: Far) -> None:
+    aws = (staged.link.bin / "aws").read_text(encoding="utf-8")
+    staged.link.fake("aws", f"sleep 1.5\n{aws}")
+    staged.link.quiet_s = 0.7
+    transfers = HeardTransfers()
+    site = staged.site(transfers, beat_s=0.2)
+    staged.hand_over(site, KEY)
+    assert all(words.endswith(" MB sent on to the head node") for words in transfers.told)
+    leave(staged, KEY, result_json="{}", log_txt="x")
+    assert site.fetch([KEY]) == {}
+    assert max(transfers.told["0.0 MB received by the bucket"]) > 0
+    assert attempt_of(staged.run_dir, KEY).result_json.exists()
+
+
+def test_nobody_has_to_wait_for_silence_to_be_broken() -> None:
+    assert BEAT_S * 3 <= QUIET_S
 
 
 def test_what_the_cli_there_complains_of_is_told(staged: Far) -> None:
