@@ -23,13 +23,15 @@ def damaged() -> BackendError:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What the head node says of itself: `missing` are commands, `lacking` packages of Python."""
+    """What the head node says of itself: `missing` are commands, `lacking` packages of Python;
+    and whether the run was cleaned up there."""
 
     root: str
     python: tuple[int, ...]
     missing: tuple[str, ...]
     lacking: tuple[str, ...]
     has_code: bool
+    cleaned_up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def read_greeting(answer: Mapping[str, Any]) -> Greeting:
         tuple(_each(answer, "missing", str)),
         tuple(_each(answer, "lacking", str)),
         _one(answer, "has_code", bool),
+        _one(answer, "cleaned_up", bool),
     )
 
 

@@ -149,5 +149,6 @@ def read_answer(printed: IO[bytes], mark: str, heard: Heard = ignore) -> dict[st
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
     if problem := answer.get("error"):
-        raise BackendError(f"On the head node: {problem}.", "See how it is, and try again.")
+        remedy = str(answer.get("remedy") or "See how it is, and try again.")
+        raise BackendError(f"On the head node: {problem}.", remedy)
     return answer

@@ -25,6 +25,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 import zlib
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -38,6 +39,11 @@ MOST_CHUNK_BYTES = 16 * 1024 * 1024
 """Far more than anyone sends in one."""
 MOST_EVENTS_BYTES = 4 * 1024 * 1024
 """In one answer; what is left comes with the next."""
+LEFT_S = 24 * 3600
+"""After that a directory that was being made is nobody's any more."""
+KEPT_MARK_S = 30 * 24 * 3600
+"""How long it is known that a run was cleaned up: far longer than any helper is at work."""
+GONE = b".gone-"
 REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 """How to open what a job may have put there: no link is followed, no pipe waited for."""
 NAMES: Dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
@@ -47,6 +53,10 @@ Request = Dict[str, Any]
 
 class CutOff(EOFError):
     """The other side has gone before all was there."""
+
+
+class CleanedUp(Exception):
+    """Whose work this was is over, and what it leaves is removed."""
 
 
 class Damaged(ValueError):
@@ -187,23 +197,48 @@ def greet(request: Request) -> Request:
         "missing": [name for name in request["commands"] if shutil.which(name, path=found) is None],
         "lacking": [name for name in request["packages"] if find_spec(name) is None],
         "has_code": os.path.isdir(place(root, request["code"])),
+        "cleaned_up": was_cleaned_up(root, place(request["run"])),
     }
 
 
 def run(request: Request, stream: IO[bytes], pulse: Pulse) -> Request:
-    """Lay down what comes with it, then run a command, once if it has a name to do that under."""
-    run_dir, code = place(request["run_dir"]), place(request["root"], request["code"])
-    if request["packed"]:
-        chunks = Chunks(stream)
-        unpack(chunks, run_dir, code)
-        chunks.drain()
-        if request["url"]:
-            download(request["url"], run_dir, code, pulse)
-        if not os.path.isdir(code):
-            return {"wanted": request["code"]}
-    if not request["once"]:
+    """Run a command; for one that comes with a parcel, or with a name to be run once under, nothing
+    is there and nothing is run any more once its run was cleaned up."""
+    if not (request["packed"] or request["once"]):
         return execute(request)
-    folder = place(run_dir, request["once"])
+    folder, name = os.path.split(place(request["run_dir"]))
+    try:
+        refuse_cleaned_up(request)
+        if request["packed"] and not lay_down(request, stream, pulse):
+            return {"wanted": request["code"]}
+        with mark_held(place(request["root"]), name, fcntl.LOCK_SH) as mark:
+            if mark.read(1):
+                raise CleanedUp()
+            return run_once(request) if request["once"] else execute(request)
+    except OSError:
+        refuse_cleaned_up(request)  # which is why files have gone
+        raise
+    finally:
+        if was_cleaned_up(place(request["root"]), name):  # in the middle of all this
+            put_aside(folder, name)
+            sweep(place(request["root"]))
+
+
+def lay_down(request: Request, stream: IO[bytes], pulse: Pulse) -> bool:
+    """All that comes with a command, from the stream and from S3; gives whether there is code."""
+    run_dir, code = place(request["run_dir"]), place(request["root"], request["code"])
+    chunks = Chunks(stream)
+    unpack(chunks, run_dir, code)
+    chunks.drain()
+    if request["url"]:
+        refuse_cleaned_up(request)
+        download(request["url"], run_dir, code, pulse)
+    return os.path.isdir(code)
+
+
+def run_once(request: Request) -> Request:
+    """Give the answer of an earlier time, if it went well then."""
+    folder = place(request["run_dir"], request["once"])
     with locked(folder):
         answer = place(folder, "answer.json")
         if os.path.exists(answer):
@@ -297,36 +332,40 @@ def remove(request: Request) -> Request:
 
 
 def runs(request: Request) -> Request:
-    """The runs' directories below the root, each with what it says of its origin."""
+    """The runs' directories below the root, each with what it says of its origin; those too whose
+    removal did not come to its end."""
     folder = place(request["root"], "runs")
     found = {}
-    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+    for name in listing(folder):
         try:
             path = place(folder, name, "origin")
             with os.fdopen(os.open(path, REGULAR), "rb") as stream:
-                found[text(name)] = stream.read().decode("utf-8", "replace")
+                found[text(name_of(name))] = stream.read().decode("utf-8", "replace")
         except OSError:
             continue
     return {"runs": found}
 
 
-def forget(request: Request) -> Request:
-    """Remove runs' directories: moved aside in one step, so that no worker that is still stopping
-    can put something there again."""
-    folder = place(request["root"], "runs")
-    left = []
+def seal(request: Request) -> Request:
+    """Mark runs as cleaned up. When this is answered nothing of them is being submitted, nor will
+    be: by a helper that was started before, say, and was cut off from its caller."""
     for name in request["names"]:
-        aside = place(folder, ".gone-%s-%d" % (name, os.getpid()))
-        try:
-            os.rename(place(folder, name), aside)
-        except FileNotFoundError:
-            continue
-        remove_path(place(aside, "slurm", "credentials.json"))  # whatever else may stay
-        remove_path(aside)
-        remove_path(aside)  # what was written meanwhile
-        if os.path.lexists(aside):
-            left.append(text(aside))
-    return {"error": "cannot be removed: " + ", ".join(left)} if left else {}
+        with mark_held(place(request["root"]), place(name), fcntl.LOCK_EX) as mark:
+            if not mark.read(1):
+                mark.write(b"cleaned up\n")
+    return {}
+
+
+def forget(request: Request) -> Request:
+    """Remove runs' directories, and what removals before this one have left."""
+    seal(request)
+    root, names = place(request["root"]), [place(name) for name in request["names"]]
+    for name in names:
+        put_aside(place(root, "runs"), name)
+    sweep(root)
+    left = [n for n in listing(place(root, "runs")) if n.startswith(GONE) and name_of(n) in names]
+    told = ", ".join(text(place(root, "runs", name)) for name in left)
+    return {"error": "cannot be removed: " + told} if left else {}
 
 
 def fetch(request: Request, out: IO[bytes]) -> None:
@@ -340,6 +379,7 @@ def store(request: Request, pulse: Pulse) -> Request:
     """The same into an object of S3, by the AWS CLI that is on ParallelCluster's images."""
     with aws("-", request["url"], pulse, stdin=subprocess.PIPE) as process:
         pack_results(request, Counted(process.stdin, pulse))
+        refuse_cleaned_up(request)  # whose files have gone meanwhile
     return {}
 
 
@@ -510,7 +550,91 @@ def remove_path(path: bytes) -> None:
         open_up(path)
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
-        os.unlink(path)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+
+# -- runs that were cleaned up
+
+
+@contextmanager
+def mark_held(root: bytes, name: bytes, how: int) -> Iterator[IO[bytes]]:
+    """A run's mark, which holds something once the run was cleaned up. Several may submit at once,
+    and who cleans up waits for them."""
+    os.makedirs(place(root, "marks"), exist_ok=True)
+    with open(place(root, "marks", name), "a+b") as stream:
+        flock(stream, how)
+        stream.seek(0)
+        yield stream
+
+
+def was_cleaned_up(root: bytes, name: bytes) -> bool:
+    try:
+        with open(place(root, "marks", name), "rb") as mark:
+            return bool(mark.read(1))
+    except OSError:
+        return False
+
+
+def refuse_cleaned_up(request: Request) -> None:
+    if was_cleaned_up(place(request["root"]), os.path.basename(place(request["run_dir"]))):
+        raise CleanedUp()
+
+
+def put_aside(folder: bytes, name: bytes) -> None:
+    """In one step, so that no worker that is still stopping can put something there again."""
+    aside = place(folder, GONE + name + b"-" + os.urandom(4).hex().encode())
+    try:
+        os.rename(place(folder, name), aside)
+    except FileNotFoundError:
+        return
+    remove_path(place(aside, "slurm", "credentials.json"))  # whatever else may stay
+
+
+def name_of(entry: bytes) -> bytes:
+    """Of the run that a directory belongs to."""
+    return entry[len(GONE) :].rpartition(b"-")[0] if entry.startswith(GONE) else entry
+
+
+def sweep(root: bytes) -> None:
+    """Remove what was put aside, also by a helper that ended in the middle of its removal, and what
+    has come back of runs that were cleaned up."""
+    folder, marks, now = place(root, "runs"), place(root, "marks"), time.time()
+    for name in listing(folder):
+        if not name.startswith(GONE) and was_cleaned_up(root, name):
+            put_aside(folder, name)
+    for name in listing(folder):
+        if name.startswith(GONE):
+            remove_path(place(folder, name, "slurm", "credentials.json"))
+            remove_path(place(folder, name))
+            remove_path(place(folder, name))  # what was written meanwhile
+    for name in listing(root):
+        if name.startswith(b".code-") and age(place(root, name), now) > LEFT_S:
+            remove_path(place(root, name))
+    for name in listing(marks):
+        kept = os.path.lexists(place(folder, name))
+        if not kept and age(place(marks, name), now) > KEPT_MARK_S:
+            remove_path(place(marks, name))
+
+
+def listing(folder: bytes) -> List[bytes]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def age(path: bytes, now: float) -> float:
+    """In seconds; none of what is gone."""
+    try:
+        return now - os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+# -- locks
 
 
 @contextmanager
@@ -518,15 +642,19 @@ def locked(folder: bytes) -> Iterator[None]:
     """One at a time, where the file system can."""
     os.makedirs(folder, exist_ok=True)
     with open(place(folder, "lock"), "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            pass
+        flock(stream, fcntl.LOCK_EX)
         yield
 
 
+def flock(stream: IO[Any], how: int) -> None:
+    try:
+        fcntl.flock(stream, how)
+    except OSError:
+        pass
+
+
 ASKED = {"greet": greet, "look": look, "tails": tails, "remove": remove}
-ASKED.update({"runs": runs, "forget": forget})
+ASKED.update({"runs": runs, "seal": seal, "forget": forget})
 
 
 def read_request(stream: IO[bytes]) -> Request:
@@ -562,6 +690,8 @@ def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
             answer = answer_to(request, incoming, pulse)
     except CutOff:  # nobody is left to tell
         return 1
+    except CleanedUp:
+        answer = {"error": "the run was cleaned up", "remedy": "Resume it to go on with it."}
     except Exception as exc:  # noqa: BLE001 - silence would be taken for a lost connection
         answer = {"error": words(exc)}
     try:

@@ -184,8 +184,12 @@ class ParallelClusterBackend(SlurmBackend):
         return self._remote.runs_here(work_dir)
 
     def cleanup(self, run_id: str) -> None:
+        if run_id == self._run_id:
+            self._remote.end()
+        names = self._remote.names_of(run_id)
+        self._remote.seal(names)  # so that the jobs that there are now are all that there will be
         self._queue.cancel([row.native_id for row in self._unended(run_id)])
-        self._remote.forget(self._remote.names_of(run_id))
+        self._remote.forget(names)
 
 
 def node_credentials(credentials: Credentials, options: Any) -> Credentials:

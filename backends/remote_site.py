@@ -65,7 +65,8 @@ class RemoteSite:
         self._clock = clock
         self._origin = place_of(root.parent.parent)
         self._code = f"code-{source_digest(SOURCE_ROOT)}"
-        self._fresh_name = f"{root.name}-{secrets.token_hex(4)}"
+        self._fresh_name = _fresh_name(root)
+        self._is_over = False
         self._has_code = False
         self._goes_on = False
         """Whether this process has handed jobs over or brought results home."""
@@ -85,9 +86,12 @@ class RemoteSite:
             code=self._code,
             commands=(*COMMANDS, *OPTIONAL),
             packages=PACKAGES,
+            run=self.name,
         )
         found = read_greeting(answer)
         self._has_code = found.has_code
+        if found.cleaned_up:  # by an earlier process: this one goes on in another directory
+            self._take_new_name()
         return found
 
     @property
@@ -97,6 +101,10 @@ class RemoteSite:
             return (self.root / _NAME_FILE).read_text(encoding="ascii").strip()
         except OSError:
             return self._fresh_name
+
+    def _take_new_name(self) -> None:
+        self._fresh_name = _fresh_name(self.root)
+        (self.root / _NAME_FILE).unlink(missing_ok=True)
 
     @property
     def is_used(self) -> bool:
@@ -120,6 +128,7 @@ class RemoteSite:
         request: dict[str, Any] = {"once": parcel.once, "command": list(command), "stdin": stdin}
         if not (parcel.files or parcel.keys):
             return read_finished(self._call("run", packed=False, url="", **request))
+        self._refuse_if_over()
         self._keep(parcel)
         answer = self._send(parcel, request)
         if "wanted" in answer:  # somebody has removed the code meanwhile
@@ -131,8 +140,13 @@ class RemoteSite:
             )
         return read_finished(answer)
 
+    def _refuse_if_over(self) -> None:
+        if self._is_over:
+            raise BackendError("The run was cleaned up.", "Resume it to go on with it.")
+
     def _send(self, parcel: Parcel, request: Mapping[str, Any]) -> dict[str, Any]:
         place = self.run_dir  # whose greeting tells whether the code is there
+        self._refuse_if_over()  # after that, which may be a new place since then
         code = None if self._has_code else SOURCE_ROOT
         with self._packed(parcel, code) as (stream, url, heard):
             payload = self.transfers.sending(stream)
@@ -265,10 +279,22 @@ class RemoteSite:
                 names.append(kept)
         return names
 
-    def forget(self, names: Sequence[str]) -> None:
-        """Remove runs' directories with all that is in them."""
+    def end(self) -> None:
+        """Submit nothing of this run any more; what is being submitted has its name by now."""
+        self._is_over = True
+
+    def seal(self, names: Sequence[str]) -> None:
+        """See to it that nothing is submitted there any more for runs of these names, not even by
+        a call that was cut off from its process; what is being submitted is waited for."""
         if names:
-            self._call("forget", names=list(names))
+            self._call("seal", names=list(names))
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Remove runs' directories with all that is in them, and what earlier removals left."""
+        own = self.name
+        self._call("forget", names=list(names))
+        if own in names:
+            self._take_new_name()
 
     def missing_commands(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name in self.greeting.missing]
@@ -286,6 +312,10 @@ class RemoteSite:
 def _run_of(name: str) -> str:
     """The run whose directory there has that name."""
     return name.rpartition("-")[0]
+
+
+def _fresh_name(root: Path) -> str:
+    return f"{root.name}-{secrets.token_hex(4)}"
 
 
 def _size(path: Path) -> int:

@@ -28,6 +28,7 @@ GREETING = {
     "missing": [],
     "lacking": [],
     "has_code": True,
+    "cleaned_up": False,
 }
 
 

@@ -36,7 +36,10 @@ def chunked(data: bytes, *, whole: bool = True) -> bytes:
     return b"%08x" % len(data) + data + end
 
 
-def call(request: dict[str, Any], payload: bytes = b"", **environ: str) -> subprocess.Popen[bytes]:
+def call(
+    request: dict[str, Any], payload: bytes = b"", feed_from: Path | None = None, **environ: str
+) -> subprocess.Popen[bytes]:
+    """Its input goes on with what comes through the pipe `feed_from`."""
     process = subprocess.Popen(
         [sys.executable, "-I", str(SOURCE), MARK],
         stdin=subprocess.PIPE,
@@ -44,8 +47,16 @@ def call(request: dict[str, Any], payload: bytes = b"", **environ: str) -> subpr
         env={"PATH": os.environ["PATH"], **environ},
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(request).encode() + b"\n" + payload)
-    process.stdin.close()
+    stdin = process.stdin
+    stdin.write(json.dumps(request).encode() + b"\n" + payload)
+    stdin.flush()
+
+    def feed() -> None:
+        if feed_from is not None:
+            stdin.write(feed_from.read_bytes())
+        stdin.close()
+
+    threading.Thread(target=feed).start()
     return process
 
 
@@ -124,7 +135,13 @@ def test_annotations_need_nothing_that_is_newer() -> None:
 
 
 def test_it_says_what_is_here(place: Place, tmp_path: Path) -> None:
-    greeting = {"op": "greet", "root": "~/x", "code": "c", "commands": ["sh", "no-such"]}
+    greeting = {
+        "op": "greet",
+        "run": "r-1",
+        "root": "~/x",
+        "code": "c",
+        "commands": ["sh", "no-such"],
+    }
     told = ask({**greeting, "packages": ["json", "no_such"]}, HOME=str(tmp_path))
     assert told["root"] == f"{tmp_path}/x"
     assert (told["missing"], told["lacking"]) == (["no-such"], ["no_such"])
@@ -163,7 +180,7 @@ def test_a_parcel_is_laid_down_before_the_command_runs(place: Place) -> None:
     held = place.run_dir / "slurm/credentials.json"
     assert stat.S_IMODE(held.stat().st_mode) == 0o600
     assert stat.S_IMODE(place.run_dir.stat().st_mode) == 0o700
-    assert sorted(p.name for p in place.root.iterdir()) == ["code-1", "runs"]
+    assert sorted(p.name for p in place.root.iterdir()) == ["code-1", "marks", "runs"]
 
 
 def test_code_that_is_not_there_is_wanted_and_nothing_runs(place: Place) -> None:

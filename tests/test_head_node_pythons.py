@@ -95,7 +95,7 @@ def test_names_that_are_not_ascii_pass_through_as_they_are(head_node: HeadNode) 
     command = ("sh", "-c", 'cat; cat "$1"', "sh", str(head_node.run_dir / name))
     told = head_node.hand_over(*command, files=[PlacedFile(name, b" and content")])
     assert told == {"exit_code": 0, "stdout": "ü and content", "stderr": ""}
-    greeting: dict[str, Any] = {"commands": ["sh", "no-such"], "packages": ["json"]}
+    greeting: dict[str, Any] = {"run": "r-1", "commands": ["sh", "no-such"], "packages": ["json"]}
     told, _ = head_node.ask("greet", **{**greeting, "root": "~/gemeinsam-ü"})
     assert (told["root"], told["has_code"]) == (str(head_node.root), True)
     assert told["missing"] == ["no-such"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -658,6 +659,53 @@ def test_a_run_that_was_moved_is_removed(far: Far) -> None:
     (moved.place / "work-runs").rename(moved.place / "work" / "runs")
     moved.backend().cleanup(RUN)
     assert list(far.runs.iterdir()) == []
+
+
+def test_after_a_cleanup_this_process_submits_nothing_and_another_goes_on(far: Far) -> None:
+    backend = far.backend()
+    far.hand_over(backend._remote, KEY)
+    [before] = far.runs.iterdir()
+    backend.cleanup(RUN)
+    with pytest.raises(BackendError, match="The run was cleaned up"):
+        far.hand_over(backend._remote, KEY)
+    assert list(far.runs.iterdir()) == []
+    far.hand_over(far.site(), KEY)
+    [after] = far.runs.iterdir()
+    assert after.name != before.name
+
+
+def test_a_call_that_was_cut_off_submits_nothing_after_the_cleanup_by_another(far: Far) -> None:
+    first, second = far.backend(), far.backend()
+    far.hand_over(first._remote, KEY)
+    second.cleanup(RUN)
+    (far.run_dir / "slurm" / "remote-name").write_text(first._remote.name)
+    with pytest.raises(BackendError, match="the run was cleaned up") as refused:
+        far.hand_over(first._remote, OTHER)
+    assert refused.value.remedy == "Resume it to go on with it."
+    assert list(far.runs.iterdir()) == []
+
+
+def test_a_run_whose_cleanup_was_cut_off_here_goes_on_under_another_name(far: Far) -> None:
+    first = far.site()
+    far.hand_over(first, KEY)
+    old = first.name
+    first.seal([old])  # and then this machine died
+    site = far.site()
+    far.hand_over(site, KEY)
+    assert site.name != old
+    assert {path.name for path in far.runs.iterdir()} == {old, site.name}
+    site.forget([])
+    assert [path.name for path in far.runs.iterdir()] == [site.name]
+
+
+def test_jobs_are_cancelled_once_no_more_can_come(far: Far) -> None:
+    backend = far.backend()
+    far.hand_over(backend._remote, KEY)
+    backend.cleanup(RUN)
+    asked = [json.loads(call)["op"] for call in far.link.calls if call.startswith(b"{")]
+    end = asked[asked.index("seal") :]
+    assert "look" in end  # for jobs that are to be cancelled
+    assert end[-1] == "forget"
 
 
 def test_a_run_whose_directory_here_is_gone_is_found_and_removed(far: Far) -> None:
