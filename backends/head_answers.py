@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backends.cluster_site import Finished
+from backends.head_node import NAMES
 from core.errors import BackendError
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Seen:
 
     claimed: bool
     has_result: bool
-    lines: str
+    lines: bytes
 
 
 # Each raises BackendError when an answer holds something else.
@@ -70,7 +71,10 @@ def read_seen(answer: Mapping[str, Any], attempts: Iterable[str]) -> dict[str, S
         trace = traces.get(attempt)
         if not isinstance(trace, list) or [type(v) for v in trace] != [bool, bool, str]:
             raise damaged()
-        found[attempt] = Seen(*trace)
+        try:
+            found[attempt] = Seen(trace[0], trace[1], trace[2].encode(**NAMES))
+        except UnicodeEncodeError as exc:
+            raise damaged() from exc
     return found
 
 

@@ -57,14 +57,15 @@ class ParallelClusterBackend(SlurmBackend):
         head = HeadCalls(link, str(options.get("aws_shared_dir") or "~"))
         name, transfers = str(options.get("aws_s3_bucket") or ""), Transfers()
         bucket = Bucket(name, lambda: finder.clusters.client("s3"), transfers) if name else None
-        remote = RemoteSite(site.run_dir, head, site.clock, bucket, transfers)
+        mask = site.credentials.mask
+        remote = RemoteSite(site.run_dir, head, site.clock, bucket, transfers, mask)
         made = cls(
             site.run_dir,
             remote,
             slurm_options(options),
             clock=site.clock,
             credentials=lambda: node_credentials(site.credentials, options),
-            mask=site.credentials.mask,
+            mask=mask,
             settings=options,
         )
         made._remote, made._finder, made._bucket = remote, finder, bucket

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -40,11 +40,13 @@ PACKAGES = ("anthropic", "genai_prices", "pydantic")
 """Without them no worker starts."""
 FRESH_S = 2.0
 """A look that is older than that is not taken for how things are."""
+_LONGEST_SECRET_BYTES = 8 * 1024
+"""So much more of a log is read, so that a secret at its cut is whole, and known as that."""
 _NAME_FILE = f"{FOLDER}/remote-name"
 
 
 class RemoteSite:
-    """`root` is the run's directory on this machine."""
+    """`root` is the run's directory on this machine; `mask` takes secrets out of logs."""
 
     python = "python3"
     shared_option = "--aws-shared-dir"
@@ -57,10 +59,11 @@ class RemoteSite:
         clock: Clock,
         bucket: Bucket | None = None,
         transfers: Transfers | None = None,
+        mask: Callable[[str], str] = str,
     ) -> None:
         self.root = root
         self.transfers = transfers or Transfers()
-        self._bucket = bucket
+        self._bucket, self._mask = bucket, mask
         self._head = head
         self._clock = clock
         self._origin = place_of(root.parent.parent)
@@ -216,13 +219,13 @@ class RemoteSite:
                 self._append(self._events(places[place]), sizes[place], seen.lines)
         return answer
 
-    def _append(self, path: Path, size: int, text: str) -> None:
+    def _append(self, path: Path, size: int, lines: bytes) -> None:
         """New lines, unless a result has come in between."""
         with self._mirror, suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             if _size(path) == size:
                 with path.open("ab") as stream:
-                    stream.write(text.encode("utf-8", "surrogateescape"))
+                    stream.write(lines)
 
     def trace(self, key: JobKey) -> Trace:
         return self._traces.get(key, Trace())
@@ -242,15 +245,18 @@ class RemoteSite:
             return refused
 
     def tails(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """Kept here too, since what lies there goes with the run."""
+        """Kept here too, since what lies there goes with the run; with secrets masked."""
         if not paths:
             return {}
-        told = read_texts(self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES), "tails")
-        found = {path: told.get(path, "")[-LOG_TAIL_BYTES:] for path in paths}
+        told = read_texts(
+            self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES + _LONGEST_SECRET_BYTES),
+            "tails",
+        )
+        found = {path: self._mask(told.get(path, ""))[-LOG_TAIL_BYTES:] for path in paths}
         for path, text in found.items():
             if text and self.is_used:
                 (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(self.root / path, text)
+                write_atomic(self.root / path, text.encode(errors="replace"))
         return found
 
     # -- what there is, and its end

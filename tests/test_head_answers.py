@@ -89,8 +89,9 @@ ENDED = {"exit_code": 0, "stdout": "", "stderr": ""}
         {"tasks/one/1": [True, False, 5]},
         {"tasks/one/1": {"a": 1, "b": 2, "c": 3}},
         {"tasks/two/1": [True, False, ""]},
+        {"tasks/one/1": [True, False, "\ud800"]},
     ],
-    ids=["none", "nobody", "short", "no text", "no list", "another's"],
+    ids=["none", "nobody", "short", "no text", "no list", "another's", "half a character"],
 )
 def test_traces_that_are_none_are_damage(tmp_path: Path, traces: Any) -> None:
     with pytest.raises(BackendError, match="damaged"):
@@ -101,6 +102,7 @@ def test_what_nobody_asked_for_is_not_taken(tmp_path: Path) -> None:
     told = {"slurm/a/0.log": "x" * (LOG_TAIL_BYTES + 1), "../../../evil": "evil"}
     found = site(tmp_path, {"tails": told}).tails(["slurm/a/0.log", "slurm/a/1.log"])
     assert found == {"slurm/a/0.log": "x" * LOG_TAIL_BYTES, "slurm/a/1.log": ""}
+    assert site(tmp_path / "half", {"tails": {"a": "\ud800"}}).tails(["a"]) == {"a": "\ud800"}
     assert not (tmp_path / "evil").exists()
     trace = [True, True, ""]
     traces = {"tasks/one/1": trace, "tasks/../../evil/1": trace}

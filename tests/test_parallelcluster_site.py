@@ -18,7 +18,7 @@ import pytest
 from moto import mock_aws
 
 from backends.base import Site
-from backends.cluster_site import Parcel, PlacedFile
+from backends.cluster_site import LOG_TAIL_BYTES, Parcel, PlacedFile
 from backends.ec2_discovery import Ec2Clusters
 from backends.head_calls import BEAT_S, HeadCalls
 from backends.kept_results import attempt_of
@@ -134,10 +134,13 @@ class Far:
         head = HeadCalls(self.link, beat_s=beat_s)
         return RemoteSite(self.run_dir, head, self.clock, self.bucket, transfers)
 
-    def backend(self, **options: Any) -> ParallelClusterBackend:
+    def backend(
+        self, credentials: Credentials | None = None, **options: Any
+    ) -> ParallelClusterBackend:
         settings = {"aws_head_node": "head", "slurm_setup": self.setup(), **options}
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        site = Site(self.run_dir, Credentials(), self.clock, _no_work, settings, {})
+        held = credentials or Credentials()
+        site = Site(self.run_dir, held, self.clock, _no_work, settings, {})
         finder = ClusterFinder(settings, Ec2Clusters(REGION, Credentials()))
         return ParallelClusterBackend.over(self.link, finder, site)
 
@@ -281,6 +284,21 @@ def test_the_ends_of_logs_are_kept_here(far: Far) -> None:
     assert site.tails(["slurm/a/0.log", "slurm/a/1.log"])["slurm/a/0.log"] == "what went wrong"
     assert (far.run_dir / "slurm/a/0.log").read_text() == "what went wrong"
     assert not (far.run_dir / "slurm/a/1.log").exists()
+
+
+def test_secrets_in_the_ends_of_logs_are_masked_before_they_are_kept(far: Far) -> None:
+    key = "sk-ant-" + "k" * 90
+    backend = far.backend(credentials=Credentials(anthropic_api_key=key))
+    far.hand_over(backend._remote, KEY)
+    [there] = far.runs.glob("*/slurm/a")
+    (there / "0.log").write_text(f"refused: {key}")
+    cut = LOG_TAIL_BYTES - len(key) // 2  # the end begins in the middle of it
+    (there / "1.log").write_text(key + "x" * cut)
+    found = backend._remote.tails(["slurm/a/0.log", "slurm/a/1.log"])
+    kept = [(far.run_dir / "slurm" / "a" / name).read_text() for name in ("0.log", "1.log")]
+    assert kept == list(found.values())
+    assert kept[0].startswith("refused: ")
+    assert not [text for text in kept if key[7:40] in text]
 
 
 def test_only_runs_of_this_work_directory_are_ours(far: Far) -> None:
