@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,7 +57,10 @@ class ParallelClusterBackend(SlurmBackend):
         options = site.options
         head = HeadCalls(link, str(options.get("aws_shared_dir") or "~"))
         name, transfers = str(options.get("aws_s3_bucket") or ""), Transfers()
-        bucket = Bucket(name, lambda: finder.clusters.client("s3"), transfers) if name else None
+        bucket = None
+        if name:
+            connect = partial(finder.clusters.client, "s3")
+            bucket = Bucket(name, connect, transfers, site.run_dir)
         mask = site.credentials.mask
         remote = RemoteSite(site.run_dir, head, site.clock, bucket, transfers, mask)
         made = cls(
@@ -174,6 +178,8 @@ class ParallelClusterBackend(SlurmBackend):
     def leftovers(self, run_id: str) -> list[str]:
         folder = Path(self._site.run_dir).parent
         left = [f"directory {folder / name} on the head node" for name in self._left(run_id)]
+        if run_id == self._run_id and self._bucket and self._bucket.may_hold_something:
+            left.append(f"what a cut transfer may have left in the bucket {self._bucket.name}")
         return [*super().leftovers(run_id), *left]
 
     def _left(self, run_id: str) -> list[str]:
@@ -191,6 +197,8 @@ class ParallelClusterBackend(SlurmBackend):
         self._remote.seal(names)  # so that the jobs that there are now are all that there will be
         self._queue.cancel([row.native_id for row in self._unended(run_id)])
         self._remote.forget(names)
+        if run_id == self._run_id and self._bucket is not None:
+            self._bucket.clear()
 
 
 def node_credentials(credentials: Credentials, options: Any) -> Credentials:

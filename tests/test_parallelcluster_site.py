@@ -341,16 +341,15 @@ def staged(far: Far) -> Iterator[Far]:
         client = boto3.client("s3", region_name=REGION)
         place = {"LocationConstraint": REGION}
         client.create_bucket(Bucket="ours", CreateBucketConfiguration=place)
-        far.bucket = LinkedBucket("ours", lambda: client, Transfers(), far.link.home / "s3")
+        far.bucket = LinkedBucket("ours", lambda: client, Transfers(), far.run_dir)
+        far.bucket.place = far.link.home / "s3"
         yield far
 
 
 class LinkedBucket(Bucket):
     """What is put into moto's bucket can be had by the fake CLI, and the other way round."""
 
-    def __init__(self, name: str, connect: Any, transfers: Transfers, place: Path) -> None:
-        super().__init__(name, connect, transfers)
-        self.place = place
+    place: Path
 
     def put(self, url: str, stream: IO[bytes]) -> int:
         size = super().put(url, stream)
@@ -424,6 +423,23 @@ def test_what_the_cli_there_complains_of_is_told(staged: Far) -> None:
         staged.hand_over(site, KEY)
     with pytest.raises(BackendError, match="aws s3 cp: AccessDenied"):
         site.fetch([KEY])
+
+
+def test_what_cut_transfers_have_left_is_named_and_goes_with_the_run(staged: Far) -> None:
+    assert staged.bucket is not None
+    client = staged.bucket._connect()
+    notes = staged.run_dir / "slurm" / "objects"
+    notes.mkdir(parents=True)
+    (notes / "token").touch()
+    client.put_object(Bucket="ours", Key="parallel-orchestrator/token", Body=b"x")
+    backend = staged.backend(aws_s3_bucket="ours")
+    assert backend.leftovers(RUN) == ["what a cut transfer may have left in the bucket ours"]
+    assert backend.leftovers("another-run") == []
+    backend.cleanup("another-run")
+    assert client.list_objects_v2(Bucket="ours")["KeyCount"] == 1
+    backend.cleanup(RUN)
+    assert client.list_objects_v2(Bucket="ours")["KeyCount"] == 0
+    assert backend.leftovers(RUN) == []
 
 
 def test_a_bucket_that_cannot_be_used_is_a_problem_before_a_run(far: Far) -> None:
