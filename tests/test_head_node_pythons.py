@@ -49,13 +49,19 @@ class HeadNode:
         self.here = root / "here" / "runs" / "r"
         for path in (self.root, self.here):
             path.mkdir(parents=True)
+        self.heard: list[int] = []
         self._python, self._helper = python, self.root / SOURCE.name
         self._helper.write_bytes(SOURCE.read_bytes())
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(root), **environ}
 
     def ask(self, op: str, payload: bytes = b"", **more: Any) -> tuple[dict[str, Any], bytes]:
         """Its answer, and what it streams after it."""
-        common = {"root": str(self.root), "code": "code-1", "run_dir": str(self.run_dir)}
+        common = {
+            "beat_s": 0.1,
+            "root": str(self.root),
+            "code": "code-1",
+            "run_dir": str(self.run_dir),
+        }
         request = json.dumps({"op": op, **common, **more}).encode()
         done = subprocess.run(
             [self._python, str(self._helper), MARK],
@@ -65,15 +71,23 @@ class HeadNode:
         )
         assert (done.returncode, done.stderr) == (0, b"")
         printed = io.BytesIO(done.stdout)
-        return read_answer(printed, MARK), printed.read()
+        self.heard = []
+        return read_answer(printed, MARK, self.heard.append), printed.read()
 
-    def hand_over(self, *command: str, files: list[PlacedFile]) -> dict[str, Any]:
+    def fake_aws(self, script: str) -> None:
+        place = self.root.parent / "bin"
+        place.mkdir()
+        (place / "aws").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (place / "aws").chmod(0o755)
+        self._environ["PATH"] = f"{place}:{self._environ['PATH']}"
+
+    def hand_over(self, *command: str, files: list[PlacedFile], url: str = "") -> dict[str, Any]:
         source = self.here / "source"
-        (source / "core").mkdir(parents=True)
+        (source / "core").mkdir(parents=True, exist_ok=True)
         (source / "core" / "job.py").write_text("x = 1\n")
         with packed(self.here, files, (), "mine: ü", source) as stream:
             data = stream.read()
-        told = {"command": command, "once": "slurm/a", "packed": True, "url": "", "stdin": "ü"}
+        told = {"command": command, "once": "slurm/a", "packed": True, "url": url, "stdin": "ü"}
         payload = b"%08x" % len(data) + data + b"%08x" % 0
         return self.ask("run", payload, variables=["PATH"], **told)[0]
 
@@ -120,3 +134,33 @@ def test_what_is_left_under_any_name_is_fetched_and_removed(head_node: HeadNode)
     assert not (result / "files" / "tür").exists()
     assert head_node.ask("forget", names=["r-1"])[0] == {}
     assert list((head_node.root / "runs").iterdir()) == []
+
+
+def test_a_slow_transfer_is_told_of_and_a_cleanup_is_the_end(head_node: HeadNode) -> None:
+    store = head_node.root.parent / "object"
+    head_node.fake_aws(f'sleep 0.3; [ "$4" = - ] && exec cat >{store}; exec cat {store}')
+    with packed(head_node.here, [PlacedFile("slurm/a/y", b"y")], (), "mine", None) as stream:
+        store.write_bytes(stream.read())
+    files = [PlacedFile("slurm/a/x", b"x")]
+    told = head_node.hand_over("cat", files=files, url="s3://b/k")
+    assert told["stdout"] == "ü"
+    assert (head_node.run_dir / "slurm" / "a" / "y").read_text() == "y"
+    assert head_node.heard[0] == 0
+    (head_node.run_dir / "tasks" / "a" / "1" / "result").mkdir(parents=True)
+    assert head_node.ask("store", attempts=["tasks/a/1"], url="s3://b/k")[0] == {}
+    with tarfile.open(store) as tar:
+        assert tar.getnames() == ["0"]
+    (head_node.root / "runs" / ".gone-r-0-1").mkdir()
+    assert head_node.ask("forget", names=["r-1"])[0] == {}
+    assert list((head_node.root / "runs").iterdir()) == []
+    assert head_node.hand_over("cat", files=files)["error"] == "the run was cleaned up"
+    assert list((head_node.root / "runs").iterdir()) == []
+
+
+def test_what_is_damaged_is_told(head_node: HeadNode) -> None:
+    told, _ = head_node.ask("run", b"-0000001", once="", packed=True, url="", command=[])
+    assert told["error"].startswith("Damaged: ")
+    data = gzip.compress(b"no tar")
+    payload = b"%08x" % len(data) + data + b"%08x" % 0
+    told, _ = head_node.ask("run", payload, once="", packed=True, url="", command=[])
+    assert told["error"].startswith("ReadError: ")
