@@ -58,6 +58,8 @@ class NativeJob:
     submission: Params
     index: int | None = None
     tokens: list[str] = field(default_factory=list)
+    ran: dict[str, Ran] = field(default_factory=dict)
+    """Where its containers stood at the latest look, which all that is told of it rests on."""
     lost: list[str] = field(default_factory=list)
     """Why attempts before this one ended, each a statusReason."""
     terminated: str = ""
@@ -66,6 +68,15 @@ class NativeJob:
     """How many descriptions still leave it out."""
     stuck: str = ""
     created_at: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+    @property
+    def status(self) -> str:
+        if self.end is not None:
+            return str(self.end["status"])
+        return self.ran_of(self.tokens[-1]).status if self.tokens else "RUNNABLE"
+
+    def ran_of(self, token: str) -> Ran:
+        return self.ran.get(token, Ran("STARTING"))
 
 
 def check_submission(asked: Params) -> None:
@@ -229,14 +240,13 @@ class StrictBatch:
 
     def lose_host(self, job_id: str, why: str = "Host EC2 (instance i-0a1b2c) terminated.") -> None:
         """The machine of a running job is gone."""
-        job = self.jobs[job_id]
-        token = job.tokens[-1]
-        self._runner.stop(token, kill=True)
-        while self._runner.states([token])[token].status not in _ENDED:
-            time.sleep(0.05)
-        self._end_attempt(
-            job, Ran("FAILED", None, "", self._runner.states([token])[token].stream), why
-        )
+        with self._lock:  # nobody is to see the container's end before its reason is known
+            job = self.jobs[job_id]
+            token = job.tokens[-1]
+            self._runner.stop(token, kill=True)
+            while (ran := self._runner.states([token])[token]).status not in _ENDED:
+                time.sleep(0.05)
+            self._end_attempt(job, Ran("FAILED", None, "", ran.stream), why)
 
     def forget(self, *ids: str) -> None:
         """As a day or a week later."""
@@ -249,7 +259,7 @@ class StrictBatch:
     # -- inside
 
     def _settle(self, jobs: Sequence[NativeJob]) -> None:
-        """Take in what became of containers."""
+        """Take in what became of containers, by one look at each."""
         waiting = [job for job in jobs if job.end is None and job.tokens]
         if not waiting:
             return
@@ -259,8 +269,12 @@ class StrictBatch:
             if ran.status in _ENDED:
                 why = job.terminated or ("" if ran.status == "SUCCEEDED" else _ended_by_itself(ran))
                 self._end_attempt(job, ran, why)
+            else:
+                job.ran[job.tokens[-1]] = ran
+        self._settle([job for job in waiting if job.end is None and job.tokens[-1] not in states])
 
     def _end_attempt(self, job: NativeJob, ran: Ran, why: str) -> None:
+        job.ran[job.tokens[-1]] = ran
         strategy = job.submission.get("retryStrategy") or {}
         if ran.status == "FAILED" and not job.terminated and self._retries(job, strategy, ran, why):
             job.lost.append(why)
@@ -287,8 +301,7 @@ class StrictBatch:
 
     def _detail(self, job: NativeJob) -> dict[str, Any]:
         overrides = job.submission.get("containerOverrides") or {}
-        states = self._runner.states(job.tokens) if job.tokens else {}
-        streams = [states[token].stream for token in job.tokens]
+        streams = [job.ran_of(token).stream for token in job.tokens]
         container = {"command": overrides.get("command", [])}
         if streams and streams[-1]:
             container["logStreamName"] = streams[-1]
@@ -300,7 +313,7 @@ class StrictBatch:
             attempts = attempts[:-1]
         detail = {
             **self._common(job.id, job.submission, job.created_at),
-            "status": self._status(job, states),
+            "status": job.status,
             "attempts": attempts,
             "container": container,
             "tags": dict(job.submission.get("tags") or {}),
@@ -315,11 +328,6 @@ class StrictBatch:
             detail["isTerminated"] = bool(job.terminated)
         return detail
 
-    def _status(self, job: NativeJob, states: Mapping[str, Ran]) -> str:
-        if job.end is not None:
-            return str(job.end["status"])
-        return states[job.tokens[-1]].status if job.tokens else "RUNNABLE"
-
     def _common(self, job_id: str, asked: Params, created_at: int) -> dict[str, Any]:
         return {
             "jobId": job_id,
@@ -333,9 +341,8 @@ class StrictBatch:
         if job_id in self.parents:
             return self._parent(job_id)
         job = self.jobs[job_id]
-        states = self._runner.states(job.tokens) if job.tokens else {}
         found = self._common(job_id, job.submission, job.created_at)
-        return found | {"status": self._status(job, states)}
+        return found | {"status": job.status}
 
     def _parent(self, job_id: str) -> dict[str, Any]:
         asked = self.parents[job_id]
