@@ -21,7 +21,7 @@ try:
     from core.wire import write_atomic
     from engine.cli_options import DoctorWishes, Handlers, Surroundings, build_cli, run_cli
     from engine.interrupts import all_raise
-    from engine.reopening import Reopening, kept_settings
+    from engine.reopening import Reopening, check_place, kept_settings
     from engine.streams import called_as, say, start_log, tell, tell_error, tell_warnings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
@@ -65,6 +65,7 @@ def resume(given: LoadedSettings, name: str) -> int:
     facts = directory.read_facts()
     loaded = kept_settings(given, os.environ, Path.cwd(), facts)
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
+    check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
     others = Reopening(given, os.environ, Path.cwd(), CLOCK)
     with closing(prepare(loaded, facts, directory, os.environ, CLOCK)) as work:

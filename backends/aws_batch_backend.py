@@ -26,6 +26,7 @@ from backends.batch_jobs import (
     native_ids,
     parse_job,
     place_name,
+    place_settings,
 )
 from backends.batch_logs import LogStreams, is_progress
 from backends.batch_remains import Remains
@@ -138,6 +139,10 @@ class AwsBatchBackend(Backend):
             find_problems=look.problems,
             close=close,
         )
+
+    @classmethod
+    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        return place_settings(options)
 
     def preflight(self) -> list[Problem]:
         return self._find_problems()

@@ -91,6 +91,15 @@ class Backend(ABC):
         """
         self._wake = wake
 
+    @classmethod
+    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """The settings, out of `options`, that say where a run's jobs, claims and results are.
+
+        From another place they are not seen, so that a job would be done twice: they stay as they
+        are while jobs of the run may be open. Empty: the run directory alone says it.
+        """
+        return {}
+
     @abstractmethod
     def preflight(self) -> list[Problem]:
         """What is missing here to run jobs, each with its fix; empty when all is well."""

@@ -105,6 +105,13 @@ def place_objects(prefix: str, place: str) -> str:
     return f"{prefix.strip('/')}/{place}/".removeprefix("/")
 
 
+def place_settings(options: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that say where a run's jobs and objects are, by name."""
+    names = ("batch_region", "batch_job_queue", "batch_s3_bucket", "batch_s3_prefix")
+    found = {name: str(options.get(name) or "") for name in names}
+    return found | {"batch_s3_prefix": found["batch_s3_prefix"].strip("/")}
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Where jobs go, and what each may have beyond its definition: None leaves that as it is."""

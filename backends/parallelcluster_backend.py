@@ -6,7 +6,7 @@ another site. What is left of a run on the cluster is one directory, which `clea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -76,6 +76,14 @@ class ParallelClusterBackend(SlurmBackend):
         return made
 
     # -- before a run
+
+    @classmethod
+    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        """A cluster that has a name may have its head node anywhere."""
+        named = ("aws_cluster_name", "aws_region")
+        names = named if options.get("aws_cluster_name") else ("aws_head_node",)
+        names = (*names, "aws_ssh_user", "aws_shared_dir")
+        return {name: str(options.get(name) or "") for name in names}
 
     def preflight(self) -> list[Problem]:
         if problems := self._finder.problems():

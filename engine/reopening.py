@@ -11,9 +11,12 @@ from backends.base import Backend, Site
 from config import LoadedSettings, Settings, load_settings
 from core.bundle import AttemptDir
 from core.clock import Clock
-from core.errors import OrchestratorError
+from core.errors import OrchestratorError, UsageError
 from core.events import Event, Kind
+from core.options import dashed
+from engine.journal import read_journal, replay
 from engine.rundir import RunDir, RunFacts
+from engine.wording import clean, plural
 
 
 def kept_settings(
@@ -21,6 +24,26 @@ def kept_settings(
 ) -> LoadedSettings:
     """What the run kept, under what was given on the command line."""
     return load_settings(loaded.given, environ, cwd, saved=facts.settings, saved_by=facts.run)
+
+
+def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
+    """That a run is not taken up in another place of a backend while it may have jobs in the one
+    that it kept in `facts`: those would not be seen, and done twice. Raises UsageError."""
+    events = read_journal(run.journal)
+    if not (left := len(replay(run.run_id, events).open)):
+        return
+    now = settings.model_dump()
+    for name in used_backends(facts, events):
+        place = backend_class(name).place
+        was, wanted = place({**now, **facts.settings}), place(now)
+        moved = {key: value for key, value in was.items() if wanted.get(key) != value}
+        if moved:
+            told = " ".join(f"--{dashed(key)} {clean(moved[key]) or repr('')}" for key in moved)
+            raise UsageError(
+                f"{plural(left, 'job')} of run {run.run_id} may still run on {name} where it was"
+                f" started ({told}), and would be done once more elsewhere.",
+                f"Resume it there, or stop them first: cancel {run.run_id}.",
+            )
 
 
 class Reopening:

@@ -13,9 +13,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from backends.base import Backend, LogChunk, PollPace, Site
 from core.bundle import AttemptDir, read_result
@@ -41,6 +41,10 @@ class DetachedBackend(Backend):
     @classmethod
     def build(cls, site: Site) -> Self:
         return cls(Path(site.environ[VARIABLE]), site.run_dir)
+
+    @classmethod
+    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+        return {"docker_network": str(options["docker_network"])}  # in want of a setting of its own
 
     def preflight(self) -> list[Problem]:
         return []

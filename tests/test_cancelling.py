@@ -74,6 +74,23 @@ def test_a_run_resumed_elsewhere_leaves_no_jobs_where_it_was(shell: Desk) -> Non
 
 
 @pytest.mark.slow
+def test_a_run_that_may_have_jobs_is_not_resumed_where_they_would_not_be_seen(shell: Desk) -> None:
+    run_id = shell.killed()
+    facts = shell.run.facts.read_bytes()
+    for backend in ([], ["--backend", "threading"]):
+        said = shell("resume", run_id, "--docker-network", "other", *backend)
+        assert said.code == 2
+        assert f"1 job of run {run_id} may still run on {NAME}" in said.err
+        assert "where it was started (--docker-network '')" in said.err
+        assert f"cancel {run_id}" in said.err
+    assert shell.run.facts.read_bytes() == facts
+    assert len(shell.alive()) == 1
+    assert shell("cancel", run_id).code == 0
+    resumed = shell("resume", run_id, "--docker-network", "other", "--sim-speed", "0")
+    assert resumed.code == 0, resumed.err
+
+
+@pytest.mark.slow
 def test_a_run_resumed_elsewhere_goes_on_though_where_it_was_is_out_of_reach(shell: Desk) -> None:
     run_id = shell.killed()
     (shell.engine / "down").touch()
