@@ -18,7 +18,7 @@ from backends.docker_containers import CODE, LABEL
 from backends.work_dirs import place_of
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.s3_bundles import PackUri
-from core.s3_job import CLAIMED
+from core.s3_job import CLAIMED, OUTDATED
 from core.worker_process import STOPPED
 
 MOST_DESCRIBED = 100
@@ -32,6 +32,7 @@ TERMINATED = "parallel-orchestrator: cancelled"
 """The reason given with TerminateJob."""
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(:\d{1,5})?")
 _KILLED = 128 + 9
+_REBUILD = "build the job definition's image anew and push it (docker/README.md), then resume"
 
 RETRIES: Mapping[str, Any] = {
     "attempts": NATIVE_TRIES,
@@ -249,6 +250,8 @@ def _judge_failed(detail: Mapping[str, Any], why: str) -> JobStatus:
         return JobStatus(JobState.FAILED, Reason.LAUNCH, code, told)
     if code == STOPPED:
         return JobStatus(JobState.CANCELLED, exit_code=code, message=told)
+    if code == OUTDATED:
+        return JobStatus(JobState.FAILED, Reason.OUTDATED, code, f"{told}; {_REBUILD}")
     if code == _KILLED:
         told = "; ".join(_some(told, "killed from outside, or out of memory"))
     return JobStatus(JobState.FAILED, Reason.EXIT, code, told)

@@ -15,6 +15,7 @@ OrchestratorError                 exit  when
 │   ├── SubmitError                     one job was not accepted (returned as a value)
 │   └── CollectError                    one result could not be fetched (returned as a value)
 ├── BundleError                      1  a bundle or result is damaged or of another version
+│   └── WorkerOutdated                  the worker's own code is of another version
 ├── MergeError                       1  the target could not be written
 ├── StorageError                     1  the work directory could not be read or written
 ├── WorkspaceError                   1  a file operation of the model was refused
@@ -149,6 +150,10 @@ class CollectError(BackendError):
 
 class BundleError(OrchestratorError):
     pass
+
+
+class WorkerOutdated(BundleError):
+    """The worker's code is of another version than the program that gave it the job."""
 
 
 class MergeError(OrchestratorError):

@@ -82,6 +82,7 @@ class Reason(StrEnum):
     LAUNCH = "LAUNCH"
     UNSCHEDULABLE = "UNSCHEDULABLE"
     MISSING = "MISSING"
+    OUTDATED = "OUTDATED"
 
 
 @dataclass(frozen=True, slots=True)

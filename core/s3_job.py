@@ -17,7 +17,7 @@ from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.confined import remove_tree
 from core.credentials import Credentials
-from core.errors import BundleError
+from core.errors import BundleError, WorkerOutdated
 from core.job import JobKey
 from core.s3_bucket import S3Bucket
 from core.s3_bundles import (
@@ -36,6 +36,8 @@ from core.worker_source import SOURCE_ROOT, source_digest
 
 CLAIMED = 75
 """The exit code of a worker whose job another has (EX_TEMPFAIL of sysexits.h)."""
+OUTDATED = 78
+"""That of one whose code is of another version, as every worker's of its image (EX_CONFIG)."""
 JOB_ID, ARRAY_INDEX = "AWS_BATCH_JOB_ID", "AWS_BATCH_JOB_ARRAY_INDEX"
 """https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html"""
 
@@ -45,9 +47,18 @@ Work = Callable[[AttemptDir, str, Clock], object]
 
 def run_s3_job(uri: str, environ: Mapping[str, str], work: Work) -> int:
     """The exit code for the job that `uri` and the variables of AWS Batch name."""
-    left: list[bool] = []
-    code = run_worker(lambda clock: left.append(_open_job(uri, environ).run(work, clock)))
-    return CLAIMED if left == [False] else code
+    own_code: list[int] = []
+
+    def run(clock: Clock) -> None:
+        try:
+            if not _open_job(uri, environ).run(work, clock):
+                own_code.append(CLAIMED)
+        except WorkerOutdated:
+            own_code.append(OUTDATED)
+            raise
+
+    code = run_worker(run)
+    return own_code[0] if own_code else code
 
 
 def _open_job(uri: str, environ: Mapping[str, str]) -> S3Job:
@@ -69,7 +80,8 @@ class S3Job:
     source: str
 
     def run(self, work: Work, clock: Clock) -> bool:
-        """Whether the job was this worker's to run. Raises BundleError, BackendError."""
+        """Whether the job was this worker's to run. Raises BundleError, of which WorkerOutdated
+        comes before anything is claimed, and BackendError."""
         array_index = self.environ.get(ARRAY_INDEX, "")
         pack = self.place.pack
         read = reader(self.bucket, self.place.root, pack, at_once=not array_index)
@@ -103,7 +115,7 @@ class S3Job:
     def _entry(self, read: Read, number: int) -> Entry:
         index = read_index(read, self.place.pack)
         if index.source != self.source:
-            raise BundleError(
+            raise WorkerOutdated(
                 "The image of the job definition was built from another version of this program.",
                 "Build it anew and push it: docker/README.md.",
             )

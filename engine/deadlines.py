@@ -17,7 +17,7 @@ from engine.terms import StopCause
 from engine.watch import Attempt, Unwanted
 from engine.wording import clean, duration
 
-HOPELESS = frozenset({StopCause.AUTH, StopCause.BILLING})
+HOPELESS = frozenset({StopCause.AUTH, StopCause.BILLING, StopCause.OUTDATED})
 """After these a job that starts can only fail; after BUDGET it has what was reserved for it."""
 
 _INTERRUPTED = Unwanted(Outcome.INTERRUPTED, "It was stopped when the run was interrupted.")

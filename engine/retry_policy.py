@@ -35,6 +35,7 @@ RULES: dict[str, Rule] = {
     Reason.LAUNCH: Rule(base_s=5, most_s=120),
     Reason.UNSCHEDULABLE: Rule(tries=1),
     Reason.MISSING: Rule(base_s=5, most_s=120),
+    Reason.OUTDATED: Rule(tries=1, stops_run=True),  # as will be all other workers
 }
 
 
@@ -70,6 +71,7 @@ _WORDS = {
     Reason.LAUNCH: "The job could not be started",
     Reason.UNSCHEDULABLE: "The job can never be started as it is",
     Reason.MISSING: "The job is gone and left no result",
+    Reason.OUTDATED: "The worker is of another version of this program",
 }
 
 

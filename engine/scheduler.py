@@ -35,7 +35,7 @@ from engine.terms import AttemptStore, Pacing, RunOutcome, Stop, StopCause
 from engine.watch import Attempt
 
 ENLARGED_AFTER_S = 0.5
-_NEVER_STARTED = frozenset({Reason.LAUNCH, Reason.UNSCHEDULABLE})
+_NEVER_STARTED = frozenset({Reason.LAUNCH, Reason.UNSCHEDULABLE, Reason.OUTDATED})
 
 
 class Scheduler:

@@ -98,6 +98,7 @@ class StopCause(StrEnum):
     AUTH = "AUTH"
     BILLING = "BILLING"
     BUDGET = "BUDGET"
+    OUTDATED = "OUTDATED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,11 @@ from botocore.exceptions import EndpointConnectionError
 from core.aws_calls import AwsCalls
 from core.bundle import AttemptDir, build_manifest, read_request, write_result
 from core.clock import Clock, SystemClock
-from core.errors import OrchestratorError
+from core.errors import OrchestratorError, WorkerOutdated
 from core.job import Outcome, TaskResult
 from core.s3_bucket import S3Bucket
 from core.s3_bundles import PackUri
-from core.s3_job import CLAIMED, S3Job, Work
+from core.s3_job import CLAIMED, OUTDATED, S3Job, Work
 from core.worker_source import SOURCE_ROOT, source_digest
 from tests.aws_policies import Need, Statement, allows, needs, simulated, worker_policy
 from tests.aws_server import Answer
@@ -367,7 +367,8 @@ class InlineRunner:
         self._waiting: dict[str, NativeJob] = {}
         self._ended: dict[str, Ran] = {}
         self.started: list[str] = []
-        self._source = source_digest(SOURCE_ROOT)
+        self.source = source_digest(SOURCE_ROOT)
+        """Of the code in the workers' image."""
         self.next_ends: list[Ran] = []
         """How the next containers end, in place of running a worker."""
         self.never_ends = False
@@ -413,10 +414,10 @@ class InlineRunner:
         before = getattr(self._aws._in_worker, "yes", False)
         self._aws._in_worker.yes = True
         try:
-            ours = S3Job(bucket, uri, environ, self._source).run(self.work, SystemClock())
+            ours = S3Job(bucket, uri, environ, self.source).run(self.work, SystemClock())
         except OrchestratorError as exc:
             log.append(f"error: {exc}")
-            return 1
+            return OUTDATED if isinstance(exc, WorkerOutdated) else 1
         finally:
             self._aws._in_worker.yes = before
         return 0 if ours else CLAIMED

@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from backends.base import PollPace
 from core.archive import decompressed, pack, unpack
-from core.bundle import AttemptDir, Limits
-from core.clock import Clock
+from core.bundle import AttemptDir, Limits, SimulationSettings
+from core.clock import Clock, SystemClock
 from core.errors import AwsRefused, BackendError, CollectError, SubmitError
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult
+from core.worker_source import SOURCE_ROOT, source_digest
+from engine.board import TaskState
+from engine.terms import StopCause
 from tests.aws_server import Answer
 from tests.batch_live import NoWaiting, batch_run
 from tests.fake_aws import (
@@ -24,7 +28,7 @@ from tests.fake_aws import (
     fault,
     lost_connection,
 )
-from tests.live_run import LiveRun
+from tests.live_run import LiveRun, schedule
 from tests.strict_batch import Ran, Refusal
 
 THROTTLED = Refusal("Too Many Requests", "TooManyRequestsException", 429)
@@ -596,6 +600,24 @@ def test_a_failure_ends_with_the_last_words_of_its_log_and_names_the_stream(
     [status] = live.poll(handle)
     assert "error: ******** broke it" in status.message
     assert f"log stream: a-definition/default/{handle.native_id}#1" in status.message
+
+
+def test_an_image_of_another_version_stops_the_run_with_what_to_do(
+    tmp_path: Path, aws: FakeAws
+) -> None:
+    aws.runner.source = "other"
+    with batch_run(tmp_path, aws, clock=SystemClock()) as live:
+        live.backend.pace = PollPace(0.02, 0.1)
+        outcome, _ = schedule(live, SimulationSettings(speed=0))
+        assert outcome.stop is not None
+        assert outcome.stop.cause is StopCause.OUTDATED
+        assert "The worker is of another version of this program" in outcome.stop.message
+        assert "push it (docker/README.md), then resume" in outcome.stop.message
+        assert len(aws.runner.started) == len(set(aws.runner.started)) <= 3
+        aws.runner.source = source_digest(SOURCE_ROOT)
+        outcome, _ = schedule(live, SimulationSettings(speed=0), max_executors=30)
+        assert outcome.stop is None
+        assert set(outcome.states.values()) == {TaskState.SUCCEEDED}
 
 
 def test_a_log_that_cannot_be_read_spoils_nothing(live: LiveRun, aws: FakeAws) -> None:

@@ -122,8 +122,9 @@ def test_a_worker_of_another_version_says_so(place: Cloud, tmp_path: Path) -> No
         backend._hand_over([jobs[0].key], uri, 60.0)
         [handle] = live.submit_jobs(*jobs)
         [status] = live.wait_ended(handle)
-        assert status.state is JobState.FAILED
+        assert (status.state, status.reason) == (JobState.FAILED, Reason.OUTDATED)
         assert "built from another version of this program" in status.message
+        assert "docker/README.md" in status.message
 
 
 def test_a_bucket_that_demands_its_encryption_is_told_it_by_workers_too(

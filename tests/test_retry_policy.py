@@ -11,7 +11,7 @@ from engine.retry_policy import RULES, End, RetryPolicy, describe, end_of
 
 KEY = JobKey("run", "a", 1)
 FAILURES = [o for o in Outcome if o is not Outcome.OK] + list(Reason)
-STOPS = {Outcome.AUTH, Outcome.BILLING, Outcome.BUDGET}
+STOPS = {Outcome.AUTH, Outcome.BILLING, Outcome.BUDGET, Reason.OUTDATED}
 
 
 def policy(max_attempts: int = 3) -> RetryPolicy:

@@ -36,7 +36,7 @@ from core.s3_bundles import (
     store_result,
     unpack_request,
 )
-from core.s3_job import CLAIMED, S3Job, run_s3_job
+from core.s3_job import CLAIMED, OUTDATED, S3Job, run_s3_job
 from tests.aws_server import served
 from tests.batch_live import NoWaiting, batch_run
 from tests.fake_aws import BUCKET, FakeAws, fault, holds, lost_connection
@@ -310,7 +310,7 @@ def place(aws: FakeAws, tmp_path: Path) -> Iterator[PackUri]:
 def worker(aws: FakeAws, place: PackUri, native: str, index: str = "0", source: str = "") -> S3Job:
     bucket = S3Bucket(place.bucket, lambda: aws.client("s3"), AwsCalls(NoWaiting()))
     told = {"AWS_BATCH_JOB_ID": native, "AWS_BATCH_JOB_ARRAY_INDEX": index}
-    return S3Job(bucket, place, told, source or aws.runner._source)
+    return S3Job(bucket, place, told, source or aws.runner.source)
 
 
 def answer(outcome: Outcome, fail: Callable[[], None] = lambda: None) -> Callable[..., None]:
@@ -422,7 +422,9 @@ def test_the_exit_code_says_whose_the_job_was(
             run_s3_job(str(place), {**told, "AWS_BATCH_JOB_ID": native}, answer(Outcome.OK))
             for native in ("a", "b", "a")
         ]
-    assert codes == [0, CLAIMED, 0]
+        monkeypatch.setattr("core.s3_job.source_digest", lambda _: "other")
+        codes.append(run_s3_job(str(place), told, answer(Outcome.OK)))
+    assert codes == [0, CLAIMED, 0, OUTDATED]
     assert results(aws) == ["fast-01"]
 
 
