@@ -34,7 +34,7 @@ from core.errors import Interrupted
 from core.job_index import BatchDir, await_file, read_index
 from core.s3_job import run_s3_job
 from core.wire import decode, encode, write_atomic
-from core.worker_check import WorkerCheck
+from core.worker_check import WorkerCheck, read_check_request, write_check_result
 from core.worker_process import complain, echo, read_credentials, run_worker
 
 _CONNECT_S = 10.0
@@ -81,7 +81,12 @@ class _Fence:
 
 
 def work_from_bucket(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-    """Run the attempt with the secrets that the job definition has put into the environment."""
+    """Run the attempt with the secrets that the job definition has put into the environment; of a
+    probe, only look."""
+    if (asked := read_check_request(attempt)) is not None:
+        found = check(asked.engine, asked.provider, asked.host, asked.port, os.environ)
+        write_check_result(attempt, asked.key, found)
+        return
     from executor_agent import ExecutorAgent
 
     credentials = resolve_credentials(os.environ)

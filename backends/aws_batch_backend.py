@@ -80,6 +80,7 @@ class AwsBatchBackend(Backend):
         *,
         mask: Callable[[str], str] = str,
         find_problems: Callable[[], list[Problem]] = list,
+        options: Mapping[str, Any] | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.pace = PollPace(first_s=2.0, most_s=30.0)
@@ -93,6 +94,7 @@ class AwsBatchBackend(Backend):
         self._clock = clock
         self._mask = mask
         self._find_problems = find_problems
+        self._options = options or {}
         self._close = close
         self._remains = Remains(service, bucket, wanted.queue, self._terminate, clock)
         self._recalled = False
@@ -137,6 +139,7 @@ class AwsBatchBackend(Backend):
             site.clock,
             mask=site.credentials.mask,
             find_problems=look.problems,
+            options=options,
             close=close,
         )
 
@@ -146,6 +149,11 @@ class AwsBatchBackend(Backend):
 
     def preflight(self) -> list[Problem]:
         return self._find_problems()
+
+    def probe(self) -> list[Problem]:
+        from backends.batch_probe import probe
+
+        return probe(self, self._run_dir, self._options, self._clock)
 
     # -- submit
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from backends.cluster_site import ClusterSite, Parcel, PlacedFile
+from backends.provider_address import provider_address
 from backends.slurm_commands import (
     Partition,
     SlurmOptions,
@@ -271,14 +271,3 @@ def judge_check(answer: WorkerCheck) -> Iterator[Problem]:
             "Set HTTPS_PROXY in --slurm-setup, choose a partition whose nodes have a way out,"
             " or set the base URL to a gateway that they reach.",
         )
-
-
-def provider_address(settings: Mapping[str, Any]) -> tuple[str, int]:
-    """Host and port that workers will ask."""
-    if settings.get("provider") == "bedrock":
-        region = settings.get("region") or "eu-central-1"
-        usual, given = f"https://bedrock-runtime.{region}.amazonaws.com", "bedrock_base_url"
-    else:
-        usual, given = "https://api.anthropic.com", "base_url"
-    url = urlsplit(str(settings.get(given) or usual))
-    return url.hostname or "", url.port or (80 if url.scheme == "http" else 443)

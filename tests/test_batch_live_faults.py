@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,6 +112,18 @@ def test_an_image_that_cannot_be_pulled_is_a_job_that_could_not_be_started(
         [status] = live.wait_ended(handle)
         assert (status.state, status.reason) == (JobState.FAILED, Reason.LAUNCH)
         assert "Task failed to start" in status.message
+
+
+def test_the_probe_runs_one_job_and_tells_what_it_finds(place: Cloud, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as provider:
+        there = f"http://127.0.0.1:{provider.getsockname()[1]}"
+        with run_on(place, tmp_path, base_url=there) as live:
+            assert live.backend.probe() == []
+    with run_on(place, tmp_path, base_url=there) as live:
+        [problem] = live.backend.probe() or []
+        assert f"does not reach {there.removeprefix('http://')}" in problem.what
+    found = place.aws.client("s3").list_objects_v2(Bucket=place.bucket)
+    assert found.get("Contents", []) == []
 
 
 def test_a_worker_of_another_version_says_so(place: Cloud, tmp_path: Path) -> None:

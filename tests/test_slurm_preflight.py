@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from backends.base import Site
+from backends.provider_address import provider_address
 from backends.slurm_backend import SlurmBackend
-from backends.slurm_preflight import PROBE_TIMEOUT_S, judge_check, provider_address
+from backends.slurm_preflight import PROBE_TIMEOUT_S, judge_check
 from core.bundle import WIRE_VERSION, AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
