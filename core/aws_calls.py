@@ -45,13 +45,22 @@ EXPIRED = frozenset(
 class AwsClients:
     """Clients of boto3 by service, each made when it is first asked for. From many threads.
 
-    Keys of `credentials` count where there are any, else AWS's own chain. AWS_ENDPOINT_URL is taken
-    from `environ`.
+    Keys of `credentials` count where there are any, else AWS's own chain; with `as_container` a
+    container's own role comes ahead of keys in the environment, which may be for Claude alone.
+    AWS_ENDPOINT_URL is taken from `environ`.
     """
 
-    def __init__(self, region: str, credentials: Credentials, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        region: str,
+        credentials: Credentials,
+        environ: Mapping[str, str],
+        *,
+        as_container: bool = False,
+    ) -> None:
         self._region = region
         self._credentials = credentials
+        self._as_container = as_container
         self._endpoint = environ.get("AWS_ENDPOINT_URL") or None
         self._lock = threading.Lock()
         self._made: dict[str, Any] = {}
@@ -63,7 +72,6 @@ class AwsClients:
             return self._made[service]
 
     def _make(self, service: str) -> Any:
-        import boto3
         from botocore.config import Config
 
         config = Config(
@@ -72,8 +80,19 @@ class AwsClients:
             read_timeout=READ_TIMEOUT_S,
             max_pool_connections=POOL_SIZE,
         )
-        session = boto3.Session(region_name=self._region, **self._identity())
-        return session.client(service, endpoint_url=self._endpoint, config=config)
+        return self._session().client(service, endpoint_url=self._endpoint, config=config)
+
+    def _session(self) -> Any:
+        import boto3
+
+        if not self._as_container:
+            return boto3.Session(region_name=self._region, **self._identity())
+        from botocore.credentials import ContainerProvider
+        from botocore.session import get_session
+
+        own = get_session()
+        own.get_component("credential_provider").insert_before("env", ContainerProvider())
+        return boto3.Session(region_name=self._region, botocore_session=own)
 
     def _identity(self) -> dict[str, str]:
         held = self._credentials

@@ -63,7 +63,8 @@ def run_s3_job(uri: str, environ: Mapping[str, str], work: Work) -> int:
 
 def _open_job(uri: str, environ: Mapping[str, str]) -> S3Job:
     place = PackUri.parse(uri)
-    clients = AwsClients(place.region, Credentials(), environ)
+    # keys that the job definition gives for Bedrock need not be able to reach the bucket
+    clients = AwsClients(place.region, Credentials(), environ, as_container=True)
     # its own clock: what was paid for is stored also by a worker that was told to stop
     calls = AwsCalls(SystemClock())
     bucket = S3Bucket(place.bucket, lambda: clients("s3"), calls)

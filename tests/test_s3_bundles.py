@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from core.s3_bundles import (
     unpack_request,
 )
 from core.s3_job import CLAIMED, OUTDATED, S3Job, run_s3_job
-from tests.aws_server import served
+from tests.aws_server import Answer, served
 from tests.batch_live import NoWaiting, batch_run
 from tests.fake_aws import BUCKET, FakeAws, fault, holds, lost_connection
 from tests.strict_batch import Refusal
@@ -426,6 +427,43 @@ def test_the_exit_code_says_whose_the_job_was(
         codes.append(run_s3_job(str(place), told, answer(Outcome.OK)))
     assert codes == [0, CLAIMED, 0, OUTDATED]
     assert results(aws) == ["fast-01"]
+
+
+def test_a_worker_reaches_the_bucket_by_its_role_though_it_has_keys_for_claude(
+    aws: FakeAws, place: PackUri, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "OF-CLAUDE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    role = {
+        "AccessKeyId": "OF-ROLE",
+        "SecretAccessKey": "secret",
+        "Token": "token",
+        "Expiration": "2999-01-01T00:00:00Z",
+    }
+    ecs = Answer(200, json.dumps(role).encode(), {"Content-Type": "application/json"})
+    keys = []
+    for has_role in (True, False):
+        with served(aws.answer) as url, served(lambda *_: ecs) as of_ecs:
+            if has_role:
+                monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{of_ecs}/role")
+            else:
+                monkeypatch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+            told = {
+                "AWS_ENDPOINT_URL": url,
+                "AWS_BATCH_JOB_ID": "a",
+                "AWS_BATCH_JOB_ARRAY_INDEX": "0",
+            }
+            before = len(aws.calls)
+            assert run_s3_job(str(place), told, answer(Outcome.OK)) == 0
+            keys.append(
+                {
+                    name
+                    for name in ("OF-CLAUDE", "OF-ROLE")
+                    for c in aws.calls[before:]
+                    if name in c.raw
+                }
+            )
+    assert keys == [{"OF-ROLE"}, {"OF-CLAUDE"}]
 
 
 def test_the_entry_refuses_an_address_that_is_none() -> None:
