@@ -6,13 +6,13 @@ later, so that none is cancelled that has started meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from core.job import JobState, JobStatus, Outcome, Reason
 from engine.desk import Desk
-from engine.retry_policy import End, describe, end_of
+from engine.retry_policy import describe
 from engine.terms import StopCause
 from engine.watch import Attempt, Unwanted
 from engine.wording import clean, duration
@@ -29,11 +29,8 @@ _REASON_CHARS = 70
 
 
 class Deadlines:
-    """`settle` is the scheduler's: an attempt is over."""
-
-    def __init__(self, desk: Desk, settle: Callable[[Attempt, End], None]) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._settle = settle
         self._cancel_after = 0.0
 
     def look(self) -> None:
@@ -44,8 +41,7 @@ class Deadlines:
             for when in attempt.poll_times(desk.pacing, desk.backend.grace_s):
                 desk.polls.no_later(when, now)
             if attempt.ignores_cancel(now, desk.pacing.cancel_grace_s):
-                status = JobStatus(JobState.LOST, message="it did not stop when asked to")
-                self._settle(attempt, end_of(status, None))
+                attempt.give_up("it did not stop when asked to", now)
         self._cancel(now)
 
     def due_times(self) -> Iterator[float]:

@@ -21,7 +21,7 @@ class Desk:
     """Touched by the scheduler's thread alone, but for `interrupted`.
 
     `number` is the last attempt of each task in all sessions, `tries` counts those of this one;
-    `strays` are jobs of earlier sessions that nobody wants any more.
+    `strays` are jobs that nobody wants any more: of earlier sessions, or given up as lost.
     """
 
     run_id: str

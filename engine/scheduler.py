@@ -86,7 +86,7 @@ class Scheduler:
         )
         self._adoption = Adoption(desk, launching, history.open)
         self._following = Following(desk, launching.warm_up)
-        self._deadlines = Deadlines(desk, self._settle)
+        self._deadlines = Deadlines(desk)
         self._queue_news = QueueNews(desk)
 
     def interrupt(self) -> None:
@@ -108,8 +108,8 @@ class Scheduler:
             self._resume_due()
             self._launching.launch()
             self._poll()
-            self._collect()
             self._deadlines.look()
+            self._collect()
             self._following.look()
             desk.reach.check_hanging()
             desk.calls.wait(self._pause_s())
@@ -208,6 +208,8 @@ class Scheduler:
     def _may_still_come(self, attempt: Attempt, found: CollectError | None) -> bool:
         if found is not None:
             attempt.status = attempt.explained(str(found))
+        if attempt.given_up:
+            return False
         waited = self._desk.now() - (attempt.ended_at or 0.0)
         return (found is None or found.retryable) and waited < self._desk.backend.grace_s
 
@@ -233,6 +235,8 @@ class Scheduler:
         desk = self._desk
         task = attempt.key.task
         del desk.active[attempt.key]
+        if attempt.status.state is JobState.LOST and attempt.handle is not None:
+            desk.strays.append(attempt.handle)  # it may be there after all, and spend money unseen
         if attempt.unwanted and (end.result is None or end.cause == Outcome.INTERRUPTED):
             end = attempt.unwanted.end(end)
         self._report_end(attempt, end)

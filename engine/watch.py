@@ -71,6 +71,7 @@ class Attempt:
     unknown_since: float | None = None
     missing_since: float | None = None
     ended_at: float | None = None
+    given_up: bool = False
     collect_at: float = 0.0
     unwanted: Unwanted | None = None
     cancel_asked_at: float | None = None
@@ -150,6 +151,11 @@ class Attempt:
 
     def to_collect(self, now: float) -> bool:
         return self.ended_at is not None and now >= self.collect_at
+
+    def give_up(self, why: str, now: float) -> None:
+        """Nobody waits for it any more. What it has left by now is looked for once."""
+        self.status, self.ended_at = JobStatus(JobState.LOST, message=why), now
+        self.given_up = True
 
     def explained(self, why: str) -> JobStatus:
         """The status with why there is no result, unless the backend had its own words."""

@@ -262,6 +262,16 @@ def test_a_job_that_ignores_its_cancel_gives_its_slot_back_after_the_grace() -> 
     assert first.at == 300 + 30 + PACING.cancel_grace_s
 
 
+def test_what_a_job_that_was_given_up_has_left_by_then_is_taken() -> None:
+    """Its end shows late, as where a service stops it and tells of it half a minute later."""
+    stops_late = VirtualEnd(duration_s=345, ignores_cancel=True)
+    lag = Faults(disguises=(Window("UNKNOWN", 340, 1e9, "a"),), silent=True)
+    world = World(ONE, always(a=stops_late), lag)
+    outcome = world.run()
+    assert causes(world) == ["OK"]
+    assert outcome.succeeded == {"a": 1}
+
+
 def test_the_time_of_a_job_counts_from_its_start_and_anew_after_a_requeue() -> None:
     requeued = Faults(disguises=(Window("QUEUED", 200, 260, "a"),), silent=True)
     world = World(ONE, always(a=VirtualEnd(duration_s=300, queued_s=400)))
@@ -295,6 +305,15 @@ def test_a_job_missing_for_longer_than_the_grace_is_lost_at_its_end() -> None:
     end = world.events(Kind.JOB_ENDED)[0]
     assert end.data["cause"] == "MISSING"
     assert end.at == pytest.approx(FaultyBackend.grace_s, abs=2)
+
+
+def test_a_job_that_was_given_up_as_lost_is_told_to_stop_should_it_be_there_after_all() -> None:
+    gone = Window("MISSING", 0, 40, "a")
+    script = always(a=(VirtualEnd(duration_s=1e6), VirtualEnd(duration_s=100)))
+    world = World(ONE, script, Faults(disguises=(gone,), silent=True))
+    assert world.run().succeeded == {"a": 2}
+    [first, _] = world.backend.inner.started
+    assert world.backend.inner._statuses[first].state is JobState.CANCELLED
 
 
 def test_a_slowly_polled_backend_still_ends_the_grace_of_a_missing_job_in_time() -> None:
