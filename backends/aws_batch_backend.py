@@ -68,6 +68,7 @@ class AwsBatchBackend(Backend):
     name = "batch"
     grace_s = 60.0  # a job may not show for a while after it was submitted
     logs_a_round = LOGS_A_ROUND
+    cancel_lag_s = 60.0  # ECS leaves 30 s between its two signals, and Batch tells of it later
 
     def __init__(
         self,

@@ -72,6 +72,8 @@ class Backend(ABC):
     pace: PollPace = PollPace()
     grace_s: ClassVar[float] = 30.0
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
+    cancel_lag_s: ClassVar[float] = 0.0
+    """How much longer than elsewhere, 30 s, jobs have to end that were told to stop."""
     in_process: ClassVar[bool] = False
     """Whether workers run in this process, and so share its governor with the planner."""
     logs_a_round: ClassVar[int | None] = None

@@ -123,7 +123,11 @@ def run_plan(
         calls=calls,
         clock=session.clock,
         policy=RetryPolicy(conditions.max_retries, random.Random()),
-        pacing=pacing_of(conditions, warm_up=session.clock.time() - cached_at > CACHE_LIVES_S),
+        pacing=pacing_of(
+            conditions,
+            warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
+            cancel_lag_s=backend.cancel_lag_s,
+        ),
         history=session.history,
         commit=session.journal.commit,
         purse=purse,
@@ -135,12 +139,13 @@ def run_plan(
         calls.close()
 
 
-def pacing_of(conditions: Conditions, *, warm_up: bool) -> Pacing:
-    """The loop's limits under the settings in force."""
+def pacing_of(conditions: Conditions, *, warm_up: bool, cancel_lag_s: float = 0.0) -> Pacing:
+    """The loop's limits under the settings in force, on a backend with that lag."""
     return Pacing(
         conditions.max_executors,
         conditions.task_timeout,
         queue_timeout_s=conditions.queue_timeout,
+        cancel_grace_s=Pacing().cancel_grace_s + cancel_lag_s,
         progress_s=None if conditions.quiet else PROGRESS_S,
         warm_up=warm_up,
     )

@@ -155,6 +155,8 @@ def test_the_limits_of_the_loop_are_those_of_the_settings() -> None:
     expected = Pacing(7, 11.0, queue_timeout_s=13.0, progress_s=PROGRESS_S, warm_up=True)
     assert pacing_of(asked, warm_up=True) == expected
     assert pacing_of(Settings(quiet=True), warm_up=False) == Pacing()
+    slow = pacing_of(Settings(quiet=True), warm_up=False, cancel_lag_s=60.0)
+    assert slow == Pacing(cancel_grace_s=90.0)
 
 
 def test_a_plan_is_made_once(session: Session) -> None:
