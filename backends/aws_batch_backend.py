@@ -21,12 +21,15 @@ from backends.batch_jobs import (
     RunPlace,
     Seen,
     Wanted,
+    array_of,
     build_submission,
     is_id,
     native_ids,
     parse_job,
     place_name,
     place_settings,
+    region_of,
+    wanted_of,
 )
 from backends.batch_logs import LogStreams, is_progress
 from backends.batch_remains import Remains
@@ -47,7 +50,6 @@ from core.errors import (
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 from core.s3_bucket import S3Bucket
 from core.s3_bundles import PackName, PackUri, packs
-from core.size import size_bytes
 from core.wire import write_atomic
 from core.worker_source import SOURCE_ROOT, source_digest
 
@@ -60,6 +62,7 @@ LOGS_A_ROUND = 4
 STREAM_LOOK_S = 2.0
 """Between two looks for the log stream of a job that has none yet."""
 _GONE = JobStatus(JobState.LOST, Reason.MISSING, message="AWS Batch does not know the job")
+_HIDDEN = JobStatus(JobState.UNKNOWN, message="its array goes on, and does not show it")
 
 
 class AwsBatchBackend(Backend):
@@ -213,7 +216,7 @@ class AwsBatchBackend(Backend):
         told = {key: seen[native] for key, native in asked.items() if native in seen}
         statuses = {key: one.status for key, one in told.items()}
         if unknown := asked.keys() - told.keys():
-            statuses |= self._unknown(unknown)
+            statuses |= self._unknown({key: asked[key] for key in unknown})
         moved = {key: self._other(key, asked[key]) for key, one in told.items() if one.elsewhere}
         self._moved |= {key: native for key, native in moved.items() if native}
         statuses |= self._look({key: native for key, native in moved.items() if native})
@@ -229,12 +232,16 @@ class AwsBatchBackend(Backend):
         self._seen |= seen
         return seen
 
-    def _unknown(self, keys: Iterable[JobKey]) -> dict[JobKey, JobStatus]:
-        """Of jobs that Batch has forgotten, or does not know yet: the result is the truth."""
+    def _unknown(self, asked: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
+        """Of jobs that Batch has forgotten, or does not know yet: the result is the truth. A job
+        of an array that goes on is only not shown."""
         results = self._bucket.kept(self._place).results
         done = JobStatus(JobState.SUCCEEDED, exit_code=0)
-        here = {k for k in keys if attempt_of(self._run_dir, k).result_json.exists()}
-        return {key: done if key in results | here else _GONE for key in keys}
+        there = {k for k in asked if attempt_of(self._run_dir, k).result_json.exists()} | results
+        arrays = {key: array_of(native) for key, native in asked.items() if key not in there}
+        going_on = self._service.unended({array for array in arrays.values() if is_id(array)})
+        shown = {key: _HIDDEN if array in going_on else _GONE for key, array in arrays.items()}
+        return {key: done if key in there else shown[key] for key in asked}
 
     def _other(self, key: JobKey, native: str) -> str:
         """The job that runs `key` in place of `native`; empty when that cannot be found out."""
@@ -381,18 +388,3 @@ class AwsBatchBackend(Backend):
 
     def close(self) -> None:
         self._close()
-
-
-def region_of(options: Mapping[str, Any]) -> str:
-    return str(options.get("batch_region") or "eu-central-1")
-
-
-def wanted_of(options: Mapping[str, Any]) -> Wanted:
-    """What the settings `batch_*` ask for."""
-    memory = options.get("batch_memory")
-    return Wanted(
-        queue=str(options.get("batch_job_queue") or ""),
-        definition=str(options.get("batch_job_definition") or ""),
-        vcpus=options.get("batch_vcpus"),
-        memory_mib=max(1, size_bytes(memory) // 1024**2) if memory else None,
-    )

@@ -19,6 +19,7 @@ from backends.work_dirs import place_of
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.s3_bundles import PackUri
 from core.s3_job import CLAIMED, OUTDATED
+from core.size import size_bytes
 from core.worker_process import STOPPED
 
 MOST_DESCRIBED = 100
@@ -132,6 +133,21 @@ class Wanted:
         return found
 
 
+def region_of(options: Mapping[str, Any]) -> str:
+    return str(options.get("batch_region") or "eu-central-1")
+
+
+def wanted_of(options: Mapping[str, Any]) -> Wanted:
+    """What the settings `batch_*` ask for."""
+    memory = options.get("batch_memory")
+    return Wanted(
+        queue=str(options.get("batch_job_queue") or ""),
+        definition=str(options.get("batch_job_definition") or ""),
+        vcpus=options.get("batch_vcpus"),
+        memory_mib=max(1, size_bytes(memory) // 1024**2) if memory else None,
+    )
+
+
 def build_submission(
     wanted: Wanted, place: RunPlace, uri: PackUri, keys: Sequence[JobKey], timeout_s: float
 ) -> dict[str, Any]:
@@ -161,6 +177,12 @@ def build_submission(
 def native_ids(job_id: str, count: int) -> list[str]:
     """The ids of the jobs of one submission."""
     return [job_id] if count == 1 else [f"{job_id}:{number}" for number in range(count)]
+
+
+def array_of(native: str) -> str:
+    """The id of the array that a job belongs to; empty for a job of its own."""
+    array, colon, _ = native.rpartition(":")
+    return array if colon else ""
 
 
 def is_id(text: str) -> bool:

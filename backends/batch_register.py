@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from backends.aws_batch_backend import region_of, wanted_of
 from backends.base import Site
 from backends.batch_definition import EC2, FARGATE, build_definition, is_on_fargate
+from backends.batch_jobs import region_of, wanted_of
 from backends.batch_service import BatchService
 from core.aws_calls import AwsCalls, AwsClients
 

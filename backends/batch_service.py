@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from backends.batch_jobs import TERMINATED, chunks
@@ -90,6 +90,11 @@ class BatchService:
             answer = self._calls(what, lambda some=some: self._client.describe_jobs(jobs=some))  # type: ignore[misc]  # a lambda with a default
             found |= {str(job["jobId"]): job for job in answer["jobs"]}
         return found
+
+    def unended(self, ids: Collection[str]) -> set[str]:
+        """Those that Batch knows and that have not ended."""
+        found = self.describe(list(ids)) if ids else {}
+        return {job_id for job_id, job in found.items() if job["status"] not in _ENDED}
 
     def terminate(self, job_id: str) -> None:
         """Ask a job to stop, wherever it stands; nothing to do for one that is not known."""

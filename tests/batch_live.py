@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backends.aws_batch_backend import AwsBatchBackend, wanted_of
+from backends.aws_batch_backend import AwsBatchBackend
 from backends.base import Site
+from backends.batch_jobs import wanted_of
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials

@@ -221,6 +221,18 @@ def test_a_job_that_does_not_show_yet_is_missing_and_then_there(
     assert {s.reason for s in states[:2]} == {Reason.MISSING}, "which the engine waits for"
 
 
+def test_a_job_of_an_array_that_goes_on_is_not_missing_though_it_does_not_show(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.batch.hide_next = 2
+    aws.runner.never_ends = True
+    handles = live.submit("fast-01", "fast-02")
+    seen = [{s.state for s in live.poll(*handles)} for _ in range(3)]
+    assert seen == [{JobState.UNKNOWN}, {JobState.UNKNOWN}, {JobState.RUNNING}]
+    aws.batch.forget(*(h.native_id for h in handles))
+    assert {s.reason for s in live.poll(*handles)} == {Reason.MISSING}
+
+
 def test_a_forgotten_job_has_succeeded_when_its_result_is_there(
     live: LiveRun, aws: FakeAws
 ) -> None:

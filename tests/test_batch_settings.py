@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.aws_batch_backend import region_of, wanted_of
-from backends.batch_jobs import Wanted
+from backends.batch_jobs import Wanted, region_of, wanted_of
 from config import Settings, load_settings
 from core.errors import SettingsError
 from core.size import size_bytes
