@@ -8,7 +8,7 @@ from typing import Any
 
 from backends.batch_bucket import RunBucket
 from backends.batch_jobs import RunPlace
-from backends.batch_service import BatchService
+from backends.batch_service import ENDED, BatchService
 from core.clock import Clock
 
 WAIT_S, LOOK_S = 60.0, 2.0
@@ -50,4 +50,4 @@ class Remains:
 
     def _unended(self, place: RunPlace) -> list[dict[str, Any]]:
         jobs = self.service.list(self.queue, place.job_prefix)
-        return [job for job in jobs if job["status"] not in ("SUCCEEDED", "FAILED")]
+        return [job for job in jobs if job["status"] not in ENDED]

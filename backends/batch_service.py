@@ -9,6 +9,8 @@ from backends.batch_jobs import TERMINATED, chunks
 from core.aws_calls import AwsCalls
 from core.errors import AwsRefused, BackendError
 
+ENDED = ("SUCCEEDED", "FAILED")
+"""The states in which a job stays."""
 SHARE = "orchestrator"
 """The share identifier of all jobs, in queues with a scheduling policy."""
 
@@ -94,7 +96,7 @@ class BatchService:
     def unended(self, ids: Collection[str]) -> set[str]:
         """Those that Batch knows and that have not ended."""
         found = self.describe(list(ids)) if ids else {}
-        return {job_id for job_id, job in found.items() if job["status"] not in _ENDED}
+        return {job_id for job_id, job in found.items() if job["status"] not in ENDED}
 
     def terminate(self, job_id: str) -> None:
         """Ask a job to stop, wherever it stands; nothing to do for one that is not known."""

@@ -460,7 +460,7 @@ def test_a_worker_reaches_the_bucket_by_its_role_though_it_has_keys_for_claude(
                     name
                     for name in ("OF-CLAUDE", "OF-ROLE")
                     for c in aws.calls[before:]
-                    if name in c.raw
+                    if name.encode() in c.raw
                 }
             )
     assert keys == [{"OF-ROLE"}, {"OF-CLAUDE"}]
