@@ -94,9 +94,14 @@ def _wishes(options: SlurmOptions) -> Iterator[str]:
 
 
 def build_squeue(name: str = "") -> list[str]:
-    """All of this user's jobs, or those of one name, also those that ended a while ago."""
+    """All of this user's jobs, or those of one name, also those that ended a while ago.
+
+    Without --all, jobs of hidden partitions and those that another cluster of a federation has are
+    left out. https://slurm.schedmd.com/squeue.html#OPT_all
+    """
     named = [f"--name={name}"] if name else []
-    return ["squeue", "--noheader", "--array", "--states=all", "--me", *named, "-O", _QUEUE_FORMAT]
+    asked = ("--noheader", "--array", "--all", "--states=all", "--me", *named)
+    return ["squeue", *asked, "-O", _QUEUE_FORMAT]
 
 
 def parse_squeue(text: str) -> Iterator[Row]:
@@ -224,7 +229,8 @@ class Partition:
 
 
 def build_sinfo() -> list[str]:
-    return ["sinfo", "--noheader", "--format=%P|%a|%D"]
+    """Of hidden partitions too."""
+    return ["sinfo", "--noheader", "--all", "--format=%P|%a|%D"]
 
 
 def parse_sinfo(text: str) -> list[Partition]:

@@ -28,7 +28,7 @@ STATES: dict[str, tuple[JobState, Reason | None]] = {
     "REQUEUE_HOLD": (JobState.QUEUED, Reason.UNSCHEDULABLE),
     "RESIZING": (JobState.RUNNING, None),
     "RESV_DEL_HOLD": (JobState.QUEUED, Reason.UNSCHEDULABLE),
-    "REVOKED": (JobState.FAILED, Reason.LAUNCH),
+    "REVOKED": (JobState.QUEUED, None),  # another cluster of the federation has it, or had
     "RUNNING": (JobState.RUNNING, None),
     "SIGNALING": (JobState.RUNNING, None),
     "SPECIAL_EXIT": (JobState.QUEUED, Reason.UNSCHEDULABLE),
@@ -66,6 +66,7 @@ PENDING_REASONS = {
     "JobHoldMaxRequeue": "it was put back into the queue too often",
     "job requeued in held state": "somebody put it back and holds it: scontrol release lets it go",
     "launch failed requeued held": "its node could not start it; scontrol release tries again",
+    "REVOKED": "another cluster of the federation has it",
     "DependencyNeverSatisfied": "what it depends on will never come about",
 }
 _NEVER_BY_ITSELF = frozenset(

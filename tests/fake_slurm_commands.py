@@ -140,6 +140,7 @@ def take(cluster: Cluster, asked: argparse.Namespace, script: str) -> tuple[int,
             "command": asked.script,
             "pid": 0,
             "listed": True,
+            "hidden": asked.partition in settings.get("hidden", []),
         }
         cluster.write(job)
         if not settings.get("holds"):
@@ -210,6 +211,7 @@ def squeue(cluster: Cluster, argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("squeue", allow_abbrev=False)
     for name in ("noheader", "array", "me"):
         parser.add_argument(f"--{name}", action="store_true", required=True)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--states", choices=["all"], required=True)
     parser.add_argument("--name")
     parser.add_argument("-O", dest="format", required=True)
@@ -219,7 +221,9 @@ def squeue(cluster: Cluster, argv: Sequence[str]) -> int:
         return fail(f"slurm_load_jobs error: {trouble}")
     sys.stdout.write(cluster.settings().get("greeting", ""))
     for job in cluster.jobs():
-        if job["listed"] and asked.name in (None, job["name"]):
+        # https://slurm.schedmd.com/squeue.html#OPT_all
+        shown = asked.all or not (job.get("hidden") or job["state"] == "REVOKED")
+        if job["listed"] and shown and asked.name in (None, job["name"]):
             values = {
                 "ArrayJobID": str(job["array"]),
                 "ArrayTaskID": str(job["place"]) if job["is_array"] else "N/A",
@@ -294,10 +298,18 @@ def scontrol(cluster: Cluster, argv: Sequence[str]) -> int:
 
 
 def sinfo(cluster: Cluster, argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("sinfo", allow_abbrev=False)
+    for name in ("noheader", "all"):
+        parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--format", choices=["%P|%a|%D"], required=True)
+    asked = parser.parse_args(argv)
     cluster.note("sinfo", argv)
     if trouble := use_up(cluster, "sinfo_fails"):
         return fail(f"slurm_load_partitions: {trouble}")
-    sys.stdout.write(cluster.settings()["sinfo"])
+    settings = cluster.settings()
+    for line in str(settings["sinfo"]).splitlines(keepends=True):
+        if asked.all or line.partition("|")[0] not in settings.get("hidden", []):
+            sys.stdout.write(line)
     return 0
 
 

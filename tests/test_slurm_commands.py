@@ -179,7 +179,8 @@ def test_what_is_no_id_is_not_taken_for_one(text: str) -> None:
 
 def test_all_jobs_of_a_run_are_asked_for_by_name_and_the_ended_ones_too() -> None:
     command = build_squeue(job_name("r1"))
-    assert command[:5] == ["squeue", "--noheader", "--array", "--states=all", "--me"]
+    assert "--me" in command
+    assert command[:5] == ["squeue", "--noheader", "--array", "--all", "--states=all"]
     assert "--name=orchestrator-r1" in command
     assert not [part for part in build_squeue() if part.startswith("--name")]
 
