@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.slurm_states import Row
+from backends.slurm_states import Row, never_starts
 
 NAME_PREFIX = "orchestrator-"
 COMMENT_PREFIX = "parallel-orchestrator:"
@@ -250,10 +250,19 @@ _OUT_OF_REACH = re.compile(
     r"unable to contact slurm controller|socket timed out|connection (refused|timed out|reset)"
     r"|transport endpoint|zero bytes were transmitted|temporarily unable|unable to connect"
     r"|protocol authentication error|munge|standby mode|resource temporarily unavailable"
-    r"|could not establish a configuration source|i/o error",
+    r"|could not establish a configuration source|i/o error"
+    r"|rate limit exceeded|job queue full",
     re.IGNORECASE,
 )
 _TOO_MANY = re.compile(r"violates accounting/qos policy|submitjob|maxjobs", re.IGNORECASE)
+# sbatch takes such jobs; they wait. https://slurm.schedmd.com/sbatch.html#OPT_test-only
+_NOT_NOW = re.compile(
+    r"requested node configuration is not available|required node not available"
+    r"|requested partition configuration not available now|requested nodes are busy"
+    r"|maintenance reservation|reservation not usable now|reservation is in use"
+    r"|licenses currently unavailable",
+    re.IGNORECASE,
+)
 _NO_SUCH_JOB = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
 
 
@@ -264,7 +273,18 @@ def is_out_of_reach(stderr: str) -> bool:
 
 def is_over_a_limit(stderr: str) -> bool:
     """Whether the same submission may be taken once fewer jobs are there."""
-    return _TOO_MANY.search(stderr) is not None
+    of_one_job = any(never_starts(word) for word in re.findall(r"\w+", stderr))
+    return _TOO_MANY.search(stderr) is not None and not of_one_job
+
+
+def is_about_now(stderr: str) -> bool:
+    """Whether `sbatch --test-only` may only mean that such a job cannot start for now."""
+    return _NOT_NOW.search(stderr) is not None
+
+
+def least_of(options: SlurmOptions) -> SlurmOptions:
+    """What asks no more of a node than that it is there, in the same place and for as long."""
+    return replace(options, cpus=1, mem="", gpus=0, constraint="", arguments=())
 
 
 def is_about_ended_jobs(stderr: str) -> bool:

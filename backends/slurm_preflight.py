@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.cluster_site import ClusterSite, Parcel, PlacedFile
+from backends.cluster_site import ClusterSite, Finished, Parcel, PlacedFile
 from backends.provider_address import provider_address
 from backends.slurm_commands import (
     Partition,
@@ -20,7 +20,11 @@ from backends.slurm_commands import (
     build_sinfo,
     build_squeue,
     build_test,
+    is_about_now,
+    is_out_of_reach,
+    is_over_a_limit,
     job_name,
+    least_of,
     parse_job_id,
     parse_sinfo,
     parse_squeue,
@@ -42,6 +46,8 @@ PROBE_FOLDER = "slurm/probe"
 SCRIPT, ANSWER = f"{PROBE_FOLDER}/job.sh", f"{PROBE_FOLDER}/answer.json"
 SETUP = f"{PROBE_FOLDER}/setup.sh"
 _LOOKS_S = (0.25, 5.0)
+_AMBIGUOUS = "Requested node configuration"
+"""Said of nodes that are too small as of those that are down, drained or reserved."""
 _TEST_SCRIPT = "#!/bin/sh\ntrue\n"
 
 
@@ -120,19 +126,42 @@ def _image_problems(site: ClusterSite, image: str) -> Iterator[Problem]:
 def _cluster_problems(site: ClusterSite, options: SlurmOptions) -> Iterator[Problem]:
     done = site.run(build_sinfo())
     if done.exit_code != 0:
-        yield Problem(
-            f"Slurm does not answer: {words_of(done.stderr)}.",
-            "See how the cluster is: scontrol ping.",
-        )
+        yield _no_answer(done)
         return
     if (problem := _partition_problem(parse_sinfo(done.stdout), options.partition)) is not None:
         yield problem
         return
-    tested = site.run(build_test(options, "/"), stdin=_TEST_SCRIPT)
-    if tested.exit_code != 0:
+    tested = _test(site, options)
+    if tested.exit_code == 0:
+        return
+    if is_out_of_reach(tested.stderr):
+        yield _no_answer(tested)
+    elif not _would_wait(site, options, tested.stderr):
         yield Problem(
             f"Slurm takes no such jobs: {words_of(tested.stderr)}.", "Correct the --slurm options."
         )
+
+
+def _test(site: ClusterSite, options: SlurmOptions) -> Finished:
+    return site.run(build_test(options, "/"), stdin=_TEST_SCRIPT)
+
+
+def _no_answer(done: Finished) -> Problem:
+    return Problem(
+        f"Slurm does not answer: {words_of(done.stderr)}.", "See how the cluster is: scontrol ping."
+    )
+
+
+def _would_wait(site: ClusterSite, options: SlurmOptions, refusal: str) -> bool:
+    """Whether Slurm would let such a job wait: the test also fails where one only cannot start
+    now, and a run whose jobs run already must not be kept from taking them up again."""
+    if is_over_a_limit(refusal):
+        listed = site.run(build_squeue())
+        return any(not job_state(row.state).final for row in parse_squeue(listed.stdout))
+    if not is_about_now(refusal):
+        return False
+    least = least_of(options)
+    return _AMBIGUOUS not in refusal or is_about_now(_test(site, least).stderr)
 
 
 def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem | None:

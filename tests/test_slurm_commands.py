@@ -375,6 +375,9 @@ def test_a_partition_of_several_lines_is_one_with_all_its_nodes() -> None:
         "slurm_load_jobs error: Protocol authentication error",
         "sbatch: error: Batch job submission failed: Resource temporarily unavailable",
         "sbatch: fatal: Could not establish a configuration source",
+        "slurm_load_jobs error: Rate limit exceeded, please retry later",
+        "sbatch: error: Slurm job queue full, sleeping and retrying\n"
+        "sbatch: error: Batch job submission failed: Unable to create job record, try again",
     ],
 )
 def test_a_controller_that_cannot_be_asked_is_no_refusal(stderr: str) -> None:
@@ -404,6 +407,19 @@ def test_a_limit_on_submitted_jobs_passes_when_others_end() -> None:
         " (job submit limit, user's size and/or time limits)"
     )
     assert is_over_a_limit("sbatch: error: AssocMaxSubmitJobLimit")
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["QOSMaxWallDurationPerJobLimit", "AssocMaxCpuPerJobLimit", "QOSMinGRES", "QOSMaxMemoryPerJob"],
+)
+def test_a_limit_on_one_job_does_not_pass(word: str) -> None:
+    """With DenyOnLimit sbatch refuses what would wait for ever, in the same sentence."""
+    assert not is_over_a_limit(
+        f"sbatch: error: {word}\n"
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
+        " (job submit limit, user's size and/or time limits)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from core.bundle import write_result
 from core.job import JobState, Outcome, TaskResult
 from tests.fake_slurm import fake_slurm_run
+from tests.slurm_clusters import cluster_of_its_own
+from tests.slurm_live import slurm_run
+
+OVER_A_LIMIT = (
+    "QOSMaxSubmitJobPerUserLimit\nallocation failure: Job violates accounting/QOS policy"
+    " (job submit limit, user's size and/or time limits)"
+)
+UNAVAILABLE = "allocation failure: Requested node configuration is not available"
 
 
 def test_a_job_in_a_hidden_partition_is_seen(tmp_path: Path) -> None:
@@ -33,3 +43,72 @@ def test_a_job_that_another_cluster_of_a_federation_has_ends_with_its_result(
         assert "another cluster" in status.message
         write_result(live.attempt(handle), TaskResult(handle.key, Outcome.OK, "written"))
         assert live.poll(handle)[0].state is JobState.SUCCEEDED
+
+
+# -- what `sbatch --test-only` complains of though sbatch would take the job
+
+
+@pytest.mark.parametrize(
+    "refusals",
+    [
+        [UNAVAILABLE, UNAVAILABLE],  # all nodes are drained, down or reserved: the least waits too
+        ["allocation failure: Required node not available (down, drained or reserved)"],
+        ["allocation failure: Job can not start due to maintenance reservation."],
+        ["allocation failure: Requested partition configuration not available now"],
+        ["allocation failure: Requested nodes are busy"],
+        ["allocation failure: Requested reservation not usable now"],
+        ["allocation failure: Licenses currently unavailable"],
+    ],
+    ids=lambda refusals: str(refusals[0]).removeprefix("allocation failure: ")[:30],
+)
+def test_jobs_that_would_only_wait_are_no_problem(tmp_path: Path, refusals: list[str]) -> None:
+    with fake_slurm_run(tmp_path, sbatch_refuses=refusals) as live:
+        assert live.backend.preflight() == []
+
+
+def test_jobs_that_ask_for_more_than_any_node_has_are_a_problem(tmp_path: Path) -> None:
+    with fake_slurm_run(
+        tmp_path, options={"slurm_mem": "9T", "slurm_gpus": 64}, sbatch_refuses=[UNAVAILABLE]
+    ) as live:
+        [problem] = live.backend.preflight()
+        assert "Requested node configuration is not available" in problem.what
+        least = live.slurm.calls("sbatch")[1]["argv"]
+        assert not [part for part in least if part.startswith(("--mem", "--gres"))]
+
+
+def test_a_limit_that_ones_own_jobs_fill_does_not_keep_a_run_from_being_resumed(
+    tmp_path: Path,
+) -> None:
+    with fake_slurm_run(tmp_path, holds=True) as live:
+        live.submit("slow-a", "slow-b")
+        live.slurm.set(sbatch_refuses=[OVER_A_LIMIT])
+        assert live.another_backend().preflight() == []
+
+
+def test_a_limit_that_nobody_fills_will_never_pass(tmp_path: Path) -> None:
+    with fake_slurm_run(tmp_path, sbatch_refuses=[OVER_A_LIMIT]) as live:
+        [problem] = live.backend.preflight()
+        assert "QOSMaxSubmitJobPerUserLimit" in problem.what
+
+
+def test_a_controller_that_goes_away_during_the_test_is_no_fault_of_the_options(
+    tmp_path: Path,
+) -> None:
+    with fake_slurm_run(tmp_path, sbatch_refuses=["allocation failure: Socket timed out"]) as live:
+        [problem] = live.backend.preflight()
+        assert problem.what == "Slurm does not answer: allocation failure: Socket timed out."
+        assert "scontrol ping" in problem.fix
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_a_drained_cluster_is_one_whose_jobs_wait(tmp_path: Path) -> None:
+    with cluster_of_its_own() as own:
+        with slurm_run(tmp_path / "greedy", own, options={"slurm_mem": "900T"}) as live:
+            [problem] = live.backend.preflight()
+            assert problem.what.startswith("Slurm takes no such jobs: ")
+        own.run("scontrol", "update", f"nodename={own.node}", "state=drain", "reason=test")
+        with slurm_run(tmp_path / "modest", own) as live:
+            assert live.backend.preflight() == []
+            [handle] = live.submit("fast-01")
+            live.eventually(lambda: "ReqNodeNotAvail" in live.poll(handle)[0].message, "the reason")
