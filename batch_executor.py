@@ -32,7 +32,7 @@ from core.clock import CheckedClock, Clock
 from core.credentials import Credentials, resolve_credentials
 from core.errors import Interrupted
 from core.job_index import BatchDir, await_file, read_index
-from core.s3_job import run_s3_job
+from core.s3_job import CLAIMED, run_s3_job
 from core.wire import decode, encode, write_atomic
 from core.worker_check import WorkerCheck, read_check_request, write_check_result
 from core.worker_process import complain, echo, read_credentials, run_worker
@@ -152,7 +152,8 @@ def main(argv: Sequence[str]) -> int:
 
     code = run_worker(run, STOPS)
     if taken == [False]:
-        return complain("another worker had taken the attempt before")
+        complain("another worker had taken the attempt before")
+        return CLAIMED
     return code
 
 

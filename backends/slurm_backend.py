@@ -134,8 +134,8 @@ class SlurmBackend(Backend):
         waiting = [h.key for h in handles if h.key not in self._ended]
         if waiting:
             self._queue.look([key for key in waiting if key.run == self._run_id])
-        unlisted = [h for h in handles if h.key in waiting and h.key not in self._queue.rows]
-        accounted = self._queue.account([h for h in unlisted if h.key.run == self._run_id])
+        ours = [h for h in handles if h.key in waiting and h.key.run == self._run_id]
+        accounted = self._queue.account([h for h in ours if self._queue.telling(h.key) is None])
         self._listen(waiting, accounted)
         found = {h.key: self._status(h.key, accounted) for h in handles}
         self._drop_needless()
@@ -149,8 +149,8 @@ class SlurmBackend(Backend):
     def _status(self, key: JobKey, accounted: Mapping[JobKey, Row]) -> JobStatus:
         if (ended := self._ended.get(key)) is not None:
             return ended
-        rows = self._queue.rows.get(key)
-        status = self._judge(key, rows[0]) if rows else self._unlisted(key, accounted.get(key))
+        row = self._queue.telling(key)
+        status = self._judge(key, row) if row else self._unlisted(key, accounted.get(key))
         if status.state.final and status.reason is not Reason.MISSING:
             self._ended[key] = status
             self._watch.drop(key)
@@ -178,7 +178,10 @@ class SlurmBackend(Backend):
             return self._judge(key, row)
         if ours and self._site.trace(key).has_result:
             return JobStatus(JobState.SUCCEEDED, exit_code=0)
-        return JobStatus(JobState.LOST, Reason.MISSING, message="Slurm knows nothing of it")
+        told = "Slurm knows nothing of it"
+        if key in self._queue.rows:
+            told = "its worker found the attempt taken, and Slurm knows nothing of who has it"
+        return JobStatus(JobState.LOST, Reason.MISSING, message=told)
 
     def _config(self) -> ClusterConfig:
         """The cluster's. Jobs that ended must be seen before they are forgotten there."""
@@ -193,8 +196,8 @@ class SlurmBackend(Backend):
 
     def _listen(self, keys: Sequence[JobKey], accounted: Mapping[JobKey, Row]) -> None:
         """Read in one go what failed jobs have printed."""
-        rows = {key: found[0] for key in keys if (found := self._queue.rows.get(key))}
-        failed = [k for k in keys if (row := rows.get(k) or accounted.get(k)) and has_failed(row)]
+        rows = {key: self._queue.telling(key) or accounted.get(key) for key in keys}
+        failed = [key for key, row in rows.items() if row and has_failed(row)]
         paths = {key: self._logs(key) for key in failed}
         said = self._site.tails([path for logs in paths.values() for path in logs])
         for key, logs in paths.items():

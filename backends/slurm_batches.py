@@ -49,6 +49,10 @@ class Batch:
         """The index for the shell."""
         return "".join(f"tasks/{key.task}/{key.attempt}\n" for key in self.keys).encode()
 
+    def native_id(self, job_id: str, place: int) -> str:
+        """As scancel takes it, of a job that sbatch called `job_id`."""
+        return f"{job_id}_{place}" if len(self.keys) > 1 else job_id
+
     def log(self, place: int) -> str:
         return f"{self.folder}/{place}.log"
 
@@ -116,6 +120,14 @@ class Batches:
 
     def holding(self, key: JobKey) -> list[Batch]:
         return list(self._by_key.get(key, ())) if self.all else []
+
+    def native_ids(self, key: JobKey) -> list[str]:
+        """Those of all jobs of a key that sbatch gave an id for, the latest last."""
+        return [
+            batch.native_id(job_id, batch.keys.index(key))
+            for batch in self.holding(key)
+            for job_id in batch.job_ids
+        ]
 
     def batch_of(self, row: Row) -> Batch | None:
         """The batch whose job this is; a site's plugin may have replaced the comment, and of some

@@ -59,10 +59,20 @@ class SlurmQueue:
         """All jobs of that name, or of this user."""
         return list(parse_squeue(checked("squeue", self._site.look(build_squeue(name), ()))))
 
+    def telling(self, key: JobKey) -> Row | None:
+        """The job that stands for a key; none, where all that is listed found its attempt taken."""
+        rows = self.rows.get(key)
+        return rows[0] if rows and not rows[0].found_taken else None
+
     def account(self, handles: Sequence[JobHandle]) -> dict[JobKey, Row]:
         """What sacct knows of jobs that squeue does not list. Whether it works here is found out
         once; many clusters have no database."""
-        ids = {h.native_id: h.key for h in handles if is_native_id(h.native_id)}
+        ids = {
+            native_id: h.key
+            for h in handles
+            for native_id in (h.native_id, *self._batches.native_ids(h.key))
+            if is_native_id(native_id)
+        }
         if not ids or not self._can_account():
             return {}
         try:
@@ -71,7 +81,8 @@ class SlurmQueue:
             log.debug("%s", exc)
             self._has_sacct = False
             return {}
-        return {ids[r.native_id]: r for r in parse_sacct(printed) if r.native_id in ids}
+        rows = [r for r in parse_sacct(printed) if r.native_id in ids and not r.found_taken]
+        return {ids[row.native_id]: row for row in sorted(rows, key=lambda row: row.order)}
 
     def _can_account(self) -> bool:
         if self._has_sacct is None:

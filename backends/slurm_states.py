@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from core.job import JobState, JobStatus, Reason
+from core.s3_job import CLAIMED
 
 # https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
 STATES: dict[str, tuple[JobState, Reason | None]] = {
@@ -108,11 +109,15 @@ class Row:
         return f"{self.array_id}_{self.place}" if self.is_array else self.array_id
 
     @property
+    def found_taken(self) -> bool:
+        """Whether its worker left at once, since another job's had the attempt."""
+        return has_failed(self) and exit_code(self.exit_status) == CLAIMED
+
+    @property
     def order(self) -> tuple[int, int]:
         """Of several jobs of one key: the one that runs tells, then one that waits, then the last
-        one that ended."""
-        state = job_state(self.state)
-        rank = _RANKS.get(state, 0)
+        one that ended and had the attempt."""
+        rank = -1 if self.found_taken else _RANKS.get(job_state(self.state), 0)
         return rank, int(self.array_id)
 
 

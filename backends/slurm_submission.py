@@ -133,8 +133,7 @@ class SlurmSubmission:
             )
         self._batches.submitted(batch, job_id)
         for place, key in enumerate(batch.keys):
-            native_id = f"{job_id}_{place}" if len(batch.keys) > 1 else job_id
-            self.handles[key] = JobHandle(key, self._name, native_id)
+            self.handles[key] = JobHandle(key, self._name, batch.native_id(job_id, place))
         return None
 
     def _files(self, batch: Batch, script: str) -> Iterator[PlacedFile]:
@@ -180,13 +179,7 @@ class SlurmSubmission:
         rows = self._queue.rows.get(key)
         if rows:
             return JobHandle(key, self._name, rows[0].native_id)
-        for batch in self._batches.holding(key):
-            for job_id in batch.job_ids[-1:]:
-                place = batch.keys.index(key)
-                return JobHandle(
-                    key, self._name, f"{job_id}_{place}" if len(batch.keys) > 1 else job_id
-                )
-        return JobHandle(key, self._name, "")
+        return JobHandle(key, self._name, next(reversed(self._batches.native_ids(key)), ""))
 
 
 def _refusal(words: str) -> SubmitError:

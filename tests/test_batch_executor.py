@@ -28,6 +28,7 @@ from core.bundle import (
 from core.credentials import Credentials
 from core.job import JobKey, Outcome
 from core.job_index import CREDENTIALS_NAME, BatchDir, JobIndex
+from core.s3_job import CLAIMED
 from core.wire import decode, encode
 from core.worker_check import WorkerCheck
 from core.worker_process import FAILED, STOPPED, render_credentials
@@ -133,7 +134,7 @@ def test_a_second_claimant_leaves_and_touches_nothing(run: RunDir) -> None:
     before = sorted(path.name for path in attempt.root.rglob("*"))
     with worker(batch) as process:
         code, said = ended(process)
-    assert code == FAILED
+    assert code == CLAIMED
     assert said == "error: another worker had taken the attempt before\n"
     assert sorted(path.name for path in attempt.root.rglob("*")) == before
 
@@ -152,7 +153,7 @@ def test_a_worker_whose_job_was_started_again_elsewhere_ends_by_itself(run: RunD
         eventually(attempt.transcript.exists, "the begin of its work")
         assert claim(attempt, "c:1#1")
         code, said = ended(process)
-    assert (code, said) == (FAILED, "error: another worker had taken the attempt before\n")
+    assert (code, said) == (CLAIMED, "error: another worker had taken the attempt before\n")
     assert attempt.claim.read_text() == "c:1#1"
     assert not attempt.result_json.exists()
 

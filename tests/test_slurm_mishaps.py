@@ -207,10 +207,35 @@ def test_the_first_worker_that_reaches_an_attempt_has_it(tmp_path: Path) -> None
         job = live.prepare("fast-01")
         AttemptDir(job.attempt_dir).claim.write_text("another:1")
         [handle] = live.submit_jobs(job)
-        [status] = live.wait_ended(handle)
-        assert (status.state, status.reason) == (JobState.FAILED, Reason.EXIT)
-        assert "another worker had taken the attempt before" in status.message
+        live.eventually(lambda: live.slurm.states()["1"] == "FAILED", "its end")
+        [status] = live.poll(handle)
+        assert (status.state, status.reason) == (JobState.LOST, Reason.MISSING)
+        assert "found the attempt taken" in status.message
         assert isinstance(live.collect(handle), CollectError)
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["squeue", "sacct"])
+def test_of_two_ended_jobs_of_one_key_the_one_that_worked_tells(
+    tmp_path: Path, forgets: bool
+) -> None:
+    """The later one found the attempt taken, and knows nothing of what became of it."""
+    with fake_slurm_run(tmp_path, sbatch_loses_answer=[TIMED_OUT], accounting="slurmdbd") as live:
+        job = live.prepare("slow-a")
+        with pytest.raises(BackendError):
+            live.backend.submit([job])
+        early = JobHandle(job.key, "slurm", "1")
+        live.eventually(AttemptDir(job.attempt_dir).claim.exists, "the first worker")
+        live.slurm.forget(early)
+        batch = live.backend._batches.holding(job.key)[0]
+        live.backend._batches.submitted(batch, "1")
+        live.backend._submission.submit([job.key])  # it could not be seen that there was one
+        late = live.backend._handles[job.key]
+        assert late.native_id == "2"
+        live.eventually(lambda: live.slurm.states()["2"] == "FAILED", "the second job's end")
+        live.slurm.change(early, listed=not forgets)
+        live.slurm.end(early, "OUT_OF_MEMORY", 9)
+        [status] = live.poll(late)
+        assert (status.state, status.reason) == (JobState.FAILED, Reason.OOM)
 
 
 # -- how a job ends

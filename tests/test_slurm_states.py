@@ -229,6 +229,13 @@ def test_of_several_jobs_of_one_key_the_one_that_can_still_change_tells_first() 
     assert [row.array_id for row in ordered] == ["9", "10", "11", "13", "12"]
 
 
+def test_a_job_that_found_the_attempt_taken_tells_last() -> None:
+    taken, worked = Row("12", 0, "FAILED", 75 << 8), Row("11", 0, "TIMEOUT", 15)
+    assert (taken.found_taken, worked.found_taken) == (True, False)
+    assert max(taken, worked, key=lambda row: row.order) is worked
+    assert not Row("12", 0, "RUNNING", 75 << 8).found_taken
+
+
 def test_a_later_job_counts_as_a_number_and_not_as_a_text() -> None:
     assert (
         max(Row("9", 0, "FAILED"), Row("10", 0, "FAILED"), key=lambda r: r.order).array_id == "10"
