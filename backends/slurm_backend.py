@@ -29,7 +29,7 @@ from backends.slurm_commands import (
 )
 from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe
 from backends.slurm_queue import SlurmQueue
-from backends.slurm_states import Row, has_failed, job_state, judge
+from backends.slurm_states import Row, did_not_begin, has_failed, job_state, judge
 from backends.slurm_submission import SlurmSubmission
 from core.clock import Clock
 from core.credentials import Credentials
@@ -161,7 +161,12 @@ class SlurmBackend(Backend):
             # put back after its worker had saved what there was: it would do nothing more
             self._needless.append(row.native_id)
             return JobStatus(JobState.SUCCEEDED, message="it was put back into the queue")
-        return self._explained(key, judge(row, self._said.get(key, "")))
+        status = judge(row, self._said.get(key, ""))
+        if did_not_begin(row) and not (self._said.get(key) or self._has_left_something(key)):
+            asked = "do the nodes see that directory, and may they write there?"
+            told = [status.message, f"it left no log below {self._site.run_dir}: {asked}"]
+            return JobStatus(JobState.FAILED, Reason.LAUNCH, message="; ".join(filter(None, told)))
+        return self._explained(key, status)
 
     def _explained(self, key: JobKey, status: JobStatus) -> JobStatus:
         """With where the whole log is, for what failed."""

@@ -262,8 +262,14 @@ def _judge_answer(site: ClusterSite, row: Row | None) -> Iterator[Problem]:
                 f"Put {site.shared_option} on a file system that all nodes share.",
             )
             return
+        if not said:
+            yield Problem(
+                f"A job failed and left nothing below {site.run_dir} on this side, not even a log.",
+                f"Put {site.shared_option} on a file system that all nodes share and may write to.",
+            )
+            return
         yield Problem(
-            f"A worker does not start on a node: {said or 'it said nothing'}",
+            f"A worker does not start on a node: {said}",
             "Give a --slurm-setup whose python3 is 3.11 or newer and has this program's packages,"
             " or a --slurm-container; the work directory must be shared with the nodes.",
         )

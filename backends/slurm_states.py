@@ -84,6 +84,7 @@ _LIMIT = re.compile(r"(Assoc|QOS)\w+")
 
 
 _SIGNALS = range(1, 128)  # an exit status below that of the first exit code
+_NO_OUTPUT = 53
 _RANKS = {JobState.RUNNING: 3, JobState.QUEUED: 2, JobState.SUCCEEDED: 1}
 
 
@@ -129,6 +130,13 @@ def has_failed(row: Row) -> bool:
     """Whether it has ended, and not well."""
     state = job_state(row.state)
     return state.final and state is not JobState.SUCCEEDED
+
+
+def did_not_begin(row: Row) -> bool:
+    """Whether the script was not even started, mostly since its output could not be opened: later
+    Slurms say that by the signal 53, earlier ones by the reason."""
+    failed_launch = row.reason == "JobLaunchFailure" and row.exit_status not in _SIGNALS
+    return row.state == "FAILED" and (failed_launch or row.exit_status == _NO_OUTPUT)
 
 
 def judge(row: Row, said: str = "") -> JobStatus:

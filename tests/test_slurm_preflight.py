@@ -205,6 +205,16 @@ def test_a_directory_that_the_nodes_do_not_share_is_named(slurm: FakeSlurm, tmp_
     assert "--work-dir" in problem.fix
 
 
+def test_a_job_that_fails_without_a_log_ran_where_the_directory_is_another(
+    slurm: FakeSlurm, tmp_path: Path
+) -> None:
+    setup = tmp_path / "setup.sh"
+    setup.write_text("exit 1\n")
+    [problem] = backend(slurm, {"slurm_setup": setup}).probe()
+    assert "not even a log" in problem.what
+    assert "--work-dir" in problem.fix
+
+
 def test_an_answer_that_cannot_be_read_is_a_problem(slurm: FakeSlurm, tmp_path: Path) -> None:
     setup, answer = tmp_path / "setup.sh", "work dir/r1/slurm/probe/answer.json"
     setup.write_text(f"echo nonsense > '{tmp_path}/{answer}'\nexit 0\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.bundle import write_result
-from core.job import JobState, Outcome, TaskResult
+from core.job import JobState, Outcome, Reason, TaskResult
 from tests.fake_slurm import fake_slurm_run
 from tests.slurm_clusters import cluster_of_its_own
 from tests.slurm_live import slurm_run
@@ -98,6 +98,39 @@ def test_a_controller_that_goes_away_during_the_test_is_no_fault_of_the_options(
         [problem] = live.backend.preflight()
         assert problem.what == "Slurm does not answer: allocation failure: Socket timed out."
         assert "scontrol ping" in problem.fix
+
+
+# -- a directory that the nodes do not see, or may not write to
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [("JobLaunchFailure", 15 << 8), ("RaisedSignal:53(Real-time_signal_19)", 53)],
+    ids=["22.05", "later"],
+)
+def test_a_job_that_left_no_log_did_not_begin_and_says_where_to_look(
+    tmp_path: Path, reason: str, status: int
+) -> None:
+    """Slurm cannot open the job's output, so nothing ran and nothing was spent."""
+    with fake_slurm_run(tmp_path, holds=True) as live:
+        [handle] = live.submit("fast-01")
+        live.slurm.change(handle, state="FAILED", reason=reason, status=status)
+        [status_] = live.poll(handle)
+        assert (status_.state, status_.reason) == (JobState.FAILED, Reason.LAUNCH)
+        assert f"no log below {live.run.root}" in status_.message
+        assert "whole log" not in status_.message
+
+
+def test_a_job_that_had_the_attempt_may_have_spent_something_whatever_slurm_says(
+    tmp_path: Path,
+) -> None:
+    with fake_slurm_run(tmp_path, holds=True) as live:
+        [handle] = live.submit("fast-01")
+        live.attempt(handle).claim.write_text("fake:1#0")
+        live.slurm.change(handle, state="FAILED", reason="JobLaunchFailure", status=9)
+        [status] = live.poll(handle)
+        assert (status.state, status.reason) == (JobState.FAILED, Reason.EXIT)
+        assert "whole log" in status.message
 
 
 @pytest.mark.slurm
