@@ -268,9 +268,12 @@ class SlurmBackend(Backend):
         return [f"Slurm job {r.native_id} ({r.state})" for r in self._unended(run_id)]
 
     def _unended(self, run_id: str) -> list[Row]:
-        """Jobs of a run of this work directory that wait or run, known by name and directory."""
-        places, rows = self._places(run_id), self._queue.listed(job_name(run_id))
-        return [r for r in rows if r.run_dir in places and not job_state(r.state).final]
+        """Jobs of a run of this work directory that wait or run: known by their directory, and by
+        their name or, where a site's plugin has changed that, their script."""
+        name, places = job_name(run_id), self._places(run_id)
+        here = [r for r in self._queue.listed() if r.run_dir in places]
+        ours = [r for r in here if r.name == name or r.script.startswith(f"{r.run_dir}/{FOLDER}/")]
+        return [r for r in ours if not job_state(r.state).final]
 
     def _places(self, run_id: str) -> Sequence[str]:
         """Where a run of this work directory lies for the nodes."""

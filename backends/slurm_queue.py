@@ -47,6 +47,9 @@ class SlurmQueue:
         """See all jobs of the run once, and what those of `keys` have left on disk."""
         done = self._site.look(build_squeue(self._name), keys)
         self.rows = self._by_key(parse_squeue(checked("squeue", done)))
+        if any(key not in self.rows and not self._site.trace(key).has_result for key in keys):
+            # a site's plugin may have changed the name, too
+            self.rows = self._by_key(self.listed()) | self.rows
 
     def _by_key(self, rows: Iterable[Row]) -> dict[JobKey, list[Row]]:
         found: dict[JobKey, list[Row]] = {}
@@ -55,9 +58,9 @@ class SlurmQueue:
                 found.setdefault(key, []).append(row)
         return found
 
-    def listed(self, name: str = "") -> list[Row]:
-        """All jobs of that name, or of this user."""
-        return list(parse_squeue(checked("squeue", self._site.look(build_squeue(name), ()))))
+    def listed(self) -> list[Row]:
+        """All jobs of this user."""
+        return list(parse_squeue(checked("squeue", self._site.run(build_squeue()))))
 
     def telling(self, key: JobKey) -> Row | None:
         """The job that stands for a key; none, where all that is listed found its attempt taken."""

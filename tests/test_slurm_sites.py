@@ -45,6 +45,30 @@ def test_a_job_that_another_cluster_of_a_federation_has_ends_with_its_result(
         assert live.poll(handle)[0].state is JobState.SUCCEEDED
 
 
+# -- what a site's plugin changes
+
+
+def test_a_job_whose_name_a_site_has_changed_is_seen_and_submitted_once(tmp_path: Path) -> None:
+    with fake_slurm_run(tmp_path, job_name="site-default", comment="project=physics") as live:
+        handles = live.submit("slow-a", "fast-01")
+        live.wait_running(handles[0])
+        live.wait_ended(handles[1])
+        live.backend = live.another_backend()
+        assert live.submit("slow-a") == [handles[0]]
+        assert len(live.slurm.calls("sbatch")) == 1
+        assert "Slurm job 1_0 (RUNNING)" in live.backend.leftovers(live.run.run_id)
+        live.backend.cancel([handles[0]])
+        live.wait_ended(handles[0])
+
+
+def test_all_jobs_are_listed_only_when_one_is_not_found_by_name(tmp_path: Path) -> None:
+    with fake_slurm_run(tmp_path) as live:
+        [handle] = live.submit("fast-01")
+        live.wait_ended(handle)
+        named = [any("--name" in part for part in c["argv"]) for c in live.slurm.calls("squeue")]
+        assert all(named)
+
+
 # -- what `sbatch --test-only` complains of though sbatch would take the job
 
 
