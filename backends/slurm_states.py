@@ -67,6 +67,12 @@ PENDING_REASONS = {
     "JobHoldMaxRequeue": "it was put back into the queue too often",
     "job requeued in held state": "somebody put it back and holds it: scontrol release lets it go",
     "launch failed requeued held": "its node could not start it; scontrol release tries again",
+    "user env retrieval failed requeued held": "its node could not read your login environment;"
+    " scontrol release tries again",
+    "launch failure limit exceeded requeued held": "its node could not start it, again and again",
+    "ReservationDeleted": "its reservation is gone",
+    "ReservationInvalid": "its reservation cannot be used",
+    "MaxMemPerLimit": "it asks for more memory than a job may have here",
     "REVOKED": "another cluster of the federation has it",
     "DependencyNeverSatisfied": "what it depends on will never come about",
 }
@@ -75,6 +81,8 @@ _NEVER_BY_ITSELF = frozenset(
     | {"PartitionNodeLimit"}
     | {"PartitionTimeLimit", "AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"}
     | {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "DependencyNeverSatisfied"}
+    | {"ReservationDeleted", "ReservationInvalid", "MaxMemPerLimit"}
+    | {"user env retrieval failed requeued held", "launch failure limit exceeded requeued held"}
     | {"launch failed requeued held", "job requeued in special exit state"}
     | {"job requeued in held state"}
 )

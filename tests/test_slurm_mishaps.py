@@ -220,16 +220,16 @@ def test_of_two_ended_jobs_of_one_key_the_one_that_worked_tells(
 ) -> None:
     """The later one found the attempt taken, and knows nothing of what became of it."""
     with fake_slurm_run(tmp_path, sbatch_loses_answer=[TIMED_OUT], accounting="slurmdbd") as live:
-        job = live.prepare("slow-a")
+        job, backend = live.prepare("slow-a"), live.backend
+        assert isinstance(backend, SlurmBackend)
         with pytest.raises(BackendError):
-            live.backend.submit([job])
+            backend.submit([job])
         early = JobHandle(job.key, "slurm", "1")
         live.eventually(AttemptDir(job.attempt_dir).claim.exists, "the first worker")
         live.slurm.forget(early)
-        batch = live.backend._batches.holding(job.key)[0]
-        live.backend._batches.submitted(batch, "1")
-        live.backend._submission.submit([job.key])  # it could not be seen that there was one
-        late = live.backend._handles[job.key]
+        backend._batches.submitted(backend._batches.holding(job.key)[0], "1")
+        backend._submission.submit([job.key])  # it could not be seen that there was one
+        late = backend._handles[job.key]
         assert late.native_id == "2"
         live.eventually(lambda: live.slurm.states()["2"] == "FAILED", "the second job's end")
         live.slurm.change(early, listed=not forgets)

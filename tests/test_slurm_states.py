@@ -109,6 +109,8 @@ def test_a_word_that_nobody_knows_is_told_and_never_final(word: str) -> None:
         *("job requeued in held state", "job_requeued_in_held_state"),
         *("launch failed requeued held", "launch_failed_requeued_held"),
         "(job requeued in special exit state)",
+        *("user_env_retrieval_failed_requeued_held", "ReservationDeleted", "ReservationInvalid"),
+        *("launch failure limit exceeded requeued held", "MaxMemPerLimit"),
         # limits on one job, which no other job's end changes
         *("QOSMaxCpuPerJobLimit", "QOSMaxNodePerJobLimit", "QOSMaxWallDurationPerJobLimit"),
         *("QOSMaxCpuMinutesPerJobLimit", "QOSMaxMemoryPerJob", "QOSMaxGRESPerNode"),
