@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -148,6 +149,9 @@ def find_run(work_dir: Path, name: str) -> RunDir:
     raise RunNotFound(f"{name!r} {what} in {where}.", f"Choose one of: {choices}.")
 
 
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
+
+
 @contextmanager
 def locked(run: RunDir) -> Iterator[None]:
     """Hold the run, so that no second orchestrator works on it. Raises RunLocked.
@@ -163,6 +167,14 @@ def locked(run: RunDir) -> Iterator[None]:
             raise RunLocked(
                 f"Run {run.run_id} is being worked on by {holder}.", "Wait for it, or stop it."
             ) from None
+        except OSError as exc:
+            if exc.errno not in _NO_LOCKS:
+                raise
+            raise UsageError(
+                f"The file system of {run.root} has no file locks: {exc.strerror}.",
+                "Put --work-dir on one that has, or have it mounted with them: Lustre with the"
+                " option flock, NFS with its lock daemon.",
+            ) from exc
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -212,6 +214,22 @@ def test_a_lock_is_let_go_when_its_work_fails(tmp_path: Path) -> None:
         raise LookupError
     with locked(run):
         assert run.lock.read_text().count("process") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Lustre has them only where it is mounted so, NFS only with its lock daemon."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    run = make_run(tmp_path, "r1")
+    monkeypatch.setattr("engine.rundir.fcntl.flock", refuse)
+    with pytest.raises(UsageError, match="no file locks") as caught, locked(run):
+        raise AssertionError("nobody may work on a run that cannot be held")
+    assert "--work-dir" in caught.value.remedy
 
 
 def test_a_lock_whose_holder_has_not_yet_named_itself_is_still_refused(tmp_path: Path) -> None:
