@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backends.cluster_site import Finished
-from backends.head_node import NAMES
+from backends.head_node.names import NAMES
 from core.errors import BackendError
 
 T = TypeVar("T")

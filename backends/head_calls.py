@@ -1,7 +1,8 @@
 """Requests to a cluster's head node, each one call over the link.
 
-What answers there is backends/head_node.py, copied over when it is absent, under a name made of its
-content. An answer begins with a random mark, so that greetings of a login shell are passed over.
+What answers there is backends/head_node, copied over as one file when it is absent, under a name
+made of its content. An answer begins with a random mark, so that greetings of a login shell are
+passed over.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 from backends.head_answers import damaged
-from backends.head_node import Chunks, Damaged
+from backends.head_archive import pack_helper
+from backends.head_node.streams import Chunks, Damaged
 from core.errors import BackendError
 
-SOURCE = Path(__file__).with_name("head_node.py")
 FOLDER = ".parallel-orchestrator"
 """Below the shared directory, ours alone."""
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -54,7 +54,7 @@ class HeadCalls:
         self._link, self._beat_s = link, beat_s
         whole = shared if shared[:1] in ("/", "~") else f"~/{shared}"
         self.root = f"{whole.rstrip('/')}/{FOLDER}"
-        self._helper = f"head_node-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.py"
+        self._helper = f"head_node-{hashlib.sha256(pack_helper()).hexdigest()[:16]}.pyz"
 
     def ask(
         self, op: str, payload: Iterable[bytes] = (), heard: Heard = ignore, **request: Any
@@ -104,7 +104,7 @@ class HeadCalls:
             f'umask 077; f={self._place}; d=$(dirname "$f"); mkdir -p "$d" && cat >"$f.$$"'
             f' && mv "$f.$$" "$f" && {_say(mark, {})}'
         )
-        with self._link.run(f"exec sh -c {shlex.quote(script)}", [SOURCE.read_bytes()]) as printed:
+        with self._link.run(f"exec sh -c {shlex.quote(script)}", [pack_helper()]) as printed:
             _checked(read_answer(printed, mark))
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from backends.cluster_site import PlacedFile
-from backends.head_node import NAMES
+from backends.head_node.names import NAMES
 from backends.kept_results import attempt_of
 from core.job import JobKey
 from core.worker_source import worker_files

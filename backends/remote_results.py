@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from backends.head_node import CutOff
+from backends.head_node.streams import CutOff
 from backends.kept_results import attempt_of
 from core.bundle import Limits
 from core.errors import BackendError, CollectError

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import errno
 import gzip
 import io
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends import head_node
 from backends.cluster_site import PlacedFile
-from backends.head_calls import SOURCE, read_answer
-from backends.head_node import Chunks, CutOff, Damaged, Padded, main
+from backends.head_archive import SOURCES, pack_helper
+from backends.head_calls import read_answer
+from backends.head_node import asking, commands, files
+from backends.head_node.files import Padded
+from backends.head_node.serving import main
+from backends.head_node.streams import Chunks, CutOff, Damaged
 from backends.parcels import packed
 
 MARK = "a-mark"
+FILES = sorted(SOURCES.glob("*.py"))
+ROOMS = ("backends", "claude", "core", "engine")
 # Names that Python 3.6 lacks, and that are easily written.
 NEWER = {"capture_output", "text", "missing_ok", "removeprefix", "removesuffix", "filter"}
+
+
+@cache
+def helper() -> Path:
+    """As it lies on a head node."""
+    place = tempfile.TemporaryDirectory()
+    atexit.register(place.cleanup)
+    path = Path(place.name) / "head_node.pyz"
+    path.write_bytes(pack_helper())
+    return path
 
 
 def chunked(data: bytes, *, whole: bool = True) -> bytes:
@@ -41,7 +60,7 @@ def call(
 ) -> subprocess.Popen[bytes]:
     """Its input goes on with what comes through the pipe `feed_from`."""
     process = subprocess.Popen(
-        [sys.executable, "-I", str(SOURCE), MARK],
+        [sys.executable, "-I", str(helper()), MARK],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], **environ},
@@ -118,17 +137,35 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_an_old_python_can_read_it() -> None:
-    tree = ast.parse(SOURCE.read_text(encoding="utf-8"), feature_version=(3, 6))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_an_old_python_can_read_it(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 6))
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names |= {node.arg or "" for node in ast.walk(tree) if isinstance(node, ast.keyword)}
     assert names & NEWER == set()
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert "__future__" not in {node.module for node in imports}
+    modules = {node.module or "" for node in imports}
+    assert "__future__" not in modules
+    ours = {name for name in modules if name.partition(".")[0] in ROOMS}
+    assert all(name.startswith("backends.head_node.") for name in ours), "it travels alone"
 
 
-def test_annotations_need_nothing_that_is_newer() -> None:
-    tree = ast.parse(SOURCE.read_text(encoding="utf-8"))
+def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
+    """Also in another checkout, whose files are of another time."""
+    script = (
+        "import sys; from backends.head_archive import pack_helper;"
+        " sys.stdout.buffer.write(pack_helper())"
+    )
+    shutil.copytree(SOURCES, tmp_path / "backends" / "head_node")
+    shutil.copy(SOURCES.with_name("head_archive.py"), tmp_path / "backends")
+    (tmp_path / "backends" / "__init__.py").touch()
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert done.stdout == pack_helper()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_annotations_need_nothing_that_is_newer(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
             assert node.value.id not in ("dict", "list", "tuple", "set"), ast.unparse(node)
@@ -336,7 +373,7 @@ def test_forgetting_takes_what_a_job_has_closed(place: Place) -> None:
         child = os.fork()
     if child == 0:  # root may remove everything
         os.setuid(65534)
-        left = head_node.forget({**place.common, "names": ["r-1"]})
+        left = asking.forget({**place.common, "names": ["r-1"]})
         os._exit(len(left))
     assert os.waitpid(child, 0)[1] == 0
     assert list((place.root / "runs").iterdir()) == []
@@ -465,7 +502,7 @@ def test_half_of_what_was_meant_is_no_object(place: Place, monkeypatch: pytest.M
         out.write(b"half")
         raise OSError(errno.EIO, "Input/output error", "a file")
 
-    monkeypatch.setattr(head_node, "pack_results", fail)
+    monkeypatch.setattr(asking, "pack_results", fail)
     monkeypatch.setenv("PATH", fake_aws(place, 'cat >"$file.part" && mv "$file.part" "$file"'))
     told = ask({"op": "store", **place.common, "attempts": [], "url": "s3://b/k"})
     assert told == {"error": "a file: Input/output error"}
@@ -481,13 +518,13 @@ def test_an_object_that_is_no_parcel_is_no_answer(place: Place) -> None:
 
 def test_a_command_that_hangs_is_given_up(place: Place) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head_node, "ANSWER_S", 0.2)
+        patch.setattr(commands, "ANSWER_S", 0.2)
         told = ask(place.command("sleep", "60"))
     assert told["error"].startswith("sleep gave no answer within")
 
 
 def test_a_file_that_is_cut_while_it_is_read_goes_on_with_zeros() -> None:
-    padded = head_node.Padded(io.BytesIO(b"abc"))
+    padded = Padded(io.BytesIO(b"abc"))
     assert padded.read(5) == b"abc\0\0"
 
 
@@ -495,7 +532,7 @@ def test_a_file_that_cannot_be_read_on_spoils_only_itself(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = attempt(place, "a", log_txt=b"abc", result_json=b"{}")
-    monkeypatch.setattr(head_node, "Padded", lambda stream: Padded(Stale()))
+    monkeypatch.setattr(files, "Padded", lambda stream: Padded(Stale()))
     assert fetched(place, "a")["0/log.txt"] == (tarfile.REGTYPE, b"\0\0\0")
     assert fetched(place, "a")["0/result.json"] == (tarfile.REGTYPE, b"\0\0")
     assert result.exists()

@@ -13,7 +13,7 @@ import pytest
 
 from backends.cluster_site import PlacedFile
 from backends.head_calls import read_answer
-from backends.head_node import KEPT_MARK_S, LEFT_S
+from backends.head_node.marks import KEPT_MARK_S, LEFT_S
 from tests.test_head_node import MARK, Place, ask, attempt, call, chunked, fake_aws
 
 FILES = [PlacedFile("slurm/credentials.json", b"secret", 0o600), PlacedFile("slurm/a/x", b"x")]

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from backends.cluster_site import PlacedFile
-from backends.head_calls import SOURCE, read_answer
-from backends.head_node import Chunks
+from backends.head_archive import pack_helper
+from backends.head_calls import read_answer
+from backends.head_node.streams import Chunks
 from backends.parcels import packed
 
 MARK = "a-mark"
@@ -50,8 +51,8 @@ class HeadNode:
         for path in (self.root, self.here):
             path.mkdir(parents=True)
         self.heard: list[int] = []
-        self._python, self._helper = python, self.root / SOURCE.name
-        self._helper.write_bytes(SOURCE.read_bytes())
+        self._python, self._helper = python, self.root / "head_node.pyz"
+        self._helper.write_bytes(pack_helper())
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(root), **environ}
 
     def ask(self, op: str, payload: bytes = b"", **more: Any) -> tuple[dict[str, Any], bytes]:

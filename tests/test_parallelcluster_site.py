@@ -192,7 +192,7 @@ def test_the_helper_is_copied_once_and_its_answers_found_after_greetings(far: Fa
     site = far.site()
     assert site.run(["echo", "hello"]).stdout == "hello\n"
     assert site.run(["echo", "again"]).stdout == "again\n"
-    helpers = list((far.link.home / ".parallel-orchestrator").glob("head_node-*.py"))
+    helpers = list((far.link.home / ".parallel-orchestrator").glob("head_node-*.pyz"))
     assert len(helpers) == 1
     assert far.link.asked("greet") == 2  # the first found no helper
     assert len(far.link.calls) == 5

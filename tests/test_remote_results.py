@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from backends.head_node import CutOff
+from backends.head_node.streams import CutOff
 from backends.kept_results import attempt_of
 from backends.remote_results import take_results
 from core.errors import BackendError
