@@ -145,7 +145,8 @@ class SshLink:
             ended = "The connection was lost" if process.returncode else "The answer was cut"
             return LinkLost(f"{ended} while {target.words} was at work.", "It is asked again.")
         return BackendError(
-            f"A command on {target.words} failed: {why}", "See how the head node is."
+            f"A command on {target.words} failed: {why}",
+            "See how the head node is, and whether --aws-shared-dir may be written there.",
         )
 
     # -- the connection
