@@ -15,7 +15,7 @@ import pytest
 
 from backends.cluster_site import Finished, run_command
 from backends.slurm_backend import SlurmBackend
-from core.bundle import SimulationSettings, read_spent
+from core.bundle import ModelSettings, SimulationSettings, read_spent
 from core.errors import BackendError, CollectError, SubmitError
 from core.events import Event, Kind
 from core.job import Job, JobHandle, JobState, Outcome, Reason
@@ -49,9 +49,11 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     waits for an answer that does not come. Begun before all else here, since the last test waits
     for their ends."""
     cluster, one_minute = Cluster(service_conf()), {"slurm_time": "00:01:00"}
+    # At the usual speed it is done after 36 s; Slurm warns 30 s ahead and looks every 15 s.
+    unhurried = ModelSettings(simulation=SimulationSettings(speed=0.3))
     heeding, hanging = (tmp_path_factory.mktemp(name) for name in ("heeding", "hanging"))
     with (
-        slurm_run(heeding, cluster, options=one_minute) as live,
+        slurm_run(heeding, cluster, options=one_minute, model=unhurried) as live,
         held_run(hanging, cluster, options=one_minute) as (held, _),
     ):
         [heeds], [hangs] = live.submit("spending"), held.submit("fast")
