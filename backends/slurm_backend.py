@@ -242,8 +242,9 @@ class SlurmBackend(Backend):
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         ours = [h for h in handles if h.key.run == self._run_id and h.key not in self._ended]
-        ids = {h.native_id for h in ours if is_native_id(h.native_id)}
-        ids |= {row.native_id for h in ours for row in self._queue.rows.get(h.key, ())}
+        ids = {row.native_id for h in ours for row in self._queue.rows.get(h.key, ())}
+        if unseen := {h.native_id for h in ours if is_native_id(h.native_id)} - ids:
+            ids |= self._queue.those_of(unseen)
         self._queue.cancel(sorted(ids))
 
     # -- what a run holds

@@ -129,13 +129,18 @@ class Batches:
             for job_id in batch.job_ids
         ]
 
-    def batch_of(self, row: Row) -> Batch | None:
-        """The batch whose job this is; a site's plugin may have replaced the comment, and of some
-        jobs nobody heard the id. Their script lies in the batch's folder."""
+    def named_by(self, row: Row) -> Batch | None:
+        """The batch that a job names: in its comment or, where a site's plugin has replaced that,
+        by its script, which lies in the batch's folder."""
         of_script = row.script.removeprefix(f"{row.run_dir}/{FOLDER}/").partition("/")[0]
-        for digest in (row.comment.removeprefix(COMMENT_PREFIX), of_script):
-            if (found := self.all.get(digest)) is not None:
-                return found
+        digests = (row.comment.removeprefix(COMMENT_PREFIX), of_script)
+        return next((self.all[digest] for digest in digests if digest in self.all), None)
+
+    def batch_of(self, row: Row) -> Batch | None:
+        """The batch whose job this is, one of the run's: of some jobs nobody heard the id, others
+        name no batch."""
+        if (named := self.named_by(row)) is not None:
+            return named
         return next((b for b in list(self.all.values()) if row.array_id in b.job_ids), None)
 
     def key_of(self, row: Row) -> JobKey | None:

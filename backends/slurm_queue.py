@@ -7,7 +7,7 @@ left out where it does not work.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from backends.cluster_site import ClusterSite, Finished
 from backends.slurm_batches import Batches
@@ -53,14 +53,26 @@ class SlurmQueue:
 
     def _by_key(self, rows: Iterable[Row]) -> dict[JobKey, list[Row]]:
         found: dict[JobKey, list[Row]] = {}
-        for row in sorted(rows, key=lambda row: row.order, reverse=True):
+        for row in sorted(self._ours(rows), key=lambda row: row.order, reverse=True):
             if (key := self._batches.key_of(row)) is not None:
                 found.setdefault(key, []).append(row)
         return found
 
+    def _ours(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Those of the run. A number alone does not tell: a controller that has lost its state, or
+        whose cluster was made anew, gives it once more."""
+        here = self._site.run_dir
+        for row in rows:
+            if row.name == self._name or row.run_dir == here or self._batches.named_by(row):
+                yield row
+
     def listed(self) -> list[Row]:
         """All jobs of this user."""
         return list(parse_squeue(checked("squeue", self._site.run(build_squeue()))))
+
+    def those_of(self, native_ids: Collection[str]) -> set[str]:
+        """Which of these are jobs of the run that are listed now."""
+        return {row.native_id for row in self._ours(self.listed())} & set(native_ids)
 
     def telling(self, key: JobKey) -> Row | None:
         """The job that stands for a key; none, where all that is listed found its attempt taken."""

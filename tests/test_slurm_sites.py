@@ -169,3 +169,30 @@ def test_a_drained_cluster_is_one_whose_jobs_wait(tmp_path: Path) -> None:
             assert live.backend.preflight() == []
             [handle] = live.submit("fast-01")
             live.eventually(lambda: "ReqNodeNotAvail" in live.poll(handle)[0].message, "the reason")
+
+
+# -- a controller that has lost its state, or a cluster that was made anew, begins to count anew
+
+
+def test_a_job_of_somebody_elses_with_our_number_is_neither_taken_for_ours_nor_cancelled(
+    tmp_path: Path,
+) -> None:
+    with fake_slurm_run(tmp_path, holds=True) as live:
+        [handle] = live.submit("fast-01")
+        theirs = {"name": "physics", "comment": "", "chdir": "/data", "command": "/data/x.sh"}
+        live.slurm.change(handle, state="RUNNING", **theirs)
+        live.backend = live.another_backend()
+        [status] = live.poll(handle)
+        assert (status.state, status.reason) == (JobState.LOST, Reason.MISSING)
+        assert live.backend.reattach(live.run.run_id) == []
+        live.backend.cancel([handle])
+        assert live.slurm.states() == {"1": "RUNNING"}
+        assert live.slurm.calls("scancel") == []
+
+
+def test_a_job_of_which_only_the_number_is_known_is_cancelled(tmp_path: Path) -> None:
+    with fake_slurm_run(tmp_path, holds=True, comment="project=physics") as live:
+        handles = live.submit("fast-01", "fast-02")
+        live.backend = live.another_backend()
+        live.backend.cancel(handles)
+        assert set(live.slurm.states().values()) == {"CANCELLED"}
