@@ -24,7 +24,7 @@ from core.events import Broadcast, Event, EventSink, Kind
 from core.job import JobKey, Outcome
 from core.wire import encode
 from engine.journal import History, read_journal, replay
-from engine.remains import STOP_S, Asking, Remains, look, note_ends, stop, take_in
+from engine.remains import STOP_S, Asking, Remains, look, note_ends, note_gone, stop, take_in
 from engine.reopening import Reopening, used_backends
 from engine.rundir import RunDir, find_run, is_locked
 from engine.session import Session, end_session, open_session
@@ -221,13 +221,16 @@ class Cancelling:
             except BackendError as exc:
                 raise self._out_of_reach(exc, history) from exc
             running = {key for _, r in found for key in (h.key for h in r.running)}
-            if not running and history.end is not None:
+            finished = (history.end or {}).get("exit_code") in _DONE_EXITS
+            if not running and history.end is not None and (finished or not history.open):
                 tell(self._nothing_runs(history.end))
                 return 0
-            finished = (history.end or {}).get("exit_code") in _DONE_EXITS
             if not finished:
                 self._begin()
             left = self._stop_all(asking, found)
+            if not left and not self.only:
+                grace_s = max((backend.grace_s for backend, _ in found), default=0.0)
+                note_gone(session, [r for _, r in found], idle_s >= grace_s)
         outcome = "interrupted" if left else "cancelled"
         if not finished:
             end_session(session, 130, outcome)

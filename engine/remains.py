@@ -5,7 +5,7 @@ Nothing is removed from a backend before what it finished is on this disk and in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -182,6 +182,20 @@ def note_ends(
             _note_end(session, key, remains.statuses[key], end)
     session.journal.commit()
     return to_come
+
+
+def note_gone(session: Session, found: Sequence[Remains], settled: bool) -> None:
+    """Journal the end of open jobs that none of the run's backends, as they were `found`, knows.
+
+    Not `settled`: one that was only intended may not show yet.
+    """
+    open_jobs = replay(session.run.run_id, read_journal(session.run.journal)).open
+    for key, handle in sorted(open_jobs.items()):
+        seen = [r.statuses[key] for r in found if key in r.statuses]
+        if all(map(_is_missing, seen)) and (settled or handle is not None):
+            status = JobStatus(JobState.LOST, Reason.MISSING)
+            _note_end(session, key, status, end_of(status, None))
+    session.journal.commit()
 
 
 def _note_end(session: Session, key: JobKey, status: JobStatus, end: End) -> None:

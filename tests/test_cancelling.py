@@ -10,13 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.clock import SystemClock
 from core.errors import RunLocked
+from core.events import Event, Kind
+from core.job import JobHandle, JobKey
+from core.wire import plain
 from engine.cancelling import Holder, ask_to_stop, find_holder
+from engine.journal import Journal, read_journal, replay
 from engine.rundir import RunDir, RunFacts, create_run, locked
 from tests.detached_backend import NAME
 from tests.stopped_runs import PROMPT, Desk, opened, opened_here
@@ -283,3 +288,39 @@ def test_json_events_of_an_empty_cancel_are_events(desk: Desk) -> None:
     assert said.code == 0, said.err
     assert [line["kind"] for line in said.lines] == ["run_started", "run_ended", "notice"]
     assert json.loads(desk("runs", "--json").out)["state"] == "cancelled"
+
+
+# -- jobs of which nothing is left
+
+
+def left_open(desk: Desk, *, submitted: bool, ended: bool) -> RunDir:
+    """A run of an hour ago whose journal has a job that is not there any more."""
+    told = facts("20260101-120000-aaaa")
+    told = replace(told, settings={**told.settings, "docker_network": "here"})
+    run = create_run(desk.runs.parent, told)
+    key, then = JobKey(run.run_id, "one", 1), time.time() - 3600
+    journal = Journal(run.journal)
+    journal.emit(Event(Kind.RUN_STARTED, then, data={"backend": NAME}))
+    journal.emit(Event(Kind.JOB_INTENDED, then, key.task, key.attempt))
+    if submitted:
+        handle = plain(JobHandle(key, "detached", str(key)))
+        journal.emit(Event(Kind.JOB_SUBMITTED, then, key.task, key.attempt, {"handle": handle}))
+    if ended:
+        data = {"exit_code": 130, "outcome": "interrupted", "message": ""}
+        journal.emit(Event(Kind.RUN_ENDED, then, data=data))
+    journal.close()
+    return run
+
+
+@pytest.mark.parametrize("submitted", [True, False], ids=["submitted", "intended"])
+@pytest.mark.parametrize("ended", [True, False], ids=["interrupted", "killed"])
+def test_a_cancel_ends_what_nobody_knows_any_more_so_that_the_run_may_go_elsewhere(
+    desk: Desk, submitted: bool, ended: bool
+) -> None:
+    run = left_open(desk, submitted=submitted, ended=ended)
+    assert "may still run" in desk("resume", run.run_id, "--docker-network", "other").err
+    said = desk("cancel", run.run_id)
+    assert said.code == 0, said.err
+    assert "  one: had ended: The job is gone and left no result" in said.out
+    assert "nothing was running" in said.out
+    assert replay(run.run_id, read_journal(run.journal)).open == {}

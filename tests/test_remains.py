@@ -337,10 +337,11 @@ def test_cancel_stops_notes_and_removes(world: World, reopening: Reopening, run:
     said: list[str] = []
     assert cancel(run, reopening, said) == 0
     assert said[0] == "  one: stopped (attempt 1)\n"
-    [end] = kinds(run, Kind.JOB_ENDED)
+    [end, gone] = kinds(run, Kind.JOB_ENDED)
     assert (end.data["cause"], len(end.data["usage"])) == ("INTERRUPTED", 1)
+    assert (gone.task, gone.data["cause"]) == ("two", "MISSING"), "tried again by the next session"
     assert (history_of(run).end or {})["outcome"] == "cancelled"
-    assert TWO in history_of(run).open, "nobody knows of it: the next session sends it again"
+    assert history_of(run).open == {}
     assert world.said[-2:] == ["cleanup", "close"]
 
 
