@@ -17,6 +17,7 @@ SECRETS = (
 """Variables that a job definition may give its workers from Secrets Manager."""
 
 _batch = partial(Option, Group.BATCH, commands=RUN_COMMANDS | {"doctor"})
+_place = partial(Option, Group.BATCH, commands=RUN_COMMANDS | {"doctor", "cancel"})
 _definition = partial(Option, Group.BATCH, commands=frozenset({"doctor"}), kept=False)
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, the safe characters
@@ -41,20 +42,20 @@ class BatchSettings(BaseModel):
     batch: Annotated[bool, _batch("same as --backend batch", sets="backend", sets_to="batch")] = (
         False
     )
-    batch_job_queue: Annotated[str, _batch("job queue, by name or ARN", "NAME")] = ""
+    batch_job_queue: Annotated[str, _place("job queue, by name or ARN", "NAME")] = ""
     batch_job_definition: Annotated[
         str, _batch("job definition, by name, name:revision or ARN", "NAME")
     ] = ""
     batch_region: Annotated[
         Region,
-        _batch(
+        _place(
             "region of queue and bucket",
             "REGION",
             standard_env={"AWS_REGION": None, "AWS_DEFAULT_REGION": None},
         ),
     ] = "eu-central-1"
-    batch_s3_bucket: Annotated[_Bucket, _batch("bucket for requests and results", "NAME")] = ""
-    batch_s3_prefix: Annotated[_Prefix, _batch("where in the bucket", "PREFIX")] = (
+    batch_s3_bucket: Annotated[_Bucket, _place("bucket for requests and results", "NAME")] = ""
+    batch_s3_prefix: Annotated[_Prefix, _place("where in the bucket", "PREFIX")] = (
         "parallel-orchestrator"
     )
     batch_vcpus: Annotated[

@@ -25,7 +25,7 @@ from core.job import JobKey, Outcome
 from core.wire import encode
 from engine.journal import History, read_journal, replay
 from engine.remains import STOP_S, Asking, Remains, look, note_ends, note_gone, stop, take_in
-from engine.reopening import Reopening, used_backends
+from engine.reopening import Reopening, moved_from, used_backends
 from engine.rundir import RunDir, find_run, is_locked
 from engine.session import Session, end_session, open_session
 from engine.steps import announce
@@ -216,7 +216,8 @@ class Cancelling:
             try:
                 for name in self.only or used_backends(facts, events):
                     backend = stack.enter_context(self.reopening.backend(session.run, name, facts))
-                    remains = look(asking, backend, facts.run, history, idle_s)
+                    known = self._known(name, tell)
+                    remains = look(asking, backend, facts.run, known, idle_s)
                     found.append((backend, remains))
             except BackendError as exc:
                 raise self._out_of_reach(exc, history) from exc
@@ -242,6 +243,19 @@ class Cancelling:
         stopped = f"{plural(len(running), 'job')} stopped" if running else "nothing was running"
         tell(f"Run {facts.run} is cancelled: {stopped}. 'resume {facts.run}' goes on with it.")
         return 0
+
+    def _known(self, name: str, tell: Callable[[str], None]) -> History:
+        """The run's history, as far as it holds where the backend is now: in another place than
+        the run kept, its handles mean nothing, or somebody else's jobs."""
+        session = self.session
+        place = moved_from(name, session.facts, self.reopening.settings(session.facts))
+        if not place or not session.history.open:
+            return session.history
+        tell(
+            f"Jobs are looked for where this command says. What may run on {name} where they were"
+            f" started ({place}) is not stopped."
+        )
+        return History()
 
     def _nothing_runs(self, end: Mapping[str, Any]) -> str:
         run_id = self.session.facts.run

@@ -32,18 +32,23 @@ def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
     events = read_journal(run.journal)
     if not (left := len(replay(run.run_id, events).open)):
         return
-    now = settings.model_dump()
     for name in used_backends(facts, events):
-        place = backend_class(name).place
-        was, wanted = place({**now, **facts.settings}), place(now)
-        moved = {key: value for key, value in was.items() if wanted.get(key) != value}
-        if moved:
-            told = " ".join(f"--{dashed(key)} {clean(moved[key]) or repr('')}" for key in moved)
+        if told := moved_from(name, facts, settings):
             raise UsageError(
                 f"{plural(left, 'job')} of run {run.run_id} may still run on {name} where it was"
                 f" started ({told}), and would be done once more elsewhere.",
-                f"Resume it there, or stop them first: cancel {run.run_id}.",
+                f"Resume it there, or stop them first: cancel {run.run_id}. If that place is gone"
+                f" for good, give 'cancel' the options of the new one.",
             )
+
+
+def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
+    """The place of the backend `name` that a run kept, as options, where `settings` mean another;
+    empty where they mean the same."""
+    place, now = backend_class(name).place, settings.model_dump()
+    was, wanted = place({**now, **facts.settings}), place(now)
+    moved = {key: value for key, value in was.items() if wanted.get(key) != value}
+    return " ".join(f"--{dashed(key)} {clean(moved[key]) or repr('')}" for key in moved)
 
 
 class Reopening:

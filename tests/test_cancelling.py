@@ -15,13 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from config import load_settings
 from core.clock import SystemClock
 from core.errors import RunLocked
 from core.events import Event, Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
-from engine.cancelling import Holder, ask_to_stop, find_holder
+from engine.cancelling import Holder, ask_to_stop, cancel_named, find_holder
 from engine.journal import Journal, read_journal, replay
+from engine.reopening import Reopening, check_place
 from engine.rundir import RunDir, RunFacts, create_run, locked
 from tests.detached_backend import NAME
 from tests.stopped_runs import PROMPT, Desk, opened, opened_here
@@ -324,3 +326,21 @@ def test_a_cancel_ends_what_nobody_knows_any_more_so_that_the_run_may_go_elsewhe
     assert "  one: had ended: The job is gone and left no result" in said.out
     assert "nothing was running" in said.out
     assert replay(run.run_id, read_journal(run.journal)).open == {}
+
+
+@pytest.mark.parametrize("submitted", [True, False], ids=["submitted", "intended"])
+def test_a_run_whose_place_is_gone_for_good_is_cancelled_by_naming_another(
+    desk: Desk, submitted: bool
+) -> None:
+    run = left_open(desk, submitted=submitted, ended=False)
+    assert "If that place is gone" in desk("resume", run.run_id, "--docker-network", "other").err
+    given = load_settings(
+        {"docker_network": "other", "work_dir": desk.runs.parent}, desk.environ, desk.place
+    )
+    said: list[str] = []
+    reopening = Reopening(given, desk.environ, desk.place, SystemClock())
+    assert cancel_named(run.run_id, reopening, said.append) == 0
+    assert "(--docker-network here) is not stopped.\n" in said[0]
+    assert replay(run.run_id, read_journal(run.journal)).open == {}
+    again = RunDir(run.root)
+    check_place(again, again.read_facts(), given.settings)
