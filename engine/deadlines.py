@@ -85,15 +85,16 @@ class Deadlines:
             desk.reach.forget("cancel")
         elif now >= self._cancel_after and not desk.calls.busy("cancel"):
             call = partial(desk.backend.cancel, handles)
-            desk.calls.start("cancel", call, partial(self._cancelled, unwanted))
+            then = partial(self._cancelled, unwanted, len(desk.strays))
+            desk.calls.start("cancel", call, then)
 
-    def _cancelled(self, asked: list[Attempt], answer: Any) -> None:
+    def _cancelled(self, asked: list[Attempt], strays: int, answer: Any) -> None:
         desk = self._desk
         now = desk.now()
         if desk.reach.failed("cancel", answer):
             self._cancel_after = now + desk.backend.pace.first_s
             return
-        desk.strays = []
+        del desk.strays[:strays]  # those that came meanwhile have not been told
         for attempt in asked:
             attempt.cancel_asked_at = now
         desk.polls.soon(now)

@@ -316,6 +316,17 @@ def test_a_job_that_was_given_up_as_lost_is_told_to_stop_should_it_be_there_afte
     assert world.backend.inner._statuses[first].state is JobState.CANCELLED
 
 
+def test_a_job_that_is_given_up_while_others_are_told_to_stop_is_told_after_them() -> None:
+    gone = (Window("MISSING", 0, 25, "a"), Window("MISSING", 3, 28, "b"))
+    script = always(VirtualEnd(duration_s=100), a=(HANGS, VirtualEnd()), b=(HANGS, VirtualEnd()))
+    world = World(THREE, script, Faults(disguises=gone, silent=True))
+    slow_cancel = SlowCalls(world.clock, lambda method: (0, 10) if method == "cancel" else (0, 0))
+    assert world.run(slow_cancel).succeeded == {"a": 2, "b": 2, "c": 1}
+    states = world.backend.inner._statuses
+    stopped = {key.task for key in states if states[key].state is JobState.CANCELLED}
+    assert stopped == {"a", "b"}
+
+
 def test_a_slowly_polled_backend_still_ends_the_grace_of_a_missing_job_in_time() -> None:
     class Slow(FaultyBackend):
         pace = PollPace(first_s=15.0, most_s=3600.0)
