@@ -343,7 +343,9 @@ class AwsBatchBackend(Backend):
 
     def _terminate(self, ids: Iterable[str]) -> None:
         with ThreadPoolExecutor(AT_ONCE, "batch-cancel") as pool:
-            list(pool.map(self._service.terminate, ids))
+            asked = [pool.submit(self._service.terminate, native) for native in ids]
+        for answer in asked:  # only now: one that is refused keeps no other from being asked
+            answer.result()
 
     def reattach(self, run_id: str) -> list[JobHandle]:
         found = self._recall(replace(self._place, run=run_id))

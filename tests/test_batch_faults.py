@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,14 @@ from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult
 from core.worker_source import SOURCE_ROOT, source_digest
 from engine.board import TaskState
 from engine.terms import StopCause
+from tests.aws_policies import caller_policy
 from tests.aws_server import Answer
 from tests.batch_live import NoWaiting, batch_run
 from tests.fake_aws import (
+    BUCKET,
+    DEFINITION,
+    QUEUE,
+    Call,
     FakeAws,
     fault,
     lost_connection,
@@ -277,6 +283,48 @@ def test_a_forgotten_job_without_a_result_is_gone(live: LiveRun, aws: FakeAws) -
     aws.batch.forget(handle.native_id)
     [status] = live.poll(handle)
     assert (status.state, status.reason) == (JobState.LOST, Reason.MISSING)
+
+
+# -- jobs that are told to stop
+
+
+def test_a_policy_by_tags_refuses_nothing_of_a_job_that_is_not_there(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.runner.never_ends = True
+    aws.caller = caller_policy(BUCKET, QUEUE, DEFINITION)
+    [gone] = live.submit("fast-01")
+    [there] = live.submit("fast-02")
+    aws.batch.forget(gone.native_id)
+    live.backend.cancel([gone, there])
+    assert live.poll(there)[0].state is JobState.CANCELLED
+    aws.faults.append(fault("terminatejob", DENIED))
+    [forbidden] = live.submit("fast-03")
+    with pytest.raises(AwsRefused, match=r"TerminateJob of .* was refused"):
+        live.backend.cancel([forbidden])
+
+
+def test_one_job_that_may_not_be_stopped_keeps_no_other_from_it(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.runner.never_ends = True
+    first, *others = live.submit(*(f"fast-{n:02}" for n in range(20)))
+    refused = threading.Event()
+
+    def look(call: Call) -> Refusal | None:
+        if call.action != "terminatejob":
+            return None
+        if call.params["jobId"] == first.native_id:
+            refused.set()
+            return DENIED
+        assert refused.wait(10)
+        time.sleep(0.02)  # the first is known to be refused before the last is begun
+        return None
+
+    aws.faults.append(look)
+    with pytest.raises(AwsRefused):
+        live.backend.cancel([first, *others])
+    assert {s.state for s in live.poll(*others)} == {JobState.CANCELLED}
 
 
 # -- jobs that wait
