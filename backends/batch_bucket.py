@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from backends.batch_jobs import RunPlace, place_objects
 from core.bundle import Limits
-from core.errors import BackendError
+from core.errors import AwsRefused, BackendError
 from core.job import JobKey
 from core.s3_bucket import S3Bucket
 from core.s3_bundles import (
@@ -22,6 +23,18 @@ from core.s3_bundles import (
     read_index,
     reader,
 )
+
+T = TypeVar("T")
+
+
+def _unless_deleted(call: Callable[[], T], nothing: T) -> T:
+    """What `call` gives; a bucket that is no more has `nothing` of any run."""
+    try:
+        return call()
+    except AwsRefused as exc:
+        if exc.code != "NoSuchBucket":
+            raise
+        return nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,8 @@ class RunBucket:
 
     def kept(self, place: RunPlace) -> Kept:
         root, found = place.objects(self._prefix), Kept()
-        for name in self.bucket.list(root):
+        names: tuple[str, ...] = _unless_deleted(lambda: tuple(self.bucket.list(root)), ())
+        for name in names:
             rest = name.removeprefix(root)
             if (pack := PackName.parse(rest)) is not None:
                 found.packs.append(pack)
@@ -78,11 +92,15 @@ class RunBucket:
     def claimant(self, place: RunPlace, key: JobKey) -> str:
         """The native id of the job that has taken this one; empty when none has."""
         name = f"{place.objects(self._prefix)}{claim_name(key)}"
-        return (self.bucket.get(name) or b"").decode(errors="replace")
+        data = _unless_deleted(lambda: self.bucket.get(name), None)
+        return (data or b"").decode(errors="replace")
 
     def fetch(self, place: RunPlace, key: JobKey, destination: Path) -> bool:
         """Unpack a result to `destination`, which is made; False when there is none."""
-        return fetch_result(self.bucket, place.objects(self._prefix), key, destination, Limits())
+        root = place.objects(self._prefix)
+        return _unless_deleted(
+            lambda: fetch_result(self.bucket, root, key, destination, Limits()), nothing=False
+        )
 
     def remove(self, names: Iterable[str]) -> None:
         self.bucket.delete(list(names))

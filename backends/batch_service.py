@@ -81,8 +81,17 @@ class BatchService:
             asked["nextToken"] = page["nextToken"]
 
     def list(self, queue: str, prefix: str) -> list[dict[str, Any]]:
-        """As `find`, for names that begin with `prefix`. Raises BackendError."""
-        return self._calls(f"ListJobs on queue {queue}", lambda: self.find(queue, f"{prefix}*"))
+        """As `find`, for names that begin with `prefix`; none on a queue that was deleted, whose
+        jobs AWS ends. Raises BackendError.
+
+        https://docs.aws.amazon.com/batch/latest/APIReference/API_DeleteJobQueue.html
+        """
+        try:
+            return self._calls(f"ListJobs on queue {queue}", lambda: self.find(queue, f"{prefix}*"))
+        except AwsRefused as exc:
+            if exc.code != "ClientException" or self.queue(queue) is not None:
+                raise
+            return []
 
     def describe(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What Batch tells of each job that it knows, by id; a hundred a request."""

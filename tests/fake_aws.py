@@ -253,6 +253,8 @@ class FakeAws:
             case "describejobs":
                 return self.batch.describe(asked)
             case "listjobs":
+                if asked["jobQueue"] not in self.queues:
+                    raise Refusal(f"Job queue {asked['jobQueue']} does not exist")
                 return self.batch.list(asked)
             case "terminatejob":
                 return self.batch.terminate(asked)

@@ -285,6 +285,34 @@ def test_a_forgotten_job_without_a_result_is_gone(live: LiveRun, aws: FakeAws) -
     assert (status.state, status.reason) == (JobState.LOST, Reason.MISSING)
 
 
+# -- a place that is no more
+
+
+@pytest.mark.parametrize("gone", ["queue", "bucket", "both"])
+def test_of_a_run_whose_queue_or_bucket_was_deleted_nothing_runs_and_nothing_is_left(
+    live: LiveRun, aws: FakeAws, gone: str
+) -> None:
+    aws.runner.never_ends = True
+    [known, forgotten] = [*live.submit("fast-01"), *live.submit("fast-02")]
+    aws.batch.forget(forgotten.native_id)
+    aws.batch.terminate({"jobId": known.native_id, "reason": "The queue was deleted."})
+    if gone != "bucket":
+        aws.queues.clear()
+    if gone != "queue":
+        no_bucket = Refusal("The specified bucket does not exist", "NoSuchBucket", 404)
+        aws.faults.append(lambda call: no_bucket if call.service == "s3" else None)
+    backend = live.backend = live.another_backend()
+    found = backend.reattach(live.run.run_id)
+    assert {handle.key for handle in found} <= {known.key, forgotten.key}
+    [first, second] = live.poll(known, forgotten)
+    assert first.state is JobState.CANCELLED
+    assert (second.state, second.reason) == (JobState.LOST, Reason.MISSING)
+    assert isinstance(live.collect(known), CollectError)
+    backend.cancel([known, forgotten])
+    backend.cleanup(live.run.run_id)
+    assert backend.leftovers(live.run.run_id) == []
+
+
 # -- jobs that are told to stop
 
 
