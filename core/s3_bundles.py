@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from core.archive import MEMORY_BYTES, decompressed, pack, unpack
 from core.bundle import Limits
-from core.errors import BundleError, CollectError
+from core.errors import BundleError, CollectError, WorkerOutdated
 from core.job import JobKey
 from core.s3_bucket import S3Bucket
 from core.wire import decode, encode
@@ -30,6 +30,7 @@ VERSION = 2
 DIGEST_CHARS = 32
 UNLIMITED = Limits(max_files=10**9, max_bytes=2**60)
 """For a request, which this program made itself."""
+_SAME = "Run the same version on both sides: build and push the worker's image anew."
 _REGION = "region"
 _PACK = re.compile(r"requests/([0-9a-f]{32})-([1-9][0-9]{0,9})")
 _OF_JOB = re.compile(r"(claims|results)/([^/]+)/([1-9][0-9]*)")
@@ -186,16 +187,18 @@ def reader(bucket: S3Bucket, root: str, pack: PackName, *, at_once: bool = False
 
 
 def read_index(read: Read, pack: PackName) -> Index:
-    """Raises BundleError when it is absent, another than `pack` names, or of another version."""
+    """Raises BundleError when it is absent, or another than `pack` names; WorkerOutdated when it is
+    of another version."""
     if (data := read(0, pack.index_bytes)) is None:
         raise BundleError(f"{pack} does not exist in the bucket.", "Submit the job again.")
     _prove(data, pack.digest, str(pack))
-    index = decode(Index, data, str(pack))
+    try:
+        index = decode(Index, data, str(pack))
+    except BundleError as exc:  # it is whole, so it was written so
+        raise WorkerOutdated(exc.message, _SAME) from exc
     if index.version != VERSION:
-        raise BundleError(
-            f"{pack} has version {index.version}, this program reads {VERSION}.",
-            "Run the same version on both sides: build and push the worker's image anew.",
-        )
+        told = f"{pack} has version {index.version}, this program reads {VERSION}."
+        raise WorkerOutdated(told, _SAME)
     return index
 
 

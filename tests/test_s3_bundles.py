@@ -20,7 +20,14 @@ from core.aws_calls import AwsCalls, AwsClients, explain, is_transient
 from core.bundle import AttemptDir, Limits, read_request, write_result
 from core.clock import Clock
 from core.credentials import Credentials
-from core.errors import AwsRefused, BackendError, BundleError, CollectError, Interrupted
+from core.errors import (
+    AwsRefused,
+    BackendError,
+    BundleError,
+    CollectError,
+    Interrupted,
+    WorkerOutdated,
+)
 from core.job import JobKey, Outcome, TaskResult
 from core.s3_bucket import S3Bucket
 from core.s3_bundles import (
@@ -163,11 +170,12 @@ def test_packs_hold_no_more_than_they_may(
 def test_an_index_of_another_version_is_refused(bucket: S3Bucket, aws: FakeAws) -> None:
     for text, told in (
         (b'{"entries":[],"source":"","version":9}', "has version 9"),
-        (b"{", "damaged"),
+        (b'{"jobs":[],"version":9}', "written by another version"),
+        (b"{", "written by another version"),
     ):
         name = PackName(digest_of([text]), len(text))
         aws.objects[str(name)] = text
-        with pytest.raises(BundleError, match=told):
+        with pytest.raises(WorkerOutdated, match=told):
             read_index(reader(bucket, "", name), name)
 
 
