@@ -213,10 +213,13 @@ class Cancelling:
         idle_s = session.clock.time() - (events[-1].at if events else facts.created)
         with ExitStack() as stack:
             found: list[tuple[Backend, Remains]] = []
+            moved = False
             try:
                 for name in self.only or used_backends(facts, events):
                     backend = stack.enter_context(self.reopening.backend(session.run, name, facts))
-                    known = self._known(name, tell)
+                    elsewhere = self._is_elsewhere(name, tell)
+                    moved |= elsewhere
+                    known = History() if elsewhere else history
                     remains = look(asking, backend, facts.run, known, idle_s)
                     found.append((backend, remains))
             except BackendError as exc:
@@ -231,7 +234,8 @@ class Cancelling:
             left = self._stop_all(asking, found)
             if not left and not self.only:
                 grace_s = max((backend.grace_s for backend, _ in found), default=0.0)
-                note_gone(session, [r for _, r in found], idle_s >= grace_s)
+                looked = [r for _, r in found]
+                note_gone(session, looked, settled=idle_s >= grace_s, moved=moved)
         outcome = "interrupted" if left else "cancelled"
         if not finished:
             end_session(session, 130, outcome)
@@ -244,18 +248,18 @@ class Cancelling:
         tell(f"Run {facts.run} is cancelled: {stopped}. 'resume {facts.run}' goes on with it.")
         return 0
 
-    def _known(self, name: str, tell: Callable[[str], None]) -> History:
-        """The run's history, as far as it holds where the backend is now: in another place than
-        the run kept, its handles mean nothing, or somebody else's jobs."""
+    def _is_elsewhere(self, name: str, tell: Callable[[str], None]) -> bool:
+        """Whether the backend is in another place now than the run's open jobs: there their
+        handles mean nothing, or somebody else's jobs."""
         session = self.session
         place = moved_from(name, session.facts, self.reopening.settings(session.facts))
         if not place or not session.history.open:
-            return session.history
+            return False
         tell(
             f"Jobs are looked for where this command says. What may run on {name} where they were"
             f" started ({place}) is not stopped."
         )
-        return History()
+        return True
 
     def _nothing_runs(self, end: Mapping[str, Any]) -> str:
         run_id = self.session.facts.run

@@ -39,6 +39,8 @@ STOP_S = 60.0
 TIDY_STOP_S = 15.0
 """How long the end of a session waits for jobs that were slow to stop when it was interrupted."""
 _LOOKS_S = (0.1, 5.0)
+_GONE = JobStatus(JobState.LOST, Reason.MISSING)
+_NEVER_SENT = JobStatus(JobState.LOST, Reason.LAUNCH, message="it was not handed over")
 _STOPPED = "It was stopped when the run was cancelled."
 
 
@@ -184,16 +186,19 @@ def note_ends(
     return to_come
 
 
-def note_gone(session: Session, found: Sequence[Remains], settled: bool) -> None:
+def note_gone(
+    session: Session, found: Sequence[Remains], *, settled: bool, moved: bool = False
+) -> None:
     """Journal the end of open jobs that none of the run's backends, as they were `found`, knows.
 
-    Not `settled`: one that was only intended may not show yet.
+    Not `settled`: one that was only intended may not show yet. Later it was never handed over, and
+    has used nothing, unless the run has `moved` to where nobody can tell.
     """
     open_jobs = replay(session.run.run_id, read_journal(session.run.journal)).open
     for key, handle in sorted(open_jobs.items()):
         seen = [r.statuses[key] for r in found if key in r.statuses]
         if all(map(_is_missing, seen)) and (settled or handle is not None):
-            status = JobStatus(JobState.LOST, Reason.MISSING)
+            status = _GONE if moved or handle is not None else _NEVER_SENT
             _note_end(session, key, status, end_of(status, None))
     session.journal.commit()
 
@@ -209,7 +214,7 @@ def _note_end(session: Session, key: JobKey, status: JobStatus, end: End) -> Non
         "usage": [plain(u) for u in usage],
         "files": len(result.manifest.entries) if result else 0,
         "duration_s": round(result.duration_s, 3) if result else 0.0,
-        **({} if result or usage else {"unaccounted": True}),
+        **({} if result or usage or end.cause == Reason.LAUNCH else {"unaccounted": True}),
     }
     _emit(session.sink, Kind.JOB_ENDED, session.clock, key, **data)
     if end.ok or end.cause == Outcome.INTERRUPTED:

@@ -157,9 +157,10 @@ def test_cancelling_what_has_ended_or_is_forgotten_asks_nobody(live: LiveRun, aw
     before = aws.count("terminatejob")
     live.backend.cancel([ended, forgotten])
     assert aws.count("terminatejob") == before + 1
+    [there] = live.submit("fast-03")
     aws.faults.append(fault("terminatejob", Refusal("not you", "AccessDeniedException")))
     with pytest.raises(BackendError, match="TerminateJob"):
-        live.backend.cancel([forgotten])
+        live.backend.cancel([there])
 
 
 def test_more_jobs_than_a_page_holds_are_all_found(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,6 +96,42 @@ def test_a_run_that_may_have_jobs_is_not_resumed_where_they_would_not_be_seen(sh
     assert shell("cancel", run_id).code == 0
     resumed = shell("resume", run_id, "--docker-network", "other", "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
+
+
+@pytest.mark.slow
+def test_a_job_that_is_gone_without_a_trace_keeps_a_cancelled_run_from_nothing(
+    shell: Desk,
+) -> None:
+    run_id = shell.killed()
+    [pid] = shell.alive()
+    assert pid > 1
+    os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(shell.engine / run_id)
+    elsewhere = ["--docker-network", "other"]
+    assert shell("resume", run_id, *elsewhere).code == 2
+    said = shell("cancel", run_id)
+    assert said.code == 0, said.err
+    assert "  one: had ended: The job is gone and left no result." in said.out.splitlines()
+    again = shell("cancel", run_id)
+    assert again.out == f"Nothing of run {run_id} is running. How it ended: cancelled.\n"
+    resumed = shell("resume", run_id, *elsewhere, "--sim-speed", "0")
+    assert resumed.code == 0, resumed.err
+    ends = [(e["task"], e["attempt"]) for e in shell.journal() if e["kind"] == "job_ended"]
+    assert sorted(ends) == [("one", 1), ("one", 2), ("two", 1)]
+
+
+@pytest.mark.slow
+def test_a_job_that_was_never_handed_over_keeps_a_cancelled_run_from_nothing(shell: Desk) -> None:
+    run_id = shell.killed()
+    shell.finish_jobs()
+    assert shell("cancel", run_id).code == 0
+    intended = {"kind": "job_intended", "at": 1.0, "task": "two", "attempt": 1, "data": {}}
+    with shell.run.journal.open("a") as journal:
+        journal.write(f"{json.dumps(intended)}\n")
+    elsewhere = ["--docker-network", "other", "--sim-speed", "0"]
+    assert shell("resume", run_id, *elsewhere).code == 2
+    assert shell("cancel", run_id).code == 0
+    assert shell("resume", run_id, *elsewhere).code == 0
 
 
 @pytest.mark.slow
@@ -323,9 +360,13 @@ def test_a_cancel_ends_what_nobody_knows_any_more_so_that_the_run_may_go_elsewhe
     assert "may still run" in desk("resume", run.run_id, "--docker-network", "other").err
     said = desk("cancel", run.run_id)
     assert said.code == 0, said.err
-    assert "  one: had ended: The job is gone and left no result" in said.out
+    told = "is gone and left no result" if submitted else "could not be started"
+    assert f"  one: had ended: The job {told}" in said.out
     assert "nothing was running" in said.out
-    assert replay(run.run_id, read_journal(run.journal)).open == {}
+    events = read_journal(run.journal)
+    assert replay(run.run_id, events).open == {}
+    [end] = [event for event in events if event.kind is Kind.JOB_ENDED]
+    assert ("unaccounted" in end.data) == submitted, "what was never sent has used nothing"
 
 
 @pytest.mark.parametrize("submitted", [True, False], ids=["submitted", "intended"])

@@ -339,7 +339,8 @@ def test_cancel_stops_notes_and_removes(world: World, reopening: Reopening, run:
     assert said[0] == "  one: stopped (attempt 1)\n"
     [end, gone] = kinds(run, Kind.JOB_ENDED)
     assert (end.data["cause"], len(end.data["usage"])) == ("INTERRUPTED", 1)
-    assert (gone.task, gone.data["cause"]) == ("two", "MISSING"), "tried again by the next session"
+    assert (gone.task, gone.data["cause"]) == (TWO.task, "MISSING")
+    assert gone.data["unaccounted"], "it may have used its reservation"
     assert (history_of(run).end or {})["outcome"] == "cancelled"
     assert history_of(run).open == {}
     assert world.said[-2:] == ["cleanup", "close"]
