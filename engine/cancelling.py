@@ -278,7 +278,7 @@ class Cancelling:
         left: set[JobKey] = set()
         for backend, before in found:
             try:
-                after = stop(asking, backend, before, self.stop_s)
+                after = stop(asking, backend, before, self.stop_s + backend.cancel_lag_s)
             except BackendError as exc:
                 left |= {h.key for h in before.running}
                 self.session.notice(f"{backend.name}: {exc}")

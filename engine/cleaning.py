@@ -119,7 +119,8 @@ class Removal:
     def _stop_and_forget(self, backend: Backend, history: History, idle_s: float = 0.0) -> None:
         asking = self.survey.asking
         remains = look(asking, backend, self.found.run, history, idle_s)
-        if left := stop(asking, backend, remains, self.stop_s).running:
+        patience_s = self.stop_s + backend.cancel_lag_s
+        if left := stop(asking, backend, remains, patience_s).running:
             tasks = ", ".join(sorted(clean(handle.key.task) for handle in left))
             raise BackendError(f"Jobs on {backend.name} did not stop: {tasks}.", "Clean again.")
         self._forget(backend)

@@ -436,6 +436,30 @@ def test_a_run_that_finishes_by_itself_meanwhile_is_said_to_have(
     assert said == [f"Nothing of run {RUN} is running. How it ended: succeeded.\n"]
 
 
+@pytest.mark.parametrize("command", ["cancel", "clean"])
+def test_where_stops_show_late_they_are_waited_for(
+    command: str,
+    world: World,
+    reopening: Reopening,
+    run: RunDir,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Scripted, "cancel_lag_s", 20.0)
+    runs(world, one=JobState.RUNNING)
+    world.obeys = False
+    late = threading.Timer(0.6, runs, [world], {"one": JobState.CANCELLED})
+    late.start()
+    if command == "cancel":
+        assert cancel(run, reopening, [], stop_s=0.1) == 0
+    else:
+        survey = Survey(tmp_path, reopening, CLOCK).narrowed("aaaa")
+        [found] = survey.findings()
+        Removal(survey, found, stop_s=0.1).carry_out()
+    late.join()
+    assert "cleanup" in world.said
+
+
 # -- clean
 
 
