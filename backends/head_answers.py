@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 
 def damaged() -> BackendError:
-    return BackendError("The head node's answer is damaged.", "See how the head node is.")
+    return BackendError(
+        "The head node's answer is damaged.",
+        "Sign in there and see whether its python3 works and its disk has room.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

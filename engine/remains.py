@@ -27,7 +27,7 @@ from core.wire import plain
 from engine.board import TaskState
 from engine.calls import ThreadedCalls
 from engine.journal import History, read_journal, replay
-from engine.retry_policy import End, end_of
+from engine.retry_policy import NEVER_STARTED, End, end_of
 from engine.rundir import RunDir
 from engine.session import Session
 from engine.wording import plural
@@ -214,7 +214,7 @@ def _note_end(session: Session, key: JobKey, status: JobStatus, end: End) -> Non
         "usage": [plain(u) for u in usage],
         "files": len(result.manifest.entries) if result else 0,
         "duration_s": round(result.duration_s, 3) if result else 0.0,
-        **({} if result or usage or end.cause == Reason.LAUNCH else {"unaccounted": True}),
+        **({} if result or usage or end.cause in NEVER_STARTED else {"unaccounted": True}),
     }
     _emit(session.sink, Kind.JOB_ENDED, session.clock, key, **data)
     if end.ok or end.cause == Outcome.INTERRUPTED:

@@ -37,6 +37,8 @@ RULES: dict[str, Rule] = {
     Reason.MISSING: Rule(base_s=5, most_s=120),
     Reason.OUTDATED: Rule(tries=1, stops_run=True),  # as will be all other workers
 }
+NEVER_STARTED = frozenset({Reason.LAUNCH, Reason.UNSCHEDULABLE, Reason.OUTDATED})
+"""Ends of attempts that have used nothing; of others without a word, nobody may know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from backends.base import Backend
 from core.clock import Clock
 from core.errors import CollectError
 from core.events import EventSink, Kind
-from core.job import JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
+from core.job import JobKey, JobState, JobStatus, Outcome, TaskResult
 from core.plan import Plan
 from core.wire import plain
 from engine.adoption import Adoption
@@ -30,12 +30,11 @@ from engine.journal import History
 from engine.launching import Launching
 from engine.purse import Purse
 from engine.queue_news import QueueNews
-from engine.retry_policy import End, RetryPolicy, end_of
+from engine.retry_policy import NEVER_STARTED, End, RetryPolicy, end_of
 from engine.terms import AttemptStore, Pacing, RunOutcome, Stop, StopCause
 from engine.watch import Attempt
 
 ENLARGED_AFTER_S = 0.5
-_NEVER_STARTED = frozenset({Reason.LAUNCH, Reason.UNSCHEDULABLE, Reason.OUTDATED})
 
 
 class Scheduler:
@@ -303,8 +302,7 @@ class Scheduler:
     def _report_end(self, attempt: Attempt, end: End) -> None:
         told = end.result.usage if end.result else self._store.spent(attempt.key)
         usage = told if end.result else self._launching.credible(attempt.key, told)
-        # what never came to run has used nothing; of the rest, nobody may know
-        never_ran = attempt.never_ran if attempt.unwanted else end.cause in _NEVER_STARTED
+        never_ran = attempt.never_ran if attempt.unwanted else end.cause in NEVER_STARTED
         accounted = end.result is not None or bool(usage) or never_ran
         throttled = end.result.throttled if end.result else 0
         self._launching.account(attempt.key, usage if accounted else None, throttled)

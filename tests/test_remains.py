@@ -34,6 +34,7 @@ from engine.findings import Survey
 from engine.journal import History, Journal, read_journal, replay
 from engine.remains import Asking, look, stop, tidy
 from engine.reopening import Reopening, used_backends
+from engine.retry_policy import NEVER_STARTED
 from engine.rundir import RunDir, RunFacts, create_run, locked
 from engine.session import Session, open_session
 
@@ -362,6 +363,17 @@ def test_a_job_that_had_failed_is_told(world: World, reopening: Reopening, run: 
     said: list[str] = []
     assert cancel(run, reopening, said) == 0
     assert said[0] == "  one: had ended: There is no result.\n"
+
+
+@pytest.mark.parametrize("reason", [*Reason])
+def test_only_what_never_started_is_known_to_have_used_nothing(
+    world: World, reopening: Reopening, run: RunDir, reason: Reason
+) -> None:
+    runs(world, one=JobState.FAILED)
+    world.jobs[ONE] = JobStatus(JobState.FAILED, reason)
+    assert cancel(run, reopening, []) == 0
+    [end] = [event for event in kinds(run, Kind.JOB_ENDED) if event.task == ONE.task]
+    assert ("unaccounted" in end.data) == (reason not in NEVER_STARTED)
 
 
 def test_jobs_that_do_not_stop_are_an_error_that_names_them(
