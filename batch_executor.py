@@ -1,7 +1,7 @@
 """An executor in a job of a batch system: the attempt that the job stands for in, its result out.
 
     batch_executor.py BATCH_DIR PLACE CLAIMANT [--contained]
-                              run the attempt at this place of the index (see core.job_index);
+                              run the attempt at this place of the index (core.worker.job_index);
                               CLAIMANT is the job's id and how often it was started before, id#n
                               --contained: credentials come on standard input
     batch_executor.py --check FILE ENGINE PROVIDER HOST PORT
@@ -27,15 +27,15 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from core.aws.job import CLAIMED, run_s3_job
 from core.bundle import AttemptDir, is_taken_over
 from core.clock import CheckedClock, Clock
 from core.credentials import Credentials, resolve_credentials
 from core.errors import Interrupted
-from core.job_index import BatchDir, await_file, read_index
-from core.s3_job import CLAIMED, run_s3_job
 from core.wire import decode, encode, write_atomic
-from core.worker_check import WorkerCheck, read_check_request, write_check_result
-from core.worker_process import complain, echo, read_credentials, run_worker
+from core.worker.check import WorkerCheck, read_check_request, write_check_result
+from core.worker.job_index import BatchDir, await_file, read_index
+from core.worker.process import complain, echo, read_credentials, run_worker
 
 _CONNECT_S = 10.0
 FENCE_EVERY_S = 5.0

@@ -1,6 +1,6 @@
 """Settings: defaults < file < environment < options, and where each value came from.
 
-Each setting is declared once, as a field of Settings; core.options makes its spellings.
+Each setting is declared once, as a field of Settings; core.settings.options makes its spellings.
 `load_settings` gathers the layers, lets the strongest win, and checks what came of it.
 """
 
@@ -15,11 +15,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, SecretStr
 
-from core.batch_settings import BatchSettings
+from backends.batch.settings import BatchSettings
+from backends.parallelcluster.settings import ParallelClusterSettings
+from backends.slurm.settings import SlurmSettings
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.credentials import MASK, Credentials, resolve_credentials
 from core.errors import SettingsError
-from core.layers import (
+from core.models import find_ending
+from core.settings.layers import (
     DEFAULT_ORIGIN,
     Merged,
     absolute_path,
@@ -35,8 +38,7 @@ from core.layers import (
     standard_layer,
     validate,
 )
-from core.models import find_ending
-from core.options import (
+from core.settings.options import (
     ALL_COMMANDS,
     ENV_PREFIX,
     PLANNING_COMMANDS,
@@ -47,9 +49,7 @@ from core.options import (
     Option,
     declared_options,
 )
-from core.parallelcluster_settings import ParallelClusterSettings
-from core.setting_types import Count, Cpus, Dollars, Name, Region, Seconds, Size, Speed, Url
-from core.slurm_settings import SlurmSettings
+from core.settings.types import Count, Cpus, Dollars, Name, Region, Seconds, Size, Speed, Url
 
 DEFAULT_MODELS = {
     "anthropic": "claude-sonnet-5-5",

@@ -18,7 +18,7 @@ from pathlib import Path
 from core.bundle import WIRE_VERSION, AttemptDir
 from core.clock import Clock
 from core.errors import Problem
-from core.worker_process import claimant, echo, run_worker, take_credentials
+from core.worker.process import claimant, echo, run_worker, take_credentials
 
 
 def work(attempt: AttemptDir, clock: Clock) -> None:
@@ -30,7 +30,7 @@ def work(attempt: AttemptDir, clock: Clock) -> None:
 
 
 def check(place: Path, engine: str, environ: Mapping[str, str]) -> dict[str, object]:
-    """What a probe wants to know; see backends.docker_preflight.Probed."""
+    """What a probe wants to know; see backends.docker.preflight.Probed."""
     from claude.engines.cli_setup import find_cli
 
     disk = os.statvfs(place)

@@ -1,6 +1,6 @@
 """A planner in a container: a planning request in, the plan or what kept it from being made out.
 
-    docker_planner.py DIR    see core.planning.PlanningDir
+    docker_planner.py DIR    see core.worker.planning.PlanningDir
 
 What it uses and how it gets on is printed, a line of JSON each, for whoever follows the log.
 """
@@ -19,9 +19,9 @@ from core.credentials import Credentials
 from core.errors import Interrupted, ModelError, PlanningFailed
 from core.events import Kind
 from core.plan import Plan, render_plan
-from core.planning import PlanningDir, PlanningFailure, PlanningRequest, read_planning
 from core.wire import encode, plain, write_atomic
-from core.worker_process import echo, run_worker, take_credentials
+from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest, read_planning
+from core.worker.process import echo, run_worker, take_credentials
 
 
 def work(place: PlanningDir, clock: Clock) -> None:
@@ -38,8 +38,8 @@ def work(place: PlanningDir, clock: Clock) -> None:
 
 
 def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) -> Plan:
-    from claude.client import Hooks
-    from claude.governor import Governor
+    from claude.client.client import Hooks
+    from claude.limits.governor import Governor
     from planner_agent import ask_for_plan
 
     hooks = Hooks(

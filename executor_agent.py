@@ -14,13 +14,13 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-import claude.client
+import claude.client.client
 from claude.allowance import guarded
-from claude.client import Claude, Hooks
+from claude.client.client import Claude, Hooks
 from claude.engines import Assignment, Engine, Verdict, judge_error, load_engine
-from claude.governor import Governor
+from claude.engines.attempt_log import Record
+from claude.limits.governor import Governor
 from claude.prices import pricing
-from claude.record import Record
 from core.bundle import (
     AttemptDir,
     Limits,
@@ -34,13 +34,13 @@ from core.bundle import (
     write_result,
 )
 from core.clock import Clock, DeadlineClock
-from core.confined import remove_tree
 from core.credentials import Credentials
 from core.errors import BundleError
-from core.evidence import find_defects, result_paths
 from core.job import JobKey, Manifest, Outcome, TaskResult
 from core.paths import path_defect
-from core.workspace import Workspace
+from core.workspace.confined import remove_tree
+from core.workspace.result_check import find_defects, result_paths
+from core.workspace.workspace import Workspace
 
 _log = logging.getLogger(__name__)
 _LONGEST_MESSAGE_CHARS = 4_000
@@ -52,7 +52,7 @@ def _ignore(_: str) -> None:
 
 
 class Connect(Protocol):
-    """claude.client.connect, or a stand-in."""
+    """claude.client.client.connect, or a stand-in."""
 
     def __call__(
         self,
@@ -79,7 +79,7 @@ class ExecutorAgent:
         clock: Clock,
         *,
         governor: Governor | None = None,
-        connect: Connect = claude.client.connect,
+        connect: Connect = claude.client.client.connect,
         load: Callable[[str], Callable[[Assignment], Engine]] = load_engine,
         contained: bool = False,
         echo: Callable[[str], None] = _ignore,

@@ -19,28 +19,28 @@ try:
     from core.clock import SystemClock
     from core.plan import Plan, render_plan
     from core.wire import write_atomic
-    from engine.cli_options import DoctorWishes, Handlers, Surroundings, build_cli, run_cli
-    from engine.interrupts import all_raise
-    from engine.reopening import Reopening, check_place, kept_settings
-    from engine.streams import called_as, say, start_log, tell, tell_error, tell_warnings
+    from engine.cleanup.run_backends import Reopening, check_place, kept_settings
+    from engine.cli.options import DoctorWishes, Handlers, Surroundings, build_cli, run_cli
+    from engine.cli.signals import all_raise
+    from engine.views.console import called_as, say, start_log, tell, tell_error, tell_warnings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
     from core.events import EventSink
-    from engine.forecast_view import Forecast
-    from engine.preparing import Work
-    from engine.session import Session
-    from engine.ui import View
+    from engine.planning.preflight import Work
+    from engine.run.session import Session
+    from engine.views.plain import View
+    from engine.views.plan import Forecast
 
 VERSION = "0.1.0"
 CLOCK = SystemClock()
 
 
 def run(loaded: LoadedSettings, prompt: str) -> int:
-    from engine.preparing import prepare
-    from engine.rundir import RunDir, RunFacts, create_run, new_run_id, slug
-    from engine.steps import read_plan
+    from engine.pipeline import read_plan
+    from engine.planning.preflight import prepare
+    from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id, slug
 
     settings = loaded.settings
     given = read_plan(settings.plan) if settings.plan else None
@@ -57,9 +57,9 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
 
 def resume(given: LoadedSettings, name: str) -> int:
-    from engine.cancelling import leave_others
-    from engine.preparing import prepare
-    from engine.rundir import find_run
+    from engine.cleanup.cancel import leave_others
+    from engine.planning.preflight import prepare
+    from engine.run.rundir import find_run
 
     directory = find_run(given.settings.work_dir, name)
     facts = directory.read_facts()
@@ -75,14 +75,14 @@ def resume(given: LoadedSettings, name: str) -> int:
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from backends.base import Site
-    from claude.client import Hooks
-    from claude.governor import Governor
+    from claude.client.client import Hooks
+    from claude.limits.governor import Governor
     from claude.prices import pricing
-    from engine.forecast_view import render_plan_view
-    from engine.preparing import choose_planner
-    from engine.rundir import new_run_id
-    from engine.steps import check_plan_file
-    from engine.summary import telling_spend
+    from engine.pipeline import check_plan_file
+    from engine.planning.preflight import choose_planner
+    from engine.run.rundir import new_run_id
+    from engine.views.plan import render_plan_view
+    from engine.views.summary import telling_spend
     from executor_agent import ThreadWorker
     from planner_agent import plan_alone
 
@@ -106,8 +106,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
 
 def runs(loaded: LoadedSettings) -> int:
     from claude.prices import kept_pricing
-    from engine.listing import list_runs, render_runs
-    from engine.rundir import runs_in
+    from engine.run.rundir import runs_in
+    from engine.views.listing import list_runs, render_runs
 
     rows = list_runs(runs_in(loaded.settings.work_dir), kept_pricing)
     say(render_runs(rows, as_json=loaded.settings.json_lines, verbose=loaded.settings.verbose))
@@ -115,13 +115,13 @@ def runs(loaded: LoadedSettings) -> int:
 
 
 def cancel(loaded: LoadedSettings, name: str) -> int:
-    from engine.cancelling import cancel_named
+    from engine.cleanup.cancel import cancel_named
 
     return cancel_named(name, Reopening(loaded, os.environ, Path.cwd(), CLOCK), say)
 
 
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
-    from engine.cleaning import clean_named
+    from engine.cleanup.clean import clean_named
 
     reopening = Reopening(loaded, os.environ, Path.cwd(), CLOCK)
     return clean_named(name, reopening, say, older_than_s, yes=yes)
@@ -134,7 +134,7 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
 
 
 def doctor(loaded: LoadedSettings, wishes: DoctorWishes) -> int:
-    from engine.doctor import report
+    from engine.cli.doctor import report
 
     tell_warnings(loaded.warnings)
     return report(loaded.settings, os.environ, CLOCK, say, wishes)
@@ -142,10 +142,10 @@ def doctor(loaded: LoadedSettings, wishes: DoctorWishes) -> int:
 
 def carry_out(work: Work) -> int:
     from claude.prices import pricing
-    from engine.session import open_session
-    from engine.summary import render_end
-    from engine.tally import Tally
-    from engine.ui import make_view
+    from engine.run.run_view import Tally
+    from engine.run.session import open_session
+    from engine.views.plain import make_view
+    from engine.views.summary import render_end
 
     settings, price = work.settings, pricing(work.settings.model_settings())
     tally = Tally(price)
@@ -163,14 +163,14 @@ def carry_out(work: Work) -> int:
 
 def go(session: Session, work: Work, view: View) -> int:
     """The run itself: make the plan, approve, execute, merge, and say how it ended."""
-    from claude.client import Hooks
+    from claude.client.client import Hooks
     from claude.prices import pricing
-    from engine.approval import approved
-    from engine.forecast_view import render_plan_view
-    from engine.purse import open_purse
-    from engine.remains import Asking, tidy
-    from engine.session import end_session, ending
-    from engine.steps import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
+    from engine.cleanup.outstanding_jobs import Asking, tidy
+    from engine.money.budget import open_purse
+    from engine.pipeline import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
+    from engine.run.session import end_session, ending
+    from engine.views.approval import approved
+    from engine.views.plan import render_plan_view
 
     settings, price = work.settings, pricing(work.settings.model_settings())
     announce(session, settings.backend, settings.model, settings.max_executors)
@@ -194,7 +194,7 @@ def go(session: Session, work: Work, view: View) -> int:
 def foresee(settings: Settings, made: Plan) -> Forecast:
     from claude.prices import pricing
     from claude.simulation.latency import usual_pace
-    from engine.forecast import forecast
+    from engine.planning.forecast import forecast
 
     model = settings.model_settings()
     pace, price = usual_pace(model.simulation), pricing(model)

@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from claude.allowance import guarded
-from claude.client import Call, Claude, Hooks, Reply, connect
-from claude.governor import Governor
+from claude.client.client import Call, Claude, Hooks, Reply, connect
+from claude.limits.governor import Governor
 from claude.preflight import try_provider
 from claude.prices import check_priced, pricing
 from claude.prompts import load_prompt, render_defects, render_request

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, LogChunk, PollPace, Site
-from backends.batch_bucket import RunBucket
-from backends.batch_jobs import (
+from backends.batch.bucket import RunBucket
+from backends.batch.client import BatchService
+from backends.batch.jobs import (
     MOST_IN_ARRAY,
     RunPlace,
     Seen,
@@ -31,14 +32,14 @@ from backends.batch_jobs import (
     region_of,
     wanted_of,
 )
-from backends.batch_logs import LogStreams, is_progress
-from backends.batch_remains import Remains
-from backends.batch_service import BatchService
-from backends.kept_results import add_earlier_events, attempt_of, hand_over, install_result
-from core.aws_calls import AwsCalls, AwsClients
+from backends.batch.leftovers import Remains
+from backends.batch.logs import LogStreams, is_progress
+from backends.shared.results import add_earlier_events, attempt_of, hand_over, install_result
+from core.aws.bucket import S3Bucket
+from core.aws.bundles import PackName, PackUri, packs
+from core.aws.calls import AwsCalls, AwsClients
 from core.bundle import AttemptDir
 from core.clock import Clock
-from core.confined import remove_tree
 from core.errors import (
     AwsRefused,
     BackendError,
@@ -48,10 +49,9 @@ from core.errors import (
     SubmitError,
 )
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
-from core.s3_bucket import S3Bucket
-from core.s3_bundles import PackName, PackUri, packs
 from core.wire import write_atomic
-from core.worker_source import SOURCE_ROOT, source_digest
+from core.worker.source import SOURCE_ROOT, source_digest
+from core.workspace.confined import remove_tree
 
 AT_ONCE = 16
 """Calls to AWS at the same time."""
@@ -124,7 +124,7 @@ class AwsBatchBackend(Backend):
         wanted: Wanted,
     ) -> Self:
         """With `clients` by name of service, which is how another AWS can be put in its place."""
-        from backends.batch_preflight import Preflight
+        from backends.batch.preflight import Preflight
 
         options = site.options
         # each service throttles by itself, and only its own calls are to slow down then
@@ -155,7 +155,7 @@ class AwsBatchBackend(Backend):
         return self._find_problems()
 
     def probe(self) -> list[Problem]:
-        from backends.batch_probe import probe
+        from backends.batch.probe import probe
 
         return probe(self, self._run_dir, self._options, self._clock)
 

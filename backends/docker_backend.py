@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, LogChunk, PollPace, Site
-from backends.docker_containers import (
+from backends.docker.client import DockerHost
+from backends.docker.connection import said
+from backends.docker.container import (
     BUNDLE,
     CODE,
     RUN,
@@ -31,24 +33,22 @@ from backends.docker_containers import (
     job_key,
     judge_end,
 )
-from backends.docker_engine import said
-from backends.docker_host import DockerHost
-from backends.docker_logs import Cursor, parse_log, rest_of
-from backends.docker_options import container_limits
-from backends.docker_preflight import find_problems
-from backends.docker_watch import EventWatch
-from backends.kept_results import attempt_of, hand_over, install_result, split_lines
-from backends.sent_credentials import sent_credentials
-from backends.work_dirs import place_of
-from core.archive import packed, unpack
+from backends.docker.events import EventWatch
+from backends.docker.logs import Cursor, parse_log, rest_of
+from backends.docker.preflight import find_problems
+from backends.docker.settings import container_limits
+from backends.shared.results import attempt_of, hand_over, install_result, split_lines
+from backends.shared.work_dir_id import place_of
+from backends.shared.worker_credentials import sent_credentials
 from core.bundle import AttemptDir, Limits
 from core.clock import Clock
-from core.confined import remove_tree
 from core.credentials import Credentials
 from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
+from core.transfer.archive import packed, unpack
 from core.wire import write_atomic
-from core.worker_process import CREDENTIALS_FILE, STOPPED, render_credentials
+from core.worker.process import CREDENTIALS_FILE, STOPPED, render_credentials
+from core.workspace.confined import remove_tree
 
 AT_ONCE = 8
 """Calls to the engine at the same time; more were not faster."""

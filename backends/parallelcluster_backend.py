@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import LogChunk, Site
-from backends.ec2_discovery import Ec2Clusters
-from backends.head_calls import HeadCalls, Link
-from backends.parallelcluster_state import (
+from backends.parallelcluster.cluster import (
     ClusterFinder,
     chosen_partitions,
     explain_partitions,
     node_troubles,
 )
-from backends.remote_site import CLI, COMMANDS, RemoteSite
-from backends.sent_credentials import sent_credentials
+from backends.parallelcluster.discovery import Ec2Clusters
+from backends.parallelcluster.progress import Transfers
+from backends.parallelcluster.remote_host import CLI, COMMANDS, RemoteSite
+from backends.parallelcluster.rpc import HeadCalls, Link
+from backends.parallelcluster.s3_transfer import Bucket
+from backends.parallelcluster.ssh import SshLink
+from backends.shared.worker_credentials import sent_credentials
+from backends.slurm.commands import slurm_options
 from backends.slurm_backend import SlurmBackend
-from backends.slurm_commands import slurm_options
-from backends.ssh_link import SshLink
-from backends.staging import Bucket
-from backends.transfers import Transfers
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
 from core.job import JobHandle, JobKey, JobState, JobStatus

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, LogChunk, PollPace, Site
-from backends.cluster_site import ClusterSite, LocalSite
-from backends.kept_results import attempt_of, hand_over, read_lines
-from backends.result_watch import ResultWatch
-from backends.sent_credentials import sent_credentials
-from backends.slurm_batches import FOLDER, Batches
-from backends.slurm_commands import (
+from backends.shared.result_watch import ResultWatch
+from backends.shared.results import attempt_of, hand_over, read_lines
+from backends.shared.worker_credentials import sent_credentials
+from backends.slurm.arrays import FOLDER, Batches
+from backends.slurm.commands import (
     NAME_PREFIX,
     ClusterConfig,
     SlurmOptions,
@@ -27,15 +26,16 @@ from backends.slurm_commands import (
     job_name,
     slurm_options,
 )
-from backends.slurm_preflight import PROBE_FOLDER, find_problems, probe
-from backends.slurm_queue import SlurmQueue
-from backends.slurm_states import Row, did_not_begin, has_failed, job_state, judge
-from backends.slurm_submission import SlurmSubmission
+from backends.slurm.host import ClusterSite, LocalSite
+from backends.slurm.preflight import PROBE_FOLDER, find_problems, probe
+from backends.slurm.queue import SlurmQueue
+from backends.slurm.states import Row, did_not_begin, has_failed, job_state, judge
+from backends.slurm.submission import SlurmSubmission
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
-from core.job_index import CREDENTIALS_NAME
+from core.worker.job_index import CREDENTIALS_NAME
 
 FIRST_POLL_S, MOST_POLL_S = 1.0, 30.0
 _TAIL_CHARS = 600

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from backends.base import Backend, LogChunk, PollPace, Site, Worker
-from backends.kept_results import attempt_of, hand_over, read_lines
+from backends.shared.results import attempt_of, hand_over, read_lines
 from core.bundle import AttemptDir
 from core.clock import StoppableClock
 from core.errors import CollectError, Problem, SubmitError

@@ -23,12 +23,12 @@ from pathlib import Path
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock
 from core.job import Job, JobHandle, JobKey, TaskResult
-from engine.rundir import RunFacts, create_run
-from engine.store import DiskStore, write_contracts
-from tests.batch_live import backend_on, site_of
-from tests.fake_aws import Call, FakeAws, InlineRunner, leave_result
-from tests.plans import make_plan
-from tests.strict_batch import NativeJob, StrictBatch
+from engine.run.attempt_store import DiskStore, write_contracts
+from engine.run.rundir import RunFacts, create_run
+from tests.fakes.aws import Call, FakeAws, InlineRunner, leave_result
+from tests.fakes.batch_run import backend_on, site_of
+from tests.fakes.plans import make_plan
+from tests.fakes.strict_batch import NativeJob, StrictBatch
 
 
 @dataclass(frozen=True, slots=True)

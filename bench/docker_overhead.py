@@ -31,18 +31,18 @@ from typing import Any
 from docker.errors import APIError
 
 from backends.base import Site
+from backends.docker.client import DockerHost
+from backends.docker.connection import open_engine
+from backends.docker.container import BUNDLE, CODE, VOLUME, WORKER_UID, Home
 from backends.docker_backend import DockerBackend
-from backends.docker_containers import BUNDLE, CODE, VOLUME, WORKER_UID, Home
-from backends.docker_engine import open_engine
-from backends.docker_host import DockerHost
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import BackendError
 from core.job import Job, JobHandle, JobKey, TaskResult
-from engine.rundir import RunDir, RunFacts, create_run
-from engine.store import DiskStore, write_contracts
-from tests.plans import make_plan
+from engine.run.attempt_store import DiskStore, write_contracts
+from engine.run.rundir import RunDir, RunFacts, create_run
+from tests.fakes.plans import make_plan
 
 RUN = "20260101-120000-be7c"
 BENCH_IMAGE = "parallel-orchestrator-bench:overhead"

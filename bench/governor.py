@@ -1,8 +1,8 @@
 """How near the governor comes to what a rate limit allows, and what it meets on the way.
 
 Executors on threads, the real SDK over real HTTP on loopback, against a server that enforces its
-limits (tests/limited_api.py). The optimum is the larger of what the rate and what the requests at
-once allow; the governor should stay within 15 % of it.
+limits (tests/fakes/limited_api.py). The optimum is the larger of what the rate and what the
+requests at once allow; the governor should stay within 15 % of it.
 
     python -m bench.governor [--executors 16] [--requests 160] [--speedup 20] [--only NAME]
     python -m bench.governor --virtual
@@ -20,14 +20,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 
-from claude.client import Hooks
-from claude.governor import Governor
+from claude.client.client import Hooks
+from claude.limits.governor import Governor
 from core.bundle import ModelSettings
 from core.clock import SystemClock
 from core.credentials import Credentials
-from tests.limited_api import Entry, Rules, limited_server
-from tests.limited_world import LimitedWorld, Load, optimum_s
-from tests.simulated import MODELS, ask, connected, user
+from tests.fakes.limited_api import Entry, Rules, limited_server
+from tests.fakes.limited_world import LimitedWorld, Load, optimum_s
+from tests.fakes.simulated import MODELS, ask, connected, user
 
 # The answers asked for here take about a second at speed 1; so both limits matter at once.
 SLOWNESS = 4.0

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.threading_backend import ThreadingBackend
-from claude.client import Hooks, connect
-from claude.governor import Governor
+from claude.client.client import Hooks, connect
+from claude.limits.governor import Governor
 from claude.prices import price_usd
 from claude.simulation.api import SimulatedApi
 from claude.simulation.prompt_cache import PromptCache
@@ -29,14 +29,14 @@ from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import Usage
 from core.plan import Analysis, Contract, Criterion, Plan, Task
-from engine.caching import cache_savings
-from engine.calls import ThreadedCalls
-from engine.journal import Journal
-from engine.retry_policy import RetryPolicy
-from engine.rundir import RunDir, RunFacts, create_run, new_run_id
-from engine.scheduler import Scheduler
-from engine.store import DiskStore, write_contracts
-from engine.terms import Pacing
+from engine.money.cache_savings import cache_savings
+from engine.run.attempt_store import DiskStore, write_contracts
+from engine.run.journal import Journal
+from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id
+from engine.scheduling.calls import ThreadedCalls
+from engine.scheduling.retry_policy import RetryPolicy
+from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.types import Pacing
 from executor_agent import ThreadWorker
 from planner_agent import PlannerAgent
 

@@ -25,13 +25,13 @@ from core.bundle import AttemptDir, Limits, ModelSettings, claim, write_result
 from core.clock import Clock, SystemClock
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Analysis, Contract, Criterion, Plan, Task
-from engine.calls import ThreadedCalls
-from engine.journal import Journal
-from engine.retry_policy import RetryPolicy
-from engine.rundir import RunFacts, create_run, new_run_id
-from engine.scheduler import Scheduler
-from engine.store import DiskStore, write_contracts
-from engine.terms import Pacing
+from engine.run.attempt_store import DiskStore, write_contracts
+from engine.run.journal import Journal
+from engine.run.rundir import RunFacts, create_run, new_run_id
+from engine.scheduling.calls import ThreadedCalls
+from engine.scheduling.retry_policy import RetryPolicy
+from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.types import Pacing
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.virtual_backend import VirtualBackend, VirtualEnd
 from core.bundle import Allowance
 from core.events import Event
 from core.job import Job, JobKey, Usage
 from core.plan import Analysis, Criterion, Plan, Task
-from engine.retry_policy import RetryPolicy
-from engine.scheduler import Scheduler
-from engine.terms import Pacing
-from engine.virtual import VirtualCalls, VirtualClock
+from engine.scheduling.retry_policy import RetryPolicy
+from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.types import Pacing
+from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
+from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,9 @@ from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import BackendError
 from core.job import Job, JobHandle, JobKey, TaskResult
-from engine.rundir import RunDir, RunFacts, create_run
-from engine.store import DiskStore, write_contracts
-from tests.plans import make_plan
+from engine.run.attempt_store import DiskStore, write_contracts
+from engine.run.rundir import RunDir, RunFacts, create_run
+from tests.fakes.plans import make_plan
 
 LOOK_S = 0.02
 # Finds its attempt as batch_executor.py does, and leaves a whole result without having done more.

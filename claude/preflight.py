@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from claude.client import Call, Hooks, connect
-from claude.governor import Governor
+from claude.client.client import Call, Hooks, connect
+from claude.limits.governor import Governor
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -170,8 +170,8 @@ _MISSING = {
 
 def _source(model: ModelSettings, credentials: Credentials) -> str:
     """The SDK also knows profiles and workload identity, so it is the one to ask."""
-    from claude.providers import open_sdk
-    from claude.vendor_errors import Endpoint, vendor_errors
+    from claude.client.providers import open_sdk
+    from claude.errors.vendor_errors import Endpoint, vendor_errors
 
     clock = SystemClock()
     asked = Endpoint(

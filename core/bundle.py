@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.confined import read_regular, remove_tree
 from core.errors import BundleError
 from core.job import JobKey, Manifest, ManifestEntry, TaskResult, Usage
-from core.kept import MAX_EARLIER_BYTES, make_directory
 from core.plan import Task
 from core.wire import decode, encode, write_atomic
+from core.workspace.confined import read_regular, remove_tree
+from core.workspace.protected_log import MAX_EARLIER_BYTES, make_directory
 
 WIRE_VERSION = 1
 _LONGEST_CLAIM_BYTES = 4 * 1024

@@ -63,11 +63,11 @@ trap 'rm -rf "$context"' EXIT
 mkdir "$context/source" "$context/docker"
 cp "$ROOT"/docker/{Dockerfile,requirements.txt,requirements-npm.txt,package.json,package-lock.json} \
   "$context/docker/"
-"$PYTHON" -I "$ROOT/core/worker_source.py" --files >"$context/files" \
+"$PYTHON" -I "$ROOT/core/worker/source.py" --files >"$context/files" \
   || fail "$PYTHON could not list the worker's files. Say PYTHON=/path/to/python3 for another one."
 tar -C "$ROOT" -chf - -T "$context/files" | tar -C "$context/source" -xf -
 rm "$context/files"
-digest="$("$PYTHON" -I "$context/source/core/worker_source.py")"
+digest="$("$PYTHON" -I "$context/source/core/worker/source.py")"
 
 docker build --force-rm -f "$context/docker/Dockerfile" --target "$stage" -t "$tag" \
   ${base:+--build-arg "BASE_IMAGE=$base"} \

@@ -14,7 +14,10 @@ from hypothesis import settings
 
 # The suite's own helpers assert too, and are to show values as test files do.
 pytest.register_assert_rewrite(
-    "tests.conformance", "tests.conformance_lifecycle", "tests.live_run", "tests.remote_cluster"
+    "tests.conformance.suite",
+    "tests.conformance.lifecycle",
+    "tests.conformance.live_run",
+    "tests.live.remote_cluster",
 )
 
 ON_CI = os.environ.get("CI") == "true"

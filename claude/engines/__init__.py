@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
-from claude.client import Claude
-from claude.transcript import Transcript
+from claude.client.client import Claude
+from claude.engines.transcript import Transcript
 from core.bundle import AttemptDir, Request
 from core.clock import Clock
 from core.errors import (
@@ -26,7 +26,7 @@ from core.errors import (
     SettingsError,
 )
 from core.job import Outcome
-from core.workspace import Workspace
+from core.workspace.workspace import Workspace
 
 ENGINES: Mapping[str, str] = {
     "api": "claude.engines.api.ApiEngine",

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from claude.client import Call, Relayed, Reply
-from claude.plain_http import Incoming, Outgoing
-from claude.tape import Tape
+from claude.client.client import Call, Relayed, Reply
+from claude.client.recorded_response import Tape
+from claude.http.plain_http import Incoming, Outgoing
 from core.errors import (
     BillingRefused,
     BudgetExceeded,

@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 
-from claude.client import Call, Claude
+from claude.client.client import Call, Claude
+from claude.client.recorded_response import Tape
 from claude.engines.cli_messages import (
     Unreadable,
     read_call,
@@ -24,9 +25,8 @@ from claude.engines.cli_messages import (
     render_stream,
     render_whole,
 )
-from claude.loopback import LoopbackServer
-from claude.plain_http import Incoming, Outgoing
-from claude.tape import Tape
+from claude.http.loopback import LoopbackServer
+from claude.http.plain_http import Incoming, Outgoing
 from core.clock import CheckedClock, Clock
 from core.errors import Interrupted, RequestRejected
 

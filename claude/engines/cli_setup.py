@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from claude.plain_http import HOST
+from claude.http.plain_http import HOST
 from core.bundle import Limits, ModelSettings
 from core.errors import Problem
 

@@ -25,8 +25,8 @@ from typing import IO, Any, Self
 from claude.engines import supervisor
 from claude.engines.processes import adopt_orphans, children, kill_children, kill_marked
 from core.clock import Clock, time_left_s
-from core.confined import remove_tree
 from core.errors import WorkspaceError
+from core.workspace.confined import remove_tree
 
 DEFAULT_TIMEOUT_S = 120
 MAX_TIMEOUT_S = 600

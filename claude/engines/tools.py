@@ -12,7 +12,7 @@ from typing import Any
 
 from claude.engines.shell import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Shell
 from core.errors import WorkspaceError
-from core.workspace import Workspace
+from core.workspace.workspace import Workspace
 
 SUBMIT = "submit_result"
 RUN = "run_command"

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from claude.plain_http import MAX_BODY_BYTES as MAX_BODY_BYTES
-from claude.plain_http import ConnectionCut as ConnectionCut
-from claude.plain_http import Incoming as Incoming
-from claude.plain_http import Outgoing as Outgoing
+from claude.http.plain_http import MAX_BODY_BYTES as MAX_BODY_BYTES
+from claude.http.plain_http import ConnectionCut as ConnectionCut
+from claude.http.plain_http import Incoming as Incoming
+from claude.http.plain_http import Outgoing as Outgoing
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect, Dialect
-from claude.simulation.draws import digest, draw
 from claude.simulation.faults import parse_faults
 from claude.simulation.latency import FIRST_TOKEN_S, Pace, pace, scaled_s, wait
 from claude.simulation.model import Designer, Improviser, Project, SimulatedModel
 from claude.simulation.prompt_cache import PROCESS_CACHE, PromptCache, count_input
+from claude.simulation.seeded_random import digest, draw
 from claude.simulation.validation import InvalidRequest, check_request, parse_request
 from claude.simulation.wire import Message, render_events, render_message
 from core.bundle import SimulationSettings

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from claude.context import read_note
+from claude.client.context import read_note
 from claude.simulation.cli_tools import RUN, find_workspace, hear, own_tools, strays_in
 
 DROPPED = "\0"

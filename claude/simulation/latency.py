@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from claude.simulation.draws import draw
+from claude.simulation.seeded_random import draw
 from core.bundle import SimulationSettings
 from core.clock import Clock
 

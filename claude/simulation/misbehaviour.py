@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from claude.simulation import snoop
+from claude.simulation import secret_probe as snoop
 from claude.simulation.answers import Answer, Part, calling, say, use
 from claude.simulation.cli_tools import RUN
 from claude.simulation.conversation import Conversation
-from claude.simulation.draws import draw, pick
+from claude.simulation.seeded_random import draw, pick
 
 REFUSAL = Answer((say("Simulated: I can't help with that."),), "refusal")
 _ESCAPES = (

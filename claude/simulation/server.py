@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from claude.loopback import LoopbackServer
-from claude.plain_http import HOST, Api
+from claude.http.loopback import LoopbackServer
+from claude.http.plain_http import HOST, Api
 from claude.simulation.api import SimulatedApi
 from core.bundle import SimulationSettings
 from core.clock import Clock

@@ -1,0 +1,1 @@
+"""Executors as jobs of AWS Batch, with a bucket between here and there."""

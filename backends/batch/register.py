@@ -1,0 +1,50 @@
+"""Registers a job definition for workers, once for the same content."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+
+from backends.base import Site
+from backends.batch.client import BatchService
+from backends.batch.definition import EC2, FARGATE, build_definition, is_on_fargate
+from backends.batch.jobs import region_of, wanted_of
+from core.aws.calls import AwsCalls, AwsClients
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """`is_new` is False where the same was registered before."""
+
+    name: str
+    is_new: bool
+
+
+def register(site: Site) -> Registered:
+    """The job definition that the settings `batch_*` describe.
+
+    Raises UsageError for what cannot be one, BackendError where AWS refuses.
+    """
+    region = region_of(site.options)
+    with closing(AwsClients(region, site.credentials, site.environ)) as clients:
+        return register_with(BatchService(clients, AwsCalls(site.clock)), site)
+
+
+def register_with(service: BatchService, site: Site) -> Registered:
+    options, wanted = site.options, wanted_of(site.options)
+    platform = _platform(service, wanted.queue)
+    definition = build_definition(options, wanted, platform, region_of(options))
+    name = str(definition["jobDefinitionName"])
+    if service.definition(name) is not None:
+        return Registered(name, is_new=False)
+    service.register(definition)
+    return Registered(name, is_new=True)
+
+
+def _platform(service: BatchService, queue: str) -> str:
+    """What the queue's compute environments are; Fargate where no queue was named."""
+    found = service.queue(queue) if queue else None
+    order = (found or {}).get("computeEnvironmentOrder") or ()
+    environments = [service.environment(place["computeEnvironment"]) for place in order]
+    known = [environment for environment in environments if environment is not None]
+    return FARGATE if not known or any(map(is_on_fargate, known)) else EC2

@@ -1,0 +1,145 @@
+"""What a job's container is: its name, labels and limits, and what its state says.
+
+Source of the fields: https://docs.docker.com/reference/api/engine/version/v1.43/#tag/Container
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.shared.work_dir_id import place_of
+from core.job import JobKey, JobState, JobStatus, Reason
+from core.worker.process import STOPPED
+
+LABEL = "parallel-orchestrator"
+RUN, TASK, ATTEMPT, WORK_DIR, ROLE = (
+    f"{LABEL}.{name}" for name in ("run", "task", "attempt", "work-dir", "role")
+)
+EXECUTOR, PLANNER, PROBE = "executor", "planner", "probe"
+"""Values of ROLE."""
+VOLUME = "/job"
+BUNDLE = "bundle"
+"""The directory in the volume that belongs to the worker; the volume's own root stays root's."""
+CODE = "/opt/orchestrator"
+WORKER_UID = 10_001
+PIDS = 512
+TMP_BYTES = 512 * 1024 * 1024
+LOG_BYTES = 32 * 1024 * 1024
+KILLED = 128 + 9
+_NOT_STARTABLE = (125, 126, 127)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLimits:
+    """What one container may have; `network` is a network's name, empty for the engine's usual."""
+
+    image: str
+    memory_bytes: int
+    cpus: float
+    network: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A run as the engine's labels name it; `work_dir` is a `place_of`."""
+
+    run: str
+    work_dir: str
+
+    @classmethod
+    def of(cls, run_dir: Path) -> Home:
+        """Of `<work dir>/runs/<run id>`."""
+        return cls(run_dir.name, place_of(run_dir.parent.parent))
+
+    def labels(self, role: str) -> dict[str, str]:
+        return {RUN: self.run, WORK_DIR: self.work_dir, ROLE: role}
+
+    def filters(self, run: str = "") -> dict[str, Any]:
+        """What finds everything of a run: this one, or another of the work directory."""
+        return {"label": [f"{RUN}={run or self.run}", f"{WORK_DIR}={self.work_dir}"]}
+
+    def name(self, *parts: object) -> str:
+        """A container's name, the same for the same parts; no two work directories share one."""
+        place = hashlib.sha256(self.work_dir.encode()).hexdigest()[:6]
+        return "-".join(["orchestrator", self.run, *map(str, parts), place])
+
+    def job_name(self, key: JobKey) -> str:
+        return self.name(key.task, key.attempt)
+
+    def job_labels(self, key: JobKey) -> dict[str, str]:
+        return self.labels(EXECUTOR) | {TASK: key.task, ATTEMPT: str(key.attempt)}
+
+
+def build_spec(
+    image_id: str, command: list[str], labels: Mapping[str, str], limits: ContainerLimits
+) -> dict[str, Any]:
+    """The body of a create request: no privilege, no way to write but its volume and /tmp."""
+    host: dict[str, Any] = {
+        "Init": True,
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "PidsLimit": PIDS,
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,  # the same: no swap
+        "NanoCpus": round(limits.cpus * 1e9),
+        "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={TMP_BYTES},mode=1777"},  # noqa: S108 - its own
+        "Mounts": [{"Type": "volume", "Target": VOLUME, "VolumeOptions": {"Labels": dict(labels)}}],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES)}},
+        "RestartPolicy": {"Name": "no"},
+    }
+    if limits.network:
+        host["NetworkMode"] = limits.network
+    return {
+        "Image": image_id,
+        "Entrypoint": [],
+        "Cmd": command,
+        "User": f"{WORKER_UID}:{WORKER_UID}",
+        "WorkingDir": VOLUME,
+        "Labels": dict(labels),
+        "StopSignal": "SIGTERM",
+        "HostConfig": host,
+    }
+
+
+def job_key(labels: Mapping[str, str]) -> JobKey | None:
+    """The job that a container's labels name; None when it is no executor's."""
+    attempt = labels.get(ATTEMPT, "")
+    if labels.get(ROLE) != EXECUTOR or not attempt.isdecimal():
+        return None
+    return JobKey(labels.get(RUN, ""), labels.get(TASK, ""), int(attempt))
+
+
+def is_running(state: str) -> bool:
+    """Whether a state in a container list means that it runs; a paused one goes on some day."""
+    return state in ("running", "paused", "restarting")
+
+
+def has_ended(state: str) -> bool:
+    return state in ("exited", "dead")
+
+
+def judge_end(state: Mapping[str, Any], *, was_cancelled: bool, said: str) -> JobStatus:
+    """The status of a container that has ended, from `State` of its inspection.
+
+    `said` is what it wrote to standard error.
+    """
+    code = int(state.get("ExitCode") or 0)
+    told = str(state.get("Error") or "").strip() or said
+    if code == 0 and not state.get("Error"):
+        return JobStatus(JobState.SUCCEEDED, exit_code=0)
+    if was_cancelled or code == STOPPED:
+        return JobStatus(JobState.CANCELLED, exit_code=code, message=said)
+    if state.get("OOMKilled"):
+        return JobStatus(JobState.FAILED, Reason.OOM, code, "--docker-memory allows more")
+    if code in _NOT_STARTABLE:
+        return JobStatus(JobState.FAILED, Reason.LAUNCH, code, told)
+    if code == KILLED:
+        return JobStatus(
+            JobState.FAILED, Reason.EXIT, code, "killed from outside, or the engine was restarted"
+        )
+    return JobStatus(JobState.FAILED, Reason.EXIT, code, told)

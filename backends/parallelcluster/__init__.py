@@ -1,0 +1,1 @@
+"""Executors on AWS ParallelCluster: Slurm on a head node, reached over SSH."""

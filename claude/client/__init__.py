@@ -1,0 +1,1 @@
+"""One request to Claude, one reply, over the vendor's SDK."""

@@ -1,0 +1,74 @@
+"""A Call as the body and the headers that go to a provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from core.bundle import ModelSettings
+
+if TYPE_CHECKING:
+    from claude.client.client import Call
+
+BEDROCK_BETAS = frozenset(
+    {
+        "interleaved-thinking-2025-05-14",
+        "context-1m-2025-08-07",
+        "tool-search-tool-2025-10-19",
+    }
+)
+"""Of the betas that Claude Code asks for, those that it sends to Bedrock (seen in 2.1.197); Bedrock
+rejects a request with any that it does not know."""
+
+BEDROCK_VERSION = "bedrock-2023-05-31"
+"""In whose words Claude Code expects Bedrock's answer, as in the API's 2023-06-01."""
+
+_LEAST_THINKING_TOKENS = 1_024
+
+
+def build_body(call: Call, model: ModelSettings) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": model.model,
+        "max_tokens": call.max_tokens,
+        # before the messages, so that what tasks share comes first
+        **({"system": list(call.system)} if call.system else {}),
+        "messages": list(call.messages),
+        "stream": True,
+    }
+    if call.tools:
+        body["tools"] = list(call.tools)
+    if call.tool_choice is not None:
+        body["tool_choice"] = call.tool_choice
+    if call.output_schema is not None:
+        schema = {"type": "json_schema", "schema": call.output_schema}
+        body["output_config"] = {"format": schema}
+    if call.relayed is not None:
+        body |= call.relayed.fields
+        body |= _less_thinking(body.get("thinking"), call.max_tokens)
+        if model.provider == "bedrock":
+            body["anthropic_version"] = BEDROCK_VERSION
+    return body
+
+
+def _less_thinking(thinking: Any, max_tokens: int) -> dict[str, Any]:
+    """What becomes of a fixed budget for thinking that max_tokens, once lowered, does not hold.
+    https://platform.claude.com/docs/en/build-with-claude/extended-thinking"""
+    if not isinstance(thinking, dict) or not isinstance(thinking.get("budget_tokens"), int):
+        return {}
+    if thinking["budget_tokens"] < max_tokens:
+        return {}
+    if max_tokens <= _LEAST_THINKING_TOKENS:
+        return {"thinking": {"type": "disabled"}}
+    return {"thinking": {**thinking, "budget_tokens": max_tokens - 1}}
+
+
+def build_headers(call: Call, model: ModelSettings) -> dict[str, str]:
+    """The version and the betas that another program asks for; for Bedrock the SDK puts the betas
+    into the body, and build_body the version."""
+    if call.relayed is None:
+        return {}
+    asked, found = call.relayed.betas, {}
+    if model.provider == "bedrock":
+        asked = tuple(beta for beta in asked if beta in BEDROCK_BETAS)
+    elif call.relayed.version:
+        found["anthropic-version"] = call.relayed.version
+    return found | ({"anthropic-beta": ",".join(asked)} if asked else {})

@@ -1,0 +1,72 @@
+"""Cuts a stream that has stalled: no bytes for a while, or nothing but pings for a longer one.
+
+The SDK swallows pings, and a ping keeps a read from timing out; so the bytes are watched on their
+way to it. https://platform.claude.com/docs/en/build-with-claude/streaming#ping-events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx2
+
+from claude.client.stream import StreamDamaged
+from core.clock import Clock, time_left_s
+
+# A model may think for minutes without a word, while pings come; it is not let think for ever.
+PINGS_ONLY_FACTOR = 5.0
+_LEAST_TIMEOUT_S = 0.05
+
+
+class StallWatch:
+    """Told of progress, and asked by `watch` whether there is any. Times are those of `clock`."""
+
+    def __init__(self, clock: Clock, stall_s: float) -> None:
+        self._clock, self._stall_s = clock, stall_s
+        self._last_progress_s = clock.monotonic()
+
+    @property
+    def read_timeout_s(self) -> float:
+        """For a socket: no read should outlast the stall, or the time there is."""
+        return max(_LEAST_TIMEOUT_S, min(self._stall_s, time_left_s(self._clock)))
+
+    def went_on(self) -> None:
+        """An event came that is no ping."""
+        self._last_progress_s = self._clock.monotonic()
+
+    def watch(self, response: httpx2.Response) -> None:
+        """Have the body of `response`, not read yet, raise StreamDamaged once it stalls."""
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = _WatchedBytes(response.stream, self)
+
+    def pieces(self, body: httpx2.SyncByteStream) -> Iterator[bytes]:
+        asked_s = self._clock.monotonic()
+        try:
+            for piece in body:
+                self._refuse_silence(self._clock.monotonic() - asked_s)
+                yield piece
+                # what was in the piece has been told of by now
+                self._clock.sleep(0)  # a stopped clock ends a stream here, pings or not
+                asked_s = self._clock.monotonic()
+                self._refuse_pings(asked_s - self._last_progress_s)
+        except httpx2.ReadTimeout as exc:
+            raise StreamDamaged(f"the stream stalled: {exc}") from exc
+
+    def _refuse_silence(self, seconds: float) -> None:
+        if seconds > self._stall_s:
+            raise StreamDamaged(f"the stream stalled: nothing came for {seconds:.0f} s")
+
+    def _refuse_pings(self, seconds: float) -> None:
+        if seconds > self._stall_s * PINGS_ONLY_FACTOR:
+            raise StreamDamaged(f"the stream stalled: nothing but pings for {seconds:.0f} s")
+
+
+class _WatchedBytes(httpx2.SyncByteStream):
+    def __init__(self, body: httpx2.SyncByteStream, watch: StallWatch) -> None:
+        self._body, self._watch = body, watch
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._watch.pieces(self._body)
+
+    def close(self) -> None:
+        self._body.close()

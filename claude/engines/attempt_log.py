@@ -1,0 +1,66 @@
+"""What an attempt tells while it runs: events.jsonl, log.txt and transcript.jsonl, line by line.
+
+Goes on where an earlier worker of the same attempt was killed: its money was spent too. What
+commands of the model made of the files meanwhile is undone at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from claude.engines.transcript import Transcript
+from core.bundle import AttemptDir, read_spent
+from core.events import Kind
+from core.job import Usage
+from core.wire import plain
+from core.workspace.confined import remove_tree
+from core.workspace.protected_log import KeptFile, make_directory
+
+
+class Record:
+    """The files of one attempt; `mask` hides secrets, `echo` gets each line of the events too."""
+
+    def __init__(
+        self, attempt: AttemptDir, mask: Callable[[str], str], echo: Callable[[str], None]
+    ) -> None:
+        make_directory(attempt.result)
+        self.usage = list(read_spent(attempt))
+        self.throttled = 0
+        self.transcript = Transcript(attempt.transcript, mask)
+        self._result = attempt.result
+        self._kept = {attempt.files, attempt.result_json}
+        self._events = KeptFile(attempt.events)
+        self._log = KeptFile(attempt.log)
+        self._mask = mask
+        self._echo = echo
+
+    def spent(self, usage: Usage) -> None:
+        self.usage.append(usage)
+        self._emit({"usage": plain(usage)})
+
+    def throttle(self) -> None:
+        self.throttled += 1
+
+    def progress(self, text: str) -> None:
+        self._emit({"text": self._mask(text)})
+
+    def log(self, text: str) -> None:
+        self._log.write(self._mask(text).rstrip() + "\n")
+
+    def settle(self) -> None:
+        """Leave in result/ what was told, and nothing that others put beside it."""
+        make_directory(self._result)
+        files = (self._events, self._log, self.transcript.file)
+        kept = self._kept | {file.path for file in files}
+        for path in list(self._result.iterdir()):
+            if path not in kept:
+                remove_tree(path)
+        for file in files:
+            file.settle()
+
+    def _emit(self, data: Mapping[str, Any]) -> None:
+        line = json.dumps({"kind": str(Kind.PROGRESS), **data})
+        self._events.write(line + "\n")
+        self._echo(line)

@@ -1,0 +1,1 @@
+"""What providers, networks and AWS complain of, as errors of the project."""

@@ -1,0 +1,144 @@
+"""Turns what the SDKs raise into the project's errors, in one context manager.
+
+An answer that refuses goes to claude.errors.refusals, no answer at all to
+claude.errors.network_errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from claude.client.stream import StreamDamaged
+from claude.errors.endpoint import Endpoint as Endpoint
+from claude.errors.endpoint import Refusal
+from claude.errors.network_errors import from_connection, lost
+from claude.errors.refusals import credentials_remedy, from_refusal, web_page_error
+from core.errors import (
+    CredentialsRefused,
+    ModelError,
+    OrchestratorError,
+    RequestRejected,
+    ServerFault,
+)
+
+if TYPE_CHECKING:
+    import anthropic
+    import httpx2
+
+
+@contextmanager
+def vendor_errors(endpoint: Endpoint) -> Iterator[None]:
+    """Raises a ModelError for whatever the SDK, its HTTP client or its signer raise inside.
+
+    Errors of the project pass, also those that the SDK wrapped (Interrupted, from a clock below).
+    """
+    try:
+        yield
+    except OrchestratorError:
+        raise
+    except Exception as exc:
+        _raise_own_cause(exc)
+        if (error := _translate(exc, endpoint)) is None:
+            raise
+        # a vendor's text that repeats a secret must not come back in a traceback
+        raise error from (exc if endpoint.masked(str(exc)) == str(exc) else None)
+
+
+def refuse_web_page(headers: httpx2.Headers, endpoint: Endpoint) -> None:
+    """Raises RequestRejected where a page came with status 200, in place of a stream."""
+    if _is_web_page(headers):
+        raise web_page_error(endpoint, f"a web page ({headers.get('content-type')})")
+
+
+def _raise_own_cause(exc: Exception) -> None:
+    cause = exc.__cause__
+    if isinstance(cause, OrchestratorError):
+        raise cause
+
+
+def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
+    """The project's error for `exc`; None for what is no failure of a request."""
+    import anthropic
+    import httpx2
+
+    match exc:
+        case anthropic.APIStatusError():
+            return from_refusal(_read_refusal(exc, endpoint), endpoint)
+        case anthropic.APIConnectionError():
+            return from_connection(exc.__cause__ or exc, endpoint)
+        case anthropic.APIError():
+            return ServerFault(f"{endpoint} gave an answer that cannot be read: {exc}.")
+        case anthropic.AnthropicError():
+            return _no_credentials(exc, endpoint)
+        case httpx2.HTTPError() | httpx2.StreamError() | httpx2.InvalidURL():
+            return from_connection(exc, endpoint)
+        case StreamDamaged() | UnicodeDecodeError():
+            return lost(endpoint, str(exc))
+        case UnicodeEncodeError():
+            return _unsendable(exc, endpoint)
+    return _from_foreign(exc, endpoint)
+
+
+def _from_foreign(exc: Exception, endpoint: Endpoint) -> ModelError | None:
+    """Errors of json and botocore, and the SDK's bare ones, which have only their text."""
+    module = type(exc).__module__
+    if module == "botocore.eventstream" or module.startswith("json"):
+        return lost(endpoint, f"the stream is damaged ({exc})")
+    if module.startswith("botocore") or "Could not resolve" in str(exc):
+        return _no_credentials(exc, endpoint)
+    return None
+
+
+def _unsendable(exc: UnicodeEncodeError, endpoint: Endpoint) -> RequestRejected:
+    return RequestRejected(
+        f"A request to {endpoint} holds text that is no valid Unicode ({exc.reason}).",
+        "Remove the characters that are half of a surrogate pair from the prompt or the files.",
+    )
+
+
+def _no_credentials(exc: Exception, endpoint: Endpoint) -> CredentialsRefused:
+    detail = endpoint.told(str(exc)).strip('"')
+    if any(word in detail.lower() for word in ("expired", "sso")):
+        return CredentialsRefused(
+            f"There is no session for {endpoint}, or it has expired: {detail}.",
+            "Sign in again; with a profile of IAM Identity Center: aws sso login.",
+        )
+    return CredentialsRefused(
+        f"There are no usable credentials for {endpoint}: {detail}.", credentials_remedy(endpoint)
+    )
+
+
+def _read_refusal(exc: anthropic.APIStatusError, endpoint: Endpoint) -> Refusal:
+    headers = exc.response.headers
+    # the header looks like "ThrottlingException:http://internal.amazon.com/..."
+    amazon = headers.get("x-amzn-errortype", "").partition(":")[0]
+    name = amazon or str(exc.error_code or exc.type or "")
+    body: Any = exc.body if isinstance(exc.body, dict) else {}
+    said = exc.api_message or body.get("message") or body.get("Message") or exc.message
+    detail = endpoint.told(str(said))
+    if request_id := headers.get("request-id") or headers.get("x-amzn-requestid"):
+        detail += f" (request {request_id})"
+    after_s = _retry_after_s(headers, endpoint.now)
+    return Refusal(exc.status_code, name, detail, after_s, _is_web_page(headers))
+
+
+def _is_web_page(headers: httpx2.Headers) -> bool:
+    return bool(headers.get("content-type", "").lower().startswith("text/html"))
+
+
+def _retry_after_s(headers: httpx2.Headers, now: Callable[[], float]) -> float | None:
+    """Seconds from a retry-after header, which holds seconds or an HTTP date."""
+    text = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now()
+    return max(0.0, seconds) if seconds < float("inf") else None

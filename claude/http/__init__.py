@@ -1,0 +1,1 @@
+"""HTTP as plain values, and a server on loopback."""

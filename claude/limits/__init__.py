@@ -1,0 +1,1 @@
+"""Rate limits and retries: who may ask, and when to ask again."""

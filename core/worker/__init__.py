@@ -1,0 +1,1 @@
+"""What surrounds a worker that has a process of its own."""

@@ -1,0 +1,1 @@
+"""What an executor may do to files, and what counts as its result."""

@@ -1,0 +1,76 @@
+"""A file that grows line by line beside a workspace whose commands can reach it.
+
+What was written is kept in memory too, so that what others make of the file is undone: at the next
+line where it stands in the way, at the end in any case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from core.wire import write_atomic
+from core.workspace.confined import open_regular, read_regular, remove_tree
+
+MAX_EARLIER_BYTES = 64 * 1024 * 1024
+"""Of a file that an earlier worker left; a longer one is none of ours."""
+
+
+class KeptFile:
+    """Goes on where an earlier worker was killed: a line that it left torn is ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._data = bytearray(_read_earlier(path))
+        if self._data and not self._data.endswith(b"\n"):
+            self.write("\n")
+
+    def write(self, text: str) -> None:
+        """Add to the end; on the disk when this returns."""
+        data = text.encode("utf-8", "backslashreplace")
+        self._data += data
+        make_directory(self.path.parent)
+        try:
+            fd = open_regular(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        except OSError:
+            self._write_all()
+            return
+        with open(fd, "wb") as stream:
+            stream.write(data)
+
+    def settle(self) -> None:
+        """Put the file right, should it be other than it was written."""
+        make_directory(self.path.parent)
+        if self._data or os.path.lexists(self.path):
+            self._write_all()
+
+    def _write_all(self) -> None:
+        if not _is_regular(self.path):
+            remove_tree(self.path)
+        write_atomic(self.path, bytes(self._data))
+
+
+def make_directory(path: Path) -> None:
+    """A real directory there; whatever stands in its place is removed."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            if path.stat().st_mode & 0o700 != 0o700:
+                path.chmod(0o755)
+            return
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _is_regular(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
+
+
+def _read_earlier(path: Path) -> bytes:
+    try:
+        return read_regular(path, MAX_EARLIER_BYTES)
+    except OSError:
+        return b""

@@ -1,0 +1,106 @@
+"""Building the backends of runs again, as they were, to stop or remove what they still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from backends import backend_class
+from backends.base import Backend, Site
+from config import LoadedSettings, Settings, load_settings
+from core.bundle import AttemptDir
+from core.clock import Clock
+from core.errors import OrchestratorError, UsageError
+from core.events import Event, Kind
+from core.settings.options import dashed
+from engine.run.journal import read_journal, replay
+from engine.run.rundir import RunDir, RunFacts
+from engine.views.format import clean, plural
+
+
+def kept_settings(
+    loaded: LoadedSettings, environ: Mapping[str, str], cwd: Path, facts: RunFacts
+) -> LoadedSettings:
+    """What the run kept, under what was given on the command line."""
+    return load_settings(loaded.given, environ, cwd, saved=facts.settings, saved_by=facts.run)
+
+
+def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
+    """That a run is not taken up in another place of a backend while it may have jobs in the one
+    that it kept in `facts`: those would not be seen, and done twice. Raises UsageError."""
+    events = read_journal(run.journal)
+    if not (left := len(replay(run.run_id, events).open)):
+        return
+    for name in used_backends(facts, events):
+        if told := moved_from(name, facts, settings):
+            raise UsageError(
+                f"{plural(left, 'job')} of run {run.run_id} may still run on {name} where it was"
+                f" started ({told}), and would be done once more elsewhere.",
+                f"Resume it there, or stop them first: cancel {run.run_id}. If that place is gone"
+                f" for good, give 'cancel' the options of the new one.",
+            )
+
+
+def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
+    """The place of the backend `name` that a run kept, as options, where `settings` mean another;
+    empty where they mean the same."""
+    place, now = backend_class(name).place, settings.model_dump()
+    was, wanted = place({**now, **facts.settings}), place(now)
+    moved = {key: value for key, value in was.items() if wanted.get(key) != value}
+    return " ".join(f"--{dashed(key)} {clean(moved[key]) or repr('')}" for key in moved)
+
+
+class Reopening:
+    """Reads a run's settings and opens its backends. `loaded` is what this command was given."""
+
+    def __init__(
+        self, loaded: LoadedSettings, environ: Mapping[str, str], cwd: Path, clock: Clock
+    ) -> None:
+        # a backend named here is one more to look at, and not the one a run has
+        given = {key: value for key, value in loaded.given.items() if key != "backend"}
+        self._loaded = LoadedSettings(loaded.settings, loaded.origin, given)
+        self._environ = environ
+        self._cwd = cwd
+        self.clock = clock
+
+    @property
+    def work_dir(self) -> Path:
+        return self._loaded.settings.work_dir
+
+    @property
+    def as_json(self) -> bool:
+        return self._loaded.settings.json_lines
+
+    @property
+    def chosen(self) -> str:
+        """The backend that a new run would have here."""
+        return self._loaded.settings.backend
+
+    def settings(self, facts: RunFacts) -> Settings:
+        """Raises SettingsError when they are not what this version knows."""
+        return kept_settings(self._loaded, self._environ, self._cwd, facts).settings
+
+    @contextmanager
+    def backend(self, run: RunDir, name: str, facts: RunFacts | None = None) -> Iterator[Backend]:
+        """One that is asked about `run` and starts nothing; without `facts`, of a run unknown."""
+        settings = self.settings(facts) if facts else self._loaded.settings
+        options = settings.model_copy(update={"backend": name}).model_dump()
+        credentials = settings.credentials(self._environ)
+        site = Site(run.root, credentials, self.clock, _NoWork(), options, self._environ)
+        with closing(backend_class(name).build(site)) as backend:
+            yield backend
+
+
+def used_backends(facts: RunFacts, events: Sequence[Event]) -> tuple[str, ...]:
+    """Names of all that a run was carried out on: a resumed one may have gone elsewhere."""
+    started = [e.data.get("backend") for e in events if e.kind is Kind.RUN_STARTED]
+    names = [facts.settings.get("backend"), *started]
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+
+
+class _NoWork:
+    """In the place of a worker."""
+
+    def __call__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> object:
+        raise OrchestratorError("No jobs are run here.")

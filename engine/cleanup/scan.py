@@ -1,0 +1,259 @@
+"""What there is to clean: every run is looked at and judged, and nothing is changed.
+
+What could still be somebody's work or money is left and named: what runs, what never ended, what
+cannot be asked. A run that is named goes all the same, but not while a process works on it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from backends.base import Backend
+from core.clock import Clock
+from core.errors import OrchestratorError
+from core.events import Event, Kind
+from core.paths import path_defect
+from engine.cleanup.outstanding_jobs import Asking, look
+from engine.cleanup.removal import ASIDE, half_removed, tree_size
+from engine.cleanup.run_backends import Reopening, used_backends
+from engine.run.journal import History, read_journal, replay
+from engine.run.rundir import RunDir, RunFacts, find_run, is_locked
+from engine.views.format import plural
+
+WEEK_S = 7 * 86_400.0
+DAMAGED = "damaged"
+HALF_REMOVED = "half removed"
+GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A run as `clean` sees it; `goes_whole` with its directory, else only its leftovers go.
+
+    `left` is why nothing of it goes, `trouble` what could not be looked at or done. `state` is as
+    `runs` says it. `leftovers` are phrases by backend. `idle_s` is since its last event.
+    """
+
+    run: str
+    root: Path | None = None
+    state: str = GONE
+    prompt: str = ""
+    idle_s: float = 0.0
+    size_bytes: int = 0
+    delivered: bool = False
+    leftovers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    running: int = 0
+    goes_whole: bool = False
+    left: str = ""
+    trouble: str = ""
+
+    @property
+    def goes(self) -> bool:
+        found = self.goes_whole or self.running or any(self.leftovers.values())
+        return bool(found) and not self.left and not self.trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the files of a run tell."""
+
+    facts: RunFacts
+    events: Sequence[Event]
+    history: History
+
+    @property
+    def delivered(self) -> bool:
+        return any(e.kind is Kind.DELIVERED for e in self.events)
+
+    @property
+    def last_at(self) -> float:
+        return max([self.facts.created, *(e.at for e in self.events)])
+
+    @property
+    def state(self) -> str:
+        end = self.history.end
+        return "interrupted" if end is None else str(end.get("outcome", "ended"))
+
+
+def read_story(run: RunDir) -> Story:
+    """Raises BundleError, OSError."""
+    for path in (run.facts, run.journal, run.lock):
+        if os.path.lexists(path) and not is_plain(path):
+            raise OSError(f"{path.name} is not a regular file")
+    facts, events = run.read_facts(), read_journal(run.journal)
+    return Story(facts, events, replay(run.run_id, events))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Looks at runs and changes nothing. `named` is the id that stood on the command line."""
+
+    work_dir: Path
+    reopening: Reopening
+    clock: Clock
+    older_than_s: float = WEEK_S
+    named: str = ""
+    asking: Asking = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asking", Asking(self.clock))
+
+    def narrowed(self, name: str) -> Survey:
+        """To the run that `name` means; "" means all. Raises RunNotFound."""
+        return replace(self, named=self.find(name)) if name else self
+
+    def findings(self) -> Iterator[Finding]:
+        """Every run there is, then those whose directory is gone."""
+        runs = self.run_dirs()
+        for run in runs:
+            if self._is_meant(run.run_id):
+                yield self.run(run)
+        for path in half_removed(self.work_dir):
+            if self._is_meant(path.name.rpartition(".")[0]):
+                size = tree_size(path)
+                yield Finding(path.name, path, HALF_REMOVED, size_bytes=size, goes_whole=True)
+        if self.named not in {run.run_id for run in runs}:
+            yield from self._orphans()
+
+    def _is_meant(self, run_id: str) -> bool:
+        return self.named in ("", run_id)
+
+    def run_dirs(self) -> list[RunDir]:
+        """Also those that nobody could use: without a run.json, or a damaged one."""
+        try:
+            entries = sorted((self.work_dir / "runs").iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [RunDir(path) for path in entries if path.is_dir() and path.name != ASIDE]
+
+    def run(self, run: RunDir, *, held: bool = False) -> Finding:
+        """`held`: by this process."""
+        found = Finding(run.run_id, run.root, size_bytes=tree_size(run.root))
+        if not held and is_plain(run.lock) and is_locked(run):
+            return replace(found, state="running", left="a process works on it; 'cancel' it before")
+        try:
+            story = read_story(run)
+        except (OSError, OrchestratorError) as exc:
+            return self._damaged(found, run.root, exc)
+        found = replace(
+            found,
+            state=story.state,
+            prompt=story.facts.prompt,
+            idle_s=self.clock.time() - story.last_at,
+            delivered=story.delivered,
+        )
+        return self._judged(self._asked(found, run, story), story)
+
+    def _damaged(self, found: Finding, root: Path, exc: Exception) -> Finding:
+        idle_s = self.clock.time() - root.stat().st_mtime
+        found = replace(found, state=DAMAGED, idle_s=idle_s)
+        if self.named or (idle_s >= self.older_than_s and _is_bare(root)):
+            return replace(found, goes_whole=True)
+        return replace(found, left=f"it cannot be read ({str(exc).rstrip('.')}); name it")
+
+    def _asked(self, found: Finding, run: RunDir, story: Story) -> Finding:
+        """With what its backends have of it."""
+        for name in used_backends(story.facts, story.events):
+            try:
+                with self.reopening.backend(run, name, story.facts) as backend:
+                    found = self._with_remains(found, name, backend, story.history)
+            except OrchestratorError as exc:
+                return replace(found, trouble=f"{name}: {exc}")
+        return found
+
+    def _with_remains(
+        self, found: Finding, name: str, backend: Backend, history: History
+    ) -> Finding:
+        asking = self.asking
+        remains = look(asking, backend, found.run, history, found.idle_s)
+        phrases = asking.ask("leftovers", lambda: backend.leftovers(found.run))
+        leftovers = {**found.leftovers, name: tuple(phrases)}
+        return replace(found, leftovers=leftovers, running=found.running + len(remains.running))
+
+    def _judged(self, found: Finding, story: Story) -> Finding:
+        if found.trouble:
+            return found
+        if self.named:
+            return replace(found, goes_whole=True)
+        if found.running:
+            jobs = f"{plural(found.running, 'job')} of it may still run"
+            return replace(found, left=f"{jobs}; cancel it, resume it, or name it")
+        if found.idle_s < self.older_than_s:
+            return found
+        if story.delivered or story.history.end is not None:
+            return replace(found, goes_whole=True)
+        if any(found.leftovers.values()):
+            return found
+        return replace(found, left="it never ended; resume it, cancel it, or name it")
+
+    def _orphans(self) -> Iterator[Finding]:
+        for name in self.backends():
+            try:
+                ids = self._known_to(name)
+            except OrchestratorError as exc:
+                yield Finding("", state=name, trouble=f"{name}: {exc}")
+                continue
+            yield from (self.orphan(run_id, name) for run_id in ids if self._is_meant(run_id))
+
+    def backends(self) -> list[str]:
+        """All that some run here was carried out on, and the one chosen."""
+        names = {self.reopening.chosen}
+        for run in self.run_dirs():
+            with suppress(OSError, OrchestratorError):
+                story = read_story(run)
+                names.update(used_backends(story.facts, story.events))
+        return sorted(names)
+
+    def _known_to(self, name: str) -> list[str]:
+        """Ids of runs without a directory. Raises BackendError, UsageError."""
+        with self.reopening.backend(self._place("unknown"), name) as backend:
+            ids = self.asking.ask("known_runs", lambda: backend.known_runs(self.work_dir))
+        here = {run.run_id for run in self.run_dirs()}  # after asking: a run is first a directory
+        return sorted(i for i in set(ids) - here if path_defect(i) is None and "/" not in i)
+
+    def _place(self, run_id: str) -> RunDir:
+        return RunDir(self.work_dir / "runs" / run_id)
+
+    def orphan(self, run_id: str, name: str) -> Finding:
+        """A run of which only the backend `name` knows: nobody can go on with it."""
+        found = Finding(run_id)
+        try:
+            with self.reopening.backend(self._place(run_id), name) as backend:
+                return self._with_remains(found, name, backend, History())
+        except OrchestratorError as exc:
+            return replace(found, trouble=f"{name}: {exc}")
+
+    def find(self, name: str) -> str:
+        """The id that `name` means. Raises RunNotFound, listing what there is."""
+        ids = {run.run_id for run in self.run_dirs()}
+        ids |= {path.name.rpartition(".")[0] for path in half_removed(self.work_dir)}
+        if not (meant := _near(ids, name)):
+            for backend in self.backends():
+                with suppress(OrchestratorError):
+                    meant |= _near(self._known_to(backend), name)
+        if len(meant) == 1:
+            return meant.pop()
+        return find_run(self.work_dir, name).run_id  # "last", or what to say when there is none
+
+
+def _near(ids: Iterable[str], name: str) -> set[str]:
+    near = {i for i in ids if name and (i.startswith(name) or i.endswith(name))}
+    return {name} if name in near else near
+
+
+def is_plain(path: Path) -> bool:
+    """Whether it is a regular file: a link leads elsewhere, opening a FIFO waits."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_bare(root: Path) -> bool:
+    """A run that was killed as it was begun: nobody has put anything there."""
+    return set(os.listdir(root)) <= {"tasks"} and not any(root.glob("tasks/*"))

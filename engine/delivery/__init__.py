@@ -1,0 +1,1 @@
+"""From the tasks' results to the target directory."""

@@ -1,0 +1,1 @@
+"""What a run may spend, has reserved and has spent."""

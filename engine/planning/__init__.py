@@ -1,0 +1,1 @@
+"""Before anything is paid for: preflight and the forecast."""

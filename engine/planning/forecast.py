@@ -1,0 +1,202 @@
+"""The forecast: the plan, run by the real scheduler in virtual time before anything is paid for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from core.bundle import UNLIMITED, Allowance, ModelSettings
+from core.events import Event
+from core.job import Job, JobKey, Usage
+from core.plan import Plan, Task, render_brief
+from engine.money.budget import Need
+from engine.money.ledger import Price, amount_of
+from engine.scheduling.retry_policy import RetryPolicy
+from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.types import Pacing
+from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
+from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
+from engine.views.plan import Forecast, Range
+
+# An executor writes about this much in a turn, and has to be told everything again in the next.
+TOKENS_A_TURN = 1_500
+TURNS_BESIDES_WRITING = 3
+# Estimates are the planner's; what attempts really took lay between these multiples of them.
+LOW, HIGH = 0.6, 2.5
+
+# Of an executor's first request: its system prompt and tools, by engine, and about as many bytes a
+# token as English and code have. The worker's guard takes each byte for a token.
+SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
+BYTES_A_TOKEN = 4
+# The shortest last answer that an executor can do with.
+LAST_TOKENS = 1_024
+
+
+class Speed(Protocol):
+    """How fast Claude answers: seconds to the first token, and for each output token."""
+
+    @property
+    def first_token_s(self) -> float: ...
+
+    @property
+    def per_token_s(self) -> float: ...
+
+
+def expected_s(task: Task, speed: Speed) -> float:
+    """How long an attempt will take."""
+    return _turns(task) * speed.first_token_s + task.estimate * speed.per_token_s
+
+
+class _NoStore:
+    """Nothing touches a disk in virtual time."""
+
+    destination = Path()
+
+    def prepare(
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance = UNLIMITED,
+    ) -> Job:
+        return Job(key, self.destination, 0.0)
+
+    def spent(self, key: JobKey) -> tuple[Usage, ...]:
+        return ()
+
+
+class _NoSink:
+    def emit(self, event: Event) -> None:
+        pass
+
+
+def forecast(
+    plan: Plan,
+    max_executors: int,
+    *,
+    speed: Speed,
+    price: Price,
+    model: ModelSettings,
+) -> Forecast:
+    """What carrying out `plan` will take, from its estimates alone."""
+    times = schedule(plan, max_executors, lambda task: expected_s(task, speed))
+    shared = _shared_bytes(plan, model)
+    tasks = [
+        expected_requests(task, shared, model, cached=number > 0)
+        for number, task in enumerate(plan.tasks)
+    ]
+    usages = [usage for usages in tasks for usage in usages]
+    costs = [price(usage) for usage in usages]
+    known = [cost for cost in costs if cost is not None]
+    return Forecast(
+        executors=max_executors,
+        seconds=_range(times.wall_s),
+        work_s=times.work_s,
+        tokens=_range(sum(usage.total_tokens for usage in usages)),
+        cost_usd=_range(sum(known)) if len(known) == len(costs) else None,
+        simulated=model.simulation is not None,
+    )
+
+
+def expected_needs(plan: Plan, prompt: str, price: Price, model: ModelSettings) -> dict[str, Need]:
+    """What to reserve for an attempt of each task, from the least that is worth a try.
+
+    On top of what it will use comes room for the worst that one request could: the worker's guard
+    lets none go out that does not fit in full.
+    """
+    shared = _shared_bytes(plan, model) + len(prompt.encode("utf-8", "replace"))
+    return {task.id: _need(task, shared, price, model) for task in plan.tasks}
+
+
+def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> Need:
+    requests = expected_requests(task, shared, model, cached=False)
+    likely = amount_of(requests, price)
+    own = len(task.model_dump_json().encode())
+    first = _usage(model, LAST_TOKENS, written=shared + own)
+    last = _usage(model, LAST_TOKENS, written=requests[-1].total_tokens)
+    worst = max(
+        (amount_of((usage,), price) for usage in (first, last)), key=lambda amount: amount.tokens
+    )
+    return Need(likely.times(LOW) + worst, likely, likely.times(HIGH) + worst)
+
+
+def _range(likely: float) -> Range:
+    return Range(likely * LOW, likely, likely * HIGH)
+
+
+def _turns(task: Task) -> int:
+    return TURNS_BESIDES_WRITING + task.estimate // TOKENS_A_TURN
+
+
+def _shared_bytes(plan: Plan, model: ModelSettings) -> int:
+    """What every executor is told: system prompt, tools, plan and contracts."""
+    contracts = sum(len(c.content.encode("utf-8", "replace")) for c in plan.contracts)
+    return (
+        SYSTEM_BYTES[model.engine] + contracts + len(render_brief(plan).encode("utf-8", "replace"))
+    )
+
+
+def expected_requests(
+    task: Task, shared_bytes: int, model: ModelSettings, *, cached: bool
+) -> list[Usage]:
+    """One for each turn: it reads all before it from the cache, writes there what is new, and adds
+    its part of what the task has to write. `cached`: somebody has written the shared part."""
+    turns, known = _turns(task), shared_bytes // BYTES_A_TOKEN
+    context = known + len(task.model_dump_json()) // BYTES_A_TOKEN
+    read = known if cached else 0
+    requests = []
+    for turn in range(turns):
+        output = task.estimate * (turn + 1) // turns - task.estimate * turn // turns
+        requests.append(_usage(model, output, read=read, written=context - read))
+        read, context = context, context + output
+    return requests
+
+
+def _usage(model: ModelSettings, output: int, *, written: int, read: int = 0) -> Usage:
+    return Usage(
+        model.provider,
+        model.model,
+        output_tokens=output,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Seconds: from start to end, all tasks one after the other, and the longest path."""
+
+    wall_s: float
+    work_s: float
+    critical_path_s: float
+
+
+def schedule(plan: Plan, max_executors: int, seconds_of: Callable[[Task], float]) -> Schedule:
+    """How long the plan takes when each task takes `seconds_of` it and none fails."""
+    seconds = {t.id: max(0.0, seconds_of(t)) for t in plan.tasks}
+    return Schedule(
+        wall_s=_makespan(plan, seconds, max_executors),
+        work_s=sum(seconds.values()),
+        critical_path_s=_makespan(plan, seconds, len(plan.tasks)),
+    )
+
+
+def _makespan(plan: Plan, seconds: Mapping[str, float], max_executors: int) -> float:
+    clock = VirtualClock()
+    backend = VirtualBackend(clock, lambda key: VirtualEnd(seconds[key.task]))
+    Scheduler(
+        "forecast",
+        plan,
+        backend=backend,
+        store=_NoStore(),
+        sink=_NoSink(),
+        calls=VirtualCalls(clock),
+        clock=clock,
+        policy=RetryPolicy(1, random.Random(0)),
+        pacing=Pacing(max_executors, task_timeout_s=float("inf")),
+    ).run()
+    return clock.monotonic()

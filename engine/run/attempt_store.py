@@ -1,0 +1,175 @@
+"""Attempts on this machine's disk: request bundles before a job, what it left after."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.bundle import (
+    UNLIMITED,
+    Allowance,
+    AttemptDir,
+    ContractFile,
+    Limits,
+    ModelSettings,
+    Request,
+    build_manifest,
+    read_result,
+    read_spent,
+    write_request,
+)
+from core.errors import BundleError
+from core.job import Job, JobKey, TaskResult, Usage
+from core.plan import Plan, Task, render_brief
+from engine.run.rundir import RunDir
+
+
+def write_contracts(run: RunDir, plan: Plan) -> None:
+    """Lay down the contracts as files, before any task starts."""
+    run.contracts.mkdir(exist_ok=True)
+    for contract in plan.contracts:
+        path = run.contracts / contract.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(contract.content, encoding="utf-8", newline="")
+
+
+class DiskStore:
+    """The AttemptStore of real runs: everything lies in the run directory."""
+
+    def __init__(
+        self, run: RunDir, plan: Plan, prompt: str, model: ModelSettings, limits: Limits
+    ) -> None:
+        self._run = run
+        self._prompt = prompt
+        self._model = model
+        self._limits = limits
+        self._brief = render_brief(plan)
+        self._depends_on = {t.id: t.depends_on for t in plan.tasks}
+        found = build_manifest(run.contracts)
+        self._contracts = tuple(ContractFile(e.path, e.sha256) for e in found.entries)
+        self._contents = {e.path: (run.contracts / e.path).read_bytes() for e in found.entries}
+
+    @property
+    def destination(self) -> Path:
+        return self._run.tasks
+
+    def prepare(
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance = UNLIMITED,
+    ) -> Job:
+        attempt = self._run.attempt(key)
+        if _begin_request(attempt):
+            for path, content in self._contents.items():
+                _write_file(_with_parents(attempt.inputs, path), content, 0o644)
+            for name in self._ancestors(task.id):
+                source = self._run.attempt(JobKey(key.run, name, succeeded[name]))
+                _copy_tree(source.files, attempt.inputs)
+            write_request(attempt, self._request(task, key, previous_failure, allowance))
+        elif not attempt.claim.exists():
+            # it never went out; options may have been given again since
+            write_request(attempt, self._request(task, key, previous_failure, allowance))
+        return Job(key, attempt.root, self._limits.timeout_s)
+
+    def _request(
+        self, task: Task, key: JobKey, previous_failure: str, allowance: Allowance
+    ) -> Request:
+        return Request(
+            key=key,
+            prompt=self._prompt,
+            brief=self._brief,
+            task=task,
+            contracts=self._contracts,
+            model=self._model,
+            limits=self._limits,
+            previous_failure=previous_failure,
+            allowance=allowance,
+        )
+
+    def _ancestors(self, task: str) -> list[str]:
+        found: dict[str, None] = {}
+        stack = list(self._depends_on[task])
+        while stack:
+            name = stack.pop()
+            if name not in found:
+                found[name] = None
+                stack.extend(self._depends_on[name])
+        return sorted(found)
+
+    def spent(self, key: JobKey) -> tuple[Usage, ...]:
+        return tuple(read_spent(self._run.attempt(key)))
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Results that are on disk and match their manifests, and tasks whose results are not."""
+
+    results: dict[str, TaskResult]
+    damaged: dict[str, str]
+
+
+def verify_results(run: RunDir, succeeded: Mapping[str, int]) -> Verified:
+    """Prove again what the journal says is done, since days may have passed."""
+    results, damaged = {}, {}
+    for task, number in succeeded.items():
+        key = JobKey(run.run_id, task, number)
+        try:
+            results[task] = read_result(run.attempt(key), key)
+        except BundleError as exc:
+            damaged[task] = str(exc)
+    return Verified(results, damaged)
+
+
+def _begin_request(attempt: AttemptDir) -> bool:
+    """Whether there is a request to write; what a crash left of one before is removed."""
+    attempt.root.parent.mkdir(exist_ok=True)
+    attempt.root.mkdir(exist_ok=True)
+    try:
+        attempt.request.mkdir()
+    except FileExistsError:
+        if attempt.task_json.exists():
+            return False
+        shutil.rmtree(attempt.request)
+        attempt.request.mkdir()
+    attempt.inputs.mkdir()
+    return True
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copies, never links: a worker with a shell may change its inputs in place.
+
+    Only what a manifest can name: directories, and regular files with their content and mode.
+    """
+    if not source.is_dir():
+        return
+    with os.scandir(source) as entries:
+        for entry in entries:
+            there = target / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                there.mkdir(exist_ok=True)
+                _copy_tree(Path(entry), there)
+            elif entry.is_file(follow_symlinks=False):
+                mode = 0o755 if entry.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
+                _write_file(there, Path(entry).read_bytes(), mode)
+
+
+def _with_parents(root: Path, path: str) -> Path:
+    if "/" in path:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+    return root / path
+
+
+def _write_file(path: Path, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    finally:
+        os.close(fd)

@@ -1,0 +1,85 @@
+"""Following what running jobs tell of themselves, for a person's eyes and for the warm-up."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from backends.base import LogChunk
+from core.events import Kind
+from core.job import JobHandle, JobKey
+from engine.scheduling.attempt import Attempt, parse_progress
+from engine.scheduling.shared_state import Desk
+from engine.scheduling.warm_up import WarmUp
+
+log = logging.getLogger(__name__)
+
+WARM_UP_LOOK_S = 0.5
+"""Between two looks at the first executor, where nobody wants to see progress."""
+
+
+class Following:
+    """One call for the logs of all running jobs at a time; whatever they say decides nothing."""
+
+    def __init__(self, desk: Desk, warm_up: WarmUp) -> None:
+        self._desk = desk
+        self._warm_up = warm_up
+        self._at = 0.0
+        self._turns = 0
+        self._turn: dict[JobKey, int] = {}
+        """Which turn was the last of each job, where they are asked about in turns."""
+
+    @property
+    def every_s(self) -> float | None:
+        """Seconds between two looks; None while nobody wants to know."""
+        wanted_s = self._desk.pacing.progress_s
+        if wanted_s is None and self._warm_up.waits(self._desk.now()):
+            return WARM_UP_LOOK_S
+        return wanted_s
+
+    @property
+    def due(self) -> float | None:
+        return None if self.every_s is None else self._at
+
+    def look(self) -> None:
+        desk, every_s = self._desk, self.every_s
+        if every_s is None or desk.now() < self._at or desk.calls.busy("logs"):
+            return
+        running = [(a, a.handle) for a in desk.active.values() if a.handle and a.is_running]
+        asked = self._in_turn(running)
+        self._at = desk.now() + every_s
+        if asked:
+            wanted = [(handle, attempt.cursor) for attempt, handle in asked]
+            call = partial(self._read_logs, wanted)
+            desk.calls.start("logs", call, partial(self._followed, asked))
+
+    def _in_turn(self, running: list[tuple[Attempt, JobHandle]]) -> list[tuple[Attempt, JobHandle]]:
+        """As many as the backend takes in a round, those that have waited longest."""
+        most = self._desk.backend.logs_a_round
+        if most is None or len(running) <= most:
+            return running
+        before = {attempt.key: self._turn.get(attempt.key, 0) for attempt, _ in running}
+        asked = sorted(running, key=lambda one: before[one[0].key])[:most]
+        turns = range(self._turns + 1, self._turns + most + 1)
+        self._turns += most
+        self._turn = before | {a.key: turn for (a, _), turn in zip(asked, turns, strict=True)}
+        return asked
+
+    def _read_logs(self, wanted: list[tuple[JobHandle, str]]) -> list[LogChunk]:
+        return [self._desk.backend.logs(handle, cursor) for handle, cursor in wanted]
+
+    def _followed(self, asked: list[tuple[Attempt, JobHandle]], answer: Any) -> None:
+        if isinstance(answer, Exception):
+            log.debug("no logs: %s", answer)
+            return
+        for (attempt, _), chunk in zip(asked, answer, strict=True):
+            attempt.cursor = chunk.cursor
+            if attempt.key in self._desk.active:  # what has ended has told all that it used
+                for line in chunk.lines:
+                    self._tell(attempt.key, parse_progress(line))
+
+    def _tell(self, key: JobKey, data: dict[str, Any]) -> None:
+        if "usage" in data:
+            self._warm_up.seen(key)
+        self._desk.emit(Kind.PROGRESS, key, **data)

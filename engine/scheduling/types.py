@@ -1,0 +1,120 @@
+"""What the scheduler is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from core.bundle import Allowance, Limits, ModelSettings
+from core.job import Job, JobKey, Usage
+from core.plan import Task
+from engine.scheduling.task_graph import TaskState
+
+
+class AttemptStore(Protocol):
+    """Where attempts live on this machine."""
+
+    @property
+    def destination(self) -> Path:
+        """Results go to `destination`/<task>/<attempt>/result."""
+
+    def prepare(
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance,
+    ) -> Job:
+        """Write the request bundle of an attempt; again for the same key renews what is asked for,
+        but not the inputs, and nothing once a worker has claimed it. `succeeded` names the attempt
+        whose files each finished task contributes.
+        """
+
+    def spent(self, key: JobKey) -> tuple[Usage, ...]:
+        """What an attempt without a result is known to have used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """Limits of the loop, in seconds but for `max_executors`. `progress_s` None: ask for none.
+
+    `queue_timeout_s` is for jobs that wait their turn, `unschedulable_s` for those that would wait
+    for ever as things stand. `warm_up`: the first executor goes alone, until it has written the
+    prompt cache that the others read, or for `warm_up_s` at most.
+    """
+
+    max_executors: int = 5
+    task_timeout_s: float = 1800.0
+    queue_timeout_s: float = 86_400.0
+    unschedulable_s: float = 600.0  # an administrator may mend meanwhile what keeps a job from it
+    timeout_margin_s: float = 30.0  # the worker's own limit comes first, and saves what there is
+    cancel_grace_s: float = 30.0
+    interrupt_grace_s: float = 10.0
+    progress_s: float | None = None
+    warm_up: bool = False
+    warm_up_s: float = 30.0
+    recollect_s: float = 1.0
+    call_notice_s: float = 60.0
+    give_up_s: float = 900.0
+
+
+class Conditions(Protocol):
+    """The settings that a run is carried out under."""
+
+    @property
+    def max_executors(self) -> int: ...
+
+    @property
+    def task_timeout(self) -> float: ...
+
+    @property
+    def queue_timeout(self) -> float: ...
+
+    @property
+    def max_retries(self) -> int: ...
+
+    @property
+    def quiet(self) -> bool: ...
+
+    @property
+    def max_cost(self) -> float | None: ...
+
+    @property
+    def max_tokens(self) -> int | None: ...
+
+    def model_settings(self) -> ModelSettings: ...
+
+    def limits(self) -> Limits: ...
+
+
+class StopCause(StrEnum):
+    """Why a run stopped before its tasks were through."""
+
+    INTERRUPTED = "INTERRUPTED"
+    AUTH = "AUTH"
+    BILLING = "BILLING"
+    BUDGET = "BUDGET"
+    OUTDATED = "OUTDATED"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """`resume_with` holds the options without which resuming would end in the same way."""
+
+    cause: StopCause
+    message: str
+    resume_with: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """Every task's final state, the attempt that succeeded, and what is to be said of the rest."""
+
+    states: Mapping[str, TaskState]
+    succeeded: Mapping[str, int]
+    messages: Mapping[str, str]
+    stop: Stop | None = None

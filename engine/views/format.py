@@ -1,0 +1,77 @@
+"""Words for people: text made safe to print, and numbers as they are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from engine.money.usage import Spend
+
+_SEQUENCES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and its like: titles, links, clipboard
+    r"|\x1b.?",
+    re.DOTALL,
+)
+# Reorder or hide what is around them (Unicode TR 36), but are printable to some terminals
+_HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+NAMED_WAITS = 4
+"""How many reasons of a queue are named before the rest is only counted."""
+NO_REASON = "no reason given"
+_STUCK = {True: "cannot start", False: "queued"}
+
+
+def clean(text: object, limit: int = 200) -> str:
+    """One line of printable text without terminal sequences, at most `limit` characters."""
+    # enough to look at, unless nearly all of it is spaces
+    plain = _HIDDEN.sub("", _SEQUENCES.sub("", str(text)[: 20 * limit]))
+    plain = " ".join("".join(c for c in plain if c.isprintable() or c.isspace()).split())
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def duration(seconds: float | None) -> str:
+    """0:07, 12:34 or 1:02:03; "-" for None."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def short_count(number: int) -> str:
+    """950, 1.2k, 3.4M."""
+    for size, unit in ((1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
+
+
+def plural(number: int, noun: str) -> str:
+    """1 file, 2 files, 1,000 files."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def queue_text(waits: Iterable[tuple[object, int, bool]], limit: int = 60) -> str:
+    """What queued jobs wait for: (why, how many, whether they will not start as things stand), and
+    the worst and the most frequent first. A reason has `limit` characters at most."""
+    ordered = sorted(waits, key=lambda wait: (not wait[2], -wait[1]))
+    parts = [
+        f"{number:,} {_STUCK[stuck]} ({clean(why, limit) or NO_REASON})"
+        for why, number, stuck in ordered[:NAMED_WAITS]
+    ]
+    if rest := ordered[NAMED_WAITS:]:
+        number = sum(number for _, number, _ in rest)
+        parts.append(f"{number:,} for {plural(len(rest), 'other reason')}")
+    return ", ".join(parts)
+
+
+def cost_text(spend: Spend, simulated: bool) -> str:
+    """Dollars, said to be simulated where they are, and what they leave out."""
+    text = f"${spend.cost_usd:.4f}" if spend.cost_usd < 1 else f"${spend.cost_usd:.2f}"
+    if simulated:
+        text += " (simulated: nothing is billed)"
+    if spend.unpriced:
+        text += f" + unknown price for {plural(spend.unpriced, 'request')}"
+    return text

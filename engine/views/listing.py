@@ -1,0 +1,99 @@
+"""`runs`: what there is in the work directory, a line or a JSON object each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from core.errors import BundleError
+from core.job import JobKey
+from engine.run.journal import read_journal
+from engine.run.run_view import Price, Tally, TaskPhase
+from engine.run.rundir import RunDir, is_locked
+from engine.views.format import clean, cost_text
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run. `created` is Unix time in seconds; `cost` is in words; `transcripts` holds the path
+    of each task's last transcript, by task id."""
+
+    run: str
+    state: str
+    done: int
+    tasks: int
+    tokens: int
+    cost: str
+    created: float
+    prompt: str
+    target: str
+    run_dir: str
+    transcripts: Mapping[str, str] = field(default_factory=dict)
+
+
+def list_runs(
+    runs: Sequence[RunDir], pricing: Callable[[Mapping[str, Any]], Price]
+) -> list[RunRow]:
+    """What each run's own files say; one that cannot be read is listed as damaged. `pricing` gives
+    the price that holds for a run with these settings."""
+    return [_row(run, pricing) for run in runs]
+
+
+def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
+    try:
+        facts = run.read_facts()
+        tally = Tally(pricing(facts.settings))
+        for event in read_journal(run.journal):
+            tally.apply(event)
+    except (BundleError, OSError, KeyError, TypeError, ValueError) as exc:
+        return RunRow(run.run_id, "damaged", 0, 0, 0, "", 0.0, str(exc), "", str(run.root))
+    spend = tally.spend()
+    return RunRow(
+        run=run.run_id,
+        state=_state(run, tally),
+        done=tally.counts[TaskPhase.SUCCEEDED],
+        tasks=len(tally.tasks),
+        tokens=spend.total_tokens,
+        cost=cost_text(spend, facts.simulated),
+        created=facts.created,
+        prompt=facts.prompt,
+        target=facts.target,
+        run_dir=str(run.root),
+        transcripts=dict(_transcripts(run, tally)),
+    )
+
+
+def _transcripts(run: RunDir, tally: Tally) -> Iterator[tuple[str, str]]:
+    for task in tally.tasks.values():
+        path = run.attempt(JobKey(run.run_id, task.id, task.attempt)).transcript
+        if path.is_file():
+            yield task.id, str(path)
+
+
+def _state(run: RunDir, tally: Tally) -> str:
+    if is_locked(run):
+        return "running"
+    if tally.ended is None:
+        return "interrupted"
+    return str(tally.ended.get("outcome", "ended"))
+
+
+def render_runs(rows: Sequence[RunRow], *, as_json: bool, verbose: bool = False) -> str:
+    """Text of 80 columns, or JSON lines. `verbose` shows the transcripts too, whatever the length
+    of their paths."""
+    if as_json:
+        return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+    lines = [line for row in rows for line in _lines(row, verbose=verbose)]
+    return "\n".join(lines or ["No runs."]) + "\n"
+
+
+def _lines(row: RunRow, *, verbose: bool) -> Iterator[str]:
+    when = datetime.fromtimestamp(row.created, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    yield f"{row.run}  {row.state}, {row.done} of {row.tasks} tasks"
+    yield f"  {clean(row.prompt, 76)}"
+    yield f"  {when}, {row.tokens:,} tokens, {row.cost}"
+    if verbose:
+        yield from (f"  {clean(path, 4_096)}" for path in row.transcripts.values())

@@ -1,0 +1,232 @@
+"""The live view: a rich picture of the tally, redrawn at most eight times a second.
+
+It fits the terminal it is on, however many tasks there are: what runs and what failed first, then
+counts. Rich's own thread redraws, so that clocks tick between events; one lock guards the tally.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO, cast
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from core.clock import Clock
+from core.events import Event
+from engine.run.run_view import Price, Tally, TaskPhase, TaskTally
+from engine.views.console import SteadyStream
+from engine.views.format import NO_REASON, clean, cost_text, duration, queue_text, short_count
+from engine.views.plain import View
+from engine.views.plan import forecast_line
+
+REDRAWS_PER_S = 8
+_STYLES = {
+    TaskPhase.WAITING: "dim",
+    TaskPhase.QUEUED: "cyan",
+    TaskPhase.RUNNING: "bold cyan",
+    TaskPhase.RETRYING: "yellow",
+    TaskPhase.SUCCEEDED: "green",
+    TaskPhase.FAILED: "bold red",
+    TaskPhase.BLOCKED: "red",
+    TaskPhase.CANCELLED: "magenta",
+}
+# What is shown first when not every task fits
+_URGENCY = (
+    TaskPhase.RUNNING,
+    TaskPhase.QUEUED,
+    TaskPhase.FAILED,
+    TaskPhase.RETRYING,
+    TaskPhase.CANCELLED,
+    TaskPhase.BLOCKED,
+    TaskPhase.WAITING,
+    TaskPhase.SUCCEEDED,
+)
+# Lines that are not tasks: title, bar, table head, counts, spend, forecast, note, cursor
+_AROUND_ROWS = 8
+
+
+def live_console(stream: SteadyStream, *, color: bool) -> Console:
+    """A console that takes nothing in texts for markup."""
+    return Console(
+        # a SteadyStream has all that rich uses of a file
+        file=cast(TextIO, stream),
+        force_terminal=True,
+        no_color=not color,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+class LiveView(View):
+    """Shows the run until `close`, which hands the terminal back as it was."""
+
+    def __init__(self, console: Console, price: Price, clock: Clock) -> None:
+        self._console = console
+        self._clock = clock
+        self._tally = Tally(price)
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self._closed = False
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            self._tally.apply(event)
+        if self._live is None and not self._closed:
+            self._start()
+
+    def close(self) -> None:
+        self._closed = True
+        self._stop()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        self._stop()
+        yield  # not started again on an exception: the run is over then
+        if not self._closed:
+            self._start()
+
+    def _start(self) -> None:
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            refresh_per_second=REDRAWS_PER_S,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def _stop(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def _draw(self) -> RenderableType:
+        with self._lock:
+            return draw(self._tally, self._clock.time(), *self._console.size)
+
+
+def draw(tally: Tally, now: float, width: int, height: int) -> RenderableType:
+    """The picture at Unix time `now`, at most `height` - 1 lines."""
+    parts: list[RenderableType] = [_title(tally)]
+    if tally.planned:
+        queue = _queue(tally)
+        room = height - _AROUND_ROWS - len(queue)
+        parts += [_bar(tally, now, width), _rows(tally, now, room), _counts(tally), *queue]
+    else:
+        parts.append(_planning(tally, now))
+    parts.append(_spend(tally))
+    if foreseen := forecast_line(tally.forecast or {}):
+        parts.append(_one_line(f"forecast: {foreseen}", "dim"))
+    if tally.notices:
+        parts.append(_one_line(f"note: {clean(tally.notices[-1])}", "yellow"))
+    return Group(*parts)
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _title(tally: Tally) -> Text:
+    header = tally.header
+    facts = [
+        *(["SIMULATED"] if header.simulated else []),
+        f"{clean(header.backend)} × {header.max_executors}",
+        clean(header.model),
+    ]
+    line = _one_line(clean(tally.title or header.prompt, 40), "bold")
+    return line.append("  " + " · ".join(facts), style="not bold dim")
+
+
+def _planning(tally: Tally, now: float) -> Text:
+    activity = clean(tally.planning.activity)
+    return _one_line(f"planning {duration(tally.wall_s(now))} {activity}", "cyan")
+
+
+def _bar(tally: Tally, now: float, width: int) -> RenderableType:
+    total = len(tally.tasks)
+    done = tally.counts[TaskPhase.SUCCEEDED]
+    eta_s = tally.eta_s(now)
+    left = f"  about {duration(eta_s)} left" if eta_s is not None else ""
+    words = f"{done}/{total} tasks  {duration(tally.wall_s(now))}{left}"
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(ratio=1)
+    line.add_column(no_wrap=True)
+    bar = ProgressBar(
+        total=1.0, completed=tally.progress(now), width=max(4, width - len(words) - 1)
+    )
+    line.add_row(bar, Text(words))
+    return line
+
+
+def _rows(tally: Tally, now: float, room: int) -> RenderableType:
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("slot", width=4, no_wrap=True)
+    table.add_column("task", max_width=24, no_wrap=True, overflow="ellipsis")
+    table.add_column("state", width=9, no_wrap=True)
+    table.add_column("time", width=6, justify="right", no_wrap=True)
+    table.add_column("tokens", width=6, justify="right", no_wrap=True)
+    table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
+    for task in chosen_rows(tally, max(1, room)):
+        table.add_row(
+            str(task.slot or ""),
+            Text(clean(task.id, 32)),
+            Text(task.phase, style=_STYLES[task.phase]),
+            duration(elapsed) if (elapsed := task.elapsed_s(now)) else "",
+            short_count(task.spend.total_tokens) if task.spend.requests else "",
+            Text(_about(task)),
+        )
+    return table
+
+
+def _about(task: TaskTally) -> str:
+    attempt = f"attempt {task.attempt}: " if task.attempt > 1 and not task.phase.final else ""
+    if task.phase is TaskPhase.SUCCEEDED:
+        return clean(task.title)
+    if task.pending is not None:
+        stuck = "cannot start: " if task.pending.stuck else ""
+        return attempt + stuck + (clean(task.pending.why) or NO_REASON)
+    return attempt + clean(task.activity or task.message or task.title)
+
+
+def chosen_rows(tally: Tally, room: int) -> list[TaskTally]:
+    """In the plan's order when all fit; otherwise the most urgent ones."""
+    tasks = list(tally.tasks.values())
+    if len(tasks) <= room:
+        return tasks
+    by_phase: dict[TaskPhase, list[TaskTally]] = {phase: [] for phase in _URGENCY}
+    for task in tasks:
+        by_phase[task.phase].append(task)
+    by_phase[TaskPhase.RUNNING].sort(key=lambda task: task.slot or 0)
+    by_phase[TaskPhase.QUEUED].sort(key=lambda task: not (task.pending and task.pending.stuck))
+    return [task for phase in _URGENCY for task in by_phase[phase]][:room]
+
+
+def _counts(tally: Tally) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for phase in _URGENCY:
+        if tally.counts[phase]:
+            line.append(f"{tally.counts[phase]} {phase}  ", style=_STYLES[phase])
+    return line
+
+
+def _queue(tally: Tally) -> list[Text]:
+    """A line on what queued jobs wait for, if they tell."""
+    waits = [(pending.why, number, pending.stuck) for pending, number in tally.waits().items()]
+    stuck = any(stuck for _, _, stuck in waits)
+    line = _one_line(f"queue: {queue_text(waits, 24)}", "yellow" if stuck else "cyan")
+    return [line] if waits else []
+
+
+def _spend(tally: Tally) -> Text:
+    spend = tally.spend()
+    used = spend.input_tokens + spend.cache_read_tokens + spend.cache_write_tokens
+    tokens = f"{short_count(used)} tokens in, {short_count(spend.output_tokens)} out"
+    return _one_line(f"{tokens} · {cost_text(spend, tally.header.simulated)}", "dim")

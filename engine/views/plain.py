@@ -1,0 +1,203 @@
+"""What a person or a program sees of a run while it goes on: sinks of its events.
+
+`make_view` chooses one: JSON lines, nothing, a live view on a terminal, or plain lines. All text
+that comes from a model passes `clean` first. A reader that goes away never stops a run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from core.clock import Clock
+from core.events import Event, Kind
+from core.wire import encode
+from engine.run.run_view import Price, Tally, TaskPhase, TaskTally
+from engine.views.console import SteadyStream
+from engine.views.format import clean, cost_text, duration, plural, queue_text
+from engine.views.plan import forecast_line
+
+
+class View(ABC):
+    """A sink that shows events; a context manager, so that a terminal is handed back."""
+
+    @abstractmethod
+    def emit(self, event: Event) -> None: ...
+
+    def close(self) -> None:
+        """Stop showing. Idempotent."""
+        return
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Leaves the terminal alone for a while, to ask a question."""
+        yield
+
+    def free_stream(self) -> TextIO:
+        """Where a question may stand."""
+        return sys.stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Quiet(View):
+    """Shows nothing."""
+
+    def emit(self, event: Event) -> None:
+        return
+
+
+class JsonLines(View):
+    """Each event as one line of JSON, also those of earlier sessions."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = SteadyStream(stream)
+
+    def free_stream(self) -> TextIO:
+        return sys.stderr
+
+    def emit(self, event: Event) -> None:
+        line = encode(event)
+        if self._stream.encoding.lower().replace("-", "") != "utf8":
+            line = json.dumps(json.loads(line))  # the same value, in ASCII
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class PlainLines(View):
+    """One short line a happening, for logs and pipes. Earlier sessions are counted, not shown."""
+
+    def __init__(
+        self, stream: TextIO | None, price: Price, clock: Clock, *, verbose: bool = False
+    ) -> None:
+        self._stream = SteadyStream(stream)
+        self._tally = Tally(price)
+        self._verbose = verbose
+        self._since = clock.time()
+
+    def emit(self, event: Event) -> None:
+        tally = self._tally
+        known = _is_known_wait(event, tally)
+        tally.apply(event)
+        if known or event.at < self._since:
+            return
+        if text := _line(event, tally, self._verbose):
+            label = "simulated " if tally.header.simulated else ""
+            self._stream.write(f"[{label}{duration(tally.wall_s(event.at))}] {text}\n")
+            self._stream.flush()
+
+
+def _is_known_wait(event: Event, tally: Tally) -> bool:
+    """Whether a job goes on waiting, before the tally has seen it: QUEUE tells why for them all."""
+    task = tally.tasks.get(event.task)
+    waits = event.kind is Kind.JOB_STATE and event.data.get("state") in ("QUEUED", "UNKNOWN")
+    return waits and task is not None and task.phase is TaskPhase.QUEUED
+
+
+def _line(event: Event, tally: Tally, verbose: bool) -> str:
+    """What to say of an event that the tally has seen; empty for nothing."""
+    data, task = event.data, clean(event.task)
+    match event.kind:
+        case Kind.RUN_STARTED:
+            return _how_it_runs(tally)
+        case Kind.PLAN_READY:
+            return f"plan: {clean(tally.title)}, {plural(len(tally.tasks), 'task')}"
+        case Kind.FORECAST:
+            return f"forecast: {forecast_line(data)}"
+        case Kind.JOB_INTENDED:
+            return f"{task}: begun" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
+        case Kind.TASK_RETRY:
+            return f"{task}: again in {data['delay_s']:.1f} s: {clean(data.get('message', ''))}"
+        case Kind.TASK_ENDED if data.get("state") == "CANCELLED":
+            return ""  # the run's end says it for all of them
+        case Kind.TASK_ENDED:
+            return _how_it_ended(tally, tally.tasks[event.task])
+        case Kind.NOTICE:
+            return f"note: {clean(data.get('text', ''))}"
+        case Kind.DELIVERED:
+            conflicts = f", {len(tally.conflicts)} in conflict" if tally.conflicts else ""
+            return (
+                f"delivered {plural(tally.delivered_files or 0, 'file')} to"
+                f" {clean(data.get('target', ''))}{conflicts}"
+            )
+        case Kind.RUN_ENDED:
+            spend = tally.spend()
+            cost = cost_text(spend, tally.header.simulated)
+            return f"ended: {clean(data.get('outcome'))}; {spend.total_tokens:,} tokens, {cost}"
+        case Kind.PROGRESS if data.get("text") and (verbose or not event.task):
+            return f"{task or 'planning'}: {clean(data['text'])}"
+        case Kind.JOB_STATE if verbose:
+            said = f": {clean(data['message'])}" if data.get("message") else ""
+            return f"{task}: {clean(data.get('state', ''))}{said}"
+        case Kind.QUEUE:
+            return f"queue: {queue_text(data.get('waits', ()))}"
+        case _:
+            return ""
+
+
+def _how_it_runs(tally: Tally) -> str:
+    header = tally.header
+    return (
+        f"run {clean(header.run)} {'resumed' if header.resumed else 'started'}:"
+        f" {clean(header.model)}, backend {clean(header.backend)},"
+        f" at most {plural(header.max_executors, 'executor')} at once"
+    )
+
+
+def _how_it_ended(tally: Tally, task: TaskTally) -> str:
+    said = clean(task.message)
+    if task.phase is TaskPhase.SUCCEEDED:
+        said = f"{plural(task.files, 'file')} in {duration(task.busy_s)}"
+    done = tally.counts[TaskPhase.SUCCEEDED]
+    return f"{clean(task.id)}: {task.phase} ({done}/{len(tally.tasks)}) {said}".rstrip()
+
+
+class Wishes(Protocol):
+    """The settings that choose a view."""
+
+    @property
+    def json_lines(self) -> bool: ...
+
+    @property
+    def quiet(self) -> bool: ...
+
+    @property
+    def verbose(self) -> bool: ...
+
+    @property
+    def no_color(self) -> bool: ...
+
+
+def make_view(
+    settings: Wishes,
+    stdout: TextIO | None,
+    environ: Mapping[str, str],
+    price: Price,
+    clock: Clock,
+) -> View:
+    """The view that fits: JSON before quiet before live before plain. Use it in a `with`."""
+    if settings.json_lines:
+        return JsonLines(stdout)
+    if settings.quiet:
+        return Quiet()
+    terminal = SteadyStream(stdout).isatty() and environ.get("TERM", "") not in ("", "dumb")
+    if not terminal or settings.verbose:
+        return PlainLines(stdout, price, clock, verbose=settings.verbose)
+    from engine.views.live import LiveView, live_console  # rich, only where it is used
+
+    console = live_console(SteadyStream(stdout), color=not settings.no_color)
+    return LiveView(console, price, clock)

@@ -1,0 +1,162 @@
+"""How a plan and its forecast are shown to a person who has to say yes to them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.plan import Plan, Task, topological_order
+from engine.views.format import clean, duration, plural, short_count
+
+WIDTH = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A forecast figure. `exactly` makes one without doubt."""
+
+    low: float
+    likely: float
+    high: float
+
+    @classmethod
+    def exactly(cls, value: float) -> Range:
+        return cls(value, value, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What carrying out a plan will take: `seconds` from start to end with `executors`, and one
+    after the other. `cost_usd` is None where the model's price is unknown."""
+
+    executors: int
+    seconds: Range
+    work_s: float
+    tokens: Range
+    cost_usd: Range | None
+    simulated: bool = False
+
+
+def forecast_line(data: Mapping[str, Any]) -> str:
+    """One line from what the event of a forecast holds; empty when that is damaged."""
+    try:
+        seconds, tokens = _likely(data["seconds"], duration), _likely(data["tokens"], _count)
+        cost = _likely(data["cost_usd"], _dollars) if data["cost_usd"] else "unknown price"
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return f"{seconds}, {tokens} tokens, {cost}"
+
+
+def _likely(figure: Mapping[str, float], show: Callable[[float], str]) -> str:
+    return _range(Range(*(float(figure[name]) for name in ("low", "likely", "high"))), show)
+
+
+def _count(number: float) -> str:
+    return f"{round(number):,}"
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:.2f}"
+
+
+def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
+    """The plan as text of 80 columns; of tasks and contracts at most `limit` each."""
+    lines = [clean(plan.title), *_wrapped(plan.summary, 2), ""]
+    lines += _analysis(plan)
+    lines += _contracts(plan, limit)
+    lines += _tasks(plan, limit)
+    lines += ["", "Acceptance criteria"]
+    for criterion in plan.acceptance_criteria:
+        served = ", ".join(map(clean, criterion.served_by))
+        lines += _bullet(f"{clean(criterion.text, 500)} [{served}]")
+    if forecast is not None:
+        lines += ["", *_forecast(forecast)]
+    return "\n".join(lines) + "\n"
+
+
+def layers(plan: Plan) -> list[list[Task]]:
+    """Tasks by the longest chain below them: all of a layer can run once those before are done."""
+    by_id = {task.id: task for task in plan.tasks}
+    depth: dict[str, int] = {}
+    found: list[list[Task]] = []
+    for name in topological_order(plan):
+        depth[name] = max((depth[d] + 1 for d in by_id[name].depends_on), default=0)
+        if depth[name] == len(found):
+            found.append([])
+    for task in plan.tasks:
+        found[depth[task.id]].append(task)
+    return found
+
+
+def _analysis(plan: Plan) -> Iterator[str]:
+    analysis = plan.analysis
+    verdict = "parallel work pays" if analysis.parallel_pays else "one executor does it best"
+    executors = plural(analysis.recommended_executors, "executor")
+    yield f"Complexity {analysis.complexity} of 10; {verdict}; {executors} recommended"
+    yield from _wrapped(analysis.rationale, 2)
+
+
+def _contracts(plan: Plan, limit: int) -> Iterator[str]:
+    yield ""
+    yield "Contracts" if plan.contracts else "No contracts"
+    for contract in plan.contracts[:limit]:
+        yield from _bullet(f"{clean(contract.path, 400)}: {clean(contract.purpose, 300)}")
+    if len(plan.contracts) > limit:
+        yield f"  and {len(plan.contracts) - limit:,} more"
+
+
+def _tasks(plan: Plan, limit: int) -> Iterator[str]:
+    shown = 0
+    for number, layer in enumerate(layers(plan), 1):
+        if shown >= limit:
+            break
+        yield ""
+        when = "at once" if number == 1 else "when what they need is done"
+        yield f"Step {number}: {plural(len(layer), 'task')}, {when}"
+        for task in layer[: limit - shown]:
+            yield from _task(task)
+        shown += len(layer)
+    if len(plan.tasks) > limit:
+        yield f"  and {len(plan.tasks) - limit:,} more tasks; the plan as JSON has them all"
+
+
+def _task(task: Task) -> Iterator[str]:
+    tokens = f" (~{short_count(task.estimate)} tokens)" if task.estimate else ""
+    yield from _bullet(f"{clean(task.id)}: {clean(task.title)}{tokens}")
+    if task.depends_on:
+        yield from _wrapped("needs " + ", ".join(map(clean, task.depends_on)), 6)
+    yield from _wrapped("writes " + ", ".join(clean(entry, 400) for entry in task.owns), 6)
+
+
+def _forecast(forecast: Forecast) -> Iterator[str]:
+    label = " (simulated)" if forecast.simulated else ""
+    yield f"Forecast with {plural(forecast.executors, 'executor')}{label}"
+    seconds, tokens, cost = forecast.seconds, forecast.tokens, forecast.cost_usd
+    yield f"  time    {_range(seconds, duration)}; one after the other {duration(forecast.work_s)}"
+    yield f"  tokens  {_range(tokens, _count)}"
+    billed = ", nothing is billed" if forecast.simulated else ""
+    yield f"  cost    {_range(cost, _dollars) + billed if cost else 'unknown price'}"
+
+
+def _range(figure: Range, show: Callable[[float], str]) -> str:
+    low, likely, high = map(show, (figure.low, figure.likely, figure.high))
+    return likely if low == high else f"{likely} ({low} to {high})"
+
+
+def _bullet(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
+    )
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    margin = " " * indent
+    return textwrap.wrap(
+        clean(text, 2000),
+        WIDTH,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,71 @@
+"""Results in the run directory: what is handed over, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backends.shared.results import attempt_of, hand_over
+from core.bundle import (
+    AttemptDir,
+    ContractFile,
+    Limits,
+    ModelSettings,
+    Request,
+    build_manifest,
+    write_request,
+    write_result,
+)
+from core.errors import CollectError
+from core.job import JobKey, Outcome, TaskResult
+from core.plan import Task
+
+KEY = JobKey("r1", "store", 1)
+
+
+def leave(attempt: AttemptDir, *paths: str) -> TaskResult:
+    """A whole result with these files, as anybody may write one who can write there."""
+    for path in paths:
+        (attempt.files / path).parent.mkdir(parents=True, exist_ok=True)
+        (attempt.files / path).write_text(path)
+    result = TaskResult(KEY, Outcome.OK, manifest=build_manifest(attempt.files))
+    write_result(attempt, result)
+    return result
+
+
+def ask(attempt: AttemptDir) -> None:
+    task = Task(
+        id=KEY.task,
+        title="Store",
+        instructions="Store it.",
+        depends_on=(),
+        owns=("src/",),
+        checks=(),
+        estimate=1,
+    )
+    contract = ContractFile("src/types.py", "0" * 64)
+    request = Request(KEY, "Build", "# Store", task, (contract,), ModelSettings(), Limits())
+    write_request(attempt, request)
+
+
+def test_a_result_is_handed_over_where_it_lies_and_elsewhere(tmp_path: Path) -> None:
+    run_dir, elsewhere = tmp_path / "r1", tmp_path / "elsewhere"
+    here = attempt_of(run_dir, KEY)
+    ask(here)
+    result = leave(here, "src/a.py")
+    assert hand_over(here, KEY, run_dir / "tasks") == result
+    assert hand_over(here, KEY, elsewhere) == result
+    assert (elsewhere / "store/1/result/files/src/a.py").read_text() == "src/a.py"
+
+
+@pytest.mark.parametrize("foreign", ["main.py", "src.py", "src/types.py", "src/Types.py"])
+def test_a_result_with_files_that_are_not_the_tasks_own_is_refused(
+    tmp_path: Path, foreign: str
+) -> None:
+    here = attempt_of(tmp_path / "r1", KEY)
+    ask(here)
+    leave(here, "src/a.py", foreign)
+    answer = hand_over(here, KEY, tmp_path / "r1/tasks")
+    assert isinstance(answer, CollectError)
+    assert (foreign in str(answer), answer.retryable) == (True, False)

@@ -1,0 +1,219 @@
+"""The part of the conformance suite that looks into no bundle: submit, poll, cancel, reattach.
+
+Holds the fixtures of the whole suite too; see tests/conformance/suite.py for how a backend joins
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from backends import backend_class
+from backends.base import Backend, Site, Worker
+from core.bundle import AttemptDir
+from core.clock import Clock, SystemClock
+from core.credentials import Credentials
+from core.job import JobHandle, JobKey, JobState
+from core.plan import Plan
+from core.wire import decode, encode
+from engine.run.rundir import RunDir, RunFacts, create_run
+from executor_agent import ExecutorAgent
+from tests.conformance.live_run import MANY, PROMPT, Bounds, LiveRun, build_plan
+
+CANARY = "sk-ant-canary-7f3a9c51d2"
+
+
+class ConformanceFixtures:
+    """What a backend's test class gives (`backend`, `bounds`, `options`) and what its tests get."""
+
+    backend: ClassVar[str]
+    """A short name, or `module:Class`."""
+    bounds: ClassVar[Bounds] = Bounds()
+
+    @pytest.fixture
+    def options(self) -> Mapping[str, Any]:
+        """The backend's settings by name."""
+        return {}
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return SystemClock()
+
+    @pytest.fixture
+    def credentials(self) -> Credentials:
+        return Credentials(anthropic_api_key=CANARY)
+
+    @pytest.fixture
+    def work(self, credentials: Credentials) -> Worker:
+        """For backends that run jobs in this process."""
+
+        def work(attempt: AttemptDir, claimant: str, clock: Clock) -> object:
+            return ExecutorAgent(credentials, clock).run(attempt, claimant)
+
+        return work
+
+    @pytest.fixture
+    def make_backend(
+        self, credentials: Credentials, clock: Clock, work: Worker, options: Mapping[str, Any]
+    ) -> Callable[[RunDir], Backend]:
+        """How to make an instance of the backend for a run directory."""
+        return lambda run: backend_class(self.backend).build(
+            Site(run.root, credentials, clock, work, options)
+        )
+
+    @pytest.fixture
+    def start_run(
+        self, tmp_path: Path, make_backend: Callable[[RunDir], Backend], clock: Clock
+    ) -> Iterator[Callable[..., LiveRun]]:
+        """Starts a run: its id, and a plan if not the usual one."""
+        with ExitStack() as runs:
+
+            def start(run_id: str, plan: Plan | None = None) -> LiveRun:
+                facts = RunFacts(run_id, PROMPT, str(tmp_path / "out"), 0.0, {}, True)
+                run = create_run(tmp_path / "work dir", facts)
+                live = LiveRun(run, plan or build_plan(), make_backend, self.bounds, clock)
+                runs.callback(live.end)
+                return live
+
+            yield start
+
+    @pytest.fixture
+    def live(self, start_run: Callable[..., LiveRun]) -> LiveRun:
+        return start_run("20260101-120000-aaaa")
+
+
+class LifecycleConformance(ConformanceFixtures):
+    """Submit, poll, cancel and reattach: all that can be said without looking into a bundle."""
+
+    def test_preflight_finds_nothing_missing(self, live: LiveRun) -> None:
+        assert live.backend.preflight() == []
+
+    def test_asking_about_nothing_is_answered_with_nothing(self, live: LiveRun) -> None:
+        assert live.backend.submit([]) == []
+        assert live.backend.poll([]) == {}
+        assert live.backend.collect([], live.run.tasks) == {}
+        live.backend.cancel([])
+        assert live.backend.reattach(live.run.run_id) == []
+
+    def test_submit_answers_one_per_job_in_order(self, live: LiveRun) -> None:
+        tasks = ["fast-03", "slow-a", "fast-01", "fast-02"]
+        handles = live.submit(*tasks)
+        assert [handle.key.task for handle in handles] == tasks
+        assert {handle.backend for handle in handles} == {live.backend.name}
+
+    def test_a_handle_survives_a_round_trip_through_json(self, live: LiveRun) -> None:
+        [handle] = live.submit("fast-01")
+        again = decode(JobHandle, json.dumps(json.loads(encode(handle))), "the journal")
+        assert again == handle
+        live.wait_ended(again)
+
+    def test_a_job_succeeds(self, live: LiveRun) -> None:
+        [status] = live.wait_ended(*live.submit("fast-01"))
+        assert status.state is JobState.SUCCEEDED
+
+    def test_twenty_jobs_at_once_all_end(self, live: LiveRun) -> None:
+        handles = live.submit(*(f"fast-{n:02}" for n in range(MANY)))
+        assert {s.state for s in live.wait_ended(*handles)} == {JobState.SUCCEEDED}
+
+    def test_a_running_job_says_running_and_goes_on_saying_so(self, live: LiveRun) -> None:
+        [slow, fast] = live.submit("slow-a", "fast-01")
+        live.wait_running(slow)
+        live.wait_ended(fast)
+        assert live.poll(slow)[0].state is JobState.RUNNING
+
+    def test_a_key_submitted_twice_gives_the_same_job(self, live: LiveRun) -> None:
+        [first] = live.submit("slow-a")
+        [again] = live.submit("slow-a")
+        [twice, twin] = live.submit("fast-01", "fast-01")
+        assert (again.key, again.native_id) == (first.key, first.native_id)
+        assert twice.native_id == twin.native_id
+        assert {h.key for h in live.backend.reattach(live.run.run_id)} == {first.key, twice.key}
+
+    def test_poll_answers_for_handles_it_never_saw(self, live: LiveRun) -> None:
+        [handle] = live.submit("fast-01")
+        never = [
+            replace(handle, key=replace(handle.key, task="never"), native_id="nobody:1"),
+            replace(handle, key=replace(handle.key, attempt=7), native_id=""),
+            JobHandle(JobKey("another-run", "fast-01", 1), live.backend.name, "x", {"y": 1}),
+        ]
+        live.wait_ended(handle)
+        found = live.backend.poll([*never, handle])
+        assert set(found) == {h.key for h in [*never, handle]}
+        assert {found[h.key].state for h in never} <= {JobState.UNKNOWN, JobState.LOST}
+        assert found[handle.key].state is JobState.SUCCEEDED
+
+    def test_cancel_ends_a_job_and_spares_the_others(self, live: LiveRun) -> None:
+        [slow, spared] = live.submit("slow-a", "slow-b")
+        live.wait_running(slow, spared)
+        live.backend.cancel([slow])
+        [status] = live.wait_ended(slow, within_s=self.bounds.cancel_s)
+        assert status.state is not JobState.SUCCEEDED
+        assert live.poll(spared)[0].state is JobState.RUNNING
+
+    def test_cancel_of_an_ended_or_unknown_job_is_no_error(self, live: LiveRun) -> None:
+        [handle] = live.submit("fast-01")
+        before = live.wait_ended(handle)
+        unknown = replace(handle, key=replace(handle.key, task="never"), native_id="nobody:1")
+        live.backend.cancel([handle, unknown])
+        live.backend.cancel([handle])
+        assert live.poll(handle) == before, "a final state does not change"
+
+    def test_reattach_finds_every_job_of_the_run_and_none_of_another(self, live: LiveRun) -> None:
+        handles = live.submit("slow-a", "fast-01", "fast-02")
+        live.wait_ended(*handles[1:])
+        found = live.backend.reattach(live.run.run_id)
+        assert sorted(h.key for h in found) == sorted(h.key for h in handles)
+        assert live.backend.reattach("another-run") == []
+        states = {s.state for s in live.poll(*found)}
+        assert states == {JobState.RUNNING, JobState.SUCCEEDED}
+
+    def test_two_runs_side_by_side_do_not_see_each_other(
+        self, start_run: Callable[..., LiveRun]
+    ) -> None:
+        here, there = start_run("20260101-120000-bbbb"), start_run("20260101-120000-bbbb2")
+        [mine] = here.submit("slow-a")
+        [other] = there.submit("slow-a")
+        here.wait_running(mine)
+        there.wait_running(other)
+        assert [h.key for h in here.backend.reattach(here.run.run_id)] == [mine.key]
+        assert [h.key for h in there.backend.reattach(there.run.run_id)] == [other.key]
+        here.backend.cancel(here.backend.reattach(here.run.run_id))
+        here.wait_ended(mine, within_s=self.bounds.cancel_s)
+        here.backend.cleanup(here.run.run_id)
+        there.wait_ended(*there.submit("fast-01"))  # time for a stray cancel to be felt
+        assert there.poll(other)[0].state is JobState.RUNNING
+
+    def test_a_change_is_seen_by_one_who_waits_for_the_wake_or_the_pace(
+        self, live: LiveRun
+    ) -> None:
+        woken = threading.Event()
+        live.backend.on_change(woken.set)
+        [handle] = live.submit("fast-01")
+        pace, asked_at = live.backend.pace, live.clock.monotonic()
+
+        def look() -> bool:
+            nonlocal asked_at
+            due = live.clock.monotonic() >= asked_at + pace.first_s
+            if not (woken.is_set() or due):
+                return False
+            woken.clear()
+            asked_at = live.clock.monotonic()
+            return live.poll(handle)[0].state.final
+
+        live.eventually(look, "the end seen without polling all the time")
+
+    def test_cleaning_up_and_closing_twice_is_no_error(self, live: LiveRun) -> None:
+        live.wait_ended(*live.submit("fast-01"))
+        for _ in range(2):
+            live.backend.cleanup(live.run.run_id)
+            live.backend.cleanup("another-run")
+        for _ in range(2):
+            live.backend.close()

@@ -1,0 +1,288 @@
+"""A run with a live backend, for the conformance suite: real bundles on disk, waits with an end.
+
+What a task does follows from the first word of its id (see BEHAVIOURS), so that one plan serves
+every test. All that a backend says is kept, for the search for secrets.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from backends.base import Backend
+from core.bundle import Limits, ModelSettings, SimulationSettings, build_manifest
+from core.clock import Clock
+from core.errors import CollectError
+from core.events import Broadcast, Event, EventSink, Kind
+from core.job import Job, JobHandle, JobKey, JobState, JobStatus, TaskResult
+from core.plan import Analysis, Contract, Criterion, Plan, Task
+from core.wire import encode
+from engine.run.attempt_store import DiskStore, write_contracts
+from engine.run.journal import Journal, read_journal, replay
+from engine.run.rundir import RunDir
+from engine.scheduling.calls import ThreadedCalls
+from engine.scheduling.retry_policy import RetryPolicy
+from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.task_graph import TaskState
+from engine.scheduling.types import Pacing, RunOutcome
+
+T = TypeVar("T")
+
+PROMPT = "Build a todo list app with add/delete/complete"
+
+BEHAVIOURS: Mapping[str, SimulationSettings] = {
+    "fast": SimulationSettings(speed=0),
+    "slow": SimulationSettings(speed=0.01),
+    "spending": SimulationSettings(speed=1),
+    "refused": SimulationSettings(speed=0, faults="refusal=1"),
+}
+"""By the first word of a task's id. `slow` runs for many minutes before its first answer;
+`spending` has its first answer soon, and many to go."""
+
+MANY = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Seconds within which a backend's jobs reach a state or heed a cancel, and between looks."""
+
+    state_s: float = 20.0
+    cancel_s: float = 10.0
+    look_every_s: float = 0.02
+
+
+def eventually(
+    look: Callable[[], T | None], what: str, *, within_s: float, every_s: float, clock: Clock
+) -> T:
+    """The first answer of `look` that is neither None nor False; fails when there is none."""
+    deadline = clock.monotonic() + within_s
+    while (found := look()) is None or found is False:
+        if clock.monotonic() >= deadline:
+            pytest.fail(f"not within {within_s:g} s: {what}")
+        clock.sleep(every_s)
+    return found
+
+
+def build_plan() -> Plan:
+    """Tasks of every behaviour, all ready at once but for the last."""
+    ids = [f"fast-{n:02}" for n in range(MANY)] + ["slow-a", "slow-b", "refused"]
+    tasks = [_task(name, f"parts/{name}.md") for name in ids]
+    tasks.append(_task("spending", *(f"many/{n:02}.md" for n in range(40))))
+    tasks.append(_task("fast-odd", "odd/it's $HOME; `x` & größe.md", "odd/with spaces/"))
+    tasks.append(_task("fast-last", "last.md", depends_on=("fast-odd",)))
+    return Plan(
+        title="Conformance",
+        summary="Files that nobody needs.",
+        analysis=Analysis(
+            complexity=1, rationale="Flat.", recommended_executors=4, parallel_pays=True
+        ),
+        contracts=(Contract(path="contracts/Maße & co.json", purpose="Size.", content='{"a": 1}'),),
+        tasks=tuple(tasks),
+        acceptance_criteria=(Criterion(text="All is there.", served_by=("fast-last",)),),
+    )
+
+
+def _task(name: str, *owns: str, depends_on: tuple[str, ...] = ()) -> Task:
+    return Task(
+        id=name,
+        title=f"Write {name}",
+        instructions=f"Write what {name} owns.",
+        depends_on=depends_on,
+        owns=owns,
+        checks=(),
+        estimate=100,
+    )
+
+
+class LiveRun:
+    """A run directory, a backend for it, and everything the backend has said of it (`said`)."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        plan: Plan,
+        make: Callable[[RunDir], Backend],
+        bounds: Bounds,
+        clock: Clock,
+    ) -> None:
+        self.run, self.plan, self.bounds, self.clock = run, plan, bounds, clock
+        self._make = make
+        self._made: list[Backend] = []
+        self.said: list[str] = []
+        write_contracts(run, plan)
+        self.backend = self.another_backend()
+
+    def another_backend(self) -> Backend:
+        """A further instance on the same run, as another process would have it."""
+        self._made.append(self._make(self.run))
+        return self._made[-1]
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        last = self.another_backend()
+        last.cancel(last.reattach(self.run.run_id))
+        last.cleanup(self.run.run_id)
+        for backend in self._made:
+            backend.close()
+
+    def store(self, simulation: SimulationSettings) -> DiskStore:
+        model = ModelSettings(simulation=simulation)
+        return DiskStore(self.run, self.plan, PROMPT, model, Limits(timeout_s=1200))
+
+    def prepare(self, task: str, attempt: int = 1, **succeeded: int) -> Job:
+        """The job of a task, its bundle on disk."""
+        key = JobKey(self.run.run_id, task, attempt)
+        store = self.store(BEHAVIOURS[task.partition("-")[0]])
+        ancestors = {name.replace("_", "-"): number for name, number in succeeded.items()}
+        return store.prepare(self.plan.task(task), key, "", ancestors)
+
+    def submit_jobs(self, *jobs: Job) -> list[JobHandle]:
+        answers = self.backend.submit(jobs)
+        handles = [answer for answer in answers if isinstance(answer, JobHandle)]
+        assert len(handles) == len(answers) == len(jobs), answers
+        self.said += map(encode, handles)
+        return handles
+
+    def submit(self, *tasks: str) -> list[JobHandle]:
+        return self.submit_jobs(*(self.prepare(task) for task in tasks))
+
+    def poll(self, *handles: JobHandle) -> list[JobStatus]:
+        """Where jobs stand, in the order of the handles."""
+        found = self.backend.poll(handles)
+        self.said += map(encode, found.values())
+        return [found[handle.key] for handle in handles]
+
+    def wait_running(self, *handles: JobHandle) -> None:
+        statuses = self._wait_until(handles, "started", _has_started)
+        assert {s.state for s in statuses} == {JobState.RUNNING}, statuses
+
+    def wait_ended(self, *handles: JobHandle, within_s: float | None = None) -> list[JobStatus]:
+        return self._wait_until(handles, "ended", lambda s: s.state.final, within_s)
+
+    def _wait_until(
+        self,
+        handles: Sequence[JobHandle],
+        what: str,
+        test: Callable[[JobStatus], bool],
+        within_s: float | None = None,
+    ) -> list[JobStatus]:
+        def look() -> list[JobStatus] | None:
+            statuses = self.poll(*handles)
+            return statuses if all(map(test, statuses)) else None
+
+        names = ", ".join(str(handle.key) for handle in handles)
+        return self.eventually(look, f"{what}: {names}", within_s)
+
+    def eventually(
+        self, look: Callable[[], T | None], what: str, within_s: float | None = None
+    ) -> T:
+        return eventually(
+            look,
+            what,
+            within_s=within_s or self.bounds.state_s,
+            every_s=self.bounds.look_every_s,
+            clock=self.clock,
+        )
+
+    def collect(
+        self, handle: JobHandle, destination: Path | None = None
+    ) -> TaskResult | CollectError:
+        found = self.backend.collect([handle], destination or self.run.tasks)
+        assert list(found) == [handle.key]
+        return found[handle.key]
+
+    def result(self, handle: JobHandle, destination: Path | None = None) -> TaskResult:
+        """The result of an ended job, which must have one; may still be on its way."""
+
+        def look() -> TaskResult | None:
+            found = self.collect(handle, destination)
+            if isinstance(found, TaskResult):
+                return found
+            return None if found.retryable else pytest.fail(f"no result of {handle.key}: {found}")
+
+        return self.eventually(look, f"the result of {handle.key}")
+
+    def read_log(self, handle: JobHandle, cursor: str = "") -> tuple[list[str], str]:
+        """The lines from `cursor` to where it stands now, and the cursor there."""
+        lines: list[str] = []
+        while (chunk := self.backend.logs(handle, cursor)).lines:
+            lines += chunk.lines
+            cursor = chunk.cursor
+        self.said += lines
+        return lines, chunk.cursor
+
+
+def _has_started(status: JobStatus) -> bool:
+    return status.state is JobState.RUNNING or status.state.final
+
+
+class StopAfter:
+    """A sink that interrupts the run once so many tasks are done."""
+
+    def __init__(self, tasks: int) -> None:
+        self._left = tasks
+        self.interrupt: Callable[[], None] = lambda: None
+
+    def emit(self, event: Event) -> None:
+        if event.kind is Kind.TASK_ENDED and event.data["state"] == TaskState.SUCCEEDED:
+            self._left -= 1
+            if self._left == 0:
+                self.interrupt()
+
+
+def schedule(
+    live: LiveRun,
+    simulation: SimulationSettings,
+    *,
+    stop_after: int = 0,
+    listeners: Sequence[EventSink] = (),
+    max_executors: int = 3,
+) -> tuple[RunOutcome, list[tuple[Kind, str]]]:
+    """Run or resume the plan of `live`; how it ended, and the journal's kinds and tasks."""
+    history = replay(live.run.run_id, read_journal(live.run.journal))
+    journal, stop = Journal(live.run.journal), StopAfter(stop_after)
+    calls = ThreadedCalls(live.clock)
+    scheduler = Scheduler(
+        live.run.run_id,
+        live.plan,
+        backend=live.backend,
+        store=live.store(simulation),
+        sink=Broadcast([journal, stop, *listeners]),
+        calls=calls,
+        clock=live.clock,
+        policy=RetryPolicy(3, random.Random(0)),
+        pacing=Pacing(max_executors=max_executors, progress_s=live.bounds.look_every_s),
+        history=history,
+        commit=journal.commit,
+    )
+    stop.interrupt = scheduler.interrupt
+    try:
+        outcome = scheduler.run()
+    finally:
+        calls.close()
+        journal.close()
+    return outcome, [(event.kind, event.task) for event in read_journal(live.run.journal)]
+
+
+def design() -> tuple[Plan, dict[str, str]]:
+    """The plan that the simulated Claude makes of PROMPT, and every file it writes for it."""
+    from claude.simulation.project import design_project
+
+    project = design_project(PROMPT, 0)
+    return project.plan, {p: text for files in project.files.values() for p, text in files.items()}
+
+
+def merged_files(run: RunDir, outcome: RunOutcome) -> dict[str, str]:
+    """Every file of the results that count, by path."""
+    found: dict[str, str] = {}
+    for task, number in outcome.succeeded.items():
+        root = run.attempt(JobKey(run.run_id, task, number)).files
+        for path in build_manifest(root).paths:
+            assert path not in found, f"{path} was written twice"
+            found[path] = (root / path).read_bytes().decode()
+    return found

@@ -1,0 +1,379 @@
+"""What every backend must do, as tests: a backend's own test file subclasses the suite and passes.
+
+A subclass names its backend and may give the fixture `options`; mixins add what only some backends
+promise, or what only some tests can reach:
+
+    class TestSlurm(BackendConformance, DurableJobs):
+        backend = "slurm"
+        bounds = Bounds(state_s=60, cancel_s=60, look_every_s=1)
+
+        @pytest.fixture
+        def options(self, fake_cluster): return {"slurm_partition": "debug"}
+
+Whatever else differs (another clock, a backend built by hand) is a fixture of ConformanceFixtures
+to override. Jobs are real request bundles, run by the real ExecutorAgent with the simulated Claude
+wherever the backend runs them: nothing here depends on threads or on this process. See
+tests/conformance/live_run.py for which task does what.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.base import Backend
+from core.bundle import AttemptDir, SimulationSettings, build_manifest, read_spent
+from core.errors import CollectError
+from core.events import Kind
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult
+from engine.run.rundir import RunDir
+from engine.scheduling.task_graph import TaskState
+from tests.conformance.lifecycle import CANARY, ConformanceFixtures, LifecycleConformance
+from tests.conformance.live_run import LiveRun, design, merged_files, schedule
+
+
+class BackendConformance(LifecycleConformance):
+    """The whole contract, for backends that run real executors."""
+
+    def test_making_a_backend_touches_nothing(
+        self, make_backend: Callable[[RunDir], Backend], tmp_path: Path
+    ) -> None:
+        run = RunDir(tmp_path / "20260101-120000-9999")
+        run.tasks.mkdir(parents=True)
+        make_backend(run).close()
+        assert list(tmp_path.rglob("*")) == [run.root, run.tasks]
+
+    def test_no_call_waits_for_a_job(self, live: LiveRun, tmp_path: Path) -> None:
+        job, handles = live.prepare("slow-a"), list[JobHandle]()
+        calls: list[Callable[[], object]] = [
+            lambda: handles.extend(live.submit_jobs(job)),
+            lambda: live.backend.reattach(live.run.run_id),
+            lambda: live.poll(*handles),
+            lambda: live.read_log(handles[0]),
+            lambda: live.collect(handles[0], tmp_path),
+            lambda: live.backend.cancel(handles),
+        ]
+        times = [live.clock.monotonic()]
+        for call in calls:
+            call()
+            times.append(live.clock.monotonic())
+        assert max(after - before for before, after in pairwise(times)) < self.bounds.state_s
+        live.wait_ended(*handles, within_s=self.bounds.cancel_s)
+
+    def test_the_result_arrives_with_its_files(self, live: LiveRun, tmp_path: Path) -> None:
+        [handle] = live.submit("fast-01")
+        live.wait_ended(handle)
+        result = live.result(handle, tmp_path / "fetched")
+        there = AttemptDir(tmp_path / "fetched" / "fast-01" / "1")
+        assert (result.key, result.outcome) == (handle.key, Outcome.OK), result.message
+        assert result.manifest.paths == ("parts/fast-01.md",)
+        assert build_manifest(there.files) == result.manifest
+        assert there.transcript.read_text(encoding="utf-8")
+        assert there.log.exists()
+
+    def test_names_that_a_shell_would_mangle_arrive_as_they_are(self, live: LiveRun) -> None:
+        [handle] = live.submit("fast-odd")
+        live.wait_ended(handle)
+        result = live.result(handle)
+        assert result.outcome is Outcome.OK, result.message
+        odd, *below = result.manifest.paths
+        assert odd == "odd/it's $HOME; `x` & größe.md"
+        assert below
+        assert all(path.startswith("odd/with spaces/") for path in below)
+
+    def test_what_earlier_tasks_wrote_is_there_for_a_later_one(self, live: LiveRun) -> None:
+        [first] = live.submit("fast-odd")
+        live.wait_ended(first)
+        written = live.result(first).manifest.paths
+        [last] = live.submit_jobs(live.prepare("fast-last", fast_odd=1))
+        live.wait_ended(last)
+        assert live.result(last).outcome is Outcome.OK
+        transcript = live.run.attempt(last.key).transcript.read_text(encoding="utf-8")
+        texts = "\n".join(_texts([json.loads(line) for line in transcript.splitlines()]))
+        assert written
+        assert all(path in texts for path in written)
+        assert "contracts/Maße & co.json" in texts
+
+    def test_a_key_submitted_twice_runs_once(self, live: LiveRun) -> None:
+        job, twin = live.prepare("fast-01"), live.prepare("fast-01")
+        handles = [*live.submit_jobs(job, twin), *live.submit_jobs(job)]
+        live.wait_ended(*handles)
+        handles += live.submit_jobs(job)
+        live.wait_ended(*handles)
+        self._ran_once(live, handles[0])
+
+    def _ran_once(self, live: LiveRun, handle: JobHandle) -> None:
+        result, here = live.result(handle), live.run.attempt(handle.key)
+        turns = _turns(here)
+        assert result.outcome is Outcome.OK, result.message
+        assert result.turns == len(turns) == len(result.usage)
+        assert tuple(read_spent(here)) == result.usage
+
+    def test_a_refusing_model_is_told_in_the_result(self, live: LiveRun) -> None:
+        [handle] = live.submit("refused")
+        live.wait_ended(handle)
+        result = live.result(handle)
+        assert result.outcome is Outcome.REFUSED
+        assert result.message
+        assert result.manifest.entries == ()
+
+    @pytest.mark.parametrize(
+        ("damage", "told"),
+        [
+            (lambda text: text[: len(text) // 2], "task.json"),
+            (lambda text: text.replace('"version":1', '"version":99'), "wire version 99"),
+            (lambda text: "", "task.json"),
+        ],
+        ids=["cut", "of another wire version", "empty"],
+    )
+    def test_a_damaged_bundle_fails_and_says_so(
+        self, live: LiveRun, damage: Callable[[str], str], told: str
+    ) -> None:
+        job = live.prepare("fast-01")
+        path = AttemptDir(job.attempt_dir).task_json
+        path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
+        [handle] = live.submit_jobs(job)
+        [status] = live.wait_ended(handle)
+        assert status.state is JobState.FAILED
+        assert told in self._words(live, handle, status)
+
+    def _words(self, live: LiveRun, handle: JobHandle, status: JobStatus) -> str:
+        """What the engine tells a person: the status's words, else why there is no result."""
+        found = live.collect(handle)
+        assert isinstance(found, CollectError)
+        return status.message or str(found)
+
+    def test_collecting_again_and_elsewhere_gives_the_same(
+        self, live: LiveRun, tmp_path: Path
+    ) -> None:
+        [handle] = live.submit("fast-odd")
+        live.wait_ended(handle)
+        first = live.result(handle)
+        assert live.collect(handle) == first
+        for _ in range(2):
+            assert live.collect(handle, tmp_path / "elsewhere") == first
+        elsewhere = AttemptDir(tmp_path / "elsewhere" / "fast-odd" / "1")
+        assert build_manifest(elsewhere.files) == first.manifest
+        shutil.rmtree(elsewhere.files)
+        assert live.collect(handle, tmp_path / "elsewhere") == first
+
+    def test_no_result_is_an_answer_and_does_not_spoil_the_others(self, live: LiveRun) -> None:
+        [done, running] = live.submit("fast-01", "slow-a")
+        live.wait_ended(done)
+        live.wait_running(running)
+        live.result(done)
+        never = JobHandle(JobKey("another-run", "fast-01", 1), live.backend.name, "x")
+        found = live.backend.collect([never, done, running], live.run.tasks)
+        assert isinstance(found[done.key], TaskResult)
+        assert isinstance(found[never.key], CollectError)
+        assert isinstance(found[running.key], CollectError)
+
+    def test_what_a_cancelled_job_spent_can_be_read_after_collect(
+        self, live: LiveRun, tmp_path: Path
+    ) -> None:
+        [handle] = live.submit("spending")
+
+        def spent_in_log() -> list[str] | None:
+            return [line for line in live.read_log(handle)[0] if '"usage"' in line] or None
+
+        seen = live.eventually(spent_in_log, "the first usage in the log")
+        live.backend.cancel([handle])
+        [status] = live.wait_ended(handle, within_s=self.bounds.cancel_s)
+        assert status.state is not JobState.SUCCEEDED
+        there = AttemptDir(tmp_path / "spending" / "1")
+
+        def spent() -> bool:
+            found = live.collect(handle, tmp_path)
+            assert isinstance(found, CollectError) or found.outcome is Outcome.INTERRUPTED
+            return len(list(read_spent(there))) >= len(seen)
+
+        live.eventually(spent, "what was spent, after collect")
+
+    def test_logs_are_whole_lines_in_order_and_nothing_twice(self, live: LiveRun) -> None:
+        [handle] = live.submit("fast-odd")
+        lines: list[str] = []
+        cursor = ""
+
+        def follow() -> list[str]:
+            nonlocal cursor
+            more, cursor = live.read_log(handle, cursor)
+            lines.extend(more)
+            return _progress(lines)
+
+        live.eventually(lambda: bool(follow()) and live.poll(handle)[0].state.final, "the end")
+        live.result(handle)
+        told = live.run.attempt(handle.key).events.read_text(encoding="utf-8").splitlines()
+        live.eventually(lambda: follow()[-1:] == told[-1:], "the worker's last line in the log")
+        assert _progress(lines) == told
+        assert live.read_log(handle, cursor)[0] == []
+        assert live.read_log(handle)[0] == lines
+
+    def test_the_log_of_a_job_nobody_knows_is_empty(self, live: LiveRun) -> None:
+        never = JobHandle(JobKey(live.run.run_id, "never", 1), live.backend.name, "nobody:1")
+        assert live.read_log(never) == ([], "")
+
+    def test_another_instance_finds_what_ended_before(self, live: LiveRun, tmp_path: Path) -> None:
+        [handle] = live.submit("fast-01")
+        live.wait_ended(handle)
+        live.backend.close()
+        live.backend = live.another_backend()
+        [found] = live.backend.reattach(live.run.run_id)
+        assert found.key == handle.key
+        assert live.wait_ended(found)[0].state is JobState.SUCCEEDED
+        assert live.result(found, tmp_path).outcome is Outcome.OK
+
+    def test_another_run_does_not_take_results_for_its_own(
+        self, start_run: Callable[..., LiveRun], tmp_path: Path
+    ) -> None:
+        here, there = start_run("20260101-120000-cccc"), start_run("20260101-120000-dddd")
+        [mine] = here.submit("fast-01")
+        here.wait_ended(mine)
+        foreign = replace(mine, key=replace(mine.key, run=there.run.run_id))
+        assert isinstance(there.collect(foreign, tmp_path), CollectError)
+        assert isinstance(there.collect(mine, tmp_path), CollectError)
+        assert there.read_log(mine)[0] == []
+
+    def test_a_secret_is_nowhere_to_be_seen(self, live: LiveRun) -> None:
+        broken = live.prepare("fast-02")
+        AttemptDir(broken.attempt_dir).task_json.write_text("{}")
+        handles = [*live.submit("fast-01", "refused", "spending"), *live.submit_jobs(broken)]
+        live.wait_ended(*(h for h in handles if h.key.task != "spending"))
+        live.backend.cancel(handles)
+        live.wait_ended(*handles, within_s=self.bounds.cancel_s)
+        for handle in handles:
+            live.said.append(str(live.collect(handle)))
+            live.read_log(handle)
+        for path in _holding(live.run.root, CANARY):
+            assert live.run.tasks not in path.parents
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, f"{path} can be read by others"
+        live.backend.cleanup(live.run.run_id)
+        assert _holding(live.run.root, CANARY) == []
+        assert len(live.said) > len(handles)
+        assert [text for text in live.said if CANARY in text] == []
+
+    # -- from end to end
+
+    def test_a_plan_runs_to_its_end_with_every_file(
+        self, start_run: Callable[..., LiveRun]
+    ) -> None:
+        plan, files = design()
+        live = start_run("20260101-120000-eeee", plan)
+        outcome, _ = schedule(live, SimulationSettings(speed=0))
+        assert set(outcome.states.values()) == {TaskState.SUCCEEDED}, outcome.messages
+        assert merged_files(live.run, outcome) == files
+
+    def test_an_interrupted_plan_is_resumed_and_ends_with_every_file(
+        self, start_run: Callable[..., LiveRun]
+    ) -> None:
+        plan, files = design()
+        live = start_run("20260101-120000-ffff", plan)
+        outcome, history = schedule(live, SimulationSettings(speed=20), stop_after=1)
+        done = [task for task, state in outcome.states.items() if state is TaskState.SUCCEEDED]
+        assert 1 <= len(done) < len(plan.tasks)
+        live.backend.close()
+        live.backend = live.another_backend()
+        outcome, history = schedule(live, SimulationSettings(speed=0))
+        assert set(outcome.states.values()) == {TaskState.SUCCEEDED}, outcome.messages
+        assert [history.count((Kind.JOB_INTENDED, task)) for task in done] == [1] * len(done)
+        assert merged_files(live.run, outcome) == files
+
+
+class DurableJobs(ConformanceFixtures):
+    """For backends whose jobs outlive the process that submitted them."""
+
+    def test_a_running_job_outlives_its_instance(self, live: LiveRun) -> None:
+        [handle] = live.submit("slow-a")
+        live.wait_running(handle)
+        live.backend.close()
+        live.backend = live.another_backend()
+        [found] = live.backend.reattach(live.run.run_id)
+        assert found.key == handle.key
+        live.wait_running(handle)
+        live.backend.cancel([found])
+        [status] = live.wait_ended(handle, within_s=self.bounds.cancel_s)
+        assert status.state is not JobState.SUCCEEDED
+
+    def test_a_key_submitted_again_by_another_instance_runs_once(self, live: LiveRun) -> None:
+        job = live.prepare("fast-01")
+        [first] = live.submit_jobs(job)
+        live.backend = live.another_backend()
+        [again] = live.submit_jobs(job)
+        assert again.key == first.key
+        assert live.wait_ended(again)[0].state is JobState.SUCCEEDED
+        result, here = live.result(again), live.run.attempt(first.key)
+        assert tuple(read_spent(here)) == result.usage
+        assert len(_turns(here)) == result.turns
+
+
+class ReachableResults(ConformanceFixtures):
+    """For tests that can change a result before it is collected."""
+
+    def kept_attempt(self, live: LiveRun, key: JobKey) -> AttemptDir:
+        """Where the backend keeps the attempt until it is collected."""
+        return live.run.attempt(key)
+
+    def test_a_result_changed_in_place_is_not_taken(self, live: LiveRun, tmp_path: Path) -> None:
+        [handle] = live.submit("fast-01")
+        live.wait_ended(handle)
+        kept = self.kept_attempt(live, handle.key)
+        path = kept.files / "parts" / "fast-01.md"
+        path.write_text("not what the worker wrote")
+        self._refused(live, handle, tmp_path / "changed")
+        path.unlink()
+        self._refused(live, handle, tmp_path / "absent")
+        path.symlink_to("/etc/hostname")
+        self._refused(live, handle, tmp_path / "linked")
+
+    def test_a_result_that_cannot_be_read_is_not_taken(self, live: LiveRun, tmp_path: Path) -> None:
+        [handle] = live.submit("fast-odd")
+        live.wait_ended(handle)
+        path = self.kept_attempt(live, handle.key).result_json
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        entries = whole["manifest"]["entries"]
+        of_another = {**whole, "key": {**whole["key"], "attempt": 2}}
+        turned = {**whole, "manifest": {"entries": entries[::-1]}}
+        for n, bad in enumerate(["", "{", json.dumps(of_another), json.dumps(turned)]):
+            path.write_text(bad, encoding="utf-8")
+            self._refused(live, handle, tmp_path / str(n))
+
+    def _refused(self, live: LiveRun, handle: JobHandle, destination: Path) -> None:
+        assert isinstance(live.collect(handle, destination), CollectError)
+
+
+def _holding(root: Path, text: str) -> list[Path]:
+    """The files below `root` that hold `text`, in their content or their name."""
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [p for p in files if text in p.name or text.encode() in p.read_bytes()]
+
+
+def _progress(lines: Sequence[str]) -> list[str]:
+    """Those lines of a log that are a worker's own events."""
+    return [line for line in lines if line.startswith("{") and "kind" in json.loads(line)]
+
+
+def _turns(attempt: AttemptDir) -> list[dict[str, Any]]:
+    """The turns in a transcript that tells of one worker's work, from its begin to its end."""
+    lines = [json.loads(line) for line in attempt.transcript.read_text("utf-8").splitlines()]
+    assert ["attempt" in line for line in lines] == [True, *[False] * (len(lines) - 1)]
+    assert "ended" in lines[-1]
+    return lines[1:-1]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)

@@ -1,0 +1,24 @@
+"""The conformance suite on a real Docker Engine, and what only this backend has to get right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.conformance.live_run import Bounds
+from tests.conformance.suite import BackendConformance, DurableJobs
+
+pytestmark = pytest.mark.docker_engine
+IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")
+
+
+class TestDocker(BackendConformance, DurableJobs):
+    backend = "docker"
+    bounds = Bounds(state_s=90, cancel_s=30, look_every_s=0.1)
+
+    @pytest.fixture
+    def options(self) -> Mapping[str, Any]:
+        return {"docker_image": IMAGE, "docker_network": "none", "docker_memory": "512m"}

@@ -1,0 +1,615 @@
+"""Settings: who wins, where each value came from, and what bad ones are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from config import DEFAULT_MODELS, LoadedSettings, Settings, load_settings, render_settings
+from core.credentials import MASK, Credentials
+from core.errors import SettingsError
+from core.settings.options import Declared, Group, Option, declared_options
+
+Env = dict[str, str]
+
+
+class WithBackends(Settings):
+    """Two made-up backends and a repeatable option, to try what later parts will declare."""
+
+    docker: Annotated[
+        bool, Option(Group.BACKENDS, "use docker", sets="backend", sets_to="docker")
+    ] = False
+    slurm: Annotated[bool, Option(Group.BACKENDS, "use slurm", sets="backend", sets_to="slurm")] = (
+        False
+    )
+    slurm_arg: Annotated[tuple[str, ...], Option(Group.BACKENDS, "for sbatch", "ARG")] = ()
+
+
+def load(
+    cwd: Path,
+    options: dict[str, object] | None = None,
+    environ: Env | None = None,
+    file: str | None = None,
+    **more: Any,
+) -> LoadedSettings:
+    if file is not None:
+        (cwd / "orchestrator.toml").write_text(file, encoding="utf-8")
+    return load_settings(options or {}, environ or {}, cwd, **more)
+
+
+def refusal(cwd: Path, *args: Any, **more: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(cwd, *args, **more)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def sources(declared: Declared) -> list[str]:
+    return [*declared.flags, declared.env, declared.key]
+
+
+def test_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
+    found = load(tmp_path)
+    settings = found.settings
+    assert settings.max_executors == 5
+    assert not settings.real
+    assert settings.backend == "threading"
+    assert settings.work_dir == tmp_path / ".orchestrator"
+    assert settings.output_dir is None
+    assert (settings.provider, settings.model) == ("anthropic", "claude-sonnet-5-5")
+    assert settings.region == "eu-central-1"
+    assert (settings.max_retries, settings.task_timeout) == (3, 1800.0)
+    assert settings.queue_timeout == 86_400.0
+    assert (settings.sim_seed, settings.sim_speed, settings.sim_faults) == (0, 20.0, "")
+    assert set(found.origin.values()) == {"default"}
+    assert found.warnings == ()
+
+
+@given(
+    values=st.dictionaries(
+        st.sampled_from(["file", "environment", "run", "option"]), st.integers(1)
+    )
+)
+def test_options_beat_the_run_beats_environment_beats_file_beats_defaults(
+    values: dict[str, int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cwd = tmp_path_factory.mktemp("layers")
+    found = load(
+        cwd,
+        {"sim_seed": str(values["option"])} if "option" in values else {},
+        {"ORCHESTRATOR_SIM_SEED": str(values["environment"])} if "environment" in values else {},
+        f"sim_seed = {values['file']}" if values.get("file", 2**64) < 2**63 else None,
+        saved={"sim_seed": values["run"]} if "run" in values else None,
+        saved_by="r1",
+    )
+    words = {
+        "file": "orchestrator.toml",
+        "environment": "environment ORCHESTRATOR_SIM_SEED",
+        "run": "run r1",
+        "option": "option --sim-seed",
+    }
+    ranked = [n for n in words if n in values and (n != "file" or values[n] < 2**63)]
+    assert found.settings.sim_seed == (values[ranked[-1]] if ranked else 0)
+    assert found.origin["sim_seed"] == (words[ranked[-1]] if ranked else "default")
+    assert found.origin["sim_speed"] == "default"
+
+
+def test_every_setting_has_its_own_spelling_in_every_source() -> None:
+    spellings = [s for d in declared_options(Settings) for s in sources(d)]
+    assert len(spellings) == len(set(spellings))
+    for declared in declared_options(Settings):
+        assert declared.help
+        assert declared.option.group in Group.ORDER
+
+
+def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
+    values = {
+        "flag": "true",
+        "path": "some/where",
+        "value": "7",
+        "list": '["--nice=7"]',
+    }
+    special = {
+        **{f.key: "false" for f in declared_options(Settings) if f.option.sets == "backend"},
+        "docker": "true",
+        "provider": "bedrock",
+        "backend": "docker",
+        "engine": "api",
+        "base_url": "http://localhost:1",
+        "bedrock_base_url": "http://localhost:2",
+        "batch_s3_bucket": "a-bucket",
+        "batch_job_role": "arn:aws:iam::123456789012:role/a",
+        "batch_execution_role": "arn:aws:iam::123456789012:role/b",
+        "batch_secret": '["ANTHROPIC_API_KEY=arn:aws:secretsmanager:x"]',
+        "config": "",
+    }
+    declared = declared_options(Settings)
+    environ = {d.env: special.get(d.key, values[d.kind]) for d in declared}
+    found = load(tmp_path, {}, environ)
+    told = {d.key for d in declared if found.origin[d.key].startswith("environment ORCHESTRATOR_")}
+    # what another spelling moved comes from that variable; an empty one counts as absent
+    assert told == {d.key for d in declared} - {"config"}
+
+
+def test_a_setting_without_a_declaration_is_a_mistake_of_ours() -> None:
+    class Bare(BaseModel):
+        lost: int = 1
+
+    with pytest.raises(TypeError, match="lost"):
+        declared_options(Bare)
+
+
+class TestFile:
+    def test_values_are_read_and_their_origin_told(self, tmp_path: Path) -> None:
+        found = load(tmp_path, file='max_executors = 3\nreal = true\njson = true\nmodel = "m"')
+        assert found.settings.max_executors == 3
+        assert found.settings.real
+        assert found.settings.json_lines
+        assert found.origin["model"] == "orchestrator.toml"
+
+    @pytest.mark.parametrize(
+        ("key", "near"),
+        [
+            ("max_executor", "max_executors"),
+            ("max-executors", "max_executors"),
+            ("Provider", "provider"),
+            ("simseed", "sim_seed"),
+        ],
+    )
+    def test_an_unknown_key_names_the_nearest_one(
+        self, tmp_path: Path, key: str, near: str
+    ) -> None:
+        text = refusal(tmp_path, file=f'"{key}" = 1')
+        assert repr(key) in text
+        assert f"Did you mean {near!r}?" in text
+        assert "orchestrator.toml" in text
+
+    def test_a_key_like_no_other_points_to_the_list(self, tmp_path: Path) -> None:
+        assert "--show-config" in refusal(tmp_path, file="zzzzqq = 1")
+
+    def test_a_table_is_an_unknown_key(self, tmp_path: Path) -> None:
+        assert "'containers'" in refusal(tmp_path, file="[containers]\nimage = 'x'")
+        assert "docker is" in refusal(tmp_path, file="[docker]\nimage = 'x'")
+
+    def test_the_file_may_not_name_another_file(self, tmp_path: Path) -> None:
+        assert "'config'" in refusal(tmp_path, file='config = "other.toml"')
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "max_executors = true",
+            "max_executors = [1]",
+            "max_executors = 2.5",
+            "real = 'perhaps'",
+            "model = {a = 1}",
+            "task_timeout = inf",
+            "sim_speed = nan",
+            'output_dir = "a\\u0000b"',
+            "output_dir = 5",
+            "max_executors = 1979-05-27",
+        ],
+    )
+    def test_a_bad_value_names_its_key_and_file(self, tmp_path: Path, line: str) -> None:
+        text = refusal(tmp_path, file=line)
+        assert line.split()[0] in text
+        assert "(orchestrator.toml)" in text
+
+    @pytest.mark.parametrize("content", [b"max_executors = ", b"\xff\xfe\x00", b"a = 1\na = 2"])
+    def test_what_is_not_toml_is_refused(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "orchestrator.toml").write_bytes(content)
+        assert "cannot be read" in refusal(tmp_path)
+
+    def test_a_directory_in_its_place_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "orchestrator.toml").mkdir()
+        assert "cannot be read" in refusal(tmp_path)
+
+    def test_the_default_one_may_be_absent_but_not_one_asked_for(self, tmp_path: Path) -> None:
+        load(tmp_path)
+        assert "does not exist" in refusal(tmp_path, {"config": "other.toml"})
+        assert "does not exist" in refusal(tmp_path, {}, {"ORCHESTRATOR_CONFIG": "other.toml"})
+
+    def test_another_file_is_read_when_asked_for(self, tmp_path: Path) -> None:
+        (tmp_path / "other.toml").write_text("sim_seed = 9")
+        found = load(tmp_path, {"config": "other.toml"}, file="sim_seed = 1")
+        assert found.settings.sim_seed == 9
+        assert found.origin["sim_seed"] == "other.toml"
+        assert found.settings.config == tmp_path / "other.toml"
+
+
+class TestBadValues:
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("max_executors", "0"),
+            ("max_executors", "-3"),
+            ("max_executors", "three"),
+            ("max_executors", "9" * 5000),
+            ("max_retries", "0"),
+            ("task_timeout", "0"),
+            ("task_timeout", "-1"),
+            ("task_timeout", "inf"),
+            ("queue_timeout", "0"),
+            ("sim_speed", "-0.1"),
+            ("sim_speed", "nan"),
+            ("provider", "azure"),
+            ("engine", "abacus"),
+            ("model", ""),
+            ("model", "two words"),
+            ("region", "evil.example/"),
+            ("backend", "a b"),
+        ],
+    )
+    def test_a_bad_option_is_named_with_its_value(
+        self, tmp_path: Path, key: str, value: str
+    ) -> None:
+        text = refusal(tmp_path, {key: value})
+        assert f"option --{key.replace('_', '-')}" in text
+        assert repr(value) in text
+
+    def test_a_bad_variable_is_named(self, tmp_path: Path) -> None:
+        text = refusal(tmp_path, {}, {"ORCHESTRATOR_MAX_EXECUTORS": "0"})
+        assert "ORCHESTRATOR_MAX_EXECUTORS" in text
+        assert "greater than or equal to 1" in text
+
+    def test_what_is_allowed_is_listed(self, tmp_path: Path) -> None:
+        assert "'anthropic' or 'bedrock'" in refusal(tmp_path, {"provider": "azure"})
+
+    def test_the_default_is_named_as_a_way_out(self, tmp_path: Path) -> None:
+        assert "the default is 5" in refusal(tmp_path, {"max_executors": "x"})
+
+    @pytest.mark.parametrize("value", ["", "  ", "a\0b", "a\udc80b"])
+    def test_a_path_that_cannot_be_one_is_refused(self, tmp_path: Path, value: str) -> None:
+        assert "--output-dir" in refusal(tmp_path, {"output_dir": value})
+
+    def test_an_option_that_is_none_is_refused(self, tmp_path: Path) -> None:
+        assert "max_executors" in refusal(tmp_path, {"max_executor": "1"})
+
+    def test_a_bad_list_in_the_environment_is_named(self, tmp_path: Path) -> None:
+        text = refusal(tmp_path, {}, {"ORCHESTRATOR_SLURM_ARG": "--exclusive"}, model=WithBackends)
+        assert "slurm_arg" in text
+        assert '["a", "b"]' in text
+
+    @pytest.mark.parametrize("url", ["ftp://x", "localhost:1", "http://", "//x"])
+    def test_a_base_url_must_be_one(self, tmp_path: Path, url: str) -> None:
+        assert "http://" in refusal(tmp_path, {}, {"ANTHROPIC_BASE_URL": url})
+
+    @pytest.mark.parametrize("url", ["http://x:abc", "http://x:99999", "https://x:-1/v1"])
+    def test_a_port_that_is_none_is_refused_before_anything_is_asked(
+        self, tmp_path: Path, url: str
+    ) -> None:
+        assert "port" in refusal(tmp_path, {}, {"ANTHROPIC_BEDROCK_BASE_URL": url})
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://me:hunter2@example.org",
+            "https://me:a/hunter2@example.org",
+            "https://hunter2@example.org",
+            "https://example.org/v1?token=hunter2",
+            "https://example.org/#hunter2",
+        ],
+    )
+    def test_a_secret_in_a_base_url_is_refused_and_not_shown(
+        self, tmp_path: Path, url: str
+    ) -> None:
+        text = refusal(tmp_path, {}, {"ANTHROPIC_BASE_URL": url})
+        assert "must" in text
+        assert "hunter2" not in text
+
+
+class TestPaths:
+    def test_they_become_absolute(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"output_dir": "out", "plan": "/a/plan.json"})
+        assert found.settings.output_dir == tmp_path / "out"
+        assert found.settings.plan == Path("/a/plan.json")
+
+    @pytest.mark.parametrize(("text", "found"), [("~/x", "/home/me/x"), ("~", "/home/me")])
+    def test_home_is_meant_by_a_tilde(self, tmp_path: Path, text: str, found: str) -> None:
+        settings = load(tmp_path, {"output_dir": text}, {"HOME": "/home/me"}).settings
+        assert settings.output_dir == Path(found)
+
+    def test_a_tilde_without_a_home_stays(self, tmp_path: Path) -> None:
+        assert load(tmp_path, {"output_dir": "~/x"}).settings.output_dir == tmp_path / "~/x"
+
+
+class TestProvider:
+    def test_the_default_model_follows_the_provider(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"provider": "bedrock"})
+        assert found.settings.model == DEFAULT_MODELS["bedrock"]
+        assert found.origin["model"] == "default"
+
+    def test_docker_use_bedrock_is_another_spelling(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"docker_use_bedrock": True})
+        assert found.settings.provider == "bedrock"
+        assert found.settings.model == DEFAULT_MODELS["bedrock"]
+        assert found.origin["provider"] == "option --docker-use-bedrock"
+
+    def test_its_own_region_and_model_beat_the_general_ones(self, tmp_path: Path) -> None:
+        found = load(
+            tmp_path,
+            {
+                "provider": "bedrock",
+                "region": "us-east-1",
+                "model": "plain",
+                "docker_bedrock_region": "eu-west-1",
+                "docker_bedrock_model": "special",
+            },
+        )
+        assert (found.settings.region, found.settings.model) == ("eu-west-1", "special")
+        assert found.origin["region"] == "option --docker-bedrock-region"
+
+    def test_an_option_still_beats_the_same_thing_in_the_environment(self, tmp_path: Path) -> None:
+        environ = {"ORCHESTRATOR_DOCKER_BEDROCK_REGION": "eu-west-1"}
+        found = load(tmp_path, {"provider": "bedrock", "region": "us-east-1"}, environ)
+        assert found.settings.region == "us-east-1"
+
+    def test_they_do_nothing_without_bedrock_and_say_so(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"docker_bedrock_model": "special"})
+        assert found.settings.model == DEFAULT_MODELS["anthropic"]
+        assert any("--docker-bedrock-model has no effect" in text for text in found.warnings)
+
+    def test_two_providers_at_once_are_refused(self, tmp_path: Path) -> None:
+        text = refusal(tmp_path, {"docker_use_bedrock": True, "provider": "anthropic"})
+        assert "--docker-use-bedrock" in text
+        assert "--provider" in text
+
+    def test_the_region_of_aws_counts_less_than_our_own_file(self, tmp_path: Path) -> None:
+        environ = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-west-2"}
+        assert load(tmp_path, {}, environ).settings.region == "us-east-1"
+        found = load(tmp_path, {}, environ, 'region = "eu-north-1"')
+        assert found.settings.region == "eu-north-1"
+
+    @pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-sonnet-4-5-20250929"])
+    def test_a_model_that_ends_is_named_with_its_successor(
+        self, tmp_path: Path, model: str
+    ) -> None:
+        (warning,) = load(tmp_path, {"model": model}).warnings
+        assert model in warning
+        assert "30 November 2026" in warning
+        assert "claude-sonnet-5-5" in warning
+
+    def test_bedrock_keeps_its_own_dates(self, tmp_path: Path) -> None:
+        assert load(tmp_path, {"provider": "bedrock"}).warnings == ()
+
+    def test_an_unknown_model_is_nobodys_business(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"model": "claude-nova-9"})
+        assert found.settings.model == "claude-nova-9"
+        assert found.warnings == ()
+
+
+class TestBackends:
+    def test_a_flag_selects_a_backend(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"docker": True}, model=WithBackends)
+        assert found.settings.backend == "docker"
+        assert found.origin["backend"] == "option --docker"
+
+    @pytest.mark.parametrize(
+        "options", [{"docker": True, "slurm": True}, {"docker": True, "backend": "slurm"}]
+    )
+    def test_two_at_once_are_refused(self, tmp_path: Path, options: dict[str, object]) -> None:
+        text = refusal(tmp_path, options, model=WithBackends)
+        assert "backend is asked for twice" in text
+        assert "--docker" in text
+        assert "slurm" in text
+
+    def test_the_same_one_twice_is_fine(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"docker": True, "backend": "docker"}, model=WithBackends)
+        assert found.settings.backend == "docker"
+
+    def test_a_stronger_source_decides_without_a_quarrel(self, tmp_path: Path) -> None:
+        environ = {"ORCHESTRATOR_DOCKER": "1"}
+        flagged = load(tmp_path, {"slurm": True}, environ, model=WithBackends)
+        named = load(tmp_path, {"backend": "threading"}, environ, model=WithBackends)
+        assert flagged.settings.backend == "slurm"
+        assert named.settings.backend == "threading"
+
+    def test_a_flag_switched_off_selects_nothing(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {}, {"ORCHESTRATOR_DOCKER": "no"}, model=WithBackends)
+        assert found.settings.backend == "threading"
+
+    def test_a_list_comes_from_every_source(self, tmp_path: Path) -> None:
+        environ = {"ORCHESTRATOR_SLURM_ARG": '["-x", "n1"]'}
+        for found in (
+            load(tmp_path, {"slurm_arg": ["-x", "n1"]}, model=WithBackends),
+            load(tmp_path, {}, environ, model=WithBackends),
+            load(tmp_path, file='slurm_arg = ["-x", "n1"]', model=WithBackends),
+        ):
+            assert found.settings.model_dump()["slurm_arg"] == ("-x", "n1")
+
+
+class TestSecrets:
+    KEYS: ClassVar[dict[str, object]] = {
+        "docker_aws_access_key_id": "AKIA-canary",
+        "docker_aws_secret_access_key": "canary-secret",
+        "docker_aws_session_token": "canary-token",
+    }
+
+    def test_they_are_masked_wherever_they_could_show(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {**self.KEYS, "provider": "bedrock"})
+        shown = [
+            repr(found.settings),
+            str(found.settings),
+            render_settings(found),
+            render_settings(found, as_json=True),
+            json.dumps(found.kept()),
+            *found.warnings,
+        ]
+        assert "canary" not in " ".join(shown)
+        assert MASK in render_settings(found)
+
+    def test_a_command_line_is_warned_of_but_not_the_environment(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {**self.KEYS, "provider": "bedrock"})
+        assert len(found.warnings) == 3
+        assert all("others can see" in text for text in found.warnings)
+        environ = {f"ORCHESTRATOR_{k.upper()}": str(v) for k, v in self.KEYS.items()}
+        assert load(tmp_path, {"provider": "bedrock"}, environ).warnings == ()
+
+    def test_they_replace_every_aws_identity_of_the_environment(self, tmp_path: Path) -> None:
+        environ = {
+            "ANTHROPIC_API_KEY": "sk",
+            "AWS_ACCESS_KEY_ID": "other",
+            "AWS_SECRET_ACCESS_KEY": "other",
+            "AWS_SESSION_TOKEN": "other",
+            "AWS_PROFILE": "other",
+            "AWS_BEARER_TOKEN_BEDROCK": "other",
+        }
+        two = {k: v for k, v in self.KEYS.items() if "token" not in k}
+        found = load(tmp_path, two).settings.credentials(environ)
+        assert found == Credentials(
+            anthropic_api_key="sk",
+            aws_access_key_id="AKIA-canary",
+            aws_secret_access_key="canary-secret",
+        )
+        assert load(tmp_path).settings.credentials(environ).aws_session_token == "other"
+        three = load(tmp_path, self.KEYS).settings.credentials(environ)
+        assert three.aws_session_token == "canary-token"
+
+    @pytest.mark.parametrize(
+        "missing", ["docker_aws_access_key_id", "docker_aws_secret_access_key"]
+    )
+    def test_half_a_pair_is_refused_without_showing_it(self, tmp_path: Path, missing: str) -> None:
+        text = refusal(tmp_path, {k: v for k, v in self.KEYS.items() if k != missing})
+        assert "together" in text
+        assert "canary" not in text
+
+    def test_a_bad_secret_is_masked_in_the_error(self, tmp_path: Path) -> None:
+        text = refusal(tmp_path, {"docker_aws_session_token": ["canary"]})
+        assert "canary" not in text
+        assert MASK in text
+
+
+class TestResume:
+    def test_what_a_run_keeps_brings_the_same_settings_back(self, tmp_path: Path) -> None:
+        options: dict[str, object] = {
+            "max_executors": "2",
+            "output_dir": "out",
+            "sim_seed": "4",
+            "docker_use_bedrock": True,
+            "quiet": True,
+        }
+        kept = json.loads(json.dumps(load(tmp_path, options).kept()))
+        again = load(tmp_path, {}, {"ORCHESTRATOR_REAL": "1"}, saved=kept, saved_by="r1")
+        assert again.settings.max_executors == 2
+        assert again.settings.output_dir == tmp_path / "out"
+        assert again.settings.provider == "bedrock"
+        assert not again.settings.real
+        assert not again.settings.quiet
+        assert again.origin["max_executors"] == "run r1"
+
+    def test_options_given_again_override(self, tmp_path: Path) -> None:
+        kept = load(tmp_path, {"backend": "slurm"}, model=WithBackends).kept()
+        found = load(tmp_path, {"docker": True}, saved=kept, saved_by="r", model=WithBackends)
+        assert found.settings.backend == "docker"
+
+    def test_another_provider_brings_its_own_model(self, tmp_path: Path) -> None:
+        kept = load(tmp_path, {"model": "claude-opus-5-5"}).kept()
+        assert load(tmp_path, {}, saved=kept).settings.model == "claude-opus-5-5"
+        found = load(tmp_path, {"provider": "bedrock"}, saved=kept)
+        assert found.settings.model == DEFAULT_MODELS["bedrock"]
+
+    @pytest.mark.parametrize(
+        ("options", "prices"),
+        [
+            ({}, (1.0, 2.0)),
+            ({"model": "of-my-own"}, (1.0, 2.0)),
+            ({"model": "claude-opus-5-5"}, (None, None)),
+            ({"provider": "bedrock"}, (None, None)),
+            ({"model": "y", "price_input": "3", "price_output": "4"}, (3.0, 4.0)),
+        ],
+    )
+    def test_a_run_resumed_with_another_model_forgets_the_prices_given_for_the_first(
+        self, tmp_path: Path, options: dict[str, object], prices: tuple[float | None, float | None]
+    ) -> None:
+        first: dict[str, object] = {"model": "of-my-own", "price_input": "1", "price_output": "2"}
+        kept = load(tmp_path, first).kept()
+        found = load(tmp_path, options, saved=kept, saved_by="r1").settings
+        assert (found.price_input, found.price_output) == prices
+
+    def test_prices_given_for_the_default_model_stay_with_it(self, tmp_path: Path) -> None:
+        kept = load(tmp_path, {"price_input": "1", "price_output": "2"}).kept()
+        assert load(tmp_path, {}, saved=kept, saved_by="r1").settings.price_input == 1.0
+
+    def test_a_setting_of_another_version_is_passed_over(self, tmp_path: Path) -> None:
+        assert load(tmp_path, {}, saved={"of_old": 1}, saved_by="r").settings.max_executors == 5
+
+
+class TestUse:
+    def test_simulation_is_the_default_and_takes_its_settings(self, tmp_path: Path) -> None:
+        options: dict[str, object] = {"sim_seed": "3", "sim_speed": "0", "sim_faults": "refusal=1"}
+        model = load(
+            tmp_path, options, {"ANTHROPIC_BASE_URL": "http://x"}
+        ).settings.model_settings()
+        assert model.simulation is not None
+        assert (model.simulation.seed, model.simulation.speed) == (3, 0.0)
+        assert model.simulation.faults == "refusal=1"
+        assert model.base_url == ""
+
+    @pytest.mark.parametrize(
+        ("provider", "url"), [("anthropic", "http://a:1"), ("bedrock", "http://b:2")]
+    )
+    def test_real_takes_the_address_of_its_provider(
+        self, tmp_path: Path, provider: str, url: str
+    ) -> None:
+        environ = {
+            "ANTHROPIC_BASE_URL": "http://a:1",
+            "ANTHROPIC_BEDROCK_BASE_URL": "http://b:2",
+        }
+        found = load(tmp_path, {"real": True, "provider": provider}, environ)
+        model = found.settings.model_settings()
+        assert model.simulation is None
+        assert (model.base_url, model.provider) == (url, provider)
+
+    def test_simulation_options_with_real_are_said_to_do_nothing(self, tmp_path: Path) -> None:
+        (warning,) = load(tmp_path, {"real": True, "sim_seed": "1"}).warnings
+        assert "--sim-seed has no effect" in warning
+        assert "real = no" in warning
+
+    def test_limits_take_the_timeout(self, tmp_path: Path) -> None:
+        assert load(tmp_path, {"task_timeout": "12.5"}).settings.limits().timeout_s == 12.5
+
+    def test_settings_are_frozen(self, tmp_path: Path) -> None:
+        settings = load(tmp_path).settings
+        with pytest.raises(ValueError, match="frozen"):
+            setattr(settings, "real", True)  # noqa: B010 - mypy knows that it cannot be set
+
+    def test_a_misspelt_variable_is_warned_of(self, tmp_path: Path) -> None:
+        environ = {"ORCHESTRATOR_MAX_EXECUTOR": "3", "ORCHESTRATOR_HOME": "/x", "OTHER": "1"}
+        (warning,) = load(tmp_path, {}, environ).warnings
+        assert "ORCHESTRATOR_MAX_EXECUTORS" in warning
+
+    def test_no_color_is_honoured_whatever_it_holds(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {}, {"NO_COLOR": "0"})
+        assert found.settings.no_color
+        assert found.origin["no_color"] == "environment NO_COLOR"
+        assert not load(tmp_path, {}, {"NO_COLOR": ""}).settings.no_color
+
+    def test_show_config_gives_every_setting_with_its_origin(self, tmp_path: Path) -> None:
+        found = load(tmp_path, {"sim_faults": "a\x1b[2Jb"}, file="real = true")
+        lines = dict(line.split(maxsplit=1) for line in render_settings(found).splitlines())
+        assert set(lines) == {d.key for d in declared_options(Settings)}
+        assert lines["real"].split() == ["yes", "orchestrator.toml"]
+        assert lines["output_dir"].startswith("not set")
+        assert "\x1b" not in render_settings(found)
+        shown = json.loads(render_settings(found, as_json=True))
+        assert shown["real"] == {"value": True, "origin": "orchestrator.toml"}
+        assert shown["work_dir"]["value"] == str(tmp_path / ".orchestrator")
+
+
+def test_the_engine_and_leave_to_run_commands_reach_the_worker(tmp_path: Path) -> None:
+    given = {"engine": "claude-code", "allow_commands": True}
+    model = load(tmp_path, given).settings.model_settings()
+    assert (model.engine, model.allow_commands) == ("claude-code", True)
+    assert not load(tmp_path, {}).settings.model_settings().allow_commands
+
+
+def test_leave_to_run_commands_counts_for_every_engine(tmp_path: Path) -> None:
+    for engine in ("api", "claude-code"):
+        found = load(tmp_path, {"allow_commands": True, "engine": engine})
+        assert not found.warnings
+        assert found.settings.model_settings().allow_commands

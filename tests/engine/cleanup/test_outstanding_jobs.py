@@ -1,0 +1,544 @@
+"""What a backend still has of a run: looked at, stopped, brought in, and never lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from backends.base import Backend, LogChunk, Site
+from config import load_settings
+from core.bundle import AttemptDir, write_result
+from core.clock import SystemClock
+from core.errors import BackendError, CollectError, Problem, SubmitError
+from core.events import Event, Kind
+from core.job import (
+    Job,
+    JobHandle,
+    JobKey,
+    JobState,
+    JobStatus,
+    Outcome,
+    Reason,
+    TaskResult,
+    Usage,
+)
+from core.wire import plain
+from engine.cleanup.cancel import Spoken, cancel_run
+from engine.cleanup.clean import Removal, clean_runs, remove
+from engine.cleanup.outstanding_jobs import Asking, look, stop, tidy
+from engine.cleanup.run_backends import Reopening, used_backends
+from engine.cleanup.scan import Survey
+from engine.run.journal import History, Journal, read_journal, replay
+from engine.run.rundir import RunDir, RunFacts, create_run, locked
+from engine.run.session import Session, open_session
+from engine.scheduling.retry_policy import NEVER_STARTED
+
+RUN = "20260101-120000-aaaa"
+HERE = f"{__name__}:Scripted"
+ONE, TWO = JobKey(RUN, "one", 1), JobKey(RUN, "two", 1)
+CLOCK = SystemClock()
+USAGE = Usage("anthropic", "m", 100, 50)
+
+Answer = Callable[[], None]
+
+
+class World:
+    """What all instances of the scripted backend share; `obeys` is whether jobs heed a cancel."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[JobKey, JobStatus] = {}
+        self.answers: dict[JobKey, TaskResult | CollectError] = {}
+        self.broken: dict[str, Answer] = {}
+        self.obeys = True
+        self.said: list[str] = []
+
+    def call(self, name: str) -> None:
+        self.said.append(name)
+        self.broken.get(name, lambda: None)()
+
+
+WORLDS: dict[str, World] = {}
+
+
+class Scripted(Backend):
+    """Says what its world was told; which world, the environment names."""
+
+    name = "scripted"
+    grace_s = 0.0
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    @classmethod
+    def build(cls, site: Site) -> Scripted:
+        return cls(WORLDS[site.environ["WORLD"]])
+
+    def preflight(self) -> list[Problem]:
+        return []
+
+    def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
+        raise AssertionError("nothing is started here")
+
+    def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
+        self.world.call("poll")
+        missing = JobStatus(JobState.LOST, Reason.MISSING)
+        return {h.key: self.world.jobs.get(h.key, missing) for h in handles}
+
+    def collect(
+        self, handles: Sequence[JobHandle], destination: Path
+    ) -> dict[JobKey, TaskResult | CollectError]:
+        self.world.call("collect")
+        nothing = CollectError("There is no result.")
+        return {h.key: self.world.answers.get(h.key, nothing) for h in handles}
+
+    def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
+        return LogChunk()
+
+    def cancel(self, handles: Sequence[JobHandle]) -> None:
+        self.world.call("cancel")
+        if self.world.obeys:
+            self.world.jobs |= {h.key: JobStatus(JobState.CANCELLED) for h in handles}
+
+    def reattach(self, run_id: str) -> list[JobHandle]:
+        self.world.call("reattach")
+        return [handle_of(key) for key in self.world.jobs]
+
+    def cleanup(self, run_id: str) -> None:
+        self.world.call("cleanup")
+        self.world.jobs.clear()
+
+    def leftovers(self, run_id: str) -> list[str]:
+        return [str(key) for key in self.world.jobs if key.run == run_id]
+
+    def close(self) -> None:
+        self.world.call("close")
+
+
+class Patient(Scripted):
+    grace_s = 100.0
+
+
+def handle_of(key: JobKey) -> JobHandle:
+    return JobHandle(key, "scripted", str(key))
+
+
+def hang() -> None:
+    threading.Event().wait()
+
+
+def out_of_reach() -> None:
+    raise BackendError("Out of reach.", "Start it.")
+
+
+def broken() -> None:
+    raise KeyError("a defect")
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    name = request.node.name
+    WORLDS[name] = World()
+    WORLDS[name].said = []
+    yield WORLDS[name]
+    del WORLDS[name]
+
+
+@pytest.fixture
+def reopening(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Reopening:
+    loaded = load_settings({"work_dir": str(tmp_path)}, {}, tmp_path)
+    return Reopening(loaded, {"WORLD": request.node.name}, tmp_path, CLOCK)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A run with two jobs that were submitted and not heard of since."""
+    settings: dict[str, object] = {"backend": HERE, "provider": "anthropic"}
+    at = time.time()
+    facts = RunFacts(RUN, "Build it", str(tmp_path / "out"), at, settings, simulated=True)
+    run = create_run(tmp_path, facts)
+    journal = Journal(run.journal)
+    journal.emit(Event(Kind.RUN_STARTED, at, data={"run": RUN, "backend": HERE}))
+    for key in (ONE, TWO):
+        run.attempt(key).root.mkdir(parents=True)
+        journal.emit(Event(Kind.JOB_INTENDED, at, key.task, 1))
+        handle = plain(handle_of(key))
+        journal.emit(Event(Kind.JOB_SUBMITTED, at, key.task, 1, {"handle": handle}))
+    journal.close()
+    return run
+
+
+@pytest.fixture
+def session(run: RunDir) -> Iterator[Session]:
+    with ExitStack() as stack:
+        yield stack.enter_context(open_session(run.read_facts(), run, [], CLOCK))
+
+
+def history_of(run: RunDir) -> History:
+    return replay(RUN, read_journal(run.journal))
+
+
+def kinds(run: RunDir, kind: Kind) -> list[Event]:
+    return [event for event in read_journal(run.journal) if event.kind is kind]
+
+
+def notices(run: RunDir) -> str:
+    return "\n".join(str(event.data["text"]) for event in kinds(run, Kind.NOTICE))
+
+
+def runs(world: World, **states: JobState) -> None:
+    world.jobs |= {JobKey(RUN, task, 1): JobStatus(state) for task, state in states.items()}
+
+
+# -- asking
+
+
+def test_a_call_that_hangs_or_breaks_is_an_error_of_the_backend(world: World) -> None:
+    asking = Asking(CLOCK, answer_s=0.1)
+    assert asking.ask("poll", lambda: 7) == 7
+    with pytest.raises(BackendError, match=r"no answer to poll within 0\.1 s"):
+        asking.ask("poll", hang)
+    with pytest.raises(BackendError, match=r"poll failed: KeyError: 'a defect'"):
+        asking.ask("poll", broken)
+    with pytest.raises(BackendError, match=r"Out of reach\. Start it\."):
+        asking.ask("poll", out_of_reach)
+
+
+# -- looking and stopping
+
+
+def test_jobs_are_those_of_the_journal_and_those_the_backend_knows(
+    world: World, run: RunDir
+) -> None:
+    stray, foreign = JobKey(RUN, "stray", 3), JobKey("another", "one", 1)
+    runs(world, one=JobState.UNKNOWN)
+    world.jobs |= {stray: JobStatus(JobState.QUEUED), foreign: JobStatus(JobState.RUNNING)}
+    remains = look(Asking(CLOCK), Scripted(world), RUN, history_of(run))
+    assert set(remains.handles) == {ONE, TWO, stray}
+    assert [h.key for h in remains.running] == [ONE, stray]
+    assert remains.ended == []
+
+
+def test_a_job_that_does_not_show_yet_may_run(world: World, run: RunDir) -> None:
+    backend, asking, history = Patient(world), Asking(CLOCK), history_of(run)
+    assert len(look(asking, backend, RUN, history, idle_s=90).running) == 2
+    assert look(asking, backend, RUN, history, idle_s=101).running == []
+    assert look(asking, backend, RUN, History(), idle_s=0).running == []
+
+
+def test_waiting_for_a_stop_has_an_end(world: World, run: RunDir) -> None:
+    world.obeys = False
+    runs(world, one=JobState.RUNNING, two=JobState.FAILED)
+    asking, backend = Asking(CLOCK), Scripted(world)
+    before = look(asking, backend, RUN, history_of(run))
+    after = stop(asking, backend, before, patience_s=0.3)
+    assert [h.key for h in after.running] == [ONE]
+    assert [h.key for h in after.ended] == [TWO]
+    assert world.said.count("cancel") == 1
+
+
+# -- at the end of a session
+
+
+def test_what_ended_is_brought_in_before_it_is_removed(
+    world: World, session: Session, run: RunDir
+) -> None:
+    runs(world, one=JobState.SUCCEEDED, two=JobState.FAILED)
+    world.answers[ONE] = TaskResult(ONE, Outcome.OK, usage=(USAGE,), duration_s=2.5)
+    tidy(session, Scripted(world), Asking(CLOCK))
+    assert world.said == ["reattach", "poll", "collect", "cleanup"]
+    ends = {e.task: e.data for e in kinds(run, Kind.JOB_ENDED)}
+    assert (ends["one"]["cause"], ends["one"]["duration_s"]) == ("OK", 2.5)
+    assert (ends["two"]["cause"], ends["two"]["unaccounted"]) == ("EXIT", True)
+    assert history_of(run).succeeded == {"one": 1}
+    assert history_of(run).open == {}
+
+
+def test_a_result_that_may_still_come_keeps_everything(
+    world: World, session: Session, run: RunDir
+) -> None:
+    runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
+    world.answers[ONE] = CollectError("Not yet.", retryable=True)
+    tidy(session, Scripted(world), Asking(CLOCK))
+    assert "cleanup" not in world.said
+    assert "still to come" in notices(run)
+    assert ONE in history_of(run).open
+
+
+def test_what_was_slow_to_stop_is_waited_for_noted_and_removed(
+    world: World, session: Session, run: RunDir
+) -> None:
+    runs(world, one=JobState.RUNNING, two=JobState.UNKNOWN)
+    tidy(session, Scripted(world), Asking(CLOCK))
+    assert world.said == ["reattach", "poll", "cancel", "poll", "collect", "cleanup"]
+    assert {e.data["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {"INTERRUPTED"}
+    assert (history_of(run).open, notices(run)) == ({}, "")
+
+
+def test_what_does_not_stop_is_not_removed_but_named(
+    world: World, session: Session, run: RunDir
+) -> None:
+    runs(world, one=JobState.RUNNING, two=JobState.UNKNOWN)
+    world.obeys = False
+    tidy(session, Scripted(world), Asking(CLOCK), patience_s=0.2)
+    assert "cleanup" not in world.said
+    assert f"2 jobs may still run (one, two): 'cancel {RUN}' stops what runs." in notices(run)
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (out_of_reach, "Out of reach."),
+        (broken, "cleanup failed: KeyError"),
+        (hang, "no answer to cleanup"),
+    ],
+)
+def test_a_cleanup_that_fails_is_a_notice(
+    world: World, session: Session, run: RunDir, how: Answer, told: str
+) -> None:
+    world.broken["cleanup"] = how
+    tidy(session, Scripted(world), Asking(CLOCK, cleanup_s=0.1))
+    assert told in notices(run)
+    assert f"'clean {RUN}' removes it." in notices(run)
+
+
+class Impatient(SystemClock):
+    """A person presses Ctrl-C as soon as somebody looks at the clock."""
+
+    def monotonic(self) -> float:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_skips_the_cleanup_and_the_run_ends_as_it_did(
+    world: World, session: Session, run: RunDir
+) -> None:
+    tidy(session, Scripted(world), Asking(Impatient()))
+    assert notices(run).startswith("Interrupted: scripted may hold something of the run")
+
+
+# -- cancel
+
+
+def cancel(run: RunDir, reopening: Reopening, said: list[str], stop_s: float = 0.3) -> int:
+    voice = Spoken(said.append, as_json=False)
+    return cancel_run(run, reopening, CLOCK, voice, stop_s=stop_s)
+
+
+def test_cancel_stops_notes_and_removes(world: World, reopening: Reopening, run: RunDir) -> None:
+    runs(world, one=JobState.RUNNING)
+    world.answers[ONE] = TaskResult(ONE, Outcome.INTERRUPTED, usage=(USAGE,))
+    said: list[str] = []
+    assert cancel(run, reopening, said) == 0
+    assert said[0] == "  one: stopped (attempt 1)\n"
+    [end, gone] = kinds(run, Kind.JOB_ENDED)
+    assert (end.data["cause"], len(end.data["usage"])) == ("INTERRUPTED", 1)
+    assert (gone.task, gone.data["cause"]) == (TWO.task, "MISSING")
+    assert gone.data["unaccounted"], "it may have used its reservation"
+    assert (history_of(run).end or {})["outcome"] == "cancelled"
+    assert history_of(run).open == {}
+    assert world.said[-2:] == ["cleanup", "close"]
+
+
+def test_a_job_that_finishes_while_it_is_cancelled_counts(
+    world: World, reopening: Reopening, run: RunDir
+) -> None:
+    runs(world, one=JobState.RUNNING)
+    world.answers[ONE] = TaskResult(ONE, Outcome.OK)
+    said: list[str] = []
+    assert cancel(run, reopening, said) == 0
+    assert said[0] == "  one: had finished; its result is kept\n"
+    assert history_of(run).succeeded == {"one": 1}
+
+
+def test_a_job_that_had_failed_is_told(world: World, reopening: Reopening, run: RunDir) -> None:
+    runs(world, one=JobState.FAILED)
+    said: list[str] = []
+    assert cancel(run, reopening, said) == 0
+    assert said[0] == "  one: had ended: There is no result.\n"
+
+
+@pytest.mark.parametrize("reason", [*Reason])
+def test_only_what_never_started_is_known_to_have_used_nothing(
+    world: World, reopening: Reopening, run: RunDir, reason: Reason
+) -> None:
+    runs(world, one=JobState.FAILED)
+    world.jobs[ONE] = JobStatus(JobState.FAILED, reason)
+    assert cancel(run, reopening, []) == 0
+    [end] = [event for event in kinds(run, Kind.JOB_ENDED) if event.task == ONE.task]
+    assert ("unaccounted" in end.data) == (reason not in NEVER_STARTED)
+
+
+def test_jobs_that_do_not_stop_are_an_error_that_names_them(
+    world: World, reopening: Reopening, run: RunDir
+) -> None:
+    runs(world, one=JobState.RUNNING, two=JobState.SUCCEEDED)
+    world.answers[TWO] = TaskResult(TWO, Outcome.OK)
+    world.obeys = False
+    with pytest.raises(BackendError, match=r"1 job of run .* may still run: one \(attempt 1\)"):
+        cancel(run, reopening, [])
+    assert (history_of(run).end or {})["outcome"] == "interrupted"
+    assert history_of(run).succeeded == {"two": 1}
+    assert "cleanup" not in world.said
+    world.obeys = True
+    assert cancel(run, reopening, []) == 0
+
+
+@pytest.mark.parametrize("call", ["cancel", "collect", "cleanup"])
+def test_a_backend_that_fails_halfway_is_told_and_can_be_asked_again(
+    world: World, reopening: Reopening, run: RunDir, call: str
+) -> None:
+    runs(world, one=JobState.RUNNING)
+    world.broken[call] = out_of_reach
+    said: list[str] = []
+    if call == "cancel":
+        with pytest.raises(BackendError, match="may still run: one"):
+            cancel(run, reopening, said)
+    else:
+        assert cancel(run, reopening, said) == 0
+    assert any("Out of reach." in line for line in said)
+    world.broken.clear()
+    world.said.clear()
+    cancel(run, reopening, said)
+    assert world.said.count("cancel") == (call == "cancel")
+
+
+def test_a_backend_that_cannot_be_asked_is_told_with_what_may_run(
+    world: World, reopening: Reopening, run: RunDir
+) -> None:
+    world.broken["reattach"] = out_of_reach
+    before = run.journal.read_bytes()
+    with pytest.raises(BackendError, match=r"may still run: one \(attempt 1\), two") as caught:
+        cancel(run, reopening, [])
+    assert caught.value.remedy == "Start it. Then cancel the run again."
+    assert run.journal.read_bytes() == before
+
+
+def test_a_job_given_up_before_is_stopped_without_changing_how_the_run_ended(
+    world: World, reopening: Reopening, run: RunDir
+) -> None:
+    journal = Journal(run.journal)
+    for key in (ONE, TWO):
+        journal.emit(Event(Kind.JOB_ENDED, 1.0, key.task, 1, {"cause": "TIMEOUT"}))
+    ended = {"exit_code": 1, "outcome": "finished with problems"}
+    journal.emit(Event(Kind.RUN_ENDED, 1.0, data=ended))
+    journal.close()
+    runs(world, one=JobState.RUNNING)
+    said: list[str] = []
+    assert cancel(run, reopening, said) == 0
+    assert said[0] == "one: stopped (attempt 1), given up before\n"
+    assert history_of(run).end == ended
+
+
+def test_a_run_that_finishes_by_itself_meanwhile_is_said_to_have(
+    world: World, reopening: Reopening, run: RunDir
+) -> None:
+    journal = Journal(run.journal)
+    journal.emit(Event(Kind.RUN_ENDED, 1.0, data={"exit_code": 0, "outcome": "succeeded"}))
+    journal.close()
+    said: list[str] = []
+    assert cancel(run, reopening, said) == 0
+    assert said == [f"Nothing of run {RUN} is running. How it ended: succeeded.\n"]
+
+
+@pytest.mark.parametrize("command", ["cancel", "clean"])
+def test_where_stops_show_late_they_are_waited_for(
+    command: str,
+    world: World,
+    reopening: Reopening,
+    run: RunDir,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Scripted, "cancel_lag_s", 20.0)
+    runs(world, one=JobState.RUNNING)
+    world.obeys = False
+    late = threading.Timer(0.6, runs, [world], {"one": JobState.CANCELLED})
+    late.start()
+    if command == "cancel":
+        assert cancel(run, reopening, [], stop_s=0.1) == 0
+    else:
+        survey = Survey(tmp_path, reopening, CLOCK).narrowed("aaaa")
+        [found] = survey.findings()
+        Removal(survey, found, stop_s=0.1).carry_out()
+    late.join()
+    assert "cleanup" in world.said
+
+
+# -- clean
+
+
+def test_clean_keeps_a_run_whose_jobs_do_not_stop(
+    world: World, reopening: Reopening, run: RunDir, tmp_path: Path
+) -> None:
+    runs(world, one=JobState.RUNNING)
+    world.obeys = False
+    survey = Survey(tmp_path, reopening, CLOCK).narrowed("aaaa")
+    [found] = survey.findings()
+    assert found.goes
+    with pytest.raises(BackendError, match="did not stop: one"):
+        Removal(survey, found, stop_s=0.2).carry_out()
+    assert run.facts.exists()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_has_changed_since_it_was_said_is_left(
+    world: World, reopening: Reopening, run: RunDir, tmp_path: Path, named: bool
+) -> None:
+    runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
+    survey = Survey(tmp_path, reopening, CLOCK).narrowed("aaaa" if named else "")
+    [found] = survey.findings()
+    with locked(run):
+        assert "being worked on" in remove(survey, found).left
+    runs(world, one=JobState.RUNNING)
+    world.broken["poll"] = out_of_reach
+    after = remove(survey, found)
+    assert after.left == "it has changed meanwhile"
+    assert run.facts.exists()
+    assert "cleanup" not in world.said
+
+
+def test_clean_leaves_a_run_whose_results_are_still_to_come(
+    world: World, reopening: Reopening, run: RunDir, tmp_path: Path
+) -> None:
+    runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
+    world.answers[ONE] = CollectError("Not yet.", retryable=True)
+    said: list[str] = []
+    survey = Survey(tmp_path, reopening, CLOCK)
+    assert clean_runs(survey, said.append, yes=True, as_json=False) == 0
+    assert "results are still to come: one" in said[-1]
+    assert "cleanup" not in world.said
+
+
+def test_how_a_run_was_stopped_is_kept_when_results_are_brought_in(
+    world: World, reopening: Reopening, run: RunDir, tmp_path: Path
+) -> None:
+    journal = Journal(run.journal)
+    ended = {"exit_code": 4, "outcome": "stopped", "resume_with": "--max-cost 2", "wall_s": 9.0}
+    journal.emit(Event(Kind.RUN_ENDED, time.time(), data=ended))
+    journal.close()
+    runs(world, one=JobState.SUCCEEDED)
+    write_result(AttemptDir(run.attempt(ONE).root), TaskResult(ONE, Outcome.OK))
+    world.answers[ONE] = TaskResult(ONE, Outcome.OK)
+    said: list[str] = []
+    survey = Survey(tmp_path, reopening, CLOCK)
+    assert clean_runs(survey, said.append, yes=True, as_json=False) == 0
+    assert history_of(run).end == {**ended, "wall_s": 0.0}
+    assert history_of(run).succeeded == {"one": 1}
+    assert world.jobs == {}
+
+
+def test_the_backends_of_a_run_are_all_it_was_carried_out_on() -> None:
+    def facts(settings: Mapping[str, object]) -> RunFacts:
+        return RunFacts(RUN, "", "", 0.0, dict(settings), simulated=True)
+
+    events = [Event(Kind.RUN_STARTED, 0.0, data={"backend": name}) for name in ("a", "b", "a", 7)]
+    assert used_backends(facts({"backend": "c"}), events) == ("c", "a", "b")
+    assert used_backends(facts({}), []) == ()

@@ -1,0 +1,354 @@
+"""The doctor command: what it looks at, what it says, and what it ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from backends.threading_backend import ThreadingBackend
+from core.errors import Problem
+from engine.cli.doctor import (
+    Check,
+    Verdict,
+    check_packages,
+    check_python,
+    check_work_dir,
+    exit_code,
+    render_check,
+)
+from tests.fakes.aws import BUCKET, QUEUE, FakeAws
+from tests.fakes.aws_server import served
+from tests.fakes.scripted_server import Told, api_refusal, aws_refusal, hello, scripted_server
+
+CANARY = "sk-canary-doctor"
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+class BrokenBackend(ThreadingBackend):
+    """One that is not usable here."""
+
+    def preflight(self) -> list[Problem]:
+        return [Problem("There is no engine room.", "Build one.")]
+
+
+class ProbedBackend(ThreadingBackend):
+    """One whose probe leaves a file behind and finds something."""
+
+    def probe(self) -> list[Problem]:
+        self._run_dir.mkdir(parents=True)
+        (self._run_dir / "job.sh").write_text("true")
+        return [Problem("The node has no floor.", "Lay one.")]
+
+
+def doctor(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, list[dict[str, object]]]:
+    code = orchestrator.main(["doctor", "--json", *args])
+    lines = capsys.readouterr().out.splitlines()
+    return code, [json.loads(line) for line in lines]
+
+
+def of(checks: Sequence[Mapping[str, object]], subject: str) -> list[Mapping[str, object]]:
+    return [check for check in checks if check["subject"] == subject]
+
+
+def test_a_machine_where_all_is_well(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with scripted_server(hello()) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        assert orchestrator.main(["doctor"]) == 0
+        assert len(server.asked) == 1
+        assert server.asked[0].data["max_tokens"] == 1
+    said = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in said.splitlines())
+    assert "provider anthropic: credentials: ANTHROPIC_API_KEY" in said
+    assert "claude-sonnet-5-5 answered in" in " ".join(said.split())
+    assert "21 tokens, which is next to nothing" in " ".join(said.split())
+    assert "backend threading: usable" in said
+    assert CANARY not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_engine_looked_at_is_the_one_that_the_environment_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    code, checks = doctor(capsys, "--docker")
+    [found] = of(checks, "backend docker")
+    assert code == 3
+    assert found["verdict"] == "problem"
+    assert "at tcp://127.0.0.1:1 cannot be reached: Connection refused." in str(found["said"])
+
+
+def test_without_credentials_nothing_is_sent_and_the_fix_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted_server(hello()) as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        code, checks = doctor(capsys)
+        assert server.asked == []
+    assert code == 3
+    (chosen,), (other,) = of(checks, "provider anthropic"), of(checks, "provider bedrock")
+    assert chosen["verdict"] == "problem"
+    assert "ANTHROPIC_API_KEY" in str(chosen["fix"])
+    assert other["verdict"] == "note"
+
+
+def test_the_provider_that_is_not_chosen_is_not_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted_server(hello()) as api, scripted_server(hello()) as bedrock:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", api.url)
+        monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BEDROCK_BASE_URL", bedrock.url)
+        code, checks = doctor(capsys)
+        assert (len(api.asked), len(bedrock.asked)) == (1, 0)
+    assert code == 0
+    (other,) = of(checks, "provider bedrock")
+    assert other["said"] == (
+        "credentials: AWS_BEARER_TOKEN_BEDROCK; not asked (--provider bedrock asks)"
+    )
+
+
+@pytest.mark.parametrize("how", [("--provider", "bedrock"), ("--docker-use-bedrock",)])
+def test_bedrock_is_asked_in_its_region_for_its_default_model(
+    how: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = aws_refusal(403, "AccessDeniedException", "You don't have access to the model")
+    with scripted_server(told) as server:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BEDROCK_BASE_URL", server.url)
+        code, checks = doctor(capsys, *how)
+        (asked,) = server.asked
+    assert code == 3
+    assert "/eu-central-1/bedrock/" in asked.headers["authorization"]
+    assert "global.anthropic.claude-sonnet-4-5-20250929-v1:0" in asked.path
+    found, answer = of(checks, "provider bedrock")
+    assert (found["verdict"], found["said"]) == ("ok", "credentials: an AWS access key")
+    assert answer["verdict"] == "problem"
+    assert "Bedrock console" in str(answer["fix"])
+
+
+def test_the_options_of_bedrock_are_heeded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted_server(aws_refusal(429, "ThrottlingException", "Too many")) as server:
+        monkeypatch.setenv("ANTHROPIC_BEDROCK_BASE_URL", server.url)
+        options = {
+            "region": "us-west-2",
+            "model": "us.anthropic.x",
+        }
+        given = [w for k, v in options.items() for w in (f"--docker-bedrock-{k}", v)]
+        keys = ("--docker-aws-access-key-id", "AKIAOPT", "--docker-aws-secret-access-key", "s")
+        code, checks = doctor(capsys, "--docker-use-bedrock", *given, *keys)
+        (asked,) = server.asked
+    assert code == 0, "a rate limit is only a warning"
+    assert [c["verdict"] for c in of(checks, "provider bedrock")] == ["ok", "warning"]
+    assert "Credential=AKIAOPT/" in asked.headers["authorization"]
+    assert "/us-west-2/bedrock/" in asked.headers["authorization"]
+    assert asked.path == "/model/us.anthropic.x/invoke-with-response-stream"
+
+
+def test_a_backend_that_was_chosen_and_is_not_usable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted_server(hello()) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        code, checks = doctor(capsys, "--backend", f"{__name__}:BrokenBackend")
+    assert code == 3
+    (chosen,) = of(checks, f"backend {__name__}:BrokenBackend")
+    assert (chosen["verdict"], chosen["fix"]) == ("problem", "Build one.")
+    (other,) = of(checks, "backend threading")
+    assert other["verdict"] == "ok"
+
+
+def test_a_probe_is_made_only_when_it_is_asked_for_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with scripted_server(hello()) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        chosen = ("--backend", f"{__name__}:ProbedBackend")
+        assert doctor(capsys, *chosen)[0] == 0
+        code, checks = doctor(capsys, *chosen, "--probe")
+    assert code == 3
+    (check,) = of(checks, f"backend {__name__}:ProbedBackend")
+    assert (check["said"], check["fix"]) == ("The node has no floor.", "Lay one.")
+    assert of(checks, "backend threading")[0]["said"] == "usable", "the others are not probed"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backend_without_a_probe_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "")
+    _, checks = doctor(capsys, "--probe")
+    assert of(checks, "backend threading")[0]["said"] == "usable; it has no probe"
+
+
+def test_a_probe_beside_runs_leaves_them_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = tmp_path / ".orchestrator" / "runs" / "20260101-120000-0001" / "run.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "")
+    doctor(capsys, "--backend", f"{__name__}:ProbedBackend", "--probe")
+    assert [p.name for p in (tmp_path / ".orchestrator" / "runs").iterdir()] == [kept.parent.name]
+
+
+def test_a_backend_that_does_not_exist_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert orchestrator.main(["doctor", "--backend", "kubernetes"]) == 2
+    assert "kubernetes" in capsys.readouterr().err
+
+
+def test_an_engine_that_is_not_usable_is_a_problem(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    code, checks = doctor(capsys, "--engine", "claude-code")
+    assert code == 3
+    found = of(checks, "engine claude-code")
+    assert {check["verdict"] for check in found} == {"problem"}
+    assert any("--allow-commands" in str(check["fix"]) for check in found)
+
+
+def test_a_provider_that_refuses_is_a_problem_and_the_rest_is_still_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted_server(api_refusal(401, "authentication_error", f"bad {CANARY}")) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        assert orchestrator.main(["doctor"]) == 3
+    said = capsys.readouterr()
+    assert "problem  provider anthropic" in said.out
+    assert "provider bedrock" in said.out
+    assert CANARY not in said.out + said.err
+
+
+def test_help_names_what_may_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrator.main(["doctor", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--backend" in said
+    assert "--docker-bedrock-model" in said
+    assert "--real" not in said
+    assert "--probe" in said
+
+
+def test_a_bad_endpoint_cannot_paint_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(400, b'{"error": {"message": "\\u001b[31mred\\u001b]0;title\\u0007"}}')
+    with scripted_server(told) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        assert orchestrator.main(["doctor"]) == 3
+    assert "\x1b" not in capsys.readouterr().out
+
+
+# -- single checks
+
+
+def test_an_old_python_is_a_problem() -> None:
+    check = check_python((3, 10, 4))
+    assert (check.verdict, check.said) == (Verdict.PROBLEM, "3.10.4 is too old")
+    assert check_python((3, 11, 0)).verdict is Verdict.OK
+
+
+def test_a_package_that_is_missing_is_named() -> None:
+    missing, found = check_packages(["click", "no-such-package"])
+    assert missing.verdict is Verdict.PROBLEM
+    assert "no-such-package" in missing.said
+    assert found.said.startswith("click ")
+
+
+def test_a_work_directory_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("x")
+    assert check_work_dir(tmp_path / "a-file" / "below").verdict is Verdict.PROBLEM
+    assert check_work_dir(Path("/proc/no/such")).verdict is Verdict.PROBLEM
+    assert check_work_dir(tmp_path).verdict is Verdict.OK
+    assert check_work_dir(tmp_path / "new" / "deep").verdict is Verdict.OK
+    assert not (tmp_path / "new").exists()
+
+
+def test_only_a_problem_of_what_is_needed_counts() -> None:
+    needed = Check("a", Verdict.PROBLEM, "s")
+    assert exit_code([needed]) == 3
+    assert exit_code([Check("a", Verdict.PROBLEM, "s", needed=False)]) == 0
+    assert exit_code([Check("a", Verdict.WARNING, "s"), Check("b", Verdict.NOTE, "s")]) == 0
+
+
+def test_a_check_is_shown_in_80_columns_with_its_fix() -> None:
+    check = Check("thing", Verdict.PROBLEM, "said " * 40, "fix " * 40)
+    lines = render_check(check, as_json=False).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0].startswith("problem  thing: said")
+    assert any(line.startswith("         fix: fix") for line in lines)
+    assert json.loads(render_check(check, as_json=True))["fix"] == check.fix
+
+
+ROLE = "arn:aws:iam::123456789012:role/workers"
+
+
+def on_aws(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+
+
+def test_a_job_definition_is_registered_and_then_looked_at(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = FakeAws()
+    with served(aws.answer) as url:
+        on_aws(monkeypatch, url)
+        queue = ("--batch-job-queue", QUEUE, "--batch-s3-bucket", BUCKET)
+        made = ("--batch-image", "image", "--batch-job-role", ROLE, "--register-job-definition")
+        _, checks = doctor(capsys, *queue, *made)
+        _, again = doctor(capsys, *queue, *made)
+    [check] = of(checks, "job definition")
+    name = str(check["said"]).split()[-1]
+    assert check["said"] == f"{name} registered; use it with --batch-job-definition {name}"
+    assert "is registered already" in str(of(again, "job definition")[0]["said"])
+    assert [c["said"] for c in of(checks, "backend batch")] == ["usable"]
+    assert aws.definitions[name]["containerProperties"]["jobRoleArn"] == ROLE
+    assert CANARY not in str(checks)
+
+
+def test_what_cannot_be_a_job_definition_is_refused_with_the_option_that_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = orchestrator.main(["doctor", "--register-job-definition", "--batch-job-role", ROLE])
+    assert code == 2
+    assert "Give --batch-image" in capsys.readouterr().err
+
+
+def test_without_options_for_aws_batch_it_is_told_what_is_missing_and_aws_is_not_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = FakeAws()
+    with served(aws.answer) as url:
+        on_aws(monkeypatch, url)
+        code, checks = doctor(capsys, "--batch")
+    assert code == 3
+    assert len(of(checks, "backend batch")) == 3
+    assert aws.calls == []

@@ -1,0 +1,387 @@
+"""The command line: what is a prompt, what is a command, and what a mistake is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import LoadedSettings, Settings
+from core.errors import RunInterrupted, SettingsError, UsageError
+from core.settings.options import Group, Option, declared_options, options_of
+from engine.cli.options import (
+    MAX_PROMPT_CHARS,
+    Handlers,
+    Surroundings,
+    build_cli,
+    read_prompt,
+    run_cli,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Later(Settings):
+    """Settings with options as later parts will declare them."""
+
+    docker: Annotated[
+        bool, Option(Group.BACKENDS, "use docker", sets="backend", sets_to="docker")
+    ] = False
+    arg: Annotated[tuple[str, ...], Option(Group.BACKENDS, "repeatable", "ARG")] = ()
+
+
+class Program:
+    """The command line over handlers that only note what they were given."""
+
+    def __init__(self, cwd: Path, stdin: bytes = b"", **more: Any) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.exit_code = 0
+        environ = more.pop("environ", {})
+        model = more.pop("model", Settings)
+        around = Surroundings(environ, cwd, io.BytesIO(stdin), model)
+        handlers = more.pop("handlers", None) or Handlers(
+            run=self.note("run"),
+            plan=self.note("plan"),
+            resume=self.note("resume"),
+            runs=self.note("runs"),
+            simulated_api=self.note("simulated-api"),
+            cancel=self.note("cancel"),
+            clean=self.note("clean"),
+        )
+        self.cli = build_cli(handlers, around, "1.2.3")
+
+    def note(self, name: str) -> Any:
+        def handler(loaded: LoadedSettings, *rest: object) -> int:
+            self.calls.append((name, dict(loaded.given), *rest))
+            return self.exit_code
+
+        return handler
+
+    def __call__(self, *args: str) -> int:
+        return run_cli(self.cli, args)
+
+    def refuses(self, *args: str) -> str:
+        with pytest.raises(UsageError) as caught:
+            self(*args)
+        assert caught.value.exit_code == 2
+        assert self.calls == []
+        return str(caught.value)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)
+
+
+class TestPrompt:
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ["Build a todo app", "--max-executors", "3"],
+            ["--max-executors", "3", "Build a todo app"],
+            ["--max-executors=3", "Build a todo app"],
+            ["run", "Build a todo app", "--max-executors", "3"],
+            ["run", "--max-executors", "3", "--", "Build a todo app"],
+            ["--max-executors", "3", "--", "Build a todo app"],
+        ],
+    )
+    def test_run_may_be_left_out_and_options_stand_anywhere(
+        self, program: Program, args: list[str]
+    ) -> None:
+        assert program(*args) == 0
+        assert program.calls == [("run", {"max_executors": "3"}, "Build a todo app")]
+
+    def test_only_options_really_given_are_handed_on(self, program: Program) -> None:
+        program("Build it all", "--sim-seed", "0")
+        assert program.calls == [("run", {"sim_seed": "0"}, "Build it all")]
+
+    @pytest.mark.parametrize("args", [["-"], ["run", "-"], ["--prompt-file", "-"]])
+    def test_it_comes_from_standard_input(self, tmp_path: Path, args: list[str]) -> None:
+        program = Program(tmp_path, stdin="Ein Prompt für später\n".encode())
+        program(*args)
+        assert program.calls[0][2] == "Ein Prompt für später"
+
+    def test_it_comes_from_a_file(self, program: Program, tmp_path: Path) -> None:
+        (tmp_path / "p.txt").write_text("\ufeffBuild\nthis", encoding="utf-8")
+        program("--prompt-file", str(tmp_path / "p.txt"))
+        assert program.calls[0][2] == "Build\nthis"
+
+    def test_a_plan_given_needs_none(self, program: Program) -> None:
+        program("--plan", "p.json")
+        assert program.calls == [("run", {"plan": "p.json"}, "")]
+
+    @pytest.mark.parametrize("word", ["todo", "doctor", "resumable-downloads", "x"])
+    def test_one_small_word_is_a_prompt_only_after_run(self, program: Program, word: str) -> None:
+        with pytest.raises(UsageError, match=f"There is no command '{word}'") as caught:
+            program(word)
+        assert f'run "{word}"' in caught.value.remedy
+        program("run", word)
+        assert program.calls == [("run", {}, word)]
+
+    @pytest.mark.parametrize("word", ["Tetris", "2048", "é"])
+    def test_one_word_that_no_command_is_spelt_like_is_a_prompt(
+        self, program: Program, word: str
+    ) -> None:
+        program(word)
+        assert program.calls == [("run", {}, word)]
+
+    def test_a_word_like_a_command_is_one_after_run(self, program: Program) -> None:
+        program("run", "resum")
+        assert program.calls == [("run", {}, "resum")]
+
+    @given(text=st.text().map(lambda t: f"Build {t} and more"))
+    def test_any_text_with_a_space_comes_through_whole(
+        self, text: str, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        program = Program(tmp_path_factory.getbasetemp())
+        if "\0" in text:
+            program.refuses(text)
+        else:
+            program(text)
+            assert program.calls == [("run", {}, text.strip())]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("args", "part"),
+        [
+            (["resum"], "did you mean 'resume'"),
+            (["resum", "r1"], "did you mean 'resume'"),
+            (["plam", "--quiet"], "did you mean 'plan'"),
+            (["help"], "did you mean '--help'"),
+            (["version"], "did you mean '--version'"),
+            (["--quiet", "resume", "r1"], "Options stand before the command 'resume'"),
+            (["build", "a", "todo", "app"], "quotes"),
+            (["--max-executor", "3", "Build it"], "'--max-executors'"),
+            (["Build it", "--max-executors"], "requires an argument"),
+            (["Build it", "--real=yes"], "does not take a value"),
+            (["--quiet"], "There is no prompt"),
+            (["run"], "There is no prompt"),
+            (["plan"], "There is no prompt"),
+            ([""], "empty"),
+            (["  \n"], "empty"),
+            (["Build it", "--prompt-file", "x"], "Give one of them"),
+            (["a\udc80 b"], "not text"),
+            (["resume"], "RUN"),
+            (["resume", "a", "b"], "unexpected"),
+            (["cancel"], "RUN"),
+            (["cancel", "a", "b"], "unexpected"),
+            (["cancle", "a"], "did you mean 'cancel'"),
+            (["clean", "a", "b"], "unexpected"),
+            (["clean", "--older-than"], "requires an argument"),
+            (["clean", "--older-than", ""], "is no age"),
+            (["clean", "--older-than", "7"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "-7d"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "1.5d"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "٣d"], "12h, 7d or 2w"),
+            (["clean", "--older-than", "9999999w"], "12h, 7d or 2w"),
+            (["runs", "x"], "unexpected"),
+            (["simulated-api", "--port", "99999"], "65535"),
+            (["Build it", "--max-executors", "0"], "--max-executors"),
+        ],
+    )
+    def test_it_is_one_message(self, program: Program, args: list[str], part: str) -> None:
+        text = program.refuses(*args)
+        assert part in text
+        assert "\n" not in text
+        assert "?." not in text
+
+    def test_nothing_at_all_shows_the_help_and_is_a_usage_error(
+        self, program: Program, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert program() == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert "--max-executors" in shown.err
+
+    def test_interruption_while_parsing_is_one(self, tmp_path: Path) -> None:
+        def interrupted(*_: object) -> int:
+            raise KeyboardInterrupt
+
+        program = Program(tmp_path, handlers=Handlers(run=interrupted))
+        with pytest.raises(RunInterrupted):
+            program("Build it")
+
+    def test_an_error_without_a_context_is_still_one(self) -> None:
+        @click.command
+        def broken() -> None:
+            raise click.ClickException("odd")
+
+        with pytest.raises(UsageError, match=r"odd\. See"):
+            run_cli(broken, [])
+
+
+class TestReadPrompt:
+    @pytest.mark.parametrize(
+        ("content", "part"),
+        [
+            (b"", "empty"),
+            (b" \n\t ", "empty"),
+            (b"\xff\xfe\x00\x01", "not text"),
+            (b"a\x00b", "not text"),
+            (b"\xed\xa0\x80", "not text"),
+            (b"x" * (MAX_PROMPT_CHARS + 1), "longer"),
+            ("ä".encode() * (MAX_PROMPT_CHARS + 1), "longer"),
+        ],
+    )
+    def test_a_file_that_is_no_prompt_is_refused(
+        self, tmp_path: Path, content: bytes, part: str
+    ) -> None:
+        path = tmp_path / "p"
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=part) as caught:
+            read_prompt(None, str(path), None)
+        assert caught.value.remedy
+
+    def test_a_prompt_just_small_enough_is_taken_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "p"
+        path.write_text("🙂" * MAX_PROMPT_CHARS, encoding="utf-8")
+        assert len(read_prompt(None, str(path), None)) == MAX_PROMPT_CHARS
+
+    def test_missing_and_unreadable_ones_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="nope"):
+            read_prompt(None, str(tmp_path / "nope"), None)
+        with pytest.raises(UsageError, match="directory"):
+            read_prompt(None, str(tmp_path), None)
+        with pytest.raises(UsageError, match="not text"):
+            read_prompt(None, "a\0b", None)
+
+    def test_an_endless_device_is_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"/dev/zero"):
+            read_prompt(None, "/dev/zero", None)
+
+    def test_closed_standard_input_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="closed"):
+            read_prompt("-", None, None)
+
+    def test_a_pipe_will_do(self, tmp_path: Path) -> None:
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        writer = threading.Thread(target=path.write_text, args=("Build it",))
+        writer.start()
+        assert read_prompt(None, str(path), None) == "Build it"
+        writer.join()
+
+
+class TestCommands:
+    def test_each_gets_its_arguments(self, program: Program) -> None:
+        program("plan", "Build it", "-o", "p.json", "--provider", "bedrock")
+        program("resume", "r1", "--max-executors", "9")
+        program("runs", "--json", "--work-dir", "w")
+        program("simulated-api", "--port", "8080", "--sim-seed", "3")
+        program("cancel", "r1", "--json")
+        program("clean")
+        program("clean", "r1", "--older-than", "12h", "--yes", "--backend", "b")
+        assert program.calls == [
+            ("plan", {"provider": "bedrock"}, "Build it", Path("p.json")),
+            ("resume", {"max_executors": "9"}, "r1"),
+            ("runs", {"json": True, "work_dir": "w"}),
+            ("simulated-api", {"sim_seed": "3"}, 8080),
+            ("cancel", {"json": True}, "r1"),
+            ("clean", {}, "", 7 * 86_400.0, False),
+            ("clean", {"backend": "b"}, "r1", 12 * 3_600.0, True),
+        ]
+
+    def test_the_plan_goes_nowhere_unless_told(self, program: Program) -> None:
+        program("plan", "Build it")
+        assert program.calls == [("plan", {}, "Build it", None)]
+
+    def test_the_handlers_exit_code_comes_back(self, program: Program) -> None:
+        program.exit_code = 4
+        assert program("Build it") == 4
+
+    def test_what_is_not_built_is_not_listed(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        program = Program(tmp_path, handlers=Handlers(run=lambda *_: 0))
+        assert program("--help") == 0
+        shown = capsys.readouterr().out
+        assert "Plan, execute" in shown
+        assert "resume" not in shown
+        assert "simulated-api" not in shown
+
+    def test_version(self, program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+        assert program("--version") == 0
+        assert capsys.readouterr().out == "orchestrator.py 1.2.3\n"
+
+    def test_declarations_of_later_parts_need_nothing_else(self, tmp_path: Path) -> None:
+        program = Program(tmp_path, model=Later)
+        program("Build it", "--docker", "--arg", "-x", "--arg", "y")
+        assert program.calls == [("run", {"docker": True, "arg": ["-x", "y"]}, "Build it")]
+        with pytest.raises(SettingsError, match="twice"):
+            program("Build it", "--docker", "--backend", "threading")
+
+
+class TestHelp:
+    def help_of(
+        self, program: Program, capsys: pytest.CaptureFixture[str], *args: str
+    ) -> list[str]:
+        assert program(*args) == 0
+        return capsys.readouterr().out.splitlines()
+
+    def test_it_lists_every_option_of_run_under_its_heading(
+        self, program: Program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        for args in (["--help"], ["-h"], ["run", "--help"], ["Build it", "--help"]):
+            lines = self.help_of(program, capsys, *args)
+            heading, found = "", {}
+            for line in lines:
+                if line.endswith(":") and not line.startswith(" "):
+                    heading = line[:-1]
+                elif line.startswith("  --"):
+                    found[line.split()[0]] = heading
+            for declared in options_of(declared_options(Settings), "run"):
+                for flag in declared.flags:
+                    assert found[flag] == declared.option.group
+            assert max(map(len, lines)) <= 80
+
+    def test_a_command_shows_only_what_it_takes(
+        self, program: Program, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = "\n".join(self.help_of(program, capsys, "runs", "--help"))
+        assert "--work-dir" in text
+        assert "--max-executors" not in text
+
+    def test_it_is_quick_because_nothing_heavy_is_imported(self) -> None:
+        code = (
+            "import sys; from engine.cli.options import *\n"
+            "cli = build_cli(Handlers(lambda *a: 0), Surroundings({}, Path(), None), '1')\n"
+            "run_cli(cli, ['--help'])\n"
+            "heavy = {'pydantic_settings', 'rich', 'anthropic', 'boto3', 'docker', 'asyncio'}\n"
+            "print('LOADED', sorted(heavy & set(sys.modules)))"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+class TestShowConfig:
+    def test_it_shows_and_does_nothing_else(
+        self, program: Program, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert program("--show-config", "--max-executors", "7") == 0
+        assert program.calls == []
+        shown = capsys.readouterr().out
+        assert any(line.split() == ["real", "no", "default"] for line in shown.splitlines())
+        assert "option --max-executors" in shown
+
+    def test_it_speaks_json(self, program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+        program("resume", "r", "--show-config", "--json")
+        assert json.loads(capsys.readouterr().out)["json"]["origin"] == "option --json"
+
+    def test_it_reads_the_environment_it_was_given(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Program(tmp_path, environ={"ORCHESTRATOR_SIM_SEED": "5"})("--show-config")
+        assert "environment ORCHESTRATOR_SIM_SEED" in capsys.readouterr().out

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.bundle import (
+    Allowance,
+    Limits,
+    ModelSettings,
+    build_manifest,
+    claim,
+    read_request,
+    write_result,
+)
+from core.errors import BundleError
+from core.job import JobKey, Outcome, TaskResult
+from core.plan import Plan
+from engine.run.attempt_store import DiskStore, verify_results, write_contracts
+from engine.run.rundir import RunDir, RunFacts, create_run
+from tests.fakes.plans import make_plan
+
+RUN = "r1"
+PLAN = make_plan(
+    {"a": (), "b": ("a",), "other": (), "c": ("b",)},
+    contracts={"api/types.py": "X = 1\r\n", "schema.json": "{}"},
+)
+MODEL = ModelSettings(model="m")
+LIMITS = Limits(timeout_s=77.0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    made = create_run(tmp_path, RunFacts(RUN, "prompt", "out", 0.0, {}, simulated=True))
+    write_contracts(made, PLAN)
+    return made
+
+
+@pytest.fixture
+def store(run: RunDir) -> DiskStore:
+    return make_store(run)
+
+
+def make_store(run: RunDir, plan: Plan = PLAN) -> DiskStore:
+    return DiskStore(run, plan, "the prompt", MODEL, LIMITS)
+
+
+def finish(run: RunDir, task: str, attempt: int = 1, mode: int = 0o644) -> TaskResult:
+    """A result of `task` with two files, as a worker leaves it."""
+    key = JobKey(RUN, task, attempt)
+    here = run.attempt(key)
+    (here.files / task / "deep").mkdir(parents=True)
+    (here.files / task / "deep" / "x.txt").write_text(f"{task} {attempt}")
+    (here.files / task / "run.sh").write_text("#!/bin/sh\n")
+    (here.files / task / "run.sh").chmod(mode)
+    result = TaskResult(key, Outcome.OK, "done", manifest=build_manifest(here.files))
+    write_result(here, result)
+    return result
+
+
+def inputs(run: RunDir, task: str, attempt: int = 1) -> dict[str, str]:
+    root = run.attempt(JobKey(RUN, task, attempt)).inputs
+    return {p.relative_to(root).as_posix(): p.read_text() for p in root.rglob("*") if p.is_file()}
+
+
+# -- contracts
+
+
+def test_contracts_are_laid_down_byte_by_byte(run: RunDir) -> None:
+    assert (run.contracts / "api" / "types.py").read_bytes() == b"X = 1\r\n"
+    assert build_manifest(run.contracts).paths == ("api/types.py", "schema.json")
+
+
+def test_contracts_may_be_laid_down_again(run: RunDir) -> None:
+    (run.contracts / "schema.json").write_text("changed")
+    write_contracts(run, PLAN)
+    assert (run.contracts / "schema.json").read_text() == "{}"
+
+
+def test_a_plan_without_contracts_has_an_empty_directory_of_them(tmp_path: Path) -> None:
+    run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
+    plan = make_plan({"a": ()})
+    write_contracts(run, plan)
+    make_store(run, plan).prepare(plan.tasks[0], JobKey(RUN, "a", 1), "", {})
+    assert inputs(run, "a") == {}
+
+
+# -- requests
+
+
+def test_a_request_holds_all_that_a_worker_needs(run: RunDir, store: DiskStore) -> None:
+    key = JobKey(RUN, "a", 2)
+    job = store.prepare(PLAN.task("a"), key, "It broke.", {})
+    assert (job.key, job.timeout_s) == (key, 77.0)
+    assert job.attempt_dir == run.attempt(key).root
+    request = read_request(run.attempt(key))
+    assert (request.key, request.prompt, request.previous_failure) == (
+        key,
+        "the prompt",
+        "It broke.",
+    )
+    assert request.task == PLAN.task("a")
+    assert request.model == MODEL
+    assert request.limits == LIMITS
+    assert [c.path for c in request.contracts] == ["api/types.py", "schema.json"]
+    assert "- other: Other" in request.brief
+    assert inputs(run, "a", 2) == {"api/types.py": "X = 1\n", "schema.json": "{}"}
+
+
+def test_the_inputs_hold_the_files_of_all_ancestors_and_of_nobody_else(
+    run: RunDir, store: DiskStore
+) -> None:
+    for task, attempt in (("a", 1), ("a", 2), ("b", 1), ("other", 1)):
+        finish(run, task, attempt)
+    store.prepare(PLAN.task("c"), JobKey(RUN, "c", 1), "", {"a": 2, "b": 1, "other": 1})
+    found = inputs(run, "c")
+    assert sorted(found) == [
+        "a/deep/x.txt",
+        "a/run.sh",
+        "api/types.py",
+        "b/deep/x.txt",
+        "b/run.sh",
+        "schema.json",
+    ]
+    assert found["a/deep/x.txt"] == "a 2"
+
+
+def test_inputs_are_copies_that_keep_their_mode(run: RunDir, store: DiskStore) -> None:
+    finish(run, "a", mode=0o755)
+    store.prepare(PLAN.task("b"), JobKey(RUN, "b", 1), "", {"a": 1})
+    copy = run.attempt(JobKey(RUN, "b", 1)).inputs / "a" / "run.sh"
+    assert copy.stat().st_mode & 0o777 == 0o755
+    assert copy.stat().st_nlink == 1
+    copy.write_text("changed in place")
+    original = run.attempt(JobKey(RUN, "a", 1)).files / "a" / "run.sh"
+    assert original.read_text() == "#!/bin/sh\n"
+
+
+def test_an_ancestor_that_left_no_files_adds_none(run: RunDir, store: DiskStore) -> None:
+    store.prepare(PLAN.task("b"), JobKey(RUN, "b", 1), "", {"a": 1})
+    assert sorted(inputs(run, "b")) == ["api/types.py", "schema.json"]
+
+
+def test_a_link_in_a_result_is_left_out(run: RunDir, store: DiskStore, tmp_path: Path) -> None:
+    finish(run, "a")
+    (tmp_path / "secret").write_text("secret")
+    files = run.attempt(JobKey(RUN, "a", 1)).files
+    (files / "link").symlink_to(tmp_path / "secret")
+    (files / "tree").symlink_to(tmp_path)
+    store.prepare(PLAN.task("b"), JobKey(RUN, "b", 1), "", {"a": 1})
+    there = run.attempt(JobKey(RUN, "b", 1)).inputs
+    assert sorted(os.listdir(there)) == ["a", "api", "schema.json"]
+
+
+def test_preparing_a_claimed_attempt_again_changes_nothing(run: RunDir, store: DiskStore) -> None:
+    key = JobKey(RUN, "b", 1)
+    finish(run, "a", 1)
+    finish(run, "a", 2)
+    job = store.prepare(PLAN.task("b"), key, "first", {"a": 1})
+    before = inputs(run, "b"), run.attempt(key).task_json.read_bytes()
+    assert claim(run.attempt(key), "a worker")
+    assert store.prepare(PLAN.task("b"), key, "second", {"a": 2}) == job
+    assert (inputs(run, "b"), run.attempt(key).task_json.read_bytes()) == before
+
+
+def test_a_request_cut_by_a_crash_is_made_anew(run: RunDir, store: DiskStore) -> None:
+    attempt = run.attempt(JobKey(RUN, "b", 1))
+    attempt.inputs.mkdir(parents=True)
+    (attempt.inputs / "half").write_text("of a file")
+    (attempt.request / ".task.json.tmp").write_text("{")
+    finish(run, "a")
+    store.prepare(PLAN.task("b"), JobKey(RUN, "b", 1), "", {"a": 1})
+    assert "half" not in inputs(run, "b")
+    assert sorted(os.listdir(attempt.request)) == ["inputs", "task.json"]
+
+
+def test_results_go_below_the_runs_tasks(run: RunDir, store: DiskStore) -> None:
+    assert store.destination == run.tasks
+
+
+# -- what was spent
+
+
+def test_what_an_attempt_spent_is_read_from_its_events(run: RunDir, store: DiskStore) -> None:
+    key = JobKey(RUN, "a", 1)
+    attempt = run.attempt(key)
+    attempt.result.mkdir(parents=True)
+    usage = {"provider": "anthropic", "model": "m", "output_tokens": 5}
+    lines = [
+        json.dumps({"kind": "progress", "usage": usage}),
+        json.dumps({"kind": "progress", "text": "no usage"}),
+        json.dumps({"usage": {"provider": 3}}),
+        "not json",
+        "[]",
+        "[" * 100_000,
+        "\ufffd",
+        json.dumps({"usage": usage}),
+        json.dumps({"usage": usage})[:-5],
+    ]
+    attempt.events.write_text("\n".join(lines))
+    assert [u.output_tokens for u in store.spent(key)] == [5, 5]
+
+
+def test_an_attempt_without_readable_events_spent_nothing_that_is_known(
+    run: RunDir, store: DiskStore
+) -> None:
+    key = JobKey(RUN, "a", 1)
+    assert store.spent(key) == ()
+    run.attempt(key).events.mkdir(parents=True)
+    assert store.spent(key) == ()
+
+
+# -- proof
+
+
+def test_results_that_are_whole_are_verified(run: RunDir) -> None:
+    result = finish(run, "a", 2)
+    found = verify_results(run, {"a": 2})
+    assert found.results == {"a": result}
+    assert found.damaged == {}
+
+
+@pytest.mark.parametrize("damage", ["changed", "added", "removed", "no result", "other attempt"])
+def test_a_result_that_is_not_as_its_manifest_says_is_found(run: RunDir, damage: str) -> None:
+    finish(run, "a")
+    finish(run, "b")
+    here = run.attempt(JobKey(RUN, "a", 1))
+    if damage == "changed":
+        (here.files / "a" / "run.sh").write_text("#!/bin/sg\n")
+    elif damage == "added":
+        (here.files / "a" / "more").write_text("")
+    elif damage == "removed":
+        (here.files / "a" / "run.sh").unlink()
+    elif damage == "no result":
+        here.result_json.unlink()
+    else:
+        write_result(here, TaskResult(JobKey(RUN, "a", 2), Outcome.OK))
+    found = verify_results(run, {"a": 1, "b": 1})
+    assert list(found.results) == ["b"]
+    assert list(found.damaged) == ["a"]
+    assert str(here.root) in found.damaged["a"]
+
+
+def test_a_store_without_contracts_laid_down_is_refused(tmp_path: Path) -> None:
+    run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
+    with pytest.raises(BundleError, match="contracts"):
+        make_store(run)
+
+
+# -- what an attempt may spend
+
+
+def test_an_attempt_is_told_what_it_may_spend(run: RunDir, store: DiskStore) -> None:
+    key = JobKey(RUN, "a", 1)
+    store.prepare(PLAN.task("a"), key, "", {}, Allowance(500, 0.1))
+    assert read_request(run.attempt(key)).allowance == Allowance(500, 0.1)
+
+
+def test_a_job_that_never_went_out_is_told_what_was_asked_for_since(
+    run: RunDir, store: DiskStore
+) -> None:
+    key = JobKey(RUN, "a", 1)
+    store.prepare(PLAN.task("a"), key, "why", {})
+    before = read_request(run.attempt(key))
+    store.prepare(PLAN.task("a"), key, "this", {}, Allowance(500))
+    told = replace(before, allowance=Allowance(500), previous_failure="this")
+    assert read_request(run.attempt(key)) == told

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config import Settings
+from core.bundle import build_manifest, write_result
+from core.clock import SystemClock
+from core.errors import PlanInvalid, UsageError
+from core.events import Event, Kind
+from core.job import JobKey, Outcome, TaskResult
+from core.plan import Contract, Plan, render_plan
+from engine.pipeline import (
+    PROGRESS_S,
+    deliver,
+    exit_code,
+    last_delivery,
+    pacing_of,
+    read_plan,
+    settle_plan,
+)
+from engine.run.rundir import RunDir, RunFacts, create_run
+from engine.run.session import Session, open_session
+from engine.scheduling.task_graph import TaskState
+from engine.scheduling.types import Pacing, RunOutcome, Stop, StopCause
+from tests.fakes.plans import fan
+
+RUN = "20260101-000000-aaaa"
+DONE = TaskState.SUCCEEDED
+
+
+class Seen:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: Kind) -> list[Event]:
+        return [event for event in self.events if event.kind is kind]
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def session(tmp_path: Path, seen: Seen) -> Iterator[Session]:
+    facts = RunFacts(RUN, "Build it", str(tmp_path / "out"), 0.0, {}, True)
+    run = create_run(tmp_path / "work", facts)
+    with open_session(facts, run, [seen], SystemClock()) as opened:
+        yield opened
+
+
+def two_tasks(**changed: object) -> Plan:
+    contract = Contract(path="shared/types.py", purpose="p", content="X = 1\n")
+    return fan(2).model_copy(update={"contracts": (contract,), **changed})
+
+
+def leave_result(run: RunDir, task: str, files: dict[str, str]) -> None:
+    key = JobKey(RUN, task, 1)
+    attempt = run.attempt(key)
+    for path, text in files.items():
+        place = attempt.files / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    write_result(attempt, TaskResult(key, Outcome.OK, manifest=build_manifest(attempt.files)))
+
+
+def outcome(plan: Plan, succeeded: dict[str, int], stop: Stop | None = None) -> RunOutcome:
+    states = {t.id: DONE if t.id in succeeded else TaskState.FAILED for t in plan.tasks}
+    return RunOutcome(states, succeeded, {}, stop)
+
+
+def test_a_conflict_keeps_both_sides_is_named_and_gives_exit_code_1(
+    session: Session, seen: Seen, tmp_path: Path
+) -> None:
+    plan = settle_plan(session, two_tasks)
+    first, second = (t.id for t in plan.tasks)
+    leave_result(session.run, first, {"app.py": "one"})
+    leave_result(session.run, second, {"app.py": "two"})
+    found = outcome(plan, {first: 1, second: 1})
+    delivery = deliver(session, plan, found, tmp_path / "out")
+    assert (tmp_path / "out/app.py").read_text() == "one"
+    assert (tmp_path / f"out/app.conflict-{second}.py").read_text() == "two"
+    assert (tmp_path / "out/shared/types.py").read_text() == "X = 1\n"
+    (told,) = seen.of(Kind.DELIVERED)
+    assert [c["path"] for c in told.data["conflicts"]] == ["app.py"]
+    assert exit_code(found, delivery) == 1
+
+
+def test_what_succeeded_is_delivered_when_something_failed(
+    session: Session, tmp_path: Path
+) -> None:
+    plan = settle_plan(session, two_tasks)
+    first = plan.tasks[0].id
+    leave_result(session.run, first, {"app.py": "one"})
+    found = outcome(plan, {first: 1})
+    delivery = deliver(session, plan, found, tmp_path / "out")
+    assert build_manifest(tmp_path / "out").paths == ("app.py", "shared/types.py")
+    assert exit_code(found, delivery) == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "files"),
+    [(StopCause.INTERRUPTED, 130, 0), (StopCause.AUTH, 4, 2), (StopCause.BILLING, 4, 2)],
+)
+def test_a_limit_delivers_what_is_done_and_an_interruption_nothing_yet(
+    session: Session, tmp_path: Path, cause: StopCause, code: int, files: int
+) -> None:
+    plan = settle_plan(session, two_tasks)
+    first = plan.tasks[0].id
+    leave_result(session.run, first, {"app.py": "one"})
+    found = outcome(plan, {first: 1}, Stop(cause, "why"))
+    delivery = deliver(session, plan, found, tmp_path / "out")
+    assert len(delivery.manifest.entries) == files
+    assert exit_code(found, delivery) == code
+
+
+def test_nothing_is_delivered_when_nothing_succeeded(session: Session, tmp_path: Path) -> None:
+    plan = settle_plan(session, two_tasks)
+    delivery = deliver(session, plan, outcome(plan, {}), tmp_path / "out")
+    assert delivery.manifest.entries == ()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_later_delivery_replaces_the_earlier_one(session: Session, tmp_path: Path) -> None:
+    plan = settle_plan(session, two_tasks)
+    first, second = (t.id for t in plan.tasks)
+    leave_result(session.run, first, {"a.py": "one"})
+    deliver(session, plan, outcome(plan, {first: 1}), tmp_path / "out")
+    assert last_delivery(session.run, session.facts) == build_manifest(tmp_path / "out")
+    leave_result(session.run, second, {"b.py": "two"})
+    deliver(session, plan, outcome(plan, {first: 1, second: 1}), tmp_path / "out")
+    assert build_manifest(tmp_path / "out").paths == ("a.py", "b.py", "shared/types.py")
+
+
+def test_the_intent_to_replace_the_target_is_on_disk_first(
+    session: Session, seen: Seen, tmp_path: Path
+) -> None:
+    plan = settle_plan(session, two_tasks)
+    leave_result(session.run, plan.tasks[0].id, {"a.py": "one"})
+    deliver(session, plan, outcome(plan, {plan.tasks[0].id: 1}), tmp_path / "out")
+    kinds = [json.loads(line)["kind"] for line in session.run.journal.read_text().splitlines()]
+    assert "merge_intended" in kinds
+    assert len(seen.of(Kind.MERGE_INTENDED)) == 1
+
+
+def test_the_limits_of_the_loop_are_those_of_the_settings() -> None:
+    asked = Settings(max_executors=7, task_timeout=11.0, queue_timeout=13.0)
+    expected = Pacing(7, 11.0, queue_timeout_s=13.0, progress_s=PROGRESS_S, warm_up=True)
+    assert pacing_of(asked, warm_up=True) == expected
+    assert pacing_of(Settings(quiet=True), warm_up=False) == Pacing()
+    slow = pacing_of(Settings(quiet=True), warm_up=False, cancel_lag_s=60.0)
+    assert slow == Pacing(cancel_grace_s=90.0)
+
+
+def test_a_plan_is_made_once(session: Session) -> None:
+    made = settle_plan(session, two_tasks)
+
+    def never() -> Plan:
+        raise AssertionError("the plan is there already")
+
+    assert settle_plan(session, never) == made
+
+
+def test_a_plan_file_that_cannot_be_read_or_run_is_a_usage_error(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    with pytest.raises(UsageError, match=r"plan\.json cannot be read"):
+        read_plan(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(UsageError, match=r"plan\.json cannot be read"):
+        read_plan(path)
+    path.write_text("{}")
+    with pytest.raises(PlanInvalid, match=r"plan\.json is not a plan"):
+        read_plan(path)
+    path.write_text(render_plan(two_tasks()))
+    assert read_plan(path) == two_tasks()

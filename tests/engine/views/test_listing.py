@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from core.events import Event, Kind
+from core.job import Usage
+from core.wire import plain
+from engine.run.journal import Journal
+from engine.run.run_view import Price
+from engine.run.rundir import RunDir, RunFacts, create_run, locked
+from engine.views.listing import list_runs, render_runs
+
+FACTS = RunFacts("20260101-000000-aaaa", "Build it", "/out", 1767225600.0, {}, True)
+
+
+def free(usage: Usage) -> float | None:
+    return 0.25
+
+
+def by_list(settings: Mapping[str, object]) -> Price:
+    return free
+
+
+def make(tmp_path: Path, *events: Event) -> RunDir:
+    run = create_run(tmp_path, FACTS)
+    journal = Journal(run.journal)
+    for event in events:
+        journal.emit(event)
+    journal.close()
+    return run
+
+
+def test_a_run_that_never_said_how_it_ended_was_interrupted(tmp_path: Path) -> None:
+    (row,) = list_runs([make(tmp_path)], by_list)
+    assert (row.state, row.done, row.tasks, row.tokens) == ("interrupted", 0, 0, 0)
+
+
+def test_a_run_that_somebody_works_on_is_running(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    with locked(run):
+        (row,) = list_runs([run], by_list)
+    assert row.state == "running"
+
+
+def test_planning_that_failed_cost_money_all_the_same(tmp_path: Path) -> None:
+    usage = plain(Usage("anthropic", "m", 100, 50))
+    run = make(
+        tmp_path,
+        Event(Kind.RUN_STARTED, 1.0, data={"run": FACTS.run}),
+        Event(Kind.PROGRESS, 2.0, data={"text": "not kept"}),
+        Event(Kind.PROGRESS, 2.0, data={"usage": usage}),
+        Event(Kind.RUN_ENDED, 3.0, data={"outcome": "failed", "exit_code": 1}),
+    )
+    (row,) = list_runs([run], by_list)
+    assert (row.state, row.tokens) == ("failed", 150)
+    assert "$0.25" in row.cost
+    assert "not kept" not in run.journal.read_text()
+
+
+def test_a_damaged_run_is_listed_and_hides_no_other(tmp_path: Path) -> None:
+    run = make(tmp_path)
+    run.facts.write_text("{")
+    (row,) = list_runs([run], by_list)
+    assert row.state == "damaged"
+    assert "run.json" in row.prompt
+
+
+def test_a_journal_with_an_unknown_state_is_damage_too(tmp_path: Path) -> None:
+    begun = Event(Kind.JOB_INTENDED, 1.0, "a", 1)
+    run = make(tmp_path, begun, Event(Kind.TASK_ENDED, 2.0, "a", 1, {"state": "WEIRD"}))
+    (row,) = list_runs([run], lambda _: free)
+    assert row.state == "damaged"
+
+
+def test_rows_fit_80_columns_and_json_has_one_object_a_line(tmp_path: Path) -> None:
+    rows = list_runs([make(tmp_path)], by_list)
+    assert all(len(line) <= 80 for line in render_runs(rows, as_json=False).splitlines())
+    (line,) = render_runs(rows, as_json=True).splitlines()
+    assert json.loads(line)["run"] == FACTS.run
+    assert render_runs([], as_json=False) == "No runs.\n"
+    assert render_runs([], as_json=True) == ""
+
+
+def test_each_run_is_priced_by_its_own_settings(tmp_path: Path) -> None:
+    event = Event(Kind.PROGRESS, 2.0, data={"usage": plain(Usage("anthropic", "m", 1_000_000))})
+    runs = []
+    for name, price in (("a", 2.0), ("b", 7.0)):
+        facts = replace(FACTS, run=f"{FACTS.run[:-4]}{name * 4}", settings={"price_input": price})
+        run = create_run(tmp_path, facts)
+        journal = Journal(run.journal)
+        journal.emit(event)
+        journal.close()
+        runs.append(run)
+    rows = list_runs(runs, lambda kept: lambda _: float(kept["price_input"]))
+    assert [row.cost.split()[0] for row in rows] == ["$2.00", "$7.00"]
+
+
+def test_transcripts_are_pointed_to_where_there_are_any(tmp_path: Path) -> None:
+    plan = [["a", "A", [], 1], ["b", "B", [], 1]]
+    run = make(
+        tmp_path,
+        Event(Kind.PLAN_READY, 1.0, data={"title": "T", "tasks": plan}),
+        Event(Kind.JOB_INTENDED, 2.0, "a", 2),
+    )
+    path = run.tasks / "a/2/result/transcript.jsonl"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    rows = list_runs([run], by_list)
+    (line,) = render_runs(rows, as_json=True).splitlines()
+    assert json.loads(line)["transcripts"] == {"a": str(path)}
+    assert f"\n  {path}\n" in render_runs(rows, as_json=False, verbose=True)
+    assert str(path) not in render_runs(rows, as_json=False)

@@ -1,0 +1,138 @@
+"""How a plan is shown before it is approved."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.plan import Analysis, Contract, Criterion, Plan, Task
+from core.wire import plain
+from engine.views.plan import Forecast, Range, forecast_line, layers, render_plan_view
+from tests.engine.views.test_views import CONTROL, HOSTILE
+
+
+def task(name: str, *needs: str, text: str = "Write it") -> Task:
+    return Task(
+        id=name,
+        title=text,
+        instructions=text,
+        depends_on=needs,
+        owns=(f"{name}.py", f"{name}/"),
+        checks=(),
+        estimate=1500,
+    )
+
+
+def plan(*tasks: Task, text: str = "A text", contracts: int = 1, pays: bool = True) -> Plan:
+    return Plan(
+        title=text,
+        summary=text,
+        analysis=Analysis(
+            complexity=4, rationale=text, recommended_executors=2, parallel_pays=pays
+        ),
+        contracts=tuple(
+            Contract(path=f"shared/{n}.json", purpose=text, content="{}") for n in range(contracts)
+        ),
+        tasks=tasks,
+        acceptance_criteria=(Criterion(text=text, served_by=(tasks[0].id,)),),
+    )
+
+
+FORECAST = Forecast(
+    executors=3,
+    seconds=Range(60, 90, 200),
+    work_s=240,
+    tokens=Range.exactly(12_000),
+    cost_usd=Range(0.1, 0.25, 1),
+)
+
+
+def test_all_parts_of_a_plan_are_there() -> None:
+    lines = render_plan_view(plan(task("a"), task("b", "a")), FORECAST).splitlines()
+    assert lines == [
+        "A text",
+        "  A text",
+        "",
+        "Complexity 4 of 10; parallel work pays; 2 executors recommended",
+        "  A text",
+        "",
+        "Contracts",
+        "  - shared/0.json: A text",
+        "",
+        "Step 1: 1 task, at once",
+        "  - a: Write it (~1.5k tokens)",
+        "      writes a.py, a/",
+        "",
+        "Step 2: 1 task, when what they need is done",
+        "  - b: Write it (~1.5k tokens)",
+        "      needs a",
+        "      writes b.py, b/",
+        "",
+        "Acceptance criteria",
+        "  - A text [a]",
+        "",
+        "Forecast with 3 executors",
+        "  time    1:30 (1:00 to 3:20); one after the other 4:00",
+        "  tokens  12,000",
+        "  cost    $0.25 ($0.10 to $1.00)",
+    ]
+
+
+def test_a_small_job_and_an_unknown_price_are_said() -> None:
+    forecast = Forecast(1, Range.exactly(5), 5, Range.exactly(1), None)
+    text = render_plan_view(plan(task("a"), contracts=0, pays=False), forecast)
+    assert "one executor does it best" in text
+    assert "No contracts" in text
+    assert "unknown price" in text
+    assert "simulated" not in text
+
+
+def test_a_simulated_forecast_is_labelled() -> None:
+    forecast = Forecast(
+        1, Range.exactly(5), 5, Range.exactly(1), Range.exactly(0.5), simulated=True
+    )
+    text = render_plan_view(plan(task("a")), forecast)
+    assert "Forecast with 1 executor (simulated)" in text
+    assert "$0.50, nothing is billed" in text
+
+
+def test_layers_follow_the_longest_chain() -> None:
+    tasks = (task("d", "c", "a"), task("a"), task("c", "b"), task("b", "a"), task("e"))
+    assert [[t.id for t in layer] for layer in layers(plan(*tasks))] == [
+        ["a", "e"],
+        ["b"],
+        ["c"],
+        ["d"],
+    ]
+
+
+@pytest.mark.parametrize("chain", [True, False])
+def test_a_huge_plan_is_cut_and_says_so(chain: bool) -> None:
+    tasks = [task("t0")]
+    tasks += [task(f"t{n}", *([f"t{n - 1}"] if chain else [])) for n in range(1, 1000)]
+    text = render_plan_view(plan(*tasks, contracts=50), limit=20)
+    assert text.count("  - t") == 20
+    assert "and 980 more tasks" in text
+    assert "and 30 more\n" in text
+
+
+def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
+    text = render_plan_view(plan(task("a", text=HOSTILE), text=HOSTILE + " word" * 200))
+    assert not CONTROL.search(text)
+    assert max(map(len, text.splitlines()[1:])) <= 80
+
+
+def test_a_task_without_an_estimate_shows_none() -> None:
+    bare = task("a").model_copy(update={"estimate": 0})
+    assert "tokens" not in render_plan_view(plan(bare))
+
+
+def test_a_forecast_is_one_line() -> None:
+    figures = Forecast(3, Range(60, 90, 150), 200, Range.exactly(1500), Range(0.1, 0.25, 1))
+    assert forecast_line(plain(figures)) == (
+        "1:30 (1:00 to 2:30), 1,500 tokens, $0.25 ($0.10 to $1.00)"
+    )
+
+
+@pytest.mark.parametrize("data", [{}, {"seconds": 3}, {"seconds": {}, "tokens": {}}])
+def test_a_damaged_forecast_is_not_shown(data: dict[str, object]) -> None:
+    assert forecast_line(data) == ""

@@ -1,0 +1,81 @@
+"""Runs on the AWS that is in this process, for tests of the Batch backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from backends.aws_batch_backend import AwsBatchBackend
+from backends.base import Site
+from backends.batch.jobs import wanted_of
+from core.bundle import AttemptDir
+from core.clock import Clock, SystemClock
+from core.credentials import Credentials
+from core.plan import Plan
+from engine.run.rundir import RunDir, RunFacts, create_run
+from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from tests.fakes.aws import BUCKET, DEFINITION, QUEUE, REGION, FakeAws
+
+OPTIONS: Mapping[str, Any] = {
+    "batch_job_queue": QUEUE,
+    "batch_job_definition": DEFINITION,
+    "batch_s3_bucket": BUCKET,
+    "batch_region": REGION,
+}
+CREDENTIALS = Credentials("sk-ant-canary", aws_access_key_id="AK", aws_secret_access_key="SK")
+
+
+class NoWaiting(SystemClock):
+    """Time passes only by sleeping, which takes none."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def site_of(run_dir: Path, clock: Clock, **options: Any) -> Site:
+    return Site(run_dir, CREDENTIALS, clock, _no_work, {**OPTIONS, **options}, {})
+
+
+def backend_on(aws: FakeAws, site: Site) -> AwsBatchBackend:
+    return AwsBatchBackend.on(site, aws.client, lambda: None, REGION, wanted_of(site.options))
+
+
+@contextmanager
+def batch_run(
+    place: Path,
+    aws: FakeAws,
+    *,
+    clock: Clock | None = None,
+    plan: Plan | None = None,
+    run_id: str = "20260101-120000-5555",
+    **options: Any,
+) -> Iterator[LiveRun]:
+    ticking = clock or NoWaiting()
+
+    def make(run: RunDir) -> AwsBatchBackend:
+        return backend_on(aws, site_of(run.root, ticking, **options))
+
+    facts = RunFacts(run_id, PROMPT, str(place / "out"), 0.0, {}, True)
+    run = create_run(place / "work dir", facts)
+    live = LiveRun(run, plan or build_plan(), make, Bounds(), ticking)
+    try:
+        yield live
+    finally:
+        live.backend.close()
+
+
+def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+    raise AssertionError("a job of this backend ran in the test's own process")
+
+
+Look = Callable[[], bool]

@@ -1,0 +1,188 @@
+"""Whole runs with `--slurm`, as a person starts them, and what they leave on the cluster."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from claude.simulation.server import serve
+from core.bundle import SimulationSettings, build_manifest
+from core.clock import SystemClock
+from core.job import Manifest
+from tests.conformance.live_run import eventually
+from tests.live.docker_run import LANDING_PAGE, ROOT, orchestrate, quiet_environment
+from tests.live.slurm_clusters import service_conf
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(240)]
+PROGRAM = (sys.executable, str(ROOT / "orchestrator.py"))
+SLURM = ("--slurm", "--slurm-mem", "100M")
+FAST = ("--sim-speed", "0", "--quiet", "--max-executors", "6", "--output-dir", "out")
+SLOW = ("--sim-speed", "0.05", "--quiet", "--max-executors", "2", "--output-dir", "out")
+SMALL = "Write a script that prints the first ten primes"
+KEY = "sk-ant-canary-slurm-5c1d"
+
+
+def call(place: Path, *args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return orchestrate(place, [*PROGRAM, *args], SLURM_CONF=str(service_conf()), **environ)
+
+
+def on_threads(place: Path, prompt: str) -> Manifest:
+    """The tree of the same run without a cluster."""
+    place.mkdir()
+    done = call(place, prompt, *FAST)
+    assert done.returncode == 0, done.stderr
+    return build_manifest(place / "out")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The tree of SMALL, which has one task."""
+    return on_threads(tmp_path_factory.mktemp("threads") / "small", SMALL)
+
+
+def left_in_queue(place: Path) -> list[str]:
+    """Jobs of runs below `place` that wait or run."""
+    listing = ["squeue", "-h", "-r", "-t", "PD,R,CG,S", "--me", "-O", "JobID:|,WorkDir:"]
+    environ = quiet_environment(SLURM_CONF=str(service_conf()))
+    done = subprocess.run(
+        listing, env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    return [line for line in done.stdout.splitlines() if f"|{place}/" in line]
+
+
+def test_a_cluster_gives_the_tree_of_threads_and_keeps_nothing(tmp_path: Path) -> None:
+    expected = on_threads(tmp_path / "threads", LANDING_PAGE)
+    done = call(tmp_path, LANDING_PAGE, *SLURM, *FAST)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert build_manifest(tmp_path / "out") == expected
+    [run] = (tmp_path / ".orchestrator" / "runs").glob("*/slurm")
+    batches = [path for path in run.iterdir() if (path / "job-ids").exists()]
+    assert 1 < len(batches) < len(list(run.parent.glob("tasks/*"))), "no array was made"
+    assert sorted(run.iterdir()) == sorted(batches), "credentials or code were left"
+    assert left_in_queue(tmp_path) == []
+
+
+def test_a_real_run_over_loopback_gives_the_simulations_tree(
+    small: Manifest, tmp_path: Path
+) -> None:
+    with serve(0, SimulationSettings(speed=0), SystemClock()) as server:
+        access = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.base_url}
+        done = call(tmp_path, SMALL, *SLURM, *FAST, "--real", **access)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert build_manifest(tmp_path / "out") == small
+    holding = [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+    assert holding == []
+
+
+def test_the_probe_finds_what_a_node_cannot_reach_and_leaves_nothing(tmp_path: Path) -> None:
+    with serve(0, SimulationSettings(speed=0), SystemClock()) as server:
+        access = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.base_url}
+        done = call(tmp_path, "doctor", *SLURM, "--probe", "--json", **access)
+    checks = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [c["said"] for c in checks if c["subject"] == "backend slurm"] == [
+        "usable; a small job ran well"
+    ]
+    assert done.returncode == 0, done.stdout
+    access["ANTHROPIC_BASE_URL"] = "http://127.0.0.1:9"  # the port for what is thrown away
+    done = call(tmp_path, "doctor", *SLURM, "--probe", **access)
+    assert done.returncode == 3
+    assert "does not reach 127.0.0.1:9" in " ".join(done.stdout.split())
+    assert list(tmp_path.iterdir()) == []
+    assert left_in_queue(tmp_path) == []
+
+
+@contextmanager
+def running(place: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """A run whose executors take long, once one of them is handed over."""
+    plan = call(place, "plan", SMALL, "--sim-speed", "0", "--json", "--quiet").stdout
+    (place / "plan.json").write_text(plan)
+    process = subprocess.Popen(
+        [*PROGRAM, SMALL, *SLURM, *args, "--plan", "plan.json"],
+        cwd=place,
+        env=quiet_environment(SLURM_CONF=str(service_conf())),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            eventually(
+                lambda: process.poll() is not None or has_begun(place),
+                "a job is handed over",
+                within_s=90,
+                every_s=0.1,
+                clock=SystemClock(),
+            )
+            assert process.poll() is None, process.stdout.read() if process.stdout else ""
+            yield process
+        finally:
+            process.kill()
+
+
+def has_begun(place: Path) -> bool:
+    journals = list(place.glob(".orchestrator/runs/*/journal.jsonl"))
+    return any('"job_submitted"' in journal.read_text() for journal in journals)
+
+
+def test_ctrl_c_stops_the_jobs_and_leaves_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, *SLOW) as process:
+        assert left_in_queue(tmp_path)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert left_in_queue(tmp_path) == []
+
+
+def test_after_a_kill_clean_says_what_was_left_and_removes_it(tmp_path: Path) -> None:
+    with running(tmp_path, *SLOW) as process:
+        process.kill()
+        process.wait()
+    assert left_in_queue(tmp_path), "there was nothing to remove"
+    [facts] = tmp_path.glob(".orchestrator/runs/*/run.json")
+    told = call(tmp_path, "clean", facts.parent.name)
+    assert "Slurm job " in told.stdout
+    assert left_in_queue(tmp_path), "nothing goes without --yes"
+    done = call(tmp_path, "clean", facts.parent.name, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert left_in_queue(tmp_path) == []
+    assert not facts.exists()
+
+
+def test_jobs_of_a_run_whose_directory_is_gone_are_found_by_their_name(tmp_path: Path) -> None:
+    later = "--slurm-arg=--begin=now+1hour"  # a job that runs would miss its directory
+    with running(tmp_path, *SLOW, later) as process:
+        process.kill()
+        process.wait()
+    [facts] = tmp_path.glob(".orchestrator/runs/*/run.json")
+    facts.parent.rename(tmp_path / "moved away")
+    told = call(tmp_path, "clean", "--backend", "slurm")
+    assert facts.parent.name in told.stdout
+    done = call(tmp_path, "clean", "--backend", "slurm", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    eventually(
+        lambda: left_in_queue(tmp_path) == [],
+        "the jobs are gone",
+        within_s=60,
+        every_s=0.5,
+        clock=SystemClock(),
+    )
+
+
+def test_after_a_kill_resume_takes_the_jobs_up_again(small: Manifest, tmp_path: Path) -> None:
+    with running(tmp_path, *SLOW[2:], "--sim-speed", "10") as process:
+        process.kill()
+        process.wait()
+    assert left_in_queue(tmp_path)
+    done = call(tmp_path, "resume", "last", "--sim-speed", "0", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert build_manifest(tmp_path / "out") == small
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    ended = [(e["task"], e["attempt"]) for e in events if e["kind"] == "job_ended"]
+    assert [attempt for _, attempt in ended] == [1], "the job of the killed process was not taken"
+    assert left_in_queue(tmp_path) == []

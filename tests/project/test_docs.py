@@ -1,0 +1,341 @@
+"""The documentation holds: what README and docs/ name exists, and all of --help is in README."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import click
+import pytest
+
+from backends import BACKENDS
+from backends.base import Backend
+from backends.slurm.states import PENDING_REASONS, never_starts
+from claude.simulation.faults import FAULTS, parse_faults
+from config import DEFAULT_MODELS, LoadedSettings, Settings, load_settings
+from core import errors
+from core.credentials import Credentials, resolve_credentials
+from core.job import JobState, Outcome, Reason
+from core.settings.options import Declared, declared_options
+from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+SIMULATION = ROOT / "docs" / "simulation.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+SETTINGS = declared_options(Settings)
+SOURCES = [
+    path
+    for path in ROOT.rglob("*.py")
+    if not {"tests", "bench", ".venv", "build", "outputs"} & set(path.relative_to(ROOT).parts)
+]
+# Commands, backends and options of parts that may come; nothing may promise them before they do.
+PERHAPS_LATER = (
+    "report", "docker", "batch", "slurm", "parallelcluster",
+    "verify", "repair-rounds", "planner-in-docker",
+)  # fmt: skip
+
+# Read by the HTTP client of the SDK; the messages about proxies and certificates name them.
+OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
+# Read by the SDK of Docker.
+OF_DOCKER = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
+
+# What CloudFormation is to be told.
+OF_CLOUDFORMATION = {"CAPABILITY_IAM"}
+
+# Options of sbatch and apptainer that their pages name.
+OF_OTHERS = {
+    *("--array", "--exclusive", "--export", "--gres", "--output"),
+    *("--cleanenv", "--containall", "--no-home"),
+}
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+@dataclass
+class Asked:
+    """What an example command line came to."""
+
+    command: str = ""
+    given: dict[str, object] = field(default_factory=dict)
+
+    def take(self, command: str, loaded: LoadedSettings) -> int:
+        self.command, self.given = command, dict(loaded.given)
+        return 0
+
+
+def cli(asked: Asked, cwd: Path) -> click.Command:
+    """The real command line over commands that only say that they were asked."""
+    handlers = Handlers(
+        run=lambda loaded, prompt: asked.take("run", loaded),
+        plan=lambda loaded, prompt, output: asked.take("plan", loaded),
+        resume=lambda loaded, run: asked.take("resume", loaded),
+        runs=lambda loaded: asked.take("runs", loaded),
+        simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),
+        doctor=lambda loaded, wishes: asked.take("doctor", loaded),
+        cancel=lambda loaded, run: asked.take("cancel", loaded),
+        clean=lambda loaded, run, older_than_s, yes: asked.take("clean", loaded),
+    )
+    return build_cli(handlers, Surroundings({}, cwd, None), "1")
+
+
+def commands() -> dict[str, click.Command]:
+    group = cli(Asked(), ROOT)
+    assert isinstance(group, click.Group)
+    return dict(group.commands)
+
+
+def flags() -> set[str]:
+    every = [cli(Asked(), ROOT), *commands().values()]
+    found = {flag for command in every for p in command.params for flag in p.opts}
+    return {flag for flag in found if flag.startswith("-")} | {"--help", "-h"}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def rows(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the table below the heading that begins with `heading`, without its head."""
+    section = re.split(r"^#+ ", page.read_text(encoding="utf-8"), flags=re.M)
+    [text] = [part for part in section if part.startswith(f"{heading}\n")]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def example_lines(page: Path) -> Iterator[str]:
+    """The lines of shell examples that call the program, without what is typed around them."""
+    for text in blocks(page, "sh") + blocks(page, "console"):
+        for line in text.replace("\\\n", " ").splitlines():
+            called = re.search(r"(?:python3 orchestrator\.py|\bparallel-orchestrator)\s+(.*)", line)
+            if called:
+                yield called[1]
+
+
+EXAMPLES = [(page, line) for page in PAGES for line in example_lines(page)]
+
+
+@pytest.mark.parametrize(
+    ("page", "line"),
+    EXAMPLES,
+    ids=lambda value: value.name if isinstance(value, Path) else value[:40],
+)
+def test_every_example_is_understood_by_the_command_line(
+    page: Path, line: str, tmp_path: Path
+) -> None:
+    args = shlex.split(line.partition(" | ")[0])
+    asked = Asked()
+    assert run_cli(cli(asked, tmp_path), args) == 0
+    assert asked.command or {"--help", "--show-config"} & set(args)
+    parse_faults(str(asked.given.get("sim_faults", "")))
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) > 10
+
+
+@pages
+def test_every_option_named_exists(page: Path) -> None:
+    named = re.findall(r"(?<![\w-])(--[a-z][a-z-]*[a-z]\b)(-\*|-\.\.\.)?", prose(page))
+    whole = {flag for flag, more in named if not more}
+    families = {flag for flag, more in named if more}  # the beginning of several
+    assert whole - flags() - OF_OTHERS == set()
+    assert all(any(f.startswith(f"{name}-") for f in flags()) for name in families)
+
+
+@pages
+def test_every_environment_variable_named_is_read(page: Path) -> None:
+    named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
+    known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.option.standard_env}
+    known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
+    known |= OF_THE_NETWORK | OF_DOCKER | OF_CLOUDFORMATION
+    unknown = {name for name in named - known if not is_credential(name)}
+    assert unknown == set()
+
+
+def is_credential(variable: str) -> bool:
+    return resolve_credentials({variable: "x"}) != Credentials()
+
+
+@pages
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
+        assert not re.match(r"[a-z]+:", target), f"{target} is on the network"
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert file.is_relative_to(ROOT), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pages
+def test_nothing_is_promised_that_is_not_there(page: Path) -> None:
+    built = {*commands(), *BACKENDS, *(flag.lstrip("-") for flag in flags())}
+    spans = re.findall(r"`([^`\n]+)`", prose(page))
+    promised = {
+        word for word in PERHAPS_LATER for span in spans if re.match(rf"(--)?{word}( |$)", span)
+    }
+    assert promised - built == set()
+
+
+@pages
+def test_the_lines_are_no_longer_than_code_may_be(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
+
+
+def test_the_commands_are_those_of_the_command_line() -> None:
+    named = [row[0].strip("`").split()[0] for row in rows(README, "Commands")]
+    assert sorted(named) == sorted(commands())
+
+
+def test_the_table_of_options_holds_every_option() -> None:
+    named = {flag for row in rows(README, "Options") for flag in re.findall(r"`(-[^` ]+)", row[0])}
+    own = {
+        "-o",
+        "--output",
+        "--port",
+        "--older-than",
+        "--yes",
+        "--probe",
+        "--register-job-definition",
+    }  # of one command, told there
+    assert named == flags() - own
+    told = " ".join(row[1] for row in rows(README, "Commands"))
+    assert "`-o FILE`" in told
+    assert "`--port N`" in told
+    assert "`--older-than AGE`" in told
+    assert "`--yes`" in told
+    assert "`--probe`" in told
+    assert "`--register-job-definition`" in told
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda d: d.key)
+def test_each_setting_has_its_row_with_variable_and_default(setting: Declared) -> None:
+    [row] = [row for row in rows(README, "Options") if row[1] == f"`{setting.env}`"]
+    assert [flag.split()[0] for flag in re.findall(r"`([^`]+)`", row[0])] == list(setting.flags)
+    assert row[2].strip("`") == default_in_words(setting)
+
+
+def default_in_words(setting: Declared) -> str:
+    if setting.key == "model":
+        return DEFAULT_MODELS["anthropic"]
+    if setting.kind == "flag":
+        return "off"
+    shown = re.search(r"\(([^()]*)\)$", setting.help)
+    return shown[1] if shown else ""
+
+
+def test_the_default_model_of_bedrock_is_named() -> None:
+    assert f"`{DEFAULT_MODELS['bedrock']}`" in prose(README)
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    tree = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.exit_code for kind in tree if issubclass(kind, errors.OrchestratorError)}
+    assert {int(row[0]) for row in rows(README, "Exit codes")} == codes | {0}
+
+
+def test_the_backends_are_those_there_are() -> None:
+    assert {row[0].strip("`") for row in rows(README, "Backends")} == set(BACKENDS)
+
+
+def test_the_example_of_a_settings_file_loads_without_a_warning(tmp_path: Path) -> None:
+    [text] = blocks(README, "toml")
+    (tmp_path / "orchestrator.toml").write_text(text, encoding="utf-8")
+    loaded = load_settings({}, {}, tmp_path)
+    assert loaded.warnings == ()
+    assert {"orchestrator.toml", "default"} == set(loaded.origin.values())
+
+
+def test_the_example_of_a_backend_is_one() -> None:
+    [code] = blocks(README, "python")
+    names: dict[str, object] = {"__name__": "roomy"}
+    exec(compile(code, "README.md", "exec"), names)
+    kind = names["RoomyBackend"]
+    assert isinstance(kind, type)
+    assert issubclass(kind, Backend)
+    assert not kind.__abstractmethods__
+
+
+def test_the_faults_are_those_of_the_simulation() -> None:
+    assert [row[0].strip("`") for row in rows(SIMULATION, "Faults")] == list(FAULTS)
+
+
+EXPLAINED = (
+    (README, "Troubleshooting"),
+    (ROOT / "docs" / "models.md", "What the Anthropic API refuses"),
+    (ROOT / "docs" / "models.md", "What the network does"),
+    (ROOT / "docs" / "bedrock-model-setup.md", "What each message means"),
+    (ROOT / "docs" / "docker-backend.md", "When something goes wrong"),
+    (ROOT / "docs" / "docker-planner.md", "The planner in Docker"),
+    (ROOT / "docs" / "aws-batch.md", "When something goes wrong"),
+    (ROOT / "docs" / "slurm.md", "When something goes wrong"),
+    (ROOT / "docs" / "parallelcluster.md", "When something goes wrong"),
+)
+MESSAGES = sorted(
+    {m for where in EXPLAINED for row in rows(*where) for m in re.findall(r"`([^`]+)`", row[0])}
+)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_each_message_explained_is_one_of_the_program(message: str) -> None:
+    """Dots and numbers stand for what differs from case to case."""
+    for part in re.split(r"\.\.\.|\b\d+\b", message):
+        constant = part.strip().rstrip(".")
+        assert not constant or constant in texts_of_the_program(), part
+
+
+@lru_cache(maxsize=1)
+def texts_of_the_program() -> str:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES]
+    constants = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)
+    ]
+    return "\n".join(node.value for node in constants if isinstance(node.value, str))
+
+
+def test_the_reasons_why_jobs_wait_are_those_of_the_backend() -> None:
+    table = rows(ROOT / "docs" / "slurm.md", "When a job waits")
+    told = {row[0].strip("`"): row[1:] for row in table if row[0].startswith("`")}
+    known = {
+        word: [meaning, "no" if never_starts(word) else "yes"]
+        for word, meaning in PENDING_REASONS.items()
+    }
+    assert told == known
+
+
+def test_the_make_targets_named_exist() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    shown = "\n".join([*blocks(README, "sh"), *re.findall(r"`make [a-z]+`", prose(README))])
+    assert set(re.findall(r"\bmake ([a-z]+)", shown)) <= set(targets)
+
+
+def test_the_two_commands_come_first() -> None:
+    first = blocks(README, "sh")[0].split()
+    assert (first[:2], first[first.index("test") - 1]) == (["make", "demo"], "make")
+
+
+def test_the_picture_is_a_picture_that_fetches_nothing() -> None:
+    picture = ET.parse(ROOT / "docs" / "images" / "run.svg").getroot()
+    assert picture.tag.endswith("svg")
+    text = "".join(picture.itertext()).replace("\xa0", " ")
+    assert "SIMULATED" in text
+    assert "4/9 tasks" in text
+    assert "url(http" not in text
+    assert not [name for node in picture.iter() for name in node.attrib if "href" in name]

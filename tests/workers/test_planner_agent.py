@@ -1,0 +1,206 @@
+"""The planner: asking, what is wrong with an answer, and how often it may be put right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from claude.client.client import Reply
+from claude.prompts import load_prompt
+from core.errors import CredentialsRefused, PlanningFailed, RequestRejected
+from core.plan import Plan
+from planner_agent import SUBMIT_PLAN, PlannerAgent, build_schema
+from tests.fakes.seams import Answer, ScriptedClaude, act, act_broken, say, use
+
+
+def plan_json(**changes: Any) -> dict[str, Any]:
+    """A plan of two tasks, as the model would send it."""
+    tasks = [
+        {
+            "id": name,
+            "title": name,
+            "instructions": f"Write {name}.",
+            "depends_on": [],
+            "owns": [f"app/{name}.py"],
+            "checks": [],
+            "estimate": 100,
+        }
+        for name in ("store", "view")
+    ]
+    plan = {
+        "title": "Todo",
+        "summary": "A todo list.",
+        "analysis": {
+            "complexity": 3,
+            "rationale": "Two parts.",
+            "recommended_executors": 2,
+            "parallel_pays": True,
+        },
+        "contracts": [{"path": "app/types.py", "purpose": "Types.", "content": "PORT = 8000\n"}],
+        "tasks": tasks,
+        "acceptance_criteria": [{"text": "It lists.", "served_by": ["store", "view"]}],
+    }
+    return plan | changes
+
+
+GOOD = json.dumps(plan_json())
+
+
+def planned(*answers: Answer, **more: Any) -> tuple[Plan, ScriptedClaude]:
+    claude = ScriptedClaude(answers)
+    return PlannerAgent(claude, **more).plan("Build a todo list"), claude
+
+
+def defects_of(reply: Reply) -> str:
+    """What the model is told after `reply`."""
+    _, claude = planned(reply, say(GOOD))
+    text: str = claude.calls[1].messages[2]["content"][0]["text"]
+    return text
+
+
+def test_a_good_plan_is_taken_at_once() -> None:
+    plan, claude = planned(say(GOOD), max_tokens=999)
+    assert [t.id for t in plan.tasks] == ["store", "view"]
+    assert plan.version == 1
+    (call,) = claude.calls
+    text = call.messages[0]["content"][0]["text"]
+    assert text == "<request>\nBuild a todo list\n</request>"
+    assert call.system[0]["text"] == load_prompt("planner")
+    assert (call.max_tokens, call.output_schema, call.tools) == (999, build_schema(), ())
+
+
+def test_the_schema_is_closed_and_leaves_the_version_out() -> None:
+    schema = build_schema()
+    assert "version" not in schema["properties"]
+    assert set(schema["required"]) == set(schema["properties"]) == set(plan_json())
+    assert schema["additionalProperties"] is False
+    assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
+
+
+def test_the_prompt_names_every_rule_the_code_checks() -> None:
+    text = load_prompt("planner")
+    for word in ("parallel_pays", "wildcards", "differ in case", "served_by", "estimate", "cycles"):
+        assert word in text
+
+
+@pytest.mark.parametrize("wrap", ["```json\n{}\n```", "Here is the plan:\n{}\nEnjoy!"])
+def test_a_plan_with_words_around_it_is_read_all_the_same(wrap: str) -> None:
+    plan, _ = planned(say(wrap.replace("{}", GOOD)))
+    assert plan.title == "Todo"
+
+
+def test_every_defect_goes_back_with_what_the_model_said() -> None:
+    bad = plan_json()
+    bad["tasks"][0]["depends_on"] = ["view", "none"]
+    bad["tasks"][1]["depends_on"] = ["store"]
+    bad["tasks"][1]["owns"] = ["../x", "app/types.py"]
+    bad["acceptance_criteria"] = []
+    plan, claude = planned(say(json.dumps(bad)), say(GOOD))
+    assert plan.title == "Todo"
+    first, said, defects = claude.calls[1].messages
+    assert [m["role"] for m in (first, said, defects)] == ["user", "assistant", "user"]
+    assert said["content"][0]["text"] == json.dumps(bad)
+    lines = defects["content"][0]["text"].split("\n")
+    assert (lines[0], lines[-1]) == ("<defects>", "</defects>")
+    told = "\n".join(lines[1:-1])
+    for words in ("not in the plan", "cycle", "'../x'", "a contract", "no acceptance criteria"):
+        assert words in told
+    assert all(line.startswith("- ") for line in lines[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (say("no plan today"), "the document: Invalid JSON"),
+        (say("{"), "the document: Invalid JSON"),
+        (say("[" * 10_000), "the document: Invalid JSON"),
+        (say("null"), "the document"),
+        (say("\ud800"), "the document"),
+        (say('{"title": 1}'), "title: Input should be a valid string"),
+        (say(json.dumps(plan_json(extra=1))), "extra: Extra inputs are not permitted"),
+        (say(json.dumps(plan_json(version=2))), "version: Input should be 1"),
+        (say(json.dumps(plan_json(tasks=[]))), "the plan has no tasks"),
+        (act(stop_reason="end_turn"), "the reply is empty"),
+        (say("  \n"), "the reply is empty"),
+        (say(GOOD[:200], "max_tokens"), "cut at 32000 output tokens; make it shorter"),
+        (say("I cannot.", "refusal"), "the request was declined"),
+        (act_broken(SUBMIT_PLAN, '{"title"'), "the input of submit_plan is not valid JSON"),
+    ],
+)
+def test_each_kind_of_bad_answer_has_its_own_defect(reply: Reply, told: str) -> None:
+    assert told in defects_of(reply)
+
+
+def changed(path: str, value: Any) -> Reply:
+    plan: Any = plan_json()
+    *parents, last = path.split(".")
+    part = plan
+    for name in parents:
+        part = part[int(name)] if name.isdigit() else part[name]
+    part[last] = value
+    return say(json.dumps(plan))
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (changed("analysis.parallel_pays", False), "there are 2 tasks; make it one"),
+        (changed("contracts.0.content", " \n"), "contract 'app/types.py' has no content"),
+        (changed("tasks.1.estimate", 0), "task 'view' has no estimate"),
+    ],
+)
+def test_a_planner_is_held_to_more_than_a_person(reply: Reply, told: str) -> None:
+    assert told in defects_of(reply)
+
+
+@pytest.mark.parametrize("reply", [say("no", "refusal"), say("x", "max_tokens"), say(" ")])
+def test_what_cannot_go_back_is_replaced_so_that_roles_alternate(reply: Reply) -> None:
+    _, claude = planned(reply, say(GOOD))
+    assert claude.calls[1].messages[1]["content"] == [{"type": "text", "text": "(no plan)"}]
+
+
+def test_repairs_are_bounded_and_the_last_defects_are_shown() -> None:
+    bad = json.dumps(plan_json(tasks=[]))
+    claude = ScriptedClaude([say("{}"), say(" "), say("[]"), say(bad)])
+    told: list[str] = []
+    with pytest.raises(PlanningFailed) as failure:
+        PlannerAgent(claude, on_progress=told.append).plan("Build")
+    assert "No valid plan after 3 repairs" in str(failure.value)
+    assert "  - the plan has no tasks" in str(failure.value)
+    assert "--plan" in failure.value.remedy
+    assert [len(call.messages) for call in claude.calls] == [1, 3, 5, 7]
+    assert [line for line in told if "asking" in line] == [
+        "asking for a plan",
+        *(f"asking for a plan, repair {n} of 3" for n in (1, 2, 3)),
+    ]
+
+
+REFUSED = RequestRejected("Bedrock: output_config.format: Extra inputs are not permitted")
+
+
+def test_where_structured_output_is_refused_a_tool_call_does_it_from_then_on() -> None:
+    bad = act(use(SUBMIT_PLAN, title="x"))
+    plan, claude = planned(REFUSED, bad, act(use(SUBMIT_PLAN, **plan_json())))
+    assert plan.title == "Todo"
+    _, second, third = claude.calls
+    for call in (second, third):
+        assert call.output_schema is None
+        assert call.tool_choice == {"type": "tool", "name": SUBMIT_PLAN}
+        assert call.tools[0]["input_schema"] == build_schema()
+    assert third.messages[1]["content"][0]["text"] == '{"title": "x"}'
+    assert "summary: Field required" in third.messages[2]["content"][0]["text"]
+
+
+def test_a_refusal_of_the_tool_call_too_is_raised() -> None:
+    with pytest.raises(RequestRejected):
+        planned(REFUSED, REFUSED)
+
+
+@pytest.mark.parametrize(
+    "error", [RequestRejected("Too long. For more information, see"), CredentialsRefused("x")]
+)
+def test_other_errors_are_raised_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        planned(error)
