@@ -17,8 +17,8 @@ from typing import Protocol
 import claude.client.client
 from claude.allowance import guarded
 from claude.client.client import Claude, Hooks
-from claude.engines import Assignment, Engine, Verdict, judge_error, load_engine
-from claude.engines.attempt_log import Record
+from claude.engines import Assignment, Engine, EngineResult, judge_error, load_engine
+from claude.engines.attempt_log import AttemptLog
 from claude.limits.governor import Governor
 from claude.prices import pricing
 from core.bundle import (
@@ -104,7 +104,7 @@ class ExecutorAgent:
         if (earlier := _read_earlier(attempt, request.key)) is not None:
             return earlier
         started_s = self._clock.monotonic()
-        record = Record(attempt, self._credentials.mask, self._echo)
+        record = AttemptLog(attempt, self._credentials.mask, self._echo)
         try:
             verdict, manifest = self._attempt(attempt, request, record, _Fence(attempt, claimant))
         except _TakenOver:
@@ -126,8 +126,8 @@ class ExecutorAgent:
         return result
 
     def _attempt(
-        self, attempt: AttemptDir, request: Request, record: Record, fence: _Fence
-    ) -> tuple[Verdict, Manifest]:
+        self, attempt: AttemptDir, request: Request, record: AttemptLog, fence: _Fence
+    ) -> tuple[EngineResult, Manifest]:
         """The verdict and the files it stands for: none unless it is OK. Raises _TakenOver before
         anything of a later start is touched."""
         try:
@@ -160,8 +160,8 @@ class ExecutorAgent:
         return verdict, Manifest()
 
     def _work(
-        self, attempt: AttemptDir, request: Request, record: Record, fence: _Fence
-    ) -> tuple[Verdict, Manifest]:
+        self, attempt: AttemptDir, request: Request, record: AttemptLog, fence: _Fence
+    ) -> tuple[EngineResult, Manifest]:
         record.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
         clock = DeadlineClock(self._clock, request.limits.timeout_s)
         inputs = _check_inputs(attempt, request)
@@ -186,7 +186,7 @@ class ExecutorAgent:
         )
         verdict = self._load(request.model.engine)(assignment).work()
         if verdict.outcome is Outcome.OK and (defects := assignment.find_defects()):
-            verdict = Verdict(Outcome.DEFECT, "\n".join(defects), verdict.turns)
+            verdict = EngineResult(Outcome.DEFECT, "\n".join(defects), verdict.turns)
         fence.check()
         record.log(f"{verdict.outcome}: {verdict.message}")
         if verdict.outcome is not Outcome.OK:
@@ -244,7 +244,7 @@ def _read_earlier(attempt: AttemptDir, key: JobKey) -> TaskResult | None:
     return None
 
 
-def leave(attempt: AttemptDir, record: Record, result: TaskResult) -> None:
+def leave(attempt: AttemptDir, record: AttemptLog, result: TaskResult) -> None:
     """Leave the result, last; on a full disk what else was written makes room for it."""
     try:
         record.settle()
@@ -305,7 +305,7 @@ def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspa
 
 
 def _deliver(
-    attempt: AttemptDir, workspace: Workspace, inputs: Manifest, record: Record
+    attempt: AttemptDir, workspace: Workspace, inputs: Manifest, record: AttemptLog
 ) -> Manifest:
     """Move the files of the result to result/files; the rest is dropped and named in the log."""
     remove_tree(attempt.files)  # nothing but what is moved there now

@@ -19,8 +19,8 @@ try:
     from core.clock import SystemClock
     from core.plan import Plan, render_plan
     from core.wire import write_atomic
-    from engine.cleanup.run_backends import Reopening, check_place, kept_settings
-    from engine.cli.options import DoctorWishes, Handlers, Surroundings, build_cli, run_cli
+    from engine.cleanup.run_backends import RunBackends, check_place, kept_settings
+    from engine.cli.options import DoctorOptions, Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
     from engine.views.console import called_as, say, start_log, tell, tell_error, tell_warnings
 except ModuleNotFoundError as missing:
@@ -67,14 +67,14 @@ def resume(given: LoadedSettings, name: str) -> int:
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
-    others = Reopening(given, os.environ, Path.cwd(), CLOCK)
+    others = RunBackends(given, os.environ, Path.cwd(), CLOCK)
     with closing(prepare(loaded, facts, directory, os.environ, CLOCK)) as work:
         leave_others(directory, others, settings.backend, tell)
         return carry_out(work)
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
-    from backends.base import Site
+    from backends.base import BackendContext
     from claude.client.client import Hooks
     from claude.limits.governor import Governor
     from claude.prices import pricing
@@ -91,8 +91,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     check_plan_file(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
     worker = ThreadWorker(credentials, Governor())
-    site = Site(run_dir, credentials, CLOCK, worker, settings.model_dump(), os.environ)
-    ask = choose_planner(settings, site)
+    context = BackendContext(run_dir, credentials, CLOCK, worker, settings.model_dump(), os.environ)
+    ask = choose_planner(settings, context)
     aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
     price = pricing(settings.model_settings())
     with telling_spend(price, aside, simulated=not settings.real) as charge:
@@ -117,13 +117,13 @@ def runs(loaded: LoadedSettings) -> int:
 def cancel(loaded: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import cancel_named
 
-    return cancel_named(name, Reopening(loaded, os.environ, Path.cwd(), CLOCK), say)
+    return cancel_named(name, RunBackends(loaded, os.environ, Path.cwd(), CLOCK), say)
 
 
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
     from engine.cleanup.clean import clean_named
 
-    reopening = Reopening(loaded, os.environ, Path.cwd(), CLOCK)
+    reopening = RunBackends(loaded, os.environ, Path.cwd(), CLOCK)
     return clean_named(name, reopening, say, older_than_s, yes=yes)
 
 
@@ -133,7 +133,7 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
     return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, say)
 
 
-def doctor(loaded: LoadedSettings, wishes: DoctorWishes) -> int:
+def doctor(loaded: LoadedSettings, wishes: DoctorOptions) -> int:
     from engine.cli.doctor import report
 
     tell_warnings(loaded.warnings)
@@ -142,31 +142,31 @@ def doctor(loaded: LoadedSettings, wishes: DoctorWishes) -> int:
 
 def carry_out(work: Work) -> int:
     from claude.prices import pricing
-    from engine.run.run_view import Tally
+    from engine.run.run_view import RunView
     from engine.run.session import open_session
     from engine.views.plain import make_view
     from engine.views.summary import render_end
 
     settings, price = work.settings, pricing(work.settings.model_settings())
-    tally = Tally(price)
+    run_view = RunView(price)
     try:
         with ExitStack() as stack:
             view = make_view(settings, sys.stdout, os.environ, price, CLOCK)
-            sinks: list[EventSink] = [tally, stack.enter_context(view)]
+            sinks: list[EventSink] = [run_view, stack.enter_context(view)]
             stack.callback(work.close)  # before the end is told
             opened = open_session(work.facts, work.directory, sinks, CLOCK)
             return go(stack.enter_context(opened), work, view)
     finally:
-        if not settings.json_lines and tally.ended is not None:
-            say(render_end(tally, called_as(sys.argv[0]), brief=settings.quiet))
+        if not settings.json_lines and run_view.ended is not None:
+            say(render_end(run_view, called_as(sys.argv[0]), brief=settings.quiet))
 
 
 def go(session: Session, work: Work, view: View) -> int:
     """The run itself: make the plan, approve, execute, merge, and say how it ended."""
     from claude.client.client import Hooks
     from claude.prices import pricing
-    from engine.cleanup.outstanding_jobs import Asking, tidy
-    from engine.money.budget import open_purse
+    from engine.cleanup.outstanding_jobs import Asking, release
+    from engine.money.budget import open_budget
     from engine.pipeline import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
     from engine.run.session import end_session, ending
     from engine.views.approval import approved
@@ -175,18 +175,18 @@ def go(session: Session, work: Work, view: View) -> int:
     settings, price = work.settings, pricing(work.settings.model_settings())
     announce(session, settings.backend, settings.model, settings.max_executors)
     with ending(session):
-        purse = open_purse(settings.max_tokens, settings.max_cost, session.history, price)
-        hooks = Hooks(purse.charging(session.spent), session.progress)
+        budget = open_budget(settings.max_tokens, settings.max_cost, session.history, price)
+        hooks = Hooks(budget.charging(session.spent), session.progress)
         for usage in work.spent:
             hooks.on_usage(usage)
         asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
-        made = settle_plan(session, lambda: work.ask(*asked, purse.left()))
+        made = settle_plan(session, lambda: work.ask(*asked, budget.left()))
         figures = foresee(settings, made)
         if settings.approve and not approved(view, render_plan_view(made, figures)):
             return end_session(session, 1, "not approved")
         tell_forecast(session, figures)
-        outcome = run_plan(session, made, work.backend, settings, purse)
-        tidy(session, work.backend, Asking(CLOCK))
+        outcome = run_plan(session, made, work.backend, settings, budget)
+        release(session, work.backend, Asking(CLOCK))
         delivery = deliver(session, made, outcome, Path(work.facts.target))
         return end_session(session, exit_code(outcome, delivery), why=outcome.stop)
 

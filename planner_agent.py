@@ -108,7 +108,7 @@ class PlannerAgent:
         return Call(system=system, messages=tuple(messages), max_tokens=self._max_tokens, **more)
 
 
-class Wishes(Protocol):
+class PlannerSettings(Protocol):
     """The settings that planning needs."""
 
     def model_settings(self) -> ModelSettings: ...
@@ -116,7 +116,7 @@ class Wishes(Protocol):
     def limits(self) -> Limits: ...
 
 
-class CappedWishes(Wishes, Protocol):
+class CappedPlannerSettings(PlannerSettings, Protocol):
     """Those of planning by itself."""
 
     @property
@@ -132,7 +132,7 @@ class AskForPlan(Protocol):
     def __call__(
         self,
         prompt: str,
-        wishes: Wishes,
+        wishes: PlannerSettings,
         credentials: Credentials,
         governor: Governor,
         clock: Clock,
@@ -144,7 +144,7 @@ class AskForPlan(Protocol):
 
 def plan_alone(
     prompt: str,
-    wishes: CappedWishes,
+    wishes: CappedPlannerSettings,
     credentials: Credentials,
     clock: Clock,
     hooks: Hooks,
@@ -167,7 +167,7 @@ def plan_alone(
 
 def ask_for_plan(
     prompt: str,
-    wishes: Wishes,
+    wishes: PlannerSettings,
     credentials: Credentials,
     governor: Governor,
     clock: Clock,

@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from backends.base import Backend, LogChunk, PollPace, Site
+from backends.base import Backend, BackendContext, LogChunk, PollPace
 from backends.batch.bucket import RunBucket
 from backends.batch.client import BatchService
 from backends.batch.jobs import (
     MOST_IN_ARRAY,
+    JobDescription,
     RunPlace,
-    Seen,
     Wanted,
     array_of,
     build_submission,
@@ -104,20 +104,20 @@ class AwsBatchBackend(Backend):
         self._recalled = False
         self._handles: dict[JobKey, JobHandle] = {}
         self._moved: dict[JobKey, str] = {}
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, JobDescription] = {}
         self._looked_at: dict[str, float] = {}
         self._ended: dict[JobKey, JobStatus] = {}
 
     @classmethod
-    def build(cls, site: Site) -> Self:
-        options, region = site.options, region_of(site.options)
-        clients = AwsClients(region, site.credentials, site.environ)
-        return cls.on(site, clients, clients.close, region, wanted_of(options))
+    def build(cls, context: BackendContext) -> Self:
+        options, region = context.options, region_of(context.options)
+        clients = AwsClients(region, context.credentials, context.environ)
+        return cls.on(context, clients, clients.close, region, wanted_of(options))
 
     @classmethod
     def on(
         cls,
-        site: Site,
+        context: BackendContext,
         clients: Callable[[str], Any],
         close: Callable[[], None],
         region: str,
@@ -126,29 +126,29 @@ class AwsBatchBackend(Backend):
         """With `clients` by name of service, which is how another AWS can be put in its place."""
         from backends.batch.preflight import Preflight
 
-        options = site.options
+        options = context.options
         # each service throttles by itself, and only its own calls are to slow down then
-        of_batch, of_logs, of_s3, of_iam = (AwsCalls(site.clock) for _ in range(4))
+        of_batch, of_logs, of_s3, of_iam = (AwsCalls(context.clock) for _ in range(4))
         service, streams = BatchService(clients, of_batch), LogStreams(clients, of_logs)
         s3 = S3Bucket(str(options.get("batch_s3_bucket") or ""), lambda: clients("s3"), of_s3)
         prefix = str(options.get("batch_s3_prefix", "parallel-orchestrator"))
         bucket = RunBucket(s3, prefix, region)
         look = Preflight(service, s3, streams, clients, of_iam, wanted, prefix, options)
         return cls(
-            site.run_dir,
+            context.run_dir,
             service,
             bucket,
             streams,
             wanted,
-            site.clock,
-            mask=site.credentials.mask,
+            context.clock,
+            mask=context.credentials.mask,
             find_problems=look.problems,
             options=options,
             close=close,
         )
 
     @classmethod
-    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+    def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
         return place_settings(options)
 
     def preflight(self) -> list[Problem]:
@@ -226,7 +226,7 @@ class AwsBatchBackend(Backend):
             self._ended |= dict(zip(final, ends, strict=True))
         return statuses
 
-    def _describe(self, ids: Iterable[str]) -> dict[str, Seen]:
+    def _describe(self, ids: Iterable[str]) -> dict[str, JobDescription]:
         wanted = [native for native in ids if is_id(native)]
         seen = {i: parse_job(job) for i, job in self._service.describe(wanted).items()}
         self._seen |= seen
@@ -328,7 +328,7 @@ class AwsBatchBackend(Backend):
             return LogChunk((), cursor)
         return self._streams.read(seen.group, seen.stream, cursor)
 
-    def _with_stream(self, native: str) -> Seen | None:
+    def _with_stream(self, native: str) -> JobDescription | None:
         """What is known of a job; looked at again, though not at once, while it has no stream."""
         seen, now = self._seen.get(native), self._clock.monotonic()
         before = self._looked_at.get(native, float("-inf"))

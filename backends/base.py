@@ -50,7 +50,7 @@ class Worker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class BackendContext:
     """What every backend is built from; each takes what it needs.
 
     `run_dir` is the run's directory on this machine, named as the run is; `options` are the
@@ -83,7 +83,7 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, site: Site) -> Self:
+    def build(cls, site: BackendContext) -> Self:
         """A backend for one run. Touches nothing yet."""
 
     def on_change(self, wake: Callable[[], None]) -> None:
@@ -94,7 +94,7 @@ class Backend(ABC):
         self._wake = wake
 
     @classmethod
-    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+    def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
         """The settings, out of `options`, that say where a run's jobs, claims and results are.
 
         From another place they are not seen, so that a job would be done twice: they stay as they

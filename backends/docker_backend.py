@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from backends.base import Backend, LogChunk, PollPace, Site
+from backends.base import Backend, BackendContext, LogChunk, PollPace
 from backends.docker.client import DockerHost
 from backends.docker.connection import said
 from backends.docker.container import (
@@ -89,17 +89,17 @@ class DockerBackend(Backend):
         self._watch = EventWatch(host.environ, self._home, lambda: self._wake())
 
     @classmethod
-    def build(cls, site: Site) -> Self:
-        host, limits = DockerHost(site.environ), container_limits(site.options)
+    def build(cls, context: BackendContext) -> Self:
+        host, limits = DockerHost(context.environ), container_limits(context.options)
         return cls(
-            site.run_dir,
+            context.run_dir,
             host,
             limits,
-            site.clock,
-            credentials=lambda: sent_credentials(site.credentials, site.options),
-            mask=site.credentials.mask,
+            context.clock,
+            credentials=lambda: sent_credentials(context.credentials, context.options),
+            mask=context.credentials.mask,
             find_problems=lambda: find_problems(
-                host, limits, site.options, Home.of(site.run_dir), site.clock
+                host, limits, context.options, Home.of(context.run_dir), context.clock
             ),
         )
 

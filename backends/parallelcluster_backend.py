@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from backends.base import LogChunk, Site
+from backends.base import BackendContext, LogChunk
 from backends.parallelcluster.cluster import (
     ClusterFinder,
     chosen_partitions,
@@ -22,9 +22,9 @@ from backends.parallelcluster.cluster import (
 )
 from backends.parallelcluster.discovery import Ec2Clusters
 from backends.parallelcluster.progress import Transfers
-from backends.parallelcluster.remote_host import CLI, COMMANDS, RemoteSite
-from backends.parallelcluster.rpc import HeadCalls, Link
-from backends.parallelcluster.s3_transfer import Bucket
+from backends.parallelcluster.remote_host import CLI, COMMANDS, RemoteHost
+from backends.parallelcluster.rpc import HeadNodeClient, Link
+from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.ssh import SshLink
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.commands import slurm_options
@@ -38,31 +38,31 @@ TROUBLES_EVERY_S = 60.0
 
 class ParallelClusterBackend(SlurmBackend):
     name = "parallelcluster"
-    _remote: RemoteSite
+    _remote: RemoteHost
     _finder: ClusterFinder
-    _bucket: Bucket | None
+    _bucket: TransferBucket | None
     _chosen: Sequence[str] = ()
     _troubles = ""
     _troubles_at: float | None = None
 
     @classmethod
-    def build(cls, site: Site) -> Self:
+    def build(cls, site: BackendContext) -> Self:
         region = str(site.options.get("aws_region") or "eu-central-1")
         finder = ClusterFinder(site.options, Ec2Clusters(region, site.credentials))
         return cls.over(SshLink(finder.target, site.environ), finder, site)
 
     @classmethod
-    def over(cls, link: Link, finder: ClusterFinder, site: Site) -> Self:
+    def over(cls, link: Link, finder: ClusterFinder, site: BackendContext) -> Self:
         """With another link to the head node than the usual one."""
         options = site.options
-        head = HeadCalls(link, str(options.get("aws_shared_dir") or "~"))
+        head = HeadNodeClient(link, str(options.get("aws_shared_dir") or "~"))
         name, transfers = str(options.get("aws_s3_bucket") or ""), Transfers()
         bucket = None
         if name:
             connect = partial(finder.clusters.client, "s3")
-            bucket = Bucket(name, connect, transfers, site.run_dir)
+            bucket = TransferBucket(name, connect, transfers, site.run_dir)
         mask = site.credentials.mask
-        remote = RemoteSite(site.run_dir, head, site.clock, bucket, transfers, mask)
+        remote = RemoteHost(site.run_dir, head, site.clock, bucket, transfers, mask)
         made = cls(
             site.run_dir,
             remote,
@@ -78,7 +78,7 @@ class ParallelClusterBackend(SlurmBackend):
     # -- before a run
 
     @classmethod
-    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+    def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
         """A cluster that has a name may have its head node anywhere."""
         named = ("aws_cluster_name", "aws_region")
         names = named if options.get("aws_cluster_name") else ("aws_head_node",)

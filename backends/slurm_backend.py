@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from backends.base import Backend, LogChunk, PollPace, Site
+from backends.base import Backend, BackendContext, LogChunk, PollPace
 from backends.shared.result_watch import ResultWatch
 from backends.shared.results import attempt_of, hand_over, read_lines
 from backends.shared.worker_credentials import sent_credentials
-from backends.slurm.arrays import FOLDER, Batches
+from backends.slurm.arrays import FOLDER, JobArrays
 from backends.slurm.commands import (
     NAME_PREFIX,
     ClusterConfig,
@@ -26,7 +26,7 @@ from backends.slurm.commands import (
     job_name,
     slurm_options,
 )
-from backends.slurm.host import ClusterSite, LocalSite
+from backends.slurm.host import ClusterHost, LocalHost
 from backends.slurm.preflight import PROBE_FOLDER, find_problems, probe
 from backends.slurm.queue import SlurmQueue
 from backends.slurm.states import Row, did_not_begin, has_failed, job_state, judge
@@ -51,7 +51,7 @@ class SlurmBackend(Backend):
     def __init__(
         self,
         run_dir: Path,
-        site: ClusterSite,
+        site: ClusterHost,
         options: SlurmOptions,
         *,
         clock: Clock,
@@ -65,7 +65,7 @@ class SlurmBackend(Backend):
         self._clock = clock
         self._mask = mask
         self._settings = settings or {}
-        self._batches = Batches(run_dir)
+        self._batches = JobArrays(run_dir)
         self._ended: dict[JobKey, JobStatus] = {}
         self._queue = SlurmQueue(site, self._batches, job_name(run_dir.name))
         self._submission = SlurmSubmission(
@@ -85,10 +85,10 @@ class SlurmBackend(Backend):
         self._watch = ResultWatch(lambda key: site.trace(key).has_result, lambda: self._wake())
 
     @classmethod
-    def build(cls, site: Site) -> Self:
+    def build(cls, site: BackendContext) -> Self:
         return cls(
             site.run_dir,
-            LocalSite(site.run_dir, site.environ),
+            LocalHost(site.run_dir, site.environ),
             slurm_options(site.options),
             clock=site.clock,
             credentials=lambda: sent_credentials(site.credentials, site.options),

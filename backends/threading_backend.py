@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from backends.base import Backend, LogChunk, PollPace, Site, Worker
+from backends.base import Backend, BackendContext, LogChunk, PollPace, Worker
 from backends.shared.results import attempt_of, hand_over, read_lines
 from core.bundle import AttemptDir
 from core.clock import StoppableClock
@@ -54,8 +54,8 @@ class ThreadingBackend(Backend):
         self._session = f"threading-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     @classmethod
-    def build(cls, site: Site) -> Self:
-        return cls(site.run_dir, site.work, site.credentials.mask)
+    def build(cls, context: BackendContext) -> Self:
+        return cls(context.run_dir, context.work, context.credentials.mask)
 
     def preflight(self) -> list[Problem]:
         return []

@@ -30,7 +30,7 @@ from typing import Any
 
 from docker.errors import APIError
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.docker.client import DockerHost
 from backends.docker.connection import open_engine
 from backends.docker.container import BUNDLE, CODE, VOLUME, WORKER_UID, Home
@@ -209,8 +209,10 @@ def measure(
         return [store.prepare(t, JobKey(RUN, t.id, number), "", {}) for t in plan.tasks]
 
     options = {"docker_image": BENCH_IMAGE, "docker_network": "none"}
-    site = Site(run.root, Credentials(), SystemClock(), _no_work, options, dict(os.environ))
-    backend = DockerBackend.build(site)
+    context = BackendContext(
+        run.root, Credentials(), SystemClock(), _no_work, options, dict(os.environ)
+    )
+    backend = DockerBackend.build(context)
     backend._host = TimedHost(spent)
     bare_times: list[Timed] = []
     backend_times: list[Timed] = []

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.slurm_backend import SlurmBackend
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
 from core.clock import Clock, SystemClock
@@ -130,7 +130,7 @@ class Bench:
         options = {"slurm_partition": asked.partition, "slurm_mem": asked.mem}
         environ = dict(os.environ)
         self.backend = SlurmBackend.build(
-            Site(self._run.root, Credentials(), SystemClock(), _no_work, options, environ)
+            BackendContext(self._run.root, Credentials(), SystemClock(), _no_work, options, environ)
         )
         code = Path(self.backend._site.worker_code())
         code.mkdir(parents=True)

@@ -27,7 +27,7 @@ from engine.delivery.merge import (
     plan_merge,
 )
 from engine.delivery.target import apply_merge, recover_target, which_delivered
-from engine.money.budget import Purse
+from engine.money.budget import Budget
 from engine.planning.forecast import expected_needs
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.rundir import RunDir, RunFacts
@@ -112,12 +112,12 @@ def tell_forecast(session: Session, figures: Forecast) -> None:
 
 @storing()
 def run_plan(
-    session: Session, plan: Plan, backend: Backend, conditions: Conditions, purse: Purse
+    session: Session, plan: Plan, backend: Backend, conditions: Conditions, budget: Budget
 ) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
     _forget_damaged(session)
     model, limits = conditions.model_settings(), conditions.limits()
-    purse.expect(expected_needs(plan, session.facts.prompt, purse.price, model))
+    budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
     cached_at = session.history.spent_at
     store = DiskStore(session.run, plan, session.facts.prompt, model, limits)
     calls = ThreadedCalls(session.clock)
@@ -137,7 +137,7 @@ def run_plan(
         ),
         history=session.history,
         commit=session.journal.commit,
-        purse=purse,
+        budget=budget,
     )
     try:
         with first_asks(scheduler.interrupt):

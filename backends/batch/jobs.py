@@ -197,7 +197,7 @@ def chunks(ids: Iterable[str], size: int = MOST_DESCRIBED) -> list[list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class JobDescription:
     """A job as one description tells it. `stream` is its log stream, `earlier` those of attempts
     before; `elsewhere` says that its worker found another job at work on the same."""
 
@@ -208,7 +208,7 @@ class Seen:
     elsewhere: bool = False
 
 
-def parse_job(detail: Mapping[str, Any]) -> Seen:
+def parse_job(detail: Mapping[str, Any]) -> JobDescription:
     """What a JobDetail says."""
     container = detail.get("container") or {}
     attempts = [(a.get("container") or {}) for a in detail.get("attempts") or ()]
@@ -216,7 +216,7 @@ def parse_job(detail: Mapping[str, Any]) -> Seen:
     stream = str(container.get("logStreamName") or (streams[-1] if streams else ""))
     options = (container.get("logConfiguration") or {}).get("options") or {}
     status = judge(detail)
-    return Seen(
+    return JobDescription(
         status,
         stream,
         str(options.get("awslogs-group") or ""),

@@ -18,7 +18,7 @@ _PLACE = RunPlace(_KEY.run, "0" * 12)
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class Permission:
     """An action on one resource; `context` is what IAM's condition keys are in such a request."""
 
     action: str
@@ -26,23 +26,23 @@ class Need:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def worker_needs(bucket: str, prefix: str, partition: str) -> Iterator[Need]:
+def worker_needs(bucket: str, prefix: str, partition: str) -> Iterator[Permission]:
     """In the bucket, with the names that objects of a run have."""
     where, root = f"arn:{partition}:s3:::{bucket}", _PLACE.objects(prefix)
     request = f"{root}{PackName('0' * DIGEST_CHARS, 1)}"
     claim, result = f"{root}{claim_name(_KEY)}", f"{root}{result_name(_KEY)}"
     for name in (request, claim):
-        yield Need("s3:GetObject", f"{where}/{name}")
+        yield Permission("s3:GetObject", f"{where}/{name}")
     for name in (claim, result):
-        yield Need("s3:PutObject", f"{where}/{name}", {"s3:if-none-match": "*"})
-    yield Need("s3:ListBucket", where, {"s3:prefix": result})
+        yield Permission("s3:PutObject", f"{where}/{name}", {"s3:if-none-match": "*"})
+    yield Permission("s3:ListBucket", where, {"s3:prefix": result})
 
 
-def model_need(role: str, region: str, model: str) -> Need:
+def model_need(role: str, region: str, model: str) -> Permission:
     """Of asking for `model`: a policy that names models does not allow it on everything. An
     inference profile is of the account, which is the role's."""
     _, partition, _, _, account, *_ = role.split(":")
     on = f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"
     if model.startswith("anthropic."):
         on = f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
-    return Need("bedrock:InvokeModelWithResponseStream", on)
+    return Permission("bedrock:InvokeModelWithResponseStream", on)

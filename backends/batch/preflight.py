@@ -17,7 +17,7 @@ from backends.batch.client import BatchService
 from backends.batch.definition import FARGATE, credential_problems, fargate_problem, is_on_fargate
 from backends.batch.jobs import Wanted
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
-from backends.batch.permissions import Need, model_need, worker_needs
+from backends.batch.permissions import Permission, model_need, worker_needs
 from core.aws.bucket import S3Bucket
 from core.aws.calls import AwsCalls
 from core.errors import AwsRefused, BackendError, Problem
@@ -160,7 +160,7 @@ class Preflight:
                 fix = f"Make it, or name another in the job definition: {_PAGE}."
                 yield Problem(f"The workers' role {role} does not exist.", fix)
 
-    def _is_allowed(self, role: str, need: Need) -> bool:
+    def _is_allowed(self, role: str, need: Permission) -> bool:
         context = [
             {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": "string"}
             for name, value in need.context.items()

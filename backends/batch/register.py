@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.batch.client import BatchService
 from backends.batch.definition import EC2, FARGATE, build_definition, is_on_fargate
 from backends.batch.jobs import region_of, wanted_of
@@ -20,18 +20,18 @@ class Registered:
     is_new: bool
 
 
-def register(site: Site) -> Registered:
+def register(context: BackendContext) -> Registered:
     """The job definition that the settings `batch_*` describe.
 
     Raises UsageError for what cannot be one, BackendError where AWS refuses.
     """
-    region = region_of(site.options)
-    with closing(AwsClients(region, site.credentials, site.environ)) as clients:
-        return register_with(BatchService(clients, AwsCalls(site.clock)), site)
+    region = region_of(context.options)
+    with closing(AwsClients(region, context.credentials, context.environ)) as clients:
+        return register_with(BatchService(clients, AwsCalls(context.clock)), context)
 
 
-def register_with(service: BatchService, site: Site) -> Registered:
-    options, wanted = site.options, wanted_of(site.options)
+def register_with(service: BatchService, context: BackendContext) -> Registered:
+    options, wanted = context.options, wanted_of(context.options)
     platform = _platform(service, wanted.queue)
     definition = build_definition(options, wanted, platform, region_of(options))
     name = str(definition["jobDefinitionName"])

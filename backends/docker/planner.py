@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.docker.client import DockerHost
 from backends.docker.connection import said
 from backends.docker.container import (
@@ -40,7 +40,7 @@ from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest
 from core.worker.process import CREDENTIALS_FILE, render_credentials
 
 
-class Wishes(Protocol):
+class ContainedPlannerSettings(Protocol):
     """The settings that planning needs."""
 
     def model_settings(self) -> ModelSettings: ...
@@ -62,21 +62,21 @@ class ContainedPlanner:
     """Asks for plans in place of planner_agent.ask_for_plan, of which it has the signature; there
     is nothing to share with the planner's governor, which is in the container."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._limits = container_limits(site.options)
-        self._home = Home.of(site.run_dir)
+    def __init__(self, context: BackendContext) -> None:
+        self._context = context
+        self._limits = container_limits(context.options)
+        self._home = Home.of(context.run_dir)
 
     def problems(self) -> list[Problem]:
         """What is missing for containers, each with its fix."""
-        site = self._site
-        with closing(DockerHost(site.environ)) as host:
-            return find_problems(host, self._limits, site.options, self._home, site.clock)
+        context = self._context
+        with closing(DockerHost(context.environ)) as host:
+            return find_problems(host, self._limits, context.options, self._home, context.clock)
 
     def __call__(
         self,
         prompt: str,
-        wishes: Wishes,
+        wishes: ContainedPlannerSettings,
         credentials: Credentials,
         governor: object,
         clock: Clock,
@@ -86,13 +86,13 @@ class ContainedPlanner:
     ) -> Plan:
         model, limits = wishes.model_settings(), wishes.limits()
         request = PlanningRequest(prompt, model, limits, allowance, tuple(spent))
-        with closing(DockerHost(self._site.environ)) as host:
+        with closing(DockerHost(self._context.environ)) as host:
             planner = DockerPlanner(
                 host,
                 self._limits,
                 self._home,
                 clock,
-                lambda: sent_credentials(credentials, self._site.options),
+                lambda: sent_credentials(credentials, self._context.options),
                 hooks.on_usage,
                 hooks.on_progress,
             )

@@ -11,7 +11,7 @@ from typing import Any
 from backends.parallelcluster.discovery import Ec2Clusters, choose_head_node, explain_stack
 from backends.parallelcluster.ssh import SshTarget
 from backends.slurm.commands import Partition, SlurmOptions, build_sinfo, parse_sinfo
-from backends.slurm.host import ClusterSite
+from backends.slurm.host import ClusterHost
 from core.errors import BackendError, Problem
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class ClusterFinder:
 
 
 def explain_partitions(
-    site: ClusterSite, options: SlurmOptions, finder: ClusterFinder
+    site: ClusterHost, options: SlurmOptions, finder: ClusterFinder
 ) -> Problem | None:
     """A fleet that is stopped, which Slurm shows as partitions that are inactive."""
     chosen = chosen_partitions(site, options)
@@ -77,14 +77,14 @@ def explain_partitions(
     )
 
 
-def chosen_partitions(site: ClusterSite, options: SlurmOptions) -> list[Partition]:
+def chosen_partitions(site: ClusterHost, options: SlurmOptions) -> list[Partition]:
     """Those that jobs are for: the cluster's default one, where none is named."""
     wanted = options.partition.split(",") if options.partition else []
     found = parse_sinfo(site.run(build_sinfo()).stdout)
     return [p for p in found if p.name in wanted or (not wanted and p.is_default)]
 
 
-def node_troubles(site: ClusterSite, partitions: Sequence[str]) -> str:
+def node_troubles(site: ClusterHost, partitions: Sequence[str]) -> str:
     """Why nodes of these partitions are down, in the cluster's own words; empty when none is, and
     when that cannot be asked: it is only told beside something else."""
     if not partitions:

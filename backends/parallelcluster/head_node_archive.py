@@ -18,7 +18,7 @@ _PACKAGE = "/".join((*_PARENTS, SOURCES.name))
 _MAIN = f"""\
 import sys
 
-from {_PACKAGE.replace("/", ".")}.serving import main
+from {_PACKAGE.replace("/", ".")}.server import main
 
 sys.exit(main(sys.argv, sys.stdin.buffer, sys.stdout.buffer))
 """

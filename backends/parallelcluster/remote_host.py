@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from backends.parallelcluster.download import take_results
 from backends.parallelcluster.progress import Transfers
-from backends.parallelcluster.rpc import HeadCalls, Heard, ignore
+from backends.parallelcluster.rpc import HeadNodeClient, Heard, ignore
 from backends.parallelcluster.rpc_responses import (
     Greeting,
     read_finished,
@@ -25,12 +25,12 @@ from backends.parallelcluster.rpc_responses import (
     read_seen,
     read_texts,
 )
-from backends.parallelcluster.s3_transfer import Bucket
+from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.upload import packed
 from backends.shared.results import attempt_of
 from backends.shared.work_dir_id import is_left, place_of
 from backends.slurm.arrays import FOLDER
-from backends.slurm.host import KEPT_VARIABLES, LOG_TAIL_BYTES, Finished, Parcel, Trace
+from backends.slurm.host import KEPT_VARIABLES, LOG_TAIL_BYTES, AttemptTrace, CommandResult, Upload
 from core.clock import Clock
 from core.errors import BackendError, CollectError
 from core.job import JobKey
@@ -51,7 +51,7 @@ _LONGEST_SECRET_BYTES = 8 * 1024
 _NAME_FILE = f"{FOLDER}/remote-name"
 
 
-class RemoteSite:
+class RemoteHost:
     """`root` is the run's directory on this machine; `mask` takes secrets out of logs."""
 
     python = "python3"
@@ -61,9 +61,9 @@ class RemoteSite:
     def __init__(
         self,
         root: Path,
-        head: HeadCalls,
+        head: HeadNodeClient,
         clock: Clock,
-        bucket: Bucket | None = None,
+        bucket: TransferBucket | None = None,
         transfers: Transfers | None = None,
         mask: Callable[[str], str] = str,
     ) -> None:
@@ -79,7 +79,7 @@ class RemoteSite:
         self._has_code = False
         self._goes_on = False
         """Whether this process has handed jobs over or brought results home."""
-        self._traces: dict[JobKey, Trace] = {}
+        self._traces: dict[JobKey, AttemptTrace] = {}
         self._followed: Sequence[JobKey] = ()
         self._looked_at = -FRESH_S
         self._mirror = threading.Lock()
@@ -131,9 +131,9 @@ class RemoteSite:
     def run(
         self,
         command: Sequence[str],
-        parcel: Parcel = Parcel(),  # noqa: B008 - a frozen value
+        parcel: Upload = Upload(),  # noqa: B008 - a frozen value
         stdin: str = "",
-    ) -> Finished:
+    ) -> CommandResult:
         request: dict[str, Any] = {"once": parcel.once, "command": list(command), "stdin": stdin}
         if not (parcel.files or parcel.keys):
             return read_finished(self._call("run", packed=False, url="", **request))
@@ -153,7 +153,7 @@ class RemoteSite:
         if self._is_over:
             raise BackendError("The run was cleaned up.", "Resume it to go on with it.")
 
-    def _send(self, parcel: Parcel, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _send(self, parcel: Upload, request: Mapping[str, Any]) -> dict[str, Any]:
         place = self.run_dir  # whose greeting tells whether the code is there
         self._refuse_if_over()  # after that, which may be a new place since then
         code = None if self._has_code else SOURCE_ROOT
@@ -165,7 +165,7 @@ class RemoteSite:
         return answer
 
     @contextmanager
-    def _packed(self, parcel: Parcel, code: Path | None) -> Iterator[tuple[IO[bytes], str, Heard]]:
+    def _packed(self, parcel: Upload, code: Path | None) -> Iterator[tuple[IO[bytes], str, Heard]]:
         """What goes over SSH, the URL of all else, and what to tell how far that has come from
         there: through a bucket goes what is not for its owner alone."""
         root, origin = self.root, self._origin
@@ -184,7 +184,7 @@ class RemoteSite:
             heard = self.transfers.following("sent", "on to the head node", total)
             yield alone, url, stack.enter_context(heard)
 
-    def _keep(self, parcel: Parcel) -> None:
+    def _keep(self, parcel: Upload) -> None:
         """What a later process needs to find these jobs again, before they are handed over."""
         kept = [f for f in parcel.files if Path(f.path).name == INDEX_NAME]
         self._goes_on |= bool(kept)
@@ -205,7 +205,7 @@ class RemoteSite:
 
     # -- what jobs have left
 
-    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> Finished:
+    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
         self._followed = list(keys)
         return read_finished(self._look(command, keys))
 
@@ -220,7 +220,7 @@ class RemoteSite:
         answer = self._call("look", command=list(command), attempts=sizes)
         self._looked_at = self._clock.monotonic()
         for place, seen in read_seen(answer, places).items():
-            self._traces[places[place]] = Trace(seen.claimed, seen.has_result)
+            self._traces[places[place]] = AttemptTrace(seen.claimed, seen.has_result)
             if seen.lines:
                 self._append(self._events(places[place]), sizes[place], seen.lines)
         return answer
@@ -233,8 +233,8 @@ class RemoteSite:
                 with path.open("ab") as stream:
                     stream.write(lines)
 
-    def trace(self, key: JobKey) -> Trace:
-        return self._traces.get(key, Trace())
+    def trace(self, key: JobKey) -> AttemptTrace:
+        return self._traces.get(key, AttemptTrace())
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
         attempts, place = [self._attempt(key) for key in keys], self.run_dir

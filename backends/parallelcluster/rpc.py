@@ -47,7 +47,7 @@ def ignore(moved: int) -> None:
     pass
 
 
-class HeadCalls:
+class HeadNodeClient:
     """`shared` is a directory there, by its path from the home. All raise BackendError."""
 
     def __init__(self, link: Link, shared: str = "~", *, beat_s: float = BEAT_S) -> None:

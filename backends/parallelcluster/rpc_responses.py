@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backends.parallelcluster.head_node.names import NAMES
-from backends.slurm.host import Finished
+from backends.slurm.host import CommandResult
 from core.errors import BackendError
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Greeting:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class AttemptFiles:
     """What an attempt has left, and the new lines of its events."""
 
     claimed: bool
@@ -61,13 +61,13 @@ def read_greeting(answer: Mapping[str, Any]) -> Greeting:
     )
 
 
-def read_finished(answer: Mapping[str, Any]) -> Finished:
-    return Finished(
+def read_finished(answer: Mapping[str, Any]) -> CommandResult:
+    return CommandResult(
         _one(answer, "exit_code", int), _one(answer, "stdout", str), _one(answer, "stderr", str)
     )
 
 
-def read_seen(answer: Mapping[str, Any], attempts: Iterable[str]) -> dict[str, Seen]:
+def read_seen(answer: Mapping[str, Any], attempts: Iterable[str]) -> dict[str, AttemptFiles]:
     """Of every one of `attempts`."""
     traces, found = _one(answer, "traces", dict), {}
     for attempt in attempts:
@@ -75,7 +75,7 @@ def read_seen(answer: Mapping[str, Any], attempts: Iterable[str]) -> dict[str, S
         if not isinstance(trace, list) or [type(v) for v in trace] != [bool, bool, str]:
             raise damaged()
         try:
-            found[attempt] = Seen(trace[0], trace[1], trace[2].encode(**NAMES))
+            found[attempt] = AttemptFiles(trace[0], trace[1], trace[2].encode(**NAMES))
         except UnicodeEncodeError as exc:
             raise damaged() from exc
     return found

@@ -22,7 +22,7 @@ PREFIX = "parallel-orchestrator"
 log = logging.getLogger(__name__)
 
 
-class Bucket:
+class TransferBucket:
     """`connect` gives a client of boto3 for S3. In `run_dir`, if it is there, it is kept which
     objects may be left."""
 

@@ -16,7 +16,7 @@ from typing import IO
 
 from backends.parallelcluster.head_node.names import NAMES
 from backends.shared.results import attempt_of
-from backends.slurm.host import PlacedFile
+from backends.slurm.host import UploadFile
 from core.job import JobKey
 from core.worker.source import worker_files
 
@@ -28,7 +28,7 @@ ORIGIN = "origin"
 @contextmanager
 def packed(
     root: Path,
-    files: Sequence[PlacedFile],
+    files: Sequence[UploadFile],
     keys: Sequence[JobKey],
     origin: str,
     source: Path | None,

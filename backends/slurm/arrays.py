@@ -28,7 +28,7 @@ _DIGEST_CHARS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class JobArray:
     """Jobs that went out together; a job's place in `keys` is its place in the array.
 
     `job_ids` are those that sbatch gave for it: more than one only if an answer was lost.
@@ -57,24 +57,24 @@ class Batch:
         return f"{self.folder}/{place}.log"
 
 
-def make_batch(run_dir: Path, keys: Sequence[JobKey]) -> Batch:
+def make_batch(run_dir: Path, keys: Sequence[JobKey]) -> JobArray:
     """The same keys of the same run make the same batch."""
     attempts = (attempt_of(run_dir, key).root.relative_to(run_dir).as_posix() for key in keys)
     index = encode(JobIndex(keys[0].run, tuple(attempts))).encode()
     whole = hashlib.sha256(f"{run_dir}\0".encode() + index).hexdigest()
-    return Batch(whole[:_DIGEST_CHARS], tuple(keys), index)
+    return JobArray(whole[:_DIGEST_CHARS], tuple(keys), index)
 
 
-class Batches:
+class JobArrays:
     """Every batch of one run, those of earlier processes too."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._batches: dict[str, Batch] | None = None
-        self._by_key: dict[JobKey, list[Batch]] = {}
+        self._batches: dict[str, JobArray] | None = None
+        self._by_key: dict[JobKey, list[JobArray]] = {}
 
     @property
-    def all(self) -> dict[str, Batch]:
+    def all(self) -> dict[str, JobArray]:
         if self._batches is None:
             self._batches = {}
             for batch in self._read():
@@ -85,14 +85,14 @@ class Batches:
     def keys(self) -> list[JobKey]:
         return sorted(self._by_key) if self.all else []
 
-    def _read(self) -> Iterator[Batch]:
+    def _read(self) -> Iterator[JobArray]:
         for path in sorted((self._run_dir / FOLDER).glob(f"*/{INDEX_NAME}")):
             with suppress(BundleError, ValueError):  # cut off as it was written: never handed over
                 index, folder = read_index(BatchDir(path.parent)), path.parent
                 keys = tuple(_key(index.run, attempt) for attempt in index.attempts)
-                yield Batch(folder.name, keys, path.read_bytes(), _read_ids(folder))
+                yield JobArray(folder.name, keys, path.read_bytes(), _read_ids(folder))
 
-    def add(self, batch: Batch) -> Batch:
+    def add(self, batch: JobArray) -> JobArray:
         """Note it before it is handed over; gives the one that is noted."""
         known = self.all
         if batch.digest not in known:
@@ -101,7 +101,7 @@ class Batches:
                 self._by_key.setdefault(key, []).append(batch)
         return known[batch.digest]
 
-    def submitted(self, batch: Batch, job_id: str) -> None:
+    def submitted(self, batch: JobArray, job_id: str) -> None:
         """Keep the id that sbatch gave."""
         batch.job_ids.append(job_id)
         path = self._run_dir / batch.folder / _IDS_NAME
@@ -109,7 +109,7 @@ class Batches:
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(job_id) + "\n")
 
-    def refused(self, batch: Batch) -> None:
+    def refused(self, batch: JobArray) -> None:
         """It is on no cluster; what was prepared for it goes."""
         if batch.job_ids:
             return
@@ -118,7 +118,7 @@ class Batches:
             self._by_key[key].remove(batch)
         remove_path(self._run_dir / batch.folder)
 
-    def holding(self, key: JobKey) -> list[Batch]:
+    def holding(self, key: JobKey) -> list[JobArray]:
         return list(self._by_key.get(key, ())) if self.all else []
 
     def native_ids(self, key: JobKey) -> list[str]:
@@ -129,14 +129,14 @@ class Batches:
             for job_id in batch.job_ids
         ]
 
-    def named_by(self, row: Row) -> Batch | None:
+    def named_by(self, row: Row) -> JobArray | None:
         """The batch that a job names: in its comment or, where a site's plugin has replaced that,
         by its script, which lies in the batch's folder."""
         of_script = row.script.removeprefix(f"{row.run_dir}/{FOLDER}/").partition("/")[0]
         digests = (row.comment.removeprefix(COMMENT_PREFIX), of_script)
         return next((self.all[digest] for digest in digests if digest in self.all), None)
 
-    def batch_of(self, row: Row) -> Batch | None:
+    def batch_of(self, row: Row) -> JobArray | None:
         """The batch whose job this is, one of the run's: of some jobs nobody heard the id, others
         name no batch."""
         if (named := self.named_by(row)) is not None:

@@ -1,6 +1,6 @@
 """Where a cluster's commands run and where its nodes find a run's files: the seam under Slurm.
 
-On a login node both are this machine's (`LocalSite`); from a laptop both are behind SSH. What is
+On a login node both are this machine's (`LocalHost`); from a laptop both are behind SSH. What is
 asked for together is done in one go, so that a site far away needs one call for it.
 """
 
@@ -30,7 +30,7 @@ LOG_TAIL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class CommandResult:
     """What a command came to. Both texts may be long."""
 
     exit_code: int
@@ -39,7 +39,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedFile:
+class UploadFile:
     """A file to lay down; `path` is relative to the run's directory."""
 
     path: str
@@ -48,27 +48,27 @@ class PlacedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Upload:
     """What has to be there before a command runs: files, and the requests of attempts.
 
     `once` is a folder below the run's directory; where an answer can get lost on its way, the
     command's success is kept there and given again instead of running it again.
     """
 
-    files: Sequence[PlacedFile] = ()
+    files: Sequence[UploadFile] = ()
     keys: Sequence[JobKey] = ()
     once: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class AttemptTrace:
     """What a job has left in its attempt's directory so far."""
 
     claimed: bool = False
     has_result: bool = False
 
 
-class ClusterSite(Protocol):
+class ClusterHost(Protocol):
     """All calls raise BackendError when the cluster cannot be reached."""
 
     @property
@@ -90,13 +90,15 @@ class ClusterSite(Protocol):
     def worker_code(self) -> str:
         """Where the nodes find the worker's code; it is there once the next command has run."""
 
-    def run(self, command: Sequence[str], parcel: Parcel = Parcel(), stdin: str = "") -> Finished:
+    def run(
+        self, command: Sequence[str], parcel: Upload = Upload(), stdin: str = ""
+    ) -> CommandResult:
         """Lay down `parcel`, then run `command`. Whether it failed is in what it came to."""
 
-    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> Finished:
+    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
         """Run `command`, and see what the jobs `keys` have left: `trace` tells then."""
 
-    def trace(self, key: JobKey) -> Trace:
+    def trace(self, key: JobKey) -> AttemptTrace:
         """What is known of a job's directory, as of the last `look` at the latest."""
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
@@ -120,7 +122,7 @@ class Run(Protocol):
 
     def __call__(
         self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
-    ) -> Finished: ...
+    ) -> CommandResult: ...
 
 
 def run_command(
@@ -129,7 +131,7 @@ def run_command(
     environ: Mapping[str, str],
     stdin: str = "",
     timeout_s: float = ANSWER_S,
-) -> Finished:
+) -> CommandResult:
     """Run to the end, in a session of its own so that Ctrl-C does not cut it in the middle.
 
     Raises BackendError when there is no such command or it does not come to an end.
@@ -154,7 +156,7 @@ def run_command(
         raise BackendError(
             f"{command[0]} gave no answer within {timeout_s:g} s.", "See how the cluster is."
         ) from exc
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
 # What Slurm's commands and their authentication need. Everything else could end up in the
@@ -171,7 +173,7 @@ def slurm_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-class LocalSite:
+class LocalHost:
     """This machine, on a file system that the nodes share."""
 
     def __init__(self, root: Path, environ: Mapping[str, str], execute: Run = run_command) -> None:
@@ -203,7 +205,9 @@ class LocalSite:
     def worker_code(self) -> str:
         return str(self._code)
 
-    def run(self, command: Sequence[str], parcel: Parcel = Parcel(), stdin: str = "") -> Finished:
+    def run(
+        self, command: Sequence[str], parcel: Upload = Upload(), stdin: str = ""
+    ) -> CommandResult:
         if parcel.files:
             lay_down_code(self._code)
         for placed in parcel.files:
@@ -212,12 +216,12 @@ class LocalSite:
             write_atomic(path, placed.data, placed.mode)
         return self._execute(command, environ=slurm_environment(self._environ), stdin=stdin)
 
-    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> Finished:
+    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
         return self.run(command)
 
-    def trace(self, key: JobKey) -> Trace:
+    def trace(self, key: JobKey) -> AttemptTrace:
         attempt = attempt_of(self.root, key)
-        return Trace(is_visible(attempt.claim), is_visible(attempt.result_json))
+        return AttemptTrace(is_visible(attempt.claim), is_visible(attempt.result_json))
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
         for key in keys:

@@ -30,7 +30,7 @@ from backends.slurm.commands import (
     time_limit_s,
     words_of,
 )
-from backends.slurm.host import ClusterSite, Finished, Parcel, PlacedFile
+from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
 from backends.slurm.script import WorkerPlace, render_probe
 from backends.slurm.states import Row, explain_pending, job_state
 from core.bundle import WIRE_VERSION
@@ -52,7 +52,7 @@ _TEST_SCRIPT = "#!/bin/sh\ntrue\n"
 
 
 def find_problems(
-    site: ClusterSite, options: SlurmOptions, settings: Mapping[str, Any]
+    site: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
 ) -> list[Problem]:
     """What is missing, each with its fix; Slurm is asked only when it can be."""
     try:
@@ -79,7 +79,7 @@ def read_setup(path: Path) -> bytes:
 
 
 def _own_problems(
-    site: ClusterSite, options: SlurmOptions, settings: Mapping[str, Any]
+    site: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
 ) -> Iterator[Problem]:
     if options.container and set(site.run_dir) & set(":,"):
         yield Problem(
@@ -110,7 +110,7 @@ def _own_problems(
         )
 
 
-def _image_problems(site: ClusterSite, image: str) -> Iterator[Problem]:
+def _image_problems(site: ClusterHost, image: str) -> Iterator[Problem]:
     """Jobs start in the run's directory, so a relative path would mean another file to them."""
     if not image or "://" in image:
         return
@@ -123,7 +123,7 @@ def _image_problems(site: ClusterSite, image: str) -> Iterator[Problem]:
         yield Problem(f"There is no image {image}.", "Correct --slurm-container.")
 
 
-def _cluster_problems(site: ClusterSite, options: SlurmOptions) -> Iterator[Problem]:
+def _cluster_problems(site: ClusterHost, options: SlurmOptions) -> Iterator[Problem]:
     done = site.run(build_sinfo())
     if done.exit_code != 0:
         yield _no_answer(done)
@@ -142,17 +142,17 @@ def _cluster_problems(site: ClusterSite, options: SlurmOptions) -> Iterator[Prob
         )
 
 
-def _test(site: ClusterSite, options: SlurmOptions) -> Finished:
+def _test(site: ClusterHost, options: SlurmOptions) -> CommandResult:
     return site.run(build_test(options, "/"), stdin=_TEST_SCRIPT)
 
 
-def _no_answer(done: Finished) -> Problem:
+def _no_answer(done: CommandResult) -> Problem:
     return Problem(
         f"Slurm does not answer: {words_of(done.stderr)}.", "See how the cluster is: scontrol ping."
     )
 
 
-def _would_wait(site: ClusterSite, options: SlurmOptions, refusal: str) -> bool:
+def _would_wait(site: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
     """Whether Slurm would let such a job wait: the test also fails where one only cannot start
     now, and a run whose jobs run already must not be kept from taking them up again."""
     if is_over_a_limit(refusal):
@@ -185,7 +185,7 @@ def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem 
 
 
 def probe(
-    site: ClusterSite,
+    site: ClusterHost,
     options: SlurmOptions,
     settings: Mapping[str, Any],
     place: WorkerPlace,
@@ -201,7 +201,7 @@ def probe(
 
 
 def _probed(
-    site: ClusterSite,
+    site: ClusterHost,
     options: SlurmOptions,
     settings: Mapping[str, Any],
     place: WorkerPlace,
@@ -211,11 +211,11 @@ def _probed(
     engine = str(settings.get("engine") or "api")
     provider = str(settings.get("provider") or "anthropic")
     script = render_probe(place, f"{site.run_dir}/{ANSWER}", engine, provider, host, port)
-    files = [PlacedFile(SCRIPT, script.encode(), 0o755)]
+    files = [UploadFile(SCRIPT, script.encode(), 0o755)]
     if options.setup is not None:
-        files.append(PlacedFile(SETUP, read_setup(options.setup), 0o600))
+        files.append(UploadFile(SETUP, read_setup(options.setup), 0o600))
     name = job_name("probe")
-    done = site.run(build_sbatch(options, site.run_dir, name, "probe", SCRIPT, 1), Parcel(files))
+    done = site.run(build_sbatch(options, site.run_dir, name, "probe", SCRIPT, 1), Upload(files))
     if (job_id := parse_job_id(done.stdout)) is None:
         yield Problem(
             f"Slurm took no job: {words_of(done.stderr)}.", "Correct the --slurm options."
@@ -236,7 +236,7 @@ def _probed(
     yield from _judge_answer(site, row)
 
 
-def _await_end(site: ClusterSite, name: str, job_id: str, clock: Clock) -> Row | None:
+def _await_end(site: ClusterHost, name: str, job_id: str, clock: Clock) -> Row | None:
     """The job as it ended, or as it is when time is up; None when it is not listed any more."""
     until, (pause_s, most_s) = clock.monotonic() + PROBE_TIMEOUT_S, _LOOKS_S
     while True:
@@ -249,7 +249,7 @@ def _await_end(site: ClusterSite, name: str, job_id: str, clock: Clock) -> Row |
         pause_s = min(most_s, pause_s * 2)
 
 
-def _judge_answer(site: ClusterSite, row: Row | None) -> Iterator[Problem]:
+def _judge_answer(site: ClusterHost, row: Row | None) -> Iterator[Problem]:
     log = f"{PROBE_FOLDER}/0.log"
     found = site.tails([ANSWER, log])
     text = found[ANSWER]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from backends.slurm.arrays import Batches
+from backends.slurm.arrays import JobArrays
 from backends.slurm.commands import (
     ClusterConfig,
     build_sacct,
@@ -23,7 +23,7 @@ from backends.slurm.commands import (
     parse_squeue,
     words_of,
 )
-from backends.slurm.host import ClusterSite, Finished
+from backends.slurm.host import ClusterHost, CommandResult
 from backends.slurm.states import Row
 from core.errors import BackendError
 from core.job import JobHandle, JobKey
@@ -35,7 +35,7 @@ class SlurmQueue:
     """`name` is that of the run's jobs. `rows` is how the last look found them: by key, and of
     several jobs of one key the one that tells comes first."""
 
-    def __init__(self, site: ClusterSite, batches: Batches, name: str) -> None:
+    def __init__(self, site: ClusterHost, batches: JobArrays, name: str) -> None:
         self._site = site
         self._batches = batches
         self._name = name
@@ -121,7 +121,7 @@ class SlurmQueue:
             raise BackendError(f"scancel failed: {words_of(done.stderr)}.", "Try again later.")
 
 
-def checked(name: str, done: Finished) -> str:
+def checked(name: str, done: CommandResult) -> str:
     """What a command printed. Raises BackendError when it failed."""
     if done.exit_code != 0:
         check_reach(name, done)
@@ -129,7 +129,7 @@ def checked(name: str, done: Finished) -> str:
     return done.stdout
 
 
-def check_reach(name: str, done: Finished) -> None:
+def check_reach(name: str, done: CommandResult) -> None:
     """Raises BackendError when the cluster could not be asked, rather than said no."""
     if is_out_of_reach(done.stderr):
         raise BackendError(

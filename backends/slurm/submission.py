@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from backends.slurm.arrays import FOLDER, Batch, Batches, make_batch
+from backends.slurm.arrays import FOLDER, JobArray, JobArrays, make_batch
 from backends.slurm.commands import (
     ClusterConfig,
     SlurmOptions,
@@ -22,7 +22,7 @@ from backends.slurm.commands import (
     parse_job_id,
     words_of,
 )
-from backends.slurm.host import ClusterSite, Finished, Parcel, PlacedFile
+from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
 from backends.slurm.preflight import PROBE_FOLDER, read_setup
 from backends.slurm.queue import SlurmQueue, check_reach
 from backends.slurm.script import ATTEMPTS_NAME, SETUP_NAME, WorkerPlace, render_script
@@ -45,9 +45,9 @@ class SlurmSubmission:
     def __init__(
         self,
         run_dir: Path,
-        site: ClusterSite,
+        site: ClusterHost,
         options: SlurmOptions,
-        batches: Batches,
+        batches: JobArrays,
         queue: SlurmQueue,
         *,
         name: str,
@@ -86,7 +86,7 @@ class SlurmSubmission:
                 )
         return refused
 
-    def _halves(self, keys: Sequence[JobKey]) -> list[Batch]:
+    def _halves(self, keys: Sequence[JobKey]) -> list[JobArray]:
         middle = (len(keys) + 1) // 2
         halves = (keys[:middle], keys[middle:])
         return [self._batches.add(make_batch(self._run_dir, half)) for half in halves if half]
@@ -102,13 +102,13 @@ class SlurmSubmission:
             if key in self._queue.rows or trace.claimed or trace.has_result:
                 self.handles[key] = self.handle(key)
 
-    def _cut(self, keys: Sequence[JobKey]) -> Iterator[Batch]:
+    def _cut(self, keys: Sequence[JobKey]) -> Iterator[JobArray]:
         """As few arrays as there may be."""
         most = max(1, self._config().max_array_size - 1) if len(keys) > 1 else 1
         for start in range(0, len(keys), most):
             yield self._batches.add(make_batch(self._run_dir, keys[start : start + most]))
 
-    def _hand_over(self, batch: Batch) -> Finished | None:
+    def _hand_over(self, batch: JobArray) -> CommandResult | None:
         """Note handles of all its jobs, or give how sbatch refused them. Raises BackendError when
         the cluster cannot be asked; whether the jobs are there is seen at the next try."""
         script = f"{batch.folder}/{_SCRIPT_NAME}"
@@ -120,7 +120,7 @@ class SlurmSubmission:
             script,
             len(batch.keys),
         )
-        parcel = Parcel(list(self._files(batch, script)), batch.keys, once=batch.folder)
+        parcel = Upload(list(self._files(batch, script)), batch.keys, once=batch.folder)
         done = self._site.run(command, parcel)
         if done.exit_code != 0:
             check_reach("sbatch", done)
@@ -136,17 +136,17 @@ class SlurmSubmission:
             self.handles[key] = JobHandle(key, self._name, batch.native_id(job_id, place))
         return None
 
-    def _files(self, batch: Batch, script: str) -> Iterator[PlacedFile]:
-        yield PlacedFile(f"{batch.folder}/{INDEX_NAME}", batch.index)
-        yield PlacedFile(f"{batch.folder}/{ATTEMPTS_NAME}", batch.attempts)
+    def _files(self, batch: JobArray, script: str) -> Iterator[UploadFile]:
+        yield UploadFile(f"{batch.folder}/{INDEX_NAME}", batch.index)
+        yield UploadFile(f"{batch.folder}/{ATTEMPTS_NAME}", batch.attempts)
         place, folder = self.place(), f"{self._site.run_dir}/{batch.folder}"
         if self._setup is not None:
-            yield PlacedFile(f"{FOLDER}/{self._setup_name}", self._setup, 0o600)
+            yield UploadFile(f"{FOLDER}/{self._setup_name}", self._setup, 0o600)
         if (held := self._credentials()) != Credentials():
             kept = f"{FOLDER}/{CREDENTIALS_NAME}"
             place = replace(place, credentials=f"{self._site.run_dir}/{kept}")
-            yield PlacedFile(kept, render_credentials(held), 0o600)
-        yield PlacedFile(script, render_script(place, folder).encode(), 0o755)
+            yield UploadFile(kept, render_credentials(held), 0o600)
+        yield UploadFile(script, render_script(place, folder).encode(), 0o755)
 
     def place(self, folder: str = FOLDER) -> WorkerPlace:
         """Where a worker finds what it needs; its setup in `folder` of the run's directory."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from claude.client.body import build_body, build_headers
 from claude.client.context import estimate_tokens
 from claude.client.providers import build_timeout, open_sdk
-from claude.client.recorded_response import Tape
+from claude.client.recorded_response import RecordedResponse
 from claude.client.stream import StreamDamaged, StreamedMessage
 from claude.errors.vendor_errors import Endpoint, refuse_web_page, vendor_errors
 from claude.limits.governor import Governor, Slot
@@ -83,7 +83,7 @@ class Reply:
 class Claude(Protocol):
     """Whoever answers requests."""
 
-    def send(self, call: Call, tape: Tape | None = None) -> Reply:
+    def send(self, call: Call, tape: RecordedResponse | None = None) -> Reply:
         """Raises the errors below ModelError once retries are used up, and Interrupted."""
 
 
@@ -174,8 +174,8 @@ class SdkClaude:
             clock.time,
         )
 
-    def send(self, call: Call, tape: Tape | None = None) -> Reply:
-        tape, retry = tape or Tape(), 0
+    def send(self, call: Call, tape: RecordedResponse | None = None) -> Reply:
+        tape, retry = tape or RecordedResponse(), 0
         while True:
             try:
                 return self._ask_in_turn(call, retry, tape)
@@ -183,7 +183,7 @@ class SdkClaude:
                 self._wait(error, retry)
             retry += 1
 
-    def _ask_in_turn(self, call: Call, retry: int, tape: Tape) -> Reply:
+    def _ask_in_turn(self, call: Call, retry: int, tape: RecordedResponse) -> Reply:
         admitted = self._governor.admit(self._clock, self._hooks.on_progress, self._backoff)
         with admitted as slot:
             try:
@@ -208,7 +208,7 @@ class SdkClaude:
         )
         self._clock.sleep(0.0 if held_back else delay_s)
 
-    def _ask(self, call: Call, retry: int, slot: Slot, tape: Tape) -> Reply:
+    def _ask(self, call: Call, retry: int, slot: Slot, tape: RecordedResponse) -> Reply:
         from claude.client.stall import StallWatch
 
         started_s = self._clock.monotonic()
@@ -256,7 +256,11 @@ class SdkClaude:
         return stream
 
     def _read(
-        self, stream: Stream[object], message: StreamedMessage, watch: StallWatch, tape: Tape
+        self,
+        stream: Stream[object],
+        message: StreamedMessage,
+        watch: StallWatch,
+        tape: RecordedResponse,
     ) -> None:
         for event in stream:
             message.feed(event)  # first of all, since it is on the bill

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Block = dict[str, Any]
 
 
-class Tape:
+class RecordedResponse:
     """The response's headers and its events.
 
     Only the try that succeeded is on it in the end. `cut`, from another thread, breaks the

@@ -70,7 +70,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class EngineResult:
     """How the engine's work ended; OK only with evidence. `message` is for people."""
 
     outcome: Outcome
@@ -81,7 +81,7 @@ class Verdict:
 class Engine(Protocol):
     """Works on one assignment, once."""
 
-    def work(self) -> Verdict:
+    def work(self) -> EngineResult:
         """Ends in a verdict whatever the model or the API does; other errors are not caught."""
         ...
 
@@ -96,9 +96,9 @@ def load_engine(name: str) -> Callable[[Assignment], Engine]:
     return cast(Callable[[Assignment], Engine], getattr(importlib.import_module(module), attribute))
 
 
-def judge_error(error: Exception, turns: int = 0) -> Verdict:
+def judge_error(error: Exception, turns: int = 0) -> EngineResult:
     """The verdict on work that an error ended; the outcome says whether trying again can help."""
     for kind, outcome in _OUTCOMES:
         if isinstance(error, kind):
-            return Verdict(outcome, str(error), turns)
-    return Verdict(Outcome.DEFECT, f"{type(error).__name__}: {error}", turns)
+            return EngineResult(outcome, str(error), turns)
+    return EngineResult(Outcome.DEFECT, f"{type(error).__name__}: {error}", turns)

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from claude.client.client import Call, Claude, Reply
 from claude.client.context import ContextWindow, is_too_long
-from claude.engines import Assignment, Verdict, judge_error
+from claude.engines import Assignment, EngineResult, judge_error
 from claude.engines.processes import hide_memory
 from claude.engines.shell import Shell, ShellLimits
 from claude.engines.tools import (
@@ -91,7 +91,7 @@ class ApiEngine:
         self._failures: Counter[tuple[str, str, str]] = Counter()
         self._cut: set[str] = set()
 
-    def work(self) -> Verdict:
+    def work(self) -> EngineResult:
         transcript = self._assignment.transcript
         transcript.begin(self._assignment.request)
         try:
@@ -102,14 +102,14 @@ class ApiEngine:
         transcript.end(verdict.outcome, verdict.message, self._messages[self._sent :])
         return verdict
 
-    def _work(self) -> Verdict:
+    def _work(self) -> EngineResult:
         try:
             clock = self._assignment.clock
             with self._opened_shell(), self._assignment.connect(clock) as claude:
                 while True:
                     self._step(claude)
         except _Ended as end:
-            return Verdict(end.outcome, end.message, self._turns)
+            return EngineResult(end.outcome, end.message, self._turns)
         except (ModelError, Interrupted) as exc:
             return judge_error(exc, self._turns)
 

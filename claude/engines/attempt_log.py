@@ -16,10 +16,10 @@ from core.events import Kind
 from core.job import Usage
 from core.wire import plain
 from core.workspace.confined import remove_tree
-from core.workspace.protected_log import KeptFile, make_directory
+from core.workspace.protected_log import ProtectedLog, make_directory
 
 
-class Record:
+class AttemptLog:
     """The files of one attempt; `mask` hides secrets, `echo` gets each line of the events too."""
 
     def __init__(
@@ -31,8 +31,8 @@ class Record:
         self.transcript = Transcript(attempt.transcript, mask)
         self._result = attempt.result
         self._kept = {attempt.files, attempt.result_json}
-        self._events = KeptFile(attempt.events)
-        self._log = KeptFile(attempt.log)
+        self._events = ProtectedLog(attempt.events)
+        self._log = ProtectedLog(attempt.log)
         self._mask = mask
         self._echo = echo
 

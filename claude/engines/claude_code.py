@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Mapping
 
-from claude.engines import Assignment, Verdict, judge_error
+from claude.engines import Assignment, EngineResult, judge_error
 from claude.engines.cli_process import CliProcess
 from claude.engines.cli_proxy import CliProxy
 from claude.engines.cli_setup import (
@@ -58,7 +58,7 @@ class ClaudeCodeEngine:
         self._session = str(uuid.uuid5(uuid.NAMESPACE_OID, str(self._request.key)))
         self._turns = 0
 
-    def work(self) -> Verdict:
+    def work(self) -> EngineResult:
         transcript = self._assignment.transcript
         transcript.begin(self._request)
         try:
@@ -69,20 +69,20 @@ class ClaudeCodeEngine:
         transcript.end(verdict.outcome, verdict.message)
         return verdict
 
-    def _work(self) -> Verdict:
+    def _work(self) -> EngineResult:
         try:
             self._home.make(load_prompt("executor_claude_code"))
             hide_memory()
             with CliProxy(self._assignment.connect, self._assignment.clock) as proxy:
                 return self._correct_until_done(proxy)
         except _Ended as end:
-            return Verdict(end.outcome, end.message, self._turns)
+            return EngineResult(end.outcome, end.message, self._turns)
         except (ModelError, Interrupted) as exc:
             return judge_error(exc, self._turns)
         finally:
             self._home.remove()
 
-    def _correct_until_done(self, proxy: CliProxy) -> Verdict:
+    def _correct_until_done(self, proxy: CliProxy) -> EngineResult:
         """Ask, look at the evidence, and ask again."""
         cli = find_cli(self._environ)
         if isinstance(cli, Problem):
@@ -93,7 +93,7 @@ class ClaudeCodeEngine:
         for round_ in range(request.limits.max_corrections + 1):
             result = self._ask(cli, proxy, environ, content, resume=round_ > 0)
             if not (defects := self._assignment.find_defects()):
-                return Verdict(Outcome.OK, result.text, self._turns)
+                return EngineResult(Outcome.OK, result.text, self._turns)
             self._assignment.progress(f"not done yet: {defects[0]}")
             content = [_text(render_defects(defects))]
         raise _Ended(Outcome.DEFECT, "\n".join(["The result has defects:", *defects]))

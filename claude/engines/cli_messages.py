@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from claude.client.client import Call, Relayed, Reply
-from claude.client.recorded_response import Tape
+from claude.client.recorded_response import RecordedResponse
 from claude.http.plain_http import Incoming, Outgoing
 from core.errors import (
     BillingRefused,
@@ -110,7 +110,7 @@ def _no_number(name: str) -> None:
     raise Unreadable(f"{name} is no JSON.")
 
 
-def render_stream(tape: Tape) -> Outgoing:
+def render_stream(tape: RecordedResponse) -> Outgoing:
     """The answer as server-sent events, those that came and in their order."""
     headers = {"content-type": "text/event-stream; charset=utf-8", **_passed_on(tape)}
     return Outgoing(200, headers, map(_render_event, tape.events), None)
@@ -121,7 +121,7 @@ def _render_event(event: Mapping[str, Any]) -> bytes:
     return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
-def render_whole(tape: Tape, reply: Reply) -> Outgoing:
+def render_whole(tape: RecordedResponse, reply: Reply) -> Outgoing:
     """The answer as one message, for a request that wanted no stream."""
     message: dict[str, Any] = {}
     usage: dict[str, Any] = {}
@@ -154,7 +154,7 @@ def _json(status: int, value: object, headers: Mapping[str, str]) -> Outgoing:
     return Outgoing(status, {"content-type": "application/json", **headers}, (data,), len(data))
 
 
-def _passed_on(tape: Tape) -> dict[str, str]:
+def _passed_on(tape: RecordedResponse) -> dict[str, str]:
     found = {name: tape.headers[name] for name in _PASSED_ON if name in tape.headers}
     if (amazon := tape.headers.get("x-amzn-requestid")) is not None:
         found.setdefault("request-id", amazon)

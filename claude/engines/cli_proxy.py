@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from claude.client.client import Call, Claude
-from claude.client.recorded_response import Tape
+from claude.client.recorded_response import RecordedResponse
 from claude.engines.cli_messages import (
     Unreadable,
     read_call,
@@ -48,7 +48,7 @@ class CliProxy:
         self.token = f"loopback-{secrets.token_urlsafe(32)}"
         self._turn = threading.Lock()
         self._is_gone = _nobody_is
-        self._tape = Tape()
+        self._tape = RecordedResponse()
         self._over: Exception | None = None
         self._rejected: RequestRejected | None = None
         self._closed = False
@@ -118,7 +118,7 @@ class CliProxy:
         with self._turn:  # the allowance is reckoned for one request at a time
             if self._over is not None:
                 return render_refusal(self._over)
-            tape = self._tape = Tape()
+            tape = self._tape = RecordedResponse()
             self._is_gone = incoming.is_gone
             try:
                 self._check_caller()

@@ -18,7 +18,7 @@ from typing import Any
 from claude.client.client import Reply
 from core.bundle import Request
 from core.wire import plain
-from core.workspace.protected_log import KeptFile
+from core.workspace.protected_log import ProtectedLog
 
 LONGEST_TEXT_CHARS = 4_096
 _HEAD_CHARS = 160
@@ -30,7 +30,7 @@ class Transcript:
     """Appends to `path`; `mask` hides secrets in a text. For one attempt."""
 
     def __init__(self, path: Path, mask: Callable[[str], str]) -> None:
-        self.file = KeptFile(path)
+        self.file = ProtectedLog(path)
         self._mask = mask
         self._files: dict[str, str] = {}
 

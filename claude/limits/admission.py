@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claude.limits.rate_limits import REQUESTS, Bucket, LearnedPace, Told, cost_of
+from claude.limits.rate_limits import REQUESTS, LearnedPace, ReportedLimits, TokenBucket, cost_of
 from claude.limits.retry import Backoff
 from core.job import Usage
 
@@ -47,7 +47,7 @@ class Admission:
         self._counting = False  # each refusal of the episode tells of one less that is let in
         self._in_a_row = 0
         self._pace = LearnedPace()
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         self._costs: dict[str, float] = {REQUESTS: 1.0}
 
     @property
@@ -102,11 +102,11 @@ class Admission:
         if self.in_flight >= self.ceiling and self._ceiling < self._safe:
             self._ceiling += 1
 
-    def told(self, number: int, limits: Mapping[str, Told], now: float) -> None:
+    def told(self, number: int, limits: Mapping[str, ReportedLimits], now: float) -> None:
         """The response to the request told of these limits."""
         later = self._next - number - 1
         for kind, told in limits.items():
-            bucket = self._buckets.setdefault(kind, Bucket(told))
+            bucket = self._buckets.setdefault(kind, TokenBucket(told))
             bucket.hear(told, self._cost(kind), self._flying[number], later, now)
 
     def spent(self, usage: Usage) -> None:

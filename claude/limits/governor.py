@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from claude.limits.admission import UNLIMITED, Admission
-from claude.limits.rate_limits import Told, read_limits
+from claude.limits.rate_limits import ReportedLimits, read_limits
 from claude.limits.retry import Backoff
 from core.clock import Clock
 from core.errors import (
@@ -48,7 +48,7 @@ class Slot:
 
     def __init__(self, governor: Governor, number: int, clock: Clock) -> None:
         self._governor, self.number, self.clock = governor, number, clock
-        self.limits: Mapping[str, Told] = {}
+        self.limits: Mapping[str, ReportedLimits] = {}
 
     def answered(self, headers: Mapping[str, str]) -> None:
         """The server refused, with these headers."""

@@ -26,7 +26,7 @@ _CLOCKS_AGREE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ReportedLimits:
     """One limit as a response told it; it is full again in `reset_s` seconds."""
 
     limit: float
@@ -34,12 +34,12 @@ class Told:
     reset_s: float
 
 
-def read_limits(headers: Mapping[str, str], now: float) -> dict[str, Told]:
+def read_limits(headers: Mapping[str, str], now: float) -> dict[str, ReportedLimits]:
     """The limits in `headers`, by kind; what cannot be read is left out. `now` is Unix time."""
     return dict(_read(headers, now))
 
 
-def _read(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, Told]]:
+def _read(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, ReportedLimits]]:
     for kind in KINDS:
         prefix = f"anthropic-ratelimit-{kind}"
         try:
@@ -49,7 +49,10 @@ def _read(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, Told]]:
         except (KeyError, ValueError, OverflowError):
             continue
         if 0 <= remaining <= limit < float("inf") and limit > 0:
-            yield kind, Told(limit, remaining, max(0.0, reset - _servers_now(headers, now)))
+            yield (
+                kind,
+                ReportedLimits(limit, remaining, max(0.0, reset - _servers_now(headers, now))),
+            )
 
 
 def _servers_now(headers: Mapping[str, str], now: float) -> float:
@@ -68,15 +71,17 @@ def cost_of(kind: str, usage: Usage) -> float:
     return float(costs.get(kind, taken + usage.output_tokens))
 
 
-class Bucket:
+class TokenBucket:
     """What is left of one limit: told from time to time, reckoned in between. Seconds are
     monotonic."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: ReportedLimits) -> None:
         self._limit, self._left, self._at, self._heard_at = told.limit, told.limit, 0.0, 0.0
         self._per_s = told.limit / _PERIOD_S
 
-    def hear(self, told: Told, cost: float, started_at: float, later: int, now: float) -> None:
+    def hear(
+        self, told: ReportedLimits, cost: float, started_at: float, later: int, now: float
+    ) -> None:
         """Take what a response told. The server reckoned it when the request came, so that the
         `later` ones, sent after it, are yet to be taken off, and the time since to be added."""
         self._limit = told.limit

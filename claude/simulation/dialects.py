@@ -10,7 +10,7 @@ from claude.simulation.wire import render_chunk_frame, render_exception_frame, r
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RejectedRequest:
     """An error as a response: status, headers and body."""
 
     status: int
@@ -30,7 +30,7 @@ class Dialect(Protocol):
     def stream_error(self, text: str) -> bytes:
         """Overload, as it shows in mid-stream."""
 
-    def refuse(self, kind: str, text: str, request_id: str) -> Refusal:
+    def refuse(self, kind: str, text: str, request_id: str) -> RejectedRequest:
         """An error of the given kind as a response."""
 
     def id_header(self, request_id: str) -> dict[str, str]:
@@ -62,11 +62,11 @@ class AnthropicDialect:
         error = {"type": "overloaded_error", "message": text}
         return render_sse({"type": "error", "error": error})
 
-    def refuse(self, kind: str, text: str, request_id: str) -> Refusal:
+    def refuse(self, kind: str, text: str, request_id: str) -> RejectedRequest:
         status, name = self._errors[kind]
         error = {"type": name, "message": text}
         body = json.dumps({"type": "error", "error": error, "request_id": request_id})
-        return Refusal(status, {}, body.encode())
+        return RejectedRequest(status, {}, body.encode())
 
     def id_header(self, request_id: str) -> dict[str, str]:
         return {"request-id": request_id}
@@ -96,10 +96,10 @@ class BedrockDialect:
     def stream_error(self, text: str) -> bytes:
         return render_exception_frame("serviceUnavailableException", text)
 
-    def refuse(self, kind: str, text: str, request_id: str) -> Refusal:
+    def refuse(self, kind: str, text: str, request_id: str) -> RejectedRequest:
         status, name = self._errors[kind]
         headers = {"x-amzn-errortype": f"{name}:http://internal.amazon.com/coral/"}
-        return Refusal(status, headers, json.dumps({"message": text}).encode())
+        return RejectedRequest(status, headers, json.dumps({"message": text}).encode())
 
     def id_header(self, request_id: str) -> dict[str, str]:
         return {"x-amzn-requestid": request_id}

@@ -38,7 +38,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class TreeScan:
     """What lies below a directory: regular files as (path, bytes) that can be used, and for each
     other path why it cannot; both ordered by path. Not `whole` when there was too much to see."""
 
@@ -87,10 +87,10 @@ class ConfinedTree:
             _refuse_case_clash(directory, name, path)
             _replace(directory, name, data, mode)
 
-    def survey(self, below: str = "", most: int = MAX_ENTRIES) -> Survey:
+    def survey(self, below: str = "", most: int = MAX_ENTRIES) -> TreeScan:
         """All that lies below a directory, as far as it can be seen. Raises WorkspaceError when
         there is no such directory."""
-        found = Survey()
+        found = TreeScan()
         with _refusals(below or "."), self._directory(_parts(below)):
             pass
         pending, left = [below], most
@@ -100,7 +100,7 @@ class ConfinedTree:
             entries.sort()
         return replace(found, whole=not pending and left > 0)
 
-    def _look(self, where: str, found: Survey, pending: list[str], most: int) -> int:
+    def _look(self, where: str, found: TreeScan, pending: list[str], most: int) -> int:
         """Add what a directory holds to `found`, and its directories to `pending`; how much it
         was."""
         count = 0

@@ -18,7 +18,7 @@ MAX_EARLIER_BYTES = 64 * 1024 * 1024
 """Of a file that an earlier worker left; a longer one is none of ours."""
 
 
-class KeptFile:
+class ProtectedLog:
     """Goes on where an earlier worker was killed: a line that it left torn is ended."""
 
     def __init__(self, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from core.errors import BundleError, WorkspaceError
 from core.job import Manifest, ManifestEntry
 from core.paths import MAX_PATH_CHARS, path_defect
-from core.workspace.confined import ConfinedTree, Survey
+from core.workspace.confined import ConfinedTree, TreeScan
 from core.workspace.workspace import Workspace
 
 _DEBRIS = re.compile(
@@ -40,7 +40,7 @@ def result_paths(workspace: Workspace) -> list[str]:
     return _result_paths(workspace, workspace.survey())
 
 
-def _result_paths(workspace: Workspace, found: Survey) -> list[str]:
+def _result_paths(workspace: Workspace, found: TreeScan) -> list[str]:
     return [p for p, _ in found.files if workspace.owned(p) and not _is_debris(workspace, p)]
 
 
@@ -74,7 +74,7 @@ def _original(entry: ManifestEntry, source: Path) -> bytes:
     return data
 
 
-def _unowned(workspace: Workspace, found: Survey, inputs: Manifest) -> Iterator[str]:
+def _unowned(workspace: Workspace, found: TreeScan, inputs: Manifest) -> Iterator[str]:
     given = set(inputs.paths)
     faults = dict(found.others)
     for path in sorted({*faults, *(path for path, _ in found.files)} - given):
@@ -89,7 +89,7 @@ def _unowned(workspace: Workspace, found: Survey, inputs: Manifest) -> Iterator[
             yield f"{name} {faults[path]}"
 
 
-def _missing(workspace: Workspace, survey: Survey) -> Iterator[str]:
+def _missing(workspace: Workspace, survey: TreeScan) -> Iterator[str]:
     found = _result_paths(workspace, survey)
     if not found:
         yield f"there are no files yet; this task owns {workspace.named_owns()}"

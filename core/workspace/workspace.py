@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.errors import WorkspaceError
 from core.paths import fold, is_owned, path_defect
-from core.workspace.confined import MAX_ENTRIES, ConfinedTree, Survey
+from core.workspace.confined import MAX_ENTRIES, ConfinedTree, TreeScan
 from core.workspace.search import MAX_MATCHES, search_texts
 
 MAX_VIEW_CHARS = 60_000
@@ -56,11 +56,11 @@ class Workspace:
         self._sizes = {p: size for p, size in found.files if is_owned(self.owns, p)}
         return self.excess(found)
 
-    def survey(self) -> Survey:
+    def survey(self) -> TreeScan:
         """All that is here, also what is no file."""
         return self._tree.survey()
 
-    def excess(self, found: Survey) -> str | None:
+    def excess(self, found: TreeScan) -> str | None:
         """Why this is more than the task may have, in words; None when it is not."""
         if not found.whole:
             return f"more than {MAX_ENTRIES:,} files; at most {self._max_files:,}"

@@ -26,14 +26,14 @@ from core.wire import encode
 from engine.cleanup.outstanding_jobs import (
     STOP_S,
     Asking,
-    Remains,
+    OutstandingJobs,
+    collect_ended,
     look,
     note_ends,
     note_gone,
     stop,
-    take_in,
 )
-from engine.cleanup.run_backends import Reopening, moved_from, used_backends
+from engine.cleanup.run_backends import RunBackends, moved_from, used_backends
 from engine.pipeline import announce
 from engine.run.journal import History, read_journal, replay
 from engine.run.rundir import RunDir, find_run, is_locked
@@ -148,7 +148,7 @@ def _is_same(path: str, wanted: os.stat_result) -> bool:
         return False
 
 
-def cancel_named(name: str, reopening: Reopening, say: Callable[[str], None]) -> int:
+def cancel_named(name: str, reopening: RunBackends, say: Callable[[str], None]) -> int:
     """The command. Raises RunNotFound, and what `cancel_run` raises."""
     run = find_run(reopening.work_dir, name)
     return cancel_run(run, reopening, reopening.clock, Spoken(say, reopening.as_json))
@@ -156,7 +156,7 @@ def cancel_named(name: str, reopening: Reopening, say: Callable[[str], None]) ->
 
 def cancel_run(
     run: RunDir,
-    reopening: Reopening,
+    reopening: RunBackends,
     clock: Clock,
     voice: EventSink,
     *,
@@ -184,7 +184,7 @@ def cancel_run(
 
 
 def leave_others(
-    run: RunDir, reopening: Reopening, chosen: str, tell: Callable[[str], None]
+    run: RunDir, reopening: RunBackends, chosen: str, tell: Callable[[str], None]
 ) -> None:
     """Before a run goes on with the backend `chosen`: cancel what it still has on others, since
     its tasks would be done, and paid for, twice. What cannot be asked is told and left."""
@@ -211,7 +211,7 @@ class Cancelling:
     """
 
     session: Session
-    reopening: Reopening
+    reopening: RunBackends
     asked: bool = False
     stop_s: float = STOP_S
     only: tuple[str, ...] = ()
@@ -221,7 +221,7 @@ class Cancelling:
         asking, history = Asking(session.clock), session.history
         idle_s = session.clock.time() - (events[-1].at if events else facts.created)
         with ExitStack() as stack:
-            found: list[tuple[Backend, Remains]] = []
+            found: list[tuple[Backend, OutstandingJobs]] = []
             moved = False
             try:
                 for name in self.only or used_backends(facts, events):
@@ -282,7 +282,9 @@ class Cancelling:
         settings = self.reopening.settings(self.session.facts)
         announce(self.session, settings.backend, settings.model, settings.max_executors)
 
-    def _stop_all(self, asking: Asking, found: Sequence[tuple[Backend, Remains]]) -> set[JobKey]:
+    def _stop_all(
+        self, asking: Asking, found: Sequence[tuple[Backend, OutstandingJobs]]
+    ) -> set[JobKey]:
         """Stop what runs, note what ended, leave nothing behind; gives what may still run."""
         left: set[JobKey] = set()
         for backend, before in found:
@@ -304,11 +306,11 @@ class Cancelling:
         return left
 
     def _note(
-        self, asking: Asking, backend: Backend, after: Remains, stopped: frozenset[JobKey]
+        self, asking: Asking, backend: Backend, after: OutstandingJobs, stopped: frozenset[JobKey]
     ) -> list[JobKey]:
         """Fetch and journal what ended; gives what is still to come."""
         session = self.session
-        found = take_in(asking, backend, session.run, session.history, after)
+        found = collect_ended(asking, backend, session.run, session.history, after)
         to_come = note_ends(session, session.history, after, found, stopped)
         for key in sorted(stopped - session.history.open.keys()):
             session.notice(f"{key.task}: stopped (attempt {key.attempt}), given up before")

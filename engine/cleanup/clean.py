@@ -17,10 +17,17 @@ from core.errors import BackendError, OrchestratorError, RunLocked, StorageError
 from core.events import Kind
 from core.job import JobKey
 from core.wire import plain
-from engine.cleanup.outstanding_jobs import STOP_S, look, note_ends, stop, take_in
+from engine.cleanup.outstanding_jobs import STOP_S, collect_ended, look, note_ends, stop
 from engine.cleanup.removal import finish_removal, remove_run
-from engine.cleanup.run_backends import Reopening
-from engine.cleanup.scan import DAMAGED, HALF_REMOVED, Finding, Survey, is_plain, read_story
+from engine.cleanup.run_backends import RunBackends
+from engine.cleanup.scan import (
+    DAMAGED,
+    HALF_REMOVED,
+    CleanupItem,
+    CleanupScan,
+    is_plain,
+    read_story,
+)
 from engine.delivery.target import recover_target
 from engine.pipeline import announce
 from engine.run.journal import History
@@ -33,14 +40,16 @@ _CHANGED = "it has changed meanwhile"
 
 
 def clean_named(
-    name: str, reopening: Reopening, say: Callable[[str], None], older_than_s: float, *, yes: bool
+    name: str, reopening: RunBackends, say: Callable[[str], None], older_than_s: float, *, yes: bool
 ) -> int:
     """The command. Raises RunNotFound, and what `clean_runs` raises."""
-    survey = Survey(reopening.work_dir, reopening, reopening.clock, older_than_s).narrowed(name)
+    survey = CleanupScan(reopening.work_dir, reopening, reopening.clock, older_than_s).narrowed(
+        name
+    )
     return clean_runs(survey, say, yes=yes, as_json=reopening.as_json)
 
 
-def clean_runs(survey: Survey, say: Callable[[str], None], *, yes: bool, as_json: bool) -> int:
+def clean_runs(survey: CleanupScan, say: Callable[[str], None], *, yes: bool, as_json: bool) -> int:
     """Say what there is to remove and, with `yes`, remove it; gives the exit code.
 
     Raises RunLocked when the run that was named is being worked on.
@@ -58,7 +67,7 @@ def clean_runs(survey: Survey, say: Callable[[str], None], *, yes: bool, as_json
     return 1 if any(f.trouble for f in (*found, *done)) else 0
 
 
-def remove(survey: Survey, found: Finding) -> Finding:
+def remove(survey: CleanupScan, found: CleanupItem) -> CleanupItem:
     """Do it; gives the finding with what went wrong, if anything did."""
     try:
         with storing():
@@ -75,11 +84,11 @@ def remove(survey: Survey, found: Finding) -> Finding:
 class Removal:
     """Of one finding. Raises OrchestratorError, OSError; what is left is found by the next."""
 
-    survey: Survey
-    found: Finding
+    survey: CleanupScan
+    found: CleanupItem
     stop_s: float = STOP_S
 
-    def carry_out(self) -> Finding:
+    def carry_out(self) -> CleanupItem:
         found = self.found
         if found.root is None:
             return self._orphan()
@@ -94,7 +103,7 @@ class Removal:
         with open_session(run.read_facts(), run, [], self.survey.clock) as session:
             return self._leftovers(session)
 
-    def _orphan(self) -> Finding:
+    def _orphan(self) -> CleanupItem:
         [name] = self.found.leftovers
         run = RunDir(self.survey.work_dir / "runs" / self.found.run)
         if run.root.exists():
@@ -103,7 +112,7 @@ class Removal:
             self._stop_and_forget(backend, History())
         return self.found
 
-    def _whole(self, run: RunDir) -> Finding:
+    def _whole(self, run: RunDir) -> CleanupItem:
         again = self.survey.run(run, held=True)
         if not again.goes_whole or not again.goes:
             return replace(again, left=again.left or _CHANGED)
@@ -136,7 +145,7 @@ class Removal:
         if target.exists() and target.resolve().is_relative_to(run.root.resolve()):
             raise OrchestratorError(f"Its target {target} lies in it.", "Move the target away.")
 
-    def _leftovers(self, session: Session) -> Finding:
+    def _leftovers(self, session: Session) -> CleanupItem:
         """The run stays, and can be resumed: what it finished is brought in first."""
         again = self.survey.run(session.run, held=True)
         if again.goes_whole or not again.goes:
@@ -155,7 +164,7 @@ class Removal:
         remains = look(asking, backend, session.run.run_id, history, idle_s)
         if remains.running:
             return [handle.key for handle in remains.running]
-        if not (found := take_in(asking, backend, session.run, history, remains)):
+        if not (found := collect_ended(asking, backend, session.run, history, remains)):
             return []
         settings = self.survey.reopening.settings(session.facts)
         announce(session, settings.backend, settings.model, settings.max_executors)
@@ -169,7 +178,7 @@ class Removal:
 # -- what is said
 
 
-def render_findings(found: Sequence[Finding]) -> str:
+def render_findings(found: Sequence[CleanupItem]) -> str:
     going, staying = [f for f in found if f.goes], [f for f in found if f.left or f.trouble]
     lines = ["To be removed:"] if going else ["There is nothing to remove."]
     for finding in going:
@@ -180,7 +189,7 @@ def render_findings(found: Sequence[Finding]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _what_goes(found: Finding) -> Iterator[str]:
+def _what_goes(found: CleanupItem) -> Iterator[str]:
     delivered = "delivered" if found.delivered else "never delivered"
     facts = [found.state]
     if found.root is not None:
@@ -197,17 +206,17 @@ def _what_goes(found: Finding) -> Iterator[str]:
         yield from (f"    {clean(name)}: {clean(phrase)}" for phrase in phrases)
 
 
-def _how_it_went(found: Finding) -> str:
+def _how_it_went(found: CleanupItem) -> str:
     if not (why := found.trouble or found.left):
         return f"Removed {_name(found)}: {_sum([found])}.\n"
     return f"Not removed: {_name(found)}: {clean(why, 1_000)}\n"
 
 
-def _name(found: Finding) -> str:
+def _name(found: CleanupItem) -> str:
     return clean(found.run) or "runs without a directory"
 
 
-def _sum(found: Sequence[Finding]) -> str:
+def _sum(found: Sequence[CleanupItem]) -> str:
     whole = [f for f in found if f.goes_whole]
     leftovers = sum(len(phrases) for f in found for phrases in f.leftovers.values())
     parts = []
@@ -219,7 +228,7 @@ def _sum(found: Sequence[Finding]) -> str:
     return " and ".join(parts)
 
 
-def _as_json(found: Finding, *, done: bool = False) -> str:
+def _as_json(found: CleanupItem, *, done: bool = False) -> str:
     """One line. `action` is removes, leaves or fails before, removed, left or failed after."""
     words = ("removed", "left", "failed") if done else ("removes", "leaves", "fails")
     action = words[2] if found.trouble else words[0] if found.goes else words[1]

@@ -73,7 +73,7 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Remains:
+class OutstandingJobs:
     """Jobs that the backend knows or the journal has open, and where each stands."""
 
     handles: Mapping[JobKey, JobHandle] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def _is_missing(status: JobStatus) -> bool:
 
 def look(
     asking: Asking, backend: Backend, run_id: str, history: History, idle_s: float = 0.0
-) -> Remains:
+) -> OutstandingJobs:
     """Ask the backend once for all jobs of the run. Raises BackendError.
 
     A job that is missing counts as one that may run while the run has been idle for less than the
@@ -114,10 +114,10 @@ def look(
     for handle in asking.ask("reattach", lambda: backend.reattach(run_id)):
         if handle.key.run == run_id:
             handles[handle.key] = handle
-    return _poll(asking, backend, Remains(handles, fresh=fresh))
+    return _poll(asking, backend, OutstandingJobs(handles, fresh=fresh))
 
 
-def _poll(asking: Asking, backend: Backend, remains: Remains) -> Remains:
+def _poll(asking: Asking, backend: Backend, remains: OutstandingJobs) -> OutstandingJobs:
     handles = list(remains.handles.values())
     found = asking.ask("poll", lambda: backend.poll(handles)) if handles else {}
     now, unknown = asking.clock.monotonic(), JobStatus(JobState.UNKNOWN)
@@ -128,7 +128,9 @@ def _poll(asking: Asking, backend: Backend, remains: Remains) -> Remains:
     return replace(remains, statuses=statuses)
 
 
-def stop(asking: Asking, backend: Backend, remains: Remains, patience_s: float = STOP_S) -> Remains:
+def stop(
+    asking: Asking, backend: Backend, remains: OutstandingJobs, patience_s: float = STOP_S
+) -> OutstandingJobs:
     """Cancel what runs and wait for its end, for `patience_s` at most. Raises BackendError."""
     if not (handles := remains.running):
         return remains
@@ -143,8 +145,8 @@ def stop(asking: Asking, backend: Backend, remains: Remains, patience_s: float =
     return remains
 
 
-def take_in(
-    asking: Asking, backend: Backend, run: RunDir, history: History, remains: Remains
+def collect_ended(
+    asking: Asking, backend: Backend, run: RunDir, history: History, remains: OutstandingJobs
 ) -> dict[JobKey, TaskResult | CollectError]:
     """Bring what ended, and the journal has open, to this disk. Raises BackendError."""
     handles = [h for h in remains.ended if h.key in history.open]
@@ -156,7 +158,7 @@ def take_in(
 def note_ends(
     session: Session,
     history: History,
-    remains: Remains,
+    remains: OutstandingJobs,
     found: Mapping[JobKey, TaskResult | CollectError],
     stopped: frozenset[JobKey] = frozenset(),
 ) -> list[JobKey]:
@@ -187,7 +189,7 @@ def note_ends(
 
 
 def note_gone(
-    session: Session, found: Sequence[Remains], *, settled: bool, moved: bool = False
+    session: Session, found: Sequence[OutstandingJobs], *, settled: bool, moved: bool = False
 ) -> None:
     """Journal the end of open jobs that none of the run's backends, as they were `found`, knows.
 
@@ -226,7 +228,7 @@ def _emit(sink: EventSink, kind: Kind, clock: Clock, key: JobKey, **data: object
     sink.emit(Event(kind, clock.time(), key.task, key.attempt, data))
 
 
-def tidy(
+def release(
     session: Session, backend: Backend, asking: Asking, patience_s: float = TIDY_STOP_S
 ) -> None:
     """At the end of a session: leave nothing on the backend. What still runs is wanted no more and
@@ -245,7 +247,7 @@ def tidy(
             told = f"{plural(len(running), 'job')} may still run ({tasks})"
             session.notice(f"{told}: 'cancel {run_id}' stops what runs.")
             return
-        found = take_in(asking, backend, session.run, history, remains)
+        found = collect_ended(asking, backend, session.run, history, remains)
         stopped = frozenset(handle.key for handle in before.running)
         if note_ends(session, history, remains, found, stopped):
             session.notice(f"A result is still to come; 'resume {run_id}' fetches it.")

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from backends import backend_class
-from backends.base import Backend, Site
+from backends.base import Backend, BackendContext
 from config import LoadedSettings, Settings, load_settings
 from core.bundle import AttemptDir
 from core.clock import Clock
@@ -45,13 +45,13 @@ def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
 def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
     """The place of the backend `name` that a run kept, as options, where `settings` mean another;
     empty where they mean the same."""
-    place, now = backend_class(name).place, settings.model_dump()
-    was, wanted = place({**now, **facts.settings}), place(now)
+    location, now = backend_class(name).location_settings, settings.model_dump()
+    was, wanted = location({**now, **facts.settings}), location(now)
     moved = {key: value for key, value in was.items() if wanted.get(key) != value}
     return " ".join(f"--{dashed(key)} {clean(moved[key]) or repr('')}" for key in moved)
 
 
-class Reopening:
+class RunBackends:
     """Reads a run's settings and opens its backends. `loaded` is what this command was given."""
 
     def __init__(
@@ -87,8 +87,10 @@ class Reopening:
         settings = self.settings(facts) if facts else self._loaded.settings
         options = settings.model_copy(update={"backend": name}).model_dump()
         credentials = settings.credentials(self._environ)
-        site = Site(run.root, credentials, self.clock, _NoWork(), options, self._environ)
-        with closing(backend_class(name).build(site)) as backend:
+        context = BackendContext(
+            run.root, credentials, self.clock, _NoWork(), options, self._environ
+        )
+        with closing(backend_class(name).build(context)) as backend:
             yield backend
 
 

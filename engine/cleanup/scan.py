@@ -20,7 +20,7 @@ from core.events import Event, Kind
 from core.paths import path_defect
 from engine.cleanup.outstanding_jobs import Asking, look
 from engine.cleanup.removal import ASIDE, half_removed, tree_size
-from engine.cleanup.run_backends import Reopening, used_backends
+from engine.cleanup.run_backends import RunBackends, used_backends
 from engine.run.journal import History, read_journal, replay
 from engine.run.rundir import RunDir, RunFacts, find_run, is_locked
 from engine.views.format import plural
@@ -32,7 +32,7 @@ GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CleanupItem:
     """A run as `clean` sees it; `goes_whole` with its directory, else only its leftovers go.
 
     `left` is why nothing of it goes, `trouble` what could not be looked at or done. `state` is as
@@ -90,11 +90,11 @@ def read_story(run: RunDir) -> Story:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class CleanupScan:
     """Looks at runs and changes nothing. `named` is the id that stood on the command line."""
 
     work_dir: Path
-    reopening: Reopening
+    reopening: RunBackends
     clock: Clock
     older_than_s: float = WEEK_S
     named: str = ""
@@ -103,11 +103,11 @@ class Survey:
     def __post_init__(self) -> None:
         object.__setattr__(self, "asking", Asking(self.clock))
 
-    def narrowed(self, name: str) -> Survey:
+    def narrowed(self, name: str) -> CleanupScan:
         """To the run that `name` means; "" means all. Raises RunNotFound."""
         return replace(self, named=self.find(name)) if name else self
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[CleanupItem]:
         """Every run there is, then those whose directory is gone."""
         runs = self.run_dirs()
         for run in runs:
@@ -116,7 +116,7 @@ class Survey:
         for path in half_removed(self.work_dir):
             if self._is_meant(path.name.rpartition(".")[0]):
                 size = tree_size(path)
-                yield Finding(path.name, path, HALF_REMOVED, size_bytes=size, goes_whole=True)
+                yield CleanupItem(path.name, path, HALF_REMOVED, size_bytes=size, goes_whole=True)
         if self.named not in {run.run_id for run in runs}:
             yield from self._orphans()
 
@@ -131,9 +131,9 @@ class Survey:
             return []
         return [RunDir(path) for path in entries if path.is_dir() and path.name != ASIDE]
 
-    def run(self, run: RunDir, *, held: bool = False) -> Finding:
+    def run(self, run: RunDir, *, held: bool = False) -> CleanupItem:
         """`held`: by this process."""
-        found = Finding(run.run_id, run.root, size_bytes=tree_size(run.root))
+        found = CleanupItem(run.run_id, run.root, size_bytes=tree_size(run.root))
         if not held and is_plain(run.lock) and is_locked(run):
             return replace(found, state="running", left="a process works on it; 'cancel' it before")
         try:
@@ -149,14 +149,14 @@ class Survey:
         )
         return self._judged(self._asked(found, run, story), story)
 
-    def _damaged(self, found: Finding, root: Path, exc: Exception) -> Finding:
+    def _damaged(self, found: CleanupItem, root: Path, exc: Exception) -> CleanupItem:
         idle_s = self.clock.time() - root.stat().st_mtime
         found = replace(found, state=DAMAGED, idle_s=idle_s)
         if self.named or (idle_s >= self.older_than_s and _is_bare(root)):
             return replace(found, goes_whole=True)
         return replace(found, left=f"it cannot be read ({str(exc).rstrip('.')}); name it")
 
-    def _asked(self, found: Finding, run: RunDir, story: Story) -> Finding:
+    def _asked(self, found: CleanupItem, run: RunDir, story: Story) -> CleanupItem:
         """With what its backends have of it."""
         for name in used_backends(story.facts, story.events):
             try:
@@ -167,15 +167,15 @@ class Survey:
         return found
 
     def _with_remains(
-        self, found: Finding, name: str, backend: Backend, history: History
-    ) -> Finding:
+        self, found: CleanupItem, name: str, backend: Backend, history: History
+    ) -> CleanupItem:
         asking = self.asking
         remains = look(asking, backend, found.run, history, found.idle_s)
         phrases = asking.ask("leftovers", lambda: backend.leftovers(found.run))
         leftovers = {**found.leftovers, name: tuple(phrases)}
         return replace(found, leftovers=leftovers, running=found.running + len(remains.running))
 
-    def _judged(self, found: Finding, story: Story) -> Finding:
+    def _judged(self, found: CleanupItem, story: Story) -> CleanupItem:
         if found.trouble:
             return found
         if self.named:
@@ -191,12 +191,12 @@ class Survey:
             return found
         return replace(found, left="it never ended; resume it, cancel it, or name it")
 
-    def _orphans(self) -> Iterator[Finding]:
+    def _orphans(self) -> Iterator[CleanupItem]:
         for name in self.backends():
             try:
                 ids = self._known_to(name)
             except OrchestratorError as exc:
-                yield Finding("", state=name, trouble=f"{name}: {exc}")
+                yield CleanupItem("", state=name, trouble=f"{name}: {exc}")
                 continue
             yield from (self.orphan(run_id, name) for run_id in ids if self._is_meant(run_id))
 
@@ -219,9 +219,9 @@ class Survey:
     def _place(self, run_id: str) -> RunDir:
         return RunDir(self.work_dir / "runs" / run_id)
 
-    def orphan(self, run_id: str, name: str) -> Finding:
+    def orphan(self, run_id: str, name: str) -> CleanupItem:
         """A run of which only the backend `name` knows: nobody can go on with it."""
-        found = Finding(run_id)
+        found = CleanupItem(run_id)
         try:
             with self.reopening.backend(self._place(run_id), name) as backend:
                 return self._with_remains(found, name, backend, History())

@@ -19,14 +19,14 @@ from importlib import metadata
 from pathlib import Path
 
 from backends import BACKENDS, backend_class
-from backends.base import Backend, Site
+from backends.base import Backend, BackendContext
 from config import DEFAULT_MODELS, Settings
 from core.bundle import AttemptDir, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import OrchestratorError, Problem
 from core.workspace.confined import remove_tree
-from engine.cli.options import DoctorWishes
+from engine.cli.options import DoctorOptions
 from engine.views.format import clean
 
 OLDEST_PYTHON = (3, 11)
@@ -35,7 +35,7 @@ _WIDTH = 80
 _LONGEST_CHARS = 1_000
 
 
-class Verdict(StrEnum):
+class CheckState(StrEnum):
     OK = "ok"
     NOTE = "note"  # nothing to judge, or not looked at
     WARNING = "warning"
@@ -47,7 +47,7 @@ class Check:
     """One look at one thing. A PROBLEM that is not `needed` is of something not chosen."""
 
     subject: str
-    verdict: Verdict
+    verdict: CheckState
     said: str
     fix: str = ""
     needed: bool = True
@@ -58,7 +58,7 @@ def report(
     environ: Mapping[str, str],
     clock: Clock,
     say: Callable[[str], None],
-    wishes: DoctorWishes = DoctorWishes(),  # noqa: B008 - a frozen value
+    wishes: DoctorOptions = DoctorOptions(),  # noqa: B008 - a frozen value
 ) -> int:
     """Say each check as soon as it is made; gives the exit code."""
     checks: list[Check] = []
@@ -69,7 +69,7 @@ def report(
 
 
 def examine(
-    settings: Settings, environ: Mapping[str, str], clock: Clock, wishes: DoctorWishes
+    settings: Settings, environ: Mapping[str, str], clock: Clock, wishes: DoctorOptions
 ) -> Iterator[Check]:
     """All checks, each as soon as it is made."""
     credentials = settings.credentials(environ)
@@ -80,7 +80,7 @@ def examine(
     yield from check_packages(PACKAGES)
     yield check_work_dir(settings.work_dir)
     for name in dict.fromkeys((settings.backend, *BACKENDS)):
-        asked = wishes if name == settings.backend else DoctorWishes()
+        asked = wishes if name == settings.backend else DoctorOptions()
         yield from check_backend(name, settings, credentials, clock, environ, asked)
     yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
@@ -97,26 +97,26 @@ def register_job_definition(
     from backends.batch.register import register
 
     run_dir = settings.work_dir / "runs" / "doctor"
-    site = Site(run_dir, credentials, clock, _NoWork(), settings.model_dump(), environ)
-    made = register(site)
+    context = BackendContext(run_dir, credentials, clock, _NoWork(), settings.model_dump(), environ)
+    made = register(context)
     word = "registered" if made.is_new else "is registered already"
     said = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
     changed = settings.model_copy(update={"backend": "batch", "batch_job_definition": made.name})
-    return Check("job definition", Verdict.OK, said), changed
+    return Check("job definition", CheckState.OK, said), changed
 
 
 def exit_code(checks: Sequence[Check]) -> int:
     """0 all well; 3 when the chosen provider or backend, or this machine, is not usable."""
-    return 3 if any(c.verdict is Verdict.PROBLEM and c.needed for c in checks) else 0
+    return 3 if any(c.verdict is CheckState.PROBLEM and c.needed for c in checks) else 0
 
 
 def check_python(version: tuple[int, ...]) -> Check:
     said, wanted = (".".join(map(str, v)) for v in (version, OLDEST_PYTHON))
     if version < OLDEST_PYTHON:
         return Check(
-            "Python", Verdict.PROBLEM, f"{said} is too old", f"Use Python {wanted} or newer."
+            "Python", CheckState.PROBLEM, f"{said} is too old", f"Use Python {wanted} or newer."
         )
-    return Check("Python", Verdict.OK, said)
+    return Check("Python", CheckState.OK, said)
 
 
 def check_packages(names: Sequence[str]) -> Iterator[Check]:
@@ -127,11 +127,11 @@ def check_packages(names: Sequence[str]) -> Iterator[Check]:
         except metadata.PackageNotFoundError:
             yield Check(
                 "packages",
-                Verdict.PROBLEM,
+                CheckState.PROBLEM,
                 f"{name} is not installed",
                 "Install this program again (make setup, or pip install .).",
             )
-    yield Check("packages", Verdict.OK, ", ".join(found))
+    yield Check("packages", CheckState.OK, ", ".join(found))
 
 
 def check_work_dir(work_dir: Path) -> Check:
@@ -143,12 +143,12 @@ def check_work_dir(work_dir: Path) -> Check:
     except OSError as exc:
         return Check(
             "work directory",
-            Verdict.PROBLEM,
+            CheckState.PROBLEM,
             f"{work_dir} cannot be written: {exc.strerror}",
             "Give another place with --work-dir.",
         )
     made = "" if there == work_dir else ", made by the first run"
-    return Check("work directory", Verdict.OK, f"{work_dir}{made}")
+    return Check("work directory", CheckState.OK, f"{work_dir}{made}")
 
 
 def check_backend(
@@ -157,15 +157,15 @@ def check_backend(
     credentials: Credentials,
     clock: Clock,
     environ: Mapping[str, str],
-    wishes: DoctorWishes,
+    wishes: DoctorOptions,
 ) -> Iterator[Check]:
     """What the backend's own preflight says, and its probe where that is wished. Raises UsageError
     for a backend there is not."""
     subject, chosen = f"backend {name}", name == settings.backend
     run_dir = settings.work_dir / "runs" / f"doctor-{secrets.token_hex(4)}"
     options = settings.model_dump()
-    site = Site(run_dir, credentials, clock, _NoWork(), options, environ)
-    with closing(backend_class(name).build(site)) as backend:
+    context = BackendContext(run_dir, credentials, clock, _NoWork(), options, environ)
+    with closing(backend_class(name).build(context)) as backend:
         problems, said = backend.preflight(), "usable"
         if wishes.probe and not problems:
             found = _probe(backend, run_dir)
@@ -174,9 +174,9 @@ def check_backend(
                 "usable; a small job ran well" if found is not None else "usable; it has no probe"
             )
     for problem in problems:
-        yield Check(subject, Verdict.PROBLEM, problem.what, problem.fix, chosen)
+        yield Check(subject, CheckState.PROBLEM, problem.what, problem.fix, chosen)
     if not problems:
-        yield Check(subject, Verdict.OK, said, needed=chosen)
+        yield Check(subject, CheckState.OK, said, needed=chosen)
 
 
 def _probe(backend: Backend, run_dir: Path) -> list[Problem] | None:
@@ -198,9 +198,9 @@ def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Che
     in_process = backend_class(settings.backend).in_process
     problems = find_cli_problems(model, environ, in_process)
     for problem in problems:
-        yield Check(subject, Verdict.PROBLEM, problem.what, problem.fix)
+        yield Check(subject, CheckState.PROBLEM, problem.what, problem.fix)
     if not problems:
-        yield Check(subject, Verdict.OK, "usable")
+        yield Check(subject, CheckState.OK, "usable")
 
 
 def check_provider(
@@ -212,16 +212,16 @@ def check_provider(
     subject, chosen = f"provider {provider}", provider == settings.provider
     model = real_model(provider, settings)
     if problems := find_problems(model, credentials):
-        verdict = Verdict.PROBLEM if chosen else Verdict.NOTE
+        verdict = CheckState.PROBLEM if chosen else CheckState.NOTE
         for problem in problems:
             yield Check(subject, verdict, problem.what, problem.fix, chosen)
         return
     source = find_credentials(model, credentials)
     said = f"credentials: {source}"
     if not chosen:
-        yield Check(subject, Verdict.NOTE, f"{said}; not asked (--provider {provider} asks)")
+        yield Check(subject, CheckState.NOTE, f"{said}; not asked (--provider {provider} asks)")
         return
-    yield Check(subject, Verdict.OK, said)
+    yield Check(subject, CheckState.OK, said)
     yield from _ask(subject, model, credentials, clock)
 
 
@@ -232,14 +232,14 @@ def _ask(
 
     answer = ask_once(model, credentials, clock=clock)
     if answer.problem is not None:
-        yield Check(subject, Verdict.PROBLEM, answer.problem.what, answer.problem.fix)
+        yield Check(subject, CheckState.PROBLEM, answer.problem.what, answer.problem.fix)
     elif answer.warning:
-        yield Check(subject, Verdict.WARNING, answer.warning)
+        yield Check(subject, CheckState.WARNING, answer.warning)
     else:
         tokens = sum(usage.total_tokens for usage in answer.spent)
         took_s = sum(usage.duration_s for usage in answer.spent)
         cost = f"that took {tokens} tokens, which is next to nothing"
-        yield Check(subject, Verdict.OK, f"{model.model} answered in {took_s:.1f} s; {cost}")
+        yield Check(subject, CheckState.OK, f"{model.model} answered in {took_s:.1f} s; {cost}")
 
 
 def real_model(provider: str, settings: Settings) -> ModelSettings:
@@ -261,7 +261,7 @@ def render_check(check: Check, *, as_json: bool) -> str:
     """Lines of 80 columns, or one JSON line."""
     if as_json:
         return json.dumps(asdict(check)) + "\n"
-    indent = max(len(v) for v in Verdict) + 2
+    indent = max(len(v) for v in CheckState) + 2
     said = f"{clean(check.subject)}: {clean(check.said, _LONGEST_CHARS)}"
     lines = _wrapped(said, f"{check.verdict:{indent}}", indent)
     if check.fix:

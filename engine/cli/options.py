@@ -31,7 +31,7 @@ _EPILOG = (
 
 
 @dataclass(frozen=True, slots=True)
-class DoctorWishes:
+class DoctorOptions:
     """What `doctor` is to do besides looking. `probe` runs a small job on the backend,
     `register_job_definition` makes one for AWS Batch first."""
 
@@ -48,7 +48,7 @@ class Handlers:
     resume: Callable[[LoadedSettings, str], int] | None = None
     runs: Callable[[LoadedSettings], int] | None = None
     simulated_api: Callable[[LoadedSettings, int], int] | None = None
-    doctor: Callable[[LoadedSettings, DoctorWishes], int] | None = None
+    doctor: Callable[[LoadedSettings, DoctorOptions], int] | None = None
     cancel: Callable[[LoadedSettings, str], int] | None = None
     clean: Callable[[LoadedSettings, str, float, bool], int] | None = None
     """The run's name, "" for all; the age in seconds at which runs go; whether to do it."""
@@ -381,8 +381,8 @@ def _doctor_parameters() -> list[click.Parameter]:
     ]
 
 
-def _doctor_wishes(ctx: click.Context) -> DoctorWishes:
-    return DoctorWishes(ctx.params["probe"], ctx.params["register_job_definition"])
+def _doctor_wishes(ctx: click.Context) -> DoctorOptions:
+    return DoctorOptions(ctx.params["probe"], ctx.params["register_job_definition"])
 
 
 def _cleaning(ctx: click.Context) -> tuple[str, float, bool]:

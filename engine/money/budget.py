@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from core.bundle import UNLIMITED, Allowance
 from core.errors import UsageError
 from core.job import JobKey, Usage
-from engine.money.ledger import Amount, Budget, Price, amount_of
+from engine.money.ledger import Amount, Ledger, Price, amount_of
 from engine.run.journal import History
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class CostEstimate:
     """What one attempt is expected to take, from the least that is worth a try."""
 
     low: Amount
@@ -25,44 +25,44 @@ class Need:
     high: Amount
 
 
-NOTHING = Need(Amount(), Amount(), Amount())
+NOTHING = CostEstimate(Amount(), Amount(), Amount())
 
 
-class Purse:
+class Budget:
     """What the scheduler asks before it launches, and tells of every end."""
 
-    def __init__(self, budget: Budget | None = None, price: Price = lambda _: None) -> None:
-        self._budget = budget or Budget()
+    def __init__(self, ledger: Ledger | None = None, price: Price = lambda _: None) -> None:
+        self._ledger = ledger or Ledger()
         self.price = price
-        self._needs: dict[str, Need] = {}
+        self._needs: dict[str, CostEstimate] = {}
         self._given: dict[str, Amount] = {}
 
-    def expect(self, needs: Mapping[str, Need]) -> None:
+    def expect(self, needs: Mapping[str, CostEstimate]) -> None:
         """What an attempt of each task will take; one that is not named takes nothing."""
         self._needs = dict(needs)
 
     def left(self) -> Allowance:
         """What is neither used nor reserved; None where there is no cap."""
-        return self._budget.left()
+        return self._ledger.left()
 
     def charging(self, tell: Callable[[Usage], None]) -> Callable[[Usage], None]:
         """`tell`, for requests that belong to no attempt: they are spent as they are told."""
 
         def spent(usage: Usage) -> None:
-            self._budget.settle(usage, amount_of((usage,), self.price))
+            self._ledger.settle(usage, amount_of((usage,), self.price))
             tell(usage)
 
         return spent
 
     def admit(self, key: JobKey) -> bool:
         """Reserve what the attempt may take at most; True as well for what is reserved already."""
-        if self._budget.reserved(key) is not None:
+        if self._ledger.reserved(key) is not None:
             return True
-        return self._budget.reserve(key, self._need(key.task).high)
+        return self._ledger.reserve(key, self._need(key.task).high)
 
     def squeeze(self, key: JobKey) -> bool:
         """Reserve all that is left, if the attempt may come through with it."""
-        left, need = self._budget.left(), self._need(key.task)
+        left, need = self._ledger.left(), self._need(key.task)
         amount = Amount(
             need.high.tokens if left.max_tokens is None else min(left.max_tokens, need.high.tokens),
             need.high.cost_usd
@@ -70,17 +70,17 @@ class Purse:
             else min(left.max_cost_usd, need.high.cost_usd),
         )
         enough = amount.tokens >= need.low.tokens and amount.cost_usd >= need.low.cost_usd
-        return enough and self._budget.reserve(key, amount)
+        return enough and self._ledger.reserve(key, amount)
 
-    def _need(self, task: str) -> Need:
+    def _need(self, task: str) -> CostEstimate:
         return self._needs.get(task, NOTHING)
 
     def reservation(self, key: JobKey) -> Amount:
-        return self._budget.reserved(key) or Amount()
+        return self._ledger.reserved(key) or Amount()
 
     def allowance(self, key: JobKey) -> Allowance:
         """The reservation as the worker is told of it: only what is capped."""
-        caps, amount = self._budget.caps, self.reservation(key)
+        caps, amount = self._ledger.caps, self.reservation(key)
         return Allowance(
             None if caps.max_tokens is None else amount.tokens,
             None if caps.max_cost_usd is None else amount.cost_usd,
@@ -89,7 +89,7 @@ class Purse:
     def believes(self, key: JobKey, usage: Sequence[Usage]) -> bool:
         """Whether an attempt may have used that: its worker keeps to its reservation, where there
         is a cap, and asks for nothing that has no price."""
-        if self._budget.reserved(key) is None:
+        if self._ledger.reserved(key) is None:
             return True
         most, used = self.allowance(key), amount_of(usage, self.price)
         if most.max_tokens is not None and used.tokens > most.max_tokens:
@@ -101,12 +101,12 @@ class Purse:
         """The attempt is over. Without an account of it, its whole reservation is spent."""
         reserved = self._given[key.task] = self.reservation(key)
         used = reserved if usage is None else amount_of(usage, self.price)
-        self._budget.settle(key, used)
+        self._ledger.settle(key, used)
 
     def enlarge(self, task: str) -> bool:
         """The task's last reservation was too small: it needs twice that. False when the budget
         cannot hold it even with nothing else reserved."""
-        given, caps, settled = self._given.get(task), self._budget.caps, self._budget.settled
+        given, caps, settled = self._given.get(task), self._ledger.caps, self._ledger.settled
         if given is None or caps == UNLIMITED:
             return False
         twice = given.times(2)
@@ -114,12 +114,12 @@ class Purse:
             return False
         if caps.max_cost_usd is not None and settled.cost_usd + twice.cost_usd > caps.max_cost_usd:
             return False
-        self._needs[task] = Need(twice, twice, twice)
+        self._needs[task] = CostEstimate(twice, twice, twice)
         return True
 
     def why_short(self) -> str:
         """Words for people, when nothing more can be launched."""
-        caps, used = self._budget.caps, self._budget.committed
+        caps, used = self._ledger.caps, self._ledger.committed
         parts = []
         if caps.max_cost_usd is not None:
             parts.append(f"${used.cost_usd:.4f} of ${caps.max_cost_usd:.4f}")
@@ -131,8 +131,8 @@ class Purse:
     def raised(self, tasks: Iterable[str]) -> str:
         """The options with which `tasks` should come through after all: what they are likely to
         take, and room for the reservation of the largest."""
-        caps, needs = self._budget.caps, [self._need(task) for task in tasks]
-        used = sum((need.likely for need in needs), self._budget.committed)
+        caps, needs = self._ledger.caps, [self._need(task) for task in tasks]
+        used = sum((need.likely for need in needs), self._ledger.committed)
         options = []
         if caps.max_cost_usd is not None:
             room = max((need.high.cost_usd for need in needs), default=0.0)
@@ -144,10 +144,10 @@ class Purse:
         return " ".join(options)
 
 
-def open_purse(
+def open_budget(
     max_tokens: int | None, max_cost_usd: float | None, history: History, price: Price
-) -> Purse:
-    """The purse of a run as earlier sessions left it. What nobody knows counts as reserved.
+) -> Budget:
+    """The budget of a run as earlier sessions left it. What nobody knows counts as reserved.
 
     Raises UsageError when a request of theirs has no price and there is a cap on the cost.
     """
@@ -158,11 +158,11 @@ def open_purse(
             " known.",
             "Give --price-input and --price-output, in US dollars per million tokens.",
         )
-    budget = Budget(max_tokens, max_cost_usd)
-    budget.settle("earlier", amount_of(history.spent, price))
+    ledger = Ledger(max_tokens, max_cost_usd)
+    ledger.settle("earlier", amount_of(history.spent, price))
     for key, amount in history.reserved.items():
         if key in history.open:
-            budget.hold(key, amount)
+            ledger.hold(key, amount)
         else:
-            budget.settle(key, amount)
-    return Purse(budget, price)
+            ledger.settle(key, amount)
+    return Budget(ledger, price)

@@ -40,7 +40,7 @@ def amount_of(usages: Iterable[Usage], price: Price) -> Amount:
     return Amount(tokens, float(cost))
 
 
-class Budget:
+class Ledger:
     """Reserved and settled together never pass the caps, as long as nobody uses more than was
     reserved. Sums are exact, so that no order of events rounds past a cap."""
 

@@ -12,7 +12,7 @@ from core.bundle import UNLIMITED, Allowance, ModelSettings
 from core.events import Event
 from core.job import Job, JobKey, Usage
 from core.plan import Plan, Task, render_brief
-from engine.money.budget import Need
+from engine.money.budget import CostEstimate
 from engine.money.ledger import Price, amount_of
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
@@ -102,7 +102,9 @@ def forecast(
     )
 
 
-def expected_needs(plan: Plan, prompt: str, price: Price, model: ModelSettings) -> dict[str, Need]:
+def expected_needs(
+    plan: Plan, prompt: str, price: Price, model: ModelSettings
+) -> dict[str, CostEstimate]:
     """What to reserve for an attempt of each task, from the least that is worth a try.
 
     On top of what it will use comes room for the worst that one request could: the worker's guard
@@ -112,7 +114,7 @@ def expected_needs(plan: Plan, prompt: str, price: Price, model: ModelSettings) 
     return {task.id: _need(task, shared, price, model) for task in plan.tasks}
 
 
-def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> Need:
+def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> CostEstimate:
     requests = expected_requests(task, shared, model, cached=False)
     likely = amount_of(requests, price)
     own = len(task.model_dump_json().encode())
@@ -121,7 +123,7 @@ def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> Need:
     worst = max(
         (amount_of((usage,), price) for usage in (first, last)), key=lambda amount: amount.tokens
     )
-    return Need(likely.times(LOW) + worst, likely, likely.times(HIGH) + worst)
+    return CostEstimate(likely.times(LOW) + worst, likely, likely.times(HIGH) + worst)
 
 
 def _range(likely: float) -> Range:

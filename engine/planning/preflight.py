@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends import backend_class
-from backends.base import Backend, Site
+from backends.base import Backend, BackendContext
 from claude.engines.cli_preflight import find_cli_problems
 from claude.limits.governor import Governor
 from claude.preflight import try_provider
@@ -64,10 +64,12 @@ def prepare(
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()
     worker = ThreadWorker(credentials, governor)
-    site = Site(directory.root, credentials, clock, worker, settings.model_dump(), environ)
+    context = BackendContext(
+        directory.root, credentials, clock, worker, settings.model_dump(), environ
+    )
     with ExitStack() as stack:
-        backend = stack.enter_context(closing(backend_class(settings.backend).build(site)))
-        ask = choose_planner(settings, site)
+        backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
+        ask = choose_planner(settings, context)
         model, problems = settings.model_settings(), backend.preflight()
         problems += find_cli_problems(model, environ, backend.in_process)
         spent = try_provider(
@@ -77,13 +79,13 @@ def prepare(
     return Work(settings, facts, directory, credentials, governor, backend, ask, spent)
 
 
-def choose_planner(settings: Settings, site: Site) -> AskForPlan:
+def choose_planner(settings: Settings, context: BackendContext) -> AskForPlan:
     """Who is asked for plans. Raises PreflightFailed when that one cannot work here."""
     if not settings.planner_in_docker:
         return ask_for_plan
     from backends.docker.planner import ContainedPlanner
 
-    contained = ContainedPlanner(site)
+    contained = ContainedPlanner(context)
     if settings.backend != "docker":  # whose own preflight looks at the same
         refuse_if(contained.problems())
     return contained

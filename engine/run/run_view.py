@@ -1,4 +1,4 @@
-"""The Tally: what a run looks like now, reduced from its events and nothing else.
+"""The RunView: what a run looks like now, reduced from its events and nothing else.
 
 Screen, plain lines and summary all read it, so they agree. Time comes from the events, or is
 handed in as `now`. On resume, feed it the journal's events first, then those of the new session.
@@ -59,7 +59,7 @@ class Pending:
 
 
 @dataclass(slots=True)
-class TaskTally:
+class TaskView:
     """One task, or with an empty id the planning. Times are Unix seconds, None before they are."""
 
     id: str
@@ -107,7 +107,7 @@ class RunHeader:
     resumed: bool = False
 
 
-class Tally:
+class RunView:
     """Apply events in order; everything else is reading. Not for several threads at once."""
 
     def __init__(self, price: Price) -> None:
@@ -116,8 +116,8 @@ class Tally:
         self.title = ""
         self.planned = False
         self.forecast: Mapping[str, Any] | None = None
-        self.planning = TaskTally("", "planning")
-        self.tasks: dict[str, TaskTally] = {}
+        self.planning = TaskView("", "planning")
+        self.tasks: dict[str, TaskView] = {}
         self.counts: Counter[TaskPhase] = Counter()
         self.notices: list[str] = []
         self.conflicts: tuple[Mapping[str, Any], ...] = ()
@@ -134,7 +134,7 @@ class Tally:
         self._foreseen_s = 0.0
 
     def emit(self, event: Event) -> None:
-        """A tally is an event sink."""
+        """A run view is an event sink."""
         self.apply(event)
 
     def apply(self, event: Event) -> None:
@@ -214,20 +214,20 @@ class Tally:
         graph = {n: [d for d in t.depends_on if d in known] for n, t in known.items()}
         return list(TopologicalSorter(graph).static_order())
 
-    def _task(self, event: Event) -> TaskTally:
+    def _task(self, event: Event) -> TaskView:
         """The task meant; one that the plan does not name is still counted."""
         if not event.task:
             return self.planning
         if event.task not in self.tasks:
-            self._add(TaskTally(event.task, event.task))
+            self._add(TaskView(event.task, event.task))
         return self.tasks[event.task]
 
-    def _add(self, task: TaskTally) -> None:
+    def _add(self, task: TaskView) -> None:
         self.tasks[task.id] = task
         self._path[task.id] = max(1, task.estimate)
         self.counts[task.phase] += 1
 
-    def _move(self, task: TaskTally, phase: TaskPhase) -> None:
+    def _move(self, task: TaskView, phase: TaskPhase) -> None:
         """Change a task's phase, and take or give back its executor slot."""
         if not task.id:
             return
@@ -263,7 +263,7 @@ class Tally:
         saved = saved_usd(usage, self._price) or 0.0
         return Spend(1, *counts, cost or 0.0, int(cost is None), saved)
 
-    def _settle(self, task: TaskTally, attempt: int, usages: Iterable[object]) -> None:
+    def _settle(self, task: TaskView, attempt: int, usages: Iterable[object]) -> None:
         """The final list of an attempt replaces what was seen under way, unless it is empty."""
         told = sum(map(self._usage, usages), Spend())
         task.settled[attempt] = told if told.requests else task.under_way
@@ -288,7 +288,7 @@ class Tally:
         self.planned = True
         for name, title, depends_on, estimate in event.data.get("tasks", ()):
             if name not in self.tasks:
-                self._add(TaskTally(name, title, tuple(depends_on), estimate))
+                self._add(TaskView(name, title, tuple(depends_on), estimate))
         for name in reversed(self._order()):
             for dependency in self.tasks[name].depends_on:
                 behind = self._path[name] + max(1, self.tasks[dependency].estimate)
@@ -321,7 +321,7 @@ class Tally:
             task.pending = Pending(why, stuck) if why or stuck else None
             self._move(task, TaskPhase.QUEUED)
 
-    def _running(self, task: TaskTally, event: Event) -> None:
+    def _running(self, task: TaskView, event: Event) -> None:
         if task.phase is not TaskPhase.RUNNING:
             task.attempt, task.started_at = event.attempt, event.at
             self._move(task, TaskPhase.RUNNING)
@@ -374,22 +374,22 @@ class Tally:
         pass
 
 
-_APPLY: Mapping[Kind, Callable[[Tally, Event], None]] = {
-    Kind.RUN_STARTED: Tally._run_started,
-    Kind.PLAN_READY: Tally._plan_ready,
-    Kind.FORECAST: Tally._foreseen,
-    Kind.JOB_INTENDED: Tally._job_begun,
-    Kind.JOB_SUBMITTED: Tally._job_begun,
-    Kind.JOB_STATE: Tally._job_state,
-    Kind.QUEUE: Tally._nothing,
-    Kind.PROGRESS: Tally._progress,
-    Kind.JOB_ENDED: Tally._job_ended,
-    Kind.TASK_RETRY: Tally._task_retry,
-    Kind.TASK_ENDED: Tally._task_ended,
-    Kind.NOTICE: Tally._notice,
-    Kind.MERGE_INTENDED: Tally._nothing,
-    Kind.DELIVERED: Tally._delivered,
-    Kind.RUN_ENDED: Tally._run_ended,
+_APPLY: Mapping[Kind, Callable[[RunView, Event], None]] = {
+    Kind.RUN_STARTED: RunView._run_started,
+    Kind.PLAN_READY: RunView._plan_ready,
+    Kind.FORECAST: RunView._foreseen,
+    Kind.JOB_INTENDED: RunView._job_begun,
+    Kind.JOB_SUBMITTED: RunView._job_begun,
+    Kind.JOB_STATE: RunView._job_state,
+    Kind.QUEUE: RunView._nothing,
+    Kind.PROGRESS: RunView._progress,
+    Kind.JOB_ENDED: RunView._job_ended,
+    Kind.TASK_RETRY: RunView._task_retry,
+    Kind.TASK_ENDED: RunView._task_ended,
+    Kind.NOTICE: RunView._notice,
+    Kind.MERGE_INTENDED: RunView._nothing,
+    Kind.DELIVERED: RunView._delivered,
+    Kind.RUN_ENDED: RunView._run_ended,
 }
 
 

@@ -22,7 +22,7 @@ class _Trouble:
     moves_told_at: float = float("-inf")
 
 
-class Reach:
+class BackendHealth:
     """Keeps, per method, how long calls have failed or hung. Times in seconds."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Launching: which ready tasks go out now, under which limits, and handing them to the backend.
+"""Launcher: which ready tasks go out now, under which limits, and handing them to the backend.
 
 A slot must be free, the prompt cache warm, the provider not throttled, and the attempt's forecast
 reserved in the run's budget. Then the intent is journaled, the bundle written, the job submitted.
@@ -15,7 +15,7 @@ from core.events import Kind
 from core.job import Job, JobHandle, JobKey, Reason, Usage
 from core.plan import Task
 from core.wire import plain
-from engine.money.budget import Purse
+from engine.money.budget import Budget
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.launch_pace import LaunchPace
 from engine.scheduling.retry_policy import End
@@ -24,7 +24,7 @@ from engine.scheduling.types import AttemptStore, Stop, StopCause
 from engine.scheduling.warm_up import WarmUp
 
 
-class Launching:
+class Launcher:
     """`settle` and `halt` are the scheduler's: an attempt is over, and start nothing more."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Launching:
         desk: Desk,
         tasks: Mapping[str, Task],
         store: AttemptStore,
-        purse: Purse,
+        budget: Budget,
         commit: Callable[[], None],
         *,
         settle: Callable[[Attempt, End], None],
@@ -41,7 +41,7 @@ class Launching:
         self._desk = desk
         self._tasks = tasks
         self._store = store
-        self._purse = purse
+        self._budget = budget
         self._commit = commit
         self._settle = settle
         self._halt = halt
@@ -64,7 +64,7 @@ class Launching:
     @property
     def possible(self) -> bool:
         """Whether `launch` would do something."""
-        ready = self._desk.board.has_ready and self._room() > 0 and not self._is_short
+        ready = self._desk.graph.has_ready and self._room() > 0 and not self._is_short
         return (bool(self._unsent) or ready) and not self._held()
 
     def hold(self, seconds: float) -> None:
@@ -73,7 +73,7 @@ class Launching:
 
     def account(self, key: JobKey, usage: Sequence[Usage] | None, throttled: int = 0) -> None:
         """An attempt is over: what it used, if anybody knows, and how often it was refused."""
-        self._purse.settle(key, usage)
+        self._budget.settle(key, usage)
         self._is_short = False
         self.warm_up.seen(key)
         if not self._desk.backend.in_process:
@@ -81,16 +81,16 @@ class Launching:
 
     def credible(self, key: JobKey, usage: Sequence[Usage]) -> Sequence[Usage]:
         """What an attempt without a result tells of itself; nothing, where that cannot be."""
-        return usage if self._purse.believes(key, usage) else ()
+        return usage if self._budget.believes(key, usage) else ()
 
     def enlarge(self, task: str) -> bool:
         """The task's reservation was too small; whether the budget allows twice as much."""
-        return self._purse.enlarge(task)
+        return self._budget.enlarge(task)
 
     def short_of_budget(self, why: str = "") -> Stop:
         """The stop for want of budget, with how to go on; `why` where it is not the run's own."""
-        resume_with = self._purse.raised(self._desk.board.unfinished())
-        return Stop(StopCause.BUDGET, self._purse.why_short() or why, resume_with)
+        resume_with = self._budget.raised(self._desk.graph.unfinished())
+        return Stop(StopCause.BUDGET, self._budget.why_short() or why, resume_with)
 
     def drop_unsent(self) -> None:
         batch, self._unsent = self._unsent, []
@@ -110,13 +110,13 @@ class Launching:
     def _start(self) -> list[str]:
         """Ready tasks, now active, whose reservations stand."""
         desk, room = self._desk, self._room()
-        if room <= 0 or not desk.board.has_ready:
+        if room <= 0 or not desk.graph.has_ready:
             return []
-        started = desk.board.start(room, lambda task: self._purse.admit(self._next_key(task)))
-        self._is_short = len(started) < room and desk.board.has_ready
+        started = desk.graph.start(room, lambda task: self._budget.admit(self._next_key(task)))
+        self._is_short = len(started) < room and desk.graph.has_ready
         if self._is_short and not (started or desk.active or desk.retries):
             # nobody is left whose settlement could free more: what there is, or nothing
-            started = desk.board.start_any(lambda task: self._purse.squeeze(self._next_key(task)))
+            started = desk.graph.start_any(lambda task: self._budget.squeeze(self._next_key(task)))
             if not started:
                 self._halt(self.short_of_budget())
         return started
@@ -128,9 +128,9 @@ class Launching:
         desk, key = self._desk, self._next_key(task)
         desk.number[task] = key.attempt
         desk.tries[task] += 1
-        desk.emit(Kind.JOB_INTENDED, key, reservation=plain(self._purse.reservation(key)))
+        desk.emit(Kind.JOB_INTENDED, key, reservation=plain(self._budget.reservation(key)))
         self.warm_up.begun(key, desk.now())
-        attempt = Attempt(key, desk.now(), allowance=self._purse.allowance(key))
+        attempt = Attempt(key, desk.now(), allowance=self._budget.allowance(key))
         desk.active[key] = attempt
         return attempt
 
@@ -156,7 +156,7 @@ class Launching:
         if isinstance(answer, BackendError) and (desk.stop or desk.interrupted):
             self._put_back(batch)
             return
-        if desk.reach.failed("submit", answer):
+        if desk.health.failed("submit", answer):
             self._unsent = batch
             busy = isinstance(answer, BackendBusy)
             self.hold(answer.retry_after_s if busy else desk.backend.pace.first_s)
@@ -175,4 +175,4 @@ class Launching:
         finds them or sends them under the same key."""
         for attempt in batch:
             del self._desk.active[attempt.key]
-            self._desk.board.wait(attempt.key.task)
+            self._desk.graph.wait(attempt.key.task)

@@ -1,4 +1,4 @@
-"""Following what running jobs tell of themselves, for a person's eyes and for the warm-up."""
+"""LogFollower what running jobs tell of themselves, for a person's eyes and for the warm-up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WARM_UP_LOOK_S = 0.5
 """Between two looks at the first executor, where nobody wants to see progress."""
 
 
-class Following:
+class LogFollower:
     """One call for the logs of all running jobs at a time; whatever they say decides nothing."""
 
     def __init__(self, desk: Desk, warm_up: WarmUp) -> None:

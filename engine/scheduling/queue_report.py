@@ -11,7 +11,7 @@ NEWS_S = 60.0
 """Between two pieces of news; some queues tell each job its place."""
 
 
-class QueueNews:
+class QueueReport:
     """News is a reason that was not among those told last."""
 
     def __init__(self, desk: Desk) -> None:

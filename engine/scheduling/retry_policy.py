@@ -85,7 +85,7 @@ def describe(status: JobStatus, reason: Reason) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """Try again after `delay_s`, or not at all when it is None."""
 
     delay_s: float | None
@@ -102,7 +102,7 @@ class RetryPolicy:
         self._max_attempts = max_attempts
         self._dice = dice
 
-    def judge(self, cause: str, tries: int) -> Verdict:
+    def judge(self, cause: str, tries: int) -> RetryDecision:
         """After `tries` attempts, the last of which ended for `cause`.
 
         0 when that one was an earlier session's, which does not count.
@@ -110,7 +110,7 @@ class RetryPolicy:
         rule = RULES[cause]
         allowed = self._max_attempts if rule.tries is None else min(rule.tries, self._max_attempts)
         if rule.stops_run or tries >= allowed:
-            return Verdict(None, rule.stops_run)
+            return RetryDecision(None, rule.stops_run)
         doublings = min(max(tries - 1, 0), 32)  # more would overflow, and `most_s` is long reached
         ceiling = min(rule.most_s, rule.base_s * 2**doublings)
-        return Verdict(ceiling * (0.5 + self._dice.random() / 2))
+        return RetryDecision(ceiling * (0.5 + self._dice.random() / 2))

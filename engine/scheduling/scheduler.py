@@ -3,7 +3,7 @@
 Each round fills the free slots by one `submit` (engine.scheduling.launcher), asks for news by one
 `poll`, fetches what ended by one `collect`, and then waits for answers, a wake from the backend,
 or the next thing that is due. Backends return facts (engine.scheduling.attempt keeps them per
-attempt), the board holds the tasks, the retry policy judges failures, and every decision leaves
+attempt), the graph holds the tasks, the retry policy judges failures, and every decision leaves
 as an event.
 """
 
@@ -21,18 +21,18 @@ from core.events import EventSink, Kind
 from core.job import JobKey, JobState, JobStatus, Outcome, TaskResult
 from core.plan import Plan
 from core.wire import plain
-from engine.money.budget import Purse
+from engine.money.budget import Budget
 from engine.run.journal import History
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.calls import Calls
-from engine.scheduling.launcher import Launching
-from engine.scheduling.log_follower import Following
-from engine.scheduling.queue_report import QueueNews
-from engine.scheduling.reattach import Adoption
+from engine.scheduling.launcher import Launcher
+from engine.scheduling.log_follower import LogFollower
+from engine.scheduling.queue_report import QueueReport
+from engine.scheduling.reattach import Reattachment
 from engine.scheduling.retry_policy import NEVER_STARTED, End, RetryPolicy, end_of
 from engine.scheduling.shared_state import Desk
-from engine.scheduling.task_graph import Board, TaskState
-from engine.scheduling.timeouts import HOPELESS, Deadlines
+from engine.scheduling.task_graph import TaskGraph, TaskState
+from engine.scheduling.timeouts import HOPELESS, Timeouts
 from engine.scheduling.types import AttemptStore, Pacing, RunOutcome, Stop, StopCause
 
 ENLARGED_AFTER_S = 0.5
@@ -55,7 +55,7 @@ class Scheduler:
         pacing: Pacing,
         history: History | None = None,
         commit: Callable[[], None] = lambda: None,
-        purse: Purse | None = None,
+        budget: Budget | None = None,
     ) -> None:
         history = history or History()
         tasks = {t.id: t for t in plan.tasks}
@@ -69,25 +69,25 @@ class Scheduler:
             clock,
             pacing,
             sink,
-            Board(plan, history.succeeded),
+            TaskGraph(plan, history.succeeded),
             succeeded=dict(history.succeeded),
             number=dict(history.attempts),
             messages=dict(history.failures),
             tries=dict.fromkeys(tasks, 0),
         )
-        launching = self._launching = Launching(
+        launcher = self._launcher = Launcher(
             desk,
             tasks,
             store,
-            purse or Purse(),
+            budget or Budget(),
             commit,
             settle=self._settle,
             halt=self._halt,
         )
-        self._adoption = Adoption(desk, launching, history.open)
-        self._following = Following(desk, launching.warm_up)
-        self._deadlines = Deadlines(desk)
-        self._queue_news = QueueNews(desk)
+        self._reattachment = Reattachment(desk, launcher, history.open)
+        self._log_follower = LogFollower(desk, launcher.warm_up)
+        self._timeouts = Timeouts(desk)
+        self._queue_report = QueueReport(desk)
 
     def interrupt(self) -> None:
         """Stop launching, cancel what runs, and end soon. From any thread or a signal handler."""
@@ -97,32 +97,32 @@ class Scheduler:
     def run(self) -> RunOutcome:
         """Until every task is final, or the run is stopped.
 
-        Raises BackendError when the backend stays out of reach; the journal can be resumed then.
+        Raises BackendError when the backend stays out of health; the journal can be resumed then.
         """
         desk = self._desk
         desk.backend.on_change(self._on_change)
         self._tell_untold()
         self._heed_interrupt()
         while not self._over():
-            self._adoption.take_up()
+            self._reattachment.take_up()
             self._resume_due()
-            self._launching.launch()
+            self._launcher.launch()
             self._poll()
-            self._deadlines.look()
+            self._timeouts.look()
             self._collect()
-            self._following.look()
-            desk.reach.check_hanging()
+            self._log_follower.look()
+            desk.health.check_hanging()
             desk.calls.wait(self._pause_s())
             self._heed_interrupt()
-        for task in desk.board.cancel_rest():
+        for task in desk.graph.cancel_rest():
             self._end_task(task, TaskState.CANCELLED, "")
         return RunOutcome(
-            dict(desk.board.states), dict(desk.succeeded), dict(desk.messages), desk.stop
+            dict(desk.graph.states), dict(desk.succeeded), dict(desk.messages), desk.stop
         )
 
     def _over(self) -> bool:
         desk = self._desk
-        if desk.board.finished:
+        if desk.graph.finished:
             return True
         if desk.stop is None:
             return False
@@ -158,13 +158,13 @@ class Scheduler:
     def _polled(self, asked: list[Attempt], answer: Any) -> None:
         desk = self._desk
         changed = False
-        if not desk.reach.failed("poll", answer):
+        if not desk.health.failed("poll", answer):
             unknown = JobStatus(JobState.UNKNOWN)
             for attempt in asked:
                 if attempt.key in desk.active:
                     changed |= self._observe(attempt, answer.get(attempt.key, unknown))
         desk.polls.answered(desk.now(), changed)
-        self._queue_news.tell()
+        self._queue_report.tell()
 
     def _observe(self, attempt: Attempt, status: JobStatus) -> bool:
         desk = self._desk
@@ -193,7 +193,7 @@ class Scheduler:
     def _collected(self, ended: list[Attempt], answer: Any) -> None:
         desk = self._desk
         again_at = desk.now() + desk.pacing.recollect_s
-        lost = desk.reach.failed("collect", answer)
+        lost = desk.health.failed("collect", answer)
         for attempt in ended:
             if attempt.key not in desk.active:
                 continue
@@ -226,7 +226,7 @@ class Scheduler:
         desk = self._desk
         desk.stop, desk.stopped_at = stop, desk.now()
         desk.polls.news |= stop.cause in HOPELESS  # which jobs are still queued
-        self._launching.drop_unsent()
+        self._launcher.drop_unsent()
 
     # -- deciding
 
@@ -243,12 +243,12 @@ class Scheduler:
         if end.ok:
             desk.succeeded[task] = attempt.key.attempt
             desk.messages.pop(task, None)
-            desk.board.succeed(task)
+            desk.graph.succeed(task)
             self._end_task(task, TaskState.SUCCEEDED, end.message)
             return
         desk.messages[task] = end.message
         if desk.interrupted or (attempt.unwanted and end.cause == Outcome.INTERRUPTED):
-            desk.board.wait(task)
+            desk.graph.wait(task)
         else:
             self._judge(task, end)
 
@@ -259,33 +259,33 @@ class Scheduler:
             return
         verdict = self._policy.judge(end.cause, desk.tries[task])
         if verdict.stops_run:
-            desk.board.wait(task)
+            desk.graph.wait(task)
             if desk.stop is None:
                 self._halt(Stop(StopCause(end.cause), end.message))
         elif verdict.delay_s is None:
-            blocked = desk.board.fail(task)
+            blocked = desk.graph.fail(task)
             self._end_task(task, TaskState.FAILED, end.message)
             for name in blocked:
                 self._end_task(name, TaskState.BLOCKED, f"It depends on {task!r}, which failed.")
         else:
             if end.cause == Outcome.RATE_LIMITED:
-                self._launching.hold(verdict.delay_s)
+                self._launcher.hold(verdict.delay_s)
             self._try_again(task, end, verdict.delay_s)
 
     def _judge_budget(self, task: str, end: End) -> None:
         """Its reservation was too small: again with twice that, which is no try of the task's."""
         desk = self._desk
-        if self._launching.enlarge(task):
+        if self._launcher.enlarge(task):
             desk.tries[task] -= 1
             self._try_again(task, end, ENLARGED_AFTER_S)
             return
-        desk.board.wait(task)
+        desk.graph.wait(task)
         if desk.stop is None:
-            self._halt(self._launching.short_of_budget(end.message))
+            self._halt(self._launcher.short_of_budget(end.message))
 
     def _try_again(self, task: str, end: End, delay_s: float) -> None:
         desk = self._desk
-        desk.board.wait(task)
+        desk.graph.wait(task)
         heapq.heappush(desk.retries, (desk.now() + delay_s, task))
         desk.emit(
             Kind.TASK_RETRY,
@@ -298,15 +298,15 @@ class Scheduler:
     def _resume_due(self) -> None:
         desk = self._desk
         while desk.retries and desk.retries[0][0] <= desk.now() and not desk.stop:
-            desk.board.resume(heapq.heappop(desk.retries)[1])
+            desk.graph.resume(heapq.heappop(desk.retries)[1])
 
     def _report_end(self, attempt: Attempt, end: End) -> None:
         told = end.result.usage if end.result else self._store.spent(attempt.key)
-        usage = told if end.result else self._launching.credible(attempt.key, told)
+        usage = told if end.result else self._launcher.credible(attempt.key, told)
         never_ran = attempt.never_ran if attempt.unwanted else end.cause in NEVER_STARTED
         accounted = end.result is not None or bool(usage) or never_ran
         throttled = end.result.throttled if end.result else 0
-        self._launching.account(attempt.key, usage if accounted else None, throttled)
+        self._launcher.account(attempt.key, usage if accounted else None, throttled)
         self._desk.emit(
             Kind.JOB_ENDED,
             attempt.key,
@@ -332,7 +332,7 @@ class Scheduler:
         """How long nothing can be due; what is due already waits for a call under way."""
         desk = self._desk
         now = desk.now()
-        if self._launching.possible or (desk.polls.news and self._could_poll()):
+        if self._launcher.possible or (desk.polls.news and self._could_poll()):
             return 0.0
         due = [when for when in self._due_times() if when > now]
         return min(due, default=now + desk.pacing.call_notice_s) - now
@@ -347,12 +347,12 @@ class Scheduler:
         pacing = desk.pacing
         if desk.retries:
             yield desk.retries[0][0]
-        yield self._launching.after
-        yield from self._deadlines.due_times()
+        yield self._launcher.after
+        yield from self._timeouts.due_times()
         yield desk.polls.at
         if desk.calls.overdue(0.0):  # some call is under way, and may hang
             yield desk.now() + pacing.call_notice_s
-        for when in (self._following.due, self._launching.warm_up.due):
+        for when in (self._log_follower.due, self._launcher.warm_up.due):
             if when is not None:
                 yield when
         if desk.stop:

@@ -10,9 +10,9 @@ from core.clock import Clock
 from core.events import Event, EventSink, Kind
 from core.job import JobHandle, JobKey
 from engine.scheduling.attempt import Attempt, PollTimer
-from engine.scheduling.backend_health import Reach
+from engine.scheduling.backend_health import BackendHealth
 from engine.scheduling.calls import Calls
-from engine.scheduling.task_graph import Board
+from engine.scheduling.task_graph import TaskGraph
 from engine.scheduling.types import Pacing, Stop
 
 
@@ -30,7 +30,7 @@ class Desk:
     clock: Clock
     pacing: Pacing
     sink: EventSink
-    board: Board
+    graph: TaskGraph
     succeeded: dict[str, int]
     number: dict[str, int]
     messages: dict[str, str]
@@ -42,11 +42,11 @@ class Desk:
     stopped_at: float = 0.0
     interrupted: bool = False
     polls: PollTimer = field(init=False)
-    reach: Reach = field(init=False)
+    health: BackendHealth = field(init=False)
 
     def __post_init__(self) -> None:
         self.polls = PollTimer(self.backend.pace)
-        self.reach = Reach(
+        self.health = BackendHealth(
             self.backend.name,
             self.calls,
             self.clock,

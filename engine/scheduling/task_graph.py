@@ -1,4 +1,4 @@
-"""The board: where every task stands, and which may start next. Pure, without time or I/O."""
+"""The task graph: where every task stands, and which may start next. Pure, without time or I/O."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TaskState(StrEnum):
 _FINAL = {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.BLOCKED, TaskState.CANCELLED}
 
 
-class Board:
+class TaskGraph:
     """Tasks of a plan. Every change is one method; a final state never changes."""
 
     def __init__(self, plan: Plan, succeeded: Collection[str] = ()) -> None:

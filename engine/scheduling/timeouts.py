@@ -1,4 +1,4 @@
-"""Deadlines: which jobs nobody waits for any longer, and asking the backend to stop them.
+"""Timeouts: which jobs nobody waits for any longer, and asking the backend to stop them.
 
 A running job has its time limit. A queued one is given up by what a poll says at its deadline or
 later, so that none is cancelled that has started meanwhile.
@@ -28,7 +28,7 @@ _HOPELESS = Unwanted(
 _REASON_CHARS = 70
 
 
-class Deadlines:
+class Timeouts:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._cancel_after = 0.0
@@ -82,7 +82,7 @@ class Deadlines:
         unwanted = [a for a in desk.active.values() if a.unwanted and a.can_be_cancelled]
         handles = [a.handle for a in unwanted if a.handle] + desk.strays
         if not handles:
-            desk.reach.forget("cancel")
+            desk.health.forget("cancel")
         elif now >= self._cancel_after and not desk.calls.busy("cancel"):
             call = partial(desk.backend.cancel, handles)
             then = partial(self._cancelled, unwanted, len(desk.strays))
@@ -91,7 +91,7 @@ class Deadlines:
     def _cancelled(self, asked: list[Attempt], strays: int, answer: Any) -> None:
         desk = self._desk
         now = desk.now()
-        if desk.reach.failed("cancel", answer):
+        if desk.health.failed("cancel", answer):
             self._cancel_after = now + desk.backend.pace.first_s
             return
         del desk.strays[:strays]  # those that came meanwhile have not been told

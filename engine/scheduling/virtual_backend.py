@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from backends.base import Backend, LogChunk, PollPace, Site
+from backends.base import Backend, BackendContext, LogChunk, PollPace
 from core.clock import Clock
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
@@ -58,7 +58,7 @@ class VirtualBackend(Backend):
         self.started: list[JobKey] = []
 
     @classmethod
-    def build(cls, site: Site) -> Self:
+    def build(cls, context: BackendContext) -> Self:
         raise BackendError("The virtual backend runs no real executors.", "Choose another one.")
 
     def preflight(self) -> list[Problem]:

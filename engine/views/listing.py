@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import BundleError
 from core.job import JobKey
 from engine.run.journal import read_journal
-from engine.run.run_view import Price, Tally, TaskPhase
+from engine.run.run_view import Price, RunView, TaskPhase
 from engine.run.rundir import RunDir, is_locked
 from engine.views.format import clean, cost_text
 
@@ -45,40 +45,40 @@ def list_runs(
 def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
     try:
         facts = run.read_facts()
-        tally = Tally(pricing(facts.settings))
+        run_view = RunView(pricing(facts.settings))
         for event in read_journal(run.journal):
-            tally.apply(event)
+            run_view.apply(event)
     except (BundleError, OSError, KeyError, TypeError, ValueError) as exc:
         return RunRow(run.run_id, "damaged", 0, 0, 0, "", 0.0, str(exc), "", str(run.root))
-    spend = tally.spend()
+    spend = run_view.spend()
     return RunRow(
         run=run.run_id,
-        state=_state(run, tally),
-        done=tally.counts[TaskPhase.SUCCEEDED],
-        tasks=len(tally.tasks),
+        state=_state(run, run_view),
+        done=run_view.counts[TaskPhase.SUCCEEDED],
+        tasks=len(run_view.tasks),
         tokens=spend.total_tokens,
         cost=cost_text(spend, facts.simulated),
         created=facts.created,
         prompt=facts.prompt,
         target=facts.target,
         run_dir=str(run.root),
-        transcripts=dict(_transcripts(run, tally)),
+        transcripts=dict(_transcripts(run, run_view)),
     )
 
 
-def _transcripts(run: RunDir, tally: Tally) -> Iterator[tuple[str, str]]:
-    for task in tally.tasks.values():
+def _transcripts(run: RunDir, run_view: RunView) -> Iterator[tuple[str, str]]:
+    for task in run_view.tasks.values():
         path = run.attempt(JobKey(run.run_id, task.id, task.attempt)).transcript
         if path.is_file():
             yield task.id, str(path)
 
 
-def _state(run: RunDir, tally: Tally) -> str:
+def _state(run: RunDir, run_view: RunView) -> str:
     if is_locked(run):
         return "running"
-    if tally.ended is None:
+    if run_view.ended is None:
         return "interrupted"
-    return str(tally.ended.get("outcome", "ended"))
+    return str(run_view.ended.get("outcome", "ended"))
 
 
 def render_runs(rows: Sequence[RunRow], *, as_json: bool, verbose: bool = False) -> str:

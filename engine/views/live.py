@@ -1,7 +1,7 @@
-"""The live view: a rich picture of the tally, redrawn at most eight times a second.
+"""The live view: a rich picture of the run view, redrawn at most eight times a second.
 
 It fits the terminal it is on, however many tasks there are: what runs and what failed first, then
-counts. Rich's own thread redraws, so that clocks tick between events; one lock guards the tally.
+counts. Rich's own thread redraws, so that clocks tick between events; one lock guards the run view.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from core.clock import Clock
 from core.events import Event
-from engine.run.run_view import Price, Tally, TaskPhase, TaskTally
+from engine.run.run_view import Price, RunView, TaskPhase, TaskView
 from engine.views.console import SteadyStream
 from engine.views.format import NO_REASON, clean, cost_text, duration, queue_text, short_count
 from engine.views.plain import View
@@ -70,14 +70,14 @@ class LiveView(View):
     def __init__(self, console: Console, price: Price, clock: Clock) -> None:
         self._console = console
         self._clock = clock
-        self._tally = Tally(price)
+        self._run_view = RunView(price)
         self._lock = threading.Lock()
         self._live: Live | None = None
         self._closed = False
 
     def emit(self, event: Event) -> None:
         with self._lock:
-            self._tally.apply(event)
+            self._run_view.apply(event)
         if self._live is None and not self._closed:
             self._start()
 
@@ -110,23 +110,23 @@ class LiveView(View):
 
     def _draw(self) -> RenderableType:
         with self._lock:
-            return draw(self._tally, self._clock.time(), *self._console.size)
+            return draw(self._run_view, self._clock.time(), *self._console.size)
 
 
-def draw(tally: Tally, now: float, width: int, height: int) -> RenderableType:
+def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableType:
     """The picture at Unix time `now`, at most `height` - 1 lines."""
-    parts: list[RenderableType] = [_title(tally)]
-    if tally.planned:
-        queue = _queue(tally)
+    parts: list[RenderableType] = [_title(run_view)]
+    if run_view.planned:
+        queue = _queue(run_view)
         room = height - _AROUND_ROWS - len(queue)
-        parts += [_bar(tally, now, width), _rows(tally, now, room), _counts(tally), *queue]
+        parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
     else:
-        parts.append(_planning(tally, now))
-    parts.append(_spend(tally))
-    if foreseen := forecast_line(tally.forecast or {}):
+        parts.append(_planning(run_view, now))
+    parts.append(_spend(run_view))
+    if foreseen := forecast_line(run_view.forecast or {}):
         parts.append(_one_line(f"forecast: {foreseen}", "dim"))
-    if tally.notices:
-        parts.append(_one_line(f"note: {clean(tally.notices[-1])}", "yellow"))
+    if run_view.notices:
+        parts.append(_one_line(f"note: {clean(run_view.notices[-1])}", "yellow"))
     return Group(*parts)
 
 
@@ -134,39 +134,39 @@ def _one_line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def _title(tally: Tally) -> Text:
-    header = tally.header
+def _title(run_view: RunView) -> Text:
+    header = run_view.header
     facts = [
         *(["SIMULATED"] if header.simulated else []),
         f"{clean(header.backend)} × {header.max_executors}",
         clean(header.model),
     ]
-    line = _one_line(clean(tally.title or header.prompt, 40), "bold")
+    line = _one_line(clean(run_view.title or header.prompt, 40), "bold")
     return line.append("  " + " · ".join(facts), style="not bold dim")
 
 
-def _planning(tally: Tally, now: float) -> Text:
-    activity = clean(tally.planning.activity)
-    return _one_line(f"planning {duration(tally.wall_s(now))} {activity}", "cyan")
+def _planning(run_view: RunView, now: float) -> Text:
+    activity = clean(run_view.planning.activity)
+    return _one_line(f"planning {duration(run_view.wall_s(now))} {activity}", "cyan")
 
 
-def _bar(tally: Tally, now: float, width: int) -> RenderableType:
-    total = len(tally.tasks)
-    done = tally.counts[TaskPhase.SUCCEEDED]
-    eta_s = tally.eta_s(now)
+def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
+    total = len(run_view.tasks)
+    done = run_view.counts[TaskPhase.SUCCEEDED]
+    eta_s = run_view.eta_s(now)
     left = f"  about {duration(eta_s)} left" if eta_s is not None else ""
-    words = f"{done}/{total} tasks  {duration(tally.wall_s(now))}{left}"
+    words = f"{done}/{total} tasks  {duration(run_view.wall_s(now))}{left}"
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     bar = ProgressBar(
-        total=1.0, completed=tally.progress(now), width=max(4, width - len(words) - 1)
+        total=1.0, completed=run_view.progress(now), width=max(4, width - len(words) - 1)
     )
     line.add_row(bar, Text(words))
     return line
 
 
-def _rows(tally: Tally, now: float, room: int) -> RenderableType:
+def _rows(run_view: RunView, now: float, room: int) -> RenderableType:
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("slot", width=4, no_wrap=True)
     table.add_column("task", max_width=24, no_wrap=True, overflow="ellipsis")
@@ -174,7 +174,7 @@ def _rows(tally: Tally, now: float, room: int) -> RenderableType:
     table.add_column("time", width=6, justify="right", no_wrap=True)
     table.add_column("tokens", width=6, justify="right", no_wrap=True)
     table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
-    for task in chosen_rows(tally, max(1, room)):
+    for task in chosen_rows(run_view, max(1, room)):
         table.add_row(
             str(task.slot or ""),
             Text(clean(task.id, 32)),
@@ -186,7 +186,7 @@ def _rows(tally: Tally, now: float, room: int) -> RenderableType:
     return table
 
 
-def _about(task: TaskTally) -> str:
+def _about(task: TaskView) -> str:
     attempt = f"attempt {task.attempt}: " if task.attempt > 1 and not task.phase.final else ""
     if task.phase is TaskPhase.SUCCEEDED:
         return clean(task.title)
@@ -196,12 +196,12 @@ def _about(task: TaskTally) -> str:
     return attempt + clean(task.activity or task.message or task.title)
 
 
-def chosen_rows(tally: Tally, room: int) -> list[TaskTally]:
+def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:
     """In the plan's order when all fit; otherwise the most urgent ones."""
-    tasks = list(tally.tasks.values())
+    tasks = list(run_view.tasks.values())
     if len(tasks) <= room:
         return tasks
-    by_phase: dict[TaskPhase, list[TaskTally]] = {phase: [] for phase in _URGENCY}
+    by_phase: dict[TaskPhase, list[TaskView]] = {phase: [] for phase in _URGENCY}
     for task in tasks:
         by_phase[task.phase].append(task)
     by_phase[TaskPhase.RUNNING].sort(key=lambda task: task.slot or 0)
@@ -209,24 +209,24 @@ def chosen_rows(tally: Tally, room: int) -> list[TaskTally]:
     return [task for phase in _URGENCY for task in by_phase[phase]][:room]
 
 
-def _counts(tally: Tally) -> Text:
+def _counts(run_view: RunView) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     for phase in _URGENCY:
-        if tally.counts[phase]:
-            line.append(f"{tally.counts[phase]} {phase}  ", style=_STYLES[phase])
+        if run_view.counts[phase]:
+            line.append(f"{run_view.counts[phase]} {phase}  ", style=_STYLES[phase])
     return line
 
 
-def _queue(tally: Tally) -> list[Text]:
+def _queue(run_view: RunView) -> list[Text]:
     """A line on what queued jobs wait for, if they tell."""
-    waits = [(pending.why, number, pending.stuck) for pending, number in tally.waits().items()]
+    waits = [(pending.why, number, pending.stuck) for pending, number in run_view.waits().items()]
     stuck = any(stuck for _, _, stuck in waits)
     line = _one_line(f"queue: {queue_text(waits, 24)}", "yellow" if stuck else "cyan")
     return [line] if waits else []
 
 
-def _spend(tally: Tally) -> Text:
-    spend = tally.spend()
+def _spend(run_view: RunView) -> Text:
+    spend = run_view.spend()
     used = spend.input_tokens + spend.cache_read_tokens + spend.cache_write_tokens
     tokens = f"{short_count(used)} tokens in, {short_count(spend.output_tokens)} out"
-    return _one_line(f"{tokens} · {cost_text(spend, tally.header.simulated)}", "dim")
+    return _one_line(f"{tokens} · {cost_text(spend, run_view.header.simulated)}", "dim")

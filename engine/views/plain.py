@@ -17,7 +17,7 @@ from typing import Protocol, Self, TextIO
 from core.clock import Clock
 from core.events import Event, Kind
 from core.wire import encode
-from engine.run.run_view import Price, Tally, TaskPhase, TaskTally
+from engine.run.run_view import Price, RunView, TaskPhase, TaskView
 from engine.views.console import SteadyStream
 from engine.views.format import clean, cost_text, duration, plural, queue_text
 from engine.views.plan import forecast_line
@@ -85,37 +85,37 @@ class PlainLines(View):
         self, stream: TextIO | None, price: Price, clock: Clock, *, verbose: bool = False
     ) -> None:
         self._stream = SteadyStream(stream)
-        self._tally = Tally(price)
+        self._run_view = RunView(price)
         self._verbose = verbose
         self._since = clock.time()
 
     def emit(self, event: Event) -> None:
-        tally = self._tally
-        known = _is_known_wait(event, tally)
-        tally.apply(event)
+        run_view = self._run_view
+        known = _is_known_wait(event, run_view)
+        run_view.apply(event)
         if known or event.at < self._since:
             return
-        if text := _line(event, tally, self._verbose):
-            label = "simulated " if tally.header.simulated else ""
-            self._stream.write(f"[{label}{duration(tally.wall_s(event.at))}] {text}\n")
+        if text := _line(event, run_view, self._verbose):
+            label = "simulated " if run_view.header.simulated else ""
+            self._stream.write(f"[{label}{duration(run_view.wall_s(event.at))}] {text}\n")
             self._stream.flush()
 
 
-def _is_known_wait(event: Event, tally: Tally) -> bool:
-    """Whether a job goes on waiting, before the tally has seen it: QUEUE tells why for them all."""
-    task = tally.tasks.get(event.task)
+def _is_known_wait(event: Event, run_view: RunView) -> bool:
+    """Whether a job goes on waiting, before the view has seen it: QUEUE tells why for all."""
+    task = run_view.tasks.get(event.task)
     waits = event.kind is Kind.JOB_STATE and event.data.get("state") in ("QUEUED", "UNKNOWN")
     return waits and task is not None and task.phase is TaskPhase.QUEUED
 
 
-def _line(event: Event, tally: Tally, verbose: bool) -> str:
-    """What to say of an event that the tally has seen; empty for nothing."""
+def _line(event: Event, run_view: RunView, verbose: bool) -> str:
+    """What to say of an event that the run view has seen; empty for nothing."""
     data, task = event.data, clean(event.task)
     match event.kind:
         case Kind.RUN_STARTED:
-            return _how_it_runs(tally)
+            return _how_it_runs(run_view)
         case Kind.PLAN_READY:
-            return f"plan: {clean(tally.title)}, {plural(len(tally.tasks), 'task')}"
+            return f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
         case Kind.FORECAST:
             return f"forecast: {forecast_line(data)}"
         case Kind.JOB_INTENDED:
@@ -125,18 +125,18 @@ def _line(event: Event, tally: Tally, verbose: bool) -> str:
         case Kind.TASK_ENDED if data.get("state") == "CANCELLED":
             return ""  # the run's end says it for all of them
         case Kind.TASK_ENDED:
-            return _how_it_ended(tally, tally.tasks[event.task])
+            return _how_it_ended(run_view, run_view.tasks[event.task])
         case Kind.NOTICE:
             return f"note: {clean(data.get('text', ''))}"
         case Kind.DELIVERED:
-            conflicts = f", {len(tally.conflicts)} in conflict" if tally.conflicts else ""
+            conflicts = f", {len(run_view.conflicts)} in conflict" if run_view.conflicts else ""
             return (
-                f"delivered {plural(tally.delivered_files or 0, 'file')} to"
+                f"delivered {plural(run_view.delivered_files or 0, 'file')} to"
                 f" {clean(data.get('target', ''))}{conflicts}"
             )
         case Kind.RUN_ENDED:
-            spend = tally.spend()
-            cost = cost_text(spend, tally.header.simulated)
+            spend = run_view.spend()
+            cost = cost_text(spend, run_view.header.simulated)
             return f"ended: {clean(data.get('outcome'))}; {spend.total_tokens:,} tokens, {cost}"
         case Kind.PROGRESS if data.get("text") and (verbose or not event.task):
             return f"{task or 'planning'}: {clean(data['text'])}"
@@ -149,8 +149,8 @@ def _line(event: Event, tally: Tally, verbose: bool) -> str:
             return ""
 
 
-def _how_it_runs(tally: Tally) -> str:
-    header = tally.header
+def _how_it_runs(run_view: RunView) -> str:
+    header = run_view.header
     return (
         f"run {clean(header.run)} {'resumed' if header.resumed else 'started'}:"
         f" {clean(header.model)}, backend {clean(header.backend)},"
@@ -158,15 +158,15 @@ def _how_it_runs(tally: Tally) -> str:
     )
 
 
-def _how_it_ended(tally: Tally, task: TaskTally) -> str:
+def _how_it_ended(run_view: RunView, task: TaskView) -> str:
     said = clean(task.message)
     if task.phase is TaskPhase.SUCCEEDED:
         said = f"{plural(task.files, 'file')} in {duration(task.busy_s)}"
-    done = tally.counts[TaskPhase.SUCCEEDED]
-    return f"{clean(task.id)}: {task.phase} ({done}/{len(tally.tasks)}) {said}".rstrip()
+    done = run_view.counts[TaskPhase.SUCCEEDED]
+    return f"{clean(task.id)}: {task.phase} ({done}/{len(run_view.tasks)}) {said}".rstrip()
 
 
-class Wishes(Protocol):
+class ViewSettings(Protocol):
     """The settings that choose a view."""
 
     @property
@@ -183,7 +183,7 @@ class Wishes(Protocol):
 
 
 def make_view(
-    settings: Wishes,
+    settings: ViewSettings,
     stdout: TextIO | None,
     environ: Mapping[str, str],
     price: Price,

@@ -11,7 +11,7 @@ from pathlib import Path
 from core.events import Event, Kind
 from core.job import JobKey, Usage
 from core.wire import plain
-from engine.run.run_view import Price, Tally, TaskPhase, TaskTally
+from engine.run.run_view import Price, RunView, TaskPhase, TaskView
 from engine.run.rundir import RunDir
 from engine.views.format import clean, cost_text, duration, plural
 from engine.views.plan import forecast_line
@@ -25,29 +25,29 @@ FAILED = "failed"
 _RESUMABLE_EXITS = {4, 130}
 
 
-def render_summary(tally: Tally, program: str = "orchestrator.py") -> str:
+def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
     """Everything, ending with a line break. `program` is what the resume command begins with."""
-    lines = [_headline(tally)]
-    for label, text in _facts(tally):
+    lines = [_headline(run_view)]
+    for label, text in _facts(run_view):
         lines += _field(label, text)
-    if is_resumable(tally) and tally.header.run:
-        lines.append(f"  {'go on':{_INDENT - 2}}{resume_command(tally, program)}")
+    if is_resumable(run_view) and run_view.header.run:
+        lines.append(f"  {'go on':{_INDENT - 2}}{resume_command(run_view, program)}")
     return "\n".join(lines) + "\n"
 
 
-def resume_command(tally: Tally, program: str) -> str:
+def resume_command(run_view: RunView, program: str) -> str:
     """What can be pasted to go on; one line however long."""
-    words = ["resume", tally.header.run]
-    if tally.header.run_dir:
-        work_dir = Path(tally.header.run_dir).parent.parent
+    words = ["resume", run_view.header.run]
+    if run_view.header.run_dir:
+        work_dir = Path(run_view.header.run_dir).parent.parent
         words += [] if work_dir == Path.cwd() / ".orchestrator" else ["--work-dir", str(work_dir)]
-    more = (tally.ended or {}).get("resume_with") or ""
+    more = (run_view.ended or {}).get("resume_with") or ""
     return clean(f"{program} {shlex.join(words)} {more}".rstrip(), 4_096)
 
 
-def render_end(tally: Tally, program: str, *, brief: bool) -> str:
+def render_end(run_view: RunView, program: str, *, brief: bool) -> str:
     """What is said last: the outcome alone, or everything with a line's distance."""
-    return render_outcome(tally) + "\n" if brief else "\n" + render_summary(tally, program)
+    return render_outcome(run_view) + "\n" if brief else "\n" + render_summary(run_view, program)
 
 
 @contextmanager
@@ -56,58 +56,61 @@ def telling_spend(
 ) -> Iterator[Callable[[Usage], None]]:
     """For planning without a run: takes each request, and tells at the end, however it comes, what
     they cost together."""
-    tally = Tally(price)
+    run_view = RunView(price)
     try:
-        yield lambda usage: tally.emit(Event(Kind.PROGRESS, 0.0, data={"usage": plain(usage)}))
+        yield lambda usage: run_view.emit(Event(Kind.PROGRESS, 0.0, data={"usage": plain(usage)}))
     finally:
-        if (spend := tally.spend()).requests:
+        if (spend := run_view.spend()).requests:
             tell(f"Planning took {spend.total_tokens:,} tokens, {cost_text(spend, simulated)}.")
 
 
-def render_outcome(tally: Tally) -> str:
+def render_outcome(run_view: RunView) -> str:
     """One line: how the run ended and where the project is."""
-    where = f", in {clean(tally.header.target)}" if tally.delivered_files else ""
-    return f"{_headline(tally)}{where}"
+    where = f", in {clean(run_view.header.target)}" if run_view.delivered_files else ""
+    return f"{_headline(run_view)}{where}"
 
 
-def _headline(tally: Tally) -> str:
-    done, total = tally.counts[TaskPhase.SUCCEEDED], len(tally.tasks)
-    label = "Simulated run" if tally.header.simulated else "Run"
-    outcome = clean((tally.ended or {}).get("outcome") or "not ended")
-    return f"{label} {clean(tally.header.run)}: {outcome}, {done} of {plural(total, 'task')}"
+def _headline(run_view: RunView) -> str:
+    done, total = run_view.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
+    label = "Simulated run" if run_view.header.simulated else "Run"
+    outcome = clean((run_view.ended or {}).get("outcome") or "not ended")
+    return f"{label} {clean(run_view.header.run)}: {outcome}, {done} of {plural(total, 'task')}"
 
 
-def is_resumable(tally: Tally) -> bool:
+def is_resumable(run_view: RunView) -> bool:
     """Whether `resume` has something to do."""
-    ended = tally.ended
+    ended = run_view.ended
     if ended is None or ended.get("exit_code") in _RESUMABLE_EXITS:
         return True
-    unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in tally.tasks.values())
-    return unfinished or not tally.planned or tally.delivered_files is None
+    unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in run_view.tasks.values())
+    return unfinished or not run_view.planned or run_view.delivered_files is None
 
 
-def _facts(tally: Tally) -> Iterator[tuple[str, str]]:
-    ended = tally.ended or {}
+def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
+    ended = run_view.ended or {}
     message = clean(ended.get("message") or "", 500)
     if message and ended.get("outcome") != FAILED:
         yield "why", message
-    if tally.delivered_files:
-        yield "target", f"{clean(tally.header.target)} ({plural(tally.delivered_files, 'file')})"
+    if run_view.delivered_files:
+        yield (
+            "target",
+            f"{clean(run_view.header.target)} ({plural(run_view.delivered_files, 'file')})",
+        )
     else:
         yield "target", "nothing was delivered"
-    yield "tasks", ", ".join(_counts(tally)) or "none"
-    yield from _unfinished(tally, TaskPhase.FAILED)
-    yield from _unfinished(tally, TaskPhase.BLOCKED)
-    yield from _conflicts(tally)
-    yield "time", _times(tally)
-    if foreseen := forecast_line(tally.forecast or {}):
-        yield "forecast", f"of the tasks {foreseen}; they took {_taken(tally)}"
-    yield "tokens", _tokens(tally)
-    yield "cost", cost_text(tally.spend(), tally.header.simulated)
-    yield from _cache(tally)
+    yield "tasks", ", ".join(_counts(run_view)) or "none"
+    yield from _unfinished(run_view, TaskPhase.FAILED)
+    yield from _unfinished(run_view, TaskPhase.BLOCKED)
+    yield from _conflicts(run_view)
+    yield "time", _times(run_view)
+    if foreseen := forecast_line(run_view.forecast or {}):
+        yield "forecast", f"of the tasks {foreseen}; they took {_taken(run_view)}"
+    yield "tokens", _tokens(run_view)
+    yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
+    yield from _cache(run_view)
     yield "checks", "not run"
-    if tally.header.run_dir:
-        yield "kept in", clean(tally.header.run_dir)
+    if run_view.header.run_dir:
+        yield "kept in", clean(run_view.header.run_dir)
 
 
 def _field(label: str, text: str) -> Sequence[str]:
@@ -122,57 +125,57 @@ def _field(label: str, text: str) -> Sequence[str]:
     )
 
 
-def _counts(tally: Tally) -> Iterator[str]:
+def _counts(run_view: RunView) -> Iterator[str]:
     for phase in reversed(TaskPhase):
-        if tally.counts[phase]:
-            yield f"{tally.counts[phase]:,} {phase}"
+        if run_view.counts[phase]:
+            yield f"{run_view.counts[phase]:,} {phase}"
 
 
-def _unfinished(tally: Tally, phase: TaskPhase) -> Iterator[tuple[str, str]]:
-    found = [task for task in tally.tasks.values() if task.phase is phase]
+def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]]:
+    found = [task for task in run_view.tasks.values() if task.phase is phase]
     for task in found[:LISTED]:
         yield str(phase), f"{clean(task.id)}: {clean(task.message) or 'no reason was given'}"
-        if path := _transcript(tally, task):
+        if path := _transcript(run_view, task):
             yield "transcript", clean(path, 4_096)
     if len(found) > LISTED:
         yield str(phase), f"and {len(found) - LISTED:,} more"
 
 
-def _transcript(tally: Tally, task: TaskTally) -> str:
+def _transcript(run_view: RunView, task: TaskView) -> str:
     """Where the last attempt's transcript is; empty when it never got as far as one."""
     spend = task.settled.get(task.attempt)
-    if spend is None or not spend.requests or not tally.header.run_dir:
+    if spend is None or not spend.requests or not run_view.header.run_dir:
         return ""
-    key = JobKey(tally.header.run, task.id, task.attempt)
-    return str(RunDir(Path(tally.header.run_dir)).attempt(key).transcript)
+    key = JobKey(run_view.header.run, task.id, task.attempt)
+    return str(RunDir(Path(run_view.header.run_dir)).attempt(key).transcript)
 
 
-def _conflicts(tally: Tally) -> Iterator[tuple[str, str]]:
-    for conflict in tally.conflicts[:LISTED]:
+def _conflicts(run_view: RunView) -> Iterator[tuple[str, str]]:
+    for conflict in run_view.conflicts[:LISTED]:
         owners = " and ".join(clean(owner) for owner in conflict["owners"])
         kept = clean(conflict["kept_as"], 400)
         why = clean(conflict["why"])
         yield "conflict", f"{clean(conflict['path'], 400)} of {owners}: {why}; kept as {kept}"
-    if len(tally.conflicts) > LISTED:
-        yield "conflict", f"and {len(tally.conflicts) - LISTED:,} more"
-    for refused in tally.refused[:LISTED]:
+    if len(run_view.conflicts) > LISTED:
+        yield "conflict", f"and {len(run_view.conflicts) - LISTED:,} more"
+    for refused in run_view.refused[:LISTED]:
         path = clean(refused["path"], 400)
         yield "refused", f"{path} of {clean(refused['owner'])}: {clean(refused['why'])}"
-    if len(tally.refused) > LISTED:
-        yield "refused", f"and {len(tally.refused) - LISTED:,} more"
+    if len(run_view.refused) > LISTED:
+        yield "refused", f"and {len(run_view.refused) - LISTED:,} more"
 
 
-def _times(tally: Tally) -> str:
-    wall_s, work_s = tally.wall_s(), tally.work_s()
+def _times(run_view: RunView) -> str:
+    wall_s, work_s = run_view.wall_s(), run_view.work_s()
     parts = [f"{duration(wall_s)} from start to end, {duration(work_s)} of task time"]
     if wall_s > 0 and work_s > wall_s:
         parts[0] += f" ({work_s / wall_s:.1f} times as fast as one after the other)"
-    parts.append(f"critical path {duration(tally.critical_path_s())}")
+    parts.append(f"critical path {duration(run_view.critical_path_s())}")
     return ", ".join(parts)
 
 
-def _cache(tally: Tally) -> Iterator[tuple[str, str]]:
-    spend = tally.spend()
+def _cache(run_view: RunView) -> Iterator[tuple[str, str]]:
+    spend = run_view.spend()
     if not spend.cache_read_tokens and not spend.cache_write_tokens:
         return
     text = f"{spend.cached_share:.0%} of the input was read from the prompt cache"
@@ -183,14 +186,14 @@ def _cache(tally: Tally) -> Iterator[tuple[str, str]]:
     yield "cache", text
 
 
-def _taken(tally: Tally) -> str:
-    spend = tally.task_spend()
+def _taken(run_view: RunView) -> str:
+    spend = run_view.task_spend()
     cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
-    return f"{duration(tally.executing_s())}, {spend.total_tokens:,} tokens, {cost}"
+    return f"{duration(run_view.executing_s())}, {spend.total_tokens:,} tokens, {cost}"
 
 
-def _tokens(tally: Tally) -> str:
-    spend = tally.spend()
+def _tokens(run_view: RunView) -> str:
+    spend = run_view.spend()
     text = f"{spend.input_tokens:,} in, {spend.output_tokens:,} out"
     if spend.cache_read_tokens or spend.cache_write_tokens:
         text += (

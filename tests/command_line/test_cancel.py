@@ -23,7 +23,7 @@ from core.events import Event, Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
 from engine.cleanup.cancel import Holder, ask_to_stop, cancel_named, find_holder
-from engine.cleanup.run_backends import Reopening, check_place
+from engine.cleanup.run_backends import RunBackends, check_place
 from engine.run.journal import Journal, read_journal, replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
@@ -379,7 +379,7 @@ def test_a_run_whose_place_is_gone_for_good_is_cancelled_by_naming_another(
         {"docker_network": "other", "work_dir": desk.runs.parent}, desk.environ, desk.place
     )
     said: list[str] = []
-    reopening = Reopening(given, desk.environ, desk.place, SystemClock())
+    reopening = RunBackends(given, desk.environ, desk.place, SystemClock())
     assert cancel_named(run.run_id, reopening, said.append) == 0
     assert "(--docker-network here) is not stopped.\n" in said[0]
     assert replay(run.run_id, read_journal(run.journal)).open == {}

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from backends import backend_class
-from backends.base import Backend, Site, Worker
+from backends.base import Backend, BackendContext, Worker
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -66,7 +66,7 @@ class ConformanceFixtures:
     ) -> Callable[[RunDir], Backend]:
         """How to make an instance of the backend for a run directory."""
         return lambda run: backend_class(self.backend).build(
-            Site(run.root, credentials, clock, work, options)
+            BackendContext(run.root, credentials, clock, work, options)
         )
 
     @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backends import backend_class
-from backends.base import Backend, Site, Worker
+from backends.base import Backend, BackendContext, Worker
 from core.clock import Clock
 from core.credentials import Credentials
 from engine.run.rundir import RunDir
@@ -54,5 +54,5 @@ class TestAwsBatch(BackendConformance, DurableJobs):
         place: Cloud,
     ) -> Callable[[RunDir], Backend]:
         return lambda run: backend_class(self.backend).build(
-            Site(run.root, credentials, clock, work, options, place.environ)
+            BackendContext(run.root, credentials, clock, work, options, place.environ)
         )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backends import backend_class
-from backends.base import Backend, Site, Worker
+from backends.base import Backend, BackendContext, Worker
 from core.clock import Clock
 from core.credentials import Credentials
 from engine.run.rundir import RunDir
@@ -34,5 +34,5 @@ class TestSlurm(BackendConformance, DurableJobs, ReachableResults):
     ) -> Callable[[RunDir], Backend]:
         environ = quiet_environment(SLURM_CONF=str(service_conf()))
         return lambda run: backend_class(self.backend).build(
-            Site(run.root, credentials, clock, work, options, environ)
+            BackendContext(run.root, credentials, clock, work, options, environ)
         )

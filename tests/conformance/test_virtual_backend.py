@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import LogChunk, Site
+from backends.base import BackendContext, LogChunk
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import BackendError, CollectError, SubmitError
@@ -135,4 +135,4 @@ def test_it_cannot_be_chosen_for_real_work(tmp_path: Path) -> None:
         raise AssertionError("nothing is to run")
 
     with pytest.raises(BackendError, match="runs no real executors"):
-        VirtualBackend.build(Site(tmp_path, Credentials(), VirtualClock(), work))
+        VirtualBackend.build(BackendContext(tmp_path, Credentials(), VirtualClock(), work))

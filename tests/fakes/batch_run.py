@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.aws_batch_backend import AwsBatchBackend
-from backends.base import Site
+from backends.base import BackendContext
 from backends.batch.jobs import wanted_of
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
@@ -42,12 +42,12 @@ class NoWaiting(SystemClock):
         self.now += seconds
 
 
-def site_of(run_dir: Path, clock: Clock, **options: Any) -> Site:
-    return Site(run_dir, CREDENTIALS, clock, _no_work, {**OPTIONS, **options}, {})
+def site_of(run_dir: Path, clock: Clock, **options: Any) -> BackendContext:
+    return BackendContext(run_dir, CREDENTIALS, clock, _no_work, {**OPTIONS, **options}, {})
 
 
-def backend_on(aws: FakeAws, site: Site) -> AwsBatchBackend:
-    return AwsBatchBackend.on(site, aws.client, lambda: None, REGION, wanted_of(site.options))
+def backend_on(aws: FakeAws, context: BackendContext) -> AwsBatchBackend:
+    return AwsBatchBackend.on(context, aws.client, lambda: None, REGION, wanted_of(context.options))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from backends.base import Backend, LogChunk, PollPace, Site
+from backends.base import Backend, BackendContext, LogChunk, PollPace
 from core.bundle import AttemptDir, read_result
 from core.clock import StoppableClock
 from core.credentials import Credentials
@@ -39,11 +39,11 @@ class DetachedBackend(Backend):
         self._run_dir = run_dir
 
     @classmethod
-    def build(cls, site: Site) -> Self:
-        return cls(Path(site.environ[VARIABLE]), site.run_dir)
+    def build(cls, context: BackendContext) -> Self:
+        return cls(Path(context.environ[VARIABLE]), context.run_dir)
 
     @classmethod
-    def place(cls, options: Mapping[str, Any]) -> dict[str, str]:
+    def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
         return {"docker_network": str(options["docker_network"])}  # in want of a setting of its own
 
     def preflight(self) -> list[Problem]:

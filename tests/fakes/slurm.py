@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.slurm_backend import SlurmBackend
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
@@ -137,7 +137,9 @@ def fake_slurm_run(
 
     def make(run: RunDir) -> SlurmBackend:
         told = dict(options or {})
-        return SlurmBackend.build(Site(run.root, credentials, clock, _no_work, told, slurm.environ))
+        return SlurmBackend.build(
+            BackendContext(run.root, credentials, clock, _no_work, told, slurm.environ)
+        )
 
     facts = RunFacts(RUN_ID, PROMPT, str(place / "out"), 0.0, {}, True)
     run = create_run(place / "work dir", facts)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from backends.base import Backend, LogChunk, PollPace, Site
+from backends.base import Backend, BackendContext, LogChunk, PollPace
 from core.bundle import UNLIMITED, Allowance
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.events import EPHEMERAL, Event, Kind
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult, Usage
 from core.plan import Plan, Task, ancestors
-from engine.money.budget import Purse
+from engine.money.budget import Budget
 from engine.run.journal import History, replay
 from engine.scheduling.calls import Calls, Then
 from engine.scheduling.retry_policy import RetryPolicy
@@ -82,7 +82,7 @@ class FaultyBackend(Backend):
         self._ended_at: dict[JobKey, float] = {}
 
     @classmethod
-    def build(cls, site: Site) -> Self:
+    def build(cls, context: BackendContext) -> Self:
         raise NotImplementedError
 
     def on_change(self, wake: Callable[[], None]) -> None:
@@ -291,7 +291,7 @@ class World:
     crash_after_line: int | None = None
     crash_on: tuple[Kind, str] | None = None
     backend_type: type[FaultyBackend] = FaultyBackend
-    purse: Purse | None = None
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -325,7 +325,7 @@ class World:
             pacing=self.pacing,
             history=replay(RUN, self.journal) if history is None else history,
             commit=self.commit,
-            purse=self.purse,
+            budget=self.budget,
         )
 
     def run(self, calls: Calls | None = None) -> RunOutcome:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.docker.client import DockerHost
 from backends.docker.connection import open_engine
 from backends.docker.container import CODE, VOLUME, WORK_DIR, Home
@@ -101,7 +101,9 @@ def docker_run(
 
     def make(run: RunDir) -> DockerBackend:
         told = {**OPTIONS, **(options or {})}
-        return DockerBackend.build(Site(run.root, credentials, clock, _no_work, told, environ))
+        return DockerBackend.build(
+            BackendContext(run.root, credentials, clock, _no_work, told, environ)
+        )
 
     facts = RunFacts(run_id, PROMPT, str(place / "out"), 0.0, {}, True)
     run = create_run(place / "work dir", facts)

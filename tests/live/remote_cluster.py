@@ -20,7 +20,7 @@ from typing import IO, Any
 import boto3
 from moto import mock_aws
 
-from backends.base import Backend, Site
+from backends.base import Backend, BackendContext
 from backends.parallelcluster.cluster import ClusterFinder
 from backends.parallelcluster.discovery import Ec2Clusters
 from backends.parallelcluster.ssh import SshLink
@@ -194,7 +194,7 @@ class RemoteCluster:
         }
 
     def make(self, run: RunDir) -> ParallelClusterBackend:
-        site = Site(
+        site = BackendContext(
             run.root, self.credentials, self.clock, _no_work, self.options(), self.sshd.environ()
         )
         if self.cut is None:

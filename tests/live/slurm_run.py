@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.commands import slurm_options
-from backends.slurm.host import LocalSite, Run
+from backends.slurm.host import LocalHost, Run
 from backends.slurm_backend import SlurmBackend
 from claude.simulation.server import SimulatedServer
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
@@ -52,7 +52,7 @@ class SlurmRun(LiveRun):
         """A backend whose commands are run by `execute`."""
         return SlurmBackend(
             self.run.root,
-            LocalSite(self.run.root, self.cluster.environ, execute),
+            LocalHost(self.run.root, self.cluster.environ, execute),
             slurm_options(self.options),
             clock=self.clock,
             credentials=lambda: sent_credentials(self.credentials, self.options),
@@ -75,7 +75,7 @@ def slurm_run(
 
     def make(run: RunDir) -> SlurmBackend:
         return SlurmBackend.build(
-            Site(run.root, credentials, clock, _no_work, told, cluster.environ)
+            BackendContext(run.root, credentials, clock, _no_work, told, cluster.environ)
         )
 
     facts = RunFacts(run_id, PROMPT, str(place / "out"), 0.0, {}, True)

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from backends import backend_class
-from backends.base import Site
+from backends.base import BackendContext
 from core.aws.bundles import packs
 from core.bundle import read_spent
 from core.clock import SystemClock
@@ -47,7 +47,7 @@ def run_on(place: Cloud, here: Path, **options: Any) -> Iterator[LiveRun]:
     told = {**place.options, **options}
 
     def make(run: RunDir) -> Any:
-        site = Site(run.root, keys, SystemClock(), lambda *_: None, told, place.environ)
+        site = BackendContext(run.root, keys, SystemClock(), lambda *_: None, told, place.environ)
         return backend_class("batch").build(site)
 
     name = f"20260101-120000-{secrets.token_hex(2)}"

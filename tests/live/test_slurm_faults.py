@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.slurm.host import Finished, run_command
+from backends.slurm.host import CommandResult, run_command
 from backends.slurm_backend import SlurmBackend
 from core.bundle import ModelSettings, SimulationSettings, read_spent
 from core.errors import BackendError, CollectError, SubmitError
@@ -331,7 +331,7 @@ def test_while_the_controller_is_away_no_call_takes_that_for_news_of_a_job(
 def submit_and_die(live: SlurmRun, jobs: Sequence[Job], *, after: bool) -> None:
     """Hand jobs over in a process that is killed the moment it calls sbatch, or just after."""
 
-    def execute(command: Sequence[str], *, environ: Mapping[str, str], stdin: str) -> Finished:
+    def execute(command: Sequence[str], *, environ: Mapping[str, str], stdin: str) -> CommandResult:
         if command[0] != "sbatch":
             return run_command(command, environ=environ, stdin=stdin)
         if after:

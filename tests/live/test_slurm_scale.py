@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.slurm.host import Finished, run_command
+from backends.slurm.host import CommandResult, run_command
 from core.bundle import SimulationSettings
 from core.events import Broadcast
 from engine.run.journal import Journal
@@ -58,7 +58,7 @@ class CountingRun:
 
     def __call__(
         self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
-    ) -> Finished:
+    ) -> CommandResult:
         self.commands.append(command)
         return run_command(command, environ=environ, stdin=stdin)
 

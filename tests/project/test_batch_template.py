@@ -205,8 +205,8 @@ def test_a_run_needs_no_more_than_the_template_allows(tmp_path: Path) -> None:
         live.backend.cleanup(live.run.run_id)
         assert aws.objects == {}
     options = {"batch_image": "i", "batch_job_role": WORKERS, "batch_execution_role": STARTERS}
-    site = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
-    assert register_with(BatchService(aws.client, AwsCalls(site.clock)), site).is_new
+    context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
+    assert register_with(BatchService(aws.client, AwsCalls(context.clock)), context).is_new
     for_doctor = {"DescribeLogGroups", "registerjobdefinition", "SimulatePrincipalPolicy"}
     assert {call.action for call in aws.calls} >= for_doctor | {"terminatejob", "GetLogEvents"}
 

@@ -25,7 +25,7 @@ MAY = {
     "docker_planner": {"core", "claude", *AGENTS},
     "docker_executor": {"core", "claude", *AGENTS},
     "batch_executor": {"core", "claude", *AGENTS},
-    "config": {"core"},
+    "config": {"core", *(f"backends.{b}.settings" for b in ("batch", "parallelcluster", "slurm"))},
     "backends": {"core", "backends", "executor_agent"},
     "engine": {"core", "backends.base", "engine", *AGENTS},
     "orchestrator": {"core", "config", "backends", "claude", "engine", *AGENTS},

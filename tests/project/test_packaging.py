@@ -174,7 +174,7 @@ def test_an_installed_program_brings_what_builds_its_image(installed: Path, chec
     assert "--base-image" in checked(root / "docker" / "build.sh", "--help", cwd=installed)
     digests = [
         checked(
-            installed / "bin" / "python", "-I", top / "core" / "worker_source.py", cwd=installed
+            installed / "bin" / "python", "-I", top / "core" / "worker" / "source.py", cwd=installed
         )
         for top in (root, checkout)
     ]

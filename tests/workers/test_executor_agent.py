@@ -17,8 +17,8 @@ import httpx2
 import pytest
 
 from claude.client.client import Call, Hooks, Reply, connect
-from claude.engines import Assignment, Verdict
-from claude.engines.attempt_log import Record
+from claude.engines import Assignment, EngineResult
+from claude.engines.attempt_log import AttemptLog
 from claude.limits.governor import Governor
 from claude.simulation.project import design_project
 from core.bundle import (
@@ -311,8 +311,8 @@ class Credulous:
     def __init__(self, assignment: Assignment) -> None:
         pass
 
-    def work(self) -> Verdict:
-        return Verdict(Outcome.OK, "24 of 24 done")
+    def work(self) -> EngineResult:
+        return EngineResult(Outcome.OK, "24 of 24 done")
 
 
 def test_the_evidence_is_looked_at_again_whatever_the_engine_says(tmp_path: Path) -> None:
@@ -522,7 +522,7 @@ def test_a_result_tells_how_often_the_provider_refused_for_the_rate(tmp_path: Pa
     assert read_result(attempt, result.key).throttled == 3
 
 
-class FullAtFirst(Record):
+class FullAtFirst(AttemptLog):
     """A record on a disk that is full as long as the work is there."""
 
     def settle(self) -> None:

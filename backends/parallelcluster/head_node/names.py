@@ -3,13 +3,13 @@ for its name, and as text in requests, answers and archives.
 """
 
 import os
-from typing import Any
+from typing import Any, Dict, List
 
 REGULAR = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 """How to open what a job may have put there: no link is followed, no pipe waited for."""
-NAMES: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+NAMES: Dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 """How a path is told as text, in requests, answers and archives."""
-Request = dict[str, Any]
+Request = Dict[str, Any]
 
 
 def place(*parts: Any) -> bytes:
@@ -21,7 +21,7 @@ def text(path: Any) -> str:
     return path.decode(**NAMES) if isinstance(path, bytes) else str(path)
 
 
-def listing(folder: bytes) -> list[bytes]:
+def listing(folder: bytes) -> List[bytes]:
     try:
         return sorted(os.listdir(folder))
     except OSError:

@@ -9,9 +9,8 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, Iterator
 
 from backends.parallelcluster.head_node.files import unpack
 

@@ -8,7 +8,7 @@ says so before that, by lines of the mark and a count of bytes.
 import json
 import os
 import sys
-from typing import IO
+from typing import IO, List
 
 from backends.parallelcluster.head_node.commands import run
 from backends.parallelcluster.head_node.methods import (
@@ -55,7 +55,7 @@ def words(exc: Exception) -> str:
     return "%s: %s" % (type(exc).__name__, exc)
 
 
-def main(argv: list[str], incoming: IO[bytes], out: IO[bytes]) -> int:
+def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     os.umask(0o077)
     paths = os.environ.get("PATH", os.defpath).split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join(paths if SLURM_BIN in paths else [*paths, SLURM_BIN])

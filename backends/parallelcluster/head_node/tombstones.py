@@ -5,9 +5,8 @@ begin. What removals leave is put aside in one step, and swept.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, Iterator
 
 from backends.parallelcluster.head_node.files import remove_path
 from backends.parallelcluster.head_node.names import Request, age, listing, place

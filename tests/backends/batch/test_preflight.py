@@ -47,8 +47,8 @@ def aws() -> FakeAws:
 
 
 def problems(tmp_path: Path, aws: FakeAws, **options: Any) -> list[Problem]:
-    site = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
-    return backend_on(aws, site).preflight()
+    context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
+    return backend_on(aws, context).preflight()
 
 
 def only(found: list[Problem]) -> tuple[str, str]:
@@ -343,8 +343,8 @@ def test_an_aws_that_cannot_be_asked_is_told_once(
 
 
 def register(aws: FakeAws, tmp_path: Path, **options: Any) -> tuple[str, bool]:
-    site = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **{**OPTIONS, **options})
-    made = register_with(BatchService(aws.client, AwsCalls(site.clock)), site)
+    context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **{**OPTIONS, **options})
+    made = register_with(BatchService(aws.client, AwsCalls(context.clock)), context)
     return made.name, made.is_new
 
 

@@ -17,19 +17,19 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.parallelcluster.cluster import ClusterFinder, parse_reasons
 from backends.parallelcluster.discovery import Ec2Clusters
 from backends.parallelcluster.progress import Transfers
-from backends.parallelcluster.remote_host import RemoteSite
-from backends.parallelcluster.rpc import BEAT_S, HeadCalls
-from backends.parallelcluster.s3_transfer import Bucket
+from backends.parallelcluster.remote_host import RemoteHost
+from backends.parallelcluster.rpc import BEAT_S, HeadNodeClient
+from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.ssh import QUIET_S
 from backends.parallelcluster.ssh_streams import Feeding, PatientReader
 from backends.parallelcluster_backend import ParallelClusterBackend, node_credentials
 from backends.shared.results import attempt_of
 from backends.shared.work_dir_id import place_of
-from backends.slurm.host import LOG_TAIL_BYTES, Parcel, PlacedFile
+from backends.slurm.host import LOG_TAIL_BYTES, Upload, UploadFile
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -123,16 +123,16 @@ class Far:
     place: Path
     link: HereLink
     clock: Clock = field(default_factory=FakeClock)
-    bucket: Bucket | None = None
+    bucket: TransferBucket | None = None
 
     @property
     def run_dir(self) -> Path:
         return self.place / "work" / "runs" / RUN
 
-    def site(self, transfers: Transfers | None = None, beat_s: float = BEAT_S) -> RemoteSite:
+    def site(self, transfers: Transfers | None = None, beat_s: float = BEAT_S) -> RemoteHost:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        head = HeadCalls(self.link, beat_s=beat_s)
-        return RemoteSite(self.run_dir, head, self.clock, self.bucket, transfers)
+        head = HeadNodeClient(self.link, beat_s=beat_s)
+        return RemoteHost(self.run_dir, head, self.clock, self.bucket, transfers)
 
     def backend(
         self, credentials: Credentials | None = None, **options: Any
@@ -140,7 +140,7 @@ class Far:
         settings = {"aws_head_node": "head", "slurm_setup": self.setup(), **options}
         self.run_dir.mkdir(parents=True, exist_ok=True)
         held = credentials or Credentials()
-        site = Site(self.run_dir, held, self.clock, _no_work, settings, {})
+        site = BackendContext(self.run_dir, held, self.clock, _no_work, settings, {})
         finder = ClusterFinder(settings, Ec2Clusters(REGION, Credentials()))
         return ParallelClusterBackend.over(self.link, finder, site)
 
@@ -157,13 +157,13 @@ class Far:
         [there] = self.runs.glob(f"{RUN}-*")
         return attempt_of(there, key)
 
-    def hand_over(self, site: RemoteSite, *keys: JobKey) -> None:
+    def hand_over(self, site: RemoteHost, *keys: JobKey) -> None:
         for key in keys:
             request = attempt_of(self.run_dir, key).request
             request.mkdir(parents=True, exist_ok=True)
             (request / "task.json").write_text(f'"{key}"', encoding="utf-8")
-        files = [PlacedFile("slurm/a/index.json", b"{}"), PlacedFile("slurm/key", b"secret", 0o600)]
-        done = site.run(["sbatch"], Parcel(files, keys, once="slurm/a"))
+        files = [UploadFile("slurm/a/index.json", b"{}"), UploadFile("slurm/key", b"secret", 0o600)]
+        done = site.run(["sbatch"], Upload(files, keys, once="slurm/a"))
         assert done.stdout == "1\n"
 
 
@@ -215,7 +215,7 @@ def test_code_that_somebody_removed_is_sent_again(far: Far) -> None:
     far.hand_over(site, KEY)
     code = Path(site.worker_code())
     code.rename(code.with_name("gone"))
-    site.run(["sbatch"], Parcel([PlacedFile("x", b"")], [KEY]))
+    site.run(["sbatch"], Upload([UploadFile("x", b"")], [KEY]))
     assert (code / "batch_executor.py").exists()
 
 
@@ -346,7 +346,7 @@ def staged(far: Far) -> Iterator[Far]:
         yield far
 
 
-class LinkedBucket(Bucket):
+class LinkedBucket(TransferBucket):
     """What is put into moto's bucket can be had by the fake CLI, and the other way round."""
 
     place: Path
@@ -606,9 +606,9 @@ def test_a_poll_does_without_what_sinfo_would_say(far: Far, word: bytes) -> None
 
 
 def _batch() -> Any:
-    from backends.slurm.arrays import Batch
+    from backends.slurm.arrays import JobArray
 
-    return Batch("x", (KEY,), b"", ["7"])
+    return JobArray("x", (KEY,), b"", ["7"])
 
 
 @pytest.mark.parametrize(
@@ -800,7 +800,7 @@ def test_how_far_a_transfer_has_come_is_told(far: Far, tmp_path: Path) -> None:
 def test_a_real_clock_and_a_run_directory_are_all_that_is_needed(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "work" / "runs" / RUN)
     options: Mapping[str, Any] = {"aws_head_node": "head"}
-    site = Site(run.root, Credentials(), SystemClock(), _no_work, options, {})
+    site = BackendContext(run.root, Credentials(), SystemClock(), _no_work, options, {})
     ParallelClusterBackend.build(site).close()
     assert not run.root.exists()
     assert ROOT.exists()

@@ -12,8 +12,8 @@ from typing import IO, Any
 import pytest
 
 from backends.parallelcluster import rpc as head_calls
-from backends.parallelcluster.remote_host import RemoteSite
-from backends.parallelcluster.rpc import HeadCalls, read_answer
+from backends.parallelcluster.remote_host import RemoteHost
+from backends.parallelcluster.rpc import HeadNodeClient, read_answer
 from backends.shared.results import attempt_of
 from backends.slurm.host import LOG_TAIL_BYTES
 from core.errors import BackendError
@@ -48,12 +48,12 @@ class LyingLink:
         pass
 
 
-def site(place: Path, *answers: Any, rest: bytes = b"") -> RemoteSite:
+def site(place: Path, *answers: Any, rest: bytes = b"") -> RemoteHost:
     link = LyingLink(GREETING, *answers, rest=rest)
     root = place / "work" / "runs" / KEY.run
     (root / "slurm").mkdir(parents=True)
     (root / "slurm" / "remote-name").write_text("a-name")
-    return RemoteSite(root, HeadCalls(link), FakeClock())
+    return RemoteHost(root, HeadNodeClient(link), FakeClock())
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def site(place: Path, *answers: Any, rest: bytes = b"") -> RemoteSite:
     ids=["root", "python", "missing", "code"],
 )
 def test_a_greeting_that_is_none_is_damage(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    remote = RemoteSite(tmp_path, HeadCalls(LyingLink({**GREETING, **wrong})), FakeClock())
+    remote = RemoteHost(tmp_path, HeadNodeClient(LyingLink({**GREETING, **wrong})), FakeClock())
     with pytest.raises(BackendError, match="damaged"):
         remote.worker_code()
 

@@ -11,7 +11,7 @@ import pytest
 from moto import mock_aws
 
 from backends.parallelcluster.progress import Transfers
-from backends.parallelcluster.s3_transfer import PREFIX, Bucket
+from backends.parallelcluster.s3_transfer import PREFIX, TransferBucket
 from core.errors import BackendError
 
 REGION = "eu-central-1"
@@ -32,8 +32,8 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "r"
 
 
-def bucket(s3: Any, run_dir: Path) -> Bucket:
-    return Bucket("ours", lambda: s3, Transfers(), run_dir)
+def bucket(s3: Any, run_dir: Path) -> TransferBucket:
+    return TransferBucket("ours", lambda: s3, Transfers(), run_dir)
 
 
 def put(s3: Any, url: str) -> None:
@@ -45,7 +45,7 @@ def held(s3: Any) -> int:
     return count
 
 
-def cut_transfer(s3: Any, ours: Bucket) -> None:
+def cut_transfer(s3: Any, ours: TransferBucket) -> None:
     """Of which the other side hears late: its object comes when nobody waits for it."""
     with pytest.raises(BackendError), ours.object() as url:
         raise BackendError("The connection was lost.")

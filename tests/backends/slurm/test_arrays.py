@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.slurm.arrays import Batch, Batches, make_batch
+from backends.slurm.arrays import JobArray, JobArrays, make_batch
 from backends.slurm.commands import COMMENT_PREFIX
 from backends.slurm.states import Row
 from core.job import JobKey
@@ -20,12 +20,12 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "r1"
 
 
-def hand_over(run_dir: Path, batch: Batch, *job_ids: str) -> None:
+def hand_over(run_dir: Path, batch: JobArray, *job_ids: str) -> None:
     """As the backend does it: the index is on disk, then sbatch gives ids."""
     folder = run_dir / batch.folder
     folder.mkdir(parents=True)
     (folder / INDEX_NAME).write_bytes(batch.index)
-    batches = Batches(run_dir)
+    batches = JobArrays(run_dir)
     for job_id in job_ids:
         batches.submitted(batches.all[batch.digest], job_id)
 
@@ -53,7 +53,7 @@ def test_a_jobs_place_is_its_keys_place_in_the_index(run_dir: Path) -> None:
 def test_a_later_process_knows_batches_and_ids(run_dir: Path) -> None:
     batch = make_batch(run_dir, KEYS)
     hand_over(run_dir, batch, "7", "9")
-    later = Batches(run_dir)
+    later = JobArrays(run_dir)
     assert later.keys == sorted(KEYS)
     assert later.all[batch.digest].job_ids == ["7", "9"]
     assert [held.keys for held in later.holding(KEYS[0])] == [tuple(KEYS)]
@@ -61,8 +61,8 @@ def test_a_later_process_knows_batches_and_ids(run_dir: Path) -> None:
 
 
 def test_nothing_on_disk_is_no_batch(run_dir: Path) -> None:
-    assert Batches(run_dir).keys == []
-    assert Batches(run_dir).holding(KEYS[0]) == []
+    assert JobArrays(run_dir).keys == []
+    assert JobArrays(run_dir).holding(KEYS[0]) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"run": "r1", "attempts": ["x"], "version": 1}'])
@@ -72,7 +72,7 @@ def test_an_index_that_was_cut_off_was_never_handed_over(run_dir: Path, text: st
     cut = run_dir / "slurm" / "0123456789abcdef"
     cut.mkdir()
     (cut / INDEX_NAME).write_text(text)
-    assert list(Batches(run_dir).all) == [whole.digest]
+    assert list(JobArrays(run_dir).all) == [whole.digest]
 
 
 def test_an_id_that_was_cut_off_is_left_out(run_dir: Path) -> None:
@@ -80,13 +80,13 @@ def test_an_id_that_was_cut_off_is_left_out(run_dir: Path) -> None:
     hand_over(run_dir, batch, "7")
     with (run_dir / batch.folder / "job-ids").open("a") as stream:
         stream.write('"8')
-    assert Batches(run_dir).all[batch.digest].job_ids == ["7"]
+    assert JobArrays(run_dir).all[batch.digest].job_ids == ["7"]
 
 
 def test_a_row_is_known_by_comment_then_script_then_id(run_dir: Path) -> None:
     batch = make_batch(run_dir, KEYS)
     hand_over(run_dir, batch, "7")
-    batches = Batches(run_dir)
+    batches = JobArrays(run_dir)
     script = f"{run_dir}/{batch.folder}/job.sh"
     comment = f"{COMMENT_PREFIX}{batch.digest}"
     for row in (
@@ -105,7 +105,7 @@ def test_what_was_refused_leaves_nothing_and_what_was_taken_stays(run_dir: Path)
     refused, taken = make_batch(run_dir, KEYS[:1]), make_batch(run_dir, KEYS)
     hand_over(run_dir, refused)
     hand_over(run_dir, taken, "7")
-    batches = Batches(run_dir)
+    batches = JobArrays(run_dir)
     for batch in list(batches.all.values()):
         batches.refused(batch)
     assert list(batches.all) == [taken.digest]
@@ -114,7 +114,7 @@ def test_what_was_refused_leaves_nothing_and_what_was_taken_stays(run_dir: Path)
 
 
 def test_a_batch_that_is_noted_again_is_the_one_that_is_known(run_dir: Path) -> None:
-    batches = Batches(run_dir)
+    batches = JobArrays(run_dir)
     first = batches.add(make_batch(run_dir, KEYS))
     batches.submitted(first, "7")
     assert batches.add(make_batch(run_dir, KEYS)) is first

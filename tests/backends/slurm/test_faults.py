@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from backends.slurm.commands import SlurmOptions
-from backends.slurm.host import LocalSite, run_command
+from backends.slurm.host import LocalHost, run_command
 from backends.slurm_backend import SlurmBackend
 from core.bundle import AttemptDir, SimulationSettings, write_result
 from core.errors import BackendBusy, BackendError, CollectError, SubmitError
@@ -451,7 +451,7 @@ def test_a_database_that_never_answers_is_given_up(tmp_path: Path) -> None:
         live.slurm.add_command("sacct", f"echo asked >> '{asked}'\nexec /bin/sleep 100")
         lost = forgotten(live)
         impatient = functools.partial(run_command, timeout_s=2)
-        site = LocalSite(live.run.root, live.slurm.environ, impatient)
+        site = LocalHost(live.run.root, live.slurm.environ, impatient)
         with closing(
             SlurmBackend(live.run.root, site, SlurmOptions(), clock=live.clock)
         ) as backend:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from backends.slurm.host import (
     KEPT_VARIABLES,
-    Finished,
-    LocalSite,
-    Parcel,
-    PlacedFile,
+    CommandResult,
+    LocalHost,
+    Upload,
+    UploadFile,
     lay_down_code,
     read_tail,
     remove_path,
@@ -58,7 +58,7 @@ def test_nothing_on_the_list_steers_slurm_or_holds_a_secret() -> None:
 def test_a_command_really_gets_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQUEUE_FORMAT", "%i")
     environ = {**ENVIRON, "SLURM_JOB_ID": "7", "AWS_SECRET_ACCESS_KEY": "canary"}
-    done = LocalSite(tmp_path, environ).run([sys.executable, "-c", "import os; print(os.environ)"])
+    done = LocalHost(tmp_path, environ).run([sys.executable, "-c", "import os; print(os.environ)"])
     assert done.exit_code == 0
     for name in ("SQUEUE_FORMAT", "SLURM_JOB_ID", "canary"):
         assert name not in done.stdout
@@ -70,7 +70,7 @@ def test_a_command_really_gets_no_more(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_command_comes_to_its_exit_code_and_both_its_texts() -> None:
     script = "cat; echo bad >&2; exit 3"
     done = run_command(["sh", "-c", script], environ=ENVIRON, stdin="größe\n")
-    assert done == Finished(3, "größe\n", "bad\n")
+    assert done == CommandResult(3, "größe\n", "bad\n")
 
 
 def test_what_is_no_text_is_read_all_the_same() -> None:
@@ -136,17 +136,17 @@ class Noted:
 
     def __call__(
         self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
-    ) -> Finished:
+    ) -> CommandResult:
         self.asked.append((command, stdin))
         self.seen = {p.relative_to(self.root).as_posix() for p in self.root.rglob("*")}
-        return Finished(0)
+        return CommandResult(0)
 
 
 def test_files_and_code_are_there_before_the_command_runs(tmp_path: Path) -> None:
     noted = Noted(tmp_path)
-    site = LocalSite(tmp_path, ENVIRON, noted)
-    files = [PlacedFile("slurm/b/job.sh", b"x", 0o755), PlacedFile("slurm/secret", b"y", 0o600)]
-    site.run(["sbatch"], Parcel(files, [KEY]), stdin="in")
+    site = LocalHost(tmp_path, ENVIRON, noted)
+    files = [UploadFile("slurm/b/job.sh", b"x", 0o755), UploadFile("slurm/secret", b"y", 0o600)]
+    site.run(["sbatch"], Upload(files, [KEY]), stdin="in")
     assert noted.asked == [(["sbatch"], "in")]
     assert {"slurm/b/job.sh", "slurm/secret"} <= noted.seen
     code = Path(site.worker_code())
@@ -156,7 +156,7 @@ def test_files_and_code_are_there_before_the_command_runs(tmp_path: Path) -> Non
 
 
 def test_a_question_lays_nothing_down(tmp_path: Path) -> None:
-    LocalSite(tmp_path, ENVIRON, Noted(tmp_path)).look(["squeue"], [KEY])
+    LocalHost(tmp_path, ENVIRON, Noted(tmp_path)).look(["squeue"], [KEY])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -188,7 +188,7 @@ def test_of_two_that_lay_down_the_code_at_once_one_is_faster(tmp_path: Path) -> 
 
 
 def test_what_a_job_has_left_is_seen(tmp_path: Path) -> None:
-    site = LocalSite(tmp_path, ENVIRON)
+    site = LocalHost(tmp_path, ENVIRON)
     assert (site.trace(KEY).claimed, site.trace(KEY).has_result) == (False, False)
     attempt = tmp_path / "tasks" / "t" / "1"
     (attempt / "result").mkdir(parents=True)
@@ -202,7 +202,7 @@ def test_what_a_job_has_left_is_seen(tmp_path: Path) -> None:
 def test_of_a_long_file_the_end_is_read_and_of_none_nothing(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"x" * 100 + b"end\xff")
     assert read_tail(tmp_path / "log", 4) == "end\N{REPLACEMENT CHARACTER}"
-    tails = LocalSite(tmp_path, ENVIRON).tails(["log", "none"])
+    tails = LocalHost(tmp_path, ENVIRON).tails(["log", "none"])
     assert tails["log"].startswith("xxx")
     assert tails["none"] == ""
 
@@ -213,7 +213,7 @@ def test_files_directories_and_links_are_removed_and_nothing_behind_a_link(tmp_p
         directory.mkdir(parents=True)
         (directory / "file").touch()
     (tmp_path / "link").symlink_to(kept)
-    LocalSite(tmp_path, ENVIRON).remove(["tree", "link", "none", "kept/file"])
+    LocalHost(tmp_path, ENVIRON).remove(["tree", "link", "none", "kept/file"])
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     remove_path(kept)
     assert not kept.exists()
@@ -222,12 +222,12 @@ def test_files_directories_and_links_are_removed_and_nothing_behind_a_link(tmp_p
 def test_missing_commands_are_looked_for_on_the_path_that_was_given(tmp_path: Path) -> None:
     tool = tmp_path / "sbatch"
     tool.touch(mode=0o755)
-    site = LocalSite(tmp_path, {"PATH": str(tmp_path)})
+    site = LocalHost(tmp_path, {"PATH": str(tmp_path)})
     assert site.missing_commands(["sbatch", "squeue"]) == ["squeue"]
 
 
 def test_a_local_site_is_here(tmp_path: Path) -> None:
-    site = LocalSite(tmp_path, ENVIRON)
+    site = LocalHost(tmp_path, ENVIRON)
     assert (site.run_dir, site.python) == (str(tmp_path), sys.executable)
     assert site.shares_disk
     assert Path(site.worker_code()).parent == tmp_path / "slurm"

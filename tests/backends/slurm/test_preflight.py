@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Site
+from backends.base import BackendContext
 from backends.shared.provider_endpoint import provider_address
 from backends.slurm.preflight import PROBE_TIMEOUT_S, judge_check
 from backends.slurm_backend import SlurmBackend
@@ -40,7 +40,9 @@ def backend(
     run_dir = slurm.root.parent / "work dir" / name
     run_dir.mkdir(parents=True, exist_ok=True)
     clock = clock or SystemClock()
-    return SlurmBackend.build(Site(run_dir, Credentials(), clock, _no_work, options, slurm.environ))
+    return SlurmBackend.build(
+        BackendContext(run_dir, Credentials(), clock, _no_work, options, slurm.environ)
+    )
 
 
 def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:

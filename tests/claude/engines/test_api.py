@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claude.client.client import Call, Claude, Reply
-from claude.engines import ENGINES, Assignment, Verdict, judge_error, load_engine
+from claude.engines import ENGINES, Assignment, EngineResult, judge_error, load_engine
 from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, mark_cached
 from claude.engines.tools import TOOL_SCHEMAS, TOOLS
 from claude.engines.transcript import Transcript, render_transcript
@@ -116,7 +116,7 @@ class Bench:
             progress=self.told.append,
         )
 
-    def work(self) -> Verdict:
+    def work(self) -> EngineResult:
         return ApiEngine(self.assignment()).work()
 
     def file(self, path: str = "app/store.py") -> str:
@@ -137,7 +137,7 @@ def submit() -> dict[str, Any]:
 
 def test_a_task_is_done_when_submit_finds_the_evidence(tmp_path: Path) -> None:
     it = bench(tmp_path, act(use("read_file", path=CONTRACT)), act(write()), act(submit()))
-    assert it.work() == Verdict(Outcome.OK, "Wrote the store.", 3)
+    assert it.work() == EngineResult(Outcome.OK, "Wrote the store.", 3)
     assert it.file() == "STORE = {}\n"
     assert it.told == ["wrote app/store.py (1 line)"]
     assert tool_results(it.claude.calls[1])[0]["content"] == "PORT = 8000"
@@ -236,7 +236,7 @@ def test_defects_go_back_with_the_submission_and_can_be_mended(tmp_path: Path) -
 
 def test_corrections_are_bounded_and_end_with_the_list(tmp_path: Path) -> None:
     it = bench(tmp_path, act(submit()), forever=True, limits=Limits(max_corrections=2))
-    assert it.work() == Verdict(
+    assert it.work() == EngineResult(
         Outcome.DEFECT,
         "The result has defects:\nthere are no files yet; this task owns app/store.py",
         3,
@@ -473,7 +473,7 @@ def test_failing_calls_between_real_work_do_not_end_it(tmp_path: Path) -> None:
 
 def test_an_endless_loop_ends_at_the_limit_of_turns(tmp_path: Path) -> None:
     it = bench(tmp_path, act(use("list_files")), forever=True, limits=Limits(max_turns=7))
-    assert it.work() == Verdict(Outcome.DEFECT, "The task was not done within 7 turns.", 7)
+    assert it.work() == EngineResult(Outcome.DEFECT, "The task was not done within 7 turns.", 7)
 
 
 def test_the_time_limit_is_seen_between_turns(tmp_path: Path) -> None:
@@ -484,7 +484,7 @@ def test_the_time_limit_is_seen_between_turns(tmp_path: Path) -> None:
         return act(use("list_files"))
 
     it = bench(tmp_path, slowly, forever=True, limits=Limits(timeout_s=100.0), clock=clock)
-    assert it.work() == Verdict(
+    assert it.work() == EngineResult(
         Outcome.INTERRUPTED, "The task was not done within the time limit of 100 s.", 3
     )
 
@@ -497,13 +497,13 @@ def test_a_stopped_clock_interrupts_between_turns(tmp_path: Path) -> None:
         return act(write())
 
     it = bench(tmp_path, stop, forever=True, clock=clock)
-    assert it.work() == Verdict(Outcome.INTERRUPTED, "The worker was told to stop.", 1)
+    assert it.work() == EngineResult(Outcome.INTERRUPTED, "The worker was told to stop.", 1)
 
 
 def test_a_refusal_ends_the_work_and_runs_nothing(tmp_path: Path) -> None:
     text = {"type": "text", "text": "I can't help with that."}
     it = bench(tmp_path, act(text, write(), stop_reason="refusal"))
-    assert it.work() == Verdict(
+    assert it.work() == EngineResult(
         Outcome.REFUSED, "Claude declined the task. I can't help with that.", 1
     )
     assert not (tmp_path / "work/app/store.py").exists()
@@ -521,7 +521,7 @@ TOO_LONG = RequestRejected("x (400): prompt is too long: 200001 tokens > 200000 
 def test_a_conversation_refused_for_its_length_is_trimmed_and_goes_on(tmp_path: Path) -> None:
     long = [act(write(content="x" * 9_000)), act(use("list_files")), act(use("list_files"))]
     it = bench(tmp_path, *long, TOO_LONG, act(submit()))
-    assert it.work() == Verdict(Outcome.OK, "Wrote the store.", 4)
+    assert it.work() == EngineResult(Outcome.OK, "Wrote the store.", 4)
     refused, again = it.claude.calls[3:]
     assert refused.messages[0] == again.messages[0]
     assert [m["role"] for m in refused.messages] == [m["role"] for m in again.messages]
@@ -617,7 +617,7 @@ def test_a_broken_disk_is_no_business_of_the_model(tmp_path: Path) -> None:
     it.claude = ScriptedClaude([act(write(), submit())])
     with pytest.raises(OSError, match="no space left"):
         ApiEngine(replace(assignment, find_defects=fail)).work()
-    assert judge_error(OSError("full")) == Verdict(Outcome.DEFECT, "OSError: full")
+    assert judge_error(OSError("full")) == EngineResult(Outcome.DEFECT, "OSError: full")
 
 
 def test_an_unknown_engine_is_refused_with_those_that_exist() -> None:

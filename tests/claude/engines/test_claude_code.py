@@ -19,7 +19,7 @@ import pytest
 
 from claude.allowance import guarded
 from claude.client.client import Claude, Hooks, connect
-from claude.engines import Assignment, Verdict, load_engine
+from claude.engines import Assignment, EngineResult, load_engine
 from claude.engines.claude_code import ClaudeCodeEngine
 from claude.engines.cli_preflight import find_cli_problems
 from claude.engines.cli_process import MAX_LINE_BYTES
@@ -168,7 +168,7 @@ class Bench:
     def around(self) -> dict[str, str]:
         return {"PATH": f"{self.bin}:{os.environ['PATH']}", **self.environ}
 
-    def run(self, *rounds: list[Step], **plan: Any) -> Verdict:
+    def run(self, *rounds: list[Step], **plan: Any) -> EngineResult:
         self.install(*rounds, **plan)
         return ClaudeCodeEngine(self.assignment(), self.around()).work()
 
@@ -245,7 +245,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_work_that_left_its_evidence_is_ok(bench: Bench) -> None:
     verdict = bench.run([WRITE, *DONE])
-    assert verdict == Verdict(Outcome.OK, "Wrote it.", 1)
+    assert verdict == EngineResult(Outcome.OK, "Wrote it.", 1)
     assert load_engine("claude-code") is ClaudeCodeEngine
     assert not (bench.attempt.root / "claude-code").exists()
 
@@ -437,7 +437,7 @@ def test_a_contract_that_was_changed_is_restored(bench: Bench) -> None:
 def test_the_turns_of_all_prompts_together_are_bounded(bench: Bench) -> None:
     bench.limits = Limits(timeout_s=30.0, max_turns=2)
     verdict = bench.run(DONE, [*DONE], [WRITE, *DONE])
-    assert verdict == Verdict(Outcome.DEFECT, "The task was not done within 2 turns.", 2)
+    assert verdict == EngineResult(Outcome.DEFECT, "The task was not done within 2 turns.", 2)
     assert "--max-turns=1" in bench.calls()[1]["argv"]
 
 
@@ -627,7 +627,7 @@ def test_words_of_the_cli_about_an_error_are_no_turn(bench: Bench) -> None:
     answer = {"content": [words("Something is wrong.")]}
     event = {"type": "assistant", "message": answer, "error": "authentication_failed"}
     verdict = bench.run([{"say": event}, *failing("Something is wrong.")])
-    assert verdict == Verdict(Outcome.DEFECT, "Claude Code: Something is wrong.", 0)
+    assert verdict == EngineResult(Outcome.DEFECT, "Claude Code: Something is wrong.", 0)
 
 
 def test_requests_that_the_api_refused_for_its_load_are_asked_again_and_counted(
@@ -678,7 +678,7 @@ def test_rubbish_between_good_lines_is_left_out(bench: Bench) -> None:
             "[" * 100_000,
         )
     ]
-    assert bench.run([*rubbish, WRITE, *rubbish, *DONE]) == Verdict(Outcome.OK, "Wrote it.", 1)
+    assert bench.run([*rubbish, WRITE, *rubbish, *DONE]) == EngineResult(Outcome.OK, "Wrote it.", 1)
 
 
 def test_a_request_that_was_cut_ends_its_turn(bench: Bench) -> None:
@@ -688,7 +688,7 @@ def test_a_request_that_was_cut_ends_its_turn(bench: Bench) -> None:
 
 def test_a_cli_killed_in_the_middle_is_interrupted(bench: Bench) -> None:
     verdict = bench.run([*turn(), {"kill": "SIGKILL"}])
-    assert verdict == Verdict(Outcome.INTERRUPTED, "Claude Code was ended by signal 9.", 1)
+    assert verdict == EngineResult(Outcome.INTERRUPTED, "Claude Code was ended by signal 9.", 1)
 
 
 def test_a_cli_that_refuses_root_is_named_with_what_to_do(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude.limits.admission import FIRST_AT_ONCE, SILENCE_S, UNLIMITED, Admission
-from claude.limits.rate_limits import Told
+from claude.limits.rate_limits import ReportedLimits
 from claude.limits.retry import Backoff
 from core.job import Usage
 
@@ -138,7 +138,7 @@ def test_one_more_than_is_safe_is_tried_less_and_less_often() -> None:
         let_in = list[int]()
         while admission.may_start(now):
             number = admission.start(now)
-            admission.told(number, {"requests": Told(1e6, 1e6, 0.0)}, now)
+            admission.told(number, {"requests": ReportedLimits(1e6, 1e6, 0.0)}, now)
             if len(let_in) == 4:
                 refuse(admission, number, now)
                 gaps.append(served)
@@ -235,7 +235,7 @@ def test_jitter_comes_on_top_of_what_the_server_asked_for() -> None:
 def test_what_the_headers_tell_is_kept_to_before_the_server_refuses() -> None:
     admission = Admission()
     [number] = start_all(admission, 1)
-    admission.told(number, {"requests": Told(40, 2, 57.0)}, 0.0)
+    admission.told(number, {"requests": ReportedLimits(40, 2, 57.0)}, 0.0)
     admission.accepted(number)
     assert len(start_all(admission, 100)) == 2
     assert admission.held_s(0.0) == pytest.approx(1.5)
@@ -244,7 +244,7 @@ def test_what_the_headers_tell_is_kept_to_before_the_server_refuses() -> None:
 def test_a_limit_on_tokens_is_kept_to_by_what_requests_took_so_far() -> None:
     admission = Admission()
     [number] = start_all(admission, 1)
-    admission.told(number, {"output-tokens": Told(8_000, 7_000, 7.5)}, 0.0)
+    admission.told(number, {"output-tokens": ReportedLimits(8_000, 7_000, 7.5)}, 0.0)
     admission.accepted(number)
     admission.spent(Usage("anthropic", "m", output_tokens=1_000))
     admission.spent(Usage("anthropic", "m", output_tokens=6_000))
@@ -286,7 +286,7 @@ class Answer:
     first_s: float
     length_s: float
     asked_s: float | None
-    told: Told | None
+    told: ReportedLimits | None
 
 
 class World:
@@ -367,7 +367,10 @@ class World:
 
 
 seconds = st.floats(0.001, 30.0)
-tolds = st.builds(Told, st.just(40.0), st.integers(0, 40).map(float), st.floats(0, 1e6)) | st.none()
+tolds = (
+    st.builds(ReportedLimits, st.just(40.0), st.integers(0, 40).map(float), st.floats(0, 1e6))
+    | st.none()
+)
 answers = st.builds(
     Answer,
     st.sampled_from([200, 200, 200, 429, 429, 529, 500]),

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from claude.limits.rate_limits import (
     LONGEST_HOLD_S,
-    Bucket,
     LearnedPace,
-    Told,
+    ReportedLimits,
+    TokenBucket,
     cost_of,
     read_limits,
 )
@@ -27,8 +27,8 @@ def headers(kind: str = "requests", **values: str) -> dict[str, str]:
 def test_every_kind_of_limit_is_read() -> None:
     both = {**headers(), **headers("input-tokens", limit="30000", remaining="0")}
     assert read_limits(both, NOW) == {
-        "requests": Told(40, 10, 45),
-        "input-tokens": Told(30_000, 0, 45),
+        "requests": ReportedLimits(40, 10, 45),
+        "input-tokens": ReportedLimits(30_000, 0, 45),
     }
 
 
@@ -81,21 +81,23 @@ def test_what_the_cache_gave_costs_nothing() -> None:
     assert [cost_of(kind, usage) for kind in kinds] == [1, 17, 12, 5]
 
 
-def bucket(told: Told, *, later: int = 0, started_at: float = 0.0, now: float = 0.0) -> Bucket:
-    made = Bucket(told)
+def bucket(
+    told: ReportedLimits, *, later: int = 0, started_at: float = 0.0, now: float = 0.0
+) -> TokenBucket:
+    made = TokenBucket(told)
     made.hear(told, 1.0, started_at, later, now)
     return made
 
 
 def test_an_empty_limit_holds_back_until_one_request_is_refilled() -> None:
-    empty = bucket(Told(40, 0, 60))
+    empty = bucket(ReportedLimits(40, 0, 60))
     assert empty.wait_s(1.0, 0.0) == pytest.approx(1.5)
     assert empty.wait_s(1.0, 1.0) == pytest.approx(0.5)
     assert empty.wait_s(1.0, 1.6) == 0
 
 
 def test_each_start_takes_from_what_is_left() -> None:
-    two = bucket(Told(40, 2, 57))
+    two = bucket(ReportedLimits(40, 2, 57))
     two.take(1.0, 0.0)
     assert two.wait_s(1.0, 0.0) == 0
     two.take(1.0, 0.0)
@@ -103,27 +105,29 @@ def test_each_start_takes_from_what_is_left() -> None:
 
 
 def test_requests_sent_after_the_one_that_was_answered_are_taken_off() -> None:
-    assert bucket(Told(40, 3, 55.5), later=2).wait_s(1.0, 0.0) == 0
-    assert bucket(Told(40, 3, 55.5), later=3).wait_s(1.0, 0.0) == pytest.approx(1.5)
+    assert bucket(ReportedLimits(40, 3, 55.5), later=2).wait_s(1.0, 0.0) == 0
+    assert bucket(ReportedLimits(40, 3, 55.5), later=3).wait_s(1.0, 0.0) == pytest.approx(1.5)
 
 
 def test_what_was_refilled_while_the_answer_was_on_its_way_counts() -> None:
-    assert bucket(Told(40, 0, 60), started_at=-3.0).wait_s(1.0, 0.0) == 0
+    assert bucket(ReportedLimits(40, 0, 60), started_at=-3.0).wait_s(1.0, 0.0) == 0
 
 
 def test_a_rate_is_not_reckoned_from_the_use_of_little() -> None:
-    rounded = bucket(Told(40, 39, 2.0))  # one request, refilled after 1.5 s, told in whole seconds
+    rounded = bucket(
+        ReportedLimits(40, 39, 2.0)
+    )  # one request, refilled after 1.5 s, told in whole seconds
     for _ in range(40):
         rounded.take(1.0, 0.0)
     assert rounded.wait_s(1.0, 0.0) == pytest.approx(3.0)  # 2 short, at 40 a minute
 
 
 def test_a_faster_limit_than_a_minutes_is_learned_from_its_reset() -> None:
-    assert bucket(Told(40, 0, 3.0)).wait_s(1.0, 0.0) == pytest.approx(0.075)
+    assert bucket(ReportedLimits(40, 0, 3.0)).wait_s(1.0, 0.0) == pytest.approx(0.075)
 
 
 def test_a_request_larger_than_the_limit_waits_for_all_of_it_only() -> None:
-    assert bucket(Told(100, 100, 0)).wait_s(5_000.0, 0.0) == 0
+    assert bucket(ReportedLimits(100, 100, 0)).wait_s(5_000.0, 0.0) == 0
 
 
 @given(
@@ -136,8 +140,8 @@ def test_a_request_larger_than_the_limit_waits_for_all_of_it_only() -> None:
 def test_no_header_holds_anybody_back_for_long(
     limit: float, share: float, reset_s: float, later: int, cost: float
 ) -> None:
-    told = Told(limit, share * limit, reset_s)
-    made = Bucket(told)
+    told = ReportedLimits(limit, share * limit, reset_s)
+    made = TokenBucket(told)
     made.hear(told, cost, 0.0, later, 0.0)
     assert 0 <= made.wait_s(cost, 0.0) <= LONGEST_HOLD_S
     assert made.wait_s(cost, LONGEST_HOLD_S) == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core.worker.source import SOURCE_ROOT, main, source_digest, worker_files
 
-SCRIPT = SOURCE_ROOT / "core" / "worker_source.py"
+SCRIPT = SOURCE_ROOT / "core" / "worker" / "source.py"
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core.workspace.protected_log import MAX_EARLIER_BYTES, KeptFile, make_directory
+from core.workspace.protected_log import MAX_EARLIER_BYTES, ProtectedLog, make_directory
 
 
 def test_lines_are_on_the_disk_at_once(tmp_path: Path) -> None:
-    file = KeptFile(tmp_path / "new/a.txt")
+    file = ProtectedLog(tmp_path / "new/a.txt")
     assert not file.path.exists()
     file.write("one\n")
     assert file.path.read_text() == "one\n"
@@ -23,7 +23,7 @@ def test_lines_are_on_the_disk_at_once(tmp_path: Path) -> None:
 
 def test_an_earlier_workers_lines_stay_and_a_torn_one_is_ended(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("whole\nto")
-    KeptFile(tmp_path / "a.txt").write("new\n")
+    ProtectedLog(tmp_path / "a.txt").write("new\n")
     assert (tmp_path / "a.txt").read_text() == "whole\nto\nnew\n"
 
 
@@ -34,7 +34,7 @@ def test_what_an_earlier_worker_cannot_have_left_is_nothing(tmp_path: Path) -> N
     (tmp_path / "b.txt").symlink_to(tmp_path / "target")
     os.mkfifo(tmp_path / "c.txt")
     for name in ("a.txt", "b.txt", "c.txt"):
-        file = KeptFile(tmp_path / name)
+        file = ProtectedLog(tmp_path / name)
         file.write("mine\n")
         file.settle()
         assert (tmp_path / name).read_bytes() == b"mine\n"
@@ -71,7 +71,7 @@ def test_what_others_make_of_the_file_is_undone(
     theirs = tmp_path / "theirs/x"
     theirs.parent.mkdir()
     theirs.write_text("theirs\n")
-    file = KeptFile(tmp_path / "result/a.txt")
+    file = ProtectedLog(tmp_path / "result/a.txt")
     file.write("one\n")
     file.path.unlink()
     damage(file.path)
@@ -86,7 +86,7 @@ def test_what_others_make_of_the_file_is_undone(
 
 def test_a_directory_that_was_replaced_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
-    file = KeptFile(tmp_path / "result/a.txt")
+    file = ProtectedLog(tmp_path / "result/a.txt")
     file.write("one\n")
     shutil.rmtree(tmp_path / "result")
     (tmp_path / "result").symlink_to(tmp_path / "theirs")
@@ -100,7 +100,7 @@ def test_a_directory_that_was_replaced_is_made_anew(tmp_path: Path) -> None:
 def test_a_file_that_nobody_wrote_to_is_not_made_but_a_forged_one_is_emptied(
     tmp_path: Path,
 ) -> None:
-    file = KeptFile(tmp_path / "a.txt")
+    file = ProtectedLog(tmp_path / "a.txt")
     file.settle()
     assert not file.path.exists()
     forge(file.path)

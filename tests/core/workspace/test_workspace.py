@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.bundle import build_manifest
 from core.errors import BundleError, WorkspaceError
-from core.workspace.confined import ConfinedTree, Survey
+from core.workspace.confined import ConfinedTree, TreeScan
 from core.workspace.result_check import find_defects, result_paths
 from core.workspace.search import MAX_MATCHES, answer_question, compile_pattern, search_texts
 from core.workspace.workspace import MAX_LISTED, MAX_TEXT_BYTES, MAX_VIEW_CHARS, Workspace
@@ -567,4 +567,4 @@ def test_too_much_for_a_result_is_the_one_defect(tmp_path: Path) -> None:
     assert workspace.look_again() == "1,073,741,826 bytes; at most 100"
     with pytest.raises(WorkspaceError, match="over 100 bytes"):
         workspace.write("src/1", "y")
-    assert workspace.excess(Survey(whole=False)) == "more than 200,000 files; at most 3"
+    assert workspace.excess(TreeScan(whole=False)) == "more than 200,000 files; at most 3"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Backend, LogChunk, Site
+from backends.base import Backend, BackendContext, LogChunk
 from config import load_settings
 from core.bundle import AttemptDir, write_result
 from core.clock import SystemClock
@@ -30,9 +30,9 @@ from core.job import (
 from core.wire import plain
 from engine.cleanup.cancel import Spoken, cancel_run
 from engine.cleanup.clean import Removal, clean_runs, remove
-from engine.cleanup.outstanding_jobs import Asking, look, stop, tidy
-from engine.cleanup.run_backends import Reopening, used_backends
-from engine.cleanup.scan import Survey
+from engine.cleanup.outstanding_jobs import Asking, look, release, stop
+from engine.cleanup.run_backends import RunBackends, used_backends
+from engine.cleanup.scan import CleanupScan
 from engine.run.journal import History, Journal, read_journal, replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from engine.run.session import Session, open_session
@@ -75,8 +75,8 @@ class Scripted(Backend):
         self.world = world
 
     @classmethod
-    def build(cls, site: Site) -> Scripted:
-        return cls(WORLDS[site.environ["WORLD"]])
+    def build(cls, context: BackendContext) -> Scripted:
+        return cls(WORLDS[context.environ["WORLD"]])
 
     def preflight(self) -> list[Problem]:
         return []
@@ -149,9 +149,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 @pytest.fixture
-def reopening(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Reopening:
+def reopening(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> RunBackends:
     loaded = load_settings({"work_dir": str(tmp_path)}, {}, tmp_path)
-    return Reopening(loaded, {"WORLD": request.node.name}, tmp_path, CLOCK)
+    return RunBackends(loaded, {"WORLD": request.node.name}, tmp_path, CLOCK)
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_what_ended_is_brought_in_before_it_is_removed(
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.FAILED)
     world.answers[ONE] = TaskResult(ONE, Outcome.OK, usage=(USAGE,), duration_s=2.5)
-    tidy(session, Scripted(world), Asking(CLOCK))
+    release(session, Scripted(world), Asking(CLOCK))
     assert world.said == ["reattach", "poll", "collect", "cleanup"]
     ends = {e.task: e.data for e in kinds(run, Kind.JOB_ENDED)}
     assert (ends["one"]["cause"], ends["one"]["duration_s"]) == ("OK", 2.5)
@@ -263,7 +263,7 @@ def test_a_result_that_may_still_come_keeps_everything(
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
     world.answers[ONE] = CollectError("Not yet.", retryable=True)
-    tidy(session, Scripted(world), Asking(CLOCK))
+    release(session, Scripted(world), Asking(CLOCK))
     assert "cleanup" not in world.said
     assert "still to come" in notices(run)
     assert ONE in history_of(run).open
@@ -273,7 +273,7 @@ def test_what_was_slow_to_stop_is_waited_for_noted_and_removed(
     world: World, session: Session, run: RunDir
 ) -> None:
     runs(world, one=JobState.RUNNING, two=JobState.UNKNOWN)
-    tidy(session, Scripted(world), Asking(CLOCK))
+    release(session, Scripted(world), Asking(CLOCK))
     assert world.said == ["reattach", "poll", "cancel", "poll", "collect", "cleanup"]
     assert {e.data["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {"INTERRUPTED"}
     assert (history_of(run).open, notices(run)) == ({}, "")
@@ -284,7 +284,7 @@ def test_what_does_not_stop_is_not_removed_but_named(
 ) -> None:
     runs(world, one=JobState.RUNNING, two=JobState.UNKNOWN)
     world.obeys = False
-    tidy(session, Scripted(world), Asking(CLOCK), patience_s=0.2)
+    release(session, Scripted(world), Asking(CLOCK), patience_s=0.2)
     assert "cleanup" not in world.said
     assert f"2 jobs may still run (one, two): 'cancel {RUN}' stops what runs." in notices(run)
 
@@ -305,7 +305,7 @@ def test_a_cleanup_that_fails_is_a_notice(
     world: World, session: Session, run: RunDir, how: Answer, told: str
 ) -> None:
     world.broken["cleanup"] = how
-    tidy(session, Scripted(world), Asking(CLOCK, cleanup_s=0.1))
+    release(session, Scripted(world), Asking(CLOCK, cleanup_s=0.1))
     assert told in notices(run)
     assert f"'clean {RUN}' removes it." in notices(run)
 
@@ -320,19 +320,19 @@ class Impatient(SystemClock):
 def test_ctrl_c_skips_the_cleanup_and_the_run_ends_as_it_did(
     world: World, session: Session, run: RunDir
 ) -> None:
-    tidy(session, Scripted(world), Asking(Impatient()))
+    release(session, Scripted(world), Asking(Impatient()))
     assert notices(run).startswith("Interrupted: scripted may hold something of the run")
 
 
 # -- cancel
 
 
-def cancel(run: RunDir, reopening: Reopening, said: list[str], stop_s: float = 0.3) -> int:
+def cancel(run: RunDir, reopening: RunBackends, said: list[str], stop_s: float = 0.3) -> int:
     voice = Spoken(said.append, as_json=False)
     return cancel_run(run, reopening, CLOCK, voice, stop_s=stop_s)
 
 
-def test_cancel_stops_notes_and_removes(world: World, reopening: Reopening, run: RunDir) -> None:
+def test_cancel_stops_notes_and_removes(world: World, reopening: RunBackends, run: RunDir) -> None:
     runs(world, one=JobState.RUNNING)
     world.answers[ONE] = TaskResult(ONE, Outcome.INTERRUPTED, usage=(USAGE,))
     said: list[str] = []
@@ -348,7 +348,7 @@ def test_cancel_stops_notes_and_removes(world: World, reopening: Reopening, run:
 
 
 def test_a_job_that_finishes_while_it_is_cancelled_counts(
-    world: World, reopening: Reopening, run: RunDir
+    world: World, reopening: RunBackends, run: RunDir
 ) -> None:
     runs(world, one=JobState.RUNNING)
     world.answers[ONE] = TaskResult(ONE, Outcome.OK)
@@ -358,7 +358,7 @@ def test_a_job_that_finishes_while_it_is_cancelled_counts(
     assert history_of(run).succeeded == {"one": 1}
 
 
-def test_a_job_that_had_failed_is_told(world: World, reopening: Reopening, run: RunDir) -> None:
+def test_a_job_that_had_failed_is_told(world: World, reopening: RunBackends, run: RunDir) -> None:
     runs(world, one=JobState.FAILED)
     said: list[str] = []
     assert cancel(run, reopening, said) == 0
@@ -367,7 +367,7 @@ def test_a_job_that_had_failed_is_told(world: World, reopening: Reopening, run: 
 
 @pytest.mark.parametrize("reason", [*Reason])
 def test_only_what_never_started_is_known_to_have_used_nothing(
-    world: World, reopening: Reopening, run: RunDir, reason: Reason
+    world: World, reopening: RunBackends, run: RunDir, reason: Reason
 ) -> None:
     runs(world, one=JobState.FAILED)
     world.jobs[ONE] = JobStatus(JobState.FAILED, reason)
@@ -377,7 +377,7 @@ def test_only_what_never_started_is_known_to_have_used_nothing(
 
 
 def test_jobs_that_do_not_stop_are_an_error_that_names_them(
-    world: World, reopening: Reopening, run: RunDir
+    world: World, reopening: RunBackends, run: RunDir
 ) -> None:
     runs(world, one=JobState.RUNNING, two=JobState.SUCCEEDED)
     world.answers[TWO] = TaskResult(TWO, Outcome.OK)
@@ -393,7 +393,7 @@ def test_jobs_that_do_not_stop_are_an_error_that_names_them(
 
 @pytest.mark.parametrize("call", ["cancel", "collect", "cleanup"])
 def test_a_backend_that_fails_halfway_is_told_and_can_be_asked_again(
-    world: World, reopening: Reopening, run: RunDir, call: str
+    world: World, reopening: RunBackends, run: RunDir, call: str
 ) -> None:
     runs(world, one=JobState.RUNNING)
     world.broken[call] = out_of_reach
@@ -411,7 +411,7 @@ def test_a_backend_that_fails_halfway_is_told_and_can_be_asked_again(
 
 
 def test_a_backend_that_cannot_be_asked_is_told_with_what_may_run(
-    world: World, reopening: Reopening, run: RunDir
+    world: World, reopening: RunBackends, run: RunDir
 ) -> None:
     world.broken["reattach"] = out_of_reach
     before = run.journal.read_bytes()
@@ -422,7 +422,7 @@ def test_a_backend_that_cannot_be_asked_is_told_with_what_may_run(
 
 
 def test_a_job_given_up_before_is_stopped_without_changing_how_the_run_ended(
-    world: World, reopening: Reopening, run: RunDir
+    world: World, reopening: RunBackends, run: RunDir
 ) -> None:
     journal = Journal(run.journal)
     for key in (ONE, TWO):
@@ -438,7 +438,7 @@ def test_a_job_given_up_before_is_stopped_without_changing_how_the_run_ended(
 
 
 def test_a_run_that_finishes_by_itself_meanwhile_is_said_to_have(
-    world: World, reopening: Reopening, run: RunDir
+    world: World, reopening: RunBackends, run: RunDir
 ) -> None:
     journal = Journal(run.journal)
     journal.emit(Event(Kind.RUN_ENDED, 1.0, data={"exit_code": 0, "outcome": "succeeded"}))
@@ -452,7 +452,7 @@ def test_a_run_that_finishes_by_itself_meanwhile_is_said_to_have(
 def test_where_stops_show_late_they_are_waited_for(
     command: str,
     world: World,
-    reopening: Reopening,
+    reopening: RunBackends,
     run: RunDir,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -465,7 +465,7 @@ def test_where_stops_show_late_they_are_waited_for(
     if command == "cancel":
         assert cancel(run, reopening, [], stop_s=0.1) == 0
     else:
-        survey = Survey(tmp_path, reopening, CLOCK).narrowed("aaaa")
+        survey = CleanupScan(tmp_path, reopening, CLOCK).narrowed("aaaa")
         [found] = survey.findings()
         Removal(survey, found, stop_s=0.1).carry_out()
     late.join()
@@ -476,11 +476,11 @@ def test_where_stops_show_late_they_are_waited_for(
 
 
 def test_clean_keeps_a_run_whose_jobs_do_not_stop(
-    world: World, reopening: Reopening, run: RunDir, tmp_path: Path
+    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path
 ) -> None:
     runs(world, one=JobState.RUNNING)
     world.obeys = False
-    survey = Survey(tmp_path, reopening, CLOCK).narrowed("aaaa")
+    survey = CleanupScan(tmp_path, reopening, CLOCK).narrowed("aaaa")
     [found] = survey.findings()
     assert found.goes
     with pytest.raises(BackendError, match="did not stop: one"):
@@ -490,10 +490,10 @@ def test_clean_keeps_a_run_whose_jobs_do_not_stop(
 
 @pytest.mark.parametrize("named", [False, True])
 def test_what_has_changed_since_it_was_said_is_left(
-    world: World, reopening: Reopening, run: RunDir, tmp_path: Path, named: bool
+    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path, named: bool
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
-    survey = Survey(tmp_path, reopening, CLOCK).narrowed("aaaa" if named else "")
+    survey = CleanupScan(tmp_path, reopening, CLOCK).narrowed("aaaa" if named else "")
     [found] = survey.findings()
     with locked(run):
         assert "being worked on" in remove(survey, found).left
@@ -506,19 +506,19 @@ def test_what_has_changed_since_it_was_said_is_left(
 
 
 def test_clean_leaves_a_run_whose_results_are_still_to_come(
-    world: World, reopening: Reopening, run: RunDir, tmp_path: Path
+    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
     world.answers[ONE] = CollectError("Not yet.", retryable=True)
     said: list[str] = []
-    survey = Survey(tmp_path, reopening, CLOCK)
+    survey = CleanupScan(tmp_path, reopening, CLOCK)
     assert clean_runs(survey, said.append, yes=True, as_json=False) == 0
     assert "results are still to come: one" in said[-1]
     assert "cleanup" not in world.said
 
 
 def test_how_a_run_was_stopped_is_kept_when_results_are_brought_in(
-    world: World, reopening: Reopening, run: RunDir, tmp_path: Path
+    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path
 ) -> None:
     journal = Journal(run.journal)
     ended = {"exit_code": 4, "outcome": "stopped", "resume_with": "--max-cost 2", "wall_s": 9.0}
@@ -528,7 +528,7 @@ def test_how_a_run_was_stopped_is_kept_when_results_are_brought_in(
     write_result(AttemptDir(run.attempt(ONE).root), TaskResult(ONE, Outcome.OK))
     world.answers[ONE] = TaskResult(ONE, Outcome.OK)
     said: list[str] = []
-    survey = Survey(tmp_path, reopening, CLOCK)
+    survey = CleanupScan(tmp_path, reopening, CLOCK)
     assert clean_runs(survey, said.append, yes=True, as_json=False) == 0
     assert history_of(run).end == {**ended, "wall_s": 0.0}
     assert history_of(run).succeeded == {"one": 1}

@@ -14,7 +14,7 @@ from backends.threading_backend import ThreadingBackend
 from core.errors import Problem
 from engine.cli.doctor import (
     Check,
-    Verdict,
+    CheckState,
     check_packages,
     check_python,
     check_work_dir,
@@ -270,35 +270,35 @@ def test_a_bad_endpoint_cannot_paint_the_terminal(
 
 def test_an_old_python_is_a_problem() -> None:
     check = check_python((3, 10, 4))
-    assert (check.verdict, check.said) == (Verdict.PROBLEM, "3.10.4 is too old")
-    assert check_python((3, 11, 0)).verdict is Verdict.OK
+    assert (check.verdict, check.said) == (CheckState.PROBLEM, "3.10.4 is too old")
+    assert check_python((3, 11, 0)).verdict is CheckState.OK
 
 
 def test_a_package_that_is_missing_is_named() -> None:
     missing, found = check_packages(["click", "no-such-package"])
-    assert missing.verdict is Verdict.PROBLEM
+    assert missing.verdict is CheckState.PROBLEM
     assert "no-such-package" in missing.said
     assert found.said.startswith("click ")
 
 
 def test_a_work_directory_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a-file").write_text("x")
-    assert check_work_dir(tmp_path / "a-file" / "below").verdict is Verdict.PROBLEM
-    assert check_work_dir(Path("/proc/no/such")).verdict is Verdict.PROBLEM
-    assert check_work_dir(tmp_path).verdict is Verdict.OK
-    assert check_work_dir(tmp_path / "new" / "deep").verdict is Verdict.OK
+    assert check_work_dir(tmp_path / "a-file" / "below").verdict is CheckState.PROBLEM
+    assert check_work_dir(Path("/proc/no/such")).verdict is CheckState.PROBLEM
+    assert check_work_dir(tmp_path).verdict is CheckState.OK
+    assert check_work_dir(tmp_path / "new" / "deep").verdict is CheckState.OK
     assert not (tmp_path / "new").exists()
 
 
 def test_only_a_problem_of_what_is_needed_counts() -> None:
-    needed = Check("a", Verdict.PROBLEM, "s")
+    needed = Check("a", CheckState.PROBLEM, "s")
     assert exit_code([needed]) == 3
-    assert exit_code([Check("a", Verdict.PROBLEM, "s", needed=False)]) == 0
-    assert exit_code([Check("a", Verdict.WARNING, "s"), Check("b", Verdict.NOTE, "s")]) == 0
+    assert exit_code([Check("a", CheckState.PROBLEM, "s", needed=False)]) == 0
+    assert exit_code([Check("a", CheckState.WARNING, "s"), Check("b", CheckState.NOTE, "s")]) == 0
 
 
 def test_a_check_is_shown_in_80_columns_with_its_fix() -> None:
-    check = Check("thing", Verdict.PROBLEM, "said " * 40, "fix " * 40)
+    check = Check("thing", CheckState.PROBLEM, "said " * 40, "fix " * 40)
     lines = render_check(check, as_json=False).splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].startswith("problem  thing: said")

@@ -1,4 +1,4 @@
-"""The ledger and the purse, case by case."""
+"""The ledger and the budget, case by case."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from core.bundle import Allowance
 from core.errors import UsageError
 from core.job import JobKey, Usage
-from engine.money.budget import Need, Purse, open_purse
-from engine.money.ledger import Amount, Budget, amount_of
+from engine.money.budget import Budget, CostEstimate, open_budget
+from engine.money.ledger import Amount, Ledger, amount_of
 from engine.run.journal import History
 
 USAGE = Usage("anthropic", "m", input_tokens=600, output_tokens=400)
@@ -23,14 +23,16 @@ def by_token(usage: Usage) -> float | None:
     return usage.total_tokens / 1000
 
 
-def need(low: float, high: float) -> Need:
+def need(low: float, high: float) -> CostEstimate:
     """In dollars; a thousand tokens each."""
     sizes = [Amount(int(size * 1000), size) for size in (low, (low + high) / 2, high)]
-    return Need(*sizes)
+    return CostEstimate(*sizes)
 
 
-def purse(max_cost: float | None = None, max_tokens: int | None = None, **needs: Need) -> Purse:
-    made = Purse(Budget(max_tokens, max_cost), by_token)
+def budget(
+    max_cost: float | None = None, max_tokens: int | None = None, **needs: CostEstimate
+) -> Budget:
+    made = Budget(Ledger(max_tokens, max_cost), by_token)
     made.expect(needs)
     return made
 
@@ -39,7 +41,7 @@ def purse(max_cost: float | None = None, max_tokens: int | None = None, **needs:
 
 
 def test_a_reservation_takes_its_part_until_it_is_settled() -> None:
-    budget = Budget(1_000, 1.0)
+    budget = Ledger(1_000, 1.0)
     assert budget.reserve("a", Amount(600, 0.5))
     assert budget.left() == Allowance(400, 0.5)
     budget.settle("a", Amount(100, 0.25))
@@ -49,7 +51,7 @@ def test_a_reservation_takes_its_part_until_it_is_settled() -> None:
 
 @pytest.mark.parametrize("amount", [Amount(601, 0.1), Amount(1, 0.51), Amount(601, 0.51)])
 def test_what_does_not_fit_by_either_cap_changes_nothing(amount: Amount) -> None:
-    budget = Budget(1_000, 1.0)
+    budget = Ledger(1_000, 1.0)
     assert budget.reserve("a", Amount(400, 0.5))
     assert not budget.reserve("b", amount)
     assert budget.left() == Allowance(600, 0.5)
@@ -57,7 +59,7 @@ def test_what_does_not_fit_by_either_cap_changes_nothing(amount: Amount) -> None
 
 
 def test_reserving_again_replaces_what_the_key_had() -> None:
-    budget = Budget(1_000)
+    budget = Ledger(1_000)
     assert budget.reserve("a", Amount(800))
     assert budget.reserve("a", Amount(1_000))
     assert not budget.reserve("a", Amount(1_001))
@@ -65,13 +67,13 @@ def test_reserving_again_replaces_what_the_key_had() -> None:
 
 
 def test_without_caps_everything_fits_and_nothing_is_left_to_tell() -> None:
-    budget = Budget()
+    budget = Ledger()
     assert budget.reserve("a", Amount(10**15, 1e12))
     assert budget.left() == Allowance(None, None)
 
 
 def test_what_passes_its_reservation_is_on_the_books_all_the_same() -> None:
-    budget = Budget(100)
+    budget = Ledger(100)
     budget.reserve("a", Amount(50))
     budget.settle("a", Amount(170))
     assert budget.settled.tokens == 170
@@ -79,7 +81,7 @@ def test_what_passes_its_reservation_is_on_the_books_all_the_same() -> None:
 
 
 def test_ten_dimes_are_a_dollar() -> None:
-    budget = Budget(None, 0.3)
+    budget = Ledger(None, 0.3)
     assert budget.reserve("a", Amount(0, 0.1))
     # 0.1 + 0.2 is more than 0.3 in floating point, and in truth as these numbers are stored
     assert not budget.reserve("b", Amount(0, 0.2))
@@ -101,18 +103,18 @@ def test_what_has_no_price_still_has_tokens() -> None:
     assert amount_of([USAGE], lambda _: None) == Amount(1_000, 0.0)
 
 
-# -- the purse
+# -- the budget
 
 
 def test_a_launch_reserves_the_high_side() -> None:
-    asked = purse(1.0, a=need(0.2, 0.6))
+    asked = budget(1.0, a=need(0.2, 0.6))
     assert asked.admit(A1)
     assert asked.allowance(A1) == Allowance(None, 0.6)
     assert asked.left() == Allowance(None, 0.4)
 
 
 def test_a_worker_hears_only_of_what_is_capped() -> None:
-    free, tokens = purse(a=need(1, 2)), purse(max_tokens=5_000, a=need(1, 2))
+    free, tokens = budget(a=need(1, 2)), budget(max_tokens=5_000, a=need(1, 2))
     assert free.admit(A1)
     assert free.allowance(A1) == Allowance()
     assert tokens.admit(A1)
@@ -120,7 +122,7 @@ def test_a_worker_hears_only_of_what_is_capped() -> None:
 
 
 def test_what_is_left_will_do_when_it_covers_the_low_side() -> None:
-    asked = purse(1.0, a=need(0.2, 0.75), b=need(0.25, 0.6))
+    asked = budget(1.0, a=need(0.2, 0.75), b=need(0.25, 0.6))
     assert asked.admit(A1)
     assert not asked.admit(B1)
     assert asked.squeeze(B1)
@@ -128,44 +130,44 @@ def test_what_is_left_will_do_when_it_covers_the_low_side() -> None:
 
 
 def test_less_than_the_low_side_is_not_worth_a_try() -> None:
-    asked = purse(1.0, a=need(0.2, 0.75), b=need(0.26, 0.6))
+    asked = budget(1.0, a=need(0.2, 0.75), b=need(0.26, 0.6))
     assert asked.admit(A1)
     assert not asked.squeeze(B1)
     assert asked.left() == Allowance(None, 0.25)
 
 
 def test_tokens_and_money_have_to_be_there_both() -> None:
-    assert not purse(9.0, 199, a=need(0.2, 0.5)).squeeze(A1)
-    assert purse(9.0, 200, a=need(0.2, 0.5)).squeeze(A1)
+    assert not budget(9.0, 199, a=need(0.2, 0.5)).squeeze(A1)
+    assert budget(9.0, 200, a=need(0.2, 0.5)).squeeze(A1)
 
 
 def test_what_is_reserved_already_is_not_reserved_again() -> None:
-    asked = purse(1.0, a=need(0.4, 0.6))
+    asked = budget(1.0, a=need(0.4, 0.6))
     assert asked.admit(A1)
     assert asked.admit(A1)
     assert asked.left() == Allowance(None, 0.4)
 
 
 def test_an_end_is_settled_at_what_its_requests_cost() -> None:
-    asked = purse(4.0, a=need(1, 3))
+    asked = budget(4.0, a=need(1, 3))
     asked.admit(A1)
     asked.settle(A1, [USAGE, replace(USAGE, output_tokens=900)])
     assert asked.left() == Allowance(None, 1.5)
 
 
 def test_an_end_without_an_account_costs_its_whole_reservation() -> None:
-    asked = purse(4.0, a=need(1, 3))
+    asked = budget(4.0, a=need(1, 3))
     asked.admit(A1)
     asked.settle(A1, None)
     assert asked.left() == Allowance(None, 1.0)
 
 
 def test_an_attempt_that_was_too_tight_gets_twice_as_much_or_nothing() -> None:
-    asked = purse(10.0, a=need(1, 2))
+    asked = budget(10.0, a=need(1, 2))
     asked.admit(A1)
     asked.settle(A1, [replace(USAGE, output_tokens=1_400)])
     assert asked.enlarge("a")
-    assert not asked._budget.reserve("other", Amount(0, 8.1))
+    assert not asked._ledger.reserve("other", Amount(0, 8.1))
     assert asked.admit(A2)
     assert asked.allowance(A2) == Allowance(None, 4.0)
     asked.settle(A2, [replace(USAGE, output_tokens=3_400)])
@@ -173,7 +175,7 @@ def test_an_attempt_that_was_too_tight_gets_twice_as_much_or_nothing() -> None:
 
 
 def test_twice_as_much_is_never_squeezed_into_less() -> None:
-    asked = purse(5.0, a=need(1, 2), b=need(1, 1.5))
+    asked = budget(5.0, a=need(1, 2), b=need(1, 1.5))
     asked.admit(A1)
     asked.settle(A1, [])
     assert asked.enlarge("a")
@@ -185,19 +187,19 @@ def test_twice_as_much_is_never_squeezed_into_less() -> None:
 
 
 def test_nothing_is_enlarged_without_a_cap_or_a_first_try() -> None:
-    free = purse(a=need(1, 2))
+    free = budget(a=need(1, 2))
     free.admit(A1)
     free.settle(A1, [])
     assert not free.enlarge("a")
-    assert not purse(5.0, a=need(1, 2)).enlarge("a")
-    tokens = purse(max_tokens=3_999, a=need(1, 2))
+    assert not budget(5.0, a=need(1, 2)).enlarge("a")
+    tokens = budget(max_tokens=3_999, a=need(1, 2))
     tokens.admit(A1)
     tokens.settle(A1, [])
     assert not tokens.enlarge("a")
 
 
 def test_planning_is_charged_as_it_is_told() -> None:
-    asked, told = purse(3.0, 9_000), list[Usage]()
+    asked, told = budget(3.0, 9_000), list[Usage]()
     spent = asked.charging(told.append)
     spent(USAGE)
     spent(USAGE)
@@ -206,7 +208,7 @@ def test_planning_is_charged_as_it_is_told() -> None:
 
 
 def test_the_raise_covers_what_is_likely_and_the_largest_reservation() -> None:
-    asked = purse(1.0, 1_000, a=need(1, 3), b=need(2, 4))
+    asked = budget(1.0, 1_000, a=need(1, 3), b=need(2, 4))
     assert asked.raised(["a", "b"]) == "--max-cost 9.01 --max-tokens 9000"
     assert asked.why_short() == (
         "The budget does not allow more: $0.0000 of $1.0000 and 0 of 1,000 tokens"
@@ -215,10 +217,10 @@ def test_the_raise_covers_what_is_likely_and_the_largest_reservation() -> None:
 
 
 def test_the_raise_always_is_one() -> None:
-    asked = purse(5.0, 5_000, a=need(1, 1))
+    asked = budget(5.0, 5_000, a=need(1, 1))
     assert asked.raised(["a"]) == "--max-cost 5.01 --max-tokens 5001"
     assert asked.raised([]) == "--max-cost 5.01 --max-tokens 5001"
-    assert purse().raised(["a"]) == purse().why_short() == ""
+    assert budget().raised(["a"]) == budget().why_short() == ""
 
 
 # -- over sessions
@@ -230,7 +232,7 @@ def test_earlier_sessions_count_by_what_is_known_of_them() -> None:
         open={A1: None},
         reserved={A1: Amount(500, 0.5), B1: Amount(250, 0.25)},
     )
-    asked = open_purse(10_000, 4.0, history, by_token)
+    asked = open_budget(10_000, 4.0, history, by_token)
     assert asked.left() == Allowance(7_250, 1.25)
     assert asked.admit(A1)  # still under way: its reservation stands
     asked.settle(A1, [])
@@ -246,7 +248,7 @@ def told(tokens: int) -> list[Usage]:
 
 @pytest.mark.parametrize("caps", [{"max_tokens": 5_000}, {"max_cost": 5.0}])
 def test_an_attempt_is_believed_up_to_its_reservation(caps: dict[str, Any]) -> None:
-    asked = purse(**caps, a=need(1, 2))
+    asked = budget(**caps, a=need(1, 2))
     assert asked.believes(A1, told(9_999))  # nothing was reserved to hold it to
     assert asked.admit(A1)
     assert asked.believes(A1, [])
@@ -255,14 +257,14 @@ def test_an_attempt_is_believed_up_to_its_reservation(caps: dict[str, Any]) -> N
 
 
 def test_without_a_cap_there_is_no_bound_to_hold_an_attempt_to() -> None:
-    asked = purse(a=need(1, 2))
+    asked = budget(a=need(1, 2))
     assert asked.admit(A1)
     assert asked.believes(A1, told(9_999))
 
 
 def test_under_a_cap_on_the_cost_no_worker_asks_for_what_has_no_price() -> None:
     for max_cost, believed in ((4.0, False), (None, True)):
-        asked = Purse(Budget(5_000, max_cost), lambda _: None)
+        asked = Budget(Ledger(5_000, max_cost), lambda _: None)
         assert asked.admit(A1)
         asked.expect({"a": need(1, 2)})
         assert asked.believes(A1, [Usage("p", "unheard of", 0)]) is believed
@@ -271,13 +273,13 @@ def test_under_a_cap_on_the_cost_no_worker_asks_for_what_has_no_price() -> None:
 def test_money_spent_at_an_unknown_price_cannot_be_capped() -> None:
     history = History(spent=[USAGE])
     with pytest.raises(UsageError, match="'m'") as caught:
-        open_purse(None, 4.0, history, lambda _: None)
+        open_budget(None, 4.0, history, lambda _: None)
     assert "--price-input" in caught.value.remedy
-    assert open_purse(5_000, None, history, lambda _: None).left() == Allowance(4_000, None)
+    assert open_budget(5_000, None, history, lambda _: None).left() == Allowance(4_000, None)
 
 
 def test_what_is_left_is_never_rounded_up() -> None:
-    budget = Budget(None, 1.0)
+    budget = Ledger(None, 1.0)
     budget.settle("a", Amount(0, 1e-17))
     left = budget.left().max_cost_usd
     assert left is not None

@@ -17,8 +17,8 @@ from core.bundle import Allowance, ModelSettings
 from core.errors import BudgetExceeded, SubmitError
 from core.job import JobKey, JobState, JobStatus, Outcome, Usage
 from core.plan import Plan
-from engine.money.budget import Need, Purse, open_purse
-from engine.money.ledger import Amount, Budget
+from engine.money.budget import Budget, CostEstimate, open_budget
+from engine.money.ledger import Amount, Ledger
 from engine.run.journal import replay
 from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import StopCause
@@ -31,12 +31,12 @@ dollars = st.floats(0, 1.2, allow_nan=False)
 amounts = st.builds(Amount, st.integers(0, 1_200), dollars)
 
 
-class Ledger(RuleBasedStateMachine):
+class LedgerMachine(RuleBasedStateMachine):
     """Workers that respect their allowance, in any interleaving, some of which never answer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.budget = Budget(CAP_TOKENS, CAP_USD)
+        self.budget = Ledger(CAP_TOKENS, CAP_USD)
         self.under_way: dict[int, Amount] = {}
         self.settled: list[Amount] = []
         self.count = 0
@@ -78,7 +78,7 @@ class Ledger(RuleBasedStateMachine):
         assert self.budget.settled.tokens == sum(a.tokens for a in self.settled)
 
 
-TestLedger = Ledger.TestCase
+TestLedger = LedgerMachine.TestCase
 
 
 # -- a worker under its allowance
@@ -187,7 +187,7 @@ class Spending:
 
 
 @st.composite
-def spending_worlds(draw: st.DrawFn) -> tuple[World, int, dict[str, Need]]:
+def spending_worlds(draw: st.DrawFn) -> tuple[World, int, dict[str, CostEstimate]]:
     plan: Plan = draw(plans(max_tasks=6))
     chosen = {t.id: draw(st.lists(habits, min_size=1, max_size=4)) for t in plan.tasks}
     spending = Spending(lambda key: chosen[key.task][(key.attempt - 1) % len(chosen[key.task])])
@@ -197,7 +197,7 @@ def spending_worlds(draw: st.DrawFn) -> tuple[World, int, dict[str, Need]]:
     needs = {}
     for task in plan.tasks:
         low, likely, high = sorted(draw(st.integers(1, 400)) for _ in range(3))
-        needs[task.id] = Need(Amount(low), Amount(likely), Amount(high))
+        needs[task.id] = CostEstimate(Amount(low), Amount(likely), Amount(high))
     return world, draw(st.integers(0, 2_000)), needs
 
 
@@ -209,17 +209,17 @@ def check_cap(world: World, cap: int) -> None:
         assert known + sum(a.tokens for a in history.reserved.values()) <= cap
 
 
-def open_world(world: World, cap: int, needs: dict[str, Need]) -> Purse:
-    purse = open_purse(cap, None, replay(RUN, world.journal), by_token)
-    purse.expect(needs)
-    world.purse = purse
-    return purse
+def open_world(world: World, cap: int, needs: dict[str, CostEstimate]) -> Budget:
+    budget = open_budget(cap, None, replay(RUN, world.journal), by_token)
+    budget.expect(needs)
+    world.budget = budget
+    return budget
 
 
 @settings(deadline=None)
 @given(spending_worlds())
 def test_runs_end_within_their_cap_and_say_so(
-    drawn: tuple[World, int, dict[str, Need]],
+    drawn: tuple[World, int, dict[str, CostEstimate]],
 ) -> None:
     world, cap, needs = drawn
     open_world(world, cap, needs)
@@ -238,7 +238,7 @@ def test_runs_end_within_their_cap_and_say_so(
 @settings(deadline=None)
 @given(spending_worlds(), st.integers(0, 3_000))
 def test_a_raised_cap_is_kept_by_both_sessions_together(
-    drawn: tuple[World, int, dict[str, Need]], more: int
+    drawn: tuple[World, int, dict[str, CostEstimate]], more: int
 ) -> None:
     world, cap, needs = drawn
     open_world(world, cap, needs)
@@ -251,7 +251,7 @@ def test_a_raised_cap_is_kept_by_both_sessions_together(
 @settings(deadline=None)
 @given(spending_worlds(), st.data())
 def test_a_session_that_dies_leaves_nothing_uncounted(
-    drawn: tuple[World, int, dict[str, Need]], data: st.DataObject
+    drawn: tuple[World, int, dict[str, CostEstimate]], data: st.DataObject
 ) -> None:
     world, cap, needs = drawn
     world.crash_after_line = data.draw(st.integers(1, 12))

@@ -1,4 +1,4 @@
-"""The tally: one reducer of events, whatever order of happenings a run has."""
+"""The run view: one reducer of events, whatever order of happenings a run has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.events import Event, Kind
 from core.job import Usage
 from engine.money.usage import Spend
-from engine.run.run_view import Pending, Tally, TaskPhase
+from engine.run.run_view import Pending, RunView, TaskPhase
 
 
 def usage(
@@ -31,14 +31,14 @@ def price(of: Usage) -> float | None:
 
 
 class Story:
-    """A tally, and short ways to tell it what happens. `at` is the time of the next event."""
+    """A run view, and short ways to tell it what happens. `at` is the time of the next event."""
 
     def __init__(self) -> None:
-        self.tally = Tally(price)
+        self.run_view = RunView(price)
         self.at = 100.0
 
     def tell(self, kind: Kind, task: str = "", attempt: int = 0, **data: Any) -> Story:
-        self.tally.apply(Event(kind, self.at, task, attempt, data))
+        self.run_view.apply(Event(kind, self.at, task, attempt, data))
         return self
 
     def start(self, **header: Any) -> Story:
@@ -61,7 +61,7 @@ class Story:
         return self.tell(Kind.TASK_ENDED, task, 1, state=state, message=message)
 
     def phase(self, task: str) -> TaskPhase:
-        return self.tally.tasks[task].phase
+        return self.run_view.tasks[task].phase
 
 
 @pytest.fixture
@@ -76,38 +76,38 @@ def test_a_task_goes_from_waiting_to_done(story: Story) -> None:
     story.tell(Kind.JOB_SUBMITTED, "a", 1).tell(Kind.JOB_STATE, "a", 1, state="RUNNING")
     assert story.phase("a") is TaskPhase.RUNNING
     story.at += 5
-    assert story.tally.tasks["a"].elapsed_s(story.at) == 5
+    assert story.run_view.tasks["a"].elapsed_s(story.at) == 5
     story.end("a", files=3, duration_s=6.0).finish("a")
     assert story.phase("a") is TaskPhase.SUCCEEDED
-    assert (story.tally.tasks["a"].busy_s, story.tally.tasks["a"].files) == (6.0, 3)
+    assert (story.run_view.tasks["a"].busy_s, story.run_view.tasks["a"].files) == (6.0, 3)
 
 
 def test_a_requeued_job_waits_again(story: Story) -> None:
     story.begin("a").tell(Kind.JOB_STATE, "a", 1, state="QUEUED")
     assert story.phase("a") is TaskPhase.QUEUED
     story.at += 50
-    assert story.tally.tasks["a"].elapsed_s(story.at) == 0
+    assert story.run_view.tasks["a"].elapsed_s(story.at) == 0
 
 
 def test_what_a_queued_job_waits_for_is_kept_until_it_runs(story: Story) -> None:
     story.begin("a").tell(Kind.PROGRESS, "a", 1, text="writing")
     story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="Priority")
-    task = story.tally.tasks["a"]
+    task = story.run_view.tasks["a"]
     assert (task.pending, task.activity) == (Pending("Priority"), "")
     story.tell(Kind.JOB_STATE, "a", 1, state="UNKNOWN", reason=None, message="")
     story.tell(Kind.JOB_INTENDED, "c", 1)
     story.tell(Kind.JOB_STATE, "c", 1, state="QUEUED", reason="UNSCHEDULABLE", message="")
-    assert story.tally.waits() == {Pending("Priority"): 1, Pending("", stuck=True): 1}
+    assert story.run_view.waits() == {Pending("Priority"): 1, Pending("", stuck=True): 1}
     story.tell(Kind.JOB_STATE, "a", 1, state="RUNNING").end("c")
-    assert not story.tally.waits()
+    assert not story.run_view.waits()
 
 
 def test_a_queue_that_does_not_say_why_is_no_reason(story: Story) -> None:
     story.tell(Kind.JOB_INTENDED, "a", 1)
     story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="Priority")
     story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="")
-    assert story.tally.tasks["a"].pending is None
-    assert not story.tally.waits()
+    assert story.run_view.tasks["a"].pending is None
+    assert not story.run_view.waits()
 
 
 def test_states_that_tell_nothing_change_nothing(story: Story) -> None:
@@ -118,50 +118,50 @@ def test_states_that_tell_nothing_change_nothing(story: Story) -> None:
 def test_progress_is_evidence_of_running(story: Story) -> None:
     story.tell(Kind.JOB_INTENDED, "a", 1).tell(Kind.PROGRESS, "a", 1, text="writing")
     assert story.phase("a") is TaskPhase.RUNNING
-    assert story.tally.tasks["a"].activity == "writing"
+    assert story.run_view.tasks["a"].activity == "writing"
 
 
 def test_a_retry_keeps_the_time_and_money_of_the_attempt_before(story: Story) -> None:
     story.begin("a").end("a", 1, usage=[usage()], duration_s=4.0)
     story.tell(Kind.TASK_RETRY, "a", 1, reason="TIMEOUT", delay_s=1.0)
     assert story.phase("a") is TaskPhase.RETRYING
-    assert story.tally.tasks["a"].message == "TIMEOUT"
+    assert story.run_view.tasks["a"].message == "TIMEOUT"
     story.begin("a", 2).end("a", 2, usage=[usage()], duration_s=5.0)
-    assert story.tally.tasks["a"].busy_s == 9.0
-    assert story.tally.tasks["a"].spend.requests == 2
+    assert story.run_view.tasks["a"].busy_s == 9.0
+    assert story.run_view.tasks["a"].spend.requests == 2
 
 
 class TestSpend:
     def test_the_final_list_replaces_what_was_seen_under_way(self, story: Story) -> None:
         story.begin("a").tell(Kind.PROGRESS, "a", 1, usage=usage())
-        assert story.tally.spend().requests == 1
+        assert story.run_view.spend().requests == 1
         story.end("a", usage=[usage(), usage(50, 5)])
-        spend = story.tally.spend()
+        spend = story.run_view.spend()
         assert (spend.requests, spend.input_tokens, spend.output_tokens) == (2, 150, 15)
         assert spend.cost_usd == pytest.approx(0.165)
 
     def test_an_attempt_that_tells_nothing_is_settled_at_what_was_seen(self, story: Story) -> None:
         story.begin("a").tell(Kind.PROGRESS, "a", 1, usage=usage()).end("a", usage=[])
-        assert story.tally.spend().input_tokens == 100
+        assert story.run_view.spend().input_tokens == 100
 
     def test_an_end_told_twice_or_late_news_count_once(self, story: Story) -> None:
         story.begin("a").end("a", usage=[usage()], duration_s=2.0)
         story.end("a", usage=[usage()], duration_s=2.0)
         story.tell(Kind.PROGRESS, "a", 1, usage=usage())
-        assert story.tally.spend().requests == 1
-        assert story.tally.work_s() == 2.0
+        assert story.run_view.spend().requests == 1
+        assert story.run_view.work_s() == 2.0
 
     def test_planning_counts_too_and_a_plan_told_again_does_not(self) -> None:
         story = Story().start().tell(Kind.PROGRESS, usage=usage())
-        assert story.tally.spend().requests == 1
+        assert story.run_view.spend().requests == 1
         story.plan(("a", [], 1), usages=[usage(), usage()])
-        assert story.tally.spend().requests == 2
+        assert story.run_view.spend().requests == 2
         story.start(resumed=True).plan(("a", [], 1))
-        assert story.tally.spend().requests == 2
+        assert story.run_view.spend().requests == 2
 
     def test_an_unknown_price_is_counted_and_not_guessed(self, story: Story) -> None:
         story.begin("a").end("a", usage=[usage(), usage(model="unknown")])
-        spend = story.tally.spend()
+        spend = story.run_view.spend()
         assert spend.unpriced == 1
         assert spend.cost_usd == pytest.approx(0.11)
         assert spend.total_tokens == 220
@@ -171,11 +171,11 @@ class TestSpend:
     )
     def test_what_is_no_usage_counts_for_nothing(self, story: Story, bad: object) -> None:
         story.begin("a").tell(Kind.PROGRESS, "a", 1, usage=bad)
-        assert story.tally.spend() == Spend()
+        assert story.run_view.spend() == Spend()
 
     def test_all_four_kinds_of_tokens_are_kept_apart(self, story: Story) -> None:
         story.begin("a").end("a", usage=[usage(1, 2, cache_read_tokens=3, cache_write_tokens=4)])
-        spend = story.tally.spend()
+        spend = story.run_view.spend()
         assert spend.total_tokens == 10
         assert (spend.cache_read_tokens, spend.cache_write_tokens) == (3, 4)
 
@@ -185,82 +185,82 @@ class TestTime:
         story = Story().start().plan(("a", [], 1))
         story.at += 10
         story.tell(Kind.RUN_ENDED, exit_code=130)
-        assert story.tally.wall_s(now=9e9) == 10
+        assert story.run_view.wall_s(now=9e9) == 10
         story.at += 36_000
         story.start(resumed=True)
         story.at += 5
-        assert story.tally.wall_s(now=story.at) == 15
+        assert story.run_view.wall_s(now=story.at) == 15
 
     def test_before_the_start_there_is_no_time(self) -> None:
-        tally = Tally(price)
-        assert tally.wall_s(now=5.0) == 0.0
-        assert tally.critical_path_s() == 0.0
-        assert tally.progress(5.0) == 0.0
+        run_view = RunView(price)
+        assert run_view.wall_s(now=5.0) == 0.0
+        assert run_view.critical_path_s() == 0.0
+        assert run_view.progress(5.0) == 0.0
 
     def test_the_critical_path_is_the_longest_chain_as_it_took(self, story: Story) -> None:
         for name, seconds in (("a", 2.0), ("b", 3.0), ("c", 4.0)):
             story.begin(name).end(name, duration_s=seconds).finish(name)
-        assert story.tally.critical_path_s() == 5.0
-        assert story.tally.work_s() == 9.0
+        assert story.run_view.critical_path_s() == 5.0
+        assert story.run_view.work_s() == 9.0
 
     def test_a_duration_that_was_not_told_is_taken_from_the_events(self, story: Story) -> None:
         story.begin("a")
         story.at += 7
-        assert story.end("a").tally.work_s() == 7.0
+        assert story.end("a").run_view.work_s() == 7.0
 
     def test_an_end_without_a_beginning_takes_no_time(self, story: Story) -> None:
-        assert story.end("a").tally.work_s() == 0.0
+        assert story.end("a").run_view.work_s() == 0.0
 
     def test_there_is_no_eta_before_a_task_is_done_nor_after_the_end(self, story: Story) -> None:
-        assert story.tally.eta_s(story.at) is None
+        assert story.run_view.eta_s(story.at) is None
         story.begin("a").end("a", duration_s=10.0).finish("a")
-        assert story.tally.eta_s(story.at) is not None
+        assert story.run_view.eta_s(story.at) is not None
         story.tell(Kind.RUN_ENDED, exit_code=0)
-        assert story.tally.eta_s(story.at) is None
+        assert story.run_view.eta_s(story.at) is None
 
     def test_the_eta_is_the_longest_chain_at_the_pace_so_far(self, story: Story) -> None:
         story.begin("a").end("a", duration_s=10.0).finish("a")  # 0.1 s a token
-        assert story.tally.eta_s(story.at) == pytest.approx(30.0)
+        assert story.run_view.eta_s(story.at) == pytest.approx(30.0)
         story.begin("b")
-        assert story.tally.eta_s(story.at + 12) == pytest.approx(18.0)
-        assert story.tally.eta_s(story.at + 1000) == pytest.approx(10.0)
+        assert story.run_view.eta_s(story.at + 12) == pytest.approx(18.0)
+        assert story.run_view.eta_s(story.at + 1000) == pytest.approx(10.0)
 
     def test_late_news_of_planning_moves_no_task(self) -> None:
         story = Story().start().tell(Kind.JOB_INTENDED).tell(Kind.PROGRESS, text="asking")
-        assert story.tally.planning.activity == "asking"
-        assert not story.tally.counts
+        assert story.run_view.planning.activity == "asking"
+        assert not story.run_view.counts
 
     def test_the_eta_is_bound_by_the_executors(self) -> None:
         story = Story().start(max_executors=2)
         story.plan(*[(f"t{n}", [], 100) for n in range(9)])
         story.begin("t0").end("t0", duration_s=10.0).finish("t0")
-        assert story.tally.eta_s(story.at) == pytest.approx(40.0)
+        assert story.run_view.eta_s(story.at) == pytest.approx(40.0)
 
     def test_progress_grows_with_what_should_have_been_done(self, story: Story) -> None:
         story.begin("a").end("a", duration_s=10.0).finish("a")
-        assert story.tally.progress(story.at) == pytest.approx(0.2)
+        assert story.run_view.progress(story.at) == pytest.approx(0.2)
         story.begin("b")
-        assert story.tally.progress(story.at + 15) == pytest.approx(0.5)
-        assert story.tally.progress(story.at + 1e6) == pytest.approx(0.74)
+        assert story.run_view.progress(story.at + 15) == pytest.approx(0.5)
+        assert story.run_view.progress(story.at + 1e6) == pytest.approx(0.74)
 
 
 class TestSlots:
     def test_the_lowest_free_slot_is_taken(self, story: Story) -> None:
         story.begin("a").begin("c")
-        assert [story.tally.tasks[t].slot for t in "ac"] == [1, 2]
+        assert [story.run_view.tasks[t].slot for t in "ac"] == [1, 2]
         story.end("a").finish("a").begin("b")
-        assert [story.tally.tasks[t].slot for t in "abc"] == [None, 1, 2]
+        assert [story.run_view.tasks[t].slot for t in "abc"] == [None, 1, 2]
 
     @given(steps=st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=60))
     def test_no_two_tasks_share_one_and_none_is_wasted(self, steps: list[tuple[int, bool]]) -> None:
         story = Story().start().plan(*[(f"t{n}", [], 1) for n in range(8)])
         for number, (task, begins) in enumerate(steps):
             story.begin(f"t{task}", number) if begins else story.end(f"t{task}", number)
-            tasks = story.tally.tasks.values()
+            tasks = story.run_view.tasks.values()
             slots = [t.slot for t in tasks if t.slot is not None]
             assert len(slots) == len(set(slots)) == sum(t.phase.active for t in tasks)
             assert max(slots, default=0) <= 8
-            counted = {p: n for p, n in story.tally.counts.items() if n}
+            counted = {p: n for p, n in story.run_view.counts.items() if n}
             phases = [t.phase for t in tasks]
             assert counted == {p: phases.count(p) for p in set(phases)}
 
@@ -270,20 +270,20 @@ class TestResume:
         story.begin("a").end("a").finish("a")
         story.finish("b", "BLOCKED", "why").begin("c")
         story.tell(Kind.NOTICE, text="of yesterday").start(resumed=True)
-        assert story.tally.notices == []
+        assert story.run_view.notices == []
         assert [story.phase(t) for t in "abc"] == [
             TaskPhase.SUCCEEDED,
             TaskPhase.WAITING,
             TaskPhase.WAITING,
         ]
-        assert story.tally.tasks["b"].message == ""
-        assert story.tally.tasks["c"].slot is None
-        assert story.tally.header.resumed
+        assert story.run_view.tasks["b"].message == ""
+        assert story.run_view.tasks["c"].slot is None
+        assert story.run_view.header.resumed
 
     def test_a_job_found_again_goes_on_in_a_slot(self, story: Story) -> None:
         story.begin("a").start(resumed=True).tell(Kind.JOB_STATE, "a", 1, state="RUNNING")
         assert story.phase("a") is TaskPhase.RUNNING
-        assert story.tally.tasks["a"].slot == 1
+        assert story.run_view.tasks["a"].slot == 1
 
 
 def test_a_task_that_the_plan_does_not_name_is_still_counted() -> None:
@@ -294,13 +294,13 @@ def test_a_task_that_the_plan_does_not_name_is_still_counted() -> None:
 def test_what_is_told_of_the_whole_run_is_kept(story: Story) -> None:
     story.tell(Kind.NOTICE, text="n1").tell(Kind.MERGE_INTENDED, target="/t", files=2)
     story.tell(Kind.DELIVERED, files=2, conflicts=[{"path": "x"}], refused=[{"path": "y"}])
-    tally = story.tally
-    assert tally.notices == ["n1"]
-    assert (tally.delivered_files, len(tally.conflicts), len(tally.refused)) == (2, 1, 1)
+    run_view = story.run_view
+    assert run_view.notices == ["n1"]
+    assert (run_view.delivered_files, len(run_view.conflicts), len(run_view.refused)) == (2, 1, 1)
 
 
 def test_every_kind_of_event_is_understood() -> None:
-    tally = Tally(price)
+    run_view = RunView(price)
     for kind in Kind:
-        tally.apply(Event(kind, 1.0, "t", 1, {"state": "FAILED"}))
-    assert tally.tasks["t"].phase is TaskPhase.FAILED
+        run_view.apply(Event(kind, 1.0, "t", 1, {"state": "FAILED"}))
+    assert run_view.tasks["t"].phase is TaskPhase.FAILED

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import BackendError
-from engine.scheduling.backend_health import Reach
+from engine.scheduling.backend_health import BackendHealth
 from tests.fakes.seams import FakeClock
 
 
@@ -29,13 +29,13 @@ class Overdue:
 
 
 class Desk:
-    """A Reach with what it told and the clock and calls it looks at."""
+    """A BackendHealth with what it told and the clock and calls it looks at."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.calls = Overdue()
         self.told: list[str] = []
-        self.reach = Reach(
+        self.reach = BackendHealth(
             "slurm", self.calls, self.clock, self.told.append, notice_s=60, give_up_s=900
         )
 
@@ -137,7 +137,7 @@ class Moving(Desk):
     def __init__(self) -> None:
         super().__init__()
         self.doing = {"submit": "1.0 of 9.0 MB sent"}
-        self.reach = Reach(
+        self.reach = BackendHealth(
             "slurm",
             self.calls,
             self.clock,

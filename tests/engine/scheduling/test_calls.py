@@ -8,7 +8,7 @@ import pytest
 
 from core.clock import SystemClock
 from core.errors import BackendError
-from engine.scheduling.backend_health import Reach
+from engine.scheduling.backend_health import BackendHealth
 from engine.scheduling.calls import ThreadedCalls
 from tests.fakes.seams import FakeClock
 
@@ -118,7 +118,7 @@ def test_a_hang_is_told_of_once_and_given_up_in_the_end(
     calls: ThreadedCalls, clock: FakeClock, hanging: threading.Event
 ) -> None:
     told: list[str] = []
-    reach = Reach("slurm", calls, clock, told.append, notice_s=60, give_up_s=900)
+    reach = BackendHealth("slurm", calls, clock, told.append, notice_s=60, give_up_s=900)
     calls.start("poll", hanging.wait, lambda _: None)
     for _ in range(14):
         clock.now += 60

@@ -16,8 +16,8 @@ from core.events import Kind
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Usage
 from core.plan import Plan
 from core.wire import plain
-from engine.money.budget import Need, Purse, open_purse
-from engine.money.ledger import Amount, Budget
+from engine.money.budget import Budget, CostEstimate, open_budget
+from engine.money.ledger import Amount, Ledger
 from engine.run.journal import replay
 from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import RunOutcome, StopCause
@@ -38,18 +38,18 @@ def used(tokens: int, **end: Any) -> VirtualEnd:
     return replace(VirtualEnd(10.0), usage=(Usage("p", "m", tokens),), **end)
 
 
-def needs(low: int, high: int, **others: tuple[int, int]) -> dict[str, Need]:
+def needs(low: int, high: int, **others: tuple[int, int]) -> dict[str, CostEstimate]:
     sizes = dict.fromkeys("abcd", (low, high)) | others
     return {
-        name: Need(Amount(least), Amount((least + most) // 2), Amount(most))
+        name: CostEstimate(Amount(least), Amount((least + most) // 2), Amount(most))
         for name, (least, most) in sizes.items()
     }
 
 
-def under(cap: int, wanted: dict[str, Need], world: World) -> RunOutcome:
+def under(cap: int, wanted: dict[str, CostEstimate], world: World) -> RunOutcome:
     """Run, or go on with, a world under a cap of tokens."""
-    world.purse = open_purse(cap, None, replay(RUN, world.journal), by_token)
-    world.purse.expect(wanted)
+    world.budget = open_budget(cap, None, replay(RUN, world.journal), by_token)
+    world.budget.expect(wanted)
     return world.run()
 
 
@@ -176,8 +176,8 @@ def test_an_attempt_that_ran_out_for_good_stops_the_run_which_can_be_resumed() -
 def test_waiting_for_the_budget_does_not_spin() -> None:
     world = World(FOUR, always(used(50, duration_s=1_000.0)))
     calls = CountingCalls(world.clock)
-    world.purse = Purse(Budget(1_000), by_token)
-    world.purse.expect(needs(900, 950, a=(50, 100)))
+    world.budget = Budget(Ledger(1_000), by_token)
+    world.budget.expect(needs(900, 950, a=(50, 100)))
     world.pacing = replace(PACING, task_timeout_s=1e6)
     world.run(calls)
     assert calls.waits < 400
@@ -194,8 +194,8 @@ def test_the_intent_holds_the_reservation_and_an_end_that_nobody_knows_keeps_it(
     history = replay(RUN, world.journal)
     assert history.reserved == {JobKey(RUN, "a", 1): Amount(100)}
     assert [u.total_tokens for u in history.spent] == [30]
-    assert world.purse is not None
-    assert world.purse.left() == Allowance(870)
+    assert world.budget is not None
+    assert world.budget.left() == Allowance(870)
 
 
 @pytest.mark.parametrize("retryable", [True, False])
@@ -203,8 +203,8 @@ def test_a_job_that_could_not_be_started_has_used_nothing(retryable: bool) -> No
     refused = VirtualEnd(refused=SubmitError("No.", retryable=retryable))
     world = World(make_plan({"a": ()}), always(a=(refused, used(30))))
     under(1_000, needs(50, 100), world)
-    assert world.purse is not None
-    assert world.purse.left() == Allowance(970 if retryable else 1_000)
+    assert world.budget is not None
+    assert world.budget.left() == Allowance(970 if retryable else 1_000)
 
 
 def test_a_job_that_died_is_settled_by_what_it_told_before() -> None:
@@ -212,8 +212,8 @@ def test_a_job_that_died_is_settled_by_what_it_told_before() -> None:
     world = World(make_plan({"a": ()}), always(a=(lost, used(30))))
     world.store.used[JobKey(RUN, "a", 1)] = (Usage("p", "m", 7),)
     under(1_000, needs(50, 100), world)
-    assert world.purse is not None
-    assert world.purse.left() == Allowance(963)
+    assert world.budget is not None
+    assert world.budget.left() == Allowance(963)
 
 
 def test_a_job_that_died_cannot_tell_of_more_than_it_could_use() -> None:
@@ -224,9 +224,9 @@ def test_a_job_that_died_cannot_tell_of_more_than_it_could_use() -> None:
     under(1_000, needs(50, 100), world)
     first = world.events(Kind.JOB_ENDED)[0].data
     assert (first["usage"], first["unaccounted"]) == ([], True)
-    assert world.purse is not None
-    assert world.purse.left() == Allowance(870)
-    again = open_purse(1_000, None, replay(RUN, world.journal), by_token)
+    assert world.budget is not None
+    assert world.budget.left() == Allowance(870)
+    again = open_budget(1_000, None, replay(RUN, world.journal), by_token)
     assert again.left() == Allowance(870)
 
 
@@ -238,8 +238,8 @@ def test_a_job_that_was_never_sent_goes_out_again_with_the_reservation_it_had() 
     outcome = under(1_000, needs(300, 700), world)
     assert outcome.succeeded == {"a": 1}
     assert world.store.allowances[JobKey(RUN, "a", 1)] == Allowance(100)
-    assert world.purse is not None
-    assert world.purse.left() == Allowance(970)
+    assert world.budget is not None
+    assert world.budget.left() == Allowance(970)
 
 
 # -- what workers elsewhere meet

@@ -5,20 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.plan import Plan
-from engine.scheduling.task_graph import Board, TaskState
+from engine.scheduling.task_graph import TaskGraph, TaskState
 from tests.fakes.plans import descendants, make_plan, plans
 
 DIAMOND = make_plan({"top": (), "left": ("top",), "right": ("top",), "end": ("left", "right")})
 
 
 def test_only_tasks_without_dependencies_may_start_at_first() -> None:
-    board = Board(DIAMOND)
+    board = TaskGraph(DIAMOND)
     assert board.start(10) == ["top"]
     assert board.start(10) == []
 
 
 def test_a_task_starts_when_its_last_dependency_has_succeeded() -> None:
-    board = Board(DIAMOND)
+    board = TaskGraph(DIAMOND)
     board.start(1)
     board.succeed("top")
     assert board.start(10) == ["left", "right"]
@@ -35,11 +35,11 @@ def test_the_longest_remaining_path_goes_first_and_ties_keep_the_plans_order() -
         {"small": (), "long": (), "tail": ("long",), "also-small": ()},
         {"small": 5, "long": 3, "tail": 10, "also-small": 5},
     )
-    assert Board(plan).start(3) == ["long", "small", "also-small"]
+    assert TaskGraph(plan).start(3) == ["long", "small", "also-small"]
 
 
 def test_no_more_tasks_start_than_asked_for() -> None:
-    board = Board(make_plan({"a": (), "b": (), "c": ()}))
+    board = TaskGraph(make_plan({"a": (), "b": (), "c": ()}))
     assert board.start(0) == []
     assert board.start(-2) == []
     assert board.start(2) == ["a", "b"]
@@ -47,7 +47,7 @@ def test_no_more_tasks_start_than_asked_for() -> None:
 
 
 def test_a_failed_task_blocks_its_descendants_and_nothing_else() -> None:
-    board = Board(make_plan({"a": (), "b": (), "a2": ("a",), "a3": ("a2", "b"), "b2": ("b",)}))
+    board = TaskGraph(make_plan({"a": (), "b": (), "a2": ("a",), "a3": ("a2", "b"), "b2": ("b",)}))
     board.start(2)
     assert sorted(board.fail("a")) == ["a2", "a3"]
     board.succeed("b")
@@ -64,7 +64,7 @@ def test_a_failed_task_blocks_its_descendants_and_nothing_else() -> None:
 
 
 def test_a_task_blocked_once_is_not_blocked_again_by_another_failure() -> None:
-    board = Board(make_plan({"a": (), "b": (), "c": ("a", "b")}))
+    board = TaskGraph(make_plan({"a": (), "b": (), "c": ("a", "b")}))
     board.start(2)
     assert board.fail("a") == ["c"]
     assert board.fail("b") == []
@@ -72,7 +72,7 @@ def test_a_task_blocked_once_is_not_blocked_again_by_another_failure() -> None:
 
 
 def test_a_waiting_task_is_started_again_only_when_resumed() -> None:
-    board = Board(make_plan({"a": ()}))
+    board = TaskGraph(make_plan({"a": ()}))
     board.start(1)
     board.wait("a")
     assert board.start(1) == []
@@ -81,7 +81,7 @@ def test_a_waiting_task_is_started_again_only_when_resumed() -> None:
 
 
 def test_an_adopted_task_is_not_started_a_second_time() -> None:
-    board = Board(make_plan({"a": (), "b": ()}))
+    board = TaskGraph(make_plan({"a": (), "b": ()}))
     board.adopt("a")
     assert board.start(5) == ["b"]
     board.wait("a")
@@ -91,14 +91,14 @@ def test_an_adopted_task_is_not_started_a_second_time() -> None:
 
 
 def test_tasks_that_succeeded_before_are_finished_and_free_their_dependents() -> None:
-    board = Board(DIAMOND, {"top", "left"})
+    board = TaskGraph(DIAMOND, {"top", "left"})
     assert board.states["left"] is TaskState.SUCCEEDED
     assert board.start(5) == ["right"]
 
 
 def test_a_task_waits_for_an_unfinished_ancestor_behind_a_finished_one() -> None:
     chain = make_plan({"a": (), "b": ("a",), "c": ("b",), "d": ("c", "a")})
-    board = Board(chain, {"b"})
+    board = TaskGraph(chain, {"b"})
     assert board.start(5) == ["a"]
     board.succeed("a")
     assert board.states["b"] is TaskState.SUCCEEDED
@@ -106,7 +106,7 @@ def test_a_task_waits_for_an_unfinished_ancestor_behind_a_finished_one() -> None
 
 
 def test_an_unfinished_ancestor_that_fails_blocks_what_is_behind_a_finished_task() -> None:
-    board = Board(make_plan({"a": (), "b": ("a",), "c": ("b",)}), {"b"})
+    board = TaskGraph(make_plan({"a": (), "b": ("a",), "c": ("b",)}), {"b"})
     board.start(1)
     assert board.fail("a") == ["c"]
     assert board.finished
@@ -114,7 +114,7 @@ def test_an_unfinished_ancestor_that_fails_blocks_what_is_behind_a_finished_task
 
 
 def test_cancelling_the_rest_leaves_final_states_alone() -> None:
-    board = Board(DIAMOND)
+    board = TaskGraph(DIAMOND)
     board.start(1)
     board.succeed("top")
     board.start(1)
@@ -127,7 +127,7 @@ def test_cancelling_the_rest_leaves_final_states_alone() -> None:
 
 @pytest.mark.parametrize("change", ["succeed", "fail", "wait", "resume", "adopt"])
 def test_a_change_that_does_not_fit_the_state_is_refused(change: str) -> None:
-    board = Board(make_plan({"a": (), "b": ("a",)}))
+    board = TaskGraph(make_plan({"a": (), "b": ("a",)}))
     with pytest.raises(ValueError, match="'b' is PENDING"):
         getattr(board, change)("b")
 
@@ -137,7 +137,7 @@ def test_any_order_of_ends_leads_every_task_to_one_final_state(
     plan: Plan, data: st.DataObject
 ) -> None:
     before = data.draw(st.sets(st.sampled_from([t.id for t in plan.tasks])))
-    board = Board(plan, before)
+    board = TaskGraph(plan, before)
     needs = {t.id: set(t.depends_on) for t in plan.tasks}
     active: list[str] = []
     failed: set[str] = set()

@@ -12,8 +12,8 @@ from backends.base import PollPace
 from core.bundle import Allowance
 from core.events import Kind
 from core.job import JobKey, JobState, Outcome, Reason
-from engine.money.budget import Need, Purse
-from engine.money.ledger import Amount, Budget
+from engine.money.budget import Budget, CostEstimate
+from engine.money.ledger import Amount, Ledger
 from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
@@ -276,13 +276,13 @@ class TestHopeless:
         assert world.run().succeeded == {"a": 2, "b": 1, "c": 2, "d": 1}
 
     def test_what_is_spent_does_not_grow_by_what_never_ran(self) -> None:
-        need = Need(Amount(1), Amount(100), Amount(100))
-        purse = Purse(Budget(max_tokens=1000))
-        purse.expect(dict.fromkeys("abcd", need))
+        need = CostEstimate(Amount(1), Amount(100), Amount(100))
+        budget = Budget(Ledger(max_tokens=1000))
+        budget.expect(dict.fromkeys("abcd", need))
         world = self.world(Outcome.AUTH, FOREVER)
-        world.purse = purse
+        world.budget = budget
         world.run()
-        assert purse.left() == Allowance(1000, None)
+        assert budget.left() == Allowance(1000, None)
 
     def test_a_budget_stop_lets_them_run_as_they_have_their_reservation(self) -> None:
         world = self.world(Outcome.BUDGET, VirtualEnd(queued_s=70))

@@ -10,7 +10,7 @@ import pytest
 
 from core.events import Event, Kind
 from core.job import Usage
-from engine.run.run_view import Tally, TaskPhase
+from engine.run.run_view import RunView, TaskPhase
 from engine.views.summary import (
     LISTED,
     is_resumable,
@@ -51,9 +51,9 @@ def test_a_run_that_went_well_has_nothing_left_to_do() -> None:
     story = done(told(), "a", "b", "c")
     story.at += 15
     story.tell(Kind.DELIVERED, target="/out", files=7, conflicts=[], refused=[])
-    text = render_summary(ended(story, 0, "done").tally)
+    text = render_summary(ended(story, 0, "done").run_view)
     assert text.splitlines()[0] == "Run r1: done, 3 of 3 tasks"
-    assert render_outcome(story.tally) == "Run r1: done, 3 of 3 tasks, in /out"
+    assert render_outcome(story.run_view) == "Run r1: done, 3 of 3 tasks, in /out"
     assert fields(text) == {
         "target": "/out (7 files)",
         "tasks": "3 done",
@@ -69,7 +69,7 @@ def test_a_run_that_went_well_has_nothing_left_to_do() -> None:
 def test_what_failed_is_named_with_its_reason_and_the_way_on() -> None:
     story = done(told(), "a").finish("b", "FAILED", "It took longer than 1800 s.")
     story.finish("c", "BLOCKED", "It depends on 'b', which failed.")
-    found = fields(render_summary(ended(story, 1, "finished with failures").tally, "par"))
+    found = fields(render_summary(ended(story, 1, "finished with failures").run_view, "par"))
     assert found["tasks"] == "1 blocked, 1 failed, 1 done"
     assert found["failed"] == "b: It took longer than 1800 s."
     assert found["blocked"] == "c: It depends on 'b', which failed."
@@ -81,31 +81,31 @@ def test_a_failed_task_points_to_its_last_transcript_where_there_is_one() -> Non
     story = told().begin("a").end("a", usage=[usage(1, 2)]).begin("a", 2)
     story.end("a", 2, usage=[usage(1, 2)]).finish("a", "FAILED", "No.")
     story.begin("b").end("b").finish("b", "FAILED", "It never started.")
-    found = fields(render_summary(story.tally))
+    found = fields(render_summary(story.run_view))
     assert found["transcript"] == "/w/runs/r1/tasks/a/2/result/transcript.jsonl"
 
 
 def test_a_failure_without_a_reason_says_so() -> None:
-    found = fields(render_summary(told().finish("a", "FAILED").tally))
+    found = fields(render_summary(told().finish("a", "FAILED").run_view))
     assert found["failed"] == "a: no reason was given"
 
 
 def test_a_simulation_is_labelled() -> None:
-    text = render_summary(done(told(simulated=True), "a").tally)
+    text = render_summary(done(told(simulated=True), "a").run_view)
     assert text.startswith("Simulated run r1")
     assert "nothing is billed" in fields(text)["cost"]
 
 
 def test_an_unknown_price_is_said() -> None:
     story = told().begin("a").end("a", usage=[usage(model="unknown")])
-    assert "unknown price for 1 request" in fields(render_summary(story.tally))["cost"]
+    assert "unknown price for 1 request" in fields(render_summary(story.run_view))["cost"]
 
 
 def test_the_cache_is_told_of_only_where_it_was_used() -> None:
     story = told().begin("a").end("a", usage=[usage(1, 2, cache_read_tokens=3000)])
-    tokens = fields(render_summary(story.tally))["tokens"]
+    tokens = fields(render_summary(story.run_view))["tokens"]
     assert tokens == "1 in, 2 out, 3,000 read from the cache, 0 written to it, in 1 request"
-    assert "cache" not in fields(render_summary(done(told(), "a").tally))
+    assert "cache" not in fields(render_summary(done(told(), "a").run_view))
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,18 @@ def test_what_the_cache_was_worth_is_said(read: int, written: int, text: str) ->
         cached = usage.cache_read_tokens * 0.1 + usage.cache_write_tokens * 1.25
         return (usage.input_tokens + cached) / 1000
 
-    tally = Tally(price)
+    run_view = RunView(price)
     plain_tokens = 1_000
     used = usage(plain_tokens, 1, cache_read_tokens=read, cache_write_tokens=written)
-    tally.apply(Event(Kind.RUN_STARTED, 1.0, data={"run": "r1"}))
-    tally.apply(Event(Kind.PROGRESS, 2.0, data={"usage": used}))
-    assert fields(render_summary(tally))["cache"] == text
+    run_view.apply(Event(Kind.RUN_STARTED, 1.0, data={"run": "r1"}))
+    run_view.apply(Event(Kind.PROGRESS, 2.0, data={"usage": used}))
+    assert fields(render_summary(run_view))["cache"] == text
 
 
 def test_without_a_price_only_the_share_is_said() -> None:
     used = usage(1_000, 1, cache_read_tokens=1_000, model="unknown")
     story = told().begin("a").end("a", usage=[used])
-    found = fields(render_summary(story.tally))
+    found = fields(render_summary(story.run_view))
     assert found["cache"] == "50% of the input was read from the prompt cache"
 
 
@@ -151,7 +151,7 @@ def test_conflicts_and_refusals_are_named() -> None:
     story = done(told(), "a", "b", "c").tell(
         Kind.DELIVERED, files=3, conflicts=[conflict], refused=[refused]
     )
-    found = fields(render_summary(ended(story, 1, "finished").tally))
+    found = fields(render_summary(ended(story, 1, "finished").run_view))
     assert found["conflict"] == "app.py of a and b: both wrote it; kept as app.py.from-b"
     assert found["refused"] == "../x of c: leaves the tree"
     assert "go on" not in found
@@ -164,7 +164,7 @@ def test_of_many_the_first_are_named_and_the_rest_counted() -> None:
     many = [{"path": f"p{n}", "owners": ["a", "b"], "kept_as": "k", "why": "w"} for n in range(30)]
     refused = [{"path": f"p{n}", "owner": "a", "why": "w"} for n in range(30)]
     story.tell(Kind.DELIVERED, files=1, conflicts=many, refused=refused)
-    lines = render_summary(story.tally).splitlines()
+    lines = render_summary(story.run_view).splitlines()
     assert sum(line.startswith("  failed") for line in lines) == LISTED + 1
     assert any(line.endswith("and 990 more") for line in lines)
     assert sum(line.endswith("and 20 more") for line in lines) == 2
@@ -180,35 +180,35 @@ def test_a_run_can_be_resumed_while_something_is_left(
 ) -> None:
     story = done(told(), "a", "b", *(["c"] if finished else []))
     story.tell(Kind.DELIVERED, target="/out", files=7, conflicts=[], refused=[])
-    assert is_resumable(ended(story, exit_code, "x").tally) is resumable
+    assert is_resumable(ended(story, exit_code, "x").run_view) is resumable
 
 
 def test_a_delivery_that_failed_can_be_resumed() -> None:
     story = done(told(), "a", "b", "c")
-    assert is_resumable(ended(story, 1, "failed").tally)
+    assert is_resumable(ended(story, 1, "failed").run_view)
 
 
 def test_the_way_on_can_be_pasted_whatever_it_names() -> None:
     work_dir = "/a place/with 'quotes'/" + "x" * 100
     story = told(run_dir=f"{work_dir}/runs/r1")
-    (line,) = [x for x in render_summary(story.tally, "par").splitlines() if "go on" in x]
+    (line,) = [x for x in render_summary(story.run_view, "par").splitlines() if "go on" in x]
     assert shlex.split(line)[2:] == ["par", "resume", "r1", "--work-dir", work_dir]
 
 
 def test_the_usual_work_directory_need_not_be_named() -> None:
     story = told(run_dir=str(Path.cwd() / ".orchestrator/runs/r1"))
-    assert resume_command(story.tally, "par") == "par resume r1"
+    assert resume_command(story.run_view, "par") == "par resume r1"
 
 
 def test_a_run_that_never_ended_can_be_resumed_and_says_so() -> None:
     story = told()
-    assert is_resumable(story.tally)
-    assert render_outcome(story.tally) == "Run r1: not ended, 0 of 3 tasks"
+    assert is_resumable(story.run_view)
+    assert render_outcome(story.run_view) == "Run r1: not ended, 0 of 3 tasks"
 
 
 def test_a_run_that_failed_before_it_had_a_plan_still_has_a_summary() -> None:
     story = Story().start(run="r1").tell(Kind.RUN_ENDED, exit_code=1, outcome="failed", message="M")
-    found = fields(render_summary(story.tally))
+    found = fields(render_summary(story.run_view))
     assert found["tasks"] == "none"
     assert "why" not in found  # whoever caught the error shows it
     assert found["go on"].endswith("resume r1")
@@ -216,7 +216,7 @@ def test_a_run_that_failed_before_it_had_a_plan_still_has_a_summary() -> None:
 
 
 def test_without_a_run_there_is_nothing_to_resume() -> None:
-    assert "go on" not in fields(render_summary(Story().tally))
+    assert "go on" not in fields(render_summary(Story().run_view))
 
 
 def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
@@ -224,7 +224,7 @@ def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
     story.finish("a", "FAILED", HOSTILE + " many words" * 100)
     conflict = {"path": HOSTILE, "owners": [HOSTILE, "b"], "kept_as": HOSTILE, "why": HOSTILE}
     story.tell(Kind.DELIVERED, files=1, conflicts=[conflict], refused=[])
-    text = render_summary(ended(story, 4, HOSTILE, HOSTILE * 10).tally)
+    text = render_summary(ended(story, 4, HOSTILE, HOSTILE * 10).run_view)
     assert not CONTROL.search(text)
     assert max(map(len, text.splitlines()[1:])) <= 80
 
@@ -232,9 +232,9 @@ def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
 def test_every_phase_is_counted() -> None:
     story = Story().start().plan(*[(p.name.lower(), [], 1) for p in TaskPhase])
     for phase in TaskPhase:
-        story.tally.counts[TaskPhase.WAITING] -= 1
-        story.tally.counts[phase] += 1
-    tasks = fields(render_summary(story.tally))["tasks"]
+        story.run_view.counts[TaskPhase.WAITING] -= 1
+        story.run_view.counts[phase] += 1
+    tasks = fields(render_summary(story.run_view))["tasks"]
     assert all(f"1 {phase}" in tasks for phase in TaskPhase)
 
 
@@ -245,7 +245,7 @@ def test_the_forecast_stands_beside_what_the_tasks_took() -> None:
         name: {"low": 1.0, "likely": 2.0, "high": 3.0} for name in ("seconds", "tokens")
     }
     story.tell(Kind.FORECAST, **figures, cost_usd=None)
-    text = render_summary(ended(done(story, "a", "b"), 0, "done").tally)
+    text = render_summary(ended(done(story, "a", "b"), 0, "done").run_view)
     assert fields(text)["forecast"] == (
         "of the tasks 0:02 (0:01 to 0:03), 2 (1 to 3) tokens, unknown price;"
         " they took 0:00, 2,200 tokens, $2.20"
@@ -256,6 +256,6 @@ def test_the_way_on_from_a_spent_budget_names_what_to_raise() -> None:
     story = done(told(), "a").tell(
         Kind.RUN_ENDED, exit_code=4, outcome="stopped", resume_with="--max-cost 2.50"
     )
-    assert fields(render_summary(story.tally))["go on"] == (
+    assert fields(render_summary(story.run_view))["go on"] == (
         "orchestrator.py resume r1 --work-dir /w --max-cost 2.50"
     )

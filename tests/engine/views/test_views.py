@@ -23,7 +23,7 @@ from config import Settings
 from core.events import Event, Kind
 from core.wire import decode, encode
 from engine.money.usage import Spend
-from engine.run.run_view import Tally, TaskPhase
+from engine.run.run_view import RunView, TaskPhase
 from engine.views.console import SteadyStream
 from engine.views.format import (
     NAMED_WAITS,
@@ -105,12 +105,12 @@ def plain(events: list[Event], *, verbose: bool = False, now: float = 0.0) -> li
     return stream.getvalue().splitlines()
 
 
-def picture(tally: Tally, now: float, width: int = 80, height: int = 24) -> list[str]:
+def picture(run_view: RunView, now: float, width: int = 80, height: int = 24) -> list[str]:
     console = Console(
         record=True, width=width, height=height, file=io.StringIO(),
         markup=False, emoji=False, highlight=False,
     )  # fmt: skip
-    console.print(draw(tally, now, width, height))
+    console.print(draw(run_view, now, width, height))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
@@ -372,7 +372,7 @@ class TestPicture:
         story.begin("task-5", 2).finish("task-6", "FAILED", "no files")
         story.tell(Kind.NOTICE, text="slow API")
         story.at += 20
-        lines = picture(story.tally, story.at)
+        lines = picture(story.run_view, story.at)
         rows = [line for line in lines if "task-" in line]
         assert re.findall(r"task-[0-9]+(?= +[a-z])", "\n".join(rows)) == [
             f"task-{n}" for n in range(12)
@@ -390,7 +390,7 @@ class TestPicture:
     def test_planning_shows_that_something_goes_on(self) -> None:
         story = Story().start(prompt="Build a todo list").tell(Kind.PROGRESS, text="asking")
         story.at += 65
-        lines = picture(story.tally, story.at)
+        lines = picture(story.run_view, story.at)
         assert lines[0].startswith("Build a todo list")
         assert lines[1] == "planning 1:05 asking"
 
@@ -405,7 +405,7 @@ class TestPicture:
         story.tell(Kind.NOTICE, text="日" * 500)
         told = {"state": "QUEUED", "reason": "UNSCHEDULABLE", "message": "語" * 500}
         story.tell(Kind.JOB_STATE, f"t{tasks - 1}-" + "x" * 25, 1, **told)
-        lines = picture(story.tally, story.at, width, height)
+        lines = picture(story.run_view, story.at, width, height)
         assert max(cell_len(line) for line in lines) <= width
         assert len(lines) <= max(height - 1, 8)
 
@@ -418,7 +418,7 @@ class TestPicture:
             why = {17: ("UNSCHEDULABLE", held)}.get(n, (None, "Priority"))
             told = dict(zip(("reason", "message"), why, strict=True))
             story.tell(Kind.JOB_STATE, f"task-{n}", 1, state="QUEUED", **told)
-        lines = picture(story.tally, story.at)
+        lines = picture(story.run_view, story.at)
         assert lines[3].split(maxsplit=3) == [
             *("18", "task-17", "queued"),
             "cannot start: ReqNodeNotAvail, Unavailable…",
@@ -427,9 +427,9 @@ class TestPicture:
         assert lines[-2] == "queue: 1 cannot start (ReqNodeNotAvail, Unavai…), 39 queued (Priority)"
         assert len(lines) <= 23
         story.tell(Kind.JOB_STATE, "task-17", 1, state="QUEUED", reason="UNSCHEDULABLE")
-        assert picture(story.tally, story.at)[3].endswith("cannot start: no reason given")
+        assert picture(story.run_view, story.at)[3].endswith("cannot start: no reason given")
         story.tell(Kind.JOB_STATE, "task-17", 1, state="RUNNING", reason=None, message="")
-        assert picture(story.tally, story.at)[-2] == "queue: 39 queued (Priority)"
+        assert picture(story.run_view, story.at)[-2] == "queue: 39 queued (Priority)"
 
     def test_of_a_thousand_tasks_running_and_failed_come_first(self) -> None:
         story = Story().start()
@@ -437,15 +437,15 @@ class TestPicture:
         for n in (900, 5, 700):
             story.begin(f"t{n}")
         story.finish("t990", "FAILED", "x").finish("t1").finish("t2", "BLOCKED")
-        shown = chosen_rows(story.tally, 5)
+        shown = chosen_rows(story.run_view, 5)
         assert [task.id for task in shown] == ["t900", "t5", "t700", "t990", "t2"]
-        assert sum(story.tally.counts.values()) == 1000
+        assert sum(story.run_view.counts.values()) == 1000
 
     def test_hostile_text_stays_text(self) -> None:
-        tally = Tally(price)
+        run_view = RunView(price)
         for event in run_events(text=HOSTILE):
-            tally.apply(event)
-            text = "\n".join(picture(tally, event.at))
+            run_view.apply(event)
+            text = "\n".join(picture(run_view, event.at))
             assert not CONTROL.search(text)
         assert "[bold red]x[/]" in text
         assert ":smile:" in text
@@ -541,6 +541,6 @@ class TestLiveView:
 def test_every_phase_of_a_task_has_a_place_and_a_style() -> None:
     story = Story().start().plan(*[(f"t{n}", [], 1) for n in range(8)])
     for n, phase in enumerate(TaskPhase):
-        story.tally.tasks[f"t{n}"].phase = phase
-    assert len(chosen_rows(story.tally, 7)) == 7
-    assert len(picture(story.tally, story.at)) >= 8
+        story.run_view.tasks[f"t{n}"].phase = phase
+    assert len(chosen_rows(story.run_view, 7)) == 7
+    assert len(picture(story.run_view, story.at)) >= 8

@@ -13,7 +13,7 @@ import pytest
 
 from backends.parallelcluster.head_node.tombstones import KEPT_MARK_S, LEFT_S
 from backends.parallelcluster.rpc import read_answer
-from backends.slurm.host import PlacedFile
+from backends.slurm.host import UploadFile
 from tests.backends.parallelcluster.head_node.test_methods import (
     MARK,
     Place,
@@ -24,7 +24,7 @@ from tests.backends.parallelcluster.head_node.test_methods import (
     fake_aws,
 )
 
-FILES = [PlacedFile("slurm/credentials.json", b"secret", 0o600), PlacedFile("slurm/a/x", b"x")]
+FILES = [UploadFile("slurm/credentials.json", b"secret", 0o600), UploadFile("slurm/a/x", b"x")]
 OVER = {"error": "the run was cleaned up", "remedy": "Resume it to go on with it."}
 
 
@@ -69,7 +69,7 @@ def test_after_a_cleanup_nothing_is_laid_down_nor_submitted(place: Place) -> Non
 
 def test_a_submission_whose_parcel_comes_after_the_cleanup_leaves_nothing(place: Place) -> None:
     """As one that was cut off: its first half has come, and its caller cleans up otherwise."""
-    parcel = place.parcel([*FILES, PlacedFile("big", os.urandom(300_000))])
+    parcel = place.parcel([*FILES, UploadFile("big", os.urandom(300_000))])
     gate = place.root / "gate"
     os.mkfifo(gate)
     with call(submission(place), chunked(parcel[:200_000], whole=False), feed_from=gate) as process:
@@ -83,7 +83,7 @@ def test_a_submission_whose_parcel_comes_after_the_cleanup_leaves_nothing(place:
 
 
 def test_a_submission_through_s3_that_ends_after_the_cleanup_leaves_nothing(place: Place) -> None:
-    (place.root.parent / "object").write_bytes(place.parcel([PlacedFile("y", b"y")]))
+    (place.root.parent / "object").write_bytes(place.parcel([UploadFile("y", b"y")]))
     gate = place.root.parent / "gate"
     path = fake_aws(
         place, f'touch "$file.asked"; while [ ! -e {gate} ]; do sleep 0.1; done; cat "$file"'

@@ -32,7 +32,7 @@ from backends.parallelcluster.head_node.streams import Chunks, CutOff, Damaged
 from backends.parallelcluster.head_node_archive import SOURCES, pack_helper
 from backends.parallelcluster.rpc import read_answer
 from backends.parallelcluster.upload import packed
-from backends.slurm.host import PlacedFile
+from backends.slurm.host import UploadFile
 
 MARK = "a-mark"
 FILES = sorted(SOURCES.glob("*.py"))
@@ -121,7 +121,7 @@ class Place:
         request = {**self.common, "op": "run", "command": command, "once": "", "packed": False}
         return {**request, "variables": ["PATH", "SLURM_CONF"], "stdin": "", "url": "", **more}
 
-    def parcel(self, files: Sequence[PlacedFile], source: Path | None = None) -> bytes:
+    def parcel(self, files: Sequence[UploadFile], source: Path | None = None) -> bytes:
         with packed(self.here, files, (), "mine", source) as stream:
             return stream.read()
 
@@ -159,9 +159,11 @@ def test_the_same_sources_make_the_same_archive(tmp_path: Path) -> None:
         "import sys; from backends.parallelcluster.head_node_archive import pack_helper;"
         " sys.stdout.buffer.write(pack_helper())"
     )
-    shutil.copytree(SOURCES, tmp_path / "backends" / "head_node")
-    shutil.copy(SOURCES.with_name("head_archive.py"), tmp_path / "backends")
-    (tmp_path / "backends" / "__init__.py").touch()
+    folder = tmp_path / "backends" / "parallelcluster"
+    shutil.copytree(SOURCES, folder / "head_node")
+    shutil.copy(SOURCES.with_name("head_node_archive.py"), folder)
+    for package in (folder.parent, folder):
+        (package / "__init__.py").touch()
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE)
     assert done.stdout == pack_helper()
 
@@ -209,8 +211,8 @@ def test_a_command_that_is_not_there_is_told(place: Place) -> None:
 
 def test_a_parcel_is_laid_down_before_the_command_runs(place: Place) -> None:
     files = [
-        PlacedFile("slurm/a/job.sh", b"#!/bin/sh\necho hello\n", 0o755),
-        PlacedFile("slurm/credentials.json", b"secret", 0o600),
+        UploadFile("slurm/a/job.sh", b"#!/bin/sh\necho hello\n", 0o755),
+        UploadFile("slurm/credentials.json", b"secret", 0o600),
     ]
     script = str(place.run_dir / "slurm/a/job.sh")
     payload = chunked(place.parcel(files, place.source()))
@@ -233,7 +235,7 @@ def test_code_that_is_not_there_is_wanted_and_nothing_runs(place: Place) -> None
 @pytest.mark.parametrize("share", [0.5, 0.99])
 def test_a_parcel_that_is_cut_starts_nothing(place: Place, share: float) -> None:
     (place.root / "code-1").mkdir()
-    whole = chunked(place.parcel([PlacedFile("a", os.urandom(200_000))]), whole=False)
+    whole = chunked(place.parcel([UploadFile("a", os.urandom(200_000))]), whole=False)
     request = place.command("touch", str(place.root / "ran"), packed=True)
     for part in (whole[: int(len(whole) * share)], whole):  # the second lacks its end only
         assert served(json.dumps(request).encode() + b"\n" + part) == (1, b"")
@@ -469,7 +471,7 @@ def test_results_go_into_an_object_and_a_parcel_comes_out_of_one(place: Place) -
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             assert "0/log.txt" in tar.getnames()
         (place.root / "code-1").mkdir()
-        (place.root.parent / "object").write_bytes(place.parcel([PlacedFile("x", b"1")]))
+        (place.root.parent / "object").write_bytes(place.parcel([UploadFile("x", b"1")]))
         request = place.command("true", packed=True, url="s3://b/k")
         assert ask(request, chunked(place.parcel([])))["exit_code"] == 0
     assert (place.run_dir / "x").read_bytes() == b"1"

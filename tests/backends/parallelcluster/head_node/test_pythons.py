@@ -19,7 +19,7 @@ from backends.parallelcluster.head_node.streams import Chunks
 from backends.parallelcluster.head_node_archive import pack_helper
 from backends.parallelcluster.rpc import read_answer
 from backends.parallelcluster.upload import packed
-from backends.slurm.host import PlacedFile
+from backends.slurm.host import UploadFile
 
 MARK = "a-mark"
 OLDEST, NEWEST = 6, sys.version_info.minor
@@ -82,7 +82,7 @@ class HeadNode:
         (place / "aws").chmod(0o755)
         self._environ["PATH"] = f"{place}:{self._environ['PATH']}"
 
-    def hand_over(self, *command: str, files: list[PlacedFile], url: str = "") -> dict[str, Any]:
+    def hand_over(self, *command: str, files: list[UploadFile], url: str = "") -> dict[str, Any]:
         source = self.here / "source"
         (source / "core").mkdir(parents=True, exist_ok=True)
         (source / "core" / "job.py").write_text("x = 1\n")
@@ -108,7 +108,7 @@ def head_node(
 def test_names_that_are_not_ascii_pass_through_as_they_are(head_node: HeadNode) -> None:
     name = f"slurm/a/größe-{ODD}"
     command = ("sh", "-c", 'cat; cat "$1"', "sh", str(head_node.run_dir / name))
-    told = head_node.hand_over(*command, files=[PlacedFile(name, b" and content")])
+    told = head_node.hand_over(*command, files=[UploadFile(name, b" and content")])
     assert told == {"exit_code": 0, "stdout": "ü and content", "stderr": ""}
     greeting: dict[str, Any] = {"run": "r-1", "commands": ["sh", "no-such"], "packages": ["json"]}
     told, _ = head_node.ask("greet", **{**greeting, "root": "~/gemeinsam-ü"})
@@ -140,9 +140,9 @@ def test_what_is_left_under_any_name_is_fetched_and_removed(head_node: HeadNode)
 def test_a_slow_transfer_is_told_of_and_a_cleanup_is_the_end(head_node: HeadNode) -> None:
     store = head_node.root.parent / "object"
     head_node.fake_aws(f'sleep 0.3; [ "$4" = - ] && exec cat >{store}; exec cat {store}')
-    with packed(head_node.here, [PlacedFile("slurm/a/y", b"y")], (), "mine", None) as stream:
+    with packed(head_node.here, [UploadFile("slurm/a/y", b"y")], (), "mine", None) as stream:
         store.write_bytes(stream.read())
-    files = [PlacedFile("slurm/a/x", b"x")]
+    files = [UploadFile("slurm/a/x", b"x")]
     told = head_node.hand_over("cat", files=files, url="s3://b/k")
     assert told["stdout"] == "ü"
     assert (head_node.run_dir / "slurm" / "a" / "y").read_text() == "y"
