@@ -38,7 +38,7 @@ def work(place: PlanningDir, clock: Clock) -> None:
 
 
 def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) -> Plan:
-    from claude.client.client import Hooks
+    from claude.client.types import Hooks
     from claude.limits.governor import Governor
     from planner_agent import ask_for_plan
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import claude.client.client
 from claude.allowance import guarded
-from claude.client.client import Claude, Hooks
+from claude.client.types import Claude, Hooks
 from claude.engines import Assignment, Engine, EngineResult, judge_error, load_engine
 from claude.engines.attempt_log import AttemptLog
 from claude.limits.governor import Governor

@@ -75,7 +75,7 @@ def resume(given: LoadedSettings, name: str) -> int:
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from backends.base import BackendContext
-    from claude.client.client import Hooks
+    from claude.client.types import Hooks
     from claude.limits.governor import Governor
     from claude.prices import pricing
     from engine.pipeline import check_plan_file
@@ -163,7 +163,7 @@ def carry_out(work: Work) -> int:
 
 def go(session: Session, work: Work, view: View) -> int:
     """The run itself: make the plan, approve, execute, merge, and say how it ended."""
-    from claude.client.client import Hooks
+    from claude.client.types import Hooks
     from claude.prices import pricing
     from engine.cleanup.outstanding_jobs import Asking, release
     from engine.money.budget import open_budget

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from claude.allowance import guarded
-from claude.client.client import Call, Claude, Hooks, Reply, connect
+from claude.client.client import connect
+from claude.client.types import Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
 from claude.preflight import try_provider
 from claude.prices import check_priced, pricing

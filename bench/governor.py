@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 
-from claude.client.client import Hooks
+from claude.client.types import Hooks
 from claude.limits.governor import Governor
 from core.bundle import ModelSettings
 from core.clock import SystemClock

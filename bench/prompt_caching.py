@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.threading_backend import ThreadingBackend
-from claude.client.client import Hooks, connect
+from claude.client.client import connect
+from claude.client.types import Hooks
 from claude.limits.governor import Governor
 from claude.prices import price_usd
 from claude.simulation.api import SimulatedApi

@@ -14,7 +14,7 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
-from claude.client.client import Call, Hooks
+from claude.client.types import Call, Hooks
 from core.bundle import UNLIMITED, Allowance, ModelSettings
 from core.errors import BudgetExceeded
 from core.job import Usage

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from claude.client.client import Call, Hooks, connect
+from claude.client.client import connect
+from claude.client.types import Call, Hooks
 from claude.limits.governor import Governor
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock, SystemClock

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from claude.client.types import Call
 from core.bundle import ModelSettings
-
-if TYPE_CHECKING:
-    from claude.client.client import Call
 
 BEDROCK_BETAS = frozenset(
     {

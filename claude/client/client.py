@@ -9,14 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from claude.client.body import build_body, build_headers
 from claude.client.context import estimate_tokens
 from claude.client.providers import build_timeout, open_sdk
 from claude.client.recorded_response import RecordedResponse
 from claude.client.stream import StreamDamaged, StreamedMessage
+from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.errors.vendor_errors import Endpoint, refuse_web_page, vendor_errors
 from claude.limits.governor import Governor, Slot
 from claude.limits.retry import Backoff, retry_delay_s, used_up
@@ -32,83 +32,7 @@ if TYPE_CHECKING:
 
     from claude.client.stall import StallWatch
 
-Block = dict[str, Any]
-
 _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-
-
-@dataclass(frozen=True)
-class Relayed:
-    """What a request of another program has beyond a Call: fields of the body that go out as they
-    are, the betas it asks for, and the version of the API in whose words it expects the answer. Its
-    word is not taken for what Claude said before."""
-
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    betas: tuple[str, ...] = ()
-    version: str = ""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request of the Messages API; system, messages and tools are shaped as the API has them.
-
-    `output_schema` is a JSON schema that the answer's text has to fit (structured output).
-    """
-
-    system: tuple[Block, ...]
-    messages: tuple[Block, ...]
-    max_tokens: int
-    tools: tuple[Block, ...] = ()
-    tool_choice: Block | None = None
-    output_schema: Block | None = None
-    relayed: Relayed | None = None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer. `content` is ready to go back as the assistant's content.
-
-    `broken_inputs` holds, by tool_use id, the input text that is no JSON object: malformed, or cut
-    by max_tokens. The block itself then has the input {}. `content` may be empty. `retries` counts
-    the requests that failed before this one.
-    """
-
-    content: tuple[Block, ...]
-    stop_reason: str
-    usage: Usage
-    broken_inputs: Mapping[str, str]
-    retries: int = 0
-
-
-class Claude(Protocol):
-    """Whoever answers requests."""
-
-    def send(self, call: Call, tape: RecordedResponse | None = None) -> Reply:
-        """Raises the errors below ModelError once retries are used up, and Interrupted."""
-
-
-def _ignore(_: object) -> None:
-    pass
-
-
-def _nothing() -> None:
-    pass
-
-
-def _as_it_is(call: Call) -> Call:
-    return call
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Who wants to hear. `on_usage` is called for every billed request, also one that was cut;
-    `on_request` before each request and each retry: it may change the call, or raise;
-    `on_throttle` for each request refused for the rate or the provider's load."""
-
-    on_usage: Callable[[Usage], None] = _ignore
-    on_progress: Callable[[str], None] = _ignore
-    on_request: Callable[[Call], Call] = _as_it_is
-    on_throttle: Callable[[], None] = _nothing
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
-from claude.client.client import Claude
+from claude.client.types import Claude
 from claude.engines.transcript import Transcript
 from core.bundle import AttemptDir, Request
 from core.clock import Clock

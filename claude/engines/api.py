@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from claude.client.client import Call, Claude, Reply
 from claude.client.context import ContextWindow, is_too_long
+from claude.client.types import Call, Claude, Reply
 from claude.engines import Assignment, EngineResult, judge_error
 from claude.engines.processes import hide_memory
 from claude.engines.shell import Shell, ShellLimits

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from claude.client.client import Call, Relayed, Reply
 from claude.client.recorded_response import RecordedResponse
+from claude.client.types import Call, Relayed, Reply
 from claude.http.plain_http import Incoming, Outgoing
 from core.errors import (
     BillingRefused,

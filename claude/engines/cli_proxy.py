@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 
-from claude.client.client import Call, Claude
 from claude.client.recorded_response import RecordedResponse
+from claude.client.types import Call, Claude
 from claude.engines.cli_messages import (
     Unreadable,
     read_call,

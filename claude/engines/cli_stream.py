@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from claude.client.client import Reply
+from claude.client.types import Reply
 from core.job import Usage
 
 Block = dict[str, Any]

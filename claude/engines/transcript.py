@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from claude.client.client import Reply
+from claude.client.types import Reply
 from core.bundle import Request
 from core.wire import plain
 from core.workspace.protected_log import ProtectedLog

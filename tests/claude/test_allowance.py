@@ -15,7 +15,8 @@ from claude.allowance import (
     Guard,
     guarded,
 )
-from claude.client.client import Call, Hooks, Relayed, connect
+from claude.client.client import connect
+from claude.client.types import Call, Hooks, Relayed
 from claude.limits.governor import Governor
 from claude.prices import price_usd
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings, SimulationSettings

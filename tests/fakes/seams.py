@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
-from claude.client.client import Call, Claude, Hooks, Reply
 from claude.client.recorded_response import RecordedResponse
+from claude.client.types import Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock

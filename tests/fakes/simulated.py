@@ -11,7 +11,8 @@ from typing import Any
 import httpx2
 from pydantic_core import from_json
 
-from claude.client.client import Call, Claude, Hooks, Reply, connect
+from claude.client.client import connect
+from claude.client.types import Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
 from claude.simulation.api import SimulatedApi
 from claude.simulation.prompt_cache import PromptCache

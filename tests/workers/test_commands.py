@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from claude.client.client import Call, Reply
+from claude.client.types import Call, Reply
 from claude.engines.tools import TOOL_SCHEMAS, TOOLS_AND_SHELL
 from claude.prompts import load_executor_prompt, load_prompt
 from core.bundle import (

@@ -16,7 +16,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from claude.client.client import Call, Hooks, Reply, connect
+from claude.client.client import connect
+from claude.client.types import Call, Hooks, Reply
 from claude.engines import Assignment, EngineResult
 from claude.engines.attempt_log import AttemptLog
 from claude.limits.governor import Governor

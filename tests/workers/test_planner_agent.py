@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from claude.client.client import Reply
+from claude.client.types import Reply
 from claude.prompts import load_prompt
 from core.errors import CredentialsRefused, PlanningFailed, RequestRejected
 from core.plan import Plan

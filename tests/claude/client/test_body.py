@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from claude.client.body import BEDROCK_VERSION, build_body, build_headers
-from claude.client.client import Call, Relayed
+from claude.client.types import Call, Relayed
 from core.bundle import ModelSettings
 
 ANTHROPIC, BEDROCK = ModelSettings(), ModelSettings(provider="bedrock", model="m")

@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from claude.client.client import Hooks, Reply, connect
+from claude.client.client import connect
+from claude.client.types import Hooks, Reply
 from claude.limits.governor import Governor
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from claude.client.client import Call, Claude, Reply
+from claude.client.types import Call, Claude, Reply
 from claude.engines import ENGINES, Assignment, EngineResult, judge_error, load_engine
 from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, mark_cached
 from claude.engines.tools import TOOL_SCHEMAS, TOOLS

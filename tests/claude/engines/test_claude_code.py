@@ -18,7 +18,8 @@ import httpx2
 import pytest
 
 from claude.allowance import guarded
-from claude.client.client import Claude, Hooks, connect
+from claude.client.client import connect
+from claude.client.types import Claude, Hooks
 from claude.engines import Assignment, EngineResult, load_engine
 from claude.engines.claude_code import ClaudeCodeEngine
 from claude.engines.cli_preflight import find_cli_problems

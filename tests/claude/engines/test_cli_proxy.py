@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude.allowance import LEAST_OUTPUT_TOKENS, guarded
-from claude.client.client import Claude, Hooks, connect
+from claude.client.client import connect
+from claude.client.types import Claude, Hooks
 from claude.engines.cli_proxy import PATIENCE_S, CliProxy
 from claude.http.loopback import LoopbackServer
 from claude.http.plain_http import MAX_BODY_BYTES, Incoming, Outgoing

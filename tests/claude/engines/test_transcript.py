@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude.client.client import Reply
+from claude.client.types import Reply
 from claude.engines.transcript import LONGEST_TEXT_CHARS, Transcript, render_transcript
 from core.bundle import Limits, ModelSettings, Request
 from core.credentials import Credentials

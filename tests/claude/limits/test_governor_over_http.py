@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from claude.client.client import Claude
+from claude.client.types import Claude
 from claude.limits.admission import FIRST_AT_ONCE, UNLIMITED
 from claude.limits.governor import Governor
 from claude.simulation.api import Incoming

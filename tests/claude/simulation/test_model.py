@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claude.client.client import Reply
+from claude.client.types import Reply
 from claude.simulation.misbehaviour import _SPOILERS
 from claude.simulation.model import SimulatedModel
 from claude.simulation.project import design_project, write_unplanned

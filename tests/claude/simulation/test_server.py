@@ -17,7 +17,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from claude.client.client import Claude, connect
+from claude.client.client import connect
+from claude.client.types import Claude
 from claude.limits.governor import Governor
 from claude.simulation.server import SimulatedServer, serve
 from claude.simulation.transport import build_transport

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from claude.allowance import Guard
-from claude.client.client import Call
+from claude.client.types import Call
 from core.bundle import Allowance, ModelSettings
 from core.errors import BudgetExceeded, SubmitError
 from core.job import JobKey, JobState, JobStatus, Outcome, Usage
