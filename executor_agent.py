@@ -17,8 +17,9 @@ from typing import Protocol
 import claude.client.client
 from claude.allowance import guarded
 from claude.client.types import Claude, Hooks
-from claude.engines import Assignment, Engine, EngineResult, judge_error, load_engine
+from claude.engines import load_engine
 from claude.engines.attempt_log import AttemptLog
+from claude.engines.base import Engine, EngineContext, EngineResult, result_of_error
 from claude.limits.governor import Governor
 from claude.prices import pricing
 from core.bundle import (
@@ -80,7 +81,7 @@ class ExecutorAgent:
         *,
         governor: Governor | None = None,
         connect: Connect = claude.client.client.connect,
-        load: Callable[[str], Callable[[Assignment], Engine]] = load_engine,
+        load: Callable[[str], Callable[[EngineContext], Engine]] = load_engine,
         contained: bool = False,
         echo: Callable[[str], None] = _ignore,
     ) -> None:
@@ -136,7 +137,7 @@ class ExecutorAgent:
             raise
         except Exception as exc:  # noqa: BLE001 - the worker's boundary: an attempt always answers
             _log.debug("%s failed", request.key, exc_info=True)
-            verdict = judge_error(exc)
+            verdict = result_of_error(exc)
             with suppress(OSError):  # a full disk may be what it failed of
                 record.log(traceback.format_exc())
         except BaseException as exc:
@@ -173,7 +174,7 @@ class ExecutorAgent:
             pricing(request.model),
             record.usage,
         )
-        assignment = Assignment(
+        context = EngineContext(
             request=request,
             workspace=workspace,
             clock=clock,
@@ -184,8 +185,8 @@ class ExecutorAgent:
             attempt=attempt,
             contained=self._contained,
         )
-        verdict = self._load(request.model.engine)(assignment).work()
-        if verdict.outcome is Outcome.OK and (defects := assignment.find_defects()):
+        verdict = self._load(request.model.engine)(context).work()
+        if verdict.outcome is Outcome.OK and (defects := context.find_defects()):
             verdict = EngineResult(Outcome.DEFECT, "\n".join(defects), verdict.turns)
         fence.check()
         record.log(f"{verdict.outcome}: {verdict.message}")

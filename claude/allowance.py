@@ -1,7 +1,7 @@
-"""A worker's guard: no request goes out whose worst case passes what is left of the allowance.
+"""Keeps a worker within its allowance: no request goes out whose worst case exceeds what is left.
 
-Asked before every request and every retry, it may lower max_tokens. What was billed is subtracted
-as it is told, answers that were cut in mid-stream included.
+Checked before every request and every retry, which may lower max_tokens. Whatever was billed is
+subtracted, answers that were cut in mid-stream included.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IMAGE_TOKENS = 5_000
 https://platform.claude.com/docs/en/build-with-claude/vision#calculate-image-costs"""
 
 DOCUMENT_TOKENS = 1_000_000
-"""A document's text may be packed: no more than the largest context window is all that is known."""
+"""A document's text may be compressed: only the largest context window bounds it."""
 
 _UNSIZED = {"image": IMAGE_TOKENS, "document": DOCUMENT_TOKENS}
 
@@ -45,7 +45,7 @@ def guarded(
     price: Price,
     spent: Iterable[Usage] = (),
 ) -> Hooks:
-    """`hooks` under which no more than `allowance` is used, of which `spent` is gone already."""
+    """`hooks` that allow no more than `allowance`, of which `spent` is already used."""
     if allowance == UNLIMITED:
         return hooks
     guard = Guard(allowance, model, price, spent)
@@ -60,10 +60,10 @@ def guarded(
 
 
 class Guard:
-    """Counts what was used. Bounds of tokens rest on two facts: a token is at least one byte but in
+    """Counts usage. Bounds of tokens rest on two facts: a token is at least one byte, except in
     images and documents, and the count of the last reply is exact for all that is sent again.
 
-    For one request at a time: what is in flight is not counted until it is told."""
+    For one request at a time: one in flight counts when it is billed."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Guard:
         self._price = price
         self._tokens = 0
         self._cost = Fraction()
-        self._asked = self._known = _Asked()
+        self._last = self._known = _Request()
         self._counted: Usage | None = None
         for usage in spent:
             self._subtract(usage)
@@ -85,39 +85,39 @@ class Guard:
     def spend(self, usage: Usage) -> None:
         """A request was billed."""
         self._subtract(usage)
-        self._known, self._counted = self._asked, usage
+        self._known, self._counted = self._last, usage
 
     def admit(self, call: Call) -> Call:
-        """The call, its output lowered to what may still be paid for. Raises BudgetExceeded."""
-        asked = _Asked(_parts(call), call.relayed.fields if call.relayed else None)
-        bound = self._input_bound(asked)
+        """The call, its output lowered to what is left. Raises BudgetExceeded."""
+        request = _Request(_parts(call), call.passthrough.fields if call.passthrough else None)
+        bound = self._input_bound(request)
         tokens = min(call.max_tokens, self._most_output(bound, call.max_tokens))
         if tokens < min(LEAST_OUTPUT_TOKENS, call.max_tokens):
             raise BudgetExceeded(
-                f"The next request may take {bound:,} tokens of input and does not fit into what"
-                f" is left: {self._left_in_words()}.",
+                f"The next request may take {bound:,} tokens of input, more than the budget has"
+                f" left: {self._render_left()}.",
                 "Raise --max-cost or --max-tokens.",
             )
-        self._asked = asked
+        self._last = request
         return replace(call, max_tokens=tokens)
 
     def _subtract(self, usage: Usage) -> None:
         self._tokens += usage.total_tokens
         self._cost += Fraction(self._price(usage) or 0.0)
 
-    def _input_bound(self, asked: _Asked) -> int:
+    def _input_bound(self, request: _Request) -> int:
         """The most tokens that the parts of a request can come to."""
-        whole = sum(part.size for part in asked.parts) + HIDDEN_TOKENS
+        whole = sum(part.size for part in request.parts) + HIDDEN_TOKENS
         counted = self._counted
-        # other terms, such as other thinking, may count what was left out before
-        if counted is None or asked.terms != self._known.terms:
+        # with other fields, such as other thinking, what was left out before may count
+        if counted is None or request.fields != self._known.fields:
             return whole
         if not (known := counted.total_tokens - counted.output_tokens):
             return whole
-        new = _without(asked.parts, self._known.parts)
-        # Claude's own words come back as about the tokens that they went out as
-        said = sum(part.size for part in new if part.is_reply)
-        reply = min(said, counted.output_tokens + counted.output_tokens // 8 + 100)
+        new = _without(request.parts, self._known.parts)
+        # Claude's own text comes back as about the tokens that it was generated as
+        size = sum(part.size for part in new if part.is_reply)
+        reply = min(size, counted.output_tokens + counted.output_tokens // 8 + 100)
         return min(whole, known + reply + sum(p.size for p in new if not p.is_reply))
 
     def _most_output(self, bound: int, wanted: int) -> int:
@@ -147,23 +147,23 @@ class Guard:
         written = self._price(replace(usage, cache_write_tokens=bound))
         if plain is None or written is None:
             raise BudgetExceeded(
-                f"The price of {self._model.model!r} is not known, and there is a cap on the cost.",
-                "Give --price-input and --price-output.",
+                f"The price of {self._model.model!r} is unknown, so --max-cost cannot be kept.",
+                "Set --price-input and --price-output, in US dollars per million tokens.",
             )
         return Fraction(max(plain, written))
 
-    def _left_in_words(self) -> str:
-        caps, words = self._allowance, []
+    def _render_left(self) -> str:
+        caps, parts = self._allowance, []
         if caps.max_tokens is not None:
-            words.append(f"{max(0, caps.max_tokens - self._tokens):,} tokens")
+            parts.append(f"{max(0, caps.max_tokens - self._tokens):,} tokens")
         if caps.max_cost_usd is not None:
-            words.append(f"${max(0.0, caps.max_cost_usd - float(self._cost)):.4f}")
-        return " and ".join(words)
+            parts.append(f"${max(0.0, caps.max_cost_usd - float(self._cost)):.4f}")
+        return " and ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A piece of a request: equal pieces have equal digests, whatever the cache's marks on them."""
+    """A piece of a request: equal pieces have equal digests, cache marks aside."""
 
     digest: bytes
     size: int
@@ -171,32 +171,32 @@ class _Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request: its pieces, and what another program's request says besides."""
+class _Request:
+    """A request: its parts, and the further fields of another program's request."""
 
     parts: Sequence[_Part] = ()
-    terms: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] | None = None
 
 
 def _parts(call: Call) -> list[_Part]:
     """Everything in a request that costs tokens."""
-    told: list[Any] = [*call.system, *call.tools, call.tool_choice, call.output_schema]
-    ours = call.relayed is None
-    if call.relayed is not None:
-        told.append(dict(call.relayed.fields))
-    return [_part(piece, ours=ours) for piece in (*filter(None, told), *call.messages)]
+    pieces: list[Any] = [*call.system, *call.tools, call.tool_choice, call.output_schema]
+    own = call.passthrough is None
+    if call.passthrough is not None:
+        pieces.append(dict(call.passthrough.fields))
+    return [_part(piece, own=own) for piece in (*filter(None, pieces), *call.messages)]
 
 
-def _part(piece: Any, *, ours: bool) -> _Part:
-    """`ours` tells that what is said to be Claude's word is."""
+def _part(piece: Any, *, own: bool) -> _Part:
+    """`own`: the request is ours, so its assistant messages really are Claude's."""
     text = json.dumps(_unmarked(piece), ensure_ascii=False, sort_keys=True)
     data = text.encode("utf-8", "replace")
     size = len(data) + _unsized_tokens(piece)
-    return _Part(sha256(data).digest(), size, ours and piece.get("role") == "assistant")
+    return _Part(sha256(data).digest(), size, own and piece.get("role") == "assistant")
 
 
 def _unsized_tokens(piece: Any) -> int:
-    """The most that the images and documents in it take, whose bytes say nothing of that."""
+    """The most that the images and documents in it take, which their bytes do not show."""
     if isinstance(piece, dict):
         kind = piece.get("type")
         own = _UNSIZED.get(kind, 0) if isinstance(kind, str) and "source" in piece else 0

@@ -1,7 +1,7 @@
-"""What a provider needs before a run: credentials that can be found, and one answer.
+"""Checks a provider before a run: credentials that can be found, and one answer.
 
-`find_credentials` and `find_problems` send nothing to the provider. `ask_once` makes one request
-of one token and tells apart why there is no answer; what it used is on the bill.
+`find_credentials` and `find_problems` send nothing. `ask_once` makes one request of one token,
+which is billed, and finds out why there is no answer.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import httpx2
 
 _SIMULATE = "or leave out --real to run a simulation."
-_PATIENCE_S = 30.0
-_PROXY_FIX = "Correct or unset HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: http://host:port."
-_TRIES = 2  # one lost connection may be chance
+_STALL_S = 30.0
+_PROXY_FIX = "Set HTTPS_PROXY, HTTP_PROXY and ALL_PROXY to http://host:port, or unset them."
+_TRIES = 2  # a single lost connection may be chance
 _GREETING = Call(
     system=({"type": "text", "text": "Answer with one word."},),
     messages=({"role": "user", "content": [{"type": "text", "text": "Hello"}]},),
@@ -42,8 +42,8 @@ _GREETING = Call(
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request: `problem` when the provider cannot be used as it is, `warning`
-    when it only cannot answer right now. `spent` is for the bill."""
+    """The outcome of one request: `problem` when the provider cannot be used as it is, `warning`
+    when it only cannot answer right now. `spent` is what was billed."""
 
     problem: Problem | None = None
     warning: str = ""
@@ -70,30 +70,27 @@ def find_problems(model: ModelSettings, credentials: Credentials) -> list[Proble
 
 
 def find_network_problem() -> Problem | None:
-    """What the environment says about proxies and certificates, where no client can be made of it.
-
-    The SDK would stumble over it without a word about the cause.
-    """
+    """Proxy and certificate variables with which the SDK would fail without naming the cause."""
     import httpx2
 
     try:
         httpx2.Client().close()
     except ImportError:
-        return Problem("The proxy settings cannot be used: one is of the kind SOCKS.", _PROXY_FIX)
-    except (ValueError, httpx2.InvalidURL):  # their words may repeat a password
-        return Problem("The proxy settings cannot be used: one is no address.", _PROXY_FIX)
+        return Problem("The proxy settings cannot be used: SOCKS is not supported.", _PROXY_FIX)
+    except (ValueError, httpx2.InvalidURL):  # their text may repeat a password
+        return Problem("The proxy settings cannot be used: one is not an address.", _PROXY_FIX)
     except OSError as exc:
         return Problem(
             f"The certificates in SSL_CERT_FILE cannot be read: {exc.strerror or exc}.",
-            "Name a file of certificates in PEM format, or unset it.",
+            "Set it to a file of certificates in PEM format, or unset it.",
         )
     return None
 
 
 def find_credentials(model: ModelSettings, credentials: Credentials) -> str:
-    """Where the credentials for `model` would come from, in words; empty when there are none.
+    """Where the credentials for `model` come from, for people; empty when there are none.
 
-    Raises OrchestratorError when they are there and cannot be used.
+    Raises OrchestratorError when there are some that cannot be used.
     """
     return _aws_source(credentials) if model.provider == "bedrock" else _source(model, credentials)
 
@@ -130,7 +127,7 @@ def ask_once(
     governor: Governor | None = None,
     transport: httpx2.BaseTransport | None = None,
 ) -> Answer:
-    """Make the smallest request there is. A `governor` that is shared hears of a rate limit."""
+    """Make the smallest possible request. A shared `governor` learns of a rate limit."""
     spent: list[Usage] = []
     for tries_left in reversed(range(_TRIES)):
         try:
@@ -139,7 +136,7 @@ def ask_once(
                 credentials,
                 clock=clock,
                 governor=governor or Governor(),
-                limits=Limits(request_retries=0, stall_s=_PATIENCE_S),
+                limits=Limits(request_retries=0, stall_s=_STALL_S),
                 hooks=Hooks(on_usage=spent.append),
                 transport=transport,
             ) as claude:
@@ -148,7 +145,7 @@ def ask_once(
             if not tries_left:
                 return Answer(problem=Problem(exc.message, exc.remedy), spent=tuple(spent))
         except ModelUnavailable as exc:
-            return Answer(warning=f"{exc.message} A run waits and asks again.", spent=tuple(spent))
+            return Answer(warning=f"{exc.message} A run waits and tries again.", spent=tuple(spent))
         except ModelError as exc:
             return Answer(problem=Problem(exc.message, exc.remedy), spent=tuple(spent))
         else:
@@ -158,11 +155,11 @@ def ask_once(
 
 _MISSING = {
     "anthropic": Problem(
-        "There is no key for the Anthropic API.",
+        "No key for the Anthropic API was found.",
         f"Set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), {_SIMULATE}",
     ),
     "bedrock": Problem(
-        "There are no AWS credentials for Bedrock.",
+        "No AWS credentials for Bedrock were found.",
         "Set AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK,"
         f" or use a role, {_SIMULATE}",
     ),
@@ -170,7 +167,7 @@ _MISSING = {
 
 
 def _source(model: ModelSettings, credentials: Credentials) -> str:
-    """The SDK also knows profiles and workload identity, so it is the one to ask."""
+    """As the SDK sees it, which also knows profiles and workload identity."""
     from claude.client.providers import open_sdk
     from claude.errors.vendor_errors import Endpoint, vendor_errors
 
@@ -204,9 +201,9 @@ def _aws_source(credentials: Credentials) -> str:
         found = boto3.Session(profile_name=credentials.aws_profile or None).get_credentials()
     except BotoCoreError as exc:
         raise OrchestratorError(
-            f"AWS credentials cannot be read: {credentials.mask(str(exc))}.",
-            "Check AWS_PROFILE, the files in ~/.aws, and the variables AWS_*; with IAM Identity"
-            " Center: aws sso login.",
+            f"The AWS credentials cannot be read: {credentials.mask(str(exc))}.",
+            "Check AWS_PROFILE, the files in ~/.aws and the AWS_* variables; for IAM Identity"
+            " Center run aws sso login.",
         ) from exc
     if found is None:
         return ""

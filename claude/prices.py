@@ -1,4 +1,4 @@
-"""What a request cost: the prices given, or the list that ships with genai-prices (no network).
+"""The cost of a request, by given prices or by the list in genai-prices (no network).
 
 Prices are looked up per request and never for sums, since long requests may have another tier.
 """
@@ -20,43 +20,42 @@ _CACHE_READ, _CACHE_WRITE = 0.1, 1.25
 
 def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
     """The price in US dollars of each request of a run: by its settings where they give prices,
-    otherwise by the list, where None means that it does not know the provider or model.
+    otherwise by the list, which gives None for an unknown provider or model.
 
-    Prices given are those of the settings' model; another one, which an earlier session may have
-    asked, keeps its own as far as the list has one.
+    Given prices are those of the settings' model; another one, which an earlier session may have
+    used, keeps its listed price.
     """
     price_in, price_out = model.price_input_usd, model.price_output_usd
     if price_in is None or price_out is None:
         return price_usd
-    return _given(price_in, price_out, lambda usage: _asks(usage, model.provider, model.model))
+    return _fixed(price_in, price_out, lambda usage: _is_model(usage, model.provider, model.model))
 
 
 def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | None]:
-    """The same for a run of which only the settings it has kept are there; a model that is not
-    among them is the default."""
+    """The same from the stored settings of a run; a model that is not among them is the default."""
     price_in, price_out = settings.get("price_input"), settings.get("price_output")
     if not isinstance(price_in, int | float) or not isinstance(price_out, int | float):
         return price_usd
     provider, model = settings.get("provider"), settings.get("model")
-    return _given(price_in, price_out, lambda usage: not model or _asks(usage, provider, model))
+    return _fixed(price_in, price_out, lambda usage: not model or _is_model(usage, provider, model))
 
 
-def _asks(usage: Usage, provider: object, model: object) -> bool:
+def _is_model(usage: Usage, provider: object, model: object) -> bool:
     return (usage.provider, usage.model) == (provider, model)
 
 
-def _given(
-    price_in: float, price_out: float, is_meant: Callable[[Usage], bool]
+def _fixed(
+    price_in: float, price_out: float, applies: Callable[[Usage], bool]
 ) -> Callable[[Usage], float]:
     def price(usage: Usage) -> float:
-        if not is_meant(usage) and (listed := price_usd(usage)) is not None:
+        if not applies(usage) and (listed := price_usd(usage)) is not None:
             return listed
-        weighed = (
+        weighted = (
             usage.input_tokens
             + usage.cache_read_tokens * _CACHE_READ
             + usage.cache_write_tokens * _CACHE_WRITE
         )
-        return (weighed * price_in + usage.output_tokens * price_out) / _PER
+        return (weighted * price_in + usage.output_tokens * price_out) / _PER
 
     return price
 
@@ -66,14 +65,13 @@ def check_priced(model: ModelSettings, max_cost: float | None) -> None:
     probe = Usage(model.provider, model.model, input_tokens=1, output_tokens=1)
     if max_cost is not None and pricing(model)(probe) is None:
         raise UsageError(
-            f"--max-cost needs a price, and that of {model.model!r} on {model.provider} is not"
-            " known.",
-            "Give --price-input and --price-output, in US dollars per million tokens.",
+            f"--max-cost needs the price of {model.model!r} on {model.provider}, which is unknown.",
+            "Set --price-input and --price-output, in US dollars per million tokens.",
         )
 
 
 def price_usd(usage: Usage) -> float | None:
-    """US dollars for one request; None when the list does not know the provider or model."""
+    """US dollars for one request; None for an unknown provider or model."""
     import genai_prices  # a tenth of a second that --help need not pay
 
     provider_id = _PROVIDER_IDS.get(usage.provider)

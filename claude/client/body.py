@@ -39,8 +39,8 @@ def build_body(call: Call, model: ModelSettings) -> dict[str, Any]:
     if call.output_schema is not None:
         schema = {"type": "json_schema", "schema": call.output_schema}
         body["output_config"] = {"format": schema}
-    if call.relayed is not None:
-        body |= call.relayed.fields
+    if call.passthrough is not None:
+        body |= call.passthrough.fields
         body |= _less_thinking(body.get("thinking"), call.max_tokens)
         if model.provider == "bedrock":
             body["anthropic_version"] = BEDROCK_VERSION
@@ -62,11 +62,11 @@ def _less_thinking(thinking: Any, max_tokens: int) -> dict[str, Any]:
 def build_headers(call: Call, model: ModelSettings) -> dict[str, str]:
     """The version and the betas that another program asks for; for Bedrock the SDK puts the betas
     into the body, and build_body the version."""
-    if call.relayed is None:
+    if call.passthrough is None:
         return {}
-    asked, found = call.relayed.betas, {}
+    asked, found = call.passthrough.betas, {}
     if model.provider == "bedrock":
         asked = tuple(beta for beta in asked if beta in BEDROCK_BETAS)
-    elif call.relayed.version:
-        found["anthropic-version"] = call.relayed.version
+    elif call.passthrough.version:
+        found["anthropic-version"] = call.passthrough.version
     return found | ({"anthropic-beta": ",".join(asked)} if asked else {})

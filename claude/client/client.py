@@ -18,8 +18,8 @@ from claude.client.recorded_response import RecordedResponse
 from claude.client.stream import StreamDamaged, StreamedMessage
 from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.errors.vendor_errors import Endpoint, refuse_web_page, vendor_errors
-from claude.limits.governor import Governor, Slot
-from claude.limits.retry import Backoff, retry_delay_s, used_up
+from claude.limits.governor import Governor, Permit
+from claude.limits.retry import Backoff, quota_error, retry_delay_s
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
@@ -98,23 +98,23 @@ class SdkClaude:
             clock.time,
         )
 
-    def send(self, call: Call, tape: RecordedResponse | None = None) -> Reply:
-        tape, retry = tape or RecordedResponse(), 0
+    def send(self, call: Call, recorded: RecordedResponse | None = None) -> Reply:
+        recorded, retry = recorded or RecordedResponse(), 0
         while True:
             try:
-                return self._ask_in_turn(call, retry, tape)
+                return self._ask_in_turn(call, retry, recorded)
             except ModelUnavailable as error:
                 self._wait(error, retry)
             retry += 1
 
-    def _ask_in_turn(self, call: Call, retry: int, tape: RecordedResponse) -> Reply:
+    def _ask_in_turn(self, call: Call, retry: int, recorded: RecordedResponse) -> Reply:
         admitted = self._governor.admit(self._clock, self._hooks.on_progress, self._backoff)
-        with admitted as slot:
+        with admitted as permit:
             try:
-                return self._ask(self._hooks.on_request(call), retry, slot, tape)
+                return self._ask(self._hooks.on_request(call), retry, permit, recorded)
             except (RateLimited, Overloaded) as error:
                 self._hooks.on_throttle()
-                if (quota := used_up(error)) is not None:
+                if (quota := quota_error(error)) is not None:
                     raise quota from error
                 raise
 
@@ -132,28 +132,30 @@ class SdkClaude:
         )
         self._clock.sleep(0.0 if held_back else delay_s)
 
-    def _ask(self, call: Call, retry: int, slot: Slot, tape: RecordedResponse) -> Reply:
+    def _ask(self, call: Call, retry: int, permit: Permit, recorded: RecordedResponse) -> Reply:
         from claude.client.stall import StallWatch
 
         started_s = self._clock.monotonic()
         message, watch = StreamedMessage(), StallWatch(self._clock, self._stall_s)
-        tape.headers = {}
+        recorded.headers = {}
         try:
-            with vendor_errors(self._endpoint), self._open(call, retry, watch, slot) as stream:
-                tape.begin(stream.response)
-                slot.accepted(tape.headers)
+            with vendor_errors(self._endpoint), self._open(call, retry, watch, permit) as stream:
+                recorded.begin(stream.response)
+                permit.accepted(recorded.headers)
                 refuse_web_page(stream.response.headers, self._endpoint)
-                self._read(stream, message, watch, tape)
+                self._read(stream, message, watch, recorded)
         finally:
-            # whatever happened: once the message started, it is on the bill
-            usage = self._usage(call, message, tape.headers, self._clock.monotonic() - started_s)
+            # whatever happened: once the message started, it is billed
+            usage = self._usage(
+                call, message, recorded.headers, self._clock.monotonic() - started_s
+            )
             if message.started:
-                slot.spent(usage)
+                permit.spent(usage)
                 self._hooks.on_usage(usage)
         content, broken = message.content()
         return Reply(content, message.stop_reason, usage, broken, retry)
 
-    def _open(self, call: Call, retry: int, watch: StallWatch, slot: Slot) -> Stream[object]:
+    def _open(self, call: Call, retry: int, watch: StallWatch, permit: Permit) -> Stream[object]:
         # `post` and not `messages.create`: events come as plain JSON, so that nothing a newer API
         # sends is lost, and create's DeprecationWarning cannot be kept quiet from a thread.
         from anthropic import APIStatusError, Stream
@@ -174,7 +176,7 @@ class SdkClaude:
                 stream_cls=Stream[object],
             )
         except APIStatusError as exc:
-            slot.answered(exc.response.headers)
+            permit.refused(exc.response.headers)
             raise
         watch.watch(stream.response)
         return stream
@@ -184,14 +186,14 @@ class SdkClaude:
         stream: Stream[object],
         message: StreamedMessage,
         watch: StallWatch,
-        tape: RecordedResponse,
+        recorded: RecordedResponse,
     ) -> None:
         for event in stream:
-            message.feed(event)  # first of all, since it is on the bill
-            tape.events.append(cast(Block, event))  # an object, or it could not be fed
+            message.feed(event)  # first of all, since it is billed
+            recorded.events.append(cast(Block, event))  # an object, or it could not be fed
             self._clock.sleep(0)  # a stopped clock ends a stream here
-            if message.went_on:
-                watch.went_on()
+            if message.progressed:
+                watch.progressed()
             if message.finished:
                 return
         kind = stream.response.headers.get("content-type", "unknown")

@@ -1,6 +1,6 @@
 """Builds the SDK's client for a provider: `anthropic` or `bedrock`, real or simulated.
 
-Credentials are handed over, never looked up here. Without any, the SDK's own chain decides
+Credentials are passed in, never looked up here. Without any, the SDK's own chain decides
 (profiles, workload identity, and boto3's for Bedrock).
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anthropic import Anthropic, AnthropicBedrock
 
 PROVIDERS = ("anthropic", "bedrock")
-# What a simulated client holds, so that no real key is touched and the SDK looks for none.
+# The key of a simulated client, so that the SDK looks for no real one.
 PLACEHOLDER_KEY = "simulated-key"
 SIMULATED_URL = "http://simulated.invalid"
 
@@ -41,7 +41,7 @@ def open_sdk(
     """
     if model.provider not in PROVIDERS:
         raise SettingsError(
-            f"Provider {model.provider!r} is unknown.", f"Choose one of: {', '.join(PROVIDERS)}."
+            f"The provider {model.provider!r} is unknown.", f"Use one of: {', '.join(PROVIDERS)}."
         )
     base_url = model.base_url or None
     if model.simulation is not None:
@@ -69,8 +69,8 @@ def _check_secrets(credentials: Credentials) -> None:
     for secret in credentials.secrets():
         if not (secret.isascii() and secret.isprintable()) or " " in secret:
             raise CredentialsRefused(
-                "A key or token holds a space, a line end or another character that no key has.",
-                "Set it again without the extra characters; a file's last line end is often one.",
+                "A key or token contains a space, a line end or another invalid character.",
+                "Set it again without that; a line end often comes from a file.",
             )
 
 

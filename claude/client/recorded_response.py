@@ -1,4 +1,4 @@
-"""Keeps one answer as it came, so that it can be passed on to another program unchanged."""
+"""Records one answer as it came, so that it can be passed on to another program unchanged."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx2
 
-Block = dict[str, Any]
-
 
 class RecordedResponse:
     """The response's headers and its events.
 
-    Only the try that succeeded is on it in the end. `cut`, from another thread, breaks the
+    In the end it holds the try that succeeded. `cut`, from another thread, breaks the
     connection that a read may be waiting on.
     """
 
     def __init__(self) -> None:
         self.headers: Mapping[str, str] = {}
-        self.events: list[Block] = []
+        self.events: list[dict[str, Any]] = []
         self._response: httpx2.Response | None = None
 
     def begin(self, response: httpx2.Response) -> None:

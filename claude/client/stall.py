@@ -13,13 +13,13 @@ import httpx2
 from claude.client.stream import StreamDamaged
 from core.clock import Clock, time_left_s
 
-# A model may think for minutes without a word, while pings come; it is not let think for ever.
+# A model may think for minutes while only pings come, but not for ever.
 PINGS_ONLY_FACTOR = 5.0
 _LEAST_TIMEOUT_S = 0.05
 
 
 class StallWatch:
-    """Told of progress, and asked by `watch` whether there is any. Times are those of `clock`."""
+    """Notes progress and raises when there is none. Times are those of `clock`."""
 
     def __init__(self, clock: Clock, stall_s: float) -> None:
         self._clock, self._stall_s = clock, stall_s
@@ -30,8 +30,8 @@ class StallWatch:
         """For a socket: no read should outlast the stall, or the time there is."""
         return max(_LEAST_TIMEOUT_S, min(self._stall_s, time_left_s(self._clock)))
 
-    def went_on(self) -> None:
-        """An event came that is no ping."""
+    def progressed(self) -> None:
+        """An event came that is not a ping."""
         self._last_progress_s = self._clock.monotonic()
 
     def watch(self, response: httpx2.Response) -> None:
@@ -45,7 +45,7 @@ class StallWatch:
             for piece in body:
                 self._refuse_silence(self._clock.monotonic() - asked_s)
                 yield piece
-                # what was in the piece has been told of by now
+                # the events of the piece have been noted by now
                 self._clock.sleep(0)  # a stopped clock ends a stream here, pings or not
                 asked_s = self._clock.monotonic()
                 self._refuse_pings(asked_s - self._last_progress_s)

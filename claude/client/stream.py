@@ -1,4 +1,4 @@
-"""Puts one streamed answer together from its raw events, and keeps what the API said unchanged.
+"""Puts one streamed answer together from its raw events, and keeps its content unchanged.
 
 Blocks come out ready to go back as assistant content. Tool input is collected as text, so that
 JSON which is malformed or was cut by max_tokens stays visible instead of becoming an exception.
@@ -24,25 +24,25 @@ class StreamDamaged(ValueError):
 
 
 class StreamedMessage:
-    """Fed with events in order; `finished` once message_stop came. `went_on` says whether the last
-    event brought the answer further: a ping does not."""
+    """Fed with events in order; `finished` once message_stop came. `progressed` says whether the
+    last event was part of the answer, which a ping is not."""
 
     def __init__(self) -> None:
         self.started = False
         self.finished = False
-        self.went_on = False
+        self.progressed = False
         self.message_id = ""
         self.stop_reason = ""
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._json: dict[int, list[str]] = {}
         self._received_chars = 0
-        self._output_is_told = False
+        self._output_is_reported = False
 
     def feed(self, event: object) -> None:
         """Take one event, as decoded JSON. Raises StreamDamaged; kinds not known are skipped."""
         try:
-            self.went_on = self._take(event)
+            self.progressed = self._take(event)
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             raise StreamDamaged(f"an event of the stream is malformed ({exc!r})") from exc
 
@@ -62,7 +62,7 @@ class StreamedMessage:
                 self._extend(int(event["index"]), event["delta"])
             case "message_delta":
                 self.stop_reason = event["delta"].get("stop_reason") or self.stop_reason
-                self._output_is_told |= "output_tokens" in self._merge_usage(event.get("usage"))
+                self._output_is_reported |= "output_tokens" in self._merge_usage(event.get("usage"))
             case "message_stop":
                 if not self.started:
                     raise ValueError("the message ends before it has begun")
@@ -84,16 +84,16 @@ class StreamedMessage:
             block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
 
     def _merge_usage(self, usage: dict[str, Any] | None) -> dict[str, int]:
-        """The figures that count: nothing takes less than no tokens, whatever a server says."""
-        told = {k: v for k, v in (usage or {}).items() if type(v) is int and v >= 0}
-        self._usage |= told
-        return told
+        """The valid counts: a server may report nonsense."""
+        reported = {k: v for k, v in (usage or {}).items() if type(v) is int and v >= 0}
+        self._usage |= reported
+        return reported
 
     def tokens(self, name: str) -> int:
         """A figure of the usage so far. The output of a stream that was cut is estimated from what
-        arrived, because its bill never did; so is one that a server does not count."""
+        arrived, because its usage never did; so is one that a server does not count."""
         counted = int(self._usage.get(name, 0))
-        if name == "output_tokens" and not (self.stop_reason and self._output_is_told):
+        if name == "output_tokens" and not (self.stop_reason and self._output_is_reported):
             return max(counted, math.ceil(self._received_chars / _CHARS_PER_TOKEN))
         return counted
 

@@ -13,7 +13,7 @@ Block = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Relayed:
+class Passthrough:
     """What a request of another program has beyond a Call: fields of the body that go out as they
     are, the betas it asks for, and the version of the API in whose words it expects the answer. Its
     word is not taken for what Claude said before."""
@@ -36,7 +36,7 @@ class Call:
     tools: tuple[Block, ...] = ()
     tool_choice: Block | None = None
     output_schema: Block | None = None
-    relayed: Relayed | None = None
+    passthrough: Passthrough | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Reply:
 class Claude(Protocol):
     """Whoever answers requests."""
 
-    def send(self, call: Call, tape: RecordedResponse | None = None) -> Reply:
+    def send(self, call: Call, recorded: RecordedResponse | None = None) -> Reply:
         """Raises the errors below ModelError once retries are used up, and Interrupted."""
 
 

@@ -1,7 +1,7 @@
 """The engine of our own: an agent loop on the Messages API.
 
 One linear list of messages; a step asks, then acts on the answer. The loop ends by an exception
-that carries the verdict: the only good one comes from submit_result with the evidence for it.
+that carries the result: the only good one comes from submit_result with the evidence for it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from claude.client.context import ContextWindow, is_too_long
-from claude.client.types import Call, Claude, Reply
-from claude.engines import Assignment, EngineResult, judge_error
+from claude.client.types import Block, Call, Claude, Reply
+from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
 from claude.engines.processes import hide_memory
 from claude.engines.shell import Shell, ShellLimits
 from claude.engines.tools import (
@@ -33,8 +33,8 @@ from claude.engines.tools import (
     run_command,
     run_tool,
 )
-from claude.prompts import load_executor_prompt, render_defects, render_shared, render_task
-from core.errors import Interrupted, ModelError, RequestRejected, WorkspaceError
+from claude.prompts import load_executor_prompt, render_defects
+from core.errors import RequestRejected, WorkspaceError
 from core.job import Outcome
 
 MOST_IDLE_TURNS = 3
@@ -54,80 +54,54 @@ _GO_ON = (
     "in parts with write_file and append_file."
 )
 
-Block = dict[str, Any]
 
+class ApiEngine(Engine):
+    """`environ` is the worker's environment."""
 
-class _Ended(Exception):
-    """Control flow: the work is over, and how."""
-
-    def __init__(self, outcome: Outcome, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-        self.message = message
-
-
-class ApiEngine:
-    """Works on one assignment; make a new one for each attempt. `environ` is the worker's."""
-
-    def __init__(self, assignment: Assignment, environ: Mapping[str, str] | None = None) -> None:
-        self._assignment = assignment
+    def __init__(self, context: EngineContext, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__(context)
         self._environ = os.environ if environ is None else environ
-        self._limits = assignment.request.limits
-        self._workspace = assignment.workspace
-        self._messages: list[Block] = [build_first_message(assignment)]
-        instructions = load_executor_prompt(commands=assignment.commands)
-        self._system = ({**_text(instructions), "cache_control": _CACHE},)
-        self._tools = TOOLS_AND_SHELL if assignment.commands else TOOLS
+        self._workspace = context.workspace
+        self._messages: list[Block] = [build_first_message(context)]
+        instructions = load_executor_prompt(commands=context.commands)
+        self._system = ({**build_text(instructions), "cache_control": _CACHE},)
+        self._tools = TOOLS_AND_SHELL if context.commands else TOOLS
         self._schemas = tuple(tool.schema() for tool in self._tools.values())
         self._shell: Shell | None = None
-        model = assignment.request.model
         self._window = ContextWindow(
-            self._limits.context_tokens, model.max_output_tokens, (self._system, self._schemas)
+            self._limits.context_tokens,
+            context.request.model.max_output_tokens,
+            (self._system, self._schemas),
         )
         self._sent = 0
-        self._turns = 0
         self._idle_turns = 0
         self._corrections = 0
         self._failures: Counter[tuple[str, str, str]] = Counter()
         self._cut: set[str] = set()
 
-    def work(self) -> EngineResult:
-        transcript = self._assignment.transcript
-        transcript.begin(self._assignment.request)
-        try:
-            verdict = self._work()
-        except BaseException as exc:
-            transcript.end(type(exc).__name__, str(exc), self._messages[self._sent :])
-            raise
-        transcript.end(verdict.outcome, verdict.message, self._messages[self._sent :])
-        return verdict
+    def _solve(self) -> str:
+        with self._opened_shell(), self._context.connect(self._context.clock) as claude:
+            while True:  # until a step raises WorkEnded
+                self._step(claude)
 
-    def _work(self) -> EngineResult:
-        try:
-            clock = self._assignment.clock
-            with self._opened_shell(), self._assignment.connect(clock) as claude:
-                while True:
-                    self._step(claude)
-        except _Ended as end:
-            return EngineResult(end.outcome, end.message, self._turns)
-        except (ModelError, Interrupted) as exc:
-            return judge_error(exc, self._turns)
+    def _unsent(self) -> list[Block]:
+        return self._messages[self._sent :]
 
     @contextmanager
     def _opened_shell(self) -> Iterator[None]:
         """A shell where commands may be run; the worker closes its memory to them first."""
-        if not self._assignment.commands:
+        if not self._context.commands:
             yield
             return
         hide_memory()
-        attempt = self._assignment.attempt
+        attempt = self._context.attempt
         with Shell(
             attempt.work,
-            self._assignment.clock,
+            self._context.clock,
             environ=self._environ,
             scratch=attempt.root / "shell",
             limits=ShellLimits(max_bytes=self._limits.max_bytes),
-            alone=self._assignment.contained,
+            alone=self._context.contained,
         ) as self._shell:
             yield
 
@@ -140,12 +114,12 @@ class ApiEngine:
     def _ask(self, claude: Claude) -> Reply:
         self._check_limits()
         self._turns += 1
-        started = self._assignment.clock.time()
+        started = self._context.clock.time()
         self._messages = self._window.fit(self._messages)
         reply = self._send(claude)
         self._window.learn(self._messages, reply.usage)
         new = self._messages[self._sent :]
-        self._assignment.transcript.record(self._turns, new, reply, started)
+        self._context.transcript.record(self._turns, new, reply, started)
         self._sent = len(self._messages)
         return reply
 
@@ -156,7 +130,7 @@ class ApiEngine:
                     Call(
                         system=self._system,
                         messages=tuple(mark_cached(self._messages)),
-                        max_tokens=self._assignment.request.model.max_output_tokens,
+                        max_tokens=self._context.request.model.max_output_tokens,
                         tools=self._schemas,
                     )
                 )
@@ -169,20 +143,18 @@ class ApiEngine:
         """Drop more of a conversation that was too long; the work is over when that is no use."""
         if (smaller := self._window.squeeze(self._messages)) is None:
             message = f"The task does not fit into the model's context window. {why}"
-            raise _Ended(Outcome.DEFECT, message.rstrip())
+            raise WorkEnded(Outcome.DEFECT, message.rstrip())
         self._messages = smaller
-        self._assignment.progress("the conversation grew too long; its older parts were dropped")
+        self._context.progress("the conversation grew too long; its older parts were dropped")
 
     def _check_limits(self) -> None:
-        self._assignment.clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
+        self._context.clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
         if self._turns >= self._limits.max_turns:
-            raise _Ended(
-                Outcome.DEFECT, f"The task was not done within {self._limits.max_turns} turns."
-            )
+            raise self._out_of_turns()
 
     def _act(self, reply: Reply) -> None:
         if reply.stop_reason == "refusal":
-            raise _Ended(Outcome.REFUSED, f"Claude declined the task. {_spoken(reply)}".rstrip())
+            raise self._declined(_spoken(reply))
         calls = [_Call(block, reply) for block in reply.content if block.get("type") == "tool_use"]
         if not calls:
             self._nudge(reply)
@@ -202,12 +174,12 @@ class ApiEngine:
         self._idle_turns += 1
         if self._idle_turns > MOST_IDLE_TURNS:
             message = f"Claude answered {self._idle_turns} times without doing anything."
-            raise _Ended(Outcome.DEFECT, f"{message} {_spoken(reply)}".rstrip())
+            raise WorkEnded(Outcome.DEFECT, f"{message} {_spoken(reply)}".rstrip())
         # the API does not take back a turn that is empty or thinking alone
-        content = list(reply.content) if _spoken(reply) else [_text("(no answer)")]
+        content = list(reply.content) if _spoken(reply) else [build_text("(no answer)")]
         self._messages.append({"role": "assistant", "content": content})
         ask = _GO_ON if reply.stop_reason in _CUTS else _NUDGE
-        self._messages.append({"role": "user", "content": [_text(ask)]})
+        self._messages.append({"role": "user", "content": [build_text(ask)]})
 
     def _run(self, call: _Call) -> Block:
         """Carry out a call that is no submission; its tool_result."""
@@ -222,17 +194,17 @@ class ApiEngine:
             raise broken_input(tool, cut=call.cut)
         arguments = check_arguments(tool, call.input)
         if self._shell is not None and call.name == RUN:
-            self._assignment.progress(f"runs {_one_line(arguments['command'])}")
+            self._context.progress(f"runs {_one_line(arguments['command'])}")
             return run_command(self._workspace, self._shell, arguments)
-        told = run_tool(self._workspace, tool, arguments)
+        output = run_tool(self._workspace, tool, arguments)
         if call.name in WRITING:
-            self._assignment.progress(told)
+            self._context.progress(output)
             self._failures.clear()  # not going round in circles
             self._cut.discard(path := arguments["path"].removeprefix("./"))
             if call.broken is not None:
                 self._cut.add(path)
                 return _kept(path, arguments["content"])
-        return told
+        return output
 
     def _failed(self, call: _Call, error: WorkspaceError) -> Block:
         """The tool_result of a refused call, which may not go on for ever."""
@@ -240,7 +212,7 @@ class ApiEngine:
         self._failures[failure] += 1
         if (times := self._failures[failure]) >= MOST_SAME_FAILURES:
             message = f"Claude made the same failing call {times} times: {error.message}"
-            raise _Ended(Outcome.DEFECT, message)
+            raise WorkEnded(Outcome.DEFECT, message)
         return call.result(str(error), is_error=True)
 
     def _submit(self, call: _Call, failed: int) -> Block:
@@ -250,12 +222,12 @@ class ApiEngine:
         except WorkspaceError as exc:
             return self._failed(call, exc)
         cut = [f"{p!r} was cut and not gone on with; append_file adds the rest" for p in self._cut]
-        if not (defects := [*sorted(cut), *self._assignment.find_defects()]):
-            raise _Ended(Outcome.OK, arguments["summary"])
+        if not (defects := [*sorted(cut), *self._context.find_defects()]):
+            raise WorkEnded(Outcome.OK, arguments["summary"])
         self._corrections += 1
         if self._corrections > self._limits.max_corrections:
-            raise _Ended(Outcome.DEFECT, "\n".join(["The result has defects:", *defects]))
-        self._assignment.progress(f"not done yet: {defects[0]}")
+            raise self._defective(defects)
+        self._context.progress(f"not done yet: {defects[0]}")
         return call.result(render_defects(defects), is_error=True)
 
     def _checked_submission(self, call: _Call, failed: int) -> Mapping[str, Any]:
@@ -310,13 +282,10 @@ class _Call:
         }
 
 
-def build_first_message(assignment: Assignment) -> Block:
-    """The shared block, the same bytes for all tasks of a run, then the task's own."""
-    request, workspace = assignment.request, assignment.workspace
-    contracts = {c.path: workspace.text(c.path) for c in request.contracts}
-    files = [path for path, _ in workspace.files() if path not in contracts]
-    shared = {**_text(render_shared(request, contracts)), "cache_control": _CACHE}
-    return {"role": "user", "content": [shared, _text(render_task(request, files))]}
+def build_first_message(context: EngineContext) -> Block:
+    """The prompt; its shared part ends in a cache breakpoint."""
+    shared, task = build_prompt(context)
+    return {"role": "user", "content": [{**shared, "cache_control": _CACHE}, task]}
 
 
 def mark_cached(messages: Sequence[Block]) -> Iterator[Block]:
@@ -331,10 +300,6 @@ def mark_cached(messages: Sequence[Block]) -> Iterator[Block]:
             *rest, last = message["content"]
             message = {**message, "content": [*rest, {**last, "cache_control": _CACHE}]}
         yield message
-
-
-def _text(text: str) -> Block:
-    return {"type": "text", "text": text}
 
 
 def _answered(block: Block, calls: Sequence[_Call]) -> Block:

@@ -1,7 +1,7 @@
-"""What an attempt tells while it runs: events.jsonl, log.txt and transcript.jsonl, line by line.
+"""What an attempt writes while it runs: events.jsonl, log.txt and transcript.jsonl, line by line.
 
-Goes on where an earlier worker of the same attempt was killed: its money was spent too. What
-commands of the model made of the files meanwhile is undone at the end.
+Continues where an earlier worker of the same attempt was killed: its usage counts too. What
+commands of the model did to the files meanwhile is undone at the end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AttemptLog:
         self.throttled = 0
         self.transcript = Transcript(attempt.transcript, mask)
         self._result = attempt.result
-        self._kept = {attempt.files, attempt.result_json}
+        self._result_paths = {attempt.files, attempt.result_json}
         self._events = ProtectedLog(attempt.events)
         self._log = ProtectedLog(attempt.log)
         self._mask = mask
@@ -50,12 +50,12 @@ class AttemptLog:
         self._log.write(self._mask(text).rstrip() + "\n")
 
     def settle(self) -> None:
-        """Leave in result/ what was told, and nothing that others put beside it."""
+        """Leave in result/ what was written here, and nothing that others put beside it."""
         make_directory(self._result)
         files = (self._events, self._log, self.transcript.file)
-        kept = self._kept | {file.path for file in files}
+        known = self._result_paths | {file.path for file in files}
         for path in list(self._result.iterdir()):
-            if path not in kept:
+            if path not in known:
                 remove_tree(path)
         for file in files:
             file.settle()

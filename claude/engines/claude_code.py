@@ -1,9 +1,9 @@
 """The engine on the Claude Code CLI: headless in the workspace, one process a prompt.
 
 The CLI has file tools confined to the workspace and a shell that is not, so it runs only in a
-container, or where commands were allowed. Its word counts for nothing: when it
-stops, the evidence is looked at, and defects go back as another prompt of the same session. What it
-asks Claude goes through a proxy in this worker, which knows what was spent and what went wrong.
+container, or where commands were allowed. When it stops, the workspace is checked, and defects go
+back as another prompt of the same session. Its requests go through a proxy in this worker, which
+knows what was spent and what went wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import re
 import uuid
 from collections.abc import Mapping
 
-from claude.engines import Assignment, EngineResult, judge_error
+from claude.client.types import Block
+from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
 from claude.engines.cli_process import CliProcess
 from claude.engines.cli_proxy import CliProxy
 from claude.engines.cli_setup import (
@@ -25,78 +26,52 @@ from claude.engines.cli_setup import (
     build_environment,
     find_cli,
 )
-from claude.engines.cli_stream import Block, CliResult, CliStream, Turn
+from claude.engines.cli_stream import CliResult, CliStream, Turn
 from claude.engines.processes import hide_memory
-from claude.prompts import load_prompt, render_defects, render_shared, render_task
+from claude.prompts import load_prompt, render_defects
 from core.clock import CheckedClock
-from core.errors import Interrupted, ModelError, Problem, RequestRejected
+from core.errors import Problem, RequestRejected
 from core.job import Outcome, Usage
 
 _MARK = "CLAUDE_CONFIG_DIR"
-_SAID_CHARS = 500
+_QUOTED_CHARS = 500
 _ROOT = re.compile(r"root/sudo privileges", re.IGNORECASE)
 
 
-class _Ended(Exception):
-    """Control flow: the work is over, and how."""
+class ClaudeCodeEngine(Engine):
+    """`environ` is the worker's environment."""
 
-    def __init__(self, outcome: Outcome, message: str) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-        self.message = message
-
-
-class ClaudeCodeEngine:
-    """Works on one assignment; `environ` is the worker's environment."""
-
-    def __init__(self, assignment: Assignment, environ: Mapping[str, str] | None = None) -> None:
-        self._assignment = assignment
-        self._request = assignment.request
+    def __init__(self, context: EngineContext, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__(context)
         self._environ = os.environ if environ is None else environ
-        self._home = CliHome(assignment.attempt.root / "claude-code")
+        self._home = CliHome(context.attempt.root / "claude-code")
         # the same for a worker that takes the attempt again, whose home is made anew
         self._session = str(uuid.uuid5(uuid.NAMESPACE_OID, str(self._request.key)))
-        self._turns = 0
 
-    def work(self) -> EngineResult:
-        transcript = self._assignment.transcript
-        transcript.begin(self._request)
-        try:
-            verdict = self._work()
-        except BaseException as exc:
-            transcript.end(type(exc).__name__, str(exc))
-            raise
-        transcript.end(verdict.outcome, verdict.message)
-        return verdict
-
-    def _work(self) -> EngineResult:
+    def _solve(self) -> str:
         try:
             self._home.make(load_prompt("executor_claude_code"))
             hide_memory()
-            with CliProxy(self._assignment.connect, self._assignment.clock) as proxy:
+            with CliProxy(self._context.connect, self._context.clock) as proxy:
                 return self._correct_until_done(proxy)
-        except _Ended as end:
-            return EngineResult(end.outcome, end.message, self._turns)
-        except (ModelError, Interrupted) as exc:
-            return judge_error(exc, self._turns)
         finally:
             self._home.remove()
 
-    def _correct_until_done(self, proxy: CliProxy) -> EngineResult:
-        """Ask, look at the evidence, and ask again."""
+    def _correct_until_done(self, proxy: CliProxy) -> str:
+        """Ask, check the workspace, and ask again."""
         cli = find_cli(self._environ)
         if isinstance(cli, Problem):
-            raise _Ended(Outcome.DEFECT, f"{cli.what} {cli.fix}")
+            raise WorkEnded(Outcome.DEFECT, f"{cli.what} {cli.fix}")
         request, api = self._request, CliApi(proxy.base_url, proxy.token)
         environ = build_environment(request.model, request.limits, api, self._home, self._environ)
-        content = build_prompt(self._assignment)
+        content = build_cli_prompt(self._context)
         for round_ in range(request.limits.max_corrections + 1):
             result = self._ask(cli, proxy, environ, content, resume=round_ > 0)
-            if not (defects := self._assignment.find_defects()):
-                return EngineResult(Outcome.OK, result.text, self._turns)
-            self._assignment.progress(f"not done yet: {defects[0]}")
-            content = [_text(render_defects(defects))]
-        raise _Ended(Outcome.DEFECT, "\n".join(["The result has defects:", *defects]))
+            if not (defects := self._context.find_defects()):
+                return result.text
+            self._context.progress(f"not done yet: {defects[0]}")
+            content = [build_text(render_defects(defects))]
+        raise self._defective(defects)
 
     def _ask(
         self,
@@ -116,10 +91,10 @@ class ClaudeCodeEngine:
         model, session = self._request.model.model, self._session
         with CliProcess(
             build_command(cli, self._home, model, session, resume=resume, max_turns=turns),
-            cwd=self._assignment.attempt.work,
+            cwd=self._context.attempt.work,
             environ=environ,
             prompt=json.dumps({"type": "user", "message": message}).encode() + b"\n",
-            clock=CheckedClock(self._assignment.clock, proxy.check),
+            clock=CheckedClock(self._context.clock, proxy.check),
             mark=_MARK,
         ) as process:
             try:
@@ -131,62 +106,51 @@ class ClaudeCodeEngine:
             finally:
                 stream.close()
         proxy.check()
-        return self._judged(stream, code, process.said, proxy.rejected)
+        return self._check_result(stream, code, process.stderr_tail, proxy.rejected)
 
     def _listen(self, message: Block) -> CliStream:
         model = self._request.model
         return CliStream(
             usage=Usage(model.provider, model.model, simulated=model.simulation is not None),
-            root=str(self._assignment.attempt.work.resolve()),
-            now=self._assignment.clock.monotonic,
+            root=str(self._context.attempt.work.resolve()),
+            now=self._context.clock.monotonic,
             on_turn=self._record,
-            on_progress=self._assignment.progress,
+            on_progress=self._context.progress,
             sent=[message],
         )
 
     def _record(self, turn: Turn) -> None:
         self._turns += 1
-        started = self._assignment.clock.time() - turn.reply.usage.duration_s
-        self._assignment.transcript.record(self._turns, turn.sent, turn.reply, started)
+        started = self._context.clock.time() - turn.reply.usage.duration_s
+        self._context.transcript.record(self._turns, turn.sent, turn.reply, started)
 
-    def _judged(
-        self, stream: CliStream, code: int | None, said: str, rejected: RequestRejected | None
+    def _check_result(
+        self, stream: CliStream, code: int | None, stderr: str, rejected: RequestRejected | None
     ) -> CliResult:
-        """The result of a prompt that went well. Raises what it came to otherwise."""
+        """The result of a prompt that succeeded. Raises WorkEnded or RequestRejected otherwise."""
         result = stream.result
         if result is None:
-            raise _Ended(*_without_result(stream.unreadable, code, said))
+            raise WorkEnded(*_without_result(stream.unreadable, code, stderr))
         if result.out_of_turns:
             raise self._out_of_turns()
         if result.refused:
-            raise _Ended(Outcome.REFUSED, f"Claude declined the task. {result.text}".rstrip())
+            raise self._declined(result.text)
         if result.failed:
-            text = result.text[:_SAID_CHARS].strip() or result.subtype
-            raise rejected or _Ended(Outcome.DEFECT, f"Claude Code: {text}")
+            text = result.text[:_QUOTED_CHARS].strip() or result.subtype
+            raise rejected or WorkEnded(Outcome.DEFECT, f"Claude Code: {text}")
         return result
 
-    def _out_of_turns(self) -> _Ended:
-        most = self._request.limits.max_turns
-        return _Ended(Outcome.DEFECT, f"The task was not done within {most} turns.")
+
+def build_cli_prompt(context: EngineContext) -> list[Block]:
+    """The prompt, and where the workspace is."""
+    shared, task = build_prompt(context)
+    place = f"<workspace>{context.attempt.work.resolve()}</workspace>"
+    return [shared, build_text(f"{task['text']}\n{place}")]
 
 
-def build_prompt(assignment: Assignment) -> list[Block]:
-    """The shared text, the same bytes for all tasks of a run, then the task's own."""
-    request, workspace = assignment.request, assignment.workspace
-    contracts = {c.path: workspace.text(c.path) for c in request.contracts}
-    files = [path for path, _ in workspace.files() if path not in contracts]
-    place = f"<workspace>{assignment.attempt.work.resolve()}</workspace>"
-    task = f"{render_task(request, files)}\n{place}"
-    return [_text(render_shared(request, contracts)), _text(task)]
-
-
-def _text(text: str) -> Block:
-    return {"type": "text", "text": text}
-
-
-def _without_result(unreadable: int, code: int | None, said: str) -> tuple[Outcome, str]:
-    """What to make of a CLI that ended without its last word; without a code it did not end."""
-    if _ROOT.search(said):
+def _without_result(unreadable: int, code: int | None, stderr: str) -> tuple[Outcome, str]:
+    """Outcome and message for a CLI that ended without a result; without a code it did not end."""
+    if _ROOT.search(stderr):
         return Outcome.DEFECT, (
             "Claude Code refuses to run as root with these settings."
             " Run the worker as another user, or remove bypassPermissions from managed settings."
@@ -197,6 +161,6 @@ def _without_result(unreadable: int, code: int | None, said: str) -> tuple[Outco
     parts = [f"Claude Code {how} without a result."]
     if unreadable:
         parts.append(f"{unreadable} line(s) could not be read.")
-    if said:
-        parts.append(f"It said: {said[-_SAID_CHARS:]}")
+    if stderr:
+        parts.append(f"Its standard error: {stderr[-_QUOTED_CHARS:]}")
     return Outcome.DEFECT, " ".join(parts)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from claude.client.recorded_response import RecordedResponse
-from claude.client.types import Call, Relayed, Reply
+from claude.client.types import Call, Passthrough, Reply
 from claude.http.plain_http import Incoming, Outgoing
 from core.errors import (
     BillingRefused,
@@ -69,7 +69,7 @@ def _read_call(data: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[Cal
         max_tokens=max_tokens,
         tools=tuple(map(_counted_tool, data.get("tools") or ())),
         tool_choice=data.get("tool_choice"),
-        relayed=Relayed(_counted_fields(data), betas, headers.get("anthropic-version", "")),
+        passthrough=Passthrough(_counted_fields(data), betas, headers.get("anthropic-version", "")),
     )
     return call, data.get("stream") is True
 
@@ -110,10 +110,10 @@ def _no_number(name: str) -> None:
     raise Unreadable(f"{name} is no JSON.")
 
 
-def render_stream(tape: RecordedResponse) -> Outgoing:
+def render_stream(recorded: RecordedResponse) -> Outgoing:
     """The answer as server-sent events, those that came and in their order."""
-    headers = {"content-type": "text/event-stream; charset=utf-8", **_passed_on(tape)}
-    return Outgoing(200, headers, map(_render_event, tape.events), None)
+    headers = {"content-type": "text/event-stream; charset=utf-8", **_passed_on(recorded)}
+    return Outgoing(200, headers, map(_render_event, recorded.events), None)
 
 
 def _render_event(event: Mapping[str, Any]) -> bytes:
@@ -121,11 +121,11 @@ def _render_event(event: Mapping[str, Any]) -> bytes:
     return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
-def render_whole(tape: RecordedResponse, reply: Reply) -> Outgoing:
+def render_whole(recorded: RecordedResponse, reply: Reply) -> Outgoing:
     """The answer as one message, for a request that wanted no stream."""
     message: dict[str, Any] = {}
     usage: dict[str, Any] = {}
-    for event in tape.events:
+    for event in recorded.events:
         if event["type"] == "message_start":
             message |= event["message"]
             usage |= event["message"].get("usage") or {}
@@ -133,7 +133,7 @@ def render_whole(tape: RecordedResponse, reply: Reply) -> Outgoing:
             message |= event["delta"]
             usage |= event.get("usage") or {}
     message |= {"type": "message", "content": list(reply.content), "usage": usage}
-    return _json(200, message, _passed_on(tape))
+    return _json(200, message, _passed_on(recorded))
 
 
 def render_refusal(error: Exception) -> Outgoing:
@@ -154,8 +154,8 @@ def _json(status: int, value: object, headers: Mapping[str, str]) -> Outgoing:
     return Outgoing(status, {"content-type": "application/json", **headers}, (data,), len(data))
 
 
-def _passed_on(tape: RecordedResponse) -> dict[str, str]:
-    found = {name: tape.headers[name] for name in _PASSED_ON if name in tape.headers}
-    if (amazon := tape.headers.get("x-amzn-requestid")) is not None:
+def _passed_on(recorded: RecordedResponse) -> dict[str, str]:
+    found = {name: recorded.headers[name] for name in _PASSED_ON if name in recorded.headers}
+    if (amazon := recorded.headers.get("x-amzn-requestid")) is not None:
         found.setdefault("request-id", amazon)
     return found

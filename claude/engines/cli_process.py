@@ -13,7 +13,6 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from claude.engines.processes import kill_marked
@@ -65,12 +64,7 @@ class CliProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
@@ -82,12 +76,12 @@ class CliProcess:
         return self._process.poll()
 
     @property
-    def said(self) -> str:
+    def stderr_tail(self) -> str:
         """The end of what it wrote to standard error."""
         return self._tail.decode(errors="replace").strip()
 
     def expect_end(self) -> None:
-        """Its result is there: it may linger a moment and no longer."""
+        """Its result is there: it may run on for LINGER_S and no longer."""
         if self._linger_until is None:
             self._linger_until = self._clock.monotonic() + LINGER_S
 
@@ -158,7 +152,7 @@ class CliProcess:
         return until is not None and self._clock.monotonic() >= until
 
     def _end(self) -> None:
-        """End the process group, politely first, then whatever else bears the mark."""
+        """End the process group, with SIGTERM first, then all other processes with the mark."""
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)

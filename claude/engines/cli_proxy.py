@@ -1,6 +1,6 @@
-"""What the Claude Code CLI takes for the API: a proxy on loopback, inside the worker.
+"""A proxy on loopback, inside the worker, that the Claude Code CLI takes for the API.
 
-The CLI shows a token that is worth nothing elsewhere; each of its requests goes on through the
+The CLI holds a token that is worth nothing elsewhere; each of its requests goes on through the
 worker's own client, so that governor, allowance, retries and credentials are those of every engine.
 An answer is passed on when it is whole: a CLI that was shown one finished block of an answer which
 then breaks gives its prompt up, and a broken answer that it has not seen is simply asked for again.
@@ -12,7 +12,6 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from types import TracebackType
 from typing import Self
 
 from claude.client.recorded_response import RecordedResponse
@@ -39,17 +38,17 @@ Connect = Callable[[Clock], AbstractContextManager[Claude]]
 class CliProxy:
     """A context manager that serves as long as it lasts, one request after the other.
 
-    `connect` opens the client. What ends the attempt, an error that another request cannot
-    overcome, is raised by `check` in the thread of the engine; every request after it is refused.
+    `connect` opens the client. An error that another request cannot overcome ends the
+    attempt: `check` raises it in the thread of the engine, and every later request is refused.
     """
 
     def __init__(self, connect: Connect, clock: Clock) -> None:
         self._connect, self._clock = connect, clock
         self.token = f"loopback-{secrets.token_urlsafe(32)}"
-        self._turn = threading.Lock()
-        self._is_gone = _nobody_is
-        self._tape = RecordedResponse()
-        self._over: Exception | None = None
+        self._one_at_a_time = threading.Lock()
+        self._is_gone = _never
+        self._recorded = RecordedResponse()
+        self._fatal: Exception | None = None
         self._rejected: RequestRejected | None = None
         self._closed = False
         self._stack = ExitStack()
@@ -64,14 +63,14 @@ class CliProxy:
         return self._rejected
 
     def check(self) -> None:
-        """Raises what ends the attempt, if there is such a thing."""
-        if self._over is not None:
-            raise self._over
+        """Raises the error that ends the attempt, if there is one."""
+        if self._fatal is not None:
+            raise self._fatal
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._claude = stack.enter_context(
-                self._connect(CheckedClock(self._clock, self._check_caller))
+                self._connect(CheckedClock(self._clock, self._check_client))
             )
             self._server = LoopbackServer(0, self, "claude-code-proxy")
             stack.callback(self._server.close, PATIENCE_S)
@@ -79,22 +78,17 @@ class CliProxy:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _stop(self) -> None:
         """End the request on its way, also where it waits for bytes."""
         self._closed = True
-        self._tape.cut()
+        self._recorded.cut()
 
-    def _check_caller(self) -> None:
+    def _check_client(self) -> None:
         if self._closed or self._is_gone():
-            raise _HungUp("Claude Code does not wait for its answer any more.")
+            raise _ClientGone("Claude Code closed its connection.")
 
     def handle(self, incoming: Incoming) -> Outgoing:
         """Answers one request, in a thread of its own."""
@@ -115,15 +109,15 @@ class CliProxy:
         return secrets.compare_digest(shown.encode(), self.token.encode())
 
     def _answer(self, call: Call, incoming: Incoming, *, streamed: bool) -> Outgoing:
-        with self._turn:  # the allowance is reckoned for one request at a time
-            if self._over is not None:
-                return render_refusal(self._over)
-            tape = self._tape = RecordedResponse()
+        with self._one_at_a_time:  # the allowance is computed for one request at a time
+            if self._fatal is not None:
+                return render_refusal(self._fatal)
+            recorded = self._recorded = RecordedResponse()
             self._is_gone = incoming.is_gone
             try:
-                self._check_caller()
-                reply = self._claude.send(call, tape)
-            except _HungUp:
+                self._check_client()
+                reply = self._claude.send(call, recorded)
+            except _ClientGone:
                 raise
             except RequestRejected as error:
                 self._rejected = error
@@ -132,18 +126,18 @@ class CliProxy:
                 return refuse(400, "invalid_request_error", "The request is nested too deeply.")
             except Exception as error:  # noqa: BLE001 - a thread's boundary: `check` raises it
                 if self._closed:
-                    raise _HungUp("The proxy was closed.") from None
-                self._over = error
+                    raise _ClientGone("The proxy was closed.") from None
+                self._fatal = error
                 return render_refusal(error)
             finally:
-                self._is_gone = _nobody_is
+                self._is_gone = _never
             self._rejected = None
-        return render_stream(tape) if streamed else render_whole(tape, reply)
+        return render_stream(recorded) if streamed else render_whole(recorded, reply)
 
 
-def _nobody_is() -> bool:
+def _never() -> bool:
     return False
 
 
-class _HungUp(Interrupted):
+class _ClientGone(Interrupted):
     """The connection to the CLI is gone, and nothing else is."""

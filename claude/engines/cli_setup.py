@@ -1,8 +1,7 @@
-"""The Claude Code CLI as we start it: where it is, whether it will do, its arguments, its
-environment.
+"""The Claude Code CLI as we start it: path, version, arguments and environment.
 
-Nothing of the person's own set-up reaches it: home, settings, hooks, MCP servers and CLAUDE.md
-stay out, and of the environment only what is named here goes in, secrets not among it.
+Nothing of the user's own set-up reaches it: home, settings, hooks, MCP servers and CLAUDE.md stay
+out, and of the environment only the variables named here go in, no secrets among them.
 https://code.claude.com/docs/en/cli-reference, .../settings, .../headless, .../llm-gateway
 """
 
@@ -21,12 +20,11 @@ from core.bundle import Limits, ModelSettings
 from core.errors import Problem
 
 OLDEST = (2, 1, 100)
-"""Older ones ask models that nobody chose, which costs money unseen, or call failures a success."""
+"""Older ones use other models too, which costs money unseen, or report failures as success."""
 TOOLS = ("Read", "Write", "Edit", "Glob", "Grep", "Bash")
 _VERSION_TIMEOUT_S = 30.0
 _INSTALL = "npm install -g @anthropic-ai/claude-code"
 
-# What programs need to find others and to reach the network, and to speak the person's language.
 _PASSED = frozenset(
     {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME", "SHELL"}
     | {"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS"}
@@ -48,7 +46,7 @@ _MOST_MS = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Cli:
-    """A CLI that answered."""
+    """A CLI that can be used."""
 
     path: str
     version: tuple[int, int, int]
@@ -64,7 +62,7 @@ class CliApi:
 
 @dataclass(frozen=True, slots=True)
 class CliHome:
-    """The directory below an attempt that stands in for the person's home."""
+    """The directory below an attempt that stands in for the user's home."""
 
     root: Path
 
@@ -92,7 +90,7 @@ class CliHome:
 
 
 def find_cli(environ: Mapping[str, str]) -> Cli | Problem:
-    """The `claude` on the PATH of `environ`, or why it will not do."""
+    """The `claude` on the PATH of `environ`, or why it cannot be used."""
     path = shutil.which("claude", path=environ.get("PATH", ""))
     if path is None:
         return Problem(
@@ -109,20 +107,20 @@ def find_cli(environ: Mapping[str, str]) -> Cli | Problem:
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         return Problem(f"{path} cannot be run: {exc}.", f"Install it again: {_INSTALL}.")
-    said = (done.stdout + b"\n" + done.stderr).decode(errors="replace").strip()
-    return judge_version(path, said, done.returncode)
+    output = (done.stdout + b"\n" + done.stderr).decode(errors="replace").strip()
+    return judge_version(path, output, done.returncode)
 
 
-def judge_version(path: str, said: str, code: int) -> Cli | Problem:
-    """What `claude --version` printed, as a CLI or a problem."""
-    if code == 127 and "node" in said:
+def judge_version(path: str, output: str, code: int) -> Cli | Problem:
+    """The CLI whose `--version` printed this, or why it cannot be used."""
+    if code == 127 and "node" in output:
         return Problem(
             f"{path} needs Node.js, which is not on the PATH.",
             f"Install Node.js 18 or newer, or a Claude Code that needs none: {_INSTALL}.",
         )
-    match = re.match(r"(\d+)\.(\d+)\.(\d+)", said)
+    match = re.match(r"(\d+)\.(\d+)\.(\d+)", output)
     if code != 0 or match is None:
-        first = said.partition("\n")[0][:200]
+        first = output.partition("\n")[0][:200]
         return Problem(
             f"{path} --version failed with exit code {code}: {first or 'it said nothing'}.",
             f"Install it again: {_INSTALL}.",
@@ -182,7 +180,7 @@ def build_environment(
         "CLAUDE_CODE_TMPDIR": str(home.temporary),
         "CLAUDE_CONFIG_DIR": str(home.config),
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(model.max_output_tokens),
-        # what it asks on the side goes to the model that was chosen, too
+        # its background requests go to the chosen model too
         "ANTHROPIC_DEFAULT_HAIKU_MODEL": model.model,
         "ANTHROPIC_SMALL_FAST_MODEL": model.model,
         "ANTHROPIC_BASE_URL": api.base_url,

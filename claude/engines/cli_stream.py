@@ -1,7 +1,6 @@
-"""Reads the CLI's stream-json: each turn for the transcript, words for people, the result.
+"""Reads the CLI's stream-json: each turn for the transcript, progress for people, the result.
 
-Nothing here touches the world. Lines that are no JSON object are counted and left out; the CLI may
-also say things that are not known here. https://code.claude.com/docs/en/headless
+Pure. Lines that are not a JSON object are counted and left out; unknown kinds are ignored. https://code.claude.com/docs/en/headless
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from claude.client.types import Reply
+from claude.client.types import Block, Reply
 from core.job import Usage
-
-Block = dict[str, Any]
 
 _COUNTS: Mapping[str, str] = {
     "input_tokens": "input_tokens",
@@ -29,7 +26,7 @@ _DELTA = b'{"type":"stream_event","event":{"type":"content_block_delta"'
 
 @dataclass(frozen=True, slots=True)
 class CliResult:
-    """The last word of one prompt. `text` is the model's own when it went well."""
+    """How one prompt ended. `text` is the model's own when it succeeded."""
 
     subtype: str
     is_error: bool
@@ -59,16 +56,16 @@ class Turn:
 
 @dataclass(slots=True)
 class CliStream:
-    """What one process of the CLI tells.
+    """The stream of one process of the CLI.
 
     `on_turn` is called when a request has ended, `on_progress` with words for people. What is
-    billed is known elsewhere: of a request that was cut, this shows only what came.
+    billed is counted by the proxy: of a request that was cut, this shows only what came.
     """
 
     usage: Usage
     """Provider, model and whether it is simulated; the counts are filled in."""
     root: str
-    """The workspace, which need not be told with every path."""
+    """The workspace, which is left out of the paths in messages."""
     now: Callable[[], float]
     on_turn: Callable[[Turn], None]
     on_progress: Callable[[str], None]
@@ -82,7 +79,7 @@ class CliStream:
     _since: float = 0.0
     _retries: int = 0
     _open: bool = False
-    _news: list[Callable[[], None]] = field(default_factory=list)
+    _callbacks: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._since = self.now()
@@ -95,28 +92,28 @@ class CliStream:
             self._take(json.loads(line))
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             self.unreadable += 1
-        self._tell()
+        self._notify()
 
     def close(self) -> None:
         """No more lines: a request that was cut counts with what is known of it."""
         if self._open:
             self._end_turn()
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        """Call who wants to hear, outside of what guards against malformed lines."""
-        news, self._news = self._news, []
-        for tell in news:
-            tell()
+    def _notify(self) -> None:
+        """Call back outside of the guard against malformed lines."""
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
 
     def _take(self, event: Mapping[str, Any]) -> None:
         match event["type"]:
             case "stream_event" if event.get("parent_tool_use_id") is None:
                 self._raw(event["event"])
             case "assistant":
-                self._answered(event)
+                self._add_answer(event)
             case "user":
-                self._heard(event["message"])
+                self._add_tool_results(event["message"])
             case "system" if event.get("subtype") == "api_retry":
                 self._retried(event)
             case "system" if event.get("subtype") == "status":
@@ -143,14 +140,13 @@ class CliStream:
             if isinstance(count := usage.get(theirs), int):
                 self._counts[name] = max(0, count)
 
-    def _answered(self, event: Mapping[str, Any]) -> None:
+    def _add_answer(self, event: Mapping[str, Any]) -> None:
         if event.get("error"):
-            return  # the CLI's own words
+            return  # text of the CLI itself
         self._content += [dict(block) for block in event["message"]["content"]]
         self._request_id = str(event.get("request_id") or self._request_id)
 
-    def _heard(self, message: Mapping[str, Any]) -> None:
-        """Results of tools, on their way to the model."""
+    def _add_tool_results(self, message: Mapping[str, Any]) -> None:
         self._since = self.now()
         content = message["content"]
         if isinstance(content, str):
@@ -161,7 +157,7 @@ class CliStream:
         self._retries += 1
         seconds = float(event.get("retry_delay_ms") or 0) / 1000
         why = event.get("error_status") or event.get("error") or "connection lost"
-        self._say(f"Claude Code tries again in {seconds:.1f} s ({why})")
+        self._report(f"Claude Code tries again in {seconds:.1f} s ({why})")
 
     def _end_turn(self) -> None:
         counts: dict[str, Any] = dict(self._counts)
@@ -177,12 +173,12 @@ class CliStream:
         self._open, self._retries, self._stop_reason = False, 0, ""
         self.sent, self._content, self._counts = [], [], {}
         for block in turn.reply.content:
-            if told := tell_call(block, self.root):
-                self._say(told)
-        self._news.append(partial(self.on_turn, turn))
+            if text := describe_call(block, self.root):
+                self._report(text)
+        self._callbacks.append(partial(self.on_turn, turn))
 
-    def _say(self, text: str) -> None:
-        self._news.append(partial(self.on_progress, text))
+    def _report(self, text: str) -> None:
+        self._callbacks.append(partial(self.on_progress, text))
 
     def _ended(self, event: Mapping[str, Any]) -> None:
         text = event.get("result") or "; ".join(map(str, event.get("errors") or ()))
@@ -194,8 +190,8 @@ class CliStream:
         )
 
 
-def tell_call(block: Mapping[str, Any], root: str) -> str:
-    """A call that changes something, in a few words for people."""
+def describe_call(block: Mapping[str, Any], root: str) -> str:
+    """A call that changes something, as a line of progress; empty for others."""
     given = block.get("input")
     if block.get("type") != "tool_use" or not isinstance(given, Mapping):
         return ""

@@ -1,8 +1,8 @@
 """A shell for the model: one command at a time, in the workspace, beside the worker.
 
-A command gets nothing of the worker's environment but what programs need, has limits, and leaves
-no process behind: claude.engines.supervisor, a process between the two, sees to that. What comes
-back is a text for the model, its middle left out where it is long.
+A command gets only the environment variables that programs need, has limits, and leaves
+no process behind, which claude.engines.supervisor, a process between the two, ensures. The result
+is a text for the model, its middle left out where it is long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from claude.engines import supervisor
@@ -82,12 +81,7 @@ class Shell:
             adopt_orphans()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._sweep()
         if self._alone:
             adopt_orphans(False)
@@ -101,14 +95,14 @@ class Shell:
         _check(command, timeout_s)
         limit_s = min(timeout_s, MAX_TIMEOUT_S, time_left_s(self._clock))
         self._make_scratch()
-        heard = _Heard()
+        captured = _Captured()
         with self._started(command) as process:
-            why = self._listen(process, heard, limit_s)
-        return render_result(heard, why)
+            why = self._listen(process, captured, limit_s)
+        return render_result(captured, why)
 
     @contextmanager
     def _started(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
-        """The supervisor with the command below it; at the end neither is there any more."""
+        """The supervisor with the command below it; both are ended on leaving."""
         process = self._start(command)
         try:
             yield process
@@ -139,7 +133,7 @@ class Shell:
             raise WorkspaceError(f"The command could not be started: {exc}.") from exc
 
     def _make_scratch(self) -> None:
-        """As it was left, unless something else was put in its place."""
+        """Keep what is there, unless something else was put in its place."""
         for place in (self._scratch, *(self._scratch / name for name in _SCRATCH)):
             with contextlib.suppress(OSError):
                 if stat.S_ISDIR(place.lstat().st_mode):
@@ -147,44 +141,47 @@ class Shell:
             remove_tree(place)
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _listen(self, process: subprocess.Popen[bytes], heard: _Heard, limit_s: float) -> str:
-        """Take in what it says until it ends, or has to be ended; why that is, or ""."""
+    def _listen(self, process: subprocess.Popen[bytes], captured: _Captured, limit_s: float) -> str:
+        """Read until it ends or has to be ended; the reason for that, or ""."""
         until = self._clock.monotonic() + limit_s
         with selectors.DefaultSelector() as selector:
-            for pipe, take in ((process.stdout, heard.output), (process.stderr, heard.report)):
+            for pipe, take in (
+                (process.stdout, captured.add_output),
+                (process.stderr, captured.add_report),
+            ):
                 if pipe is not None:
                     os.set_blocking(pipe.fileno(), False)
                     selector.register(pipe, selectors.EVENT_READ, take)
             why = ""
             while not why and process.poll() is None:
                 self._clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
-                why = self._excess(heard, until, limit_s)
+                why = self._excess(captured, until, limit_s)
                 _pump(selector, _TICK_S)
                 if not selector.get_map():
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(_TICK_S)
             _end(process)
             while _pump(selector, 0.0):
-                if self._excess(heard, until, limit_s):
+                if self._excess(captured, until, limit_s):
                     break
         return why
 
-    def _excess(self, heard: _Heard, until: float, limit_s: float) -> str:
+    def _excess(self, captured: _Captured, until: float, limit_s: float) -> str:
         if self._clock.monotonic() >= until:
             return f"it was not done within {limit_s:g} s"
-        if heard.size > self._limits.max_printed_bytes:
+        if captured.size > self._limits.max_printed_bytes:
             return f"it printed more than {self._limits.max_printed_bytes:,} bytes"
         return ""
 
     def _sweep(self) -> None:
-        """What got away from its supervisor, by its mark or because it is ours now."""
+        """End what escaped its supervisor: by its mark, or as our own child."""
         kill_marked(os.fsencode(f"TMPDIR={self._environ['TMPDIR']}"))
         if self._alone:
             kill_children(self._spared)
 
 
-class _Heard:
-    """What a command said: of its output the head and the tail; and its supervisor's report."""
+class _Captured:
+    """The head and tail of a command's output, and its supervisor's report."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -192,16 +189,16 @@ class _Heard:
         self._tail = b""
         self._report = b""
 
-    def output(self, piece: bytes) -> None:
+    def add_output(self, piece: bytes) -> None:
         self.size += len(piece)
         room = _HEAD_BYTES - len(self._head)
         self._head += piece[:room]
         self._tail = (self._tail + piece[room:])[-_TAIL_BYTES:]
 
-    def report(self, piece: bytes) -> None:
+    def add_report(self, piece: bytes) -> None:
         self._report = (self._report + piece)[-_TAIL_BYTES:]
 
-    def told(self) -> Mapping[str, Any]:
+    def read_report(self) -> Mapping[str, Any]:
         """The report, empty when the supervisor left none."""
         try:
             found = json.loads(self._report)
@@ -235,21 +232,21 @@ def find_shell() -> str:
     return next((path for path in _SHELLS if os.access(path, os.X_OK)), _SHELLS[-1])
 
 
-def render_result(heard: _Heard, why: str) -> str:
+def render_result(captured: _Captured, why: str) -> str:
     """How it ended, then what it printed; `why` says why it had to be ended, if it had to."""
-    told = heard.told()
-    lines = [_ending(told, why)]
-    if not why and (left := told.get("left")):
+    report = captured.read_report()
+    lines = [_ending(report, why)]
+    if not why and (left := report.get("left")):
         lines.append(f"[{left} process(es) that it left running were ended]")
-    return "\n".join([*lines, heard.text().rstrip("\n") or "(no output)"])
+    return "\n".join([*lines, captured.text().rstrip("\n") or "(no output)"])
 
 
-def _ending(told: Mapping[str, Any], why: str) -> str:
-    if told.get("crowd"):
+def _ending(report: Mapping[str, Any], why: str) -> str:
+    if report.get("too_many"):
         why = f"it started more than {supervisor.MAX_PROCESSES} processes"
     if why:
         return f"stopped: {why}"
-    code = told.get("code")
+    code = report.get("code")
     if not isinstance(code, int):
         return "stopped: the process that watches over it was ended"
     if code >= 0:
@@ -275,7 +272,7 @@ def _check(command: str, timeout_s: float) -> None:
 
 
 def _pump(selector: selectors.BaseSelector, timeout_s: float) -> bool:
-    """Hand on what can be read now; whether there was anything."""
+    """Pass on what can be read now; whether there was anything."""
     ready = selector.select(timeout_s) if selector.get_map() else []
     for key, _ in ready:
         pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]  # only pipes were registered

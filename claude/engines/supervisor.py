@@ -1,8 +1,8 @@
 """Runs one shell command and leaves no process of it behind.
 
 claude.engines.shell starts this file alone, so it imports the standard library only. It adopts what
-the command starts, ends all of it when the command ends, when told to (SIGTERM) and when the
-worker dies, and tells on standard error how it went: one line of JSON.
+the command starts, ends all of it when the command ends, on SIGTERM and when the worker dies, and
+reports on standard error how it went: one line of JSON.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Supervisor:
         self._worker = worker
         self._max_bytes = max_bytes
         self._most_of_user = most_of_user
-        self._told_to_stop = False
+        self._stop_requested = False
         self._wake, waker = os.pipe()
         for end in (self._wake, waker):
             os.set_blocking(end, False)
@@ -48,20 +48,20 @@ class Supervisor:
             prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
     def run(self, shell: str, command: str) -> dict[str, object]:
-        """How it went: `code` (negative for a signal; None when it was stopped), `left`, how many
-        processes outlived it, and `crowd`, whether it was stopped for its many processes."""
+        """The report: `code` (negative for a signal; None when it was stopped), `left`, how many
+        processes outlived it, and `too_many`, whether it was stopped for its many processes."""
         pid = os.fork()
         if pid == 0:
-            self._become(shell, command)
+            self._exec(shell, command)
         code = self._wait(pid)
-        crowd = code is None and not self._told_to_stop
-        if code is None and self._told_to_stop:
+        too_many = code is None and not self._stop_requested
+        if code is None and self._stop_requested:
             self._ask_to_end(pid)
         left = end_descendants()
-        return {"code": code, "left": left, "crowd": crowd}
+        return {"code": code, "left": left, "too_many": too_many}
 
     def _stop(self, *_: object) -> None:
-        self._told_to_stop = True
+        self._stop_requested = True
 
     def _wait(self, pid: int) -> int | None:
         """The command's exit code; None when it has to be stopped."""
@@ -69,8 +69,8 @@ class Supervisor:
             code = _reap(pid)
             if code is not None:
                 return code
-            if self._told_to_stop or os.getppid() != self._worker:
-                self._told_to_stop = True
+            if self._stop_requested or os.getppid() != self._worker:
+                self._stop_requested = True
                 return None
             if len(descendants()) > MAX_PROCESSES:
                 return None
@@ -85,7 +85,7 @@ class Supervisor:
         while time.monotonic() < until and _reap(pid) is None:
             time.sleep(0.02)
 
-    def _become(self, shell: str, command: str) -> None:
+    def _exec(self, shell: str, command: str) -> None:
         """The child: its own session, its limits, then the shell."""
         try:
             os.setsid()
@@ -138,7 +138,7 @@ def end_descendants(find: Callable[[], list[int]] = descendants) -> int:
 
 
 def _reap(pid: int) -> int | None:
-    """Take note of every child that has ended; the exit code of `pid` if it is among them."""
+    """Reap every child that has ended; the exit code of `pid` if it is among them."""
     code = None
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:

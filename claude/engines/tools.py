@@ -1,4 +1,4 @@
-"""The tools of the executor: what the model is told of them, and carrying a call out.
+"""The tools of the executor: their descriptions for the model, and running a call.
 
 Input is checked against the very schema the model was given; whatever is wrong is a WorkspaceError
 whose text shows the model how the call should look.
@@ -181,10 +181,10 @@ def run_tool(workspace: Workspace, tool: Tool, arguments: Arguments) -> str:
 def run_command(workspace: Workspace, shell: Shell, arguments: Arguments) -> str:
     """Carry out a checked call of `run_command`, then look at what it left. Raises WorkspaceError
     like the others."""
-    said = shell.run(arguments["command"], arguments.get("timeout_s", DEFAULT_TIMEOUT_S))
+    output = shell.run(arguments["command"], arguments.get("timeout_s", DEFAULT_TIMEOUT_S))
     if excess := workspace.look_again():
-        said += f"\n[too much for a result, remove some of it: {excess}]"
-    return said
+        output += f"\n[too much for a result, remove some of it: {excess}]"
+    return output
 
 
 def _hint(tool: Tool) -> str:

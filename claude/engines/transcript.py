@@ -35,7 +35,7 @@ class Transcript:
         self._files: dict[str, str] = {}
 
     def begin(self, request: Request) -> None:
-        """Write what the attempt is: who was asked to do what."""
+        """Write which attempt this is."""
         self._write(
             {
                 "attempt": str(request.key),
@@ -57,7 +57,7 @@ class Transcript:
             "at": started,
             "duration_s": reply.usage.duration_s,
             "retries": reply.retries,
-            "sent": [self._told(message, "request/") for message in sent],
+            "sent": [self._masked(message, "request/") for message in sent],
         }
         self._remember_files(reply.content)
         received = {
@@ -75,7 +75,7 @@ class Transcript:
     def _write(self, *parts: Mapping[str, Any]) -> None:
         line: dict[str, Any] = {}
         for part in parts:
-            line |= self._told(part)
+            line |= self._masked(part)
         # ASCII, so that no half of a surrogate pair can break the file
         self.file.write(json.dumps(line) + "\n")
 
@@ -86,16 +86,18 @@ class Transcript:
             ):
                 self._files[str(block.get("id"))] = path
 
-    def _told(self, value: Any, where: str = "") -> Any:
-        """The value as it is written; `where` names the file that has its texts, if any does."""
+    def _masked(self, value: Any, where: str = "") -> Any:
+        """The value as it is written; `where` names the file that holds its texts, if any does."""
         if isinstance(value, str):
             return self._text(value, where)
         if isinstance(value, Mapping):
             named = self._files.get(str(value.get("tool_use_id"))) or value.get("path")
             where = named if isinstance(named, str) else where
-            return {self._mask(str(key)): self._told(inner, where) for key, inner in value.items()}
+            return {
+                self._mask(str(key)): self._masked(inner, where) for key, inner in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self._told(inner, where) for inner in value]
+            return [self._masked(inner, where) for inner in value]
         return value
 
     def _text(self, text: str, where: str) -> Any:

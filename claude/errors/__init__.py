@@ -1,1 +1,1 @@
-"""What providers, networks and AWS complain of, as errors of the project."""
+"""Failures of providers, networks and AWS, as errors of the project."""

@@ -1,4 +1,4 @@
-"""Who was asked and what was refused: what every message about a failed request is made of."""
+"""The endpoint that was asked and the refusal it sent: the parts of every error message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIGNED = re.compile(rf"(?i)({'|'.join(_BEFORE_SECRETS)})(?!aws4-hmac)[^\s\"',/]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Who was asked, for messages. `mask` takes known secrets out, `now` is Unix time."""
+    """What was asked, for messages. `mask` hides known secrets, `now` is Unix time."""
 
     provider: str
     model: str
@@ -34,18 +34,18 @@ class Endpoint:
         return f"{self.model} on {where} ({self.host})"
 
     def masked(self, text: str) -> str:
-        """`text` without secrets, known ones and what stands where secrets do."""
+        """`text` without secrets: known ones, and what stands where secrets do."""
         return self.mask(_SIGNED.sub(rf"\g<1>{MASK}", text))
 
-    def told(self, text: str) -> str:
-        """What a server or library said, fit for a message: masked, one line, short."""
+    def detail(self, text: str) -> str:
+        """The text of a server or library, fit for a message: masked, one line, short."""
         line = " ".join(self.masked(text).split()).rstrip(".")
         return line if len(line) <= _MAX_DETAIL_CHARS else line[: _MAX_DETAIL_CHARS - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a server said: status, the vendor's name for the error, and its text, fit to show."""
+    """A server's refusal: status, the vendor's name for the error, and its text, fit to show."""
 
     status: int
     name: str
@@ -53,7 +53,7 @@ class Refusal:
     retry_after_s: float | None = None
     web_page: bool = False
 
-    def says(self, *words: str) -> bool:
-        """Whether the text has one of these."""
-        text = self.detail.lower().replace("’", "'")  # AWS writes isn’t
-        return any(word in text for word in words)
+    def matches(self, pattern: str) -> bool:
+        """Whether `pattern` is found in "name: text", in lower case."""
+        text = f"{self.name}: {self.detail}".lower().replace("’", "'")  # AWS writes isn’t
+        return re.search(pattern, text) is not None

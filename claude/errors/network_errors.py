@@ -1,4 +1,4 @@
-"""Why nothing came back: name, address, TLS, proxy and time each with its own message and fix."""
+"""Requests that got no answer: name, address, TLS, proxy and time-out have errors of their own."""
 
 from __future__ import annotations
 
@@ -14,83 +14,76 @@ _PROXIES = "HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
 
 
 def from_connection(cause: BaseException, endpoint: Endpoint) -> ModelError | None:
-    """The error for a request that got no answer; None for a mistake of the program, which the
-    SDK would wrap as well."""
+    """The error for a request that got no answer; None for a bug in the program, which the SDK
+    would wrap as well."""
     import httpx2
 
-    # the system's resolver raises UnicodeError for a name that cannot be one
+    # the system's resolver raises UnicodeError for an impossible name
     address = (
         httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.LocalProtocolError | UnicodeError
     )
     if not isinstance(cause, httpx2.HTTPError | httpx2.StreamError | OSError | address):
         return None
+    reason = endpoint.detail(str(cause) or type(cause).__name__)
     if isinstance(cause, address):
         return RequestRejected(
-            f"A request to {endpoint} could not be made: {endpoint.told(str(cause))}.",
-            "Check the base URL, the headers and the proxy set in the environment "
-            "(ANTHROPIC_BASE_URL, ANTHROPIC_BEDROCK_BASE_URL, ANTHROPIC_CUSTOM_HEADERS, "
-            "HTTPS_PROXY).",
+            f"A request to {endpoint} could not be made: {reason}.",
+            "Check the base URL, the headers and the proxy in ANTHROPIC_BASE_URL, "
+            "ANTHROPIC_BEDROCK_BASE_URL, ANTHROPIC_CUSTOM_HEADERS and HTTPS_PROXY.",
         )
-    why = endpoint.told(str(cause) or type(cause).__name__)
-    if isinstance(cause, httpx2.ProxyError):
-        return ConnectionLost(
-            f"The proxy on the way to {endpoint} failed: {why}.", f"Check {_PROXIES}."
-        )
-    return _by_root(cause, why, endpoint)
+    return ConnectionLost(*_explain(cause, reason, endpoint))
 
 
-def lost(endpoint: Endpoint, why: str) -> ConnectionLost:
+def lost(endpoint: Endpoint, reason: str) -> ConnectionLost:
     """The connection broke, or what came over it is damaged."""
-    return ConnectionLost(
-        f"The connection to {endpoint} was lost: {endpoint.told(why)}.",
-        "Check the network, the proxy and the base URL.",
-    )
+    return ConnectionLost(*_explain(None, endpoint.detail(reason), endpoint))
 
 
-def _by_root(cause: BaseException, why: str, endpoint: Endpoint) -> ConnectionLost:
+def _explain(cause: BaseException | None, reason: str, endpoint: Endpoint) -> tuple[str, str]:
+    """Message and remedy."""
     import httpx2
 
     roots = list(_roots(cause))
-    if any(isinstance(root, socket.gaierror) for root in roots):
-        return ConnectionLost(
-            f"The name {endpoint.host} could not be resolved, asking for {endpoint}: {why}.",
-            _name_remedy(endpoint),
+
+    def any_of(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(root, kinds) for root in roots)
+
+    if isinstance(cause, httpx2.ProxyError):
+        return f"The proxy for {endpoint} failed: {reason}.", f"Check {_PROXIES}."
+    if any_of(socket.gaierror):
+        message = f"The host name {endpoint.host} could not be resolved for {endpoint}: {reason}."
+        return message, _name_remedy(endpoint)
+    if any_of(ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {endpoint} is not trusted: {reason}.",
+            "If a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate.",
         )
-    if any(isinstance(root, ssl.SSLCertVerificationError) for root in roots):
-        return ConnectionLost(
-            f"The certificate of {endpoint} is not trusted: {why}.",
-            "Where a proxy opens TLS, name its certificate file in SSL_CERT_FILE.",
-        )
-    if any(isinstance(root, ssl.SSLError) for root in roots):
-        return ConnectionLost(
-            f"No TLS connection to {endpoint} could be made: {why}.",
+    if any_of(ssl.SSLError):
+        return (
+            f"No TLS connection to {endpoint} could be made: {reason}.",
             f"Check {_BASE_URLS} (an address without TLS begins with http://), and {_PROXIES}.",
         )
-    if any(isinstance(root, ConnectionRefusedError) for root in roots):
-        return ConnectionLost(
-            f"Nobody listens where {endpoint} should be: {why}.",
-            f"Check {_BASE_URLS}, and {_PROXIES}.",
-        )
+    if any_of(ConnectionRefusedError):
+        message = f"The connection to {endpoint} was refused: {reason}."
+        return message, f"Check {_BASE_URLS}, and {_PROXIES}."
     if isinstance(cause, httpx2.TimeoutException):
-        return ConnectionLost(
-            f"{endpoint} gave no answer in time: {why}.",
-            f"Check the network and the firewall, and {_PROXIES}.",
-        )
-    return lost(endpoint, why)
+        message = f"{endpoint} did not answer in time: {reason}."
+        return message, f"Check the network, the firewall, and {_PROXIES}."
+    message = f"The connection to {endpoint} was lost: {reason}."
+    return message, "Check the network, the proxy and the base URL."
 
 
 def _name_remedy(endpoint: Endpoint) -> str:
-    if endpoint.provider == "bedrock":
-        return (
-            f"Check --region: {endpoint.region!r} may be none that has Bedrock. "
-            f"Otherwise check the network, and ANTHROPIC_BEDROCK_BASE_URL if it is set."
-        )
-    return "Check the network, and ANTHROPIC_BASE_URL if it is set."
+    if endpoint.provider != "bedrock":
+        return "Check the network, and ANTHROPIC_BASE_URL if it is set."
+    return (
+        f"Check --region: {endpoint.region!r} may not have Bedrock. Otherwise check the network, "
+        "and ANTHROPIC_BEDROCK_BASE_URL if it is set."
+    )
 
 
-def _roots(cause: BaseException) -> Iterator[BaseException]:
+def _roots(cause: BaseException | None) -> Iterator[BaseException]:
     """`cause` and what it came from; the HTTP client wraps the system's errors."""
-    seen: BaseException | None = cause
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

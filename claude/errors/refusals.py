@@ -1,7 +1,7 @@
-"""What a server's refusal means, as an error of the project with a message and a fix of its own.
+"""A server's refusal as an error of the project, with a message and a remedy of its own.
 
-A refusal is known by its HTTP status, or by its error type where the status cannot tell: in the
-middle of a stream the status was 200 long ago, and Bedrock has one status for several causes.
+The HTTP status decides, or the error's type where the status says too little: in the middle of a
+stream it was 200 long ago, and Bedrock has one status for several causes.
 https://platform.claude.com/docs/en/api/errors
 """
 
@@ -34,7 +34,7 @@ _STATUS_OF_NAME = {
     "api_error": 500,
     "timeout_error": 504,
     "overloaded_error": 529,
-    # quotas that no waiting refills within a run come as 429
+    # quotas that do not refill within a run come as 429
     "contract_spend_limit_reached": 402,
     "enforced_spend_limit_reached": 402,
     # Bedrock, as a response
@@ -64,19 +64,18 @@ def from_refusal(refusal: Refusal, endpoint: Endpoint) -> ModelError:
         return web_page_error(endpoint, f"a web page, status {refusal.status}")
     if endpoint.provider == "bedrock" and (error := from_aws(refusal, endpoint)) is not None:
         return error
-    if status in (400, 402, 403) and (error := _by_text(refusal, endpoint)) is not None:
-        return error
     if retryable:
         return _retryable(refusal, status, endpoint)
-    return _final(refusal, status, endpoint)
+    kind, message, remedy = _final(refusal, status, endpoint)
+    return kind(f"{message}: {refusal.detail}.", remedy)
 
 
-def web_page_error(endpoint: Endpoint, came: str) -> RequestRejected:
-    """Somebody else answers at this address: a proxy's page, a sign-in, a web site."""
+def web_page_error(endpoint: Endpoint, answer: str) -> RequestRejected:
+    """Another server answers at this address: a proxy, a sign-in page, a web site."""
     return RequestRejected(
-        f"The address of {endpoint} is no API: it answered with {came}.",
+        f"The address of {endpoint} is not an API: it answered with {answer}.",
         "Check the base URL (ANTHROPIC_BASE_URL, ANTHROPIC_BEDROCK_BASE_URL), and whether a proxy "
-        "or sign-in page stands in between.",
+        "or sign-in page is in between.",
     )
 
 
@@ -85,7 +84,7 @@ def credentials_remedy(endpoint: Endpoint) -> str:
         return CREDENTIALS_REMEDY
     return (
         "Set ANTHROPIC_API_KEY to a valid key (or ANTHROPIC_AUTH_TOKEN to a valid token), or leave "
-        "out --real to simulate."
+        "out --real to run a simulation."
     )
 
 
@@ -95,90 +94,76 @@ def _effective_status(refusal: Refusal) -> int:
     return 500 if refusal.status == 200 else refusal.status
 
 
-def _by_text(refusal: Refusal, endpoint: Endpoint) -> ModelError | None:
-    """Causes that only the server's text tells apart."""
-    if refusal.says("credit balance", "api usage limits"):
-        return _billing(refusal, endpoint)
-    if refusal.says("organization has been disabled"):
-        return CredentialsRefused(
-            f"The organization of this key is disabled, {endpoint} says: {refusal.detail}.",
-            "Use a key of another organization, or ask Anthropic's support.",
+def _final(refusal: Refusal, status: int, endpoint: Endpoint) -> tuple[type[ModelError], str, str]:
+    """Kind, message and remedy of a refusal that another try would meet again."""
+    denied = status in (400, 402, 403)
+    if status == 402 or (denied and refusal.matches("credit balance|api usage limits")):
+        return (
+            BillingRefused,
+            f"The account for {endpoint} has no credit left or has reached its spend limit",
+            "Add credit or raise the spend limit in the provider's console.",
         )
-    if refusal.says("request not allowed", "unsupported countries"):
-        return CredentialsRefused(
-            f"{endpoint} does not serve this network: {refusal.detail}.",
-            "Use a network in a supported country; a VPN or proxy may be in the way.",
+    if denied and refusal.matches("organization has been disabled"):
+        return (
+            CredentialsRefused,
+            f"The organization of the key for {endpoint} is disabled",
+            "Use a key of another organization, or contact Anthropic's support.",
         )
-    return None
-
-
-def _final(refusal: Refusal, status: int, endpoint: Endpoint) -> ModelError:
-    if status == 401:
+    if denied and refusal.matches("request not allowed|unsupported countries"):
+        return (
+            CredentialsRefused,
+            f"{endpoint} is not available from this network",
+            "Use a network in a supported country, without a VPN or proxy to another one.",
+        )
+    if status == 403 and endpoint.provider != "bedrock":
+        return (
+            CredentialsRefused,
+            f"These credentials may not use {endpoint}",
+            "Set ANTHROPIC_API_KEY to a key of a workspace that may use this model, or use another"
+            " --model.",
+        )
+    if status in (401, 403):
         return _unauthenticated(refusal, endpoint)
-    if status == 403:
-        return _forbidden(refusal, endpoint)
-    if status == 402:
-        return _billing(refusal, endpoint)
     if status == 404:
-        return _not_found(refusal, endpoint)
+        return ModelUnknown, f"{endpoint} was not found", _model_remedy(endpoint)
     if status == 413:
-        return RequestRejected(
-            f"A request was too large for {endpoint}: {refusal.detail}.",
-            "Make the prompt, the contracts or the files of the task smaller.",
+        return (
+            RequestRejected,
+            f"A request was too large for {endpoint}",
+            "Shorten the prompt, the contracts or the files of the task.",
         )
-    return RequestRejected(
-        f"{endpoint} rejected a request ({refusal.status}): {refusal.detail}.",
-        "The same request would fail again; what it holds has to change.",
+    return (
+        RequestRejected,
+        f"{endpoint} rejected a request ({refusal.status})",
+        "Change what the message names; the same request would be rejected again.",
     )
 
 
-def _unauthenticated(refusal: Refusal, endpoint: Endpoint) -> CredentialsRefused:
-    if refusal.says("expired"):
-        return CredentialsRefused(
-            f"The token for {endpoint} has expired: {refusal.detail}.",
+def _unauthenticated(refusal: Refusal, endpoint: Endpoint) -> tuple[type[ModelError], str, str]:
+    if refusal.matches("expired"):
+        return (
+            CredentialsRefused,
+            f"The token for {endpoint} has expired",
             "Set ANTHROPIC_AUTH_TOKEN to a new one, or use a key in ANTHROPIC_API_KEY.",
         )
-    return CredentialsRefused(
-        f"{endpoint} refused the credentials: {refusal.detail}.", credentials_remedy(endpoint)
-    )
+    message = f"{endpoint} rejected the credentials"
+    return CredentialsRefused, message, credentials_remedy(endpoint)
 
 
-def _forbidden(refusal: Refusal, endpoint: Endpoint) -> CredentialsRefused:
-    if endpoint.provider == "bedrock":
-        return _unauthenticated(refusal, endpoint)
-    return CredentialsRefused(
-        f"These credentials may not use {endpoint}: {refusal.detail}.",
-        "Use a key (ANTHROPIC_API_KEY) of a workspace that may use this model, or another --model.",
-    )
-
-
-def _billing(refusal: Refusal, endpoint: Endpoint) -> BillingRefused:
-    return BillingRefused(
-        f"The account for {endpoint} cannot pay for more: {refusal.detail}.",
-        "Add credit or raise the spend limit in the provider's console.",
-    )
-
-
-def _not_found(refusal: Refusal, endpoint: Endpoint) -> ModelUnknown:
+def _model_remedy(endpoint: Endpoint) -> str:
     ending = find_ending(endpoint.model) if endpoint.provider == "anthropic" else None
-    fix = (
-        f"It ends on {ending.day}; use --model {ending.successor}."
-        if ending
-        else "Check --model (without it a current one is used), and the base URL if one is set."
-    )
-    return ModelUnknown(f"{endpoint} was not found: {refusal.detail}.", fix)
+    if ending is None:
+        return "Check --model (leave it out for a current one), and the base URL if one is set."
+    return f"Use --model {ending.successor}; this one ends on {ending.day}."
 
 
 def _retryable(refusal: Refusal, status: int, endpoint: Endpoint) -> ModelUnavailable:
-    kind = _RETRYABLE.get(status, ServerFault)
-    said = {RateLimited: "limits the rate of requests", Overloaded: "is overloaded"}.get(
-        kind, "failed to answer"
-    )
+    kind, remedy = _RETRYABLE.get(status, ServerFault), "Continue later with resume."
+    state = "failed to answer"
+    if kind in (RateLimited, Overloaded):
+        state = "limits the rate of requests" if kind is RateLimited else "is overloaded"
+        remedy = "Lower --max-executors, or continue later with resume."
     if refusal.name == "ModelNotReadyException":
-        said = "is not ready yet"
-    remedy = "Lower --max-executors, or go on later with resume."
-    return kind(
-        f"{endpoint} {said} ({refusal.status}): {refusal.detail}.",
-        remedy if kind in (RateLimited, Overloaded) else "Go on later with resume.",
-        retry_after_s=refusal.retry_after_s,
-    )
+        state = "is not ready yet"
+    message = f"{endpoint} {state} ({refusal.status}): {refusal.detail}."
+    return kind(message, remedy, retry_after_s=refusal.retry_after_s)

@@ -1,7 +1,6 @@
 """Turns what the SDKs raise into the project's errors, in one context manager.
 
-An answer that refuses goes to claude.errors.refusals, no answer at all to
-claude.errors.network_errors.
+Refusals go to claude.errors.refusals, missing answers to claude.errors.network_errors.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def vendor_errors(endpoint: Endpoint) -> Iterator[None]:
 
 
 def refuse_web_page(headers: httpx2.Headers, endpoint: Endpoint) -> None:
-    """Raises RequestRejected where a page came with status 200, in place of a stream."""
+    """Raises RequestRejected for a web page that came with status 200, instead of a stream."""
     if _is_web_page(headers):
         raise web_page_error(endpoint, f"a web page ({headers.get('content-type')})")
 
@@ -61,7 +60,7 @@ def _raise_own_cause(exc: Exception) -> None:
 
 
 def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
-    """The project's error for `exc`; None for what is no failure of a request."""
+    """The project's error for `exc`; None when it is not a failed request."""
     import anthropic
     import httpx2
 
@@ -71,7 +70,9 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
         case anthropic.APIConnectionError():
             return from_connection(exc.__cause__ or exc, endpoint)
         case anthropic.APIError():
-            return ServerFault(f"{endpoint} gave an answer that cannot be read: {exc}.")
+            return ServerFault(
+                f"{endpoint} sent an answer that cannot be read: {endpoint.detail(str(exc))}."
+            )
         case anthropic.AnthropicError():
             return _no_credentials(exc, endpoint)
         case httpx2.HTTPError() | httpx2.StreamError() | httpx2.InvalidURL():
@@ -95,20 +96,20 @@ def _from_foreign(exc: Exception, endpoint: Endpoint) -> ModelError | None:
 
 def _unsendable(exc: UnicodeEncodeError, endpoint: Endpoint) -> RequestRejected:
     return RequestRejected(
-        f"A request to {endpoint} holds text that is no valid Unicode ({exc.reason}).",
-        "Remove the characters that are half of a surrogate pair from the prompt or the files.",
+        f"A request to {endpoint} contains text that is not valid Unicode ({exc.reason}).",
+        "Remove the unpaired surrogate characters from the prompt or the files.",
     )
 
 
 def _no_credentials(exc: Exception, endpoint: Endpoint) -> CredentialsRefused:
-    detail = endpoint.told(str(exc)).strip('"')
+    detail = endpoint.detail(str(exc)).strip('"')
     if any(word in detail.lower() for word in ("expired", "sso")):
         return CredentialsRefused(
-            f"There is no session for {endpoint}, or it has expired: {detail}.",
-            "Sign in again; with a profile of IAM Identity Center: aws sso login.",
+            f"The session for {endpoint} is missing or has expired: {detail}.",
+            "Sign in again; for a profile of IAM Identity Center run aws sso login.",
         )
     return CredentialsRefused(
-        f"There are no usable credentials for {endpoint}: {detail}.", credentials_remedy(endpoint)
+        f"No usable credentials were found for {endpoint}: {detail}.", credentials_remedy(endpoint)
     )
 
 
@@ -118,8 +119,8 @@ def _read_refusal(exc: anthropic.APIStatusError, endpoint: Endpoint) -> Refusal:
     amazon = headers.get("x-amzn-errortype", "").partition(":")[0]
     name = amazon or str(exc.error_code or exc.type or "")
     body: Any = exc.body if isinstance(exc.body, dict) else {}
-    said = exc.api_message or body.get("message") or body.get("Message") or exc.message
-    detail = endpoint.told(str(said))
+    text = exc.api_message or body.get("message") or body.get("Message") or exc.message
+    detail = endpoint.detail(str(text))
     if request_id := headers.get("request-id") or headers.get("x-amzn-requestid"):
         detail += f" (request {request_id})"
     after_s = _retry_after_s(headers, endpoint.now)

@@ -2,7 +2,7 @@
 
 Four brakes, and a request starts when all let it: a pause after a refusal; a ramp, so that few are
 unanswered at first and twice as many with each round of answers; a ceiling of requests in flight,
-halved by a refusal and raised by successes; and the rates that were told or learned.
+halved by a refusal and raised by successes; and the rates that were reported or learned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UNLIMITED = 1e9
 FIRST_AT_ONCE = 4
 """How many unanswered requests a run begins with."""
 SILENCE_S = 5.0
-"""A refusal comes fast: who has heard nothing for so long counts as let in."""
+"""A refusal comes fast: a request unanswered for so long counts as let in."""
 # Rounds (successes for each that is safe) until one more is tried again; twice as many when it is
 # refused there again, but for an overload, which passes.
 _PATIENCE = 8.0
@@ -44,7 +44,7 @@ class Admission:
         self._patience = 1.0
         self._refused_before = 0  # requests from this number on were sent after the last refusal
         self._episode_ends = 0
-        self._counting = False  # each refusal of the episode tells of one less that is let in
+        self._counting = False  # each refusal of the episode means one less that is let in
         self._in_a_row = 0
         self._pace = LearnedPace()
         self._buckets: dict[str, TokenBucket] = {}
@@ -67,7 +67,7 @@ class Admission:
         )
 
     def held_s(self, now: float) -> float:
-        """Seconds for which a pause or a rate holds everybody back."""
+        """Seconds for which a pause or a rate holds all requests back."""
         waits = [bucket.wait_s(self._cost(kind), now) for kind, bucket in self._buckets.items()]
         held_s = max(self._paused_until - now, self._pace.wait_s(now), *waits)
         return held_s if held_s > _NO_TIME_S else 0.0
@@ -94,7 +94,7 @@ class Admission:
         if len(self._open) > self._wall:
             self._wall, self._patience = UNLIMITED, 1.0
         self._pace.accepted()
-        if number >= self._refused_before:  # else no news about the time after the refusal
+        if number >= self._refused_before:  # else it says nothing about the time after the refusal
             self._ramp += 1
         if number < self._episode_ends:
             return
@@ -102,12 +102,12 @@ class Admission:
         if self.in_flight >= self.ceiling and self._ceiling < self._safe:
             self._ceiling += 1
 
-    def told(self, number: int, limits: Mapping[str, ReportedLimits], now: float) -> None:
-        """The response to the request told of these limits."""
+    def report_limits(self, number: int, limits: Mapping[str, ReportedLimits], now: float) -> None:
+        """The response to this request reported these limits."""
         later = self._next - number - 1
-        for kind, told in limits.items():
-            bucket = self._buckets.setdefault(kind, TokenBucket(told))
-            bucket.hear(told, self._cost(kind), self._flying[number], later, now)
+        for kind, reported in limits.items():
+            bucket = self._buckets.setdefault(kind, TokenBucket(reported))
+            bucket.update(reported, self._cost(kind), self._flying[number], later, now)
 
     def spent(self, usage: Usage) -> None:
         """What a request took, for the limits that count tokens."""
@@ -118,11 +118,11 @@ class Admission:
 
     def refused(self, number: int, now: float, *, overload: bool, full: bool) -> None:
         """The server refused the request: for its own `overload`, or for a limit on requests,
-        where `full` says that the response told which limit is used up.
+        where `full` says that the response reported which limit is used up.
 
         Requests of one episode, those in flight at its first refusal, lower the ceiling once: to
         half, and to those of them that are not refused. One that was tried beside as many as are
-        safe is no news about these: they stay, and the next try has to wait.
+        safe says nothing about these: they stay, and the next try has to wait.
         """
         self._ramp, self._refused_before = 1, self._next
         self._open.discard(number)
@@ -155,8 +155,8 @@ class Admission:
         self._patience = min(_MOST_PATIENCE, 2 * self._patience) if again else _PATIENCE
 
     def pause(self, asked_s: float | None, backoff: Backoff, drawn: float, now: float) -> None:
-        """After a refusal, hold everybody back for what the server asked, and at least for the
-        back-off once refusals follow each other; `drawn` from [0, 1) tells processes apart."""
+        """After a refusal, hold all requests back for what the server asked, and at least for the
+        back-off once refusals follow each other; `drawn` from [0, 1) spreads processes."""
         own_s = backoff.most(max(0, self._in_a_row - 1)) * (0.5 + drawn / 2)
         if asked_s is None or asked_s <= 0:
             pause_s = own_s
@@ -165,9 +165,9 @@ class Admission:
             pause_s = max(pause_s, own_s) if self._in_a_row > 1 else pause_s
         self._paused_until = max(self._paused_until, now + pause_s)
 
-    def ended(self, number: int, *, well: bool) -> None:
-        """The request is over; when `well`, the ceiling rises a little, if it was in the way."""
-        if well and self.in_flight >= self.ceiling:
+    def ended(self, number: int, *, succeeded: bool) -> None:
+        """The request is over; a success raises the ceiling a little, if that was in the way."""
+        if succeeded and self.in_flight >= self.ceiling:
             rounds = self._patience if self.ceiling >= self._wall else 1.0
             self._ceiling += 1 / (self.ceiling * rounds)
         del self._flying[number], self._beside[number]

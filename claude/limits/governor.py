@@ -1,8 +1,8 @@
-"""One brake for all clients of a process: planner and executors share admission to the API.
+"""Admission to the API for all clients of a process: planner and executors share one governor.
 
-A request holds a slot from `admit` until its stream has ended. claude.limits.admission decides
-when the next may start; here are the threads: who asked first goes first, nobody spins, and an
-error that no request can overcome ends the waiting of all. A run or a resume has a new governor.
+A request holds a permit from `admit` until its stream has ended. claude.limits.admission decides
+when the next may start; this module does the threads: first come, first served, and an error that
+no request can overcome ends the waiting of all. Each run and each resume has its own governor.
 """
 
 from __future__ import annotations
@@ -30,38 +30,40 @@ from core.errors import (
 from core.job import Usage
 
 TERMINAL = (CredentialsRefused, BillingRefused, ModelUnknown)
-"""What would come of every other request too."""
+"""Errors that every other request would meet too."""
 STEP_S = 0.25
-"""The longest sleep at a stretch: so soon does a waiting thread see a stop or news."""
-_TELL_FROM_S = 1.0
-_TELL_AGAIN_S = 30.0
+"""The longest single sleep: how soon a waiting thread notices a stop or a change."""
+_NOTIFY_AFTER_S = 1.0
+_NOTIFY_EVERY_S = 30.0
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
-def _untold(text: str) -> None:
+def _ignore(text: str) -> None:
     pass
 
 
-class Slot:
-    """One request in flight; tells the governor what its response said."""
+class Permit:
+    """One request in flight; passes what its response reported on to the governor."""
 
     def __init__(self, governor: Governor, number: int, clock: Clock) -> None:
         self._governor, self.number, self.clock = governor, number, clock
         self.limits: Mapping[str, ReportedLimits] = {}
 
-    def answered(self, headers: Mapping[str, str]) -> None:
+    def refused(self, headers: Mapping[str, str]) -> None:
         """The server refused, with these headers."""
-        self.limits = read_limits(headers, self.clock.time())
-        self._governor.heard(self, accepted=False)
+        self._report(headers, accepted=False)
 
     def accepted(self, headers: Mapping[str, str]) -> None:
         """The server took the request and began to answer, with these headers."""
-        self.limits = read_limits(headers, self.clock.time())
-        self._governor.heard(self, accepted=True)
+        self._report(headers, accepted=True)
 
     def spent(self, usage: Usage) -> None:
         self._governor.spent(usage)
+
+    def _report(self, headers: Mapping[str, str], *, accepted: bool) -> None:
+        self.limits = read_limits(headers, self.clock.time())
+        self._governor.report_response(self, accepted=accepted)
 
 
 class Governor:
@@ -79,62 +81,62 @@ class Governor:
 
     @contextmanager
     def admit(
-        self, clock: Clock, tell: Tell = _untold, backoff: Backoff | None = None
-    ) -> Iterator[Slot]:
-        """Wait for a slot and hold it. An error raised inside is heard: RateLimited and Overloaded
-        pause everybody, and one of TERMINAL closes the governor.
+        self, clock: Clock, notify: Notify = _ignore, backoff: Backoff | None = None
+    ) -> Iterator[Permit]:
+        """Wait for a permit and hold it. RateLimited or Overloaded raised inside pauses all
+        requests, and one of TERMINAL closes the governor.
 
-        `tell` takes a line for people when the wait is long. Raises Interrupted from a stopped
+        `notify` gets a line for people when the wait is long. Raises Interrupted from a stopped
         clock, and the error that closed the governor.
         """
-        slot = Slot(self, self._enter(clock, tell), clock)
-        well = False
+        permit = Permit(self, self._enter(clock, notify), clock)
+        succeeded = False
         try:
-            yield slot
-            well = True
+            yield permit
+            succeeded = True
         except (RateLimited, Overloaded) as error:
-            self._pause(slot, error, backoff or Backoff())
+            self._pause(permit, error, backoff or Backoff())
             raise
         except TERMINAL as error:
             self._close(error)
             raise
         finally:
             with self._changed:
-                self._admission.ended(slot.number, well=well)
+                self._admission.ended(permit.number, succeeded=succeeded)
                 self._changed.notify_all()
 
-    def heard(self, slot: Slot, *, accepted: bool) -> None:
-        """A response began; Slot calls this."""
+    def report_response(self, permit: Permit, *, accepted: bool) -> None:
+        """A response began; Permit calls this."""
         with self._changed:
-            self._admission.told(slot.number, slot.limits, slot.clock.monotonic())
+            self._admission.report_limits(permit.number, permit.limits, permit.clock.monotonic())
             if accepted:
-                self._admission.accepted(slot.number)
+                self._admission.accepted(permit.number)
             self._changed.notify_all()
 
     def spent(self, usage: Usage) -> None:
-        """What a request took; Slot calls this."""
+        """What a request took; Permit calls this."""
         with self._changed:
             self._admission.spent(usage)
 
-    def _pause(self, slot: Slot, error: RateLimited | Overloaded, backoff: Backoff) -> None:
-        now, overload = slot.clock.monotonic(), isinstance(error, Overloaded)
-        full = any(told.remaining < 1 for told in slot.limits.values()) and not overload
+    def _pause(self, permit: Permit, error: RateLimited | Overloaded, backoff: Backoff) -> None:
+        now, overload = permit.clock.monotonic(), isinstance(error, Overloaded)
+        full = any(limit.remaining < 1 for limit in permit.limits.values()) and not overload
         with self._changed:
-            self._admission.refused(slot.number, now, overload=overload, full=full)
+            self._admission.refused(permit.number, now, overload=overload, full=full)
             self._admission.pause(error.retry_after_s, backoff, self._draw(), now)
 
     def _close(self, error: ModelError) -> None:
         with self._changed:
             self._closed = self._closed or error
 
-    def _enter(self, clock: Clock, tell: Tell) -> int:
+    def _enter(self, clock: Clock, notify: Notify) -> int:
         """Wait for the turn; the request's number."""
-        place, notice = object(), _Notice(clock, tell)
+        place, notice = object(), _Notice(clock, notify)
         with self._changed:
             self._queue.append(place)
         try:
             while (number := self._try(place, clock, notice)) is None:
-                notice.give()
+                notice.send()
         finally:
             with self._changed:
                 self._queue.remove(place)
@@ -142,14 +144,14 @@ class Governor:
         return number
 
     def _try(self, place: object, clock: Clock, notice: _Notice) -> int | None:
-        """Start if it is time; else wait a little, and the answer is None."""
+        """Start if it is time; else wait a little and return None."""
         with self._changed:
             if self._closed is not None:
                 raise copy.copy(self._closed)
             now, first = clock.monotonic(), self._queue[0] is place
             if first and self._admission.may_start(now):
                 return self._admission.start(now)
-            notice.put(self._admission, self._queue.index(place))
+            notice.update(self._admission, self._queue.index(place))
             # only time ends the one wait, and only other threads the other
             held_s = self._admission.held_s(now) if first else 0.0
             if held_s <= 0:
@@ -159,24 +161,24 @@ class Governor:
 
 
 class _Notice:
-    """Tells a waiting thread's owner how long it will be; seldom, and only about long waits."""
+    """Reports a long wait to the owner of the waiting thread, at intervals."""
 
-    def __init__(self, clock: Clock, tell: Tell) -> None:
-        self._clock, self._tell = clock, tell
+    def __init__(self, clock: Clock, notify: Notify) -> None:
+        self._clock, self._notify = clock, notify
         self._since = clock.monotonic()
         self._next = self._since
         self._text = ""
 
-    def put(self, admission: Admission, before: int) -> None:
-        """Note why it waits; `before` is how many are to start first. Called under the lock."""
+    def update(self, admission: Admission, ahead: int) -> None:
+        """Note why it waits; `ahead` requests start first. Called under the lock."""
         now, self._text = self._clock.monotonic(), ""
-        if (held_s := admission.held_s(now)) >= _TELL_FROM_S:
+        if (held_s := admission.held_s(now)) >= _NOTIFY_AFTER_S:
             self._text = f"waiting for the rate limit, {math.ceil(round(held_s, 3))} s"
-        elif admission.ceiling < UNLIMITED and now - self._since >= _TELL_FROM_S:
-            self._text = f"waiting for the rate limit, {before} before it"
+        elif admission.ceiling < UNLIMITED and now - self._since >= _NOTIFY_AFTER_S:
+            self._text = f"waiting for the rate limit, {ahead} requests ahead"
 
-    def give(self) -> None:
-        """Tell it, outside of the governor's lock."""
+    def send(self) -> None:
+        """Called outside of the governor's lock."""
         if self._text and (now := self._clock.monotonic()) >= self._next:
-            self._next = now + _TELL_AGAIN_S
-            self._tell(self._text)
+            self._next = now + _NOTIFY_EVERY_S
+            self._notify(self._text)

@@ -1,4 +1,4 @@
-"""The rate limits a provider tells in its headers, each followed as the token bucket it is.
+"""The rate limits that a provider reports in its headers, each followed as a token bucket.
 
 Pure. https://platform.claude.com/docs/en/api/rate-limits: a limit refills continuously, and the
 headers say how much of it is left and when it will be full. Bedrock has no such headers.
@@ -18,16 +18,16 @@ REQUESTS = "requests"
 # Headers are named anthropic-ratelimit-<kind>-limit, -remaining and -reset.
 KINDS = (REQUESTS, "tokens", "input-tokens", "output-tokens")
 _PERIOD_S = 60.0  # limits are a minute's
-# What the headers made us believe holds nobody back for longer: then a request finds out.
+# A reported limit holds requests back no longer than this: then one of them finds out.
 LONGEST_HOLD_S = 60.0
-# `reset` has whole seconds: a rate reckoned from little use of the limit would be mostly rounding.
-_TELLING_SHARE = 0.25
+# `reset` has whole seconds: a rate computed from little use of the limit would be mostly rounding.
+_SIGNIFICANT_SHARE = 0.25
 _CLOCKS_AGREE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReportedLimits:
-    """One limit as a response told it; it is full again in `reset_s` seconds."""
+    """One limit from a response's headers; it is full again in `reset_s` seconds."""
 
     limit: float
     remaining: float
@@ -72,25 +72,30 @@ def cost_of(kind: str, usage: Usage) -> float:
 
 
 class TokenBucket:
-    """What is left of one limit: told from time to time, reckoned in between. Seconds are
+    """What is left of one limit: reported from time to time, computed in between. Seconds are
     monotonic."""
 
-    def __init__(self, told: ReportedLimits) -> None:
-        self._limit, self._left, self._at, self._heard_at = told.limit, told.limit, 0.0, 0.0
-        self._per_s = told.limit / _PERIOD_S
+    def __init__(self, reported: ReportedLimits) -> None:
+        self._limit, self._left, self._at, self._reported_at = (
+            reported.limit,
+            reported.limit,
+            0.0,
+            0.0,
+        )
+        self._per_s = reported.limit / _PERIOD_S
 
-    def hear(
-        self, told: ReportedLimits, cost: float, started_at: float, later: int, now: float
+    def update(
+        self, reported: ReportedLimits, cost: float, started_at: float, later: int, now: float
     ) -> None:
-        """Take what a response told. The server reckoned it when the request came, so that the
-        `later` ones, sent after it, are yet to be taken off, and the time since to be added."""
-        self._limit = told.limit
-        used = told.limit - told.remaining
-        if used >= _TELLING_SHARE * told.limit and told.reset_s > 0:
-            self._per_s = used / told.reset_s
+        """Take what a response reported. It is as of the request's arrival, so the `later` ones,
+        sent after it, are still to be taken off, and the time since to be added."""
+        self._limit = reported.limit
+        used = reported.limit - reported.remaining
+        if used >= _SIGNIFICANT_SHARE * reported.limit and reported.reset_s > 0:
+            self._per_s = used / reported.reset_s
         refilled = self._per_s * (now - started_at)
-        self._left = min(told.limit, told.remaining + refilled) - later * cost
-        self._at = self._heard_at = now
+        self._left = min(reported.limit, reported.remaining + refilled) - later * cost
+        self._at = self._reported_at = now
 
     def take(self, cost: float, now: float) -> None:
         self._left, self._at = self._level(now) - cost, now
@@ -100,24 +105,24 @@ class TokenBucket:
         short = min(max(1.0, cost), self._limit) - self._level(now)
         if short <= 0:
             return 0.0
-        return max(0.0, min(short / self._per_s, self._heard_at + LONGEST_HOLD_S - now))
+        return max(0.0, min(short / self._per_s, self._reported_at + LONGEST_HOLD_S - now))
 
     def _level(self, now: float) -> float:
         return min(self._limit, self._left + self._per_s * max(0.0, now - self._at))
 
 
 class LearnedPace:
-    """Finds the rate of a limit that nobody tells, from the refusals it causes.
+    """Finds the rate of a limit that is not reported, from the refusals it causes.
 
     Between two of them the bucket went from empty to empty: what was let through is what was
-    refilled. A rate found is kept with some headroom, which finds out when the limit has risen, and
-    is believed less as time passes without another refusal.
+    refilled. A rate found is kept with some headroom, to notice when the limit has risen, and
+    counts less as time passes without another refusal.
     """
 
     HEADROOM = 1.1
     HALF_LIFE_S = 60.0
     LONGEST_INTERVAL_S = 6.0
-    FEWEST = 3  # let through, for a rate to be reckoned
+    FEWEST = 3  # let through, before a rate is computed
 
     def __init__(self) -> None:
         self._interval_s = 0.0

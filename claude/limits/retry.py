@@ -1,4 +1,4 @@
-"""When to ask again after a transient failure: a pure rule, with no clock and no loop in it."""
+"""When to try again after a transient failure: pure rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.errors import BillingRefused, ModelUnavailable, Overloaded, RateLimited
 
-# A server that asks for more than this has a quota to refill: better a stopped, resumable run.
+# A longer wait means a quota that has to refill: better a stopped, resumable run.
 LONGEST_RETRY_AFTER_S = 600.0
 
 
@@ -23,27 +23,28 @@ class Backoff:
         return min(self.most_s, self.first_s * 2.0 ** min(retry, 60))
 
     def scaled(self, speed: float) -> Backoff:
-        """The same in a world that runs `speed` times faster; 0 stands for no waiting at all."""
+        """The same in a simulation that runs `speed` times faster; 0 means no waiting."""
         return Backoff(self.first_s / speed, self.most_s / speed) if speed else Backoff(0.0, 0.0)
 
 
-def used_up(error: RateLimited | Overloaded) -> BillingRefused | None:
-    """What a refusal is that asks for longer than a run waits: the end of it for now, since all
-    requests would wait for that. A rate limit that does is a quota that is used up."""
+def quota_error(error: RateLimited | Overloaded) -> BillingRefused | None:
+    """BillingRefused for a refusal that asks for a longer wait than a run makes, since it holds for
+    all requests: a quota is used up. None for others."""
     asked_s = error.retry_after_s or 0.0
     if asked_s <= LONGEST_RETRY_AFTER_S:
         return None
     limits = ", or raise the account's limits" if isinstance(error, RateLimited) else ""
     return BillingRefused(
-        f"{error.message} It asks to wait {asked_s / 60:.0f} minutes, longer than a run waits.",
-        f"Go on with resume after that time{limits}.",
+        f"{error.message} It asks for a wait of {asked_s / 60:.0f} minutes, longer than a run"
+        " waits.",
+        f"Continue with resume after that time{limits}.",
     )
 
 
 def retry_delay_s(
     error: Exception, retry: int, random: Callable[[], float], backoff: Backoff | None = None
 ) -> float | None:
-    """Seconds to wait before retry number `retry` (from 0); None when asking again is no use.
+    """Seconds to wait before retry number `retry` (from 0); None when another try cannot help.
 
     Full jitter (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter),
     on top of what the server asked for, so that not all who waited come back at once. `random`

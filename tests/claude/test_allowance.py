@@ -16,7 +16,7 @@ from claude.allowance import (
     guarded,
 )
 from claude.client.client import connect
-from claude.client.types import Call, Hooks, Relayed
+from claude.client.types import Call, Hooks, Passthrough
 from claude.limits.governor import Governor
 from claude.prices import price_usd
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings, SimulationSettings
@@ -135,15 +135,16 @@ def test_a_count_of_nothing_is_no_count() -> None:
 
 
 def test_another_programs_fields_are_counted_and_its_word_for_a_reply_is_not_taken() -> None:
-    plain, more = Relayed(), Relayed({"metadata": {"user_id": "u" * 1_000}})
+    plain, more = Passthrough(), Passthrough({"metadata": {"user_id": "u" * 1_000}})
     assert (
-        bound_of(call(user("x"), relayed=more)) > bound_of(call(user("x"), relayed=plain)) + 1_000
+        bound_of(call(user("x"), passthrough=more))
+        > bound_of(call(user("x"), passthrough=plain)) + 1_000
     )
     asked = guard(1_000_000)
     first = user("x" * 40_000)
-    asked.admit(call(first, relayed=plain))
+    asked.admit(call(first, passthrough=plain))
     asked.spend(replace(USAGE, input_tokens=10_000, output_tokens=80))
-    bound = bound_of(call(first, assistant("y" * 5_000), relayed=plain), asked)
+    bound = bound_of(call(first, assistant("y" * 5_000), passthrough=plain), asked)
     assert 15_000 < bound < 15_200
 
 
@@ -151,9 +152,9 @@ def test_a_count_under_other_terms_is_no_bound() -> None:
     first = user("x" * 40_000)
     for terms, low in (({"thinking": 1}, 10_000), ({"thinking": 2}, 40_000)):
         asked = guard(1_000_000)
-        asked.admit(call(first, relayed=Relayed({"thinking": 1})))
+        asked.admit(call(first, passthrough=Passthrough({"thinking": 1})))
         asked.spend(replace(USAGE, input_tokens=10_000))
-        assert low <= bound_of(call(first, relayed=Relayed(terms)), asked) < low + 2_000
+        assert low <= bound_of(call(first, passthrough=Passthrough(terms)), asked) < low + 2_000
 
 
 def test_images_and_documents_are_not_counted_by_their_bytes() -> None:
@@ -186,7 +187,7 @@ def test_an_answer_too_short_to_be_of_use_is_not_asked_for(missing: int) -> None
     bound = bound_of(call(user("Hello.")))
     exact = bound + LEAST_OUTPUT_TOKENS
     assert guard(exact).admit(call(user("Hello."))).max_tokens == LEAST_OUTPUT_TOKENS
-    with pytest.raises(BudgetExceeded, match="does not fit") as caught:
+    with pytest.raises(BudgetExceeded, match="more than the budget has left") as caught:
         guard(max(0, exact - missing)).admit(call(user("Hello.")))
     assert caught.value.exit_code == 4
     assert isinstance(caught.value, ModelError)

@@ -65,9 +65,9 @@ def fail(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("HTTPS_PROXY", "foo://user:CANARY@h:1", "no address"),
-        ("HTTP_PROXY", "http://user:CANARY/x@h:1", "no address"),
-        ("ALL_PROXY", "socks4://CANARY@h:1", "no address"),
+        ("HTTPS_PROXY", "foo://user:CANARY@h:1", "not an address"),
+        ("HTTP_PROXY", "http://user:CANARY/x@h:1", "not an address"),
+        ("ALL_PROXY", "socks4://CANARY@h:1", "not an address"),
         ("ALL_PROXY", "socks5://CANARY@h:1", "SOCKS"),
         ("SSL_CERT_FILE", "/nowhere/at/all.pem", "No such file"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE cannot be read"),
@@ -297,7 +297,7 @@ def test_bedrock_gets_a_signature_by_the_role_of_a_profile(
 @pytest.mark.parametrize(
     ("code", "text", "words"),
     [
-        ("AccessDenied", "User is not authorized to perform: sts:AssumeRole", "no usable"),
+        ("AccessDenied", "User is not authorized to perform: sts:AssumeRole", "No usable"),
         ("ExpiredToken", "The security token included in the request is expired", "has expired"),
     ],
 )

@@ -122,9 +122,9 @@ class LimitedWorld:
 
     def _heard(self, number: int, headers: dict[str, str]) -> bool:
         """Take a response's headers; whether they tell of a limit that is used up."""
-        told = read_limits(headers, UNIX_S + self.now)
-        self.witness.told(number, told, self.now)
-        return any(limit.remaining < 1 for limit in told.values())
+        reported = read_limits(headers, UNIX_S + self.now)
+        self.witness.report_limits(number, reported, self.now)
+        return any(limit.remaining < 1 for limit in reported.values())
 
     def _accepted(self, number: int, headers: dict[str, str]) -> None:
         self._heard(number, headers)
@@ -132,7 +132,7 @@ class LimitedWorld:
 
     def _ended(self, number: int) -> None:
         del self._flying_since[number]
-        self.witness.ended(number, well=True)
+        self.witness.ended(number, succeeded=True)
         self._ask_next()
 
     def _refused(
@@ -143,7 +143,7 @@ class LimitedWorld:
         full = self._heard(number, headers) and not overload
         self.witness.refused(number, self.now, overload=overload, full=full)
         self.witness.pause(asked_s, Backoff(), self._random.random(), self.now)
-        self.witness.ended(number, well=False)
+        self.witness.ended(number, succeeded=False)
         if tried < self._load.retries:
             self._tries.append(tried + 1)
         else:

@@ -54,7 +54,7 @@ class ScriptedClaude:
         self._forever = forever
         self.calls: list[Call] = []
 
-    def send(self, call: Call, tape: RecordedResponse | None = None) -> Reply:
+    def send(self, call: Call, recorded: RecordedResponse | None = None) -> Reply:
         self.calls.append(copy.deepcopy(call))
         number = len(self.calls) - 1
         if number >= len(self._answers) and not self._forever:
@@ -92,7 +92,7 @@ class _Telling:
     def __init__(self, claude: Claude, hooks: Hooks) -> None:
         self._claude, self._hooks = claude, hooks
 
-    def send(self, call: Call, tape: RecordedResponse | None = None) -> Reply:
+    def send(self, call: Call, recorded: RecordedResponse | None = None) -> Reply:
         reply = self._claude.send(self._hooks.on_request(call))
         self._hooks.on_usage(reply.usage)
         return reply

@@ -43,9 +43,9 @@ class Witness(Admission):
         self._silent_until = max(self._silent_until, now + (asked_s or 0.0))
         super().pause(asked_s, backoff, drawn, now)
 
-    def ended(self, number: int, *, well: bool) -> None:
+    def ended(self, number: int, *, succeeded: bool) -> None:
         self._answered(number)
-        super().ended(number, well=well)
+        super().ended(number, succeeded=succeeded)
 
     def _answered(self, number: int) -> None:
         if self._fresh.pop(number, None) is not None:

@@ -18,8 +18,8 @@ import pytest
 
 from claude.client.client import connect
 from claude.client.types import Call, Hooks, Reply
-from claude.engines import Assignment, EngineResult
 from claude.engines.attempt_log import AttemptLog
+from claude.engines.base import EngineContext, EngineResult
 from claude.limits.governor import Governor
 from claude.simulation.project import design_project
 from core.bundle import (
@@ -309,7 +309,7 @@ def test_a_changed_input_is_given_back_to_the_model_as_a_defect(tmp_path: Path) 
 class Credulous:
     """An engine that believes the model."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, context: EngineContext) -> None:
         pass
 
     def work(self) -> EngineResult:

@@ -299,7 +299,7 @@ def drink(
     for piece in response.iter_raw():
         got.append(piece)
         if piece in progress:
-            watch.went_on()
+            watch.progressed()
     assert stream.closed
     return got
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from claude.client.body import BEDROCK_VERSION, build_body, build_headers
-from claude.client.types import Call, Relayed
+from claude.client.types import Call, Passthrough
 from core.bundle import ModelSettings
 
 ANTHROPIC, BEDROCK = ModelSettings(), ModelSettings(provider="bedrock", model="m")
 USER = {"role": "user", "content": "Hello"}
 
 
-def call(relayed: Relayed | None = None, max_tokens: int = 2_000) -> Call:
-    return Call(system=(), messages=(USER,), max_tokens=max_tokens, relayed=relayed)
+def call(passthrough: Passthrough | None = None, max_tokens: int = 2_000) -> Call:
+    return Call(system=(), messages=(USER,), max_tokens=max_tokens, passthrough=passthrough)
 
 
 @pytest.mark.parametrize("model", [ANTHROPIC, BEDROCK])
@@ -26,9 +26,9 @@ def test_a_call_of_our_own_asks_for_no_version_and_no_betas(model: ModelSettings
 
 
 def test_the_word_of_another_program_goes_out_with_its_fields_version_and_betas() -> None:
-    relayed = Relayed({"metadata": {"user_id": "u"}}, ("a-beta", "b-beta"), "2023-06-01")
-    assert build_body(call(relayed), ANTHROPIC)["metadata"] == {"user_id": "u"}
-    assert build_headers(call(relayed), ANTHROPIC) == {
+    passthrough = Passthrough({"metadata": {"user_id": "u"}}, ("a-beta", "b-beta"), "2023-06-01")
+    assert build_body(call(passthrough), ANTHROPIC)["metadata"] == {"user_id": "u"}
+    assert build_headers(call(passthrough), ANTHROPIC) == {
         "anthropic-version": "2023-06-01",
         "anthropic-beta": "a-beta,b-beta",
     }
@@ -36,10 +36,10 @@ def test_the_word_of_another_program_goes_out_with_its_fields_version_and_betas(
 
 def test_bedrock_has_its_version_in_the_body_and_hears_of_no_beta_it_would_reject() -> None:
     betas = ("claude-code-20250219", "context-1m-2025-08-07")
-    relayed = Relayed({}, betas, "2023-06-01")
-    assert build_headers(call(relayed), BEDROCK) == {"anthropic-beta": "context-1m-2025-08-07"}
-    assert build_headers(call(Relayed({}, betas[:1])), BEDROCK) == {}
-    assert build_body(call(relayed), BEDROCK)["anthropic_version"] == BEDROCK_VERSION
+    passthrough = Passthrough({}, betas, "2023-06-01")
+    assert build_headers(call(passthrough), BEDROCK) == {"anthropic-beta": "context-1m-2025-08-07"}
+    assert build_headers(call(Passthrough({}, betas[:1])), BEDROCK) == {}
+    assert build_body(call(passthrough), BEDROCK)["anthropic_version"] == BEDROCK_VERSION
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_bedrock_has_its_version_in_the_body_and_hears_of_no_beta_it_would_rejec
 def test_thinking_keeps_below_an_answer_that_was_lowered(
     thinking: Any, max_tokens: int, expected: Any
 ) -> None:
-    sent = build_body(call(Relayed({"thinking": thinking}), max_tokens), ANTHROPIC)["thinking"]
+    sent = build_body(call(Passthrough({"thinking": thinking}), max_tokens), ANTHROPIC)["thinking"]
     if isinstance(expected, int):
         expected = {"type": "enabled", "budget_tokens": expected}
     assert sent == expected

@@ -193,7 +193,7 @@ def test_after_a_refusal_for_good_no_client_of_the_process_asks_again() -> None:
         claude.send(ask())
     with connected(other, governor=governor) as claude, pytest.raises(CredentialsRefused) as again:
         claude.send(ask())
-    assert "refused the credentials" in again.value.message
+    assert "rejected the credentials" in again.value.message
     assert other.requests == []
 
 

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from claude.client.types import Call, Claude, Reply
-from claude.engines import ENGINES, Assignment, EngineResult, judge_error, load_engine
+from claude.engines import ENGINES, load_engine
 from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, mark_cached
+from claude.engines.base import EngineContext, EngineResult, result_of_error
 from claude.engines.tools import TOOL_SCHEMAS, TOOLS
 from claude.engines.transcript import Transcript, render_transcript
 from core.bundle import ContractFile, Limits, ModelSettings, Request, build_manifest
@@ -94,7 +95,7 @@ class Bench:
             previous_failure=self.previous_failure,
         )
 
-    def assignment(self) -> Assignment:
+    def context(self) -> EngineContext:
         inputs = self.base / "inputs"
         for root in (inputs, self.root):
             (root / "app").mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,7 @@ class Bench:
         def connect(clock: Clock) -> AbstractContextManager[Claude]:
             return nullcontext(self.claude)
 
-        return Assignment(
+        return EngineContext(
             request=self.request(),
             workspace=workspace,
             clock=DeadlineClock(self.clock, self.limits.timeout_s),
@@ -117,7 +118,7 @@ class Bench:
         )
 
     def work(self) -> EngineResult:
-        return ApiEngine(self.assignment()).work()
+        return ApiEngine(self.context()).work()
 
     def file(self, path: str = "app/store.py") -> str:
         return (self.root / path).read_text()
@@ -609,15 +610,15 @@ def test_each_error_of_a_request_has_its_outcome(
 
 def test_a_broken_disk_is_no_business_of_the_model(tmp_path: Path) -> None:
     it = bench(tmp_path, act(write()))
-    assignment = it.assignment()
+    context = it.context()
 
     def fail() -> list[str]:
         raise OSError("no space left")
 
     it.claude = ScriptedClaude([act(write(), submit())])
     with pytest.raises(OSError, match="no space left"):
-        ApiEngine(replace(assignment, find_defects=fail)).work()
-    assert judge_error(OSError("full")) == EngineResult(Outcome.DEFECT, "OSError: full")
+        ApiEngine(replace(context, find_defects=fail)).work()
+    assert result_of_error(OSError("full")) == EngineResult(Outcome.DEFECT, "OSError: full")
 
 
 def test_an_unknown_engine_is_refused_with_those_that_exist() -> None:

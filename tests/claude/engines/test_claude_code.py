@@ -20,7 +20,8 @@ import pytest
 from claude.allowance import guarded
 from claude.client.client import connect
 from claude.client.types import Claude, Hooks
-from claude.engines import Assignment, EngineResult, load_engine
+from claude.engines import load_engine
+from claude.engines.base import EngineContext, EngineResult
 from claude.engines.claude_code import ClaudeCodeEngine
 from claude.engines.cli_preflight import find_cli_problems
 from claude.engines.cli_process import MAX_LINE_BYTES
@@ -33,7 +34,7 @@ from claude.engines.cli_setup import (
     find_cli,
     judge_version,
 )
-from claude.engines.cli_stream import CliStream, Turn, tell_call
+from claude.engines.cli_stream import CliStream, Turn, describe_call
 from claude.engines.processes import marked_processes
 from claude.engines.transcript import Transcript, render_transcript
 from claude.http.loopback import LoopbackServer
@@ -171,7 +172,7 @@ class Bench:
 
     def run(self, *rounds: list[Step], **plan: Any) -> EngineResult:
         self.install(*rounds, **plan)
-        return ClaudeCodeEngine(self.assignment(), self.around()).work()
+        return ClaudeCodeEngine(self.context(), self.around()).work()
 
     def calls(self) -> list[Mapping[str, Any]]:
         lines = (self.bin / "calls.jsonl").read_text().splitlines()
@@ -204,7 +205,7 @@ class Bench:
     def throttle(self) -> None:
         self.throttled.append(None)
 
-    def assignment(self) -> Assignment:
+    def context(self) -> EngineContext:
         attempt = self.attempt
         for root in (attempt.inputs, attempt.work):
             (root / "app").mkdir(parents=True, exist_ok=True)
@@ -224,7 +225,7 @@ class Bench:
             allowance=self.allowance,
         )
 
-        return Assignment(
+        return EngineContext(
             request=request,
             workspace=workspace,
             clock=DeadlineClock(self.clock, self.limits.timeout_s),
@@ -521,7 +522,7 @@ def test_a_request_that_does_not_fit_into_what_is_left_is_not_sent(
     bench.allowance = allowance
     verdict = bench.run([WRITE, ASK, ASK, {"sleep": 300}])
     assert verdict.outcome is Outcome.BUDGET
-    assert "does not fit into what is left" in verdict.message
+    assert "more than the budget has left" in verdict.message
     assert bench.spent == []
 
 
@@ -657,7 +658,7 @@ def test_a_cli_that_ends_without_its_last_word_says_why(bench: Bench) -> None:
     assert verdict.outcome is Outcome.DEFECT
     assert verdict.message == (
         "Claude Code ended (exit code 7) without a result."
-        " 2 line(s) could not be read. It said: boom"
+        " 2 line(s) could not be read. Its standard error: boom"
     )
 
 
@@ -750,7 +751,7 @@ def test_an_error_nobody_expected_ends_the_transcript_too(bench: Bench) -> None:
         raise ZeroDivisionError("oops")
 
     with pytest.raises(ZeroDivisionError):
-        ClaudeCodeEngine(replace(bench.assignment(), find_defects=fail), bench.around()).work()
+        ClaudeCodeEngine(replace(bench.context(), find_defects=fail), bench.around()).work()
     assert "Ended ZeroDivisionError: oops" in render_transcript(bench.attempt.transcript)
     assert not (bench.attempt.root / "claude-code").exists()
 
@@ -759,7 +760,7 @@ def test_an_error_nobody_expected_ends_the_transcript_too(bench: Bench) -> None:
 
 
 def test_a_missing_binary_is_named(bench: Bench, tmp_path: Path) -> None:
-    verdict = ClaudeCodeEngine(bench.assignment(), {"PATH": str(tmp_path)}).work()
+    verdict = ClaudeCodeEngine(bench.context(), {"PATH": str(tmp_path)}).work()
     assert verdict.outcome is Outcome.DEFECT
     assert "not on the PATH" in verdict.message
     assert "npm install" in verdict.message
@@ -853,4 +854,4 @@ def test_a_stream_tells_what_it_hears_outside_of_its_guard() -> None:
 
 
 def test_calls_that_change_nothing_are_not_told() -> None:
-    assert tell_call({"type": "tool_use", "name": "Write", "input": "x"}, "/w") == ""
+    assert describe_call({"type": "tool_use", "name": "Write", "input": "x"}, "/w") == ""

@@ -83,7 +83,7 @@ API = [
         "messages.0.content: Input should be a valid list",
         RequestRejected,
         "rejected a request (400)",
-        "has to change",
+        "would be rejected again",
     ),
     Case(
         400,
@@ -91,7 +91,7 @@ API = [
         "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing"
         " to upgrade or purchase credits.",
         BillingRefused,
-        "cannot pay for more",
+        "no credit left",
         "Add credit",
     ),
     Case(
@@ -108,7 +108,7 @@ API = [
         "invalid_request_error",
         "This organization has been disabled.",
         CredentialsRefused,
-        "organization of this key is disabled",
+        "is disabled",
         "another organization",
     ),
     Case(
@@ -116,7 +116,7 @@ API = [
         "authentication_error",
         "invalid x-api-key",
         CredentialsRefused,
-        "refused the credentials",
+        "rejected the credentials",
         "Set ANTHROPIC_API_KEY",
     ),
     Case(
@@ -132,7 +132,7 @@ API = [
         "billing_error",
         "There is an issue with your billing or payment information.",
         BillingRefused,
-        "cannot pay for more",
+        "no credit left",
         "provider's console",
     ),
     Case(
@@ -148,7 +148,7 @@ API = [
         "forbidden",
         "Request not allowed",
         CredentialsRefused,
-        "does not serve this network",
+        "is not available from this network",
         "VPN",
     ),
     Case(
@@ -157,7 +157,7 @@ API = [
         "model: claude-9",
         ModelUnknown,
         "claude-9 on anthropic (127.0.0.1) was not found",
-        "without it a current one is used",
+        "leave it out for a current one",
         model="claude-9",
     ),
     Case(
@@ -166,7 +166,7 @@ API = [
         "model: claude-3-opus-20240229",
         ModelUnknown,
         "was not found",
-        "It ends on 5 January 2026; use --model claude-opus-5-5",
+        "Use --model claude-opus-5-5; this one ends on 5 January 2026",
         model="claude-3-opus-20240229",
     ),
     Case(
@@ -175,7 +175,7 @@ API = [
         "Request exceeds the maximum size",
         RequestRejected,
         "too large",
-        "smaller",
+        "Shorten",
     ),
     Case(
         429,
@@ -213,7 +213,7 @@ BEDROCK = [
             "UnrecognizedClientException",
             "The security token included in the request is invalid.",
             CredentialsRefused,
-            "does not know the AWS key",
+            "does not know the AWS access key",
             "AWS_ACCESS_KEY_ID",
         ),
         Case(
@@ -221,7 +221,7 @@ BEDROCK = [
             "InvalidSignatureException",
             "The request signature we calculated does not match the signature you provided.",
             CredentialsRefused,
-            "refused the signature",
+            "rejected the signature",
             "AWS_SECRET_ACCESS_KEY",
         ),
         Case(
@@ -229,7 +229,7 @@ BEDROCK = [
             "InvalidSignatureException",
             "Signature expired: 20261122T100000Z is now earlier than 20261122T105500Z",
             CredentialsRefused,
-            "by its time",
+            "because of its time",
             "clock",
         ),
         Case(
@@ -265,7 +265,7 @@ BEDROCK = [
             " bedrock:InvokeModelWithResponseStream on resource: arn:aws:bedrock:x with an explicit"
             " deny in a service control policy",
             CredentialsRefused,
-            "A policy forbids",
+            "A policy denies",
             "all the regions",
         ),
         Case(
@@ -284,7 +284,7 @@ BEDROCK = [
             "Model access is denied due to INVALID_PAYMENT_INSTRUMENT:A valid payment instrument"
             " must be provided.",
             BillingRefused,
-            "cannot pay",
+            "no valid payment method",
             "billing console",
         ),
         Case(
@@ -293,7 +293,7 @@ BEDROCK = [
             "Access to Anthropic models is not allowed from unsupported countries, regions, or"
             " territories.",
             CredentialsRefused,
-            "is not offered where",
+            "is not available in the country",
             "supported country",
         ),
         Case(
@@ -311,7 +311,7 @@ BEDROCK = [
             f"Invocation of model ID {BARE} with on-demand throughput isn’t supported. Retry your"
             " request with the ID or ARN of an inference profile that contains this model.",
             ModelUnknown,
-            "bare id",
+            "bare model id",
             f"--model global.{BARE} or --model eu.{BARE}.",
             model=BARE,
         ),
@@ -320,7 +320,7 @@ BEDROCK = [
             "ValidationException",
             f"Invocation of model ID {BARE} with on-demand throughput isn’t supported.",
             ModelUnknown,
-            "bare id",
+            "bare model id",
             f"--model global.{BARE} or --model jp.{BARE}. List ids: aws bedrock"
             " list-inference-profiles --region ap-northeast-1",
             model=BARE,
@@ -350,7 +350,7 @@ BEDROCK = [
             "The provided model identifier is invalid.",
             ModelUnknown,
             "an inference profile that this region does not have",
-            f"Give a --region that belongs to us., or use --model global.{BARE} or --model eu.",
+            f"Set --region to one of the us regions, or use --model global.{BARE} or --model eu.",
             model=f"us.{BARE}",
         ),
         Case(
@@ -405,7 +405,7 @@ BEDROCK = [
             "Malformed input request: #: required key [messages] not found",
             RequestRejected,
             "rejected a request (400)",
-            "has to change",
+            "would be rejected again",
         ),
         Case(
             400,
@@ -577,8 +577,8 @@ def test_a_bedrock_key_that_is_not_valid_here() -> None:
     with scripted_server(aws_refusal(403, "", text, key="Message")) as server:
         error = streamed(ModelSettings(provider="bedrock", model="m", base_url=server.url))
     assert type(error) is CredentialsRefused
-    assert "refused the Bedrock API key" in error.message
-    assert "the one --region it was made in" in error.remedy
+    assert "rejected the Bedrock API key" in error.message
+    assert "only in the --region it was created in" in error.remedy
 
 
 def test_a_rate_limit_tells_how_long_to_wait() -> None:
@@ -641,7 +641,7 @@ def free_port() -> Iterator[int]:
 def test_an_address_where_nobody_listens(provider: str) -> None:
     with free_port() as port:
         answer = fails(f"http://127.0.0.1:{port}", provider)
-    assert_problem(answer, "Nobody listens", "ANTHROPIC_BASE_URL")
+    assert_problem(answer, "was refused", "ANTHROPIC_BASE_URL")
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
@@ -665,7 +665,7 @@ def test_a_web_page_in_place_of_an_api(provider: str, status: int) -> None:
     with scripted_server(web_page(status)) as server:
         answer = fails(server.url, provider)
         assert len(server.asked) == 1
-    assert_problem(answer, "is no API: it answered with a web page", "sign-in page")
+    assert_problem(answer, "is not an API: it answered with a web page", "sign-in page")
 
 
 def test_a_gateway_that_is_down_for_a_moment_is_only_a_warning() -> None:
@@ -684,7 +684,7 @@ def test_a_name_that_does_not_exist(
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)  # nothing is to leave this machine
     answer = fails("http://api.invalid", provider)
-    assert_problem(answer, "The name api.invalid could not be resolved", fix)
+    assert_problem(answer, "The host name api.invalid could not be resolved", fix)
 
 
 def test_a_name_that_cannot_be_one() -> None:
@@ -697,7 +697,7 @@ def test_a_proxy_that_refuses(provider: str, monkeypatch: pytest.MonkeyPatch) ->
     with scripted_server(Told(407)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         answer = fails("https://api.invalid", provider)
-    assert_problem(answer, "The proxy on the way", "HTTPS_PROXY")
+    assert_problem(answer, "The proxy for", "HTTPS_PROXY")
 
 
 # -- what a refusal repeats
@@ -723,7 +723,10 @@ def test_a_timeout_is_told_as_one() -> None:
     def slow(_: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectTimeout("timed out")
 
-    with connected(slow) as claude, pytest.raises(ConnectionLost, match="no answer in time") as e:
+    with (
+        connected(slow) as claude,
+        pytest.raises(ConnectionLost, match="did not answer in time") as e,
+    ):
         claude.send(ask())
     assert "firewall" in e.value.remedy
 

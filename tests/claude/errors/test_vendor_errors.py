@@ -178,7 +178,7 @@ def test_what_only_money_mends_is_a_billing_error(response: httpx2.Response, wor
             ModelUnknown,
             "--region",
         ),
-        (400, "ValidationException", "max_tokens", RequestRejected, "has to change"),
+        (400, "ValidationException", "max_tokens", RequestRejected, "would be rejected again"),
         (404, "ResourceNotFoundException", "no", ModelUnknown, "--model"),
         (408, "ModelTimeoutException", "slow", ServerFault, "resume"),
         (424, "ModelErrorException", "model", ServerFault, "resume"),

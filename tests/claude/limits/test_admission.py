@@ -32,7 +32,7 @@ def refuse(
     kinds = {"overload": False, "full": False} | more
     admission.refused(number, now, **kinds)
     admission.pause(asked_s, BACKOFF, 0.0, now)
-    admission.ended(number, well=False)
+    admission.ended(number, succeeded=False)
 
 
 def serve(admission: Admission, rounds: int, now: float) -> None:
@@ -40,7 +40,7 @@ def serve(admission: Admission, rounds: int, now: float) -> None:
     for _ in range(rounds):
         for number in start_all(admission, 1_000, now):
             admission.accepted(number)
-            admission.ended(number, well=True)
+            admission.ended(number, succeeded=True)
 
 
 def open_up(admission: Admission, count: int, now: float = 0.0) -> list[int]:
@@ -92,7 +92,7 @@ def test_after_a_pause_one_goes_first_and_the_others_follow_its_answer() -> None
     *others, last = open_up(admission, 8)
     refuse(admission, last, 0.0)
     for number in others:
-        admission.ended(number, well=True)
+        admission.ended(number, succeeded=True)
     [probe] = start_all(admission, 100, 1.0)
     admission.accepted(probe)
     assert len(start_all(admission, 100, 1.0)) == 2
@@ -113,7 +113,7 @@ def test_an_episode_halves_what_is_in_flight_once() -> None:
         refuse(admission, number, 0.0)
     assert admission.ceiling == 8
     for number in flying[6:]:
-        admission.ended(number, well=True)
+        admission.ended(number, succeeded=True)
     [probe] = start_all(admission, 100, 5.0)
     refuse(admission, probe, 5.0)
     assert admission.ceiling == 1
@@ -127,7 +127,7 @@ def test_what_the_server_let_in_is_where_the_ceiling_comes_back_to_quickly() -> 
         refuse(admission, number, 0.0)
     assert admission.ceiling == 4
     for number in let_in:
-        admission.ended(number, well=True)
+        admission.ended(number, succeeded=True)
     serve(admission, 3, 1.0)
     assert admission.ceiling in (4, 5)
 
@@ -138,7 +138,7 @@ def test_one_more_than_is_safe_is_tried_less_and_less_often() -> None:
         let_in = list[int]()
         while admission.may_start(now):
             number = admission.start(now)
-            admission.told(number, {"requests": ReportedLimits(1e6, 1e6, 0.0)}, now)
+            admission.report_limits(number, {"requests": ReportedLimits(1e6, 1e6, 0.0)}, now)
             if len(let_in) == 4:
                 refuse(admission, number, now)
                 gaps.append(served)
@@ -147,7 +147,7 @@ def test_one_more_than_is_safe_is_tried_less_and_less_often() -> None:
             admission.accepted(number)
             let_in.append(number)
         for number in let_in:
-            admission.ended(number, well=True)
+            admission.ended(number, succeeded=True)
         served += len(let_in)
     assert gaps[1:] == sorted(gaps[1:])
     assert 4 < gaps[1] < gaps[-1]
@@ -164,7 +164,7 @@ def test_the_ceiling_rises_again_after_an_overload() -> None:
     for _ in range(200):
         flying = open_up(admission, min(16, admission.ceiling), now)
         for number in flying:
-            admission.ended(number, well=True)
+            admission.ended(number, succeeded=True)
     assert admission.ceiling >= 16
 
 
@@ -175,7 +175,7 @@ def test_a_ceiling_that_is_not_reached_does_not_rise() -> None:
     for _ in range(1_000):
         number = admission.start(100.0)
         admission.accepted(number)
-        admission.ended(number, well=True)
+        admission.ended(number, succeeded=True)
     assert admission.ceiling == 8
 
 
@@ -185,11 +185,11 @@ def test_a_limit_told_as_used_up_is_no_news_about_how_many_at_once() -> None:
     refuse(admission, last, 0.0, full=True)
     assert admission.ceiling == 5
     for number in others:
-        admission.ended(number, well=True)
+        admission.ended(number, succeeded=True)
     for _ in range(10):
         flying = open_up(admission, min(20, admission.ceiling), 100.0)
         for number in flying:
-            admission.ended(number, well=True)
+            admission.ended(number, succeeded=True)
     assert admission.ceiling >= 15
 
 
@@ -235,7 +235,7 @@ def test_jitter_comes_on_top_of_what_the_server_asked_for() -> None:
 def test_what_the_headers_tell_is_kept_to_before_the_server_refuses() -> None:
     admission = Admission()
     [number] = start_all(admission, 1)
-    admission.told(number, {"requests": ReportedLimits(40, 2, 57.0)}, 0.0)
+    admission.report_limits(number, {"requests": ReportedLimits(40, 2, 57.0)}, 0.0)
     admission.accepted(number)
     assert len(start_all(admission, 100)) == 2
     assert admission.held_s(0.0) == pytest.approx(1.5)
@@ -244,11 +244,11 @@ def test_what_the_headers_tell_is_kept_to_before_the_server_refuses() -> None:
 def test_a_limit_on_tokens_is_kept_to_by_what_requests_took_so_far() -> None:
     admission = Admission()
     [number] = start_all(admission, 1)
-    admission.told(number, {"output-tokens": ReportedLimits(8_000, 7_000, 7.5)}, 0.0)
+    admission.report_limits(number, {"output-tokens": ReportedLimits(8_000, 7_000, 7.5)}, 0.0)
     admission.accepted(number)
     admission.spent(Usage("anthropic", "m", output_tokens=1_000))
     admission.spent(Usage("anthropic", "m", output_tokens=6_000))
-    admission.ended(number, well=True)  # a mean of 2,000 each
+    admission.ended(number, succeeded=True)  # a mean of 2,000 each
     for _ in range(3):
         admission.accepted(admission.start(0.0))
     assert admission.held_s(0.0) == pytest.approx(1_000 / (8_000 / 60))
@@ -261,12 +261,12 @@ def test_a_rate_limit_without_headers_is_learned_and_an_overload_is_not() -> Non
             for _ in range(10):
                 number = admission.start(now)
                 admission.accepted(number)
-                admission.ended(number, well=True)
+                admission.ended(number, succeeded=True)
                 now += 2.0
             refuse(admission, admission.start(now), now, 0.1, overload=overload)
         number = admission.start(now + 1.0)
         admission.accepted(number)
-        admission.ended(number, well=True)
+        admission.ended(number, succeeded=True)
         assert (admission.held_s(now + 1.0) > 1.0) is not overload
 
 
@@ -286,7 +286,7 @@ class Answer:
     first_s: float
     length_s: float
     asked_s: float | None
-    told: ReportedLimits | None
+    reported: ReportedLimits | None
 
 
 class World:
@@ -337,8 +337,8 @@ class World:
             getattr(self, f"_{due.what}")(due.number, self._answers[due.number])
 
     def _answer(self, number: int, answer: Answer) -> None:
-        if answer.told is not None:
-            self.admission.told(number, {"requests": answer.told}, self.now)
+        if answer.reported is not None:
+            self.admission.report_limits(number, {"requests": answer.reported}, self.now)
         if number in self._news:
             self._news.discard(number)
             self._answered = True
@@ -348,12 +348,12 @@ class World:
             return
         if answer.status in (429, 529):
             self._refuse(number, answer)
-        self.admission.ended(number, well=False)
+        self.admission.ended(number, succeeded=False)
         del self._begun[number]
         self._waiting += 1
 
     def _refuse(self, number: int, answer: Answer) -> None:
-        full = answer.told is not None and answer.told.remaining < 1
+        full = answer.reported is not None and answer.reported.remaining < 1
         overload = answer.status == 529
         self.admission.refused(number, self.now, overload=overload, full=full and not overload)
         self.admission.pause(answer.asked_s, BACKOFF, 0.0, self.now)
@@ -361,7 +361,7 @@ class World:
         self._news, self._answered = set(), False
 
     def _end(self, number: int, answer: Answer) -> None:
-        self.admission.ended(number, well=True)
+        self.admission.ended(number, succeeded=True)
         del self._begun[number]
         self.served += 1
 

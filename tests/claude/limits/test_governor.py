@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from claude.limits.admission import FIRST_AT_ONCE
-from claude.limits.governor import STEP_S, Governor, Slot
+from claude.limits.governor import STEP_S, Governor, Permit
 from claude.limits.retry import Backoff
 from core.clock import Clock, StoppableClock, SystemClock
 from core.errors import (
@@ -35,8 +35,8 @@ def calm() -> Governor:
 
 def fail(governor: Governor, clock: RecordingClock, error: Exception, **headers: str) -> None:
     def ask() -> None:
-        with governor.admit(clock) as slot:
-            slot.answered(headers)
+        with governor.admit(clock) as permit:
+            permit.refused(headers)
             raise error
 
     with pytest.raises(type(error)):
@@ -50,8 +50,8 @@ def throttle(governor: Governor, clock: RecordingClock, asked_s: float | None) -
 def test_without_a_refusal_nobody_waits() -> None:
     governor, clock = calm(), RecordingClock()
     for _ in range(50):
-        with governor.admit(clock) as slot:
-            slot.accepted({})
+        with governor.admit(clock) as permit:
+            permit.accepted({})
     assert clock.slept == []
 
 
@@ -73,20 +73,20 @@ def test_a_stopped_clock_ends_the_wait_and_gives_the_place_up() -> None:
 
 
 def test_people_are_told_once_how_long_it_will_be() -> None:
-    governor, clock, told = calm(), RecordingClock(), list[str]()
+    governor, clock, notices = calm(), RecordingClock(), list[str]()
     throttle(governor, clock, 11.5)
-    with governor.admit(clock, told.append):
-        assert told == ["waiting for the rate limit, 12 s"]
+    with governor.admit(clock, notices.append):
+        assert notices == ["waiting for the rate limit, 12 s"]
 
 
 def test_a_long_wait_is_told_of_again_and_a_short_one_never() -> None:
-    governor, clock, told = calm(), RecordingClock(), list[str]()
+    governor, clock, notices = calm(), RecordingClock(), list[str]()
     throttle(governor, clock, 0.9)
-    with governor.admit(clock, told.append):
-        assert told == []
+    with governor.admit(clock, notices.append):
+        assert notices == []
     throttle(governor, clock, 70.0)
-    with governor.admit(clock, told.append):
-        assert [text.rpartition(", ")[2] for text in told] == ["70 s", "40 s", "10 s"]
+    with governor.admit(clock, notices.append):
+        assert [text.rpartition(", ")[2] for text in notices] == ["70 s", "40 s", "10 s"]
 
 
 def test_retry_after_nothing_for_ever_is_not_answered_by_spinning() -> None:
@@ -144,45 +144,45 @@ def test_an_error_that_nothing_overcomes_is_that_of_all_later_requests(
 
 def test_what_runs_may_finish_while_what_waits_fails_at_once() -> None:
     governor = calm()
-    slots = hold_all(governor)
+    permits = hold_all(governor)
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(take_turn, governor) for _ in range(8)]
         until(lambda: len(governor._queue) == 8)
-        slots[0].__exit__(BillingRefused, BillingRefused("No credit."), None)
+        permits[0].__exit__(BillingRefused, BillingRefused("No credit."), None)
         for future in waiting:
             assert isinstance(future.exception(timeout=30), BillingRefused)
-    for slot in slots[1:]:
-        slot.__exit__(None, None, None)
+    for permit in permits[1:]:
+        permit.__exit__(None, None, None)
     assert governor._admission.in_flight == 0
 
 
 def test_who_asked_first_goes_first() -> None:
     governor, order = calm(), list[int]()
-    slots = hold_all(governor)
+    permits = hold_all(governor)
     with ThreadPoolExecutor(8) as pool:
         waiting = list[Future[int]]()
         for n in range(8):
             waiting.append(pool.submit(take_turn, governor))
             until(partial(lambda count: len(governor._queue) == count, n + 1))
-        for slot in slots:
-            slot.__exit__(None, None, None)
+        for permit in permits:
+            permit.__exit__(None, None, None)
         order = [future.result(timeout=30) for future in waiting]
     assert order == sorted(order)
 
 
-def hold_all(governor: Governor) -> list[AbstractContextManager[Slot]]:
+def hold_all(governor: Governor) -> list[AbstractContextManager[Permit]]:
     """Requests in flight, unanswered, so that nobody else may start."""
-    slots: list[AbstractContextManager[Slot]] = []
+    permits: list[AbstractContextManager[Permit]] = []
     for _ in range(FIRST_AT_ONCE):
-        slots.append(governor.admit(SystemClock()))
-    for slot in slots:
-        slot.__enter__()
-    return slots
+        permits.append(governor.admit(SystemClock()))
+    for permit in permits:
+        permit.__enter__()
+    return permits
 
 
 def take_turn(governor: Governor, clock: Clock | None = None) -> int:
-    with governor.admit(clock or SystemClock()) as slot:
-        return slot.number
+    with governor.admit(clock or SystemClock()) as permit:
+        return permit.number
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -195,15 +195,15 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_a_stop_ends_the_wait_of_its_own_thread_only() -> None:
     governor, stop = calm(), threading.Event()
-    slots = hold_all(governor)
+    permits = hold_all(governor)
     with ThreadPoolExecutor(2) as pool:
         stopped = pool.submit(take_turn, governor, StoppableClock(stop))
         patient = pool.submit(take_turn, governor)
         stop.set()
         assert isinstance(stopped.exception(timeout=30), Interrupted)
         assert not patient.done()
-        for slot in slots:
-            slot.__exit__(None, None, None)
+        for permit in permits:
+            permit.__exit__(None, None, None)
         assert patient.result(timeout=30) >= FIRST_AT_ONCE
 
 
@@ -214,14 +214,14 @@ def test_many_threads_keep_to_the_ceiling_after_a_refusal() -> None:
 
     def work(number: int) -> None:
         for _ in range(5):
-            with governor.admit(clock) as slot:
-                slot.accepted({})
+            with governor.admit(clock) as permit:
+                permit.accepted({})
                 with lock:
-                    flying.add(slot.number)
+                    flying.add(permit.number)
                     most.append(len(flying))
                     assert len(flying) <= governor._admission.ceiling
                 with lock:
-                    flying.discard(slot.number)
+                    flying.discard(permit.number)
 
     with ThreadPoolExecutor(16) as pool:
         for future in [pool.submit(work, n) for n in range(16)]:

@@ -20,8 +20,8 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 
 
 def headers(kind: str = "requests", **values: str) -> dict[str, str]:
-    told = {"limit": "40", "remaining": "10", "reset": "2026-03-01T12:00:45Z"} | values
-    return {f"anthropic-ratelimit-{kind}-{name}": value for name, value in told.items()}
+    reported = {"limit": "40", "remaining": "10", "reset": "2026-03-01T12:00:45Z"} | values
+    return {f"anthropic-ratelimit-{kind}-{name}": value for name, value in reported.items()}
 
 
 def test_every_kind_of_limit_is_read() -> None:
@@ -54,8 +54,8 @@ def test_what_makes_no_sense_is_left_out(values: dict[str, str]) -> None:
 
 
 def test_a_limit_that_is_full_again_already_is_no_debt() -> None:
-    [told] = read_limits(headers(reset="2026-03-01T11:00:00Z"), NOW).values()
-    assert told.reset_s == 0
+    [reported] = read_limits(headers(reset="2026-03-01T11:00:00Z"), NOW).values()
+    assert reported.reset_s == 0
 
 
 def test_a_wrong_clock_here_is_made_good_by_the_servers_date() -> None:
@@ -82,10 +82,10 @@ def test_what_the_cache_gave_costs_nothing() -> None:
 
 
 def bucket(
-    told: ReportedLimits, *, later: int = 0, started_at: float = 0.0, now: float = 0.0
+    reported: ReportedLimits, *, later: int = 0, started_at: float = 0.0, now: float = 0.0
 ) -> TokenBucket:
-    made = TokenBucket(told)
-    made.hear(told, 1.0, started_at, later, now)
+    made = TokenBucket(reported)
+    made.update(reported, 1.0, started_at, later, now)
     return made
 
 
@@ -116,7 +116,7 @@ def test_what_was_refilled_while_the_answer_was_on_its_way_counts() -> None:
 def test_a_rate_is_not_reckoned_from_the_use_of_little() -> None:
     rounded = bucket(
         ReportedLimits(40, 39, 2.0)
-    )  # one request, refilled after 1.5 s, told in whole seconds
+    )  # one request, refilled after 1.5 s, reported in whole seconds
     for _ in range(40):
         rounded.take(1.0, 0.0)
     assert rounded.wait_s(1.0, 0.0) == pytest.approx(3.0)  # 2 short, at 40 a minute
@@ -140,9 +140,9 @@ def test_a_request_larger_than_the_limit_waits_for_all_of_it_only() -> None:
 def test_no_header_holds_anybody_back_for_long(
     limit: float, share: float, reset_s: float, later: int, cost: float
 ) -> None:
-    told = ReportedLimits(limit, share * limit, reset_s)
-    made = TokenBucket(told)
-    made.hear(told, cost, 0.0, later, 0.0)
+    reported = ReportedLimits(limit, share * limit, reset_s)
+    made = TokenBucket(reported)
+    made.update(reported, cost, 0.0, later, 0.0)
     assert 0 <= made.wait_s(cost, 0.0) <= LONGEST_HOLD_S
     assert made.wait_s(cost, LONGEST_HOLD_S) == 0
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude.limits.retry import LONGEST_RETRY_AFTER_S, Backoff, retry_delay_s, used_up
+from claude.limits.retry import LONGEST_RETRY_AFTER_S, Backoff, quota_error, retry_delay_s
 from core.errors import (
     BillingRefused,
     ConnectionLost,
@@ -56,19 +56,22 @@ def test_a_server_that_asks_for_too_long_a_wait_is_not_asked_again() -> None:
 
 
 def test_a_rate_limit_that_asks_for_too_long_a_wait_is_a_quota_used_up() -> None:
-    quota = used_up(RateLimited("It is too much.", retry_after_s=LONGEST_RETRY_AFTER_S + 60))
+    quota = quota_error(RateLimited("It is too much.", retry_after_s=LONGEST_RETRY_AFTER_S + 60))
     assert quota is not None
-    assert quota.message == "It is too much. It asks to wait 11 minutes, longer than a run waits."
-    assert used_up(RateLimited("x", retry_after_s=LONGEST_RETRY_AFTER_S)) is None
-    assert used_up(RateLimited("x")) is None
+    assert (
+        quota.message
+        == "It is too much. It asks for a wait of 11 minutes, longer than a run waits."
+    )
+    assert quota_error(RateLimited("x", retry_after_s=LONGEST_RETRY_AFTER_S)) is None
+    assert quota_error(RateLimited("x")) is None
 
 
 def test_an_overload_that_asks_for_too_long_a_wait_ends_the_run_instead_of_parking_it() -> None:
-    stop = used_up(Overloaded("It is full.", retry_after_s=3_600))
+    stop = quota_error(Overloaded("It is full.", retry_after_s=3_600))
     assert stop is not None
-    assert "It asks to wait 60 minutes" in stop.message
-    assert stop.remedy == "Go on with resume after that time."
-    assert used_up(Overloaded("x", retry_after_s=LONGEST_RETRY_AFTER_S)) is None
+    assert "It asks for a wait of 60 minutes" in stop.message
+    assert stop.remedy == "Continue with resume after that time."
+    assert quota_error(Overloaded("x", retry_after_s=LONGEST_RETRY_AFTER_S)) is None
 
 
 def test_a_negative_wait_counts_as_none() -> None:
