@@ -27,15 +27,16 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from core.aws.job import CLAIMED, run_s3_job
+from core.aws.job import run_s3_job
 from core.bundle import AttemptDir, is_taken_over
 from core.clock import CheckedClock, Clock
 from core.credentials import Credentials, resolve_credentials
 from core.errors import Interrupted
 from core.wire import decode, encode, write_atomic
 from core.worker.check import WorkerCheck, read_check_request, write_check_result
+from core.worker.exit_codes import CLAIMED
 from core.worker.job_index import BatchDir, await_file, read_index
-from core.worker.process import complain, echo, read_credentials, run_worker
+from core.worker.process import echo, read_credentials, report_error, run_worker
 
 _CONNECT_S = 10.0
 FENCE_EVERY_S = 5.0
@@ -152,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
 
     code = run_worker(run, STOPS)
     if taken == [False]:
-        complain("another worker had taken the attempt before")
+        report_error("Another worker already has the attempt.")
         return CLAIMED
     return code
 

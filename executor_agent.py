@@ -1,8 +1,8 @@
 """ExecutorAgent: a request bundle in, a result bundle out.
 
-Claims the attempt, lays out the inputs in work/, lets an engine do the task, judges by evidence,
-moves what the task owns to result/files and writes result.json last. What was spent is on disk
-after every request, so that a killed attempt still tells.
+Claims the attempt, lays out the inputs in work/, lets an engine do the task, checks the workspace,
+moves what the task owns to result/files and writes result.json last. Usage is on disk after every
+request, so that it survives a killed attempt.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Connect(Protocol):
 class ExecutorAgent:
     """Runs attempts; one instance serves many threads, which share nothing but the governor.
 
-    `contained` says that a container is around this process, which works on nothing else; `echo`
-    gets each line that goes to events.jsonl.
+    `contained` says that a container is around this process, which does nothing else; `echo` gets
+    each line of events.jsonl.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class ExecutorAgent:
         self._echo = echo
 
     def run(self, attempt: AttemptDir, claimant: str) -> TaskResult | None:
-        """Run the attempt and leave its result; None when another claimant has it, or took it over.
+        """Run the attempt and write its result; None when another claimant has it, or took it over.
 
-        A result is left whatever happens, but where the request cannot be read (BundleError). An
+        A result is written whatever happens, unless the request cannot be read (BundleError). An
         attempt that has its result already is not run again.
         """
         if not claim(attempt, claimant):
@@ -104,101 +104,92 @@ class ExecutorAgent:
         request = read_request(attempt)
         if (earlier := _read_earlier(attempt, request.key)) is not None:
             return earlier
-        started_s = self._clock.monotonic()
-        record = AttemptLog(attempt, self._credentials.mask, self._echo)
+        log = AttemptLog(attempt, self._credentials.mask, self._echo)
+        running = _Running(attempt, claimant, request, log, self._clock.monotonic())
         try:
-            verdict, manifest = self._attempt(attempt, request, record, _Fence(attempt, claimant))
+            result, manifest = self._attempt(running)
         except _TakenOver:
             return None
-        result = TaskResult(
-            key=request.key,
-            outcome=verdict.outcome,
-            message=self._credentials.mask(verdict.message)[:_LONGEST_MESSAGE_CHARS],
-            usage=tuple(record.usage),
-            manifest=manifest,
-            turns=verdict.turns,
-            duration_s=self._clock.monotonic() - started_s,
-            throttled=record.throttled,
-        )
-        leave(attempt, record, result)
-        if result.outcome is Outcome.OK:
+        found = self._write_result(running, result, manifest)
+        if found.outcome is Outcome.OK:
             remove_tree(attempt.work)
             _drop_inputs(attempt, request)
-        return result
+        return found
 
-    def _attempt(
-        self, attempt: AttemptDir, request: Request, record: AttemptLog, fence: _Fence
-    ) -> tuple[EngineResult, Manifest]:
-        """The verdict and the files it stands for: none unless it is OK. Raises _TakenOver before
+    def _attempt(self, running: _Running) -> tuple[EngineResult, Manifest]:
+        """The engine's result and its files: none unless it is OK. Raises _TakenOver before
         anything of a later start is touched."""
         try:
-            return self._work(attempt, request, record, fence)
+            return self._work(running)
         except _TakenOver:
             raise
         except Exception as exc:  # noqa: BLE001 - the worker's boundary: an attempt always answers
-            _log.debug("%s failed", request.key, exc_info=True)
-            verdict = result_of_error(exc)
-            with suppress(OSError):  # a full disk may be what it failed of
-                record.log(traceback.format_exc())
+            _log.debug("%s failed", running.request.key, exc_info=True)
+            result = result_of_error(exc)
+            with suppress(OSError):  # the disk may be full
+                running.log.log(traceback.format_exc())
         except BaseException as exc:
-            fence.check()
-            remove_tree(attempt.files)
+            running.drop_files()
             message = f"The worker was stopped ({type(exc).__name__})."
-            leave(
-                attempt,
-                record,
-                TaskResult(
-                    request.key,
-                    Outcome.INTERRUPTED,
-                    message,
-                    usage=tuple(record.usage),
-                    throttled=record.throttled,
-                ),
-            )
+            self._write_result(running, EngineResult(Outcome.INTERRUPTED, message), Manifest())
             raise
-        fence.check()
-        remove_tree(attempt.files)
-        return verdict, Manifest()
+        running.drop_files()
+        return result, Manifest()
 
-    def _work(
-        self, attempt: AttemptDir, request: Request, record: AttemptLog, fence: _Fence
-    ) -> tuple[EngineResult, Manifest]:
-        record.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
+    def _work(self, running: _Running) -> tuple[EngineResult, Manifest]:
+        attempt, request, log = running.attempt, running.request, running.log
+        log.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
         clock = DeadlineClock(self._clock, request.limits.timeout_s)
         inputs = _check_inputs(attempt, request)
         workspace = _lay_out(attempt, request, inputs)
-        hooks = guarded(
-            Hooks(record.spent, record.progress, on_throttle=record.throttle),
-            request.allowance,
-            request.model,
-            pricing(request.model),
-            record.usage,
-        )
         context = EngineContext(
             request=request,
             workspace=workspace,
             clock=clock,
-            connect=self._connector(request, hooks),
+            connect=self._connector(running),
             find_defects=lambda: find_defects(workspace, inputs, attempt.inputs),
-            transcript=record.transcript,
-            progress=record.progress,
+            transcript=log.transcript,
+            progress=log.progress,
             attempt=attempt,
             contained=self._contained,
         )
-        verdict = self._load(request.model.engine)(context).work()
-        if verdict.outcome is Outcome.OK and (defects := context.find_defects()):
-            verdict = EngineResult(Outcome.DEFECT, "\n".join(defects), verdict.turns)
-        fence.check()
-        record.log(f"{verdict.outcome}: {verdict.message}")
-        if verdict.outcome is not Outcome.OK:
+        result = self._load(request.model.engine)(context).work()
+        if result.outcome is Outcome.OK and (defects := context.find_defects()):
+            result = EngineResult(Outcome.DEFECT, "\n".join(defects), result.turns)
+        running.check_claim()
+        log.log(f"{result.outcome}: {result.message}")
+        if result.outcome is not Outcome.OK:
             remove_tree(attempt.files)
-            record.log(f"What was written so far stays in {attempt.work.name}/.")
-            return verdict, Manifest()
-        return verdict, _deliver(attempt, workspace, inputs, record)
+            log.log(f"What was written so far stays in {attempt.work.name}/.")
+            return result, Manifest()
+        return result, _deliver(attempt, workspace, inputs, log)
 
-    def _connector(
-        self, request: Request, hooks: Hooks
-    ) -> Callable[[Clock], AbstractContextManager[Claude]]:
+    def _write_result(
+        self, running: _Running, result: EngineResult, manifest: Manifest
+    ) -> TaskResult:
+        log = running.log
+        found = TaskResult(
+            key=running.request.key,
+            outcome=result.outcome,
+            message=self._credentials.mask(result.message)[:_LONGEST_MESSAGE_CHARS],
+            usage=tuple(log.usage),
+            manifest=manifest,
+            turns=result.turns,
+            duration_s=self._clock.monotonic() - running.started_s,
+            throttled=log.throttled,
+        )
+        write_final_result(running.attempt, log, found)
+        return found
+
+    def _connector(self, running: _Running) -> Callable[[Clock], AbstractContextManager[Claude]]:
+        request, log = running.request, running.log
+        hooks = guarded(
+            Hooks(log.spent, log.progress, on_throttle=log.throttle),
+            request.allowance,
+            request.model,
+            pricing(request.model),
+            log.usage,
+        )
         return lambda clock: self._connect(
             request.model,
             self._credentials,
@@ -210,20 +201,28 @@ class ExecutorAgent:
 
 
 class _TakenOver(Exception):
-    """A later start of the same job has the attempt, and may have left its result already."""
+    """A later start of the same job has the attempt, and may have written its result already."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Fence:
-    """Keeps a worker off what is not its own any more."""
+class _Running:
+    """An attempt that this worker has claimed."""
 
     attempt: AttemptDir
     claimant: str
+    request: Request
+    log: AttemptLog
+    started_s: float
 
-    def check(self) -> None:
+    def check_claim(self) -> None:
         """Raises _TakenOver."""
         if is_taken_over(self.attempt, self.claimant):
             raise _TakenOver
+
+    def drop_files(self) -> None:
+        """Raises _TakenOver instead of touching a later start's files."""
+        self.check_claim()
+        remove_tree(self.attempt.files)
 
 
 @dataclass(frozen=True)
@@ -238,22 +237,22 @@ class ThreadWorker:
 
 
 def _read_earlier(attempt: AttemptDir, key: JobKey) -> TaskResult | None:
-    """The result that an earlier worker of this claimant left, if it is whole: it may have been
-    collected already, so not even an interrupted one is run again."""
+    """The complete result of an earlier worker, even an interrupted one: it may have been collected
+    already."""
     with suppress(BundleError):
         return read_result(attempt, key)
     return None
 
 
-def leave(attempt: AttemptDir, record: AttemptLog, result: TaskResult) -> None:
-    """Leave the result, last; on a full disk what else was written makes room for it."""
+def write_final_result(attempt: AttemptDir, log: AttemptLog, result: TaskResult) -> None:
+    """Write the result, last; on a full disk the workspace makes room for it."""
     try:
-        record.settle()
+        log.settle()
         write_result(attempt, result)
     except OSError:
         _log.debug("%s: the result needs room", result.key, exc_info=True)
         remove_tree(attempt.work)
-        record.settle()
+        log.settle()
         write_result(attempt, result)
 
 
@@ -265,8 +264,8 @@ def _check_inputs(attempt: AttemptDir, request: Request) -> Manifest:
     for contract in request.contracts:
         if digests.get(contract.path) != contract.sha256:
             raise BundleError(
-                f"The contract {contract.path!r} in {attempt.inputs} is absent or was changed.",
-                "Start the attempt again from the run directory.",
+                f"The contract {contract.path!r} in {attempt.inputs} is missing or was changed.",
+                "Resume the run to start the task again.",
             )
     for path in inputs.paths:
         if defect := path_defect(path):
@@ -275,8 +274,8 @@ def _check_inputs(attempt: AttemptDir, request: Request) -> Manifest:
 
 
 def _drop_inputs(attempt: AttemptDir, request: Request) -> None:
-    """Of the inputs only the contracts stay. The rest lies in the results that it came from, and
-    along a chain of tasks each would keep all before it once more."""
+    """Keep only the contracts. The other inputs are in the results that they came from, and along a
+    chain of tasks each would repeat all before it."""
     kept = {attempt.inputs / contract.path for contract in request.contracts}
     with suppress(RecursionError):  # a command may have made it too deep
         for path in sorted(attempt.inputs.rglob("*"), reverse=True):
@@ -288,7 +287,7 @@ def _drop_inputs(attempt: AttemptDir, request: Request) -> None:
 
 
 def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspace:
-    """A fresh work/ with the inputs in it; what a killed worker left there is dropped."""
+    """A fresh work/ with the inputs; leftovers of a killed worker are removed."""
     for leftover in (attempt.work, attempt.files):
         remove_tree(leftover)
     attempt.work.mkdir()
@@ -306,10 +305,10 @@ def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspa
 
 
 def _deliver(
-    attempt: AttemptDir, workspace: Workspace, inputs: Manifest, record: AttemptLog
+    attempt: AttemptDir, workspace: Workspace, inputs: Manifest, log: AttemptLog
 ) -> Manifest:
-    """Move the files of the result to result/files; the rest is dropped and named in the log."""
-    remove_tree(attempt.files)  # nothing but what is moved there now
+    """Move the result's files to result/files; the rest is dropped and listed in the log."""
+    remove_tree(attempt.files)
     for path in result_paths(workspace):
         destination = attempt.files / path
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -317,6 +316,6 @@ def _deliver(
     given = set(inputs.paths)
     if dropped := [path for path, _ in workspace.files() if path not in given]:
         more = [f"and {len(dropped) - _MOST_NAMED} more"] if len(dropped) > _MOST_NAMED else []
-        lines = ["Dropped, since it is no part of the result:", *dropped[:_MOST_NAMED], *more]
-        record.log("\n".join(lines))
+        lines = ["Dropped, since not part of the result:", *dropped[:_MOST_NAMED], *more]
+        log.log("\n".join(lines))
     return build_manifest(attempt.files)

@@ -1,8 +1,8 @@
 """PlannerAgent: prompt -> Plan. Ask, validate, send the defects back, at most three times.
 
 Structured output holds the model to the plan's shape; where a provider refuses it, a forced tool
-call with the same schema does. The rules between the parts are checked by core.plan, and here what
-only a planner is held to.
+call with the same schema does. core.plan checks the rules between the parts; those for
+planners only are here.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Block = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One round: what the model said, as it goes back to it, and the plan or what is wrong."""
+    """One round: the model's text, as it goes back to it, and the plan or its defects."""
 
-    said: str
+    text: str
     defects: tuple[str, ...] = ()
     plan: Plan | None = None
 
 
 class PlannerAgent:
-    """Plans with the Claude it was given; `on_progress` takes lines for people."""
+    """Plans with `claude`; `on_progress` takes lines for people."""
 
     def __init__(
         self,
@@ -75,16 +75,12 @@ class PlannerAgent:
                 return answer.plan.model_copy(update={"prompt": prompt})
             defects = answer.defects
             self._on_progress(f"the plan has {len(defects)} defect(s), first: {defects[0]}")
-            messages.append(_message("assistant", answer.said))
+            messages.append(_message("assistant", answer.text))
             messages.append(_message("user", render_defects(defects)))
+        message = f"No valid plan after {self._max_repairs} repairs. Defects of the last:"
         raise PlanningFailed(
-            "\n".join(
-                [
-                    f"No valid plan after {self._max_repairs} repairs. Defects of the last:",
-                    *(f"  - {defect}" for defect in defects),
-                ]
-            ),
-            "Say more exactly what you want, or write a plan yourself and give it with --plan.",
+            "\n".join([message, *(f"  - {defect}" for defect in defects)]),
+            "Describe more exactly what you want, or write a plan and pass it with --plan.",
         )
 
     def _ask(self, messages: list[Block]) -> Reply:
@@ -118,7 +114,7 @@ class PlannerSettings(Protocol):
 
 
 class CappedPlannerSettings(PlannerSettings, Protocol):
-    """Those of planning by itself."""
+    """Those that planning on its own needs."""
 
     @property
     def max_tokens(self) -> int | None: ...
@@ -128,24 +124,25 @@ class CappedPlannerSettings(PlannerSettings, Protocol):
 
 
 class AskForPlan(Protocol):
-    """ask_for_plan, or whoever has a plan made elsewhere."""
+    """ask_for_plan, or one that has the plan made elsewhere."""
 
     def __call__(
         self,
         prompt: str,
-        wishes: PlannerSettings,
+        settings: PlannerSettings,
         credentials: Credentials,
         governor: Governor,
         clock: Clock,
         hooks: Hooks,
         allowance: Allowance = UNLIMITED,
         spent: Iterable[Usage] = (),
+        /,
     ) -> Plan: ...
 
 
 def plan_alone(
     prompt: str,
-    wishes: CappedPlannerSettings,
+    settings: CappedPlannerSettings,
     credentials: Credentials,
     clock: Clock,
     hooks: Hooks,
@@ -156,19 +153,19 @@ def plan_alone(
 
     Raises as `check_priced`, `try_provider` and `ask_for_plan` do.
     """
-    model, governor = wishes.model_settings(), Governor()
-    check_priced(model, wishes.max_cost)
+    model, governor = settings.model_settings(), Governor()
+    check_priced(model, settings.max_cost)
     spent = try_provider(model, credentials, clock=clock, governor=governor, warn=warn)
     for usage in spent:
         hooks.on_usage(usage)
-    caps = Allowance(wishes.max_tokens, wishes.max_cost)
+    caps = Allowance(settings.max_tokens, settings.max_cost)
     ask = ask or ask_for_plan
-    return ask(prompt, wishes, credentials, governor, clock, hooks, caps, spent)
+    return ask(prompt, settings, credentials, governor, clock, hooks, caps, spent)
 
 
 def ask_for_plan(
     prompt: str,
-    wishes: PlannerSettings,
+    settings: PlannerSettings,
     credentials: Credentials,
     governor: Governor,
     clock: Clock,
@@ -177,17 +174,17 @@ def ask_for_plan(
     spent: Iterable[Usage] = (),
 ) -> Plan:
     """A plan for `prompt`, by a client of its own, for no more than `allowance`, of which `spent`
-    is gone already.
+    is already used.
 
     Raises as PlannerAgent.plan does, and BudgetExceeded.
     """
-    model = wishes.model_settings()
+    model = settings.model_settings()
     with connect(
         model,
         credentials,
         clock=clock,
         governor=governor,
-        limits=wishes.limits(),
+        limits=settings.limits(),
         hooks=guarded(hooks, allowance, model, pricing(model), spent),
     ) as claude:
         return PlannerAgent(claude, on_progress=hooks.on_progress).plan(prompt)
@@ -195,12 +192,12 @@ def ask_for_plan(
 
 @lru_cache(maxsize=1)
 def build_schema() -> Block:
-    """The JSON schema of Plan as the API takes it, without what is ours to set."""
+    """The JSON schema of Plan for the API, without the fields that the program sets."""
     import anthropic  # more than a second, so not before it is used
 
     schema = anthropic.transform_schema(Plan)
-    for ours in ("version", "prompt"):
-        schema["properties"].pop(ours)
+    for own in ("version", "prompt"):
+        schema["properties"].pop(own)
     return schema
 
 
@@ -214,15 +211,15 @@ def read_answer(reply: Reply, max_tokens: int) -> _Answer:
         return _Answer(_NO_PLAN, (f"{short}terser instructions, smaller contracts",))
     if reply.broken_inputs:
         return _Answer(_NO_PLAN, (f"the input of {SUBMIT_PLAN} is not valid JSON",))
-    if not (said := _plan_text(reply)):
+    if not (text := _plan_text(reply)):
         return _Answer(_NO_PLAN, ("the reply is empty; return the whole plan",))
     try:
-        plan = parse_plan(_unfenced(said), "The reply")
+        plan = parse_plan(_unfenced(text), "The reply")
     except PlanInvalid as exc:
-        return _Answer(said, exc.defects)
+        return _Answer(text, exc.defects)
     if defects := tuple(_planner_defects(plan)):
-        return _Answer(said, defects)
-    return _Answer(said, plan=plan)
+        return _Answer(text, defects)
+    return _Answer(text, plan=plan)
 
 
 def _plan_text(reply: Reply) -> str:
@@ -238,7 +235,7 @@ def _unfenced(text: str) -> str:
 
 
 def _planner_defects(plan: Plan) -> Iterator[str]:
-    """Rules that a person who edits a plan may break, and a planner may not."""
+    """Rules that hold for a planner, but not for a person who edits a plan."""
     if not plan.analysis.parallel_pays and len(plan.tasks) > 1:
         yield f"parallel_pays is false, but there are {len(plan.tasks)} tasks; make it one"
     for contract in plan.contracts:

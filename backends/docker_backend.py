@@ -47,7 +47,8 @@ from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 from core.transfer.archive import packed, unpack
 from core.wire import write_atomic
-from core.worker.process import CREDENTIALS_FILE, STOPPED, render_credentials
+from core.worker.exit_codes import STOPPED
+from core.worker.process import CREDENTIALS_FILE, render_credentials
 from core.workspace.confined import remove_tree
 
 AT_ONCE = 8

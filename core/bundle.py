@@ -14,14 +14,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from core.errors import BundleError
 from core.job import JobKey, Manifest, ManifestEntry, TaskResult, Usage
+from core.paths import Below
 from core.plan import Task
 from core.wire import decode, encode, write_atomic
 from core.workspace.confined import read_regular, remove_tree
 from core.workspace.protected_log import MAX_EARLIER_BYTES, make_directory
 
+T = TypeVar("T")
 WIRE_VERSION = 1
 _LONGEST_CLAIM_BYTES = 4 * 1024
 _LONGEST_JSON_BYTES = 256 * 1024 * 1024
@@ -94,9 +97,8 @@ class ContractFile:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """request/task.json. `brief` is the same for all tasks of a run; `previous_failure` tells a
-    later attempt what became of the one before; `allowance` is what the run has reserved for this
-    one."""
+    """request/task.json. `brief` is the same for all tasks of a run; `previous_failure` is how
+    the attempt before failed; `allowance` is what the run has reserved for this one."""
 
     key: JobKey
     prompt: str
@@ -116,50 +118,18 @@ class AttemptDir:
 
     root: Path
 
-    @property
-    def request(self) -> Path:
-        return self.root / "request"
-
-    @property
-    def task_json(self) -> Path:
-        return self.request / "task.json"
-
-    @property
-    def inputs(self) -> Path:
-        return self.request / "inputs"
-
-    @property
-    def work(self) -> Path:
-        """Where the executor works; scratch, never transported."""
-        return self.root / "work"
-
-    @property
-    def claim(self) -> Path:
-        return self.root / "claim"
-
-    @property
-    def result(self) -> Path:
-        return self.root / "result"
-
-    @property
-    def files(self) -> Path:
-        return self.result / "files"
-
-    @property
-    def events(self) -> Path:
-        return self.result / "events.jsonl"
-
-    @property
-    def transcript(self) -> Path:
-        return self.result / "transcript.jsonl"
-
-    @property
-    def log(self) -> Path:
-        return self.result / "log.txt"
-
-    @property
-    def result_json(self) -> Path:
-        return self.result / "result.json"
+    request = Below("request")
+    task_json = Below("request/task.json")
+    inputs = Below("request/inputs")
+    work = Below("work")
+    """Where the executor works; scratch, never transported."""
+    claim = Below("claim")
+    result = Below("result")
+    files = Below("result/files")
+    events = Below("result/events.jsonl")
+    transcript = Below("result/transcript.jsonl")
+    log = Below("result/log.txt")
+    result_json = Below("result/result.json")
 
 
 def write_request(attempt: AttemptDir, request: Request) -> None:
@@ -169,19 +139,24 @@ def write_request(attempt: AttemptDir, request: Request) -> None:
 
 
 def read_request(attempt: AttemptDir) -> Request:
-    """Raises BundleError when it is absent, damaged, or of another wire version."""
-    text = _read(attempt.task_json)
-    version = decode(_Versioned, text, str(attempt.task_json)).version
+    """Raises BundleError as read_versioned does."""
+    return read_versioned(Request, attempt.task_json)
+
+
+def read_versioned(kind: type[T], path: Path) -> T:
+    """Raises BundleError when the file is absent, damaged, or of another wire version."""
+    text = _read(path)
+    version = decode(_Versioned, text, str(path)).version
     if version != WIRE_VERSION:
         raise BundleError(
-            f"{attempt.task_json} has wire version {version}, this worker reads {WIRE_VERSION}.",
+            f"{path} has wire version {version}; this worker reads {WIRE_VERSION}.",
             "Run the same version on both sides; rebuild the worker's image if it runs in one.",
         )
-    return decode(Request, text, str(attempt.task_json))
+    return decode(kind, text, str(path))
 
 
 def write_result(attempt: AttemptDir, result: TaskResult) -> None:
-    """Write result/result.json; call it last, since it says that all else is there."""
+    """Write result/result.json; call it last, since it means that all else is there."""
     make_directory(attempt.result)
     if attempt.result_json.is_dir() and not attempt.result_json.is_symlink():
         remove_tree(attempt.result_json)  # the one thing that a rename does not replace
@@ -189,7 +164,7 @@ def write_result(attempt: AttemptDir, result: TaskResult) -> None:
 
 
 def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
-    """The result of `key`, its files proven against its manifest.
+    """The result of `key`, its files checked against its manifest.
 
     Raises BundleError when it is absent, damaged, of another attempt, or does not match its files.
     """
@@ -198,28 +173,19 @@ def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
         raise BundleError(f"{attempt.result_json} belongs to {result.key}, not to {key}.")
     found = build_manifest(attempt.files) if attempt.files.is_dir() else Manifest()
     if found != result.manifest:
-        raise BundleError(f"{attempt.files} does not match the manifest: {_gap(result, found)}.")
+        raise BundleError(
+            f"{attempt.files} does not match the manifest: {_difference(result, found)}."
+        )
     return result
 
 
-MOST_TOKENS = 10**9
-"""Of one kind in one request, far beyond any model; what is more could not even be priced."""
-
-
-def _counts(usage: Usage) -> tuple[int, ...]:
-    return (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cache_read_tokens,
-        usage.cache_write_tokens,
-    )
+MAX_TOKENS = 10**9
+"""Of one kind in one request, far beyond any model; more could not even be priced."""
 
 
 def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
-    """The usage in events.jsonl; a line cut by the job's death, or other rubbish, is left out.
-
-    A command of the model may have written there: counts that no request has are rubbish too.
-    """
+    """The usage in events.jsonl. Lines that were cut or that a command of the model may have
+    written, such as those with impossible counts, are left out."""
     try:
         data = read_regular(attempt.events, MAX_EARLIER_BYTES)
     except OSError:
@@ -228,7 +194,7 @@ def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
         try:
             usage = json.loads(line)["usage"]
             found = decode(Usage, json.dumps(usage), str(attempt.events))
-            if min(counts := _counts(found)) >= 0 and max(counts) <= MOST_TOKENS:
+            if min(found.counts) >= 0 and max(found.counts) <= MAX_TOKENS:
                 yield found
         except (ValueError, KeyError, TypeError, RecursionError, BundleError):
             continue
@@ -261,8 +227,8 @@ def claim(attempt: AttemptDir, claimant: str) -> bool:
 
 
 def is_taken_over(attempt: AttemptDir, claimant: str) -> bool:
-    """Whether a later start of the claimant's job has the attempt: where a node seems lost to a
-    scheduler, its jobs may go on."""
+    """Whether a later start of the claimant's job has the attempt: a job may go on after its
+    scheduler took the node for lost."""
     holder = _holder(attempt.claim)
     return holder is not None and _is_later(holder.decode(errors="replace"), claimant.encode())
 
@@ -276,7 +242,7 @@ def _is_later(claimant: str, holder: bytes | None) -> bool:
 
 
 def _holder(claim: Path) -> bytes | None:
-    """What a claim says; None for what is no claim any more."""
+    """The claimant in the file; None when that cannot be read."""
     try:
         return read_regular(claim, _LONGEST_CLAIM_BYTES)
     except OSError:
@@ -302,7 +268,9 @@ def _entries(root: Path) -> Iterator[ManifestEntry]:
             if stat.S_ISDIR(info.st_mode):
                 continue
             if not stat.S_ISREG(info.st_mode):
-                raise BundleError(f"{path} is a symbolic link or special file, which is refused.")
+                raise BundleError(
+                    f"{path} is a symbolic link or special file; only regular files are allowed."
+                )
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             relative = path.relative_to(root).as_posix()
@@ -311,13 +279,12 @@ def _entries(root: Path) -> Iterator[ManifestEntry]:
 
 
 def _unreadable(exc: OSError) -> None:
-    """os.walk skips what it cannot list, and a file unseen would not be missed."""
+    """os.walk would skip what it cannot list."""
     raise exc
 
 
-def _gap(result: TaskResult, found: Manifest) -> str:
-    here, told = set(found.entries), set(result.manifest.entries)
-    names = sorted({entry.path for entry in here ^ told})
+def _difference(result: TaskResult, found: Manifest) -> str:
+    names = sorted({e.path for e in {*found.entries} ^ {*result.manifest.entries}})
     if not names:
         return "its entries are out of order or repeated"
     return f"{len(names)} file(s) differ, first {names[0]!r}"

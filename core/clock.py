@@ -1,4 +1,4 @@
-"""Time as an injected thing, so that the same code runs in real and in virtual time."""
+"""Injected time, so that the same code runs in real and in virtual time."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class StoppableClock(SystemClock):
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self.why = "The worker was told to stop."
-        """What people are told once it was; set before `stop` by who knows better."""
+        self.reason = "The worker was told to stop."
+        """The message of Interrupted; may be set before `stop`."""
 
     @property
     def stopped(self) -> bool:
@@ -50,26 +50,31 @@ class StoppableClock(SystemClock):
 
     def sleep(self, seconds: float) -> None:
         if self._stop.wait(max(0.0, seconds)):
-            raise Interrupted(self.why)
+            raise Interrupted(self.reason)
 
 
-class DeadlineClock:
-    """Another clock with an end: past `limit_s` from now, sleeping raises Interrupted.
-
-    A sleep that would go past the end is cut there. Only sleeping raises, since what an attempt
-    leaves behind needs the time after its end too.
-    """
-
-    def __init__(self, clock: Clock, limit_s: float) -> None:
+class _WrappedClock:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._limit_s = limit_s
-        self._ends_s = clock.monotonic() + limit_s
 
     def time(self) -> float:
         return self._clock.time()
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
+
+
+class DeadlineClock(_WrappedClock):
+    """Another clock with an end: past `limit_s` from now, sleeping raises Interrupted.
+
+    A sleep that would go past the end is cut there. Only sleeping raises, since an attempt writes
+    its result after its end.
+    """
+
+    def __init__(self, clock: Clock, limit_s: float) -> None:
+        super().__init__(clock)
+        self._limit_s = limit_s
+        self._ends_s = clock.monotonic() + limit_s
 
     def left_s(self) -> float:
         return max(0.0, self._ends_s - self._clock.monotonic())
@@ -78,25 +83,20 @@ class DeadlineClock:
         left_s = self.left_s()
         self._clock.sleep(min(max(0.0, seconds), left_s))
         if seconds >= left_s or not self.left_s():
-            limit = f"the time limit of {self._limit_s:g} s"
-            raise Interrupted(f"The task was not done within {limit}.")
+            raise Interrupted(
+                f"The task was not done within the time limit of {self._limit_s:g} s."
+            )
 
 
-class CheckedClock:
+class CheckedClock(_WrappedClock):
     """Another clock that calls `check` before and after each sleep, and in a long one every STEP_S
     seconds; what that raises ends the sleep."""
 
     STEP_S = 0.25
 
     def __init__(self, clock: Clock, check: Callable[[], None]) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._check = check
-
-    def time(self) -> float:
-        return self._clock.time()
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
 
     def left_s(self) -> float:
         return time_left_s(self._clock)

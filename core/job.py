@@ -1,4 +1,4 @@
-"""Jobs, where they stand, and what came of them: plain frozen values."""
+"""Jobs, their states and their results: plain frozen values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobHandle:
-    """What the backend needs to find a job again; `data` is plain JSON."""
+    """What a backend needs to find a job again; `data` is plain JSON."""
 
     key: JobKey
     backend: str
@@ -72,7 +72,7 @@ _FINAL = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST
 
 
 class Reason(StrEnum):
-    """Why a job is in its state, as far as the backend can tell."""
+    """Why a job is in its state, as far as the backend knows."""
 
     EXIT = "EXIT"
     OOM = "OOM"
@@ -87,7 +87,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """Where a job stands. SUCCEEDED says only that the worker ended well: look for the result."""
+    """The state of a job. SUCCEEDED means only that the worker ended well: look for the result."""
 
     state: JobState
     reason: Reason | None = None
@@ -96,7 +96,7 @@ class JobStatus:
 
 
 class Outcome(StrEnum):
-    """What a worker says came of its job."""
+    """How a worker's job ended, in its own view."""
 
     OK = "OK"
     DEFECT = "DEFECT"
@@ -127,13 +127,17 @@ class Usage:
     simulated: bool = False
 
     @property
-    def total_tokens(self) -> int:
+    def counts(self) -> tuple[int, int, int, int]:
         return (
-            self.input_tokens
-            + self.output_tokens
-            + self.cache_read_tokens
-            + self.cache_write_tokens
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_write_tokens,
         )
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(self.counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Rules for the paths that plans, models and results may name.
+"""Rules for the paths that plans, models and results may name, and names below a directory.
 
 A path is relative, POSIX, inside the tree, and means the same file on Linux, macOS and Windows.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
+from typing import Protocol
 
 MAX_PATH_CHARS = 240  # Windows' MAX_PATH is 260; leave room for the target directory's name
 MAX_NAME_BYTES = 255  # NAME_MAX of ext4, XFS, APFS and NTFS
@@ -15,7 +17,22 @@ MAX_NAME_BYTES = 255  # NAME_MAX of ext4, XFS, APFS and NTFS
 _DEVICES = {f"{d}{n}" for d in ("com", "lpt") for n in "123456789¹²³"}
 _RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | _DEVICES
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
-_OUR_OWN = {".git", ".orchestrator"}
+_RESERVED_DIRECTORIES = {".git", ".orchestrator"}
+
+
+class _Rooted(Protocol):
+    @property
+    def root(self) -> Path: ...
+
+
+class Below:
+    """As a class attribute: the path of this name below the instance's `root`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: _Rooted, owner: object = None) -> Path:
+        return instance.root / self._name
 
 
 def path_defect(path: str) -> str | None:
@@ -47,7 +64,7 @@ def _part_defect(part: str) -> str | None:
         return f"has a part that begins or ends with a space or ends with a dot: {part!r}"
     if part.split(".")[0].rstrip(" ").lower() in _RESERVED:
         return f"has a name reserved on Windows: {part!r}"
-    if part.lower() in _OUR_OWN:
+    if part.lower() in _RESERVED_DIRECTORIES:
         return f"goes into {part!r}, which is not the project's"
     try:
         too_long = len(part.encode()) > MAX_NAME_BYTES

@@ -1,7 +1,7 @@
 """The Plan: what the planner returns, a person may edit, and the scheduler runs.
 
-The models check shapes; `plan_defects` checks the rules between the parts and says every broken
-one, so that they can go back to the model, or to the person, as one list.
+The models check shapes; `plan_defects` checks the rules between the parts and lists all that are
+broken, for the model or for a person.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core.errors import PlanInvalid
 from core.paths import fold, owned_path_defect, path_defect
 
 MAX_CONTRACT_CHARS = 1_000_000  # every executor reads every contract
-MEND = "Mend these, or leave out --plan to have a new one made."
+_REMEDY = "Correct these defects, or leave out --plan to have a new plan made."
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -92,9 +92,9 @@ def parse_plan(text: str, source: str) -> Plan:
     try:
         plan = Plan.model_validate_json(text)
     except ValidationError as exc:
-        raise PlanInvalid(f"{source} is not a plan:", _shape_defects(exc), MEND) from exc
+        raise PlanInvalid(f"{source} is not a plan:", _shape_defects(exc), _REMEDY) from exc
     if defects := plan_defects(plan):
-        raise PlanInvalid(f"{source} breaks the rules for plans:", defects, MEND)
+        raise PlanInvalid(f"{source} breaks the rules for plans:", defects, _REMEDY)
     return plan
 
 
@@ -104,7 +104,7 @@ def render_plan(plan: Plan) -> str:
 
 
 def plan_defects(plan: Plan) -> list[str]:
-    """Every broken rule, one sentence each; empty when the plan can be run."""
+    """Every broken rule, one sentence each; empty for a valid plan."""
     return [
         *_task_defects(plan),
         *_dependency_defects(plan),
@@ -164,8 +164,8 @@ def _contract_defects(plan: Plan) -> Iterator[str]:
         if defect := path_defect(contract.path):
             yield f"contract {contract.path!r} {defect}"
         if "\0" in contract.content or len(contract.content) > MAX_CONTRACT_CHARS:
-            most = f"{MAX_CONTRACT_CHARS:,} characters"
-            yield f"contract {contract.path!r} is no text of at most {most}"
+            limit = f"{MAX_CONTRACT_CHARS:,} characters"
+            yield f"contract {contract.path!r} is no text of at most {limit}"
     for path in _repeated([fold(c.path) for c in plan.contracts]):
         yield f"contract {path!r} is listed more than once (case is ignored)"
 
@@ -185,10 +185,10 @@ def _ownership_defects(plan: Plan) -> Iterator[str]:
                 yield f"{entry!r} belongs to both {other} and task {task.id!r}"
         for entry in _repeated([fold(e.rstrip("/")) for e in task.owns]):
             yield f"task {task.id!r} owns {entry!r} more than once (case is ignored)"
-    for name, who in owner.items():
+    for name, holder in owner.items():
         for parent in _parents(name):
-            if parent in owner and (owner[parent] != who or parent in files):
-                yield f"{name!r} of {who} lies below {parent!r} of {owner[parent]}"
+            if parent in owner and (owner[parent] != holder or parent in files):
+                yield f"{name!r} of {holder} lies below {parent!r} of {owner[parent]}"
                 break
 
 

@@ -17,10 +17,9 @@ from typing import Any
 from backends.docker.container import CODE, LABEL
 from backends.shared.work_dir_id import place_of
 from core.aws.bundles import PackUri
-from core.aws.job import CLAIMED, OUTDATED
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.settings.size import size_bytes
-from core.worker.process import STOPPED
+from core.worker.exit_codes import CLAIMED, OUTDATED, STOPPED
 
 MOST_DESCRIBED = 100
 """Ids that one DescribeJobs takes."""

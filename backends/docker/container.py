@@ -13,7 +13,7 @@ from typing import Any
 
 from backends.shared.work_dir_id import place_of
 from core.job import JobKey, JobState, JobStatus, Reason
-from core.worker.process import STOPPED
+from core.worker.exit_codes import STOPPED
 
 LABEL = "parallel-orchestrator"
 RUN, TASK, ATTEMPT, WORK_DIR, ROLE = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from core.aws.job import CLAIMED
 from core.job import JobState, JobStatus, Reason
+from core.worker.exit_codes import CLAIMED
 
 # https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
 STATES: dict[str, tuple[JobState, Reason | None]] = {

@@ -182,7 +182,7 @@ def run_command(workspace: Workspace, shell: Shell, arguments: Arguments) -> str
     """Carry out a checked call of `run_command`, then look at what it left. Raises WorkspaceError
     like the others."""
     output = shell.run(arguments["command"], arguments.get("timeout_s", DEFAULT_TIMEOUT_S))
-    if excess := workspace.look_again():
+    if excess := workspace.rescan():
         output += f"\n[too much for a result, remove some of it: {excess}]"
     return output
 

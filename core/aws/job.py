@@ -30,14 +30,11 @@ from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import BundleError, WorkerOutdated
 from core.job import JobKey
+from core.worker.exit_codes import CLAIMED, OUTDATED
 from core.worker.process import echo, run_worker
 from core.worker.source import SOURCE_ROOT, source_digest
 from core.workspace.confined import remove_tree
 
-CLAIMED = 75
-"""The exit code of a worker whose job another has (EX_TEMPFAIL of sysexits.h)."""
-OUTDATED = 78
-"""That of one whose code is of another version, as every worker's of its image (EX_CONFIG)."""
 JOB_ID, ARRAY_INDEX = "AWS_BATCH_JOB_ID", "AWS_BATCH_JOB_ARRAY_INDEX"
 """https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html"""
 

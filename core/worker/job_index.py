@@ -1,6 +1,6 @@
-"""Which attempts the jobs of a batch system are: written before they are submitted, read by each.
+"""The index of a batch: which attempt each job runs. Written before submission, read by each job.
 
-It lies in a folder of its own below the run's directory: `<run>/slurm/<batch>/index.json`.
+It is in a folder of its own below the run's directory: `<run>/slurm/<batch>/index.json`.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.bundle import WIRE_VERSION, AttemptDir
+from core.bundle import WIRE_VERSION, AttemptDir, read_versioned
 from core.clock import Clock
 from core.errors import BundleError
-from core.wire import decode
+from core.paths import Below
 
 INDEX_NAME = "index.json"
 CREDENTIALS_NAME = "credentials.json"
 """Beside the batches' folders: one for all jobs of a run, since a requeued job reads it again."""
 VISIBLE_WITHIN_S = 60.0
-"""NFS clients keep what they know of a directory for up to 60 s (nfs(5), acdirmax)."""
-_LOOK_EVERY_S = 0.5
+"""NFS clients cache a directory for up to 60 s (nfs(5), acdirmax)."""
+_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,7 @@ class BatchDir:
 
     root: Path
 
-    @property
-    def index(self) -> Path:
-        return self.root / INDEX_NAME
+    index = Below(INDEX_NAME)
 
     @property
     def run_dir(self) -> Path:
@@ -56,35 +54,25 @@ class BatchDir:
 
 
 def read_index(batch: BatchDir) -> JobIndex:
-    """Raises BundleError when it is absent, damaged, or of another wire version."""
-    try:
-        data = batch.index.read_bytes()
-    except OSError as exc:
-        raise BundleError(f"{batch.index} cannot be read: {exc}.") from exc
-    index = decode(JobIndex, data, str(batch.index))
-    if index.version != WIRE_VERSION:
-        raise BundleError(
-            f"{batch.index} has wire version {index.version}, this worker reads {WIRE_VERSION}.",
-            "Run the same version on both sides.",
-        )
-    return index
+    """Raises BundleError as read_versioned does."""
+    return read_versioned(JobIndex, batch.index)
 
 
 def await_file(path: Path, clock: Clock, within_s: float = VISIBLE_WITHIN_S) -> bool:
     """Whether the file is there, or comes within the time: a shared file system may lag.
 
-    Listing its directory is what makes an NFS client ask its server again.
+    Listing its directory makes an NFS client ask its server again.
     """
     until = clock.monotonic() + within_s
     while not is_visible(path):
         if clock.monotonic() >= until:
             return False
-        clock.sleep(_LOOK_EVERY_S)
+        clock.sleep(_POLL_S)
     return True
 
 
 def is_visible(path: Path) -> bool:
-    """Whether the file is there, as the server of its file system knows it."""
+    """Whether the file system's server has the file."""
     try:
         return any(entry.name == path.name for entry in path.parent.iterdir())
     except OSError:

@@ -6,15 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import errors
-from core.bundle import UNLIMITED, WIRE_VERSION, Allowance, Limits, ModelSettings
-from core.errors import BundleError, OrchestratorError, PlanningFailed
+from core.bundle import (
+    UNLIMITED,
+    WIRE_VERSION,
+    Allowance,
+    Limits,
+    ModelSettings,
+    read_versioned,
+)
+from core.errors import OrchestratorError, PlanningFailed
 from core.job import Usage
-from core.wire import decode
+from core.paths import Below
 
 
 @dataclass(frozen=True, slots=True)
 class PlanningRequest:
-    """request/planning.json; never holds a secret. Of `allowance`, `spent` is gone already."""
+    """request/planning.json; never holds a secret. Of `allowance`, `spent` is already used."""
 
     prompt: str
     model: ModelSettings
@@ -37,7 +44,7 @@ class PlanningFailure:
         return cls(type(error).__name__, error.message, error.remedy)
 
     def error(self) -> OrchestratorError:
-        """The same error, for whoever asked for the plan."""
+        """The same error again, for the caller."""
         kind = getattr(errors, self.kind, PlanningFailed)
         if not (isinstance(kind, type) and issubclass(kind, errors.ModelError)):
             kind = PlanningFailed
@@ -50,38 +57,13 @@ class PlanningDir:
 
     root: Path
 
-    @property
-    def request(self) -> Path:
-        return self.root / "request"
-
-    @property
-    def planning_json(self) -> Path:
-        return self.request / "planning.json"
-
-    @property
-    def result(self) -> Path:
-        return self.root / "result"
-
-    @property
-    def plan_json(self) -> Path:
-        return self.result / "plan.json"
-
-    @property
-    def failure_json(self) -> Path:
-        return self.result / "failure.json"
+    request = Below("request")
+    planning_json = Below("request/planning.json")
+    result = Below("result")
+    plan_json = Below("result/plan.json")
+    failure_json = Below("result/failure.json")
 
 
 def read_planning(place: PlanningDir) -> PlanningRequest:
-    """Raises BundleError when it cannot be read, or is of another wire version."""
-    try:
-        data = place.planning_json.read_bytes()
-    except OSError as exc:
-        raise BundleError(f"{place.planning_json} cannot be read: {exc}.") from exc
-    request = decode(PlanningRequest, data, str(place.planning_json))
-    if request.version != WIRE_VERSION:
-        raise BundleError(
-            f"{place.planning_json} has wire version {request.version}, this worker reads"
-            f" {WIRE_VERSION}.",
-            "Run the same version on both sides; rebuild the worker's image if it runs in one.",
-        )
-    return request
+    """Raises BundleError as read_versioned does."""
+    return read_versioned(PlanningRequest, place.planning_json)

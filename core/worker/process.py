@@ -1,7 +1,7 @@
-"""What surrounds a worker's work when it has a process of its own, whatever started it.
+"""The frame around a worker that has a process of its own, whatever started it.
 
-Its credentials come in a file that is gone once read, SIGTERM asks it to stop and save what there
-is, and it ends with an exit code that says how, and one message on standard error if need be.
+Its credentials come in a file that is removed once read, SIGTERM asks it to stop and save what it
+has, and it ends with one of core.worker.exit_codes and, on failure, a message on standard error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from core.clock import StoppableClock
 from core.credentials import Credentials
 from core.errors import BundleError, OrchestratorError
 from core.wire import decode, encode
+from core.worker.exit_codes import FAILED, STOPPED
 
 CREDENTIALS_FILE = "credentials.json"
-FAILED = 1
-STOPPED = 128 + signal.SIGTERM
-"""What a shell reports for a process that SIGTERM ended."""
 SIGTERM_ONLY: Mapping[signal.Signals, str] = {signal.SIGTERM: "The worker was told to stop."}
 
 
@@ -32,32 +30,26 @@ def render_credentials(credentials: Credentials) -> bytes:
 
 
 def take_credentials(directory: Path) -> Credentials:
-    """Those in CREDENTIALS_FILE, which is gone then; none at all where there is no such file.
+    """Read CREDENTIALS_FILE and remove it; none where there is no such file.
 
-    Raises BundleError when the file is there and cannot be read or removed.
+    Raises BundleError when it cannot be read or removed.
     """
-    path = directory / CREDENTIALS_FILE
-    try:
-        data = path.read_bytes()
-        path.unlink()
-    except FileNotFoundError:
-        return Credentials()
-    except OSError as exc:
-        raise BundleError(f"{path} cannot be taken: {exc}.") from exc
-    return decode(Credentials, data, str(path))
+    return read_credentials(directory / CREDENTIALS_FILE, remove=True)
 
 
-def read_credentials(path: Path) -> Credentials:
-    """Those in a file that stays, since jobs that are started again need it; none without one.
+def read_credentials(path: Path, *, remove: bool = False) -> Credentials:
+    """Those in a file, which stays for requeued jobs unless `remove`; none without a file.
 
-    Raises BundleError when it cannot be read.
+    Raises BundleError when it cannot be read or removed.
     """
     try:
         data = path.read_bytes()
+        if remove:
+            path.unlink()
     except FileNotFoundError:
         return Credentials()
     except OSError as exc:
-        raise BundleError(f"{path} cannot be read: {exc}.") from exc
+        raise BundleError(f"{path} cannot be read{' and removed' * remove}: {exc}.") from exc
     return decode(Credentials, data, str(path))
 
 
@@ -65,17 +57,17 @@ def read_credentials(path: Path) -> Credentials:
 def stopped_by_signal(
     stops: Mapping[signal.Signals, str] = SIGTERM_ONLY,
 ) -> Iterator[StoppableClock]:
-    """A clock whose sleeps raise Interrupted once one of these signals came, with the words that
-    stand for it; for the main thread."""
+    """A clock whose sleeps raise Interrupted after one of these signals, with its text as the
+    message; for the main thread."""
     stop = threading.Event()
     clock = StoppableClock(stop)
 
-    def heed(number: int, _: object) -> None:
+    def handle(number: int, _: object) -> None:
         if not stop.is_set():
-            clock.why = stops[signal.Signals(number)]
+            clock.reason = stops[signal.Signals(number)]
         stop.set()
 
-    before = {sign: signal.signal(sign, heed) for sign in stops}
+    before = {sign: signal.signal(sign, handle) for sign in stops}
     try:
         yield clock
     finally:
@@ -87,29 +79,29 @@ def run_worker(
     work: Callable[[StoppableClock], object],
     stops: Mapping[signal.Signals, str] = SIGTERM_ONLY,
 ) -> int:
-    """The exit code for `work`: 0 when it came to its end, STOPPED when it was told to stop before,
-    FAILED after one message when it raised."""
+    """The exit code for `work`: 0 when it finished, STOPPED when a signal stopped it, FAILED after
+    an error message when it raised."""
     try:
         with stopped_by_signal(stops) as clock:
             work(clock)
             return STOPPED if clock.stopped else 0
     except OrchestratorError as exc:
-        return complain(str(exc))
-    except Exception as exc:  # noqa: BLE001 - the process's boundary: its last words
-        return complain(f"{type(exc).__name__}: {exc}")
+        return report_error(str(exc))
+    except Exception as exc:  # noqa: BLE001 - the process's boundary
+        return report_error(f"{type(exc).__name__}: {exc}")
 
 
 def echo(line: str) -> None:
-    """A line for whoever follows this process's output."""
+    """Print a line for those who follow this process's output."""
     print(line, flush=True)  # noqa: T201 - that is what it is for
 
 
-def complain(message: str) -> int:
-    """Say it as the process's last words; gives the exit code that goes with them."""
+def report_error(message: str) -> int:
+    """Print an error before the process ends; the exit code for it."""
     print(f"error: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the same
     return FAILED
 
 
 def claimant() -> str:
-    """Names this process among all that may ever want the same attempt."""
+    """A name for this process that no other claimant of an attempt has."""
     return f"{os.uname().nodename}:{os.getpid()}"

@@ -24,9 +24,9 @@ from core.paths import fold
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
 MAX_ENTRIES = 200_000
-"""More than that is not looked at in one survey."""
+"""The limit of one scan."""
 _MAX_DEPTH = 120  # no path that may be used goes deeper: core.paths.MAX_PATH_CHARS
-_LOOK = "Use list_files to see what is there."
+_LIST = "Use list_files to see what is there."
 _REASONS = {
     errno.ENOENT: "does not exist",
     errno.ENOTDIR: "goes through a file or a symbolic link as if it were a directory",
@@ -39,8 +39,8 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class TreeScan:
-    """What lies below a directory: regular files as (path, bytes) that can be used, and for each
-    other path why it cannot; both ordered by path. Not `whole` when there was too much to see."""
+    """Everything below a directory: usable regular files as (path, bytes), and for each other path
+    why it is not; both ordered by path. Not `whole` when there was too much."""
 
     files: list[tuple[str, int]] = field(default_factory=list)
     others: list[tuple[str, str]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class TreeScan:
 class ConfinedTree:
     """The files below `root`. Paths have passed core.paths; "" is the root itself.
 
-    What the tree makes impossible is a WorkspaceError; a broken disk stays an OSError.
+    Raises WorkspaceError for what the tree makes impossible; a broken disk stays an OSError.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,10 +72,10 @@ class ConfinedTree:
         with _refusals(path), self._file(path) as fd:
             return os.fstat(fd).st_size
 
-    def read(self, path: str, most: int = -1) -> bytes:
-        """The content of a regular file, of a longer one the first `most` bytes."""
+    def read(self, path: str, limit: int = -1) -> bytes:
+        """The content of a regular file, of a longer one the first `limit` bytes."""
         with _refusals(path), self._file(path) as fd, open(fd, "rb", closefd=False) as stream:
-            return stream.read(most)
+            return stream.read(limit)
 
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Create or replace a file whole, making its directories.
@@ -87,44 +87,43 @@ class ConfinedTree:
             _refuse_case_clash(directory, name, path)
             _replace(directory, name, data, mode)
 
-    def survey(self, below: str = "", most: int = MAX_ENTRIES) -> TreeScan:
-        """All that lies below a directory, as far as it can be seen. Raises WorkspaceError when
-        there is no such directory."""
-        found = TreeScan()
+    def scan(self, below: str = "", limit: int = MAX_ENTRIES) -> TreeScan:
+        """Everything below a directory that can be seen. Raises WorkspaceError when there is no
+        such directory."""
+        scan = TreeScan()
         with _refusals(below or "."), self._directory(_parts(below)):
             pass
-        pending, left = [below], most
+        pending, left = [below], limit
         while pending and left > 0:
-            left -= self._look(pending.pop(), found, pending, left)
-        for entries in (found.files, found.others):
+            left -= self._scan_directory(pending.pop(), scan, pending, left)
+        for entries in (scan.files, scan.others):
             entries.sort()
-        return replace(found, whole=not pending and left > 0)
+        return replace(scan, whole=not pending and left > 0)
 
-    def _look(self, where: str, found: TreeScan, pending: list[str], most: int) -> int:
-        """Add what a directory holds to `found`, and its directories to `pending`; how much it
-        was."""
+    def _scan_directory(self, where: str, scan: TreeScan, pending: list[str], limit: int) -> int:
+        """Add a directory's files to `scan` and its directories to `pending`; the entries read."""
         count = 0
         try:
             with self._directory(_parts(where)) as directory, os.scandir(directory) as entries:
-                for entry in islice(entries, most):
+                for entry in islice(entries, limit):
                     count += 1
                     path = f"{where}/{entry.name}" if where else entry.name
                     info = entry.stat(follow_symlinks=False)
                     if (fault := _fault(info.st_mode, path)) is not None:
-                        found.others.append((path, fault))
+                        scan.others.append((path, fault))
                     elif stat.S_ISDIR(info.st_mode):
                         pending.append(path)
                     else:
-                        found.files.append((path, info.st_size))
+                        scan.files.append((path, info.st_size))
         except OSError as exc:
             if exc.errno not in _REASONS:
                 raise
-            found.others.append((where, f"cannot be looked into: {exc.strerror}"))
+            scan.others.append((where, f"cannot be looked into: {exc.strerror}"))
         return count
 
     def files(self, below: str = "") -> list[tuple[str, int]]:
         """(path, bytes) of every regular file below a directory, ordered by path."""
-        return self.survey(below).files
+        return self.scan(below).files
 
     def move_out(self, path: str, destination: Path) -> None:
         """Move a file to `destination`, which is outside the tree and on the same file system.
@@ -145,8 +144,8 @@ class ConfinedTree:
             fd = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=directory)
         try:
             if not stat.S_ISREG(kind := os.fstat(fd).st_mode):
-                what = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
-                raise WorkspaceError(f"{path!r} is {what}.", _LOOK)
+                noun = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
+                raise WorkspaceError(f"{path!r} is {noun}.", _LIST)
             yield fd
         finally:
             os.close(fd)
@@ -198,7 +197,7 @@ def _refuse_case_clash(directory: int, part: str, path: str) -> None:
 
 
 def _fault(mode: int, path: str) -> str | None:
-    """Why something of this kind cannot be used; None for what can."""
+    """Why an entry of this kind cannot be used; None when it can."""
     if stat.S_ISDIR(mode):
         if path.count("/") >= _MAX_DEPTH:
             return "is nested too deeply"
@@ -211,37 +210,37 @@ def _fault(mode: int, path: str) -> str | None:
 
 @contextmanager
 def _refusals(path: str) -> Iterator[None]:
-    """Turn what the file system refuses because of the path into a WorkspaceError."""
+    """Turn an OSError that is due to the path into a WorkspaceError."""
     try:
         yield
     except OSError as exc:
         if (reason := _REASONS.get(exc.errno or 0)) is None:
             raise
-        raise WorkspaceError(f"{path!r} {reason}.", _LOOK) from exc
+        raise WorkspaceError(f"{path!r} {reason}.", _LIST) from exc
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
-    """A descriptor of a regular file. OSError for whatever else has that name: a link is not
-    followed, and a FIFO not waited for."""
+    """A descriptor of a regular file. Raises OSError for anything else: a link is not followed, and
+    a FIFO not waited for."""
     fd = os.open(path, flags | _FLAGS, mode)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     return fd
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """The content of a regular file. OSError for anything else, and for more than `most` bytes."""
+def read_regular(path: Path, limit: int) -> bytes:
+    """The content of a regular file. OSError for anything else, and for more than `limit` bytes."""
     with open(open_regular(path), "rb") as stream:
-        data = stream.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"has more than {most} bytes", str(path))
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"has more than {limit} bytes", str(path))
     return data
 
 
 def remove_tree(path: Path) -> None:
-    """Remove whatever has this name, as far as that is allowed. Links are removed and never
-    followed; neither closed directories nor deep nesting are in the way."""
+    """Remove what has this name, as far as possible: links without following them, closed
+    directories and deep nesting too."""
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()

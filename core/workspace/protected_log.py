@@ -1,7 +1,7 @@
 """A file that grows line by line beside a workspace whose commands can reach it.
 
-What was written is kept in memory too, so that what others make of the file is undone: at the next
-line where it stands in the way, at the end in any case.
+What was written is kept in memory too, so that changes by others are undone: at the next line if
+they are in the way, and at the end in any case.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from core.wire import write_atomic
 from core.workspace.confined import open_regular, read_regular, remove_tree
 
 MAX_EARLIER_BYTES = 64 * 1024 * 1024
-"""Of a file that an earlier worker left; a longer one is none of ours."""
+"""Of a file that an earlier worker left; no worker leaves a longer one."""
 
 
 class ProtectedLog:
-    """Goes on where an earlier worker was killed: a line that it left torn is ended."""
+    """Continues where an earlier worker was killed; a partial last line is ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,19 +41,19 @@ class ProtectedLog:
             stream.write(data)
 
     def settle(self) -> None:
-        """Put the file right, should it be other than it was written."""
+        """Restore the file as it was written."""
         make_directory(self.path.parent)
         if self._data or os.path.lexists(self.path):
             self._write_all()
 
     def _write_all(self) -> None:
-        if not _is_regular(self.path):
+        if self.path.is_symlink() or not self.path.is_file():
             remove_tree(self.path)
         write_atomic(self.path, bytes(self._data))
 
 
 def make_directory(path: Path) -> None:
-    """A real directory there; whatever stands in its place is removed."""
+    """Make a real directory; anything else of that name is removed."""
     with contextlib.suppress(OSError):
         if stat.S_ISDIR(path.lstat().st_mode):
             if path.stat().st_mode & 0o700 != 0o700:
@@ -61,12 +61,6 @@ def make_directory(path: Path) -> None:
             return
         path.unlink()
     path.mkdir(parents=True, exist_ok=True)
-
-
-def _is_regular(path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return stat.S_ISREG(path.lstat().st_mode)
-    return False
 
 
 def _read_earlier(path: Path) -> bytes:

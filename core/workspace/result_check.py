@@ -1,4 +1,4 @@
-"""Evidence for a result: what lies in the workspace decides, never what the model says of it."""
+"""Judges a result by the files in the workspace, never by what the model says about it."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ _MOST_NAMED = 20
 
 
 def find_defects(workspace: Workspace, inputs: Manifest, source: Path) -> list[str]:
-    """What keeps the workspace from being a result, one sentence each; empty when it is one.
+    """The defects that keep the workspace from being a result, one sentence each.
 
     `inputs` were copied from `source` and stay as they are, but for paths that the task owns: what
     was changed is restored, and named. Raises BundleError when `source` was changed as well.
     """
-    found = workspace.survey()
-    if excess := workspace.excess(found):
+    scan = workspace.scan()
+    if excess := workspace.excess(scan):
         return [f"the task's files are too much for a result: {excess}"]
     return [
         *_changed_inputs(workspace, inputs, source),
-        *_unowned(workspace, found, inputs),
-        *_missing(workspace, found),
+        *_unowned(workspace, scan, inputs),
+        *_missing(workspace, scan),
     ][:_MOST_NAMED]
 
 
 def result_paths(workspace: Workspace) -> list[str]:
     """The files of the result: those on owned paths, without what tools leave behind."""
-    return _result_paths(workspace, workspace.survey())
+    return _result_paths(workspace, workspace.scan())
 
 
-def _result_paths(workspace: Workspace, found: TreeScan) -> list[str]:
-    return [p for p, _ in found.files if workspace.owned(p) and not _is_debris(workspace, p)]
+def _result_paths(workspace: Workspace, scan: TreeScan) -> list[str]:
+    return [p for p, _ in scan.files if workspace.owned(p) and not _is_debris(workspace, p)]
 
 
 def _is_debris(workspace: Workspace, path: str) -> bool:
@@ -74,10 +74,10 @@ def _original(entry: ManifestEntry, source: Path) -> bytes:
     return data
 
 
-def _unowned(workspace: Workspace, found: TreeScan, inputs: Manifest) -> Iterator[str]:
+def _unowned(workspace: Workspace, scan: TreeScan, inputs: Manifest) -> Iterator[str]:
     given = set(inputs.paths)
-    faults = dict(found.others)
-    for path in sorted({*faults, *(path for path, _ in found.files)} - given):
+    faults = dict(scan.others)
+    for path in sorted({*faults, *(path for path, _ in scan.files)} - given):
         if _is_debris(workspace, path):
             continue
         name = repr(path if len(path) <= MAX_PATH_CHARS else f"{path[:MAX_PATH_CHARS]}...")
@@ -89,8 +89,8 @@ def _unowned(workspace: Workspace, found: TreeScan, inputs: Manifest) -> Iterato
             yield f"{name} {faults[path]}"
 
 
-def _missing(workspace: Workspace, survey: TreeScan) -> Iterator[str]:
-    found = _result_paths(workspace, survey)
+def _missing(workspace: Workspace, scan: TreeScan) -> Iterator[str]:
+    found = _result_paths(workspace, scan)
     if not found:
         yield f"there are no files yet; this task owns {workspace.named_owns()}"
         return

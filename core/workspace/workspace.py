@@ -48,23 +48,23 @@ class Workspace:
         self._max_bytes = max_bytes
         self._search_timeout_s = search_timeout_s
         self._sizes: dict[str, int] = {}
-        self.look_again()
+        self.rescan()
 
-    def look_again(self) -> str | None:
-        """Learn what others did here, such as a command; what is too much of it, if anything."""
-        found = self._tree.survey()
-        self._sizes = {p: size for p, size in found.files if is_owned(self.owns, p)}
-        return self.excess(found)
+    def rescan(self) -> str | None:
+        """Take note of changes by others, such as a command; which limit they exceed, if any."""
+        scan = self._tree.scan()
+        self._sizes = {p: size for p, size in scan.files if is_owned(self.owns, p)}
+        return self.excess(scan)
 
-    def survey(self) -> TreeScan:
-        """All that is here, also what is no file."""
-        return self._tree.survey()
+    def scan(self) -> TreeScan:
+        """Everything here, also what is not a file."""
+        return self._tree.scan()
 
-    def excess(self, found: TreeScan) -> str | None:
-        """Why this is more than the task may have, in words; None when it is not."""
-        if not found.whole:
+    def excess(self, scan: TreeScan) -> str | None:
+        """Which limit of the task this exceeds, in words; None when it does not."""
+        if not scan.whole:
             return f"more than {MAX_ENTRIES:,} files; at most {self._max_files:,}"
-        owned = [size for path, size in found.files if self.owned(path)]
+        owned = [size for path, size in scan.files if self.owned(path)]
         if len(owned) > self._max_files:
             return f"{len(owned):,} files; at most {self._max_files:,}"
         if sum(owned) > self._max_bytes:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.bundle import (
-    MOST_TOKENS,
+    MAX_TOKENS,
     AttemptDir,
     ContractFile,
     Limits,
@@ -181,14 +181,12 @@ def test_what_was_spent_is_read_past_cut_lines_and_rubbish(attempt: AttemptDir) 
     assert list(read_spent(attempt)) == [usage, usage]
 
 
-@pytest.mark.parametrize(
-    "count", [-1, MOST_TOKENS + 1, 10**400], ids=["negative", "absurd", "vast"]
-)
+@pytest.mark.parametrize("count", [-1, MAX_TOKENS + 1, 10**400], ids=["negative", "absurd", "vast"])
 @pytest.mark.parametrize("kind", ["input", "output", "cache_read", "cache_write"])
 def test_counts_that_no_request_has_were_not_spent(
     attempt: AttemptDir, kind: str, count: int
 ) -> None:
-    fair = Usage("anthropic", "m", MOST_TOKENS, 0)
+    fair = Usage("anthropic", "m", MAX_TOKENS, 0)
     told = {"provider": "anthropic", "model": "m", f"{kind}_tokens": count}
     attempt.result.mkdir(parents=True)
     lines = [json.dumps({"usage": usage}) for usage in (told, plain(fair))]

@@ -27,11 +27,12 @@ from botocore.exceptions import EndpointConnectionError
 from core.aws.bucket import S3Bucket
 from core.aws.bundles import PackUri
 from core.aws.calls import AwsCalls
-from core.aws.job import CLAIMED, OUTDATED, S3Job, Work
+from core.aws.job import S3Job, Work
 from core.bundle import AttemptDir, build_manifest, read_request, write_result
 from core.clock import Clock, SystemClock
 from core.errors import OrchestratorError, WorkerOutdated
 from core.job import Outcome, TaskResult
+from core.worker.exit_codes import CLAIMED, OUTDATED
 from core.worker.source import SOURCE_ROOT, source_digest
 from tests.fakes.aws_policies import Need, Statement, allows, needs, simulated, worker_policy
 from tests.fakes.aws_server import Answer

@@ -279,8 +279,8 @@ def test_the_faults_are_those_of_the_simulation() -> None:
 
 EXPLAINED = (
     (README, "Troubleshooting"),
-    (ROOT / "docs" / "models.md", "What the Anthropic API refuses"),
-    (ROOT / "docs" / "models.md", "What the network does"),
+    (ROOT / "docs" / "models.md", "Errors of the Anthropic API"),
+    (ROOT / "docs" / "models.md", "Errors of the network"),
     (ROOT / "docs" / "bedrock-model-setup.md", "What each message means"),
     (ROOT / "docs" / "docker-backend.md", "When something goes wrong"),
     (ROOT / "docs" / "docker-planner.md", "The planner in Docker"),

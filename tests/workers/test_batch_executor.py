@@ -17,7 +17,6 @@ from typing import IO
 import pytest
 
 import batch_executor
-from core.aws.job import CLAIMED
 from core.bundle import (
     AttemptDir,
     Limits,
@@ -30,8 +29,9 @@ from core.credentials import Credentials
 from core.job import JobKey, Outcome
 from core.wire import decode, encode
 from core.worker.check import WorkerCheck
+from core.worker.exit_codes import CLAIMED, FAILED, STOPPED
 from core.worker.job_index import CREDENTIALS_NAME, BatchDir, JobIndex
-from core.worker.process import FAILED, STOPPED, render_credentials
+from core.worker.process import render_credentials
 from engine.run.attempt_store import DiskStore, write_contracts
 from engine.run.rundir import RunDir
 from tests.fakes.plans import make_plan
@@ -135,7 +135,7 @@ def test_a_second_claimant_leaves_and_touches_nothing(run: RunDir) -> None:
     with worker(batch) as process:
         code, said = ended(process)
     assert code == CLAIMED
-    assert said == "error: another worker had taken the attempt before\n"
+    assert said == "error: Another worker already has the attempt.\n"
     assert sorted(path.name for path in attempt.root.rglob("*")) == before
 
 
@@ -153,7 +153,7 @@ def test_a_worker_whose_job_was_started_again_elsewhere_ends_by_itself(run: RunD
         eventually(attempt.transcript.exists, "the begin of its work")
         assert claim(attempt, "c:1#1")
         code, said = ended(process)
-    assert (code, said) == (CLAIMED, "error: another worker had taken the attempt before\n")
+    assert (code, said) == (CLAIMED, "error: Another worker already has the attempt.\n")
     assert attempt.claim.read_text() == "c:1#1"
     assert not attempt.result_json.exists()
 

@@ -21,7 +21,8 @@ from core.bundle import (
 )
 from core.credentials import Credentials
 from core.job import JobKey, Outcome
-from core.worker.process import CREDENTIALS_FILE, FAILED, render_credentials
+from core.worker.exit_codes import FAILED
+from core.worker.process import CREDENTIALS_FILE, render_credentials
 from engine.run.attempt_store import DiskStore, write_contracts
 from engine.run.rundir import RunDir
 from tests.fakes.plans import make_plan

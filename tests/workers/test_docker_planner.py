@@ -14,8 +14,9 @@ from core.credentials import Credentials
 from core.errors import BudgetExceeded, OrchestratorError, PlanningFailed
 from core.plan import parse_plan
 from core.wire import decode, encode
+from core.worker.exit_codes import FAILED
 from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest
-from core.worker.process import CREDENTIALS_FILE, FAILED, render_credentials
+from core.worker.process import CREDENTIALS_FILE, render_credentials
 from tests.fakes.scripted_server import api_refusal, scripted_server
 
 PROMPT = "Write a script that counts words"

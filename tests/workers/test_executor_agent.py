@@ -40,7 +40,7 @@ from core.errors import BundleError, CredentialsRefused, RateLimited
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan, Task, ancestors, render_brief, topological_order
 from core.wire import plain
-from executor_agent import ExecutorAgent, leave
+from executor_agent import ExecutorAgent, write_final_result
 from planner_agent import PlannerAgent
 from tests.fakes.seams import (
     USAGE,
@@ -524,7 +524,7 @@ def test_a_result_tells_how_often_the_provider_refused_for_the_rate(tmp_path: Pa
 
 
 class FullAtFirst(AttemptLog):
-    """A record on a disk that is full as long as the work is there."""
+    """A log on a disk that is full as long as the work is there."""
 
     def settle(self) -> None:
         if self.work.exists():
@@ -538,11 +538,11 @@ def test_what_was_written_makes_room_for_the_result_on_a_full_disk(tmp_path: Pat
     attempt = make_attempt(tmp_path)
     attempt.work.mkdir()
     (attempt.work / "big").touch()
-    record = FullAtFirst(attempt, str, lambda _: None)
-    record.work = attempt.work
-    record.log("all that was told")
+    log = FullAtFirst(attempt, str, lambda _: None)
+    log.work = attempt.work
+    log.log("all that was told")
     result = TaskResult(JobKey("r1", TASK.id, 1), Outcome.DEFECT, "No space left on device")
-    leave(attempt, record, result)
+    write_final_result(attempt, log, result)
     assert read_result(attempt, result.key) == result
     assert attempt.log.read_text() == "all that was told\n"
     assert not attempt.work.exists()

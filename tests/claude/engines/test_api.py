@@ -623,7 +623,7 @@ def test_a_broken_disk_is_no_business_of_the_model(tmp_path: Path) -> None:
 
 def test_an_unknown_engine_is_refused_with_those_that_exist() -> None:
     assert load_engine("api") is ApiEngine
-    with pytest.raises(SettingsError, match=r"no engine 'warp'.*exist: " + ", ".join(ENGINES)):
+    with pytest.raises(SettingsError, match=r"engine 'warp' is unknown.*one of: " + ", ".join(ENGINES)):
         load_engine("warp")
 
 

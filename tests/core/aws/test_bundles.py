@@ -31,7 +31,7 @@ from core.aws.bundles import (
     unpack_request,
 )
 from core.aws.calls import AwsCalls, AwsClients, explain, is_transient
-from core.aws.job import CLAIMED, OUTDATED, S3Job, run_s3_job
+from core.aws.job import S3Job, run_s3_job
 from core.bundle import AttemptDir, Limits, read_request, write_result
 from core.clock import Clock
 from core.credentials import Credentials
@@ -45,6 +45,7 @@ from core.errors import (
 )
 from core.job import JobKey, Outcome, TaskResult
 from core.transfer.archive import decompressed
+from core.worker.exit_codes import CLAIMED, OUTDATED
 from tests.fakes.aws import BUCKET, FakeAws, fault, holds, lost_connection
 from tests.fakes.aws_server import Answer, served
 from tests.fakes.batch_run import NoWaiting, batch_run

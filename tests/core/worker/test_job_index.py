@@ -56,7 +56,7 @@ def test_a_damaged_index_is_an_error_that_names_it(batch: BatchDir, text: str) -
 
 def test_an_absent_index_is_an_error_that_names_it(batch: BatchDir) -> None:
     batch.index.unlink()
-    with pytest.raises(BundleError, match=r"index\.json cannot be read"):
+    with pytest.raises(BundleError, match=r"index\.json does not exist"):
         read_index(batch)
 
 

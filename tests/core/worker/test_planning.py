@@ -45,7 +45,7 @@ def test_a_damaged_request_is_refused(place: PlanningDir, text: str) -> None:
 
 
 def test_an_absent_request_is_refused(place: PlanningDir) -> None:
-    with pytest.raises(BundleError, match="cannot be read"):
+    with pytest.raises(BundleError, match="does not exist"):
         read_planning(place)
 
 

@@ -15,10 +15,9 @@ import pytest
 from core.clock import StoppableClock
 from core.credentials import Credentials
 from core.errors import BundleError, Interrupted
+from core.worker.exit_codes import FAILED, STOPPED
 from core.worker.process import (
     CREDENTIALS_FILE,
-    FAILED,
-    STOPPED,
     claimant,
     echo,
     read_credentials,
@@ -49,7 +48,7 @@ def test_credentials_that_cannot_be_read_are_gone_all_the_same(tmp_path: Path) -
 
 def test_a_directory_in_the_place_of_credentials_is_told(tmp_path: Path) -> None:
     (tmp_path / CREDENTIALS_FILE).mkdir()
-    with pytest.raises(BundleError, match="cannot be taken"):
+    with pytest.raises(BundleError, match="cannot be read and removed"):
         take_credentials(tmp_path)
 
 

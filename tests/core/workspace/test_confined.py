@@ -36,7 +36,7 @@ def test_a_survey_tells_files_and_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "hard").chmod(0)
     (tmp_path / "shut").mkdir(mode=0o500)
     os.mkfifo(tmp_path / "pipe")
-    found = ConfinedTree(tmp_path).survey()
+    found = ConfinedTree(tmp_path).scan()
     assert found.files == [("a/b/file", 4)]
     assert [(path, why.partition(";")[0]) for path, why in found.others] == [
         ("a/link", "is a symbolic link"),
@@ -53,7 +53,7 @@ def test_a_survey_of_what_is_no_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     for below in ("file", "link", "absent"):
         with pytest.raises(WorkspaceError):
-            ConfinedTree(tmp_path).survey(below)
+            ConfinedTree(tmp_path).scan(below)
 
 
 def test_a_survey_takes_names_of_any_bytes(tmp_path: Path) -> None:
@@ -64,14 +64,14 @@ def test_a_survey_takes_names_of_any_bytes(tmp_path: Path) -> None:
 def test_a_survey_goes_only_so_far(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number:02}").touch()
-    assert ConfinedTree(tmp_path).survey(most=31).whole
-    found = ConfinedTree(tmp_path).survey(most=10)
+    assert ConfinedTree(tmp_path).scan(limit=31).whole
+    found = ConfinedTree(tmp_path).scan(limit=10)
     assert (len(found.files), found.whole) == (10, False)
 
 
 def test_a_survey_does_not_follow_deep_nesting_to_its_end(tmp_path: Path) -> None:
     make_deep(tmp_path / "root")
-    found = ConfinedTree(tmp_path / "root").survey()
+    found = ConfinedTree(tmp_path / "root").scan()
     remove_tree(tmp_path / "root")  # before anything can fail: pytest could not remove it
     assert not (tmp_path / "root").exists()
     ((path, why),) = found.others

@@ -556,15 +556,15 @@ def test_too_much_for_a_result_is_the_one_defect(tmp_path: Path) -> None:
     for number in range(3):
         (root / f"src/{number}").write_text("x")
         (root / f"stray{number}").write_text("x" * 200)
-    assert workspace.look_again() is None
+    assert workspace.rescan() is None
     (root / "src/4").touch()
-    assert workspace.look_again() == "4 files; at most 3"
+    assert workspace.rescan() == "4 files; at most 3"
     assert evidence(tmp_path, workspace) == [
         "the task's files are too much for a result: 4 files; at most 3"
     ]
     (root / "src/4").unlink()
     os.truncate(root / "src/0", 2**30)
-    assert workspace.look_again() == "1,073,741,826 bytes; at most 100"
+    assert workspace.rescan() == "1,073,741,826 bytes; at most 100"
     with pytest.raises(WorkspaceError, match="over 100 bytes"):
         workspace.write("src/1", "y")
     assert workspace.excess(TreeScan(whole=False)) == "more than 200,000 files; at most 3"
