@@ -11,7 +11,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Protocol
 
 import claude.client.client
@@ -37,7 +37,7 @@ from core.bundle import (
 from core.clock import Clock, DeadlineClock
 from core.credentials import Credentials
 from core.errors import BundleError
-from core.job import JobKey, Manifest, Outcome, TaskResult
+from core.job import Manifest, Outcome, TaskResult
 from core.paths import path_defect
 from core.workspace.confined import remove_tree
 from core.workspace.result_check import find_defects, result_paths
@@ -46,10 +46,6 @@ from core.workspace.workspace import Workspace
 _log = logging.getLogger(__name__)
 _LONGEST_MESSAGE_CHARS = 4_000
 _MOST_NAMED = 1_000
-
-
-def _ignore(_: str) -> None:
-    pass
 
 
 class Connect(Protocol):
@@ -67,6 +63,7 @@ class Connect(Protocol):
     ) -> AbstractContextManager[Claude]: ...
 
 
+@dataclass(frozen=True)
 class ExecutorAgent:
     """Runs attempts; one instance serves many threads, which share nothing but the governor.
 
@@ -74,24 +71,14 @@ class ExecutorAgent:
     each line of events.jsonl.
     """
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        clock: Clock,
-        *,
-        governor: Governor | None = None,
-        connect: Connect = claude.client.client.connect,
-        load: Callable[[str], Callable[[EngineContext], Engine]] = load_engine,
-        contained: bool = False,
-        echo: Callable[[str], None] = _ignore,
-    ) -> None:
-        self._credentials = credentials
-        self._clock = clock
-        self._governor = governor or Governor()
-        self._connect = connect
-        self._load = load
-        self._contained = contained
-        self._echo = echo
+    credentials: Credentials
+    clock: Clock
+    _: KW_ONLY
+    governor: Governor = field(default_factory=Governor)
+    connect: Connect = claude.client.client.connect
+    load: Callable[[str], Callable[[EngineContext], Engine]] = load_engine
+    contained: bool = False
+    echo: Callable[[str], None] = lambda _: None
 
     def run(self, attempt: AttemptDir, claimant: str) -> TaskResult | None:
         """Run the attempt and write its result; None when another claimant has it, or took it over.
@@ -102,10 +89,11 @@ class ExecutorAgent:
         if not claim(attempt, claimant):
             return None
         request = read_request(attempt)
-        if (earlier := _read_earlier(attempt, request.key)) is not None:
-            return earlier
-        log = AttemptLog(attempt, self._credentials.mask, self._echo)
-        running = _Running(attempt, claimant, request, log, self._clock.monotonic())
+        with suppress(BundleError):
+            # of an earlier worker, even an interrupted one: it may have been collected already
+            return read_result(attempt, request.key)
+        log = AttemptLog(attempt, self.credentials.mask, self.echo)
+        running = _Running(attempt, claimant, request, log, self.clock.monotonic())
         try:
             result, manifest = self._attempt(running)
         except _TakenOver:
@@ -139,7 +127,7 @@ class ExecutorAgent:
     def _work(self, running: _Running) -> tuple[EngineResult, Manifest]:
         attempt, request, log = running.attempt, running.request, running.log
         log.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
-        clock = DeadlineClock(self._clock, request.limits.timeout_s)
+        clock = DeadlineClock(self.clock, request.limits.timeout_s)
         inputs = _check_inputs(attempt, request)
         workspace = _lay_out(attempt, request, inputs)
         context = EngineContext(
@@ -151,9 +139,9 @@ class ExecutorAgent:
             transcript=log.transcript,
             progress=log.progress,
             attempt=attempt,
-            contained=self._contained,
+            contained=self.contained,
         )
-        result = self._load(request.model.engine)(context).work()
+        result = self.load(request.model.engine)(context).work()
         if result.outcome is Outcome.OK and (defects := context.find_defects()):
             result = EngineResult(Outcome.DEFECT, "\n".join(defects), result.turns)
         running.check_claim()
@@ -171,11 +159,11 @@ class ExecutorAgent:
         found = TaskResult(
             key=running.request.key,
             outcome=result.outcome,
-            message=self._credentials.mask(result.message)[:_LONGEST_MESSAGE_CHARS],
+            message=self.credentials.mask(result.message)[:_LONGEST_MESSAGE_CHARS],
             usage=tuple(log.usage),
             manifest=manifest,
             turns=result.turns,
-            duration_s=self._clock.monotonic() - running.started_s,
+            duration_s=self.clock.monotonic() - running.started_s,
             throttled=log.throttled,
         )
         write_final_result(running.attempt, log, found)
@@ -190,11 +178,11 @@ class ExecutorAgent:
             pricing(request.model),
             log.usage,
         )
-        return lambda clock: self._connect(
+        return lambda clock: self.connect(
             request.model,
-            self._credentials,
+            self.credentials,
             clock=clock,
-            governor=self._governor,
+            governor=self.governor,
             limits=request.limits,
             hooks=hooks,
         )
@@ -234,14 +222,6 @@ class ThreadWorker:
 
     def __call__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult | None:
         return ExecutorAgent(self.credentials, clock, governor=self.governor).run(attempt, claimant)
-
-
-def _read_earlier(attempt: AttemptDir, key: JobKey) -> TaskResult | None:
-    """The complete result of an earlier worker, even an interrupted one: it may have been collected
-    already."""
-    with suppress(BundleError):
-        return read_result(attempt, key)
-    return None
 
 
 def write_final_result(attempt: AttemptDir, log: AttemptLog, result: TaskResult) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
 from claude.allowance import guarded
 from claude.client.client import connect
-from claude.client.types import Call, Claude, Hooks, Reply
+from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
 from claude.preflight import try_provider
 from claude.prices import check_priced, pricing
@@ -31,8 +31,6 @@ SUBMIT_PLAN = "submit_plan"
 _SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
 _NO_PLAN = "(no plan)"
 
-Block = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
@@ -43,41 +41,33 @@ class _Answer:
     plan: Plan | None = None
 
 
+@dataclass
 class PlannerAgent:
     """Plans with `claude`; `on_progress` takes lines for people."""
 
-    def __init__(
-        self,
-        claude: Claude,
-        *,
-        max_repairs: int = 3,
-        max_tokens: int = 32_000,
-        on_progress: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._claude = claude
-        self._max_repairs = max_repairs
-        self._max_tokens = max_tokens
-        self._on_progress = on_progress
-        self._structured = True
+    claude: Claude
+    _: KW_ONLY
+    max_repairs: int = 3
+    max_tokens: int = 32_000
+    on_progress: Callable[[str], None] = lambda _: None
+    _structured: bool = field(default=True, init=False)
 
     def plan(self, prompt: str) -> Plan:
-        """A plan that can be run.
-
-        Raises PlanningFailed with the defects of the last one, and ModelError.
-        """
+        """A plan that can be run. Raises PlanningFailed with the defects of the last one, and
+        ModelError."""
         messages = [_message("user", render_request(prompt))]
         defects: tuple[str, ...] = ()
-        for repair in range(self._max_repairs + 1):
-            again = f", repair {repair} of {self._max_repairs}" if repair else ""
-            self._on_progress(f"asking for a plan{again}")
-            answer = read_answer(self._ask(messages), self._max_tokens)
+        for repair in range(self.max_repairs + 1):
+            again = f", repair {repair} of {self.max_repairs}" if repair else ""
+            self.on_progress(f"asking for a plan{again}")
+            answer = read_answer(self._ask(messages), self.max_tokens)
             if answer.plan is not None:
                 return answer.plan.model_copy(update={"prompt": prompt})
             defects = answer.defects
-            self._on_progress(f"the plan has {len(defects)} defect(s), first: {defects[0]}")
+            self.on_progress(f"the plan has {len(defects)} defect(s), first: {defects[0]}")
             messages.append(_message("assistant", answer.text))
             messages.append(_message("user", render_defects(defects)))
-        message = f"No valid plan after {self._max_repairs} repairs. Defects of the last:"
+        message = f"No valid plan after {self.max_repairs} repairs. Defects of the last:"
         raise PlanningFailed(
             "\n".join([message, *(f"  - {defect}" for defect in defects)]),
             "Describe more exactly what you want, or write a plan and pass it with --plan.",
@@ -86,23 +76,20 @@ class PlannerAgent:
     def _ask(self, messages: list[Block]) -> Reply:
         if self._structured:
             try:
-                return self._claude.send(self._call(messages, output_schema=build_schema()))
+                return self.claude.send(self._call(messages, output_schema=build_schema()))
             except RequestRejected as exc:
                 if not any(word in exc.message.lower() for word in _SCHEMA_WORDS):
                     raise
                 self._structured = False
-                self._on_progress("structured output is refused here; using a tool call instead")
-        tool = {
-            "name": SUBMIT_PLAN,
-            "description": "Hand in the whole plan.",
-            "input_schema": build_schema(),
-        }
+                self.on_progress("structured output is refused here; using a tool call instead")
+        description, schema = "Hand in the whole plan.", build_schema()
+        tool = {"name": SUBMIT_PLAN, "description": description, "input_schema": schema}
         forced = {"type": "tool", "name": SUBMIT_PLAN}
-        return self._claude.send(self._call(messages, tools=(tool,), tool_choice=forced))
+        return self.claude.send(self._call(messages, tools=(tool,), tool_choice=forced))
 
     def _call(self, messages: list[Block], **more: Any) -> Call:
         system = ({"type": "text", "text": load_prompt("planner")},)
-        return Call(system=system, messages=tuple(messages), max_tokens=self._max_tokens, **more)
+        return Call(system=system, messages=tuple(messages), max_tokens=self.max_tokens, **more)
 
 
 class PlannerSettings(Protocol):
@@ -149,10 +136,8 @@ def plan_alone(
     warn: Callable[[str], None],
     ask: AskForPlan | None = None,
 ) -> Plan:
-    """Try the provider, then `ask` for a plan, both together within the caps.
-
-    Raises as `check_priced`, `try_provider` and `ask_for_plan` do.
-    """
+    """Try the provider, then `ask` for a plan, both together within the caps. Raises as
+    `check_priced`, `try_provider` and `ask_for_plan` do."""
     model, governor = settings.model_settings(), Governor()
     check_priced(model, settings.max_cost)
     spent = try_provider(model, credentials, clock=clock, governor=governor, warn=warn)
@@ -174,10 +159,7 @@ def ask_for_plan(
     spent: Iterable[Usage] = (),
 ) -> Plan:
     """A plan for `prompt`, by a client of its own, for no more than `allowance`, of which `spent`
-    is already used.
-
-    Raises as PlannerAgent.plan does, and BudgetExceeded.
-    """
+    is already used. Raises as PlannerAgent.plan does, and BudgetExceeded."""
     model = settings.model_settings()
     with connect(
         model,

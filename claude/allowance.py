@@ -54,9 +54,10 @@ def guarded(
         guard.spend(usage)
         hooks.on_usage(usage)
 
-    return replace(
-        hooks, on_usage=on_usage, on_request=lambda call: guard.admit(hooks.on_request(call))
-    )
+    def on_request(call: Call) -> Call:
+        return guard.admit(hooks.on_request(call))
+
+    return replace(hooks, on_usage=on_usage, on_request=on_request)
 
 
 class Guard:
@@ -94,8 +95,8 @@ class Guard:
         tokens = min(call.max_tokens, self._most_output(bound, call.max_tokens))
         if tokens < min(LEAST_OUTPUT_TOKENS, call.max_tokens):
             raise BudgetExceeded(
-                f"The next request may take {bound:,} tokens of input, more than the budget has"
-                f" left: {self._render_left()}.",
+                f"The next request (up to {bound:,} tokens of input) does not fit into what is left"
+                f" of the budget: {self._render_left()}.",
                 "Raise --max-cost or --max-tokens.",
             )
         self._last = request

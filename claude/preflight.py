@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _SIMULATE = "or leave out --real to run a simulation."
 _STALL_S = 30.0
 _PROXY_FIX = "Set HTTPS_PROXY, HTTP_PROXY and ALL_PROXY to http://host:port, or unset them."
-_TRIES = 2  # a single lost connection may be chance
 _GREETING = Call(
     system=({"type": "text", "text": "Answer with one word."},),
     messages=({"role": "user", "content": [{"type": "text", "text": "Hello"}]},),
@@ -51,10 +50,8 @@ class Answer:
 
 
 def find_problems(model: ModelSettings, credentials: Credentials) -> list[Problem]:
-    """Missing or malformed credentials for the real `model`; nothing for a simulated one.
-
-    Raises SettingsError for a simulation whose faults cannot be read.
-    """
+    """Missing or malformed credentials for the real `model`; nothing for a simulated one. Raises
+    SettingsError for a simulation whose faults cannot be read."""
     if model.simulation is not None:
         from claude.simulation.faults import parse_faults
 
@@ -88,10 +85,8 @@ def find_network_problem() -> Problem | None:
 
 
 def find_credentials(model: ModelSettings, credentials: Credentials) -> str:
-    """Where the credentials for `model` come from, for people; empty when there are none.
-
-    Raises OrchestratorError when there are some that cannot be used.
-    """
+    """Where the credentials for `model` come from, for people; empty when there are none. Raises
+    OrchestratorError when there are some that cannot be used."""
     return _aws_source(credentials) if model.provider == "bedrock" else _source(model, credentials)
 
 
@@ -129,7 +124,8 @@ def ask_once(
 ) -> Answer:
     """Make the smallest possible request. A shared `governor` learns of a rate limit."""
     spent: list[Usage] = []
-    for tries_left in reversed(range(_TRIES)):
+    problem, warning = None, ""
+    for is_last in (False, True):  # a single lost connection may be chance
         try:
             with connect(
                 model,
@@ -141,16 +137,16 @@ def ask_once(
                 transport=transport,
             ) as claude:
                 claude.send(_GREETING)
-        except ConnectionLost as exc:
-            if not tries_left:
-                return Answer(problem=Problem(exc.message, exc.remedy), spent=tuple(spent))
-        except ModelUnavailable as exc:
-            return Answer(warning=f"{exc.message} A run waits and tries again.", spent=tuple(spent))
         except ModelError as exc:
-            return Answer(problem=Problem(exc.message, exc.remedy), spent=tuple(spent))
-        else:
-            break
-    return Answer(spent=tuple(spent))
+            lost = isinstance(exc, ConnectionLost)
+            if lost and not is_last:
+                continue
+            if isinstance(exc, ModelUnavailable) and not lost:
+                warning = f"{exc.message} A run waits and tries again."
+            else:
+                problem = Problem(exc.message, exc.remedy)
+        break
+    return Answer(problem, warning, tuple(spent))
 
 
 _MISSING = {
@@ -172,20 +168,15 @@ def _source(model: ModelSettings, credentials: Credentials) -> str:
     from claude.errors.vendor_errors import Endpoint, vendor_errors
 
     clock = SystemClock()
-    asked = Endpoint(
-        model.provider, model.model, model.region, "not asked", credentials.mask, clock.time
-    )
-    with vendor_errors(asked), open_sdk(model, credentials, clock) as sdk:
+    unconnected = Endpoint(model, "not connected", credentials.mask, clock.time)
+    with vendor_errors(unconnected), open_sdk(model, credentials, clock) as sdk:
         if sdk.api_key:
-            unused = (
-                " (ANTHROPIC_AUTH_TOKEN is not used)" if credentials.anthropic_auth_token else ""
-            )
-            return f"ANTHROPIC_API_KEY{unused}"
+            token = credentials.anthropic_auth_token
+            return "ANTHROPIC_API_KEY" + (" (ANTHROPIC_AUTH_TOKEN is not used)" if token else "")
         if getattr(sdk, "auth_token", None):
             return "ANTHROPIC_AUTH_TOKEN"
-        return (
-            "a profile or identity that the SDK found" if getattr(sdk, "credentials", None) else ""
-        )
+        found = getattr(sdk, "credentials", None)
+        return "a profile or identity that the SDK found" if found else ""
 
 
 def _aws_source(credentials: Credentials) -> str:

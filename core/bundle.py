@@ -164,10 +164,8 @@ def write_result(attempt: AttemptDir, result: TaskResult) -> None:
 
 
 def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
-    """The result of `key`, its files checked against its manifest.
-
-    Raises BundleError when it is absent, damaged, of another attempt, or does not match its files.
-    """
+    """The result of `key`, its files checked against its manifest. Raises BundleError when it is
+    absent, damaged, of another attempt, or does not match its files."""
     result = decode(TaskResult, _read(attempt.result_json), str(attempt.result_json))
     if result.key != key:
         raise BundleError(f"{attempt.result_json} belongs to {result.key}, not to {key}.")
@@ -250,10 +248,8 @@ def _holder(claim: Path) -> bytes | None:
 
 
 def build_manifest(root: Path) -> Manifest:
-    """Every regular file below `root`.
-
-    Raises BundleError on a symlink or special file, and on what cannot be read.
-    """
+    """Every regular file below `root`. Raises BundleError on a symlink or special file, and on what
+    cannot be read."""
     try:
         return Manifest(tuple(sorted(_entries(root), key=lambda entry: entry.path)))
     except OSError as exc:

@@ -41,7 +41,7 @@ class StoppableClock(SystemClock):
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self.reason = "The worker was told to stop."
+        self.reason = "The worker was stopped."
         """The message of Interrupted; may be set before `stop`."""
 
     @property
@@ -83,9 +83,8 @@ class DeadlineClock(_WrappedClock):
         left_s = self.left_s()
         self._clock.sleep(min(max(0.0, seconds), left_s))
         if seconds >= left_s or not self.left_s():
-            raise Interrupted(
-                f"The task was not done within the time limit of {self._limit_s:g} s."
-            )
+            limit = f"the time limit of {self._limit_s:g} s"
+            raise Interrupted(f"The task was not done within {limit}.")
 
 
 class CheckedClock(_WrappedClock):

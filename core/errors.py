@@ -11,7 +11,7 @@ OrchestratorError                 exit  when
 ├── RunInterrupted                 130  Ctrl-C or SIGTERM
 ├── BackendError                     1  a backend as a whole is broken
 │   ├── AwsRefused                      AWS refused one call for good
-│   ├── BackendBusy                     it takes no more for now
+│   ├── BackendBusy                     it accepts no more for now
 │   ├── SubmitError                     one job was not accepted (returned as a value)
 │   └── CollectError                    one result could not be fetched (returned as a value)
 ├── BundleError                      1  a bundle or result is damaged or of another version
@@ -19,7 +19,7 @@ OrchestratorError                 exit  when
 ├── MergeError                       1  the target could not be written
 ├── StorageError                     1  the work directory could not be read or written
 ├── WorkspaceError                   1  a file operation of the model was refused
-├── Interrupted                    130  raised inside a worker that was told to stop
+├── Interrupted                    130  raised inside a worker that was stopped
 └── ModelError                       1  a request to Claude failed
     ├── ModelUnavailable                RateLimited, Overloaded, ServerFault, ConnectionLost
     ├── CredentialsRefused           4  401 or 403
@@ -37,10 +37,8 @@ from typing import ClassVar
 
 
 class OrchestratorError(Exception):
-    """Base of all errors a person may see.
-
-    `message` says what failed and on which name or path, `remedy` what to do about it.
-    """
+    """Base of all errors a person may see. `message` says what failed and on which name or path,
+    `remedy` what to do about it."""
 
     exit_code: ClassVar[int] = 1
 
@@ -50,15 +48,14 @@ class OrchestratorError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}".rstrip() if self.remedy else self.message
+        return f"{self.message} {self.remedy}" if self.remedy else self.message
 
 
 class UsageError(OrchestratorError):
     exit_code = 2
 
 
-class SettingsError(UsageError):
-    pass
+class SettingsError(UsageError): ...
 
 
 class PlanInvalid(UsageError):
@@ -69,21 +66,18 @@ class PlanInvalid(UsageError):
         self.defects = tuple(defects)
 
 
-class TargetRefused(UsageError):
-    pass
+class TargetRefused(UsageError): ...
 
 
-class RunNotFound(UsageError):
-    pass
+class RunNotFound(UsageError): ...
 
 
-class RunLocked(UsageError):
-    pass
+class RunLocked(UsageError): ...
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a preflight found missing: what, and how to mend it."""
+    """Something that a preflight found missing, and how to fix it."""
 
     what: str
     fix: str
@@ -103,16 +97,14 @@ def refuse_if(problems: Sequence[Problem]) -> None:
         raise PreflightFailed(problems)
 
 
-class PlanningFailed(OrchestratorError):
-    pass
+class PlanningFailed(OrchestratorError): ...
 
 
 class RunInterrupted(OrchestratorError):
     exit_code = 130
 
 
-class BackendError(OrchestratorError):
-    pass
+class BackendError(OrchestratorError): ...
 
 
 class AwsRefused(BackendError):
@@ -124,8 +116,8 @@ class AwsRefused(BackendError):
 
 
 class BackendBusy(BackendError):
-    """It works, and takes nothing more for now; asked again after `retry_after_s`, without an end
-    to patience."""
+    """It works, and accepts nothing more for now; tried again after `retry_after_s`, any number of
+    times."""
 
     def __init__(self, message: str, remedy: str = "", *, retry_after_s: float) -> None:
         super().__init__(message, remedy)
@@ -148,16 +140,14 @@ class CollectError(BackendError):
         self.retryable = retryable
 
 
-class BundleError(OrchestratorError):
-    pass
+class BundleError(OrchestratorError): ...
 
 
 class WorkerOutdated(BundleError):
     """The worker's code is of another version than the program that gave it the job."""
 
 
-class MergeError(OrchestratorError):
-    pass
+class MergeError(OrchestratorError): ...
 
 
 class StorageError(OrchestratorError):
@@ -167,20 +157,18 @@ class StorageError(OrchestratorError):
         where = f"{exc.filename}: " if exc.filename else ""
         super().__init__(
             f"The work directory cannot be used: {where}{exc.strerror or exc}.",
-            "Free some space, or allow reading and writing there, and resume the run.",
+            "Free disk space or correct the permissions there, then resume the run.",
         )
 
 
-class WorkspaceError(OrchestratorError):
-    pass
+class WorkspaceError(OrchestratorError): ...
 
 
 class Interrupted(OrchestratorError):
     exit_code = 130
 
 
-class ModelError(OrchestratorError):
-    pass
+class ModelError(OrchestratorError): ...
 
 
 class ModelUnavailable(ModelError):
@@ -193,20 +181,16 @@ class ModelUnavailable(ModelError):
         self.retry_after_s = retry_after_s
 
 
-class RateLimited(ModelUnavailable):
-    pass
+class RateLimited(ModelUnavailable): ...
 
 
-class Overloaded(ModelUnavailable):
-    pass
+class Overloaded(ModelUnavailable): ...
 
 
-class ServerFault(ModelUnavailable):
-    pass
+class ServerFault(ModelUnavailable): ...
 
 
-class ConnectionLost(ModelUnavailable):
-    pass
+class ConnectionLost(ModelUnavailable): ...
 
 
 class CredentialsRefused(ModelError):
@@ -225,5 +209,4 @@ class BudgetExceeded(ModelError):
     exit_code = 4
 
 
-class RequestRejected(ModelError):
-    pass
+class RequestRejected(ModelError): ...

@@ -32,11 +32,8 @@ class JobKey:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt to be run by a backend.
-
-    `attempt_dir` holds the request bundle (see core.bundle.AttemptDir); `timeout_s` is how long it
-    may run once it has started.
-    """
+    """One attempt to be run by a backend. `attempt_dir` holds the request bundle (see
+    core.bundle.AttemptDir); `timeout_s` is how long it may run once it has started."""
 
     key: JobKey
     attempt_dir: Path

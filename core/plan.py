@@ -92,7 +92,11 @@ def parse_plan(text: str, source: str) -> Plan:
     try:
         plan = Plan.model_validate_json(text)
     except ValidationError as exc:
-        raise PlanInvalid(f"{source} is not a plan:", _shape_defects(exc), _REMEDY) from exc
+        defects = [
+            f"{'.'.join(map(str, error['loc'])) or 'the document'}: {error['msg']}"
+            for error in exc.errors(include_url=False)
+        ]
+        raise PlanInvalid(f"{source} is not a plan:", defects, _REMEDY) from exc
     if defects := plan_defects(plan):
         raise PlanInvalid(f"{source} breaks the rules for plans:", defects, _REMEDY)
     return plan
@@ -111,13 +115,6 @@ def plan_defects(plan: Plan) -> list[str]:
         *_contract_defects(plan),
         *_ownership_defects(plan),
         *_criteria_defects(plan),
-    ]
-
-
-def _shape_defects(exc: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, error['loc'])) or 'the document'}: {error['msg']}"
-        for error in exc.errors(include_url=False)
     ]
 
 

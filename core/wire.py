@@ -22,16 +22,10 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def _kind(value: object) -> Any:
-    return type(value)
-
-
 def encode(value: object) -> str:
-    """`value`, a dataclass or a pydantic model, as JSON on one line.
-
-    Half a surrogate pair, which a model's JSON may hold and UTF-8 cannot, becomes a question mark.
-    """
-    adapter = _adapter(_kind(value))
+    """`value`, a dataclass or a pydantic model, as JSON on one line. Half a surrogate pair, which a
+    model's JSON may hold and UTF-8 cannot, becomes a question mark."""
+    adapter = _adapter(cast(Any, type(value)))
     try:
         return adapter.dump_json(value).decode()
     except PydanticSerializationError:
@@ -41,7 +35,7 @@ def encode(value: object) -> str:
 
 def plain(value: object) -> Any:
     """`value` as dicts, lists, strings and numbers."""
-    return _adapter(_kind(value)).dump_python(value, mode="json")
+    return _adapter(cast(Any, type(value))).dump_python(value, mode="json")
 
 
 def decode(kind: type[T], text: str | bytes, source: str) -> T:
@@ -60,12 +54,10 @@ def write_atomic(
     path: Path, data: str | bytes, mode: int = 0o644, *, durable: bool = False
 ) -> None:
     """Write through a temporary name beside `path`, so that a reader sees all or nothing.
-
-    `durable`: what was written would survive a power cut.
-    """
+    `durable`: what was written would survive a power cut."""
     payload = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # EXCL: whoever else can write here cannot lay a link in the way
+    # EXCL: no other writer here can put a link in the way
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -8,17 +8,12 @@ from claude.client.types import Call
 from core.bundle import ModelSettings
 
 BEDROCK_BETAS = frozenset(
-    {
-        "interleaved-thinking-2025-05-14",
-        "context-1m-2025-08-07",
-        "tool-search-tool-2025-10-19",
-    }
+    {"interleaved-thinking-2025-05-14", "context-1m-2025-08-07", "tool-search-tool-2025-10-19"}
 )
-"""Of the betas that Claude Code asks for, those that it sends to Bedrock (seen in 2.1.197); Bedrock
-rejects a request with any that it does not know."""
+"""The betas that Claude Code sends to Bedrock (seen in 2.1.197), which rejects unknown ones."""
 
 BEDROCK_VERSION = "bedrock-2023-05-31"
-"""In whose words Claude Code expects Bedrock's answer, as in the API's 2023-06-01."""
+"""The format in which Claude Code expects Bedrock's answer, like the API's 2023-06-01."""
 
 _LEAST_THINKING_TOKENS = 1_024
 

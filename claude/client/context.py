@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from claude.client.types import Block
 from core.errors import ModelError, RequestRejected
 from core.job import Usage
 
@@ -18,7 +19,7 @@ KEEP_MESSAGES = 4
 """The last two turns are never touched, unless a request was refused for its length."""
 MOST_SQUEEZES = 6
 
-# Code has three to four bytes a token, so this errs on the safe side until usage tells better.
+# Code has three to four bytes a token, so this errs on the safe side until usage is known.
 _BYTES_PER_TOKEN = 3.0
 _LEAST_LEARNED_TOKENS = 2_000
 _BOUNDS = (1.5, 5.0)
@@ -33,8 +34,6 @@ _TOO_LONG = (
     "exceeds the maximum size",
     "request_too_large",
 )
-
-Block = dict[str, Any]
 
 
 def estimate_tokens(value: object, bytes_per_token: float = _BYTES_PER_TOKEN) -> int:
@@ -75,11 +74,8 @@ def is_too_long(error: ModelError) -> bool:
 
 
 class ContextWindow:
-    """The room of one conversation; learns from usage how long its tokens are.
-
-    `fixed` is what goes out beside the messages. Of `context_tokens`, `answer_tokens` are kept
-    for the answer.
-    """
+    """The room of one conversation; learns from usage how long its tokens are. `fixed` is what goes
+    out beside the messages. Of `context_tokens`, `answer_tokens` are kept for the answer."""
 
     def __init__(self, context_tokens: int, answer_tokens: int, fixed: object = ()) -> None:
         self._limit = max(float(context_tokens - answer_tokens), context_tokens / 2)

@@ -6,7 +6,7 @@ Credentials are passed in, never looked up here. Without any, the SDK's own chai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.bundle import ModelSettings
 from core.clock import Clock
@@ -53,16 +53,18 @@ def open_sdk(
             anthropic_api_key=PLACEHOLDER_KEY, aws_bearer_token_bedrock=PLACEHOLDER_KEY
         )
     _check_secrets(credentials)
-    http_client = _http_client(transport) if transport else None
-    if model.provider == "bedrock":
-        return _open_bedrock(model, credentials, base_url, http_client)
-    return _open_anthropic(credentials, base_url, http_client)
-
-
-def _http_client(transport: httpx2.BaseTransport) -> httpx2.Client:
     import httpx2
 
-    return httpx2.Client(transport=transport, trust_env=False)
+    options = {
+        "base_url": base_url,
+        "timeout": build_timeout(),
+        "max_retries": 0,
+        "open_telemetry": False,
+        "http_client": httpx2.Client(transport=transport, trust_env=False) if transport else None,
+    }
+    if model.provider == "bedrock":
+        return _open_bedrock(model, credentials, options)
+    return _open_anthropic(credentials, options)
 
 
 def _check_secrets(credentials: Credentials) -> None:
@@ -74,43 +76,25 @@ def _check_secrets(credentials: Credentials) -> None:
             )
 
 
-def _open_anthropic(
-    credentials: Credentials, base_url: str | None, http_client: httpx2.Client | None
-) -> Anthropic:
+def _open_anthropic(credentials: Credentials, options: dict[str, Any]) -> Anthropic:
     import anthropic
 
     key = credentials.anthropic_api_key or None
-    return anthropic.Anthropic(
-        api_key=key,
-        # the SDK takes one of the two
-        auth_token=None if key else credentials.anthropic_auth_token or None,
-        base_url=base_url,
-        timeout=build_timeout(),
-        max_retries=0,
-        open_telemetry=False,
-        http_client=http_client,
-    )
+    # the SDK takes one of the two
+    token = None if key else credentials.anthropic_auth_token or None
+    return anthropic.Anthropic(api_key=key, auth_token=token, **options)
 
 
 def _open_bedrock(
-    model: ModelSettings,
-    credentials: Credentials,
-    base_url: str | None,
-    http_client: httpx2.Client | None,
+    model: ModelSettings, credentials: Credentials, options: dict[str, Any]
 ) -> AnthropicBedrock:
     import anthropic
 
     bearer = credentials.aws_bearer_token_bedrock
+    # given a key, the SDK does not read AWS_BEARER_TOKEN_BEDROCK itself; it would refuse to have
+    # both that and the explicit credentials set below
     client = anthropic.AnthropicBedrock(
-        # given a key, the SDK does not read AWS_BEARER_TOKEN_BEDROCK itself; it would refuse
-        # to have both that and the explicit credentials set below
-        api_key=bearer or PLACEHOLDER_KEY,
-        aws_region=model.region,
-        base_url=base_url,
-        timeout=build_timeout(),
-        max_retries=0,
-        open_telemetry=False,
-        http_client=http_client,
+        api_key=bearer or PLACEHOLDER_KEY, aws_region=model.region, **options
     )
     if not bearer:
         client.api_key = None

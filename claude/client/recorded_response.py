@@ -12,11 +12,8 @@ if TYPE_CHECKING:
 
 
 class RecordedResponse:
-    """The response's headers and its events.
-
-    In the end it holds the try that succeeded. `cut`, from another thread, breaks the
-    connection that a read may be waiting on.
-    """
+    """The response's headers and its events. In the end it holds the try that succeeded. `cut`,
+    from another thread, breaks the connection that a read may be waiting on."""
 
     def __init__(self) -> None:
         self.headers: Mapping[str, str] = {}

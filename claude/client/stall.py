@@ -43,22 +43,19 @@ class StallWatch:
         asked_s = self._clock.monotonic()
         try:
             for piece in body:
-                self._refuse_silence(self._clock.monotonic() - asked_s)
+                self._check("nothing came", self._clock.monotonic() - asked_s, self._stall_s)
                 yield piece
                 # the events of the piece have been noted by now
                 self._clock.sleep(0)  # a stopped clock ends a stream here, pings or not
                 asked_s = self._clock.monotonic()
-                self._refuse_pings(asked_s - self._last_progress_s)
+                silent_s = asked_s - self._last_progress_s
+                self._check("nothing but pings", silent_s, self._stall_s * PINGS_ONLY_FACTOR)
         except httpx2.ReadTimeout as exc:
             raise StreamDamaged(f"the stream stalled: {exc}") from exc
 
-    def _refuse_silence(self, seconds: float) -> None:
-        if seconds > self._stall_s:
-            raise StreamDamaged(f"the stream stalled: nothing came for {seconds:.0f} s")
-
-    def _refuse_pings(self, seconds: float) -> None:
-        if seconds > self._stall_s * PINGS_ONLY_FACTOR:
-            raise StreamDamaged(f"the stream stalled: nothing but pings for {seconds:.0f} s")
+    def _check(self, state: str, seconds: float, limit_s: float) -> None:
+        if seconds > limit_s:
+            raise StreamDamaged(f"the stream stalled: {state} for {seconds:.0f} s")
 
 
 class _WatchedBytes(httpx2.SyncByteStream):

@@ -101,7 +101,9 @@ class StreamedMessage:
         """The blocks, and by tool_use id the input text that is no JSON object."""
         broken: dict[str, str] = {}
         blocks = [self._finish(index, broken) for index in sorted(self._blocks)]
-        return tuple(block for block in blocks if not _is_blank(block)), broken
+        # the API sends empty text blocks at times, and refuses to take them back
+        kept = [b for b in blocks if b.get("type") != "text" or str(b.get("text", "")).strip()]
+        return tuple(kept), broken
 
     def _finish(self, index: int, broken: dict[str, str]) -> dict[str, Any]:
         block = {k: _encodable(v) if k == "text" else v for k, v in self._blocks[index].items()}
@@ -111,11 +113,6 @@ class StreamedMessage:
                 broken[str(block.get("id", ""))] = text
             block["input"] = value or {}
         return block
-
-
-def _is_blank(block: dict[str, Any]) -> bool:
-    # The API sends empty text blocks at times, and refuses to take them back.
-    return block.get("type") == "text" and not str(block.get("text", "")).strip()
 
 
 def _encodable(value: object) -> object:

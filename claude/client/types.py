@@ -14,9 +14,8 @@ Block = dict[str, Any]
 
 @dataclass(frozen=True)
 class Passthrough:
-    """What a request of another program has beyond a Call: fields of the body that go out as they
-    are, the betas it asks for, and the version of the API in whose words it expects the answer. Its
-    word is not taken for what Claude said before."""
+    """What another program's request has beyond a Call: further fields of the body, its betas, and
+    the API version of the answer that it expects. Its assistant messages need not be Claude's."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     betas: tuple[str, ...] = ()
@@ -26,9 +25,7 @@ class Passthrough:
 @dataclass(frozen=True)
 class Call:
     """One request of the Messages API; system, messages and tools are shaped as the API has them.
-
-    `output_schema` is a JSON schema that the answer's text has to fit (structured output).
-    """
+    `output_schema` is a JSON schema that the answer's text has to fit (structured output)."""
 
     system: tuple[Block, ...]
     messages: tuple[Block, ...]
@@ -56,31 +53,19 @@ class Reply:
 
 
 class Claude(Protocol):
-    """Whoever answers requests."""
+    """Answers requests."""
 
     def send(self, call: Call, recorded: RecordedResponse | None = None) -> Reply:
         """Raises the errors below ModelError once retries are used up, and Interrupted."""
 
 
-def _ignore(_: object) -> None:
-    pass
-
-
-def _nothing() -> None:
-    pass
-
-
-def _as_it_is(call: Call) -> Call:
-    return call
-
-
 @dataclass(frozen=True)
 class Hooks:
-    """Who wants to hear. `on_usage` is called for every billed request, also one that was cut;
-    `on_request` before each request and each retry: it may change the call, or raise;
-    `on_throttle` for each request refused for the rate or the provider's load."""
+    """`on_usage` is called for every billed request, also one that was cut; `on_request` before
+    each request and each retry: it may change the call, or raise; `on_throttle` for each request
+    refused for the rate or the provider's load."""
 
-    on_usage: Callable[[Usage], None] = _ignore
-    on_progress: Callable[[str], None] = _ignore
-    on_request: Callable[[Call], Call] = _as_it_is
-    on_throttle: Callable[[], None] = _nothing
+    on_usage: Callable[[Usage], None] = lambda _: None
+    on_progress: Callable[[str], None] = lambda _: None
+    on_request: Callable[[Call], Call] = lambda call: call
+    on_throttle: Callable[[], None] = lambda: None

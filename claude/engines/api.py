@@ -1,7 +1,7 @@
-"""The engine of our own: an agent loop on the Messages API.
+"""The engine `api`: an agent loop on the Messages API.
 
 One linear list of messages; a step asks, then acts on the answer. The loop ends by an exception
-that carries the result: the only good one comes from submit_result with the evidence for it.
+that carries the result; success takes submit_result and a workspace without defects.
 """
 
 from __future__ import annotations
@@ -81,8 +81,11 @@ class ApiEngine(Engine):
 
     def _solve(self) -> str:
         with self._opened_shell(), self._context.connect(self._context.clock) as claude:
-            while True:  # until a step raises WorkEnded
-                self._step(claude)
+            while True:  # until WorkEnded
+                reply = self._ask(claude)
+                self._act(reply)
+                if reply.stop_reason == _WINDOW_FULL:
+                    self._squeeze()
 
     def _unsent(self) -> list[Block]:
         return self._messages[self._sent :]
@@ -105,14 +108,10 @@ class ApiEngine(Engine):
         ) as self._shell:
             yield
 
-    def _step(self, claude: Claude) -> None:
-        reply = self._ask(claude)
-        self._act(reply)
-        if reply.stop_reason == _WINDOW_FULL:
-            self._squeeze()
-
     def _ask(self, claude: Claude) -> Reply:
-        self._check_limits()
+        self._context.clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
+        if self._turns >= self._limits.max_turns:
+            raise self._out_of_turns()
         self._turns += 1
         started = self._context.clock.time()
         self._messages = self._window.fit(self._messages)
@@ -146,11 +145,6 @@ class ApiEngine(Engine):
             raise WorkEnded(Outcome.DEFECT, message.rstrip())
         self._messages = smaller
         self._context.progress("the conversation grew too long; its older parts were dropped")
-
-    def _check_limits(self) -> None:
-        self._context.clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
-        if self._turns >= self._limits.max_turns:
-            raise self._out_of_turns()
 
     def _act(self, reply: Reply) -> None:
         if reply.stop_reason == "refusal":
@@ -194,7 +188,8 @@ class ApiEngine(Engine):
             raise broken_input(tool, cut=call.cut)
         arguments = check_arguments(tool, call.input)
         if self._shell is not None and call.name == RUN:
-            self._context.progress(f"runs {_one_line(arguments['command'])}")
+            shown = textwrap.shorten(arguments["command"], _SHOWN_CHARS, placeholder="...")
+            self._context.progress(f"runs {shown}")
             return run_command(self._workspace, self._shell, arguments)
         output = run_tool(self._workspace, tool, arguments)
         if call.name in WRITING:
@@ -216,7 +211,7 @@ class ApiEngine(Engine):
         return call.result(str(error), is_error=True)
 
     def _submit(self, call: _Call, failed: int) -> Block:
-        """End the work if the evidence is there; else the tool_result with what is not."""
+        """End the work if the workspace has no defects; else the tool_result with them."""
         try:
             arguments = self._checked_submission(call, failed)
         except WorkspaceError as exc:
@@ -258,10 +253,8 @@ class _Call:
         return str(self.input.get("path", "")) if isinstance(self.input, Mapping) else ""
 
     def salvage(self) -> bool:
-        """Take what arrived of a file that the output limit cut; whether there was anything.
-
-        Only when the path came whole, so with the content as the last thing in it.
-        """
+        """Take what arrived of a file that the output limit cut; whether there was anything. Only
+        when the path came whole, so with the content as the last thing in it."""
         if not self.cut or self.name not in CUTTABLE:
             return False
         try:
@@ -313,10 +306,6 @@ def _kept(path: str, content: str) -> str:
     if not (tail := content[-_TAIL_CHARS:]):
         return text
     return f"{text} right after where this ends:\n{tail}"
-
-
-def _one_line(command: str) -> str:
-    return textwrap.shorten(command, _SHOWN_CHARS, placeholder="...")
 
 
 def _spoken(reply: Reply) -> str:

@@ -64,7 +64,7 @@ class EngineContext:
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """How the engine's work ended; OK only with evidence. `message` is for people."""
+    """How the engine's work ended; OK only after a check. `message` is for people."""
 
     outcome: Outcome
     message: str

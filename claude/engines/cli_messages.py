@@ -1,6 +1,6 @@
-"""The CLI's requests as Calls, and what becomes of them as the responses of the Messages API. Pure.
+"""The CLI's requests as Calls, and replies and errors as responses of the Messages API. Pure.
 
-A request is the word of another program, and of whatever the model runs in it: what no allowance
+A request comes from another program, or from what the model runs in it: whatever no allowance
 could bound is refused. https://platform.claude.com/docs/en/api/messages
 """
 
@@ -39,14 +39,12 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
 
 
 class Unreadable(ValueError):
-    """A request that cannot go out."""
+    """A request that is invalid or not allowed."""
 
 
 def read_call(incoming: Incoming) -> tuple[Call, bool]:
     """The request as a Call of the model that was chosen, and whether the answer is to be a stream.
-
-    Raises Unreadable for what is no request, and for what an allowance could not bound.
-    """
+    Raises Unreadable for what is no request, and for what an allowance could not bound."""
     try:
         data = json.loads(incoming.body, parse_constant=_no_number)
         return _read_call(data, incoming.headers)
@@ -75,7 +73,7 @@ def _read_call(data: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[Cal
 
 
 def _counted_fields(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a Call has no place for; refused where it would cost what nobody could bound."""
+    """Fields that a Call does not have; refused where their cost has no bound."""
     fields = {name: value for name, value in data.items() if name not in _KNOWN}
     if unpriced := sorted(_UNPRICED & fields.keys()):
         raise Unreadable(f"{unpriced[0]}: not served here, since it changes the price.")

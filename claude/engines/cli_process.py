@@ -1,7 +1,7 @@
 """One process of the CLI: its prompt in, its lines out, and no process left behind.
 
-Reads both pipes in one loop that looks at the clock, so that a stop or the time limit is seen
-while the CLI says nothing. Whatever happens, leaving the context ends the CLI and all it started.
+Reads both pipes in one loop that checks the clock, so that a stop or the time limit is noticed
+while the CLI is silent. Leaving the context ends the CLI and all it started.
 """
 
 from __future__ import annotations
@@ -86,10 +86,8 @@ class CliProcess:
             self._linger_until = self._clock.monotonic() + LINGER_S
 
     def lines(self) -> Iterator[bytes]:
-        """What it writes to standard output, line by line, until it ends.
-
-        Raises Interrupted from the clock, and ModelError for a line without end.
-        """
+        """What it writes to standard output, line by line, until it ends. Raises Interrupted from
+        the clock, and ModelError for a line without end."""
         pipes = [self._process.stdin, self._process.stdout, self._process.stderr]
         with selectors.DefaultSelector() as selector:
             for pipe, mask in zip(pipes, (_WRITE, _READ, _READ), strict=True):

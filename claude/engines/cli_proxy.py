@@ -46,7 +46,7 @@ class CliProxy:
         self._connect, self._clock = connect, clock
         self.token = f"loopback-{secrets.token_urlsafe(32)}"
         self._one_at_a_time = threading.Lock()
-        self._is_gone = _never
+        self._is_gone: Callable[[], bool] = lambda: False
         self._recorded = RecordedResponse()
         self._fatal: Exception | None = None
         self._rejected: RequestRejected | None = None
@@ -130,13 +130,9 @@ class CliProxy:
                 self._fatal = error
                 return render_refusal(error)
             finally:
-                self._is_gone = _never
+                self._is_gone = lambda: False
             self._rejected = None
         return render_stream(recorded) if streamed else render_whole(recorded, reply)
-
-
-def _never() -> bool:
-    return False
 
 
 class _ClientGone(Interrupted):

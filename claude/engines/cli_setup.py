@@ -18,6 +18,7 @@ from pathlib import Path
 from claude.http.plain_http import HOST
 from core.bundle import Limits, ModelSettings
 from core.errors import Problem
+from core.paths import Below
 
 OLDEST = (2, 1, 100)
 """Older ones use other models too, which costs money unseen, or report failures as success."""
@@ -66,17 +67,9 @@ class CliHome:
 
     root: Path
 
-    @property
-    def config(self) -> Path:
-        return self.root / "config"
-
-    @property
-    def temporary(self) -> Path:
-        return self.root / "tmp"
-
-    @property
-    def system_prompt(self) -> Path:
-        return self.root / "system.md"
+    config = Below("config")
+    temporary = Below("tmp")
+    system_prompt = Below("system.md")
 
     def make(self, system_prompt: str) -> None:
         """Make it anew; only the worker's user may look in."""
@@ -111,6 +104,29 @@ def find_cli(environ: Mapping[str, str]) -> Cli | Problem:
     return judge_version(path, output, done.returncode)
 
 
+def find_cli_problems(
+    model: ModelSettings, environ: Mapping[str, str], in_process: bool
+) -> list[Problem]:
+    """What the engine claude-code misses on this machine; nothing for another engine.
+
+    `in_process` means that executors run on this host, uncontained; elsewhere the worker checks
+    the CLI of its image or node.
+    """
+    if model.engine != "claude-code" or not in_process:
+        return []
+    problems: list[Problem] = []
+    if not model.allow_commands:
+        problems.append(
+            Problem(
+                "The engine claude-code lets the model run commands, and nothing contains them on"
+                " this host.",
+                "Choose a backend that runs containers, or set --allow-commands.",
+            )
+        )
+    found = find_cli(environ)
+    return [*problems, found] if isinstance(found, Problem) else problems
+
+
 def judge_version(path: str, output: str, code: int) -> Cli | Problem:
     """The CLI whose `--version` printed this, or why it cannot be used."""
     if code == 127 and "node" in output:
@@ -122,14 +138,14 @@ def judge_version(path: str, output: str, code: int) -> Cli | Problem:
     if code != 0 or match is None:
         first = output.partition("\n")[0][:200]
         return Problem(
-            f"{path} --version failed with exit code {code}: {first or 'it said nothing'}.",
+            f"{path} --version failed with exit code {code}: {first or 'no output'}.",
             f"Install it again: {_INSTALL}.",
         )
     version = (int(match[1]), int(match[2]), int(match[3]))
     if version < OLDEST:
         return Problem(
-            f"{path} has version {_dotted(version)}; {_dotted(OLDEST)} is the oldest that will do,"
-            " since older ones ask other models on the side and report some errors as success.",
+            f"{path} has version {_dotted(version)}; the oldest supported is {_dotted(OLDEST)}."
+            " Older ones use other models too and report some errors as success.",
             f"Install a newer one: {_INSTALL}@latest.",
         )
     return Cli(path, version)
@@ -193,7 +209,7 @@ def build_environment(
 
 def _patience(limits: Limits) -> dict[str, str]:
     """The proxy waits for limits, retries and stalls; the CLI only waits for the proxy. A refusal
-    says itself that it is not to be tried again, so these tries are for a broken connection."""
+    forbids another try by itself, so these tries are for a broken connection."""
     whole_attempt = str(min(math.ceil(limits.timeout_s * 1000), _MOST_MS))
     return {
         "CLAUDE_CODE_MAX_RETRIES": "2",
@@ -204,8 +220,8 @@ def _patience(limits: Limits) -> dict[str, str]:
 
 
 def _proxies(model: ModelSettings, environ: Mapping[str, str]) -> dict[str, str]:
-    """For what the model runs, and never on the way to our own; none for a simulation, which is to
-    reach nothing."""
+    """For the model's commands, and never on the way to the worker's proxy; none for a simulation,
+    which must reach nothing."""
     if model.simulation is not None or not any(environ.get(name) for name in _PROXIES):
         return {}
     beside = ",".join(filter(None, (environ.get(n, "") for n in _NO_PROXY)))

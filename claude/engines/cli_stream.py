@@ -58,7 +58,7 @@ class Turn:
 class CliStream:
     """The stream of one process of the CLI.
 
-    `on_turn` is called when a request has ended, `on_progress` with words for people. What is
+    `on_turn` is called when a request has ended, `on_progress` with lines for people. What is
     billed is counted by the proxy: of a request that was cut, this shows only what came.
     """
 

@@ -1,7 +1,7 @@
-"""Processes of the model beside the worker: closing the worker's memory to them, finding them.
+"""Processes of the model beside the worker: hiding the worker's memory from them, ending them.
 
-What a command starts can go to another session, clear its environment, or outlive its parent; the
-worker looks for it by the mark in its environment, and where it is alone, by descent.
+A process can go to another session, clear its environment, or outlive its parent; the worker finds
+it by the mark in its environment, and where the worker is alone, by descent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from claude.engines.supervisor import process_parents
+
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 2  # the second for what the first saw too late
@@ -21,19 +23,15 @@ _MOST_ROUNDS = 100
 
 
 def hide_memory() -> None:
-    """Keep other processes of this user out of this one's memory and environment (Linux).
-
-    For root it changes nothing. https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html
-    """
+    """Keep other processes of this user out of this one's memory and environment (Linux). For root
+    it changes nothing. https://man7.org/linux/man-pages/man2/PR_SET_DUMPABLE.2const.html"""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def adopt_orphans(wanted: bool = True) -> None:
     """Become the parent of descendants whose own parent ends, or no more (Linux).
-
-    https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
-    """
+    https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html"""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
@@ -56,13 +54,7 @@ def kill_marked(mark: bytes) -> None:
 
 def children(pid: int) -> set[int]:
     """The processes whose parent is `pid`; on Linux."""
-    found = set()
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # the name in brackets may hold anything
-            if int(place.joinpath("stat").read_bytes().rpartition(b")")[2].split()[1]) == pid:
-                found.add(int(place.name))
-    return found
+    return {child for child, parent in process_parents() if parent == pid}
 
 
 def kill_children(spared: set[int]) -> None:

@@ -88,10 +88,8 @@ class Shell:
         remove_tree(self._scratch)
 
     def run(self, command: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
-        """What the command printed and how it ended, for the model.
-
-        Raises WorkspaceError for a command that cannot be run, and Interrupted from the clock.
-        """
+        """What the command printed and how it ended, for the model. Raises WorkspaceError for a
+        command that cannot be run, and Interrupted from the clock."""
         _check(command, timeout_s)
         limit_s = min(timeout_s, MAX_TIMEOUT_S, time_left_s(self._clock))
         self._make_scratch()
@@ -233,7 +231,7 @@ def find_shell() -> str:
 
 
 def render_result(captured: _Captured, why: str) -> str:
-    """How it ended, then what it printed; `why` says why it had to be ended, if it had to."""
+    """How it ended, then what it printed; `why` is the reason if it had to be ended."""
     report = captured.read_report()
     lines = [_ending(report, why)]
     if not why and (left := report.get("left")):

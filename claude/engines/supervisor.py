@@ -109,7 +109,7 @@ class Supervisor:
 def descendants() -> list[int]:
     """All processes below this one; on Linux."""
     below: dict[int, list[int]] = {}
-    for pid, parent in _parents():
+    for pid, parent in process_parents():
         below.setdefault(parent, []).append(pid)
     found: list[int] = []
     pending = [os.getpid()]
@@ -147,7 +147,7 @@ def _reap(pid: int) -> int | None:
     return code
 
 
-def _parents() -> Iterator[tuple[int, int]]:
+def process_parents() -> Iterator[tuple[int, int]]:
     """Each process and its parent."""
     if not _ON_LINUX:
         return

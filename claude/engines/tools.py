@@ -146,10 +146,8 @@ def find_tool(name: str, tools: Mapping[str, Tool] = TOOLS) -> Tool:
 
 
 def check_arguments(tool: Tool, given: object) -> dict[str, Any]:
-    """`given` as arguments of `tool`, null for an optional one left out.
-
-    Raises WorkspaceError that names every fault and shows the call as it should be.
-    """
+    """`given` as arguments of `tool`, null for an optional one left out. Raises WorkspaceError that
+    names every fault and shows the call as it should be."""
     if not isinstance(given, Mapping):
         raise WorkspaceError(f"The input of {tool.name} is not an object.", _hint(tool))
     arguments = {n: v for n, v in given.items() if not (v is None and n in tool.optional)}

@@ -113,10 +113,8 @@ class Transcript:
 
 
 def render_transcript(path: Path) -> str:
-    """The transcript for reading, in 80 columns; lines that are damaged are counted.
-
-    Raises OSError when there is none.
-    """
+    """The transcript for reading, in 80 columns; lines that are damaged are counted. Raises OSError
+    when there is none."""
     shown: list[str] = []
     damaged = 0
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():

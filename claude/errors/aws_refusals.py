@@ -19,10 +19,8 @@ CREDENTIALS_REMEDY = (
 
 
 class _Rule(NamedTuple):
-    """A cause: `pattern` is searched for in "name: text" of the refusal, in lower case.
-
-    Message and remedy may hold {endpoint}, {detail}, {profiles}, {current} and {list_ids}.
-    """
+    """A cause: `pattern` is searched for in "name: text" of the refusal, in lower case. Message and
+    remedy may hold {endpoint}, {detail}, {profiles}, {current} and {list_ids}."""
 
     pattern: str
     kind: type[ModelError]
@@ -158,11 +156,11 @@ _GEOGRAPHIES = {
 
 def from_aws(refusal: Refusal, endpoint: Endpoint) -> ModelError | None:
     """The error for a refusal that only AWS gives; None when the status is enough."""
-    ending = find_ending(endpoint.model)
+    ending = find_ending(endpoint.model.model)
     parts = {
         "endpoint": endpoint,
         "detail": refusal.detail,
-        "profiles": _profile_options(endpoint.model, endpoint.region),
+        "profiles": _profile_options(endpoint.model.model, endpoint.model.region),
         "current": f"its successor {ending.successor}" if ending else "a current model",
         "list_ids": _list_ids(endpoint),
     }
@@ -189,14 +187,14 @@ def _serves(prefix: str, region: str) -> bool:
 
 
 def _unknown_model(refusal: Refusal, endpoint: Endpoint) -> ModelUnknown:
-    prefix, _, bare = endpoint.model.partition(".")
-    if prefix in _GEOGRAPHIES and not _serves(prefix, endpoint.region):
+    prefix, _, bare = endpoint.model.model.partition(".")
+    if prefix in _GEOGRAPHIES and not _serves(prefix, endpoint.model.region):
         return ModelUnknown(
             f"{endpoint} is an inference profile that this region does not have: {refusal.detail}.",
             f"Set --region to one of the {prefix} regions, or use"
-            f" {_profile_options(bare, endpoint.region)}.",
+            f" {_profile_options(bare, endpoint.model.region)}.",
         )
-    ending = find_ending(endpoint.model)
+    ending = find_ending(endpoint.model.model)
     successor = f" If it is retired, use its successor {ending.successor}." if ending else ""
     return ModelUnknown(
         f"{endpoint} was not found: {refusal.detail}.",
@@ -206,4 +204,4 @@ def _unknown_model(refusal: Refusal, endpoint: Endpoint) -> ModelUnknown:
 
 
 def _list_ids(endpoint: Endpoint) -> str:
-    return f"List ids: aws bedrock list-inference-profiles --region {endpoint.region}"
+    return f"List ids: aws bedrock list-inference-profiles --region {endpoint.model.region}"

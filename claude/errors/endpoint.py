@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.bundle import ModelSettings
 from core.credentials import MASK
 
 _MAX_DETAIL_CHARS = 500
@@ -22,16 +23,18 @@ _SIGNED = re.compile(rf"(?i)({'|'.join(_BEFORE_SECRETS)})(?!aws4-hmac)[^\s\"',/]
 class Endpoint:
     """What was asked, for messages. `mask` hides known secrets, `now` is Unix time."""
 
-    provider: str
-    model: str
-    region: str
+    model: ModelSettings
     host: str
     mask: Callable[[str], str]
     now: Callable[[], float]
 
     def __str__(self) -> str:
-        where = f"bedrock in {self.region}" if self.provider == "bedrock" else self.provider
-        return f"{self.model} on {where} ({self.host})"
+        region = f" in {self.model.region}" if self.is_bedrock else ""
+        return f"{self.model.model} on {self.model.provider}{region} ({self.host})"
+
+    @property
+    def is_bedrock(self) -> bool:
+        return self.model.provider == "bedrock"
 
     def masked(self, text: str) -> str:
         """`text` without secrets: known ones, and what stands where secrets do."""

@@ -74,11 +74,11 @@ def _explain(cause: BaseException | None, reason: str, endpoint: Endpoint) -> tu
 
 
 def _name_remedy(endpoint: Endpoint) -> str:
-    if endpoint.provider != "bedrock":
+    if not endpoint.is_bedrock:
         return "Check the network, and ANTHROPIC_BASE_URL if it is set."
     return (
-        f"Check --region: {endpoint.region!r} may not have Bedrock. Otherwise check the network, "
-        "and ANTHROPIC_BEDROCK_BASE_URL if it is set."
+        f"Check --region: {endpoint.model.region!r} may not have Bedrock. Otherwise check the "
+        "network, and ANTHROPIC_BEDROCK_BASE_URL if it is set."
     )
 
 

@@ -62,7 +62,7 @@ def from_refusal(refusal: Refusal, endpoint: Endpoint) -> ModelError:
     retryable = status in _RETRYABLE or status >= 500
     if refusal.web_page and not retryable and status != 413:
         return web_page_error(endpoint, f"a web page, status {refusal.status}")
-    if endpoint.provider == "bedrock" and (error := from_aws(refusal, endpoint)) is not None:
+    if endpoint.is_bedrock and (error := from_aws(refusal, endpoint)) is not None:
         return error
     if retryable:
         return _retryable(refusal, status, endpoint)
@@ -80,7 +80,7 @@ def web_page_error(endpoint: Endpoint, answer: str) -> RequestRejected:
 
 
 def credentials_remedy(endpoint: Endpoint) -> str:
-    if endpoint.provider == "bedrock":
+    if endpoint.is_bedrock:
         return CREDENTIALS_REMEDY
     return (
         "Set ANTHROPIC_API_KEY to a valid key (or ANTHROPIC_AUTH_TOKEN to a valid token), or leave "
@@ -115,7 +115,7 @@ def _final(refusal: Refusal, status: int, endpoint: Endpoint) -> tuple[type[Mode
             f"{endpoint} is not available from this network",
             "Use a network in a supported country, without a VPN or proxy to another one.",
         )
-    if status == 403 and endpoint.provider != "bedrock":
+    if status == 403 and not endpoint.is_bedrock:
         return (
             CredentialsRefused,
             f"These credentials may not use {endpoint}",
@@ -151,7 +151,7 @@ def _unauthenticated(refusal: Refusal, endpoint: Endpoint) -> tuple[type[ModelEr
 
 
 def _model_remedy(endpoint: Endpoint) -> str:
-    ending = find_ending(endpoint.model) if endpoint.provider == "anthropic" else None
+    ending = find_ending(endpoint.model.model) if not endpoint.is_bedrock else None
     if ending is None:
         return "Check --model (leave it out for a current one), and the base URL if one is set."
     return f"Use --model {ending.successor}; this one ends on {ending.day}."

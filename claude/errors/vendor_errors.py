@@ -5,7 +5,7 @@ Refusals go to claude.errors.refusals, missing answers to claude.errors.network_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -31,16 +31,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def vendor_errors(endpoint: Endpoint) -> Iterator[None]:
-    """Raises a ModelError for whatever the SDK, its HTTP client or its signer raise inside.
-
-    Errors of the project pass, also those that the SDK wrapped (Interrupted, from a clock below).
-    """
+    """Raises a ModelError for whatever the SDK, its HTTP client or its signer raise inside. Errors
+    of the project pass, also those that the SDK wrapped (Interrupted, from a clock below)."""
     try:
         yield
     except OrchestratorError:
         raise
     except Exception as exc:
-        _raise_own_cause(exc)
+        if isinstance(cause := exc.__cause__, OrchestratorError):
+            raise cause from None
         if (error := _translate(exc, endpoint)) is None:
             raise
         # a vendor's text that repeats a secret must not come back in a traceback
@@ -51,12 +50,6 @@ def refuse_web_page(headers: httpx2.Headers, endpoint: Endpoint) -> None:
     """Raises RequestRejected for a web page that came with status 200, instead of a stream."""
     if _is_web_page(headers):
         raise web_page_error(endpoint, f"a web page ({headers.get('content-type')})")
-
-
-def _raise_own_cause(exc: Exception) -> None:
-    cause = exc.__cause__
-    if isinstance(cause, OrchestratorError):
-        raise cause
 
 
 def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
@@ -80,7 +73,10 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
         case StreamDamaged() | UnicodeDecodeError():
             return lost(endpoint, str(exc))
         case UnicodeEncodeError():
-            return _unsendable(exc, endpoint)
+            return RequestRejected(
+                f"A request to {endpoint} contains text that is not valid Unicode ({exc.reason}).",
+                "Remove the unpaired surrogate characters from the prompt or the files.",
+            )
     return _from_foreign(exc, endpoint)
 
 
@@ -92,13 +88,6 @@ def _from_foreign(exc: Exception, endpoint: Endpoint) -> ModelError | None:
     if module.startswith("botocore") or "Could not resolve" in str(exc):
         return _no_credentials(exc, endpoint)
     return None
-
-
-def _unsendable(exc: UnicodeEncodeError, endpoint: Endpoint) -> RequestRejected:
-    return RequestRejected(
-        f"A request to {endpoint} contains text that is not valid Unicode ({exc.reason}).",
-        "Remove the unpaired surrogate characters from the prompt or the files.",
-    )
 
 
 def _no_credentials(exc: Exception, endpoint: Endpoint) -> CredentialsRefused:
@@ -121,10 +110,14 @@ def _read_refusal(exc: anthropic.APIStatusError, endpoint: Endpoint) -> Refusal:
     body: Any = exc.body if isinstance(exc.body, dict) else {}
     text = exc.api_message or body.get("message") or body.get("Message") or exc.message
     detail = endpoint.detail(str(text))
-    if request_id := headers.get("request-id") or headers.get("x-amzn-requestid"):
-        detail += f" (request {request_id})"
+    if found := request_id(headers):
+        detail += f" (request {found})"
     after_s = _retry_after_s(headers, endpoint.now)
     return Refusal(exc.status_code, name, detail, after_s, _is_web_page(headers))
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    return headers.get("request-id") or headers.get("x-amzn-requestid") or ""
 
 
 def _is_web_page(headers: httpx2.Headers) -> bool:

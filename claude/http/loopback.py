@@ -13,7 +13,6 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
@@ -26,10 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 class LoopbackServer:
-    """A running server, of which `name` is told; a context manager that closes it.
-
-    Raises OSError or OverflowError when the port cannot be had; 0 is any free one.
-    """
+    """A running server called `name`; a context manager that closes it. Raises OSError
+    or OverflowError when the port cannot be had; 0 is any free one."""
 
     def __init__(self, port: int, api: Api, name: str) -> None:
         self._http = _Server((HOST, port), _Handler, api, name)
@@ -150,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _is_gone(self) -> bool:
-        """Nobody who waits for an answer has more to send: what can be read is the end."""
+        """A client that waits for an answer sends nothing: what can be read is the end."""
         try:
             readable, _, _ = select.select([self.connection], [], [], 0)
             return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
@@ -169,24 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(length)
 
     def _send(self, outgoing: Outgoing) -> None:
+        chunked = outgoing.length is None
         self.send_response(outgoing.status)
-        self._send_headers(outgoing.headers, outgoing.length)
-        if self.command == "HEAD":
-            return
-        for piece in outgoing.body:
-            if piece:
-                framed = (
-                    piece if outgoing.length is not None else b"%x\r\n%b\r\n" % (len(piece), piece)
-                )
-                self.wfile.write(framed)
-        if outgoing.length is None:
-            self.wfile.write(b"0\r\n\r\n")
-
-    def _send_headers(self, headers: Mapping[str, str], length: int | None) -> None:
-        for name, value in headers.items():
+        for name, value in outgoing.headers.items():
             self.send_header(name, value)
-        if length is None:
+        if chunked:
             self.send_header("transfer-encoding", "chunked")
         else:
-            self.send_header("content-length", str(length))
+            self.send_header("content-length", str(outgoing.length))
         self.end_headers()
+        if self.command == "HEAD":
+            return
+        for piece in filter(None, outgoing.body):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            self.wfile.write(b"0\r\n\r\n")

@@ -1,4 +1,4 @@
-"""HTTP as plain values: a request, a response, and whoever answers, served or in process."""
+"""HTTP as plain values: a request, a response, and an API that answers, served or in process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ class ConnectionCut(Exception):
     """Raised by a body where the connection is to break."""
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """`target` is path and query as sent; header names are in lower case. `is_gone` tells whether
@@ -29,7 +25,7 @@ class Incoming:
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
-    is_gone: Callable[[], bool] = field(default=_never, compare=False, repr=False)
+    is_gone: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
 
     @property
     def fingerprint(self) -> str:

@@ -39,10 +39,6 @@ _NOTIFY_EVERY_S = 30.0
 Notify = Callable[[str], None]
 
 
-def _ignore(text: str) -> None:
-    pass
-
-
 class Permit:
     """One request in flight; passes what its response reported on to the governor."""
 
@@ -81,7 +77,7 @@ class Governor:
 
     @contextmanager
     def admit(
-        self, clock: Clock, notify: Notify = _ignore, backoff: Backoff | None = None
+        self, clock: Clock, notify: Notify = lambda _: None, backoff: Backoff | None = None
     ) -> Iterator[Permit]:
         """Wait for a permit and hold it. RateLimited or Overloaded raised inside pauses all
         requests, and one of TERMINAL closes the governor.
@@ -98,7 +94,8 @@ class Governor:
             self._pause(permit, error, backoff or Backoff())
             raise
         except TERMINAL as error:
-            self._close(error)
+            with self._changed:
+                self._closed = self._closed or error
             raise
         finally:
             with self._changed:
@@ -124,10 +121,6 @@ class Governor:
         with self._changed:
             self._admission.refused(permit.number, now, overload=overload, full=full)
             self._admission.pause(error.retry_after_s, backoff, self._draw(), now)
-
-    def _close(self, error: ModelError) -> None:
-        with self._changed:
-            self._closed = self._closed or error
 
     def _enter(self, clock: Clock, notify: Notify) -> int:
         """Wait for the turn; the request's number."""

@@ -7,7 +7,7 @@ headers say how much of it is left and when it will be full. Bedrock has no such
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -36,10 +36,7 @@ class ReportedLimits:
 
 def read_limits(headers: Mapping[str, str], now: float) -> dict[str, ReportedLimits]:
     """The limits in `headers`, by kind; what cannot be read is left out. `now` is Unix time."""
-    return dict(_read(headers, now))
-
-
-def _read(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, ReportedLimits]]:
+    found: dict[str, ReportedLimits] = {}
     for kind in KINDS:
         prefix = f"anthropic-ratelimit-{kind}"
         try:
@@ -49,10 +46,9 @@ def _read(headers: Mapping[str, str], now: float) -> Iterator[tuple[str, Reporte
         except (KeyError, ValueError, OverflowError):
             continue
         if 0 <= remaining <= limit < float("inf") and limit > 0:
-            yield (
-                kind,
-                ReportedLimits(limit, remaining, max(0.0, reset - _servers_now(headers, now))),
-            )
+            reset_s = max(0.0, reset - _servers_now(headers, now))
+            found[kind] = ReportedLimits(limit, remaining, reset_s)
+    return found
 
 
 def _servers_now(headers: Mapping[str, str], now: float) -> float:

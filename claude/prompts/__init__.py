@@ -33,14 +33,14 @@ def render_request(prompt: str) -> str:
 
 
 def render_shared(request: Request, contracts: Mapping[str, str]) -> str:
-    """What every task of the run is told: the request, the plan's brief, the contracts whole."""
+    """The same for every task of the run: the request, the plan's brief, the whole contracts."""
     parts = [render_request(request.prompt), f"<plan>\n{request.brief}</plan>"]
     parts += [f'<contract path="{path}">\n{text}\n</contract>' for path, text in contracts.items()]
     return "\n".join(parts)
 
 
 def render_task(request: Request, files: Iterable[str]) -> str:
-    """What this task is told; `files` are the paths of other tasks that it may read."""
+    """This task's own part; `files` are the paths of other tasks that it may read."""
     task = request.task
     named = list(files)
     if len(named) > _MOST_FILES_NAMED:

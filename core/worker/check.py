@@ -1,6 +1,6 @@
-"""What a worker finds where it would run: said by `--check`, read by a backend's probe.
+"""A worker's report on the place where it would run: made by `--check`, read by a backend's probe.
 
-Where requests travel as bundles, one may ask for that in place of a task; its result says it.
+Where requests travel as bundles, one may ask for it instead of a task; its result holds it.
 """
 
 from __future__ import annotations

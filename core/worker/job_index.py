@@ -47,9 +47,9 @@ class BatchDir:
         return self.root.parent / CREDENTIALS_NAME
 
     def attempt(self, index: JobIndex, place: int) -> AttemptDir:
-        """Raises BundleError when the index has no such place."""
+        """Raises BundleError when the index has no such number."""
         if not 0 <= place < len(index.attempts):
-            raise BundleError(f"{self.index} has no place {place}.")
+            raise BundleError(f"{self.index} has no job number {place}.")
         return AttemptDir(self.run_dir / index.attempts[place])
 
 
@@ -59,10 +59,8 @@ def read_index(batch: BatchDir) -> JobIndex:
 
 
 def await_file(path: Path, clock: Clock, within_s: float = VISIBLE_WITHIN_S) -> bool:
-    """Whether the file is there, or comes within the time: a shared file system may lag.
-
-    Listing its directory makes an NFS client ask its server again.
-    """
+    """Whether the file is there, or comes within the time: a shared file system may lag. Listing
+    its directory makes an NFS client ask its server again."""
     until = clock.monotonic() + within_s
     while not is_visible(path):
         if clock.monotonic() >= until:

@@ -21,7 +21,7 @@ from core.wire import decode, encode
 from core.worker.exit_codes import FAILED, STOPPED
 
 CREDENTIALS_FILE = "credentials.json"
-SIGTERM_ONLY: Mapping[signal.Signals, str] = {signal.SIGTERM: "The worker was told to stop."}
+SIGTERM_ONLY: Mapping[signal.Signals, str] = {signal.SIGTERM: "The worker was stopped."}
 
 
 def render_credentials(credentials: Credentials) -> bytes:
@@ -30,18 +30,14 @@ def render_credentials(credentials: Credentials) -> bytes:
 
 
 def take_credentials(directory: Path) -> Credentials:
-    """Read CREDENTIALS_FILE and remove it; none where there is no such file.
-
-    Raises BundleError when it cannot be read or removed.
-    """
+    """Read CREDENTIALS_FILE and remove it; none where there is no such file. Raises BundleError
+    when it cannot be read or removed."""
     return read_credentials(directory / CREDENTIALS_FILE, remove=True)
 
 
 def read_credentials(path: Path, *, remove: bool = False) -> Credentials:
-    """Those in a file, which stays for requeued jobs unless `remove`; none without a file.
-
-    Raises BundleError when it cannot be read or removed.
-    """
+    """Those in a file, which stays for requeued jobs unless `remove`; none without a file. Raises
+    BundleError when it cannot be read or removed."""
     try:
         data = path.read_bytes()
         if remove:

@@ -1,7 +1,7 @@
 """What of the project a worker needs, and a short name for exactly that code.
 
-Images are built from these files and labelled with the digest, so that code and image can be told
-apart. Runs alone with the standard library: `python3 core/worker/source.py` prints the digest.
+Images are built from these files and labelled with the digest, so that a mismatch of code and image
+is noticed. Runs alone with the standard library: `python3 core/worker/source.py` prints the digest.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ _USAGE = "usage: source.py [--files]\n"
 
 
 def worker_files(root: Path) -> tuple[str, ...]:
-    """Sorted paths, relative to `root` and with slashes, of every file that a worker needs.
-
-    Entries that are not there are left out; hidden files and caches are nobody's source.
-    """
+    """Sorted paths, relative to `root` and with slashes, of every file that a worker needs. Entries
+    that are not there are left out; hidden files and caches do not count."""
     entries = [name for name in ENTRIES if (root / name).is_file()]
     below = [path.relative_to(root) for room in ROOMS for path in _files(root / room)]
     return tuple(sorted([*entries, *(path.as_posix() for path in below)]))

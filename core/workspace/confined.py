@@ -48,10 +48,8 @@ class TreeScan:
 
 
 class ConfinedTree:
-    """The files below `root`. Paths have passed core.paths; "" is the root itself.
-
-    Raises WorkspaceError for what the tree makes impossible; a broken disk stays an OSError.
-    """
+    """The files below `root`. Paths have passed core.paths; "" is the root itself. Raises
+    WorkspaceError for what the tree makes impossible; a broken disk stays an OSError."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -78,10 +76,8 @@ class ConfinedTree:
             return stream.read(limit)
 
     def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        """Create or replace a file whole, making its directories.
-
-        Refused where another name differs from a part of `path` in case only.
-        """
+        """Create or replace a file whole, making its directories. Refused where another name
+        differs from a part of `path` in case only."""
         *parents, name = path.split("/")
         with _refusals(path), self._directory(parents, create=True) as directory:
             _refuse_case_clash(directory, name, path)
@@ -126,10 +122,8 @@ class ConfinedTree:
         return self.scan(below).files
 
     def move_out(self, path: str, destination: Path) -> None:
-        """Move a file to `destination`, which is outside the tree and on the same file system.
-
-        Of several names of one file each becomes a file: an archive would hold a link for one.
-        """
+        """Move a file to `destination`, which is outside the tree and on the same file system. Of
+        several names of one file each becomes a file: an archive would hold a link for one."""
         *parents, name = path.split("/")
         with _refusals(path), self._directory(parents) as directory:
             info = os.stat(name, dir_fd=directory, follow_symlinks=False)

@@ -23,7 +23,9 @@ class ProtectedLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._data = bytearray(_read_earlier(path))
+        self._data = bytearray()
+        with contextlib.suppress(OSError):
+            self._data += read_regular(path, MAX_EARLIER_BYTES)
         if self._data and not self._data.endswith(b"\n"):
             self.write("\n")
 
@@ -61,10 +63,3 @@ def make_directory(path: Path) -> None:
             return
         path.unlink()
     path.mkdir(parents=True, exist_ok=True)
-
-
-def _read_earlier(path: Path) -> bytes:
-    try:
-        return read_regular(path, MAX_EARLIER_BYTES)
-    except OSError:
-        return b""

@@ -24,10 +24,8 @@ _SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 def search_texts(
     pattern: str, texts: Sequence[tuple[str, str]], timeout_s: float
 ) -> list[Match] | None:
-    """The first MAX_MATCHES matching lines; None when the pattern took longer than `timeout_s`.
-
-    A pattern that is no regular expression is looked for as it stands.
-    """
+    """The first MAX_MATCHES matching lines; None when the pattern took longer than `timeout_s`. A
+    pattern that is no regular expression is looked for as it stands."""
     if not _SPECIAL.search(pattern):
         return find_matches(re.compile(re.escape(pattern)), texts)
     question = json.dumps([pattern, texts])

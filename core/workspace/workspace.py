@@ -25,10 +25,8 @@ SEARCH_TIMEOUT_S = 5.0
 
 
 class Workspace:
-    """The files below `root` for a task that owns `owns`; one worker at a time.
-
-    `contracts` and every path that differs from one in case only are never written.
-    """
+    """The files below `root` for a task that owns `owns`; one worker at a time. `contracts` and
+    every path that differs from one in case only are never written."""
 
     def __init__(
         self,

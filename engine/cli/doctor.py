@@ -192,7 +192,7 @@ def _probe(backend: Backend, run_dir: Path) -> list[Problem] | None:
 
 def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
     """What the Claude Code CLI needs, where it is the engine; the other one needs nothing."""
-    from claude.engines.cli_preflight import find_cli_problems
+    from claude.engines.cli_setup import find_cli_problems
 
     subject, model = f"engine {settings.engine}", real_model(settings.provider, settings)
     in_process = backend_class(settings.backend).in_process

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backends import backend_class
 from backends.base import Backend, BackendContext
-from claude.engines.cli_preflight import find_cli_problems
+from claude.engines.cli_setup import find_cli_problems
 from claude.limits.governor import Governor
 from claude.preflight import try_provider
 from claude.prices import check_priced

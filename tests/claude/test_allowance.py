@@ -134,7 +134,7 @@ def test_a_count_of_nothing_is_no_count() -> None:
     assert bound_of(call(user("x" * 40_000)), asked) > 40_000
 
 
-def test_another_programs_fields_are_counted_and_its_word_for_a_reply_is_not_taken() -> None:
+def test_another_programs_fields_are_counted_and_its_replies_are_not_trusted() -> None:
     plain, more = Passthrough(), Passthrough({"metadata": {"user_id": "u" * 1_000}})
     assert (
         bound_of(call(user("x"), passthrough=more))
@@ -187,7 +187,7 @@ def test_an_answer_too_short_to_be_of_use_is_not_asked_for(missing: int) -> None
     bound = bound_of(call(user("Hello.")))
     exact = bound + LEAST_OUTPUT_TOKENS
     assert guard(exact).admit(call(user("Hello."))).max_tokens == LEAST_OUTPUT_TOKENS
-    with pytest.raises(BudgetExceeded, match="more than the budget has left") as caught:
+    with pytest.raises(BudgetExceeded, match="does not fit into what is left") as caught:
         guard(max(0, exact - missing)).admit(call(user("Hello.")))
     assert caught.value.exit_code == 4
     assert isinstance(caught.value, ModelError)
@@ -241,7 +241,7 @@ def test_without_a_cap_the_hooks_stay_what_they_were() -> None:
     assert guarded(hooks, UNLIMITED, MODEL, a_token_a_cent) is hooks
 
 
-def test_guarded_hooks_still_tell_whoever_wanted_to_hear() -> None:
+def test_guarded_hooks_still_call_the_hooks_below() -> None:
     told: list[Usage] = []
     said: list[str] = []
     inner = Hooks(told.append, said.append)
@@ -255,7 +255,7 @@ def test_guarded_hooks_still_tell_whoever_wanted_to_hear() -> None:
         hooks.on_request(call(user("Hello.")))
 
 
-def test_another_hook_has_the_first_word() -> None:
+def test_another_hook_is_called_first() -> None:
     shorter = Hooks(on_request=lambda sent: replace(sent, max_tokens=4_000))
     hooks = guarded(shorter, Allowance(100_000), MODEL, a_token_a_cent)
     assert hooks.on_request(call(user("Hello."))).max_tokens == 4_000

@@ -329,7 +329,7 @@ def test_a_sign_in_that_has_expired_is_a_problem(tmp_path: Path) -> None:
 # -- one request
 
 
-def test_one_token_is_asked_for_and_what_it_took_is_told() -> None:
+def test_one_token_is_asked_for_and_what_it_took_is_reported() -> None:
     with scripted_server(hello()) as server:
         model = ModelSettings(base_url=server.url)
         spent = try_provider(model, KEY, clock=RecordingClock(), governor=Governor(), warn=fail)

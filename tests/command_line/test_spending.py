@@ -76,7 +76,7 @@ def test_a_capped_run_delivers_what_it_could_and_goes_on_with_more(
 def test_planning_is_part_of_the_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert orchestrate(PROMPT, *FAST, "--max-tokens", "2000") == 4
     out, err = capsys.readouterr()
-    assert "more than the budget has left: 2,000 tokens" in err
+    assert "does not fit into what is left of the budget: 2,000 tokens" in err
     assert "--max-cost or --max-tokens" in err
     assert "stopped" in out
     events = journal(tmp_path)

@@ -194,7 +194,7 @@ def test_counts_that_no_request_has_were_not_spent(
     assert list(read_spent(attempt)) == [fair]
 
 
-def test_nothing_was_spent_where_nothing_tells(attempt: AttemptDir) -> None:
+def test_nothing_was_spent_where_nothing_is_recorded(attempt: AttemptDir) -> None:
     assert list(read_spent(attempt)) == []
 
 

@@ -30,7 +30,7 @@ def test_sleeping_takes_at_least_the_time_asked_for(seconds: float) -> None:
 def test_a_stopped_clock_ends_every_sleep_at_once(seconds: float) -> None:
     stop = threading.Event()
     stop.set()
-    with pytest.raises(Interrupted, match="told to stop"):
+    with pytest.raises(Interrupted, match="was stopped"):
         StoppableClock(stop).sleep(seconds)
 
 

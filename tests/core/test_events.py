@@ -13,7 +13,7 @@ class Listener:
         self._heard.append(f"{self._name} {event.kind}")
 
 
-def test_a_broadcast_tells_every_sink_in_the_order_given() -> None:
+def test_a_broadcast_reports_every_sink_in_the_order_given() -> None:
     heard: list[str] = []
     sink = Broadcast([Listener(heard, "journal"), Broadcast([]), Listener(heard, "screen")])
     sink.emit(Event(Kind.NOTICE, 1.0))

@@ -99,7 +99,7 @@ def test_what_may_not_be_owned_has_a_defect(entry: str) -> None:
     assert owned_path_defect(entry) is not None
 
 
-def test_a_wildcard_is_told_apart_from_other_characters() -> None:
+def test_a_wildcard_is_reported_apart_from_other_characters() -> None:
     assert "wildcard" in (owned_path_defect("src/*") or "")
 
 

@@ -143,19 +143,19 @@ def with_analysis(**changes: Any) -> Plan:
         ),
     ],
 )
-def test_a_broken_rule_is_said_and_refused(broken: Plan, defect: str) -> None:
+def test_a_broken_rule_is_reported_and_refused(broken: Plan, defect: str) -> None:
     assert defect in "\n".join(plan_defects(broken))
     with pytest.raises(PlanInvalid, match=r"plan\.json breaks the rules") as caught:
         parse_plan(render_plan(broken), "plan.json")
     assert list(caught.value.defects) == plan_defects(broken)
 
 
-def test_all_broken_rules_are_said_at_once() -> None:
+def test_all_broken_rules_are_reported_at_once() -> None:
     broken = plan(task("a", "b", owns=("../x",)), task("b", "a"), acceptance_criteria=())
     assert len(plan_defects(broken)) == 3
 
 
-def test_a_cycle_is_told_along_the_dependencies() -> None:
+def test_a_cycle_is_reported_along_the_dependencies() -> None:
     defects = plan_defects(plan(task("a", "b"), task("b", "c"), task("c", "a")))
     (cycle,) = [d.removeprefix("dependencies form a cycle: ") for d in defects if "cycle" in d]
     names = cycle.split(" -> ")

@@ -208,7 +208,7 @@ def test_a_wait_for_an_index_can_be_ended(run: RunDir) -> None:
 @pytest.mark.parametrize(
     ("place", "damage", "told"),
     [
-        ("7", "", "no place 7"),
+        ("7", "", "no job number 7"),
         ("1", "index", "index.json"),
         ("1", "task", "task.json"),
         ("1", "credentials", "credentials.json"),

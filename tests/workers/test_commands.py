@@ -201,7 +201,7 @@ def test_a_bad_timeout_is_refused(bench: Bench, timeout: object) -> None:
     assert tool_results(bench.claude.calls[1])[0]["is_error"]
 
 
-def test_a_command_past_its_time_is_told_and_the_work_goes_on(bench: Bench) -> None:
+def test_a_command_past_its_time_is_reported_and_the_work_goes_on(bench: Bench) -> None:
     assert bench.run(act(sh("sleep 300", timeout_s=1)), DONE).outcome is Outcome.OK
     assert bench.said() == "stopped: it was not done within 1 s\n(no output)"
 
@@ -298,7 +298,7 @@ def test_a_gibibyte_is_refused_sparse_or_not(bench: Bench, command: str) -> None
         ('mkdir -p $(python3 -c \'print("src/" + "d/" * 300)\')', "is longer than 240"),
     ],
 )
-def test_what_is_no_result_is_told_and_ends_as_a_defect(
+def test_what_is_no_result_is_reported_and_ends_as_a_defect(
     bench: Bench, command: str, words: str
 ) -> None:
     result = bench.run(act(WRITE), act(sh(command)), act(SUBMIT))

@@ -260,7 +260,7 @@ def test_a_failed_attempt_has_no_files_and_keeps_what_was_written_in_work(
     assert SECRET not in "".join(p.read_text() for p in attempt.result.iterdir())
 
 
-def test_a_failed_attempt_tells_where_its_files_are(tmp_path: Path) -> None:
+def test_a_failed_attempt_reports_where_its_files_are(tmp_path: Path) -> None:
     attempt = make_attempt(tmp_path)
     run(attempt, say("no", "refusal"))
     assert "REFUSED: Claude declined the task. no\nWhat was written so far stays in work/." in (
@@ -290,7 +290,7 @@ def test_debris_is_dropped_and_named_in_the_log(tmp_path: Path) -> None:
 
     result = run(attempt, litter)
     assert result.manifest.paths == ("app/store.py", "src/run.sh")
-    assert "Dropped, since it is no part of the result:\napp/__pycache__/b.pyc\n" in (
+    assert "Dropped, since not part of the result:\napp/__pycache__/b.pyc\n" in (
         attempt.log.read_text()
     )
 
@@ -316,7 +316,7 @@ class Credulous:
         return EngineResult(Outcome.OK, "24 of 24 done")
 
 
-def test_the_evidence_is_looked_at_again_whatever_the_engine_says(tmp_path: Path) -> None:
+def test_the_workspace_is_checked_again_whatever_the_engine_says(tmp_path: Path) -> None:
     result = agent(load=lambda _: Credulous).run(make_attempt(tmp_path), "worker-1")
     assert result is not None
     assert result.outcome is Outcome.DEFECT
@@ -326,7 +326,7 @@ def test_the_evidence_is_looked_at_again_whatever_the_engine_says(tmp_path: Path
 def test_an_unknown_engine_is_a_result_too(tmp_path: Path) -> None:
     result = run(make_attempt(tmp_path, model=ModelSettings(engine="warp")))
     assert result.outcome is Outcome.DEFECT
-    assert "no engine 'warp'" in result.message
+    assert "engine 'warp' is unknown" in result.message
 
 
 @pytest.mark.parametrize("damage", ["changed", "absent"])
@@ -507,7 +507,7 @@ def test_the_prices_of_the_request_guard_its_money(tmp_path: Path) -> None:
     assert 1_024 <= claude.calls[-1].max_tokens < 20_000
 
 
-def test_a_result_tells_how_often_the_provider_refused_for_the_rate(tmp_path: Path) -> None:
+def test_a_result_reports_how_often_the_provider_refused_for_the_rate(tmp_path: Path) -> None:
     attempt = make_attempt(tmp_path, limits=Limits(request_retries=2))
     refusal = httpx2.Response(429, headers={"retry-after": "12"}, json={"error": {}})
     transport = httpx2.MockTransport(lambda _: refusal)

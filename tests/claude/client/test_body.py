@@ -25,7 +25,7 @@ def test_a_call_of_our_own_asks_for_no_version_and_no_betas(model: ModelSettings
     assert body == {"model": model.model, "max_tokens": 2_000, "messages": [USER], "stream": True}
 
 
-def test_the_word_of_another_program_goes_out_with_its_fields_version_and_betas() -> None:
+def test_the_request_of_another_program_goes_out_with_its_fields_version_and_betas() -> None:
     passthrough = Passthrough({"metadata": {"user_id": "u"}}, ("a-beta", "b-beta"), "2023-06-01")
     assert build_body(call(passthrough), ANTHROPIC)["metadata"] == {"user_id": "u"}
     assert build_headers(call(passthrough), ANTHROPIC) == {

@@ -197,7 +197,7 @@ def test_after_a_refusal_for_good_no_client_of_the_process_asks_again() -> None:
     assert other.requests == []
 
 
-def test_each_request_that_meets_a_limit_is_told() -> None:
+def test_each_request_that_meets_a_limit_is_reported() -> None:
     server, met = Server(refuse(429), refuse(529), refuse(500), sse(*HELLO)), list[int]()
     hooks = Hooks(on_throttle=lambda: met.append(len(server.requests)))
     with connected(server, hooks=hooks, retries=3) as claude:
@@ -205,7 +205,7 @@ def test_each_request_that_meets_a_limit_is_told() -> None:
     assert met == [1, 2]
 
 
-def test_who_waits_for_the_limit_says_so() -> None:
+def test_a_wait_for_the_limit_is_reported() -> None:
     heard, server = Heard(), Server(refuse(429, **{"retry-after": "11.2"}), sse(*HELLO))
     governor = Governor(draw=lambda: 0.0)
     with connected(server, hooks=heard.hooks, governor=governor, retries=1) as claude:
@@ -214,7 +214,7 @@ def test_who_waits_for_the_limit_says_so() -> None:
     assert heard.progress[1] == "waiting for the rate limit, 12 s"
 
 
-def test_the_limit_told_with_an_answer_holds_the_next_request_back() -> None:
+def test_the_limit_reported_with_an_answer_holds_the_next_request_back() -> None:
     clock, prefix = RecordingClock(), "anthropic-ratelimit-requests"
     told = {f"{prefix}-limit": "40", f"{prefix}-remaining": "0"}
     told |= {f"{prefix}-reset": "1970-01-01T00:17:40Z"}  # a minute from then

@@ -225,7 +225,7 @@ def test_marking_the_cache_leaves_the_messages_alone() -> None:
     assert json.dumps(messages) == before
 
 
-def test_defects_go_back_with_the_submission_and_can_be_mended(tmp_path: Path) -> None:
+def test_defects_go_back_with_the_submission_and_can_be_corrected(tmp_path: Path) -> None:
     it = bench(tmp_path, act(submit()), act(write()), act(submit()))
     assert it.work().outcome is Outcome.OK
     (result,) = tool_results(it.claude.calls[1])
@@ -344,7 +344,7 @@ def test_an_append_that_was_cut_is_kept_too(tmp_path: Path) -> None:
     )
 
 
-def test_a_cut_file_that_nobody_went_on_with_is_a_defect(tmp_path: Path) -> None:
+def test_a_cut_file_that_was_not_continued_is_a_defect(tmp_path: Path) -> None:
     raw = '{"path": "app/store.py", "content": "A = '
     it = bench(
         tmp_path,
@@ -623,7 +623,9 @@ def test_a_broken_disk_is_no_business_of_the_model(tmp_path: Path) -> None:
 
 def test_an_unknown_engine_is_refused_with_those_that_exist() -> None:
     assert load_engine("api") is ApiEngine
-    with pytest.raises(SettingsError, match=r"engine 'warp' is unknown.*one of: " + ", ".join(ENGINES)):
+    with pytest.raises(
+        SettingsError, match=r"engine 'warp' is unknown.*one of: " + ", ".join(ENGINES)
+    ):
         load_engine("warp")
 
 

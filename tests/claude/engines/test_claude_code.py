@@ -23,7 +23,6 @@ from claude.client.types import Claude, Hooks
 from claude.engines import load_engine
 from claude.engines.base import EngineContext, EngineResult
 from claude.engines.claude_code import ClaudeCodeEngine
-from claude.engines.cli_preflight import find_cli_problems
 from claude.engines.cli_process import MAX_LINE_BYTES
 from claude.engines.cli_setup import (
     OLDEST,
@@ -32,6 +31,7 @@ from claude.engines.cli_setup import (
     CliHome,
     build_environment,
     find_cli,
+    find_cli_problems,
     judge_version,
 )
 from claude.engines.cli_stream import CliStream, Turn, describe_call
@@ -264,7 +264,7 @@ def test_each_request_is_on_the_bill_once_whatever_the_cli_says(bench: Bench) ->
     assert (usage.output_tokens, usage.request_id) == (7, "req_1")
 
 
-def test_people_are_told_what_it_does(bench: Bench) -> None:
+def test_people_see_what_it_does(bench: Bench) -> None:
     place = bench.attempt.work.resolve()
     blocks = [
         call("Write", file_path=f"{place}/app/store.py", content="x"),
@@ -522,7 +522,7 @@ def test_a_request_that_does_not_fit_into_what_is_left_is_not_sent(
     bench.allowance = allowance
     verdict = bench.run([WRITE, ASK, ASK, {"sleep": 300}])
     assert verdict.outcome is Outcome.BUDGET
-    assert "more than the budget has left" in verdict.message
+    assert "does not fit into what is left" in verdict.message
     assert bench.spent == []
 
 
@@ -590,7 +590,7 @@ def test_it_ends_the_attempt_also_where_the_cli_is_done_first(bench: Bench) -> N
     assert bench.run([WRITE, ASK, *DONE]).outcome is Outcome.AUTH
 
 
-def test_a_request_that_is_wrong_is_told_to_the_cli_which_may_do_better(bench: Bench) -> None:
+def test_a_request_that_is_wrong_is_reported_to_the_cli_which_may_do_better(bench: Bench) -> None:
     answers = [refused(400, "prompt is too long: 9 tokens > 8 maximum"), answered()]
     bench.answer = lambda _: answers.pop(0)
     assert bench.run([ASK, ASK, WRITE, *DONE]).outcome is Outcome.OK
@@ -617,7 +617,7 @@ def test_a_cli_that_gives_up_over_a_wrong_request_ends_in_a_defect_that_names_it
         ([result("", subtype="error_x", errors=["it broke"])], Outcome.DEFECT, "it broke"),
     ],
 )
-def test_what_the_cli_says_is_no_more_than_its_word(
+def test_what_the_cli_says_counts_for_nothing(
     bench: Bench, steps: list[Step], outcome: Outcome, message: str
 ) -> None:
     verdict = bench.run([WRITE, *steps])
@@ -643,7 +643,7 @@ def test_requests_that_the_api_refused_for_its_load_are_asked_again_and_counted(
     assert [answer["status"] for answer in bench.answers()] == [200]
 
 
-def test_what_the_cli_tries_again_itself_is_told(bench: Bench) -> None:
+def test_what_the_cli_tries_again_itself_is_reported(bench: Bench) -> None:
     retry = {"type": "system", "subtype": "api_retry", "retry_delay_ms": 1500}
     lost = {"say": {"type": "system", "subtype": "api_retry"}}
     bench.run([WRITE, {"say": retry | {"error_status": 500}}, lost, *DONE])
@@ -653,7 +653,7 @@ def test_what_the_cli_tries_again_itself_is_told(bench: Bench) -> None:
     assert record["retries"] == 2
 
 
-def test_a_cli_that_ends_without_its_last_word_says_why(bench: Bench) -> None:
+def test_a_cli_that_ends_without_a_result_is_explained(bench: Bench) -> None:
     verdict = bench.run([{"print": "{"}, {"print": "[1]"}, {"complain": "boom"}, {"exit": 7}])
     assert verdict.outcome is Outcome.DEFECT
     assert verdict.message == (
@@ -744,7 +744,7 @@ def test_a_prompt_larger_than_any_pipe_is_no_trouble(bench: Bench, *, reads: boo
         assert bench.prompt in bench.asked(0)
 
 
-def test_an_error_nobody_expected_ends_the_transcript_too(bench: Bench) -> None:
+def test_an_unexpected_error_ends_the_transcript_too(bench: Bench) -> None:
     bench.install(DONE)
 
     def fail() -> list[str]:
@@ -784,7 +784,7 @@ def test_versions_are_compared_as_numbers() -> None:
     [
         ("/usr/bin/env: 'node': No such file or directory", 127, "needs Node.js"),
         ("Segmentation fault", -11, "exit code -11"),
-        ("", 0, "it said nothing"),
+        ("", 0, "no output"),
         ("hello", 0, "hello"),
     ],
 )
@@ -838,7 +838,7 @@ def test_credentials_are_the_workers_matter(bench: Bench) -> None:
 # -- the stream alone
 
 
-def test_a_stream_tells_what_it_hears_outside_of_its_guard() -> None:
+def test_a_stream_calls_back_outside_of_its_guard() -> None:
     """An error of the listener is no malformed line."""
 
     def refuse(_: Turn) -> None:
@@ -853,5 +853,5 @@ def test_a_stream_tells_what_it_hears_outside_of_its_guard() -> None:
     assert stream.unreadable == 0
 
 
-def test_calls_that_change_nothing_are_not_told() -> None:
+def test_calls_that_change_nothing_are_not_reported() -> None:
     assert describe_call({"type": "tool_use", "name": "Write", "input": "x"}, "/w") == ""

@@ -425,7 +425,7 @@ def test_a_limit_is_waited_for_here_and_the_cli_sees_nothing_of_it(bench: Bench)
         (404, 404, "not_found_error"),
     ],
 )
-def test_what_no_request_can_overcome_is_told_once_and_nothing_is_sent_after_it(
+def test_what_no_request_can_overcome_is_reported_once_and_nothing_is_sent_after_it(
     bench: Bench, status: int, told: int, kind: str
 ) -> None:
     bench.answer = lambda _: refused(status)
@@ -463,7 +463,7 @@ def test_a_governor_that_is_closed_ends_it_without_a_request(bench: Bench) -> No
     assert other.asked == []
 
 
-def test_a_wrong_request_is_told_in_the_providers_words_and_ends_nothing(bench: Bench) -> None:
+def test_a_wrong_request_is_reported_in_the_providers_words_and_ends_nothing(bench: Bench) -> None:
     text = "prompt is too long: 210000 tokens > 200000 maximum"
     bench.answer = lambda _: refused(400, text)
     with bench.serving() as proxy:
@@ -477,7 +477,7 @@ def test_a_wrong_request_is_told_in_the_providers_words_and_ends_nothing(bench: 
         assert proxy.rejected is None
 
 
-def test_an_error_nobody_expected_comes_out_where_the_engine_is(bench: Bench) -> None:
+def test_an_unexpected_error_comes_out_where_the_engine_is(bench: Bench) -> None:
     class Failing(list[Usage]):
         def append(self, usage: Usage) -> None:
             raise ZeroDivisionError("oops")

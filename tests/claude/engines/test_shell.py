@@ -99,7 +99,7 @@ def until(true: Callable[[], object], seconds: float = 10.0) -> None:
 # -- what it gives back
 
 
-def test_a_command_runs_in_the_workspace_and_tells_what_it_printed(bench: Bench) -> None:
+def test_a_command_runs_in_the_workspace_and_reports_what_it_printed(bench: Bench) -> None:
     (bench.root / "a.txt").write_text("here\n")
     assert bench.run("cat a.txt; echo wrong >&2; exit 3") == "exit code 3\nhere\nwrong"
     assert bench.run("true") == "exit code 0\n(no output)"
@@ -124,7 +124,7 @@ def test_long_output_keeps_its_head_and_its_tail(bench: Bench) -> None:
     assert len(text) < 25_000
 
 
-def test_output_that_is_no_text_can_be_told_all_the_same(bench: Bench) -> None:
+def test_output_that_is_no_text_can_be_reported_all_the_same(bench: Bench) -> None:
     text = bench.run(r"printf 'a\0b\377c\033[31m'")
     assert text == "exit code 0\na\ufffdb\ufffdc\x1b[31m"
     text.encode()
@@ -206,7 +206,7 @@ def test_the_kernel_takes_a_command_before_the_worker(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("damage", ["removed", "replaced"])
-def test_a_workspace_that_is_gone_is_said(bench: Bench, damage: str, tmp_path: Path) -> None:
+def test_a_workspace_that_is_gone_is_reported(bench: Bench, damage: str, tmp_path: Path) -> None:
     with bench.shell() as shell:
         shell.run("rm -r ../work")
         if damage == "replaced":

@@ -161,7 +161,7 @@ def test_a_transcript_that_is_absent_is_an_error(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=900), st.text(max_size=90), st.integers(0, 9))
-def test_whatever_is_said_fits_80_columns_and_controls_no_terminal(
+def test_whatever_is_reported_fits_80_columns_and_controls_no_terminal(
     tmp_path_factory: pytest.TempPathFactory, text: str, name: str, number: int
 ) -> None:
     path = tmp_path_factory.mktemp("t") / "transcript.jsonl"

@@ -488,14 +488,12 @@ def streamed(settings: ModelSettings) -> ModelError:
 def whole(settings: ModelSettings) -> ModelError:
     """The same request without a stream."""
     clock = RecordingClock()
-    who = Endpoint(
-        settings.provider, settings.model, settings.region, "127.0.0.1", KEYS.mask, clock.time
-    )
+    endpoint = Endpoint(settings, "127.0.0.1", KEYS.mask, clock.time)
     body = {"model": settings.model, "max_tokens": 1, "messages": []}
     with (
         open_sdk(settings, KEYS, clock) as sdk,
         pytest.raises(ModelError) as caught,
-        vendor_errors(who),
+        vendor_errors(endpoint),
     ):
         sdk.post("/v1/messages", cast_to=object, body=body)
     return caught.value
@@ -581,7 +579,7 @@ def test_a_bedrock_key_that_is_not_valid_here() -> None:
     assert "only in the --region it was created in" in error.remedy
 
 
-def test_a_rate_limit_tells_how_long_to_wait() -> None:
+def test_a_rate_limit_reports_how_long_to_wait() -> None:
     told = api_refusal(429, "rate_limit_error", "Slow down", retry_after="17")
     with scripted_server(told) as server:
         error = streamed(ModelSettings(base_url=server.url))
@@ -638,7 +636,7 @@ def free_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
-def test_an_address_where_nobody_listens(provider: str) -> None:
+def test_an_address_that_refuses_connections(provider: str) -> None:
     with free_port() as port:
         answer = fails(f"http://127.0.0.1:{port}", provider)
     assert_problem(answer, "was refused", "ANTHROPIC_BASE_URL")
@@ -717,7 +715,7 @@ def test_what_aws_repeats_of_a_signed_request_is_masked() -> None:
     assert error.__cause__ is None
 
 
-def test_a_timeout_is_told_as_one() -> None:
+def test_a_timeout_is_reported_as_one() -> None:
     import httpx2
 
     def slow(_: httpx2.Request) -> httpx2.Response:
@@ -731,7 +729,7 @@ def test_a_timeout_is_told_as_one() -> None:
     assert "firewall" in e.value.remedy
 
 
-def test_an_untrusted_certificate_is_told_as_one() -> None:
+def test_an_untrusted_certificate_is_reported_as_one() -> None:
     import ssl
 
     import httpx2

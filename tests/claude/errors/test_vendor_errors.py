@@ -138,7 +138,7 @@ def test_an_error_event_in_a_stream_counts_as_its_status(name: str, kind: type[M
         ),
     ],
 )
-def test_what_only_money_mends_is_a_billing_error(response: httpx2.Response, words: str) -> None:
+def test_what_only_money_fixes_is_a_billing_error(response: httpx2.Response, words: str) -> None:
     error = fail(response)
     assert type(error) is BillingRefused
     assert words in error.remedy
@@ -309,7 +309,7 @@ def test_a_damaged_stream_is_a_lost_connection(data: bytes) -> None:
     assert type(error) is ConnectionLost
 
 
-def test_a_web_page_in_place_of_a_stream_is_told_by_its_type() -> None:
+def test_a_web_page_in_place_of_a_stream_is_reported_by_its_type() -> None:
     error = fail(httpx2.Response(200, html="<h1>Sign in</h1>"))
     assert "text/html" in error.message
     assert "base URL" in error.remedy
@@ -406,7 +406,7 @@ def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(secret: str
     assert secret.strip() not in str(caught.value)
 
 
-def test_no_credentials_at_all_are_told_before_anything_is_sent(
+def test_no_credentials_at_all_are_reported_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     forget_credentials(monkeypatch, tmp_path)
@@ -420,7 +420,7 @@ def test_no_credentials_at_all_are_told_before_anything_is_sent(
         assert remedy in caught.value.remedy
 
 
-def test_a_profile_of_the_sdk_that_does_not_exist_is_told_at_once(
+def test_a_profile_of_the_sdk_that_does_not_exist_is_reported_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     forget_credentials(monkeypatch, tmp_path)

@@ -50,7 +50,7 @@ def test_a_client_that_waits_is_there_and_one_that_left_is_gone(
     assert api.saw_it_go.wait(10)
 
 
-def test_a_server_tells_its_name(waiting: tuple[Waiting, LoopbackServer]) -> None:
+def test_a_server_reports_its_name(waiting: tuple[Waiting, LoopbackServer]) -> None:
     api, server = waiting
     api.may_go_on.set()
     with httpx2.Client(trust_env=False) as http:
@@ -63,7 +63,7 @@ def test_a_request_made_in_process_is_never_gone() -> None:
 
 
 @pytest.mark.parametrize("patience_s", [0.0, 10.0])
-def test_closing_waits_for_its_threads_as_long_as_it_is_told(patience_s: float) -> None:
+def test_closing_waits_for_its_threads_as_long_as_given(patience_s: float) -> None:
     class Slow:
         reached = threading.Event()
 

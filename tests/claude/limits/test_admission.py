@@ -70,7 +70,7 @@ def test_a_server_that_is_silent_is_not_waited_for_for_ever() -> None:
     assert admission.may_start(SILENCE_S)
 
 
-def test_a_refusal_pauses_everybody_for_what_the_server_asked() -> None:
+def test_a_refusal_pauses_all_requests_for_what_the_server_asked() -> None:
     admission = Admission()
     [number] = start_all(admission, 1)
     refuse(admission, number, 0.0, asked_s=12.0)
@@ -179,7 +179,7 @@ def test_a_ceiling_that_is_not_reached_does_not_rise() -> None:
     assert admission.ceiling == 8
 
 
-def test_a_limit_told_as_used_up_is_no_news_about_how_many_at_once() -> None:
+def test_a_limit_reported_as_used_up_says_nothing_about_how_many_at_once() -> None:
     admission = Admission()
     *others, last = open_up(admission, 10)
     refuse(admission, last, 0.0, full=True)

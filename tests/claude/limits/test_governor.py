@@ -47,7 +47,7 @@ def throttle(governor: Governor, clock: RecordingClock, asked_s: float | None) -
     fail(governor, clock, RateLimited("no", retry_after_s=asked_s))
 
 
-def test_without_a_refusal_nobody_waits() -> None:
+def test_without_a_refusal_no_request_waits() -> None:
     governor, clock = calm(), RecordingClock()
     for _ in range(50):
         with governor.admit(clock) as permit:
@@ -72,14 +72,14 @@ def test_a_stopped_clock_ends_the_wait_and_gives_the_place_up() -> None:
         assert sum(clock.slept) == pytest.approx(5.0)
 
 
-def test_people_are_told_once_how_long_it_will_be() -> None:
+def test_people_are_notified_once_how_long_it_will_be() -> None:
     governor, clock, notices = calm(), RecordingClock(), list[str]()
     throttle(governor, clock, 11.5)
     with governor.admit(clock, notices.append):
         assert notices == ["waiting for the rate limit, 12 s"]
 
 
-def test_a_long_wait_is_told_of_again_and_a_short_one_never() -> None:
+def test_a_long_wait_is_reported_again_and_a_short_one_never() -> None:
     governor, clock, notices = calm(), RecordingClock(), list[str]()
     throttle(governor, clock, 0.9)
     with governor.admit(clock, notices.append):
@@ -107,7 +107,7 @@ def test_the_backoff_of_a_faster_world_is_shorter() -> None:
     assert 0 < sum(clock.slept) < 1
 
 
-def test_headers_of_a_refusal_are_heard() -> None:
+def test_headers_of_a_refusal_are_used() -> None:
     governor, clock = calm(), RecordingClock()
     headers = {
         "anthropic-ratelimit-requests-limit": "40",
@@ -120,7 +120,7 @@ def test_headers_of_a_refusal_are_heard() -> None:
 
 
 @pytest.mark.parametrize("error", [ServerFault("x"), RequestRejected("x"), ValueError("x")])
-def test_other_failures_hold_nobody_back(error: Exception) -> None:
+def test_other_failures_hold_no_request_back(error: Exception) -> None:
     governor, clock = calm(), RecordingClock()
     for _ in range(20):
         fail(governor, clock, error)

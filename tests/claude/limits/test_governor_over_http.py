@@ -103,7 +103,7 @@ def test_whole_tasks_are_done_under_the_limits() -> None:
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
-def test_limits_that_no_header_tells_are_kept_to(provider: str) -> None:
+def test_limits_that_no_header_reports_are_kept_to(provider: str) -> None:
     rules = replace(FORTY, told=False, retry_after=False, in_window=400, at_once=6)
     ends, api, witness = run_executors(rules, ask_often(2), provider=provider)
     assert failures(ends) == []

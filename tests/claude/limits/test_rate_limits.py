@@ -32,7 +32,7 @@ def test_every_kind_of_limit_is_read() -> None:
     }
 
 
-def test_a_provider_without_headers_tells_nothing() -> None:
+def test_a_provider_without_headers_reports_nothing() -> None:
     assert read_limits({"x-amzn-requestid": "1"}, NOW) == {}
 
 
@@ -165,7 +165,7 @@ def drive(pace: LearnedPace, per_s: float, seconds: float, start: float = 0.0) -
     return accepted, refused
 
 
-def test_without_a_refusal_nobody_is_paced() -> None:
+def test_without_a_refusal_no_request_is_paced() -> None:
     pace = LearnedPace()
     for _ in range(100):
         pace.started(5.0)

@@ -43,7 +43,7 @@ def test_everything_is_found_from_the_batchs_folder(batch: BatchDir, tmp_path: P
 
 @pytest.mark.parametrize("place", [-1, 2, 100])
 def test_a_place_that_the_index_does_not_have_is_an_error(batch: BatchDir, place: int) -> None:
-    with pytest.raises(BundleError, match=f"no place {place}"):
+    with pytest.raises(BundleError, match=f"no job number {place}"):
         batch.attempt(INDEX, place)
 
 

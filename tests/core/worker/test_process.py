@@ -46,7 +46,7 @@ def test_credentials_that_cannot_be_read_are_gone_all_the_same(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_in_the_place_of_credentials_is_told(tmp_path: Path) -> None:
+def test_a_directory_in_the_place_of_credentials_is_reported(tmp_path: Path) -> None:
     (tmp_path / CREDENTIALS_FILE).mkdir()
     with pytest.raises(BundleError, match="cannot be read and removed"):
         take_credentials(tmp_path)
@@ -56,7 +56,7 @@ def test_work_that_comes_to_its_end_is_a_success() -> None:
     assert run_worker(lambda clock: None) == 0
 
 
-def test_an_error_of_ours_is_said_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_ours_is_reported_with_its_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     def work(_: StoppableClock) -> None:
         raise BundleError("The bundle is torn.", "Send it again.")
 
@@ -64,7 +64,7 @@ def test_an_error_of_ours_is_said_with_its_remedy(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "error: The bundle is torn. Send it again.\n"
 
 
-def test_any_other_error_is_said_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_other_error_is_reported_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     def work(_: StoppableClock) -> None:
         raise ZeroDivisionError("by nought")
 
@@ -82,7 +82,7 @@ def test_sigterm_stops_the_clock_and_nothing_else() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_of_two_signals_the_first_one_tells_why() -> None:
+def test_of_two_signals_the_first_one_counts() -> None:
     stops = {signal.SIGUSR1: "It is late.", signal.SIGTERM: "It is unwanted."}
     with stopped_by_signal(stops) as clock:
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -111,7 +111,7 @@ def test_work_that_was_stopped_and_left_a_result_ends_with_its_own_code() -> Non
     assert run_worker(work) == STOPPED
 
 
-def test_a_process_told_to_stop_in_a_sleep_stops_at_once(tmp_path: Path) -> None:
+def test_a_process_asked_to_stop_in_a_sleep_stops_at_once(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from core.errors import Interrupted\n"

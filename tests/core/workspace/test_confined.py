@@ -28,7 +28,7 @@ def make_deep(root: Path) -> None:
     os.close(fd)
 
 
-def test_a_survey_tells_files_and_what_is_none(tmp_path: Path) -> None:
+def test_a_scan_lists_files_and_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/file").write_text("text")
     (tmp_path / "a/link").symlink_to("/etc")

@@ -97,7 +97,7 @@ def test_a_directory_that_was_replaced_is_made_anew(tmp_path: Path) -> None:
     assert list((tmp_path / "theirs").iterdir()) == []
 
 
-def test_a_file_that_nobody_wrote_to_is_not_made_but_a_forged_one_is_emptied(
+def test_a_file_without_a_line_is_not_made_but_a_forged_one_is_emptied(
     tmp_path: Path,
 ) -> None:
     file = ProtectedLog(tmp_path / "a.txt")

@@ -231,7 +231,7 @@ def test_files_and_directories_in_each_others_place_are_refused(tmp_path: Path) 
     assert not list((tmp_path / "work").rglob("*.part"))
 
 
-def test_what_does_not_exist_is_said_so(tmp_path: Path) -> None:
+def test_what_does_not_exist_is_an_error(tmp_path: Path) -> None:
     workspace = make(tmp_path)
     for operation in (workspace.read, workspace.list):
         with pytest.raises(WorkspaceError, match=r"does not exist\. Use list_files"):
