@@ -76,7 +76,7 @@ def test_a_worker_that_is_told_to_stop_stores_what_there_is_and_why(
         found = live.collect(handle)
         assert isinstance(found, TaskResult), found
         assert found.outcome is Outcome.INTERRUPTED
-        assert "told to stop" in found.message
+        assert "was stopped" in found.message
         assert found.usage == tuple(read_spent(live.run.attempt(handle.key))) != ()
 
 

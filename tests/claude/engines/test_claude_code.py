@@ -504,7 +504,7 @@ def test_a_stop_ends_it_at_once(bench: Bench) -> None:
     verdict = bench.run([{"sleep": 300}])
     timer.join()
     assert verdict.outcome is Outcome.INTERRUPTED
-    assert "told to stop" in verdict.message
+    assert "was stopped" in verdict.message
 
 
 def test_what_it_left_running_is_ended_with_it(bench: Bench) -> None:

@@ -811,6 +811,6 @@ def test_a_stop_ends_a_request(bench: Bench) -> None:
     timer.start()
     with bench.serving() as proxy:
         assert post(proxy).status_code == 503
-        with pytest.raises(Interrupted, match="told to stop"):
+        with pytest.raises(Interrupted, match="was stopped"):
             proxy.check()
     timer.join()
