@@ -194,14 +194,14 @@ class RemoteCluster:
         }
 
     def make(self, run: RunDir) -> ParallelClusterBackend:
-        site = BackendContext(
+        context = BackendContext(
             run.root, self.credentials, self.clock, _no_work, self.options(), self.sshd.environ()
         )
         if self.cut is None:
-            return ParallelClusterBackend.build(site)
-        finder = ClusterFinder(site.options, Ec2Clusters(REGION, self.credentials))
-        link = CutLink(SshLink(finder.target, site.environ), self.cut)
-        return ParallelClusterBackend.over(link, finder, site)
+            return ParallelClusterBackend.build(context)
+        finder = ClusterFinder(context.options, Ec2Clusters(REGION, self.credentials))
+        link = CutLink(SshLink(finder.target, context.environ), self.cut)
+        return ParallelClusterBackend.over(link, finder, context)
 
     @property
     def root(self) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from backends.base import BackendContext
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.commands import slurm_options
-from backends.slurm.host import LocalHost, Run
+from backends.slurm.host import CommandRunner, LocalHost
 from backends.slurm_backend import SlurmBackend
 from claude.simulation.server import SimulatedServer
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
@@ -48,7 +48,7 @@ class SlurmRun(LiveRun):
     def attempt(self, task: str, number: int = 1) -> AttemptDir:
         return self.run.attempt(JobKey(self.run.run_id, task, number))
 
-    def site_with(self, execute: Run) -> SlurmBackend:
+    def backend_with(self, execute: CommandRunner) -> SlurmBackend:
         """A backend whose commands are run by `execute`."""
         return SlurmBackend(
             self.run.root,

@@ -77,7 +77,7 @@ def jobs_below(shared: Path) -> list[tuple[str, int]]:
     """Batch and place of every job that Slurm has seen of a run, ended or not."""
     listed = Cluster(service_conf()).run(*build_squeue(job_name(RUN_ID)))
     rows = [row for row in parse_squeue(listed) if row.run_dir.startswith(str(shared))]
-    return [(row.comment, row.place) for row in rows]
+    return [(row.comment, row.array_index) for row in rows]
 
 
 def check_all_went_well(live: LiveRun, outcome: RunOutcome, shared: Path) -> None:
@@ -89,7 +89,7 @@ def check_all_went_well(live: LiveRun, outcome: RunOutcome, shared: Path) -> Non
 
 @pytest.mark.parametrize(
     ("word", "method"),
-    [(b'"once": "slurm', "submit"), (b'"op": "look"', "poll"), (b'"op": "fetch"', "collect")],
+    [(b'"once": "slurm', "submit"), (b'"op": "poll"', "poll"), (b'"op": "fetch"', "collect")],
     ids=["submit", "poll", "collect"],
 )
 def test_a_connection_that_is_cut_loses_and_doubles_nothing(
@@ -100,7 +100,7 @@ def test_a_connection_that_is_cut_loses_and_doubles_nothing(
     outcome, _ = schedule(live, SimulationSettings(speed=0), listeners=[listener])
     check_all_went_well(live, outcome, tmp_path / "shared")
     [told] = listener.told
-    assert told.startswith(f"parallelcluster {method}: The connection was lost")
+    assert told.startswith(f"parallelcluster {method}: The connection to head was lost")
 
 
 def cutting_sbatch(place: Path, script: str) -> str:

@@ -339,7 +339,7 @@ def submit_and_die(live: SlurmRun, jobs: Sequence[Job], *, after: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")
 
-    backend = live.site_with(execute)
+    backend = live.backend_with(execute)
     process = multiprocessing.get_context("fork").Process(target=backend.submit, args=(jobs,))
     process.start()
     process.join(60)
@@ -367,7 +367,7 @@ def test_jobs_whose_submitter_was_killed_run_once(
         ours = [line for line in listed.split() if line in {h.native_id for h in handles}]
         assert len(ours) == 2
         assert isinstance(live.backend, SlurmBackend)
-        assert [len(b.job_ids) for b in live.backend._batches.all.values()] == [int(not after)]
+        assert [len(b.job_ids) for b in live.backend._arrays.all.values()] == [int(not after)]
 
 
 def test_a_handle_without_an_id_is_enough_to_watch_and_to_cancel_a_job(

@@ -13,7 +13,7 @@ from moto import mock_aws
 from backends.parallelcluster.discovery import (
     Ec2Clusters,
     HeadNode,
-    _refusals,
+    aws_errors,
     choose_head_node,
     explain_stack,
 )
@@ -50,7 +50,7 @@ def test_compute_nodes_are_no_head_nodes(ec2: Any, clusters: Ec2Clusters) -> Non
 def test_an_unknown_cluster_lists_those_there_are(ec2: Any, clusters: Ec2Clusters) -> None:
     with pytest.raises(BackendError) as caught:
         choose_head_node("three", REGION, clusters.head_nodes())
-    assert caught.value.message == "There is no cluster 'three' in eu-central-1."
+    assert caught.value.message == "The cluster 'three' was not found in eu-central-1."
     assert "one, two" in caught.value.remedy
 
 
@@ -70,7 +70,7 @@ def test_a_stopped_head_node_is_told_with_how_to_start_it(ec2: Any, clusters: Ec
 
 def test_a_terminated_head_node_is_none(ec2: Any, clusters: Ec2Clusters) -> None:
     ec2.terminate_instances(InstanceIds=[add_head_node(ec2, "gone")])
-    with pytest.raises(BackendError, match="There is no cluster 'gone'"):
+    with pytest.raises(BackendError, match="The cluster 'gone' was not found"):
         choose_head_node("gone", REGION, clusters.head_nodes())
 
 
@@ -88,7 +88,7 @@ def test_given_keys_are_used(ec2: Any) -> None:
 
 
 def test_a_profile_that_is_not_there_is_told(ec2: Any) -> None:
-    with pytest.raises(BackendError, match="cannot be asked where clusters are") as caught:
+    with pytest.raises(BackendError, match="could not be asked for the clusters") as caught:
         Ec2Clusters(REGION, Credentials(aws_profile="never-made")).head_nodes()
     assert "aws sso login" in caught.value.remedy
 
@@ -102,7 +102,7 @@ def test_a_profile_that_is_not_there_is_told(ec2: Any) -> None:
     ],
 )
 def test_refusals_of_aws_have_their_remedy(error: BotoCoreError | ClientError, fix: str) -> None:
-    with pytest.raises(BackendError) as caught, _refusals(REGION):
+    with pytest.raises(BackendError) as caught, aws_errors(REGION):
         raise error
     assert caught.value.remedy.startswith(fix) or fix in caught.value.remedy
 
@@ -111,7 +111,7 @@ def test_refusals_of_aws_have_their_remedy(error: BotoCoreError | ClientError, f
     ("state", "told", "fix"),
     [
         ("CREATE_IN_PROGRESS", "still being created", "Wait until that is done."),
-        ("UPDATE_FAILED", "the update failed", "Mend the cluster."),
+        ("UPDATE_FAILED", "could not be updated", "Repair the cluster."),
         ("DELETE_IN_PROGRESS", "being deleted", "Wait"),
     ],
 )

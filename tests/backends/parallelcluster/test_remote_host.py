@@ -22,11 +22,15 @@ from backends.parallelcluster.cluster import ClusterFinder, parse_reasons
 from backends.parallelcluster.discovery import Ec2Clusters
 from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.remote_host import RemoteHost
-from backends.parallelcluster.rpc import BEAT_S, HeadNodeClient
+from backends.parallelcluster.rpc import HEARTBEAT_S, HeadNodeClient
 from backends.parallelcluster.s3_transfer import TransferBucket
-from backends.parallelcluster.ssh import QUIET_S
-from backends.parallelcluster.ssh_streams import Feeding, PatientReader
-from backends.parallelcluster_backend import ParallelClusterBackend, node_credentials
+from backends.parallelcluster.ssh import IDLE_S
+from backends.parallelcluster.ssh_streams import InputFeeder, TimeoutReader
+from backends.parallelcluster_backend import (
+    ParallelClusterBackend,
+    node_credentials,
+    python_problems,
+)
 from backends.shared.results import attempt_of
 from backends.shared.work_dir_id import place_of
 from backends.slurm.host import LOG_TAIL_BYTES, Upload, UploadFile
@@ -55,7 +59,7 @@ class HereLink:
     greets: bool = True
     cuts: bytes = b""
     """A request that holds this does not come through."""
-    quiet_s: float = 60.0
+    idle_s: float = 60.0
 
     def __post_init__(self) -> None:
         self.bin.mkdir(parents=True)
@@ -101,13 +105,13 @@ class HereLink:
             stdout=subprocess.PIPE,
             env={"HOME": str(self.home), "PATH": path},
         )
-        feeding = Feeding(process, chunks)
+        feeder = InputFeeder(process, chunks)
         try:
-            yield io.BufferedReader(PatientReader(process, feeding, self.quiet_s))
+            yield io.BufferedReader(TimeoutReader(process, feeder, self.idle_s))
         except EOFError as exc:
             raise BackendError("cut") from exc
         finally:
-            feeding.end()
+            feeder.end()
 
     def close(self) -> None:
         pass
@@ -129,9 +133,11 @@ class Far:
     def run_dir(self) -> Path:
         return self.place / "work" / "runs" / RUN
 
-    def site(self, transfers: Transfers | None = None, beat_s: float = BEAT_S) -> RemoteHost:
+    def host(
+        self, transfers: Transfers | None = None, heartbeat_s: float = HEARTBEAT_S
+    ) -> RemoteHost:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        head = HeadNodeClient(self.link, beat_s=beat_s)
+        head = HeadNodeClient(self.link, heartbeat_s=heartbeat_s)
         return RemoteHost(self.run_dir, head, self.clock, self.bucket, transfers)
 
     def backend(
@@ -140,9 +146,9 @@ class Far:
         settings = {"aws_head_node": "head", "slurm_setup": self.setup(), **options}
         self.run_dir.mkdir(parents=True, exist_ok=True)
         held = credentials or Credentials()
-        site = BackendContext(self.run_dir, held, self.clock, _no_work, settings, {})
+        context = BackendContext(self.run_dir, held, self.clock, _no_work, settings, {})
         finder = ClusterFinder(settings, Ec2Clusters(REGION, Credentials()))
-        return ParallelClusterBackend.over(self.link, finder, site)
+        return ParallelClusterBackend.over(self.link, finder, context)
 
     def setup(self) -> Path:
         path = self.place / "setup.sh"
@@ -157,13 +163,13 @@ class Far:
         [there] = self.runs.glob(f"{RUN}-*")
         return attempt_of(there, key)
 
-    def hand_over(self, site: RemoteHost, *keys: JobKey) -> None:
+    def hand_over(self, host: RemoteHost, *keys: JobKey) -> None:
         for key in keys:
             request = attempt_of(self.run_dir, key).request
             request.mkdir(parents=True, exist_ok=True)
             (request / "task.json").write_text(f'"{key}"', encoding="utf-8")
         files = [UploadFile("slurm/a/index.json", b"{}"), UploadFile("slurm/key", b"secret", 0o600)]
-        done = site.run(["sbatch"], Upload(files, keys, once="slurm/a"))
+        done = host.run(["sbatch"], Upload(files, keys, once="slurm/a"))
         assert done.stdout == "1\n"
 
 
@@ -189,75 +195,75 @@ def leave(far: Far, key: JobKey, **files: str) -> AttemptDir:
 
 
 def test_the_helper_is_copied_once_and_its_answers_found_after_greetings(far: Far) -> None:
-    site = far.site()
-    assert site.run(["echo", "hello"]).stdout == "hello\n"
-    assert site.run(["echo", "again"]).stdout == "again\n"
+    host = far.host()
+    assert host.run(["echo", "hello"]).stdout == "hello\n"
+    assert host.run(["echo", "again"]).stdout == "again\n"
     helpers = list((far.link.home / ".parallel-orchestrator").glob("head_node-*.pyz"))
     assert len(helpers) == 1
-    assert far.link.asked("greet") == 2  # the first found no helper
+    assert far.link.asked("info") == 2  # the first found no helper
     assert len(far.link.calls) == 5
 
 
 def test_a_submission_is_one_call_with_all_that_it_needs(far: Far) -> None:
-    site = far.site()
-    assert site.missing_commands(["sbatch"]) == []
+    host = far.host()
+    assert host.missing_commands(["sbatch"]) == []
     before = len(far.link.calls)
-    far.hand_over(site, KEY, OTHER)
+    far.hand_over(host, KEY, OTHER)
     assert len(far.link.calls) - before == 1
     assert far.attempt(KEY).task_json.read_text() == f'"{KEY}"'
-    assert (Path(site.worker_code()) / "batch_executor.py").exists()
+    assert (Path(host.worker_code()) / "batch_executor.py").exists()
     assert (far.run_dir / "slurm" / "a" / "index.json").read_bytes() == b"{}"
     assert not (far.run_dir / "slurm" / "key").exists()
 
 
 def test_code_that_somebody_removed_is_sent_again(far: Far) -> None:
-    site = far.site()
-    far.hand_over(site, KEY)
-    code = Path(site.worker_code())
+    host = far.host()
+    far.hand_over(host, KEY)
+    code = Path(host.worker_code())
     code.rename(code.with_name("gone"))
-    site.run(["sbatch"], Upload([UploadFile("x", b"")], [KEY]))
+    host.run(["sbatch"], Upload([UploadFile("x", b"")], [KEY]))
     assert (code / "batch_executor.py").exists()
 
 
 def test_a_name_is_made_once_and_found_by_others(far: Far) -> None:
-    first, second = far.site(), far.site()
+    first, second = far.host(), far.host()
     far.hand_over(first, KEY)
     assert first.run_dir == second.run_dir
     assert Path(first.run_dir).name.startswith(f"{RUN}-")
 
 
 def test_a_look_keeps_what_jobs_say_here(far: Far) -> None:
-    site = far.site()
-    far.hand_over(site, KEY)
+    host = far.host()
+    far.hand_over(host, KEY)
     events = attempt_of(far.run_dir, KEY).events
     there = leave(far, KEY, events_jsonl='{"a": 1}\n{"b"')
-    site.look(["squeue"], [KEY])
+    host.poll(["squeue"], [KEY])
     assert events.read_text() == '{"a": 1}\n'
     there.events.write_text('{"a": 1}\n{"b": 2}\n')
-    site.look(["squeue"], [KEY])
+    host.poll(["squeue"], [KEY])
     assert events.read_text() == '{"a": 1}\n{"b": 2}\n'
-    assert not site.trace(KEY).has_result
-    assert site.trace(OTHER).claimed is False
+    assert not host.trace(KEY).has_result
+    assert host.trace(OTHER).claimed is False
 
 
 def test_one_who_follows_jobs_gets_news_at_most_every_few_seconds(far: Far) -> None:
     assert isinstance(far.clock, FakeClock)
-    site = far.site()
-    far.hand_over(site, KEY)
+    host = far.host()
+    far.hand_over(host, KEY)
     looks = []
     for _ in range(3):
-        site.freshen(KEY)
-        looks.append(far.link.asked("look"))
+        host.refresh(KEY)
+        looks.append(far.link.asked("poll"))
         far.clock.now += 1.5
     assert looks == [1, 1, 2]
 
 
 def test_what_is_wrong_with_one_result_spoils_no_other(far: Far) -> None:
-    site = far.site()
-    far.hand_over(site, KEY, OTHER)
+    host = far.host()
+    far.hand_over(host, KEY, OTHER)
     leave(far, KEY, result_json="{}")
     (leave(far, OTHER, result_json="{}").result / "link").symlink_to("/etc/hostname")
-    refused = site.fetch([KEY, OTHER])
+    refused = host.fetch([KEY, OTHER])
     assert list(refused) == [OTHER]
     assert isinstance(refused[OTHER], CollectError)
     assert "no regular file" in refused[OTHER].message
@@ -267,21 +273,21 @@ def test_what_is_wrong_with_one_result_spoils_no_other(far: Far) -> None:
 
 
 def test_a_result_that_is_fetched_again_replaces_what_is_here(far: Far) -> None:
-    site = far.site()
-    far.hand_over(site, KEY)
+    host = far.host()
+    far.hand_over(host, KEY)
     for text in ("1", "2"):
         leave(far, KEY, log_txt=text)
-        assert site.fetch([KEY]) == {}
+        assert host.fetch([KEY]) == {}
         assert attempt_of(far.run_dir, KEY).log.read_text() == text
 
 
 def test_the_ends_of_logs_are_kept_here(far: Far) -> None:
-    site = far.site()
-    assert site.tails([]) == {}
-    far.hand_over(site, KEY)
+    host = far.host()
+    assert host.tails([]) == {}
+    far.hand_over(host, KEY)
     [there] = far.runs.glob("*/slurm/a")
     (there / "0.log").write_text("what went wrong")
-    assert site.tails(["slurm/a/0.log", "slurm/a/1.log"])["slurm/a/0.log"] == "what went wrong"
+    assert host.tails(["slurm/a/0.log", "slurm/a/1.log"])["slurm/a/0.log"] == "what went wrong"
     assert (far.run_dir / "slurm/a/0.log").read_text() == "what went wrong"
     assert not (far.run_dir / "slurm/a/1.log").exists()
 
@@ -302,27 +308,27 @@ def test_secrets_in_the_ends_of_logs_are_masked_before_they_are_kept(far: Far) -
 
 
 def test_only_runs_of_this_work_directory_are_ours(far: Far) -> None:
-    site = far.site()
-    far.hand_over(site, KEY)
+    host = far.host()
+    far.hand_over(host, KEY)
     (far.runs / "other-0000").mkdir()
     (far.runs / "other-0000" / "origin").write_text("another machine")
-    assert site.runs_here(far.place / "work") == [RUN]
-    assert site.names_of("other") == []
-    site.forget(site.names_of(RUN))
+    assert host.runs_of(far.place / "work") == [RUN]
+    assert host.names_of("other") == []
+    host.remove_runs(host.names_of(RUN))
     assert [path.name for path in far.runs.iterdir()] == ["other-0000"]
 
 
 def test_a_head_node_without_python_says_so(tmp_path: Path) -> None:
     link = HereLink(tmp_path / "head")
     (tmp_path / "head" / "tools" / "python3").unlink()
-    with pytest.raises(BackendError, match="there is no python3 on its PATH"):
-        Far(tmp_path, link).site().run(["true"])
+    with pytest.raises(BackendError, match="python3 was not found on its PATH"):
+        Far(tmp_path, link).host().run(["true"])
 
 
 def test_a_shared_directory_that_cannot_be_written_is_told(far: Far) -> None:
     (far.link.home / ".parallel-orchestrator").write_text("a file")
     with pytest.raises(BackendError):
-        far.site().run(["true"])
+        far.host().run(["true"])
 
 
 # -- through a bucket
@@ -365,15 +371,15 @@ class LinkedBucket(TransferBucket):
 
 
 def test_bundles_travel_through_the_bucket_and_secrets_do_not(staged: Far) -> None:
-    site = staged.site()
-    staged.hand_over(site, KEY)
+    host = staged.host()
+    staged.hand_over(host, KEY)
     held = [path.read_bytes() for path in (staged.link.home / "s3").iterdir()]
     assert len(held) == 1
     [there] = staged.runs.glob("*/slurm/key")
     assert there.read_text() == "secret"
     assert staged.attempt(KEY).task_json.exists()
     leave(staged, KEY, result_json="{}")
-    assert site.fetch([KEY]) == {}
+    assert host.fetch([KEY]) == {}
     assert attempt_of(staged.run_dir, KEY).result_json.exists()
     assert staged.bucket is not None
     listed = staged.bucket._connect().list_objects_v2(Bucket="ours")
@@ -388,12 +394,13 @@ class HeardTransfers(Transfers):
         self.told: dict[str, list[int]] = {}
 
     @contextmanager
-    def following(self, verb: str, way: str, total: int = 0) -> Iterator[Callable[[int], None]]:
-        with super().following(verb, way, total) as follow:
+    def track(self, verb: str, total: int = 0, route: str = "") -> Iterator[Callable[[int], None]]:
+        with super().track(verb, total, route) as report:
 
             def both(done: int) -> None:
-                follow(done)
-                self.told.setdefault(self.words(verb), []).append(done)
+                report(done)
+                if route:
+                    self.told.setdefault(self.summary(verb), []).append(done)
 
             yield both
 
@@ -401,28 +408,28 @@ class HeardTransfers(Transfers):
 def test_a_transfer_that_takes_longer_than_silence_may_last_comes_to_its_end(staged: Far) -> None:
     aws = (staged.link.bin / "aws").read_text(encoding="utf-8")
     staged.link.fake("aws", f"sleep 1.5\n{aws}")
-    staged.link.quiet_s = 0.7
+    staged.link.idle_s = 0.7
     transfers = HeardTransfers()
-    site = staged.site(transfers, beat_s=0.2)
-    staged.hand_over(site, KEY)
+    host = staged.host(transfers, heartbeat_s=0.2)
+    staged.hand_over(host, KEY)
     assert all(words.endswith(" MB sent on to the head node") for words in transfers.told)
     leave(staged, KEY, result_json="{}", log_txt="x")
-    assert site.fetch([KEY]) == {}
+    assert host.fetch([KEY]) == {}
     assert max(transfers.told["0.0 MB received by the bucket"]) > 0
     assert attempt_of(staged.run_dir, KEY).result_json.exists()
 
 
 def test_nobody_has_to_wait_for_silence_to_be_broken() -> None:
-    assert BEAT_S * 3 <= QUIET_S
+    assert HEARTBEAT_S * 3 <= IDLE_S
 
 
 def test_what_the_cli_there_complains_of_is_told(staged: Far) -> None:
     staged.link.fake("aws", "echo AccessDenied >&2; exit 1")
-    site = staged.site()
+    host = staged.host()
     with pytest.raises(BackendError, match="aws s3 cp: AccessDenied"):
-        staged.hand_over(site, KEY)
+        staged.hand_over(host, KEY)
     with pytest.raises(BackendError, match="aws s3 cp: AccessDenied"):
-        site.fetch([KEY])
+        host.fetch([KEY])
 
 
 def test_what_cut_transfers_have_left_is_named_and_goes_with_the_run(staged: Far) -> None:
@@ -433,7 +440,7 @@ def test_what_cut_transfers_have_left_is_named_and_goes_with_the_run(staged: Far
     (notes / "token").touch()
     client.put_object(Bucket="ours", Key="parallel-orchestrator/token", Body=b"x")
     backend = staged.backend(aws_s3_bucket="ours")
-    assert backend.leftovers(RUN) == ["what a cut transfer may have left in the bucket ours"]
+    assert backend.leftovers(RUN) == ["objects of interrupted transfers in the bucket ours"]
     assert backend.leftovers("another-run") == []
     backend.cleanup("another-run")
     assert client.list_objects_v2(Bucket="ours")["KeyCount"] == 1
@@ -443,11 +450,11 @@ def test_what_cut_transfers_have_left_is_named_and_goes_with_the_run(staged: Far
 
 
 def test_a_bucket_that_cannot_be_used_is_a_problem_before_a_run(far: Far) -> None:
-    assert "no aws" in far.backend(aws_s3_bucket="ours").preflight()[0].what
+    assert "no command aws" in far.backend(aws_s3_bucket="ours").preflight()[0].what
     far.link.fake("aws", "true")
     with mock_aws():
         [problem] = far.backend(aws_s3_bucket="never-made").preflight()
-        assert "The bucket never-made cannot be used" in problem.what
+        assert "The bucket never-made could not be used" in problem.what
         boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="ours")
         assert far.backend(aws_s3_bucket="ours", aws_region="us-east-1").preflight() == []
 
@@ -471,7 +478,7 @@ def test_without_a_name_nobody_is_asked(far: Far) -> None:
 
 def test_a_key_that_is_named_and_is_not_there_is_told_before_anything_is_asked(far: Far) -> None:
     assert whats(far, aws_ssh_key=far.place / "k.pem") == [
-        f"There is no key file {far.place}/k.pem."
+        f"The key file {far.place}/k.pem was not found."
     ]
     assert far.link.calls == []
     (far.place / "k.pem").touch()
@@ -482,7 +489,7 @@ def test_a_cluster_by_its_name_is_looked_for_first(far: Far) -> None:
     with aws_with_cluster():
         assert whats(far, aws_head_node="", aws_cluster_name=NAME) == []
         [told] = whats(far, aws_head_node="", aws_cluster_name="other")
-    assert told == "There is no cluster 'other' in eu-central-1."
+    assert told == "The cluster 'other' was not found in eu-central-1."
 
 
 def test_a_cluster_that_is_being_updated_is_not_used(far: Far) -> None:
@@ -500,7 +507,7 @@ class Updating(Ec2Clusters):
 
 def test_a_host_without_slurm_is_told(far: Far) -> None:
     (far.link.bin / "sbatch").unlink()
-    assert whats(far) == ["The head node has no sbatch."]
+    assert whats(far) == ["The head node lacks Slurm's sbatch."]
 
 
 def test_without_a_setup_the_clusters_own_python_has_to_do(far: Far) -> None:
@@ -511,10 +518,9 @@ def test_without_a_setup_the_clusters_own_python_has_to_do(far: Far) -> None:
 
 
 def test_an_old_python_is_told_with_its_version(far: Far) -> None:
-    backend = far.backend()
-    [problem] = backend._python_problems((3, 9, 16), "")
-    assert problem.what == "The cluster's python3 is 3.9.16, which runs no workers."
-    assert backend._python_problems((3, 11, 2), "") == []
+    [problem] = python_problems((3, 9, 16), [])
+    assert problem.what == "The cluster's python3 is 3.9.16, too old for workers."
+    assert python_problems((3, 11, 2), []) == []
 
 
 def test_a_fleet_that_is_stopped_is_told_with_why_and_how_to_start_it(far: Far) -> None:
@@ -533,7 +539,7 @@ def test_a_fleet_that_is_stopped_is_told_with_why_and_how_to_start_it(far: Far) 
 
 def test_another_problem_of_slurm_stays_as_it_is(far: Far) -> None:
     far.link.fake("sinfo", "echo 'compute*|down|3'")
-    assert whats(far) == ["No job starts there now: compute is down."]
+    assert whats(far) == ["No jobs can start now: compute is down."]
 
 
 def test_a_head_node_that_cannot_be_reached_is_a_problem(far: Far) -> None:
@@ -557,7 +563,7 @@ def waiting(far: Far, **options: Any) -> Callable[[], str]:
     backend = far.backend(**options)
     row = f"7||PENDING|0|Resources|parallel-orchestrator:x|orchestrator-{RUN}|/"
     far.link.fake("squeue", f"echo '{row}'")
-    backend._batches.add(_batch())
+    backend._arrays.add(_array())
     handle = JobHandle(KEY, "parallelcluster", "7")
 
     def poll() -> str:
@@ -577,7 +583,7 @@ def test_why_nodes_do_not_start_stands_beside_jobs_that_wait(far: Far) -> None:
     far.link.fake("sinfo", TWO_QUEUES)
     poll = waiting(far)
     for _ in range(3):
-        assert poll().endswith("; nodes that do not start: n-[1-2]: VcpuLimitExceeded, no")
+        assert poll().endswith("; nodes that failed to start: n-[1-2]: VcpuLimitExceeded, no")
     assert asked_for_reasons(far) == 1
     far.clock.now += 61
     poll()
@@ -595,17 +601,17 @@ def test_a_poll_does_without_what_sinfo_would_say(far: Far, word: bytes) -> None
     assert isinstance(far.clock, FakeClock)
     poll = waiting(far)
     far.link.cuts = word
-    assert "nodes that do not start" not in poll()
+    assert "nodes that failed to start" not in poll()
     far.link.cuts = b""
     far.link.fake("sinfo", "exit 1")
     far.clock.now += 61
-    assert "nodes that do not start" not in poll()
+    assert "nodes that failed to start" not in poll()
     far.link.fake("sinfo", TWO_QUEUES)
     far.clock.now += 61
     assert poll().endswith("n-[1-2]: VcpuLimitExceeded, no")
 
 
-def _batch() -> Any:
+def _array() -> Any:
     from backends.slurm.arrays import JobArray
 
     return JobArray("x", (KEY,), b"", ["7"])
@@ -616,7 +622,7 @@ def _batch() -> Any:
     [
         ("", ""),
         ("Welcome", ""),
-        ("bad|n1\nworse|n2", "nodes that do not start: n1: bad; n2: worse"),
+        ("bad|n1\nworse|n2", "nodes that failed to start: n1: bad; n2: worse"),
     ],
 )
 def test_reasons_are_read_as_they_are(text: str, told: str) -> None:
@@ -703,7 +709,7 @@ def test_after_a_cleanup_this_process_submits_nothing_and_another_goes_on(far: F
     with pytest.raises(BackendError, match="The run was cleaned up"):
         far.hand_over(backend._remote, KEY)
     assert list(far.runs.iterdir()) == []
-    far.hand_over(far.site(), KEY)
+    far.hand_over(far.host(), KEY)
     [after] = far.runs.iterdir()
     assert after.name != before.name
 
@@ -715,21 +721,21 @@ def test_a_call_that_was_cut_off_submits_nothing_after_the_cleanup_by_another(fa
     (far.run_dir / "slurm" / "remote-name").write_text(first._remote.name)
     with pytest.raises(BackendError, match="the run was cleaned up") as refused:
         far.hand_over(first._remote, OTHER)
-    assert refused.value.remedy == "Resume it to go on with it."
+    assert refused.value.remedy == "Continue it with `orchestrator.py resume`."
     assert list(far.runs.iterdir()) == []
 
 
 def test_a_run_whose_cleanup_was_cut_off_here_goes_on_under_another_name(far: Far) -> None:
-    first = far.site()
+    first = far.host()
     far.hand_over(first, KEY)
     old = first.name
-    first.seal([old])  # and then this machine died
-    site = far.site()
-    far.hand_over(site, KEY)
-    assert site.name != old
-    assert {path.name for path in far.runs.iterdir()} == {old, site.name}
-    site.forget([])
-    assert [path.name for path in far.runs.iterdir()] == [site.name]
+    first.mark_cleaned_up([old])  # and then this machine died
+    host = far.host()
+    far.hand_over(host, KEY)
+    assert host.name != old
+    assert {path.name for path in far.runs.iterdir()} == {old, host.name}
+    host.remove_runs([])
+    assert [path.name for path in far.runs.iterdir()] == [host.name]
 
 
 def test_jobs_are_cancelled_once_no_more_can_come(far: Far) -> None:
@@ -739,11 +745,11 @@ def test_jobs_are_cancelled_once_no_more_can_come(far: Far) -> None:
     asked = [json.loads(call) for call in far.link.calls if call.startswith(b"{")]
     names = [call["op"] for call in asked]
     [looked] = [n for n, call in enumerate(asked) if call.get("command", [""])[0] == "squeue"]
-    assert names.index("seal") < looked < names.index("forget") == len(names) - 1
+    assert names.index("mark_cleaned_up") < looked < names.index("remove_runs") == len(names) - 1
 
 
 def test_a_run_whose_directory_here_is_gone_is_found_and_removed(far: Far) -> None:
-    far.hand_over(far.site(), KEY)
+    far.hand_over(far.host(), KEY)
     (far.run_dir / "slurm" / "remote-name").unlink()
     backend = far.backend()
     assert len(backend.leftovers(RUN)) == 1
@@ -800,8 +806,8 @@ def test_how_far_a_transfer_has_come_is_told(far: Far, tmp_path: Path) -> None:
 def test_a_real_clock_and_a_run_directory_are_all_that_is_needed(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "work" / "runs" / RUN)
     options: Mapping[str, Any] = {"aws_head_node": "head"}
-    site = BackendContext(run.root, Credentials(), SystemClock(), _no_work, options, {})
-    ParallelClusterBackend.build(site).close()
+    context = BackendContext(run.root, Credentials(), SystemClock(), _no_work, options, {})
+    ParallelClusterBackend.build(context).close()
     assert not run.root.exists()
     assert ROOT.exists()
 
@@ -824,11 +830,11 @@ def test_what_jobs_say_is_followed_between_polls(far: Far) -> None:
     assert backend.logs(JobHandle(JobKey("r", "x", 1), "parallelcluster", "1"), "").lines == ()
     far.link.fake("python3", "exit 1")
     (far.link.home / "tools" / "python3").unlink()
-    backend._remote._looked_at = -100.0
+    backend._remote._polled_at = -100.0
     assert backend.logs(handle, "").lines == ('{"kind": "x"}',), "an outage is for poll to tell"
 
 
 def test_a_place_that_keeps_nothing_is_told(far: Far) -> None:
     far.link.fake("mv", "exit 0")
-    with pytest.raises(BackendError, match="does not keep what is written"):
-        far.site().run(["true"])
+    with pytest.raises(BackendError, match="do not stay there"):
+        far.host().run(["true"])

@@ -210,7 +210,7 @@ def test_the_first_worker_that_reaches_an_attempt_has_it(tmp_path: Path) -> None
         live.eventually(lambda: live.slurm.states()["1"] == "FAILED", "its end")
         [status] = live.poll(handle)
         assert (status.state, status.reason) == (JobState.LOST, Reason.MISSING)
-        assert "found the attempt taken" in status.message
+        assert "another job had claimed the attempt" in status.message
         assert isinstance(live.collect(handle), CollectError)
 
 
@@ -227,7 +227,7 @@ def test_of_two_ended_jobs_of_one_key_the_one_that_worked_tells(
         early = JobHandle(job.key, "slurm", "1")
         live.eventually(AttemptDir(job.attempt_dir).claim.exists, "the first worker")
         live.slurm.forget(early)
-        backend._batches.submitted(backend._batches.holding(job.key)[0], "1")
+        backend._arrays.add_job_id(backend._arrays.containing(job.key)[0], "1")
         backend._submission.submit([job.key])  # it could not be seen that there was one
         late = backend._handles[job.key]
         assert late.native_id == "2"
@@ -245,9 +245,9 @@ def test_of_two_ended_jobs_of_one_key_the_one_that_worked_tells(
     ("word", "status", "state", "cause", "told"),
     [
         ("OUT_OF_MEMORY", 9, JobState.FAILED, Reason.OOM, "--slurm-mem"),
-        ("PREEMPTED", 15, JobState.FAILED, Reason.PREEMPTED, "Slurm says PREEMPTED"),
+        ("PREEMPTED", 15, JobState.FAILED, Reason.PREEMPTED, "Slurm reports PREEMPTED"),
         ("CANCELLED", 15, JobState.CANCELLED, Reason.PREEMPTED, "stopped by somebody else"),
-        ("NODE_FAIL", 1, JobState.FAILED, Reason.NODE_LOST, "Slurm says NODE_FAIL"),
+        ("NODE_FAIL", 1, JobState.FAILED, Reason.NODE_LOST, "Slurm reports NODE_FAIL"),
         ("TIMEOUT", 0, JobState.FAILED, Reason.TIMEOUT, "--slurm-time"),
         ("FAILED", 9, JobState.FAILED, Reason.EXIT, "exit code 137"),
     ],
@@ -267,7 +267,7 @@ def test_a_job_that_was_ended_says_how_and_where_its_log_is(
         assert told in end.message
         if state is JobState.FAILED:
             [log] = (live.run.root / "slurm").glob("*/0.log")
-            assert f"whole log: {log}" in end.message
+            assert f"full log: {log}" in end.message
 
 
 def test_what_slurm_printed_into_the_log_tells_of_memory_where_the_state_does_not(
@@ -293,7 +293,7 @@ def test_a_forged_result_of_a_killed_worker_is_not_taken(tmp_path: Path) -> None
         live.wait_ended(handle)
         found = live.collect(handle)
         assert isinstance(found, CollectError)
-        assert "did not end well" in found.message
+        assert "its job did not succeed" in found.message
         assert not found.retryable
 
 
@@ -342,7 +342,7 @@ def test_a_word_that_nobody_knows_is_told_and_the_job_is_watched_on(tmp_path: Pa
         live.wait_running(handle)
         live.slurm.change(handle, state="FROBNICATING")
         [status] = live.poll(handle)
-        assert (status.state, status.message) == (JobState.UNKNOWN, "Slurm says FROBNICATING")
+        assert (status.state, status.message) == (JobState.UNKNOWN, "Slurm reports FROBNICATING")
         live.slurm.change(handle, state="RUNNING")
         assert live.poll(handle)[0].state is JobState.RUNNING
 
@@ -354,7 +354,7 @@ def test_a_word_that_nobody_knows_is_told_and_the_job_is_watched_on(tmp_path: Pa
     ("word", "reason", "told"),
     [
         ("REQUEUE_HOLD", "None", "REQUEUE_HOLD"),
-        ("PENDING", "BadConstraints", "no node has what it asks for"),
+        ("PENDING", "BadConstraints", "no node satisfies its constraints"),
         ("PENDING", "JobHeldUser", "scontrol release"),
         ("PENDING", "job_requeued_in_held_state", "scontrol release"),
         ("PENDING", "PartitionDown", "the partition is down"),
@@ -382,7 +382,7 @@ def test_a_job_that_is_put_back_into_the_queue_waits_and_runs_again_as_the_same(
         live.slurm.change(handle, reason="BeginTime")
         [status] = live.poll(handle)
         assert (status.state, status.reason) == (JobState.QUEUED, None)
-        assert status.message.startswith("BeginTime: it was put back")
+        assert status.message.startswith("BeginTime: requeued")
         live.slurm.release()
         live.wait_running(handle)
 
@@ -451,9 +451,9 @@ def test_a_database_that_never_answers_is_given_up(tmp_path: Path) -> None:
         live.slurm.add_command("sacct", f"echo asked >> '{asked}'\nexec /bin/sleep 100")
         lost = forgotten(live)
         impatient = functools.partial(run_command, timeout_s=2)
-        site = LocalHost(live.run.root, live.slurm.environ, impatient)
+        host = LocalHost(live.run.root, live.slurm.environ, impatient)
         with closing(
-            SlurmBackend(live.run.root, site, SlurmOptions(), clock=live.clock)
+            SlurmBackend(live.run.root, host, SlurmOptions(), clock=live.clock)
         ) as backend:
             for _ in range(2):
                 assert backend.poll([lost])[lost.key].state is JobState.LOST
@@ -480,7 +480,7 @@ def test_what_cannot_be_asked_is_an_error_of_the_whole_and_nothing_is_taken_for_
         [handle] = live.submit("slow-a")
         live.wait_running(handle)
         live.slurm.set(squeue_fails=NO_CONTACT, scancel_fails=NO_CONTACT)
-        with pytest.raises(BackendError, match="squeue does not reach the controller"):
+        with pytest.raises(BackendError, match="squeue could not reach the Slurm controller"):
             live.backend.poll([handle])
         with pytest.raises(BackendError, match=r"scancel failed: .*Unable to contact"):
             live.backend.cancel([handle])
@@ -502,7 +502,7 @@ def test_a_submission_that_did_not_reach_the_controller_is_made_again(tmp_path: 
     with fake_slurm_run(tmp_path, sbatch_refuses=[words, words]) as live:
         job = live.prepare("fast-01")
         for _ in range(2):
-            with pytest.raises(BackendError, match="sbatch does not reach the controller"):
+            with pytest.raises(BackendError, match="sbatch could not reach the Slurm controller"):
                 live.backend.submit([job])
         assert live.slurm.jobs() == []
         [handle] = live.submit_jobs(job)
@@ -513,7 +513,7 @@ def test_a_submission_that_did_not_reach_the_controller_is_made_again(tmp_path: 
 
 def test_a_configuration_that_cannot_be_read_submits_no_array(tmp_path: Path) -> None:
     with fake_slurm_run(tmp_path, scontrol_fails=NO_CONTACT) as live:
-        with pytest.raises(BackendError, match="scontrol does not reach the controller"):
+        with pytest.raises(BackendError, match="scontrol could not reach the Slurm controller"):
             live.backend.submit([live.prepare("fast-01"), live.prepare("fast-02")])
         assert live.slurm.jobs() == []
 
@@ -560,7 +560,7 @@ def _python_wrapper(path: Path, traces: Path) -> Path:
 def test_a_setup_that_is_gone_when_jobs_are_submitted_is_told(tmp_path: Path) -> None:
     with (
         fake_slurm_run(tmp_path, options={"slurm_setup": tmp_path / "gone.sh"}) as live,
-        pytest.raises(BackendError, match=r"gone\.sh cannot be read") as told,
+        pytest.raises(BackendError, match=r"gone\.sh could not be read") as told,
     ):
         live.backend.submit([live.prepare("fast-01")])
     assert "--slurm-setup" in told.value.remedy
@@ -599,7 +599,7 @@ def test_in_a_container_the_worker_sees_its_attempt_and_its_code_alone(tmp_path:
         assert status.state is JobState.SUCCEEDED, status
         assert live.result(handle).outcome is Outcome.OK
         assert isinstance(live.backend, SlurmBackend)
-        code = live.backend._site.worker_code()
+        code = live.backend._host.worker_code()
         [batch] = [index.parent for index in live.run.root.glob("slurm/*/index.json")]
         read = f"--bind={code}:{code}:ro;--bind={batch}:{batch}:ro"
         assert traces.read_text() == f"--bind={live.run.attempt(handle.key).root};{read};\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backends.slurm.script import ATTEMPTS_NAME, WorkerPlace, render_probe, render_script
+from backends.slurm.script import ATTEMPTS_NAME, WorkerPaths, render_probe, render_script
 
 # Says how it was called, in a file below the directory that it runs in.
 TELLER = """
@@ -24,11 +24,11 @@ open("said.json", "w").write(json.dumps(said))
 HOSTILE = ["with spaces", "it's", 'a"b', "$HOME", "`id`", "100%", "a;b", "ä\\nö", "new\nline", "-x"]
 
 
-def place_of(root: Path, **more: str) -> WorkerPlace:
+def place_of(root: Path, **more: str) -> WorkerPaths:
     code = root / "code"
     code.mkdir(parents=True)
     (code / "batch_executor.py").write_text(TELLER)
-    return WorkerPlace(str(root), str(code), sys.executable, **more)
+    return WorkerPaths(str(root), str(code), sys.executable, **more)
 
 
 def run(script: str, root: Path, **environ: str) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_paths_arrive_as_they_are(tmp_path: Path, name: str) -> None:
     tools.mkdir()
     (tools / "python3").symlink_to(sys.executable)
     (root / "setup.sh").write_text(f"export SET_UP=yes PATH='{tools}':$PATH\n")
-    plain = WorkerPlace(place.run_dir, place.code, place.python)
+    plain = WorkerPaths(place.run_dir, place.code, place.python)
     for told in (plain, place):
         said = run(render_script(told, f"{root}/slurm/b"), root)
         assert said["argv"][0] == f"{root}/slurm/b"
@@ -128,7 +128,7 @@ def test_a_probe_runs_the_same_worker_with_its_question(tmp_path: Path) -> None:
     "more", [{}, {"setup": "/s.sh"}, {"container": "i.sif"}, {"setup": "/s.sh", "container": "i"}]
 )
 def test_every_script_is_one_that_bash_can_read(more: Mapping[str, str]) -> None:
-    script = render_script(WorkerPlace("/r", "/c", "/usr/bin/python3", **more), "/b")
+    script = render_script(WorkerPaths("/r", "/c", "/usr/bin/python3", **more), "/b")
     done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert script.splitlines()[-1].startswith("exec ")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from backends.parallelcluster.head_node.tombstones import KEPT_MARK_S, LEFT_S
+from backends.parallelcluster.head_node.tombstones import KEPT_TOMBSTONE_S, STALE_CODE_S
 from backends.parallelcluster.rpc import read_answer
 from backends.slurm.host import UploadFile
 from tests.backends.parallelcluster.head_node.test_methods import (
-    MARK,
+    MARKER,
     Place,
     ask,
     attempt,
@@ -25,7 +25,7 @@ from tests.backends.parallelcluster.head_node.test_methods import (
 )
 
 FILES = [UploadFile("slurm/credentials.json", b"secret", 0o600), UploadFile("slurm/a/x", b"x")]
-OVER = {"error": "the run was cleaned up", "remedy": "Resume it to go on with it."}
+OVER = {"error": "the run was cleaned up", "remedy": "Continue it with `orchestrator.py resume`."}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def place(tmp_path: Path) -> Place:
 def submission(place: Place, script: str = "", **more: Any) -> dict[str, Any]:
     """One that leaves a trace of having run."""
     command = ("sh", "-c", f"{script} echo x >>{place.root}/submitted; echo 1")
-    return place.command(*command, packed=True, once="slurm/a", **more)
+    return place.command(*command, has_upload=True, once="slurm/a", **more)
 
 
 def submitted(place: Place) -> bool:
@@ -45,7 +45,7 @@ def submitted(place: Place) -> bool:
 
 
 def forget(place: Place, *names: str) -> dict[str, Any]:
-    return ask({**place.common, "op": "forget", "names": names or ["r-1"]})
+    return ask({**place.common, "op": "remove_runs", "names": names or ["r-1"]})
 
 
 def runs(place: Place) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_submission_whose_parcel_comes_after_the_cleanup_leaves_nothing(place:
         assert forget(place) == {}
         gate.write_bytes(chunked(parcel[200_000:]))
         assert process.stdout is not None
-        assert read_answer(process.stdout, MARK) == OVER
+        assert read_answer(process.stdout, MARKER) == OVER
     assert not submitted(place)
     assert runs(place) == []
 
@@ -96,7 +96,7 @@ def test_a_submission_through_s3_that_ends_after_the_cleanup_leaves_nothing(plac
         assert runs(place) == []
         gate.touch()
         assert process.stdout is not None
-        assert read_answer(process.stdout, MARK) == OVER
+        assert read_answer(process.stdout, MARKER) == OVER
     assert not submitted(place)
     assert runs(place) == []
 
@@ -107,10 +107,10 @@ def test_a_cleanup_waits_for_what_is_being_submitted(place: Place) -> None:
     with call(request, chunked(place.parcel(FILES))) as process:
         wait_for((place.root / "begun").exists)
         assert not submitted(place)
-        assert ask({**place.common, "op": "seal", "names": ["r-1"]}) == {}
+        assert ask({**place.common, "op": "mark_cleaned_up", "names": ["r-1"]}) == {}
         assert submitted(place)
         assert process.stdout is not None
-        assert read_answer(process.stdout, MARK)["stdout"] == "1\n"
+        assert read_answer(process.stdout, MARKER)["stdout"] == "1\n"
     assert ask(submission(place), chunked(place.parcel(FILES))) == OVER
 
 
@@ -136,9 +136,9 @@ def test_where_files_cannot_be_locked_a_cleanup_is_seen_all_the_same(
 
 
 def test_a_greeting_tells_of_a_run_that_was_cleaned_up(place: Place) -> None:
-    greeting = {**place.common, "op": "greet", "commands": [], "packages": []}
+    greeting = {**place.common, "op": "info", "commands": [], "packages": []}
     assert not ask({**greeting, "run": "r-1"})["cleaned_up"]
-    assert not (place.root / "marks").exists()
+    assert not (place.root / "tombstones").exists()
     forget(place)
     assert ask({**greeting, "run": "r-1"})["cleaned_up"]
     assert not ask({**greeting, "run": "r-2"})["cleaned_up"]
@@ -178,9 +178,9 @@ def test_what_a_removal_has_left_is_listed_and_goes_with_the_next(place: Place) 
 
 def test_any_cleanup_removes_what_has_come_back_of_a_run(place: Place) -> None:
     attempt(place, "a", log_txt=b"a")
-    ask({**place.common, "op": "seal", "names": ["r-1"]})
+    ask({**place.common, "op": "mark_cleaned_up", "names": ["r-1"]})
     (place.root / "runs" / "r-2").mkdir()
-    assert ask({**place.common, "op": "forget", "names": []}) == {}
+    assert ask({**place.common, "op": "remove_runs", "names": []}) == {}
     assert runs(place) == ["r-2"]
 
 
@@ -189,22 +189,22 @@ def test_what_cannot_be_removed_is_told(place: Place, monkeypatch: pytest.Monkey
     half_removed(place, "r-2")
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
     told = forget(place)["error"]
-    assert told.startswith(f"cannot be removed: {place.root}/runs/.gone-r-1-")
+    assert told.startswith(f"could not remove {place.root}/runs/.gone-r-1-")
     assert "r-2" not in told
 
 
 def test_what_was_being_made_and_old_marks_go_in_the_end(place: Place) -> None:
-    for name, old_s in ((".code-old", LEFT_S), (".code-new", 0)):
+    for name, old_s in ((".code-old", STALE_CODE_S), (".code-new", 0)):
         (place.root / name).mkdir()
         age(place.root / name, old_s)
-    (place.root / "marks").mkdir()
+    (place.root / "tombstones").mkdir()
     (place.root / "runs" / "r-3").mkdir(parents=True)
-    for name, old_s in (("r-1", KEPT_MARK_S), ("r-2", 0), ("r-3", KEPT_MARK_S)):
-        (place.root / "marks" / name).touch()
-        age(place.root / "marks" / name, old_s)
-    ask({**place.common, "op": "forget", "names": []})
+    for name, old_s in (("r-1", KEPT_TOMBSTONE_S), ("r-2", 0), ("r-3", KEPT_TOMBSTONE_S)):
+        (place.root / "tombstones" / name).touch()
+        age(place.root / "tombstones" / name, old_s)
+    ask({**place.common, "op": "remove_runs", "names": []})
     assert sorted(path.name for path in place.root.glob(".code-*")) == [".code-new"]
-    assert sorted(path.name for path in (place.root / "marks").iterdir()) == ["r-2", "r-3"]
+    assert sorted(path.name for path in (place.root / "tombstones").iterdir()) == ["r-2", "r-3"]
 
 
 def age(path: Path, seconds: float) -> None:
