@@ -28,7 +28,7 @@ from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.ssh import SshLink
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.commands import slurm_options
-from backends.slurm.preflight import COMMANDS
+from backends.slurm.preflight import COMMANDS, errors_as_problems
 from backends.slurm_backend import SlurmBackend
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
@@ -86,13 +86,10 @@ class ParallelClusterBackend(SlurmBackend):
         names = (*names, "aws_ssh_user", "aws_shared_dir")
         return {name: str(options.get(name) or "") for name in names}
 
+    @errors_as_problems
     def preflight(self) -> list[Problem]:
-        if problems := self._finder.problems():
-            return problems
-        try:
-            return self._head_node_problems() or self._slurm_problems()
-        except BackendError as exc:
-            return [Problem(exc.message, exc.remedy)]
+        self._finder.check()
+        return self._head_node_problems() or self._slurm_problems()
 
     def _head_node_problems(self) -> list[Problem]:
         """Its Python is that of the nodes as well, as far as can be seen."""

@@ -115,7 +115,7 @@ class SlurmBackend(Backend):
             return []
         keys = list(dict.fromkeys(job.key for job in jobs))
         with self._submitting:
-            self._submission.find_earlier(keys)
+            self._submission.find([key for key in keys if key not in self._handles])
             refused = self._submission.submit([k for k in keys if k not in self._handles])
         self._watch_for(keys)
         return [self._handles.get(job.key) or refused[job.key] for job in jobs]
@@ -158,7 +158,9 @@ class SlurmBackend(Backend):
             self._redundant.append(record.native_id)
             return JobStatus(JobState.SUCCEEDED, message="requeued after it had left a result")
         status = job_status(record, self._outputs.get(key, ""))
-        if failed_to_launch(record) and not (self._outputs.get(key) or self._has_begun(key)):
+        if failed_to_launch(record) and not (
+            self._outputs.get(key) or self._host.trace(key).has_begun
+        ):
             cause = f"no log in {self._host.run_dir}"
             advice = "check that the nodes see that directory and may write to it"
             message = "; ".join(filter(None, (status.message, cause, advice)))
@@ -242,17 +244,9 @@ class SlurmBackend(Backend):
     def reattach(self, run_id: str) -> list[JobHandle]:
         with self._submitting:  # jobs that are being submitted are seen only after that
             keys = self._arrays.keys if run_id == self._run_id else []
-        if not keys:
-            return []
-        self._queue.refresh(keys)
-        found = [key for key in keys if key in self._queue.records or self._has_begun(key)]
-        self._handles.update({key: self._submission.handle(key) for key in found})
+        found = self._submission.find(keys)
         self._watch_for(found)
         return [self._handles[key] for key in found]
-
-    def _has_begun(self, key: JobKey) -> bool:
-        trace = self._host.trace(key)
-        return trace.claimed or trace.has_result
 
     def leftovers(self, run_id: str) -> list[str]:
         return [f"Slurm job {r.native_id} ({r.state})" for r in self._active_jobs(run_id)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.parallelcluster.discovery import Ec2Clusters, choose_head_node, explain_stack
+from backends.parallelcluster.discovery import Ec2Clusters, check_stack, choose_head_node
 from backends.parallelcluster.ssh import SshTarget
 from backends.slurm.commands import Partition, SlurmOptions, build_sinfo, parse_sinfo
 from backends.slurm.host import ClusterHost
@@ -44,19 +44,15 @@ class ClusterFinder:
         node = choose_head_node(self.name, self.region, self.clusters.head_nodes())
         return SshTarget(node.address, self._user, self._key, default_user=node.login)
 
-    def problems(self) -> list[Problem]:
-        """What AWS reports against using the cluster now, and a missing key file: ssh would go on
-        with other keys."""
+    def check(self) -> None:
+        """Raises BackendError for what AWS reports against using the cluster now, and for a missing
+        key file: ssh would go on with other keys."""
         if self._key and not Path(self._key).is_file():
-            return [Problem(f"The key file {self._key} was not found.", "Correct --aws-ssh-key.")]
-        try:
-            target = self.target()
-        except BackendError as exc:
-            return [Problem(exc.message, exc.remedy)]
-        if target.host == self._host:
-            return []
-        error = explain_stack(self.name, self.region, self.clusters.stack_state(self.name))
-        return [Problem(error.message, error.remedy)] if error else []
+            raise BackendError(f"The key file {self._key} was not found.", "Correct --aws-ssh-key.")
+        self.target()
+        if not self._host:
+            state = self.clusters.stack_state(self.name)
+            check_stack(self.name, self.region, state)
 
 
 def fleet_problem(

@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/parallelcluster/latest/ug/ (tags `parallelcluster:..
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,19 +20,10 @@ ATTRIBUTES_TAG = "parallelcluster:attributes"
 """Its value begins with the operating system: `alinux2023, slurm, 3.13.0, x86_64`."""
 _LOGINS = {"alinux": "ec2-user", "rhel": "ec2-user", "ubuntu": "ubuntu", "rocky": "rocky"}
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
-_UNUSABLE_STATES = {
-    "CREATE_IN_PROGRESS": "is still being created",
-    "CREATE_FAILED": "could not be created",
-    "ROLLBACK_IN_PROGRESS": "could not be created and is being removed",
-    "ROLLBACK_COMPLETE": "could not be created",
-    "ROLLBACK_FAILED": "could not be created",
-    "DELETE_IN_PROGRESS": "is being deleted",
-    "DELETE_FAILED": "could not be deleted completely",
-    "UPDATE_IN_PROGRESS": "is being updated",
-    "UPDATE_FAILED": "could not be updated",
-    "UPDATE_ROLLBACK_IN_PROGRESS": "is being rolled back after a failed update",
-    "UPDATE_ROLLBACK_FAILED": "could not be updated, nor rolled back",
-}
+_UNUSABLE_STATES = re.compile(
+    r"CREATE_(IN_PROGRESS|FAILED)|ROLLBACK_\w+|DELETE_(IN_PROGRESS|FAILED)"
+    r"|UPDATE_(IN_PROGRESS|FAILED)|UPDATE_ROLLBACK_(IN_PROGRESS|FAILED)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,34 +131,30 @@ def choose_head_node(name: str, region: str, found: Sequence[HeadNode]) -> HeadN
     return running[0]
 
 
-def explain_stack(name: str, region: str, state: str) -> BackendError | None:
-    """Why a cluster whose stack is in this state cannot be used; None when it can."""
-    if state not in _UNUSABLE_STATES:
-        return None
+def check_stack(name: str, region: str, state: str) -> None:
+    """Raises BackendError when a cluster whose stack is in this state cannot be used."""
+    if not _UNUSABLE_STATES.fullmatch(state):
+        return
     fix = "Wait until that is done." if state.endswith("IN_PROGRESS") else "Repair the cluster."
-    return BackendError(
-        f"Cluster {name} {_UNUSABLE_STATES[state]} ({state}).",
+    raise BackendError(
+        f"The cluster {name} is not ready: its stack is in the state {state}.",
         f"{fix} For details: pcluster describe-cluster --cluster-name {name} --region {region}",
     )
 
 
 @contextmanager
 def aws_errors(region: str) -> Iterator[None]:
-    """AWS's errors as ours."""
+    """Errors of AWS as BackendError."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
-    except ClientError as exc:
-        code = exc.response.get("Error", {}).get("Code", "")
+    except (BotoCoreError, ClientError) as exc:
+        code = exc.response.get("Error", {}).get("Code") if isinstance(exc, ClientError) else ""
+        fix = "Sign in to AWS again (aws sso login, AWS_PROFILE), correct --aws-region"
         if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
-            fix = "Allow ec2:DescribeInstances, or name the host with --aws-head-node."
-        else:
-            fix = "Sign in again (aws sso login), or name the host with --aws-head-node."
-        raise BackendError(f"EC2 in {region} refused to list the clusters: {exc}.", fix) from exc
-    except BotoCoreError as exc:
+            fix = "Allow ec2:DescribeInstances"
         raise BackendError(
-            f"EC2 in {region} could not be asked for the clusters: {exc}.",
-            "Sign in (aws sso login, AWS_PROFILE), correct --aws-region, or name the host with"
-            " --aws-head-node.",
+            f"EC2 in {region} did not list the clusters: {exc}.",
+            f"{fix}, or name the host with --aws-head-node.",
         ) from exc

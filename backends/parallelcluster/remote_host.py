@@ -20,10 +20,10 @@ from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.rpc import HeadNodeClient, OnProgress, ignore
 from backends.parallelcluster.rpc_responses import (
     HeadNodeInfo,
-    read_attempts,
     read_command_result,
     read_info,
     read_texts,
+    read_traces,
 )
 from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.upload import packed_upload
@@ -40,10 +40,8 @@ from core.worker.job_index import INDEX_NAME
 from core.worker.source import SOURCE_ROOT, source_digest
 
 AWS_CLI = "aws"
-PACKAGES = ("anthropic", "genai_prices", "pydantic")
-"""Without them no worker starts."""
-FRESH_S = 2.0
-"""How old a poll may be to count as current."""
+PACKAGES = ("anthropic", "genai_prices", "pydantic")  # without them no worker starts
+FRESH_S = 2.0  # how old a poll may be to count as current
 _MAX_SECRET_BYTES = 8 * 1024
 """So much more of a log is read, so that a secret at its cut is complete and can be masked."""
 _NAME_FILE = f"{FOLDER}/remote-name"
@@ -75,8 +73,7 @@ class RemoteHost:
         self._new_name = _make_name(root)
         self._is_over = False
         self._has_code = False
-        self._is_active = False
-        """Whether this process has submitted jobs or fetched results."""
+        self._is_active = False  # whether this process has submitted jobs or fetched results
         self._traces: dict[JobKey, AttemptTrace] = {}
         self._followed: Sequence[JobKey] = ()
         self._polled_at = -FRESH_S
@@ -87,15 +84,11 @@ class RemoteHost:
     @cached_property
     def info(self) -> HeadNodeInfo:
         """What is installed on the head node, asked once."""
-        answer = self._head.call(
-            "info",
-            root=self._head.root,
-            code=self._code,
-            commands=(*COMMANDS, "sacct", AWS_CLI),
-            packages=PACKAGES,
-            run=self.name,
-        )
-        found = read_info(answer)
+        request = {"root": self._head.root, "code": self._code, "run": self.name}
+        commands = (*COMMANDS, "sacct", AWS_CLI)
+        call = self._head.call("info", (), ignore, commands=commands, packages=PACKAGES, **request)
+        with call as (answer, _):
+            found = read_info(answer)
         self._has_code = found.has_code
         if found.cleaned_up:  # by an earlier process: this one continues in another directory
             self._rename()
@@ -207,7 +200,8 @@ class RemoteHost:
     ) -> dict[str, Any]:
         common = {"root": self.info.root, "code": self._code, "run_dir": self.run_dir}
         fields = {**common, "variables": KEPT_VARIABLES, **request}
-        return self._head.call(op, payload, on_progress, **fields)
+        with self._head.call(op, payload, on_progress, **fields) as (answer, _):
+            return answer
 
     # -- what jobs have left
 
@@ -225,11 +219,10 @@ class RemoteHost:
         sizes = {name: _size(self._events(key)) for name, key in attempts.items()}
         answer = self._call("poll", command=list(command), attempts=sizes)
         self._polled_at = self._clock.monotonic()
-        for name, found in read_attempts(answer, attempts).items():
-            key = attempts[name]
-            self._traces[key] = AttemptTrace(found.claimed, found.has_result)
-            if found.lines:
-                self._append(self._events(key), sizes[name], found.lines)
+        for name, (trace, lines) in read_traces(answer, attempts).items():
+            self._traces[attempts[name]] = trace
+            if lines:
+                self._append(self._events(attempts[name]), sizes[name], lines)
         return answer
 
     def _append(self, path: Path, size: int, lines: bytes) -> None:
@@ -251,7 +244,7 @@ class RemoteHost:
                 with self.transfers.track("received", route="by the bucket") as on_progress:
                     self._call("store", (), on_progress, attempts=attempts, url=url)
                 return unpack_results(bucket.get(url), self.root, keys, self._mirror)
-        with self._head.stream("fetch", run_dir=run_dir, attempts=attempts) as (_, chunks):
+        with self._head.call("fetch", run_dir=run_dir, attempts=attempts) as (_, chunks):
             received = self.transfers.receiving(chunks)
             refused = unpack_results(received, self.root, keys, self._mirror)
             chunks.drain()

@@ -20,8 +20,7 @@ from backends.parallelcluster.head_node_archive import pack_helper
 from backends.parallelcluster.rpc_responses import damaged_answer
 from core.errors import BackendError
 
-FOLDER = ".parallel-orchestrator"
-"""Below the shared directory."""
+FOLDER = ".parallel-orchestrator"  # below the shared directory
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Enough for a list of very many jobs with the new lines of all their events."""
 HEARTBEAT_S = 20.0
@@ -59,27 +58,16 @@ class HeadNodeClient:
             f'"$HOME"{shlex.quote(helper[1:])}' if helper[0] == "~" else shlex.quote(helper)
         )
 
+    @contextmanager
     def call(
         self,
         op: str,
         payload: Iterable[bytes] = (),
         on_progress: OnProgress = ignore,
         **request: Any,
-    ) -> dict[str, Any]:
-        """The answer to a request. Until it comes, `on_progress` is called with the number of bytes
-        that have moved between the head node and a bucket."""
-        with self.stream(op, payload, on_progress, **request) as (answer, _):
-            return answer
-
-    @contextmanager
-    def stream(
-        self,
-        op: str,
-        payload: Iterable[bytes] = (),
-        on_progress: OnProgress = ignore,
-        **request: Any,
     ) -> Iterator[tuple[dict[str, Any], ChunkReader]]:
-        """The answer, and what is streamed after it."""
+        """The answer to a request, and what is streamed after it. Until it comes, `on_progress` is
+        called with the number of bytes that have moved between the head node and a bucket."""
         line = json.dumps({"op": op, "heartbeat_s": self._heartbeat_s, **request}).encode() + b"\n"
         for _ in range(2):
             marker = secrets.token_hex(16)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backends.parallelcluster.head_node.paths import ENCODING
-from backends.slurm.host import CommandResult
+from backends.slurm.host import AttemptTrace, CommandResult
 from core.errors import BackendError
 
 T = TypeVar("T")
@@ -34,15 +34,6 @@ class HeadNodeInfo:
     cleaned_up: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFiles:
-    """What an attempt has left, and the new lines of its events."""
-
-    claimed: bool
-    has_result: bool
-    lines: bytes
-
-
 # Each raises BackendError when an answer holds something else.
 
 
@@ -62,14 +53,17 @@ def read_command_result(answer: Mapping[str, Any]) -> CommandResult:
     return CommandResult(_field(answer, "exit_code", int), stdout, stderr)
 
 
-def read_attempts(answer: Mapping[str, Any], attempts: Iterable[str]) -> dict[str, AttemptFiles]:
+def read_traces(
+    answer: Mapping[str, Any], attempts: Iterable[str]
+) -> dict[str, tuple[AttemptTrace, bytes]]:
+    """What each attempt has left, and the new lines of its events."""
     traces, found = _field(answer, "traces", dict), {}
     for attempt in attempts:
         trace = traces.get(attempt)
         if not isinstance(trace, list) or [type(v) for v in trace] != [bool, bool, str]:
             raise damaged_answer()
         try:
-            found[attempt] = AttemptFiles(trace[0], trace[1], trace[2].encode(**ENCODING))
+            found[attempt] = AttemptTrace(*trace[:2]), trace[2].encode(**ENCODING)
         except UnicodeEncodeError as exc:
             raise damaged_answer() from exc
     return found

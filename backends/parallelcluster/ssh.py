@@ -27,15 +27,12 @@ from backends.parallelcluster.ssh_errors import NO_CLIENT, explain_failure
 from backends.parallelcluster.ssh_streams import InputFeeder, TimeoutReader, read_tail
 from core.errors import BackendError
 
-CONNECT_S = 20
-"""For each address, and for the other side to identify itself."""
-OPEN_S = 120.0
-"""For a connection as a whole; a jump host or a ProxyCommand may take long."""
+CONNECT_S = 20  # for each address, and for the other side to identify itself
+OPEN_S = 120.0  # for a connection as a whole; a jump host or a ProxyCommand may take long
 MASTER_IDLE_S = 900
 IDLE_S = 180.0
 """A command without input and output for so long has failed; sbatch tries for a minute."""
-MAX_FOLDER_CHARS = 60
-"""A socket's path may have 108 bytes, and ssh adds to it."""
+MAX_FOLDER_CHARS = 60  # a socket's path may have 108 bytes, and ssh adds to it
 _SSH_ERROR = 255
 _OWN_PREFIXES = ("ANTHROPIC_", "ORCHESTRATOR_", "AWS_BEARER_TOKEN_")
 """Of variables that ssh and what it starts must never get."""

@@ -24,8 +24,7 @@ class InputFeeder:
     """Feeds a process from a thread of its own, so that neither side waits for the other."""
 
     def __init__(self, process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> None:
-        self.moved_at = time.monotonic()
-        """When the process last took something."""
+        self.moved_at = time.monotonic()  # when the process last took something
         self._process, self._chunks = process, chunks
         self._stdin = cast("IO[bytes]", process.stdin)
         self._thread = threading.Thread(target=self._work, daemon=True, name="ssh-input")

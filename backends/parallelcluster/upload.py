@@ -20,8 +20,7 @@ from backends.slurm.host import UploadFile
 from core.job import JobKey
 from core.worker.source import worker_files
 
-MEMORY_BYTES = 8 * 1024 * 1024
-"""A larger upload is packed on disk."""
+MEMORY_BYTES = 8 * 1024 * 1024  # a larger upload is packed on disk
 
 
 @contextmanager

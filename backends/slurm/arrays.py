@@ -7,7 +7,7 @@ the jobs carry in their comment, so that a later process recognizes them even wi
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -85,7 +85,8 @@ class JobArrays:
         for path in sorted((self._run_dir / FOLDER).glob(f"*/{INDEX_NAME}")):
             with suppress(BundleError, ValueError):  # cut off while written: never submitted
                 index, folder = read_index(BatchDir(path.parent)), path.parent
-                keys = tuple(_key(index.run, attempt) for attempt in index.attempts)
+                names = (attempt.removeprefix("tasks/") for attempt in index.attempts)
+                keys = tuple(JobKey.parse(f"{index.run}/{name}") for name in names)
                 yield JobArray(folder.name, keys, path.read_bytes(), _read_ids(folder))
 
     def _add_keys(self, array: JobArray) -> None:
@@ -109,7 +110,7 @@ class JobArrays:
         path = self._run_dir / array.folder / _IDS_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(job_id) + "\n")
+            stream.write(f'"{job_id}"\n')
 
     def discard(self, array: JobArray) -> None:
         """Remove a refused array and its files, unless it was accepted before."""
@@ -150,19 +151,9 @@ class JobArrays:
         return array.keys[index] if array and index < len(array.keys) else None
 
 
-def _key(run: str, attempt: str) -> JobKey:
-    """From `tasks/<task>/<attempt>`. Raises ValueError."""
-    _, task, number = attempt.split("/")
-    return JobKey.parse(f"{run}/{task}/{number}")
-
-
 def _read_ids(folder: Path) -> list[str]:
     try:
-        lines = (folder / _IDS_NAME).read_text(encoding="utf-8").splitlines()
+        lines = (folder / _IDS_NAME).read_text(encoding="utf-8")
     except OSError:
         return []
-    found = []
-    for line in lines:
-        with suppress(ValueError):  # the last one may be cut off
-            found.append(str(json.loads(line)))
-    return found
+    return re.findall(r'^"(.+)"$', lines, re.MULTILINE)  # the last line may be cut off

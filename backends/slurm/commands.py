@@ -162,10 +162,6 @@ def parse_job_id(text: str) -> str | None:
     return found[-1][1] if found else None
 
 
-def build_scancel(native_ids: Sequence[str]) -> list[str]:
-    return ["scancel", *native_ids]
-
-
 def is_native_id(text: str) -> bool:
     return _NATIVE_ID.fullmatch(text) is not None
 
@@ -218,7 +214,6 @@ def time_limit_s(text: str) -> float | None:
 class Partition:
     name: str
     state: str
-    nodes: int
     is_default: bool
 
     @property
@@ -237,9 +232,8 @@ def parse_sinfo(text: str) -> list[Partition]:
     for line in text.splitlines():
         cells = line.strip().split("|")
         if len(cells) == 3 and cells[2].isdecimal():
-            name, is_default = cells[0].rstrip("*"), cells[0].endswith("*")
-            nodes = int(cells[2]) + (found[name].nodes if name in found else 0)
-            found[name] = Partition(name, cells[1], nodes, is_default)
+            name = cells[0].rstrip("*")
+            found[name] = Partition(name, cells[1], is_default=cells[0].endswith("*"))
     return list(found.values())
 
 

@@ -11,21 +11,21 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from backends.shared.results import attempt_of
+from backends.slurm.commands import error_summary
 from core.errors import BackendError, CollectError
 from core.job import JobKey
 from core.wire import write_atomic
 from core.worker.job_index import is_visible
 from core.worker.source import SOURCE_ROOT, source_digest, worker_files
 
-COMMAND_TIMEOUT_S = 120.0
-"""sbatch itself retries for a minute when its controller is busy."""
+COMMAND_TIMEOUT_S = 120.0  # sbatch itself retries for a minute when its controller is busy
 LOG_TAIL_BYTES = 64 * 1024
 
 
@@ -36,6 +36,10 @@ class CommandResult:
     exit_code: int
     stdout: str = ""
     stderr: str = ""
+
+    @property
+    def error(self) -> str:
+        return error_summary(self.stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,10 @@ class AttemptTrace:
 
     claimed: bool = False
     has_result: bool = False
+
+    @property
+    def has_begun(self) -> bool:
+        return self.claimed or self.has_result
 
 
 class ClusterHost(Protocol):
@@ -112,19 +120,14 @@ class ClusterHost(Protocol):
     def close(self) -> None: ...
 
 
-class CommandRunner(Protocol):
-    """subprocess.run as it is needed here, or a stand-in."""
-
-    def __call__(
-        self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
-    ) -> CommandResult: ...
+CommandRunner = Callable[[Sequence[str], Mapping[str, str], str], CommandResult]
 
 
 def run_command(
     command: Sequence[str],
-    *,
     environ: Mapping[str, str],
     stdin: str = "",
+    *,
     timeout_s: float = COMMAND_TIMEOUT_S,
 ) -> CommandResult:
     """Run a command in a session of its own, so that Ctrl-C does not interrupt it.
@@ -201,7 +204,7 @@ class LocalHost:
             path = self.root / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, file.data, file.mode)
-        return self._execute(command, environ=slurm_environment(self._environ), stdin=stdin)
+        return self._execute(command, slurm_environment(self._environ), stdin)
 
     def poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
         return self.run(command)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
-from backends.slurm.commands import (
-    Partition,
-    SlurmOptions,
-    build_sinfo,
-    build_squeue,
-    build_test,
-    error_summary,
-    is_job_limit,
-    is_unreachable,
-    may_start_later,
-    minimal_options,
-    parse_sinfo,
-    parse_squeue,
-    time_limit_s,
-)
+from backends.slurm import commands
+from backends.slurm.commands import Partition, SlurmOptions
 from backends.slurm.host import ClusterHost, CommandResult
 from backends.slurm.states import job_state
 from core.errors import BackendError, Problem
+
+P = ParamSpec("P")
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 _AMBIGUOUS = "Requested node configuration"
@@ -31,21 +21,32 @@ _AMBIGUOUS = "Requested node configuration"
 _TEST_SCRIPT = "#!/bin/sh\ntrue\n"
 
 
+def errors_as_problems(find: Callable[P, Iterable[Problem]]) -> Callable[P, list[Problem]]:
+    """Also report the BackendError that ends the search as a problem."""
+
+    @wraps(find)
+    def search(*args: P.args, **kwargs: P.kwargs) -> list[Problem]:
+        try:
+            return list(find(*args, **kwargs))
+        except BackendError as exc:
+            return [Problem(exc.message, exc.remedy)]
+
+    return search
+
+
+@errors_as_problems
 def find_problems(
     host: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
-) -> list[Problem]:
+) -> Iterator[Problem]:
     """What is missing, each with its fix; the cluster is asked only when it can be."""
-    try:
-        if missing := host.missing_commands(COMMANDS):
-            return [
-                Problem(
-                    f"Slurm's commands {', '.join(missing)} were not found on PATH.",
-                    "Run this on a login node of the cluster, or load its Slurm module.",
-                )
-            ]
-        return [*_own_problems(host, options, settings), *_cluster_problems(host, options)]
-    except BackendError as exc:
-        return [Problem(exc.message, exc.remedy)]
+    if missing := host.missing_commands(COMMANDS):
+        yield Problem(
+            f"Slurm's commands {', '.join(missing)} were not found on PATH.",
+            "Run this on a login node of the cluster, or load its Slurm module.",
+        )
+        return
+    yield from _own_problems(host, options, settings)
+    yield from _cluster_problems(host, options)
 
 
 def read_setup(path: Path) -> bytes:
@@ -74,7 +75,8 @@ def _own_problems(
     if options.setup is not None and not options.setup.is_file():
         yield Problem(f"The setup file {options.setup} was not found.", "Correct --slurm-setup.")
     yield from _image_problems(host, options.container)
-    limit_s, wanted_s = time_limit_s(options.time), float(settings.get("task_timeout") or 0.0)
+    limit_s = commands.time_limit_s(options.time)
+    wanted_s = float(settings.get("task_timeout") or 0.0)
     if limit_s is not None and limit_s <= wanted_s:
         yield Problem(
             f"--slurm-time {options.time} is not longer than --task-timeout ({wanted_s:g} s), so"
@@ -105,47 +107,41 @@ def _image_problems(host: ClusterHost, image: str) -> Iterator[Problem]:
 
 
 def _cluster_problems(host: ClusterHost, options: SlurmOptions) -> Iterator[Problem]:
-    result = host.run(build_sinfo())
+    result = host.run(commands.build_sinfo())
     if result.exit_code != 0:
         yield _no_answer(result)
         return
-    if problem := _partition_problem(parse_sinfo(result.stdout), options.partition):
+    if problem := _partition_problem(commands.parse_sinfo(result.stdout), options.partition):
         yield problem
         return
     tested = _test(host, options)
     if tested.exit_code == 0:
         return
-    if is_unreachable(tested.stderr):
+    if commands.is_unreachable(tested.stderr):
         yield _no_answer(tested)
     elif not _would_wait(host, options, tested.stderr):
-        yield Problem(
-            f"Slurm refused such jobs: {error_summary(tested.stderr)}.",
-            "Correct the --slurm options.",
-        )
+        yield Problem(f"Slurm refused such jobs: {tested.error}.", "Correct the --slurm options.")
 
 
 def _test(host: ClusterHost, options: SlurmOptions) -> CommandResult:
-    return host.run(build_test(options, "/"), stdin=_TEST_SCRIPT)
+    return host.run(commands.build_test(options, "/"), stdin=_TEST_SCRIPT)
 
 
 def _no_answer(result: CommandResult) -> Problem:
-    return Problem(
-        f"Slurm did not answer: {error_summary(result.stderr)}.",
-        "Check the cluster: scontrol ping.",
-    )
+    return Problem(f"Slurm did not answer: {result.error}.", "Check the cluster: scontrol ping.")
 
 
 def _would_wait(host: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
     """Whether Slurm would queue such a job. The test also fails where it only cannot start now,
     and that must not keep a run with running jobs from being resumed."""
-    if is_job_limit(refusal):
-        listed = host.run(build_squeue())
-        return any(not job_state(record.state).final for record in parse_squeue(listed.stdout))
-    if not may_start_later(refusal):
+    if commands.is_job_limit(refusal):
+        listed = commands.parse_squeue(host.run(commands.build_squeue()).stdout)
+        return any(not job_state(record.state).final for record in listed)
+    if not commands.may_start_later(refusal):
         return False
     if _AMBIGUOUS not in refusal:
         return True
-    return may_start_later(_test(host, minimal_options(options)).stderr)
+    return commands.may_start_later(_test(host, commands.minimal_options(options)).stderr)
 
 
 def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem | None:

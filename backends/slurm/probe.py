@@ -9,23 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from backends.shared.provider_endpoint import provider_address
-from backends.slurm.commands import (
-    SlurmOptions,
-    build_sbatch,
-    build_scancel,
-    build_squeue,
-    error_summary,
-    job_name,
-    parse_job_id,
-    parse_squeue,
-)
+from backends.slurm import commands
+from backends.slurm.commands import SlurmOptions
 from backends.slurm.host import ClusterHost, Upload, UploadFile
-from backends.slurm.preflight import read_setup
+from backends.slurm.preflight import errors_as_problems, read_setup
 from backends.slurm.script import WorkerPaths, render_probe
 from backends.slurm.states import JobRecord, explain_pending, job_state
 from core.bundle import WIRE_VERSION
 from core.clock import Clock
-from core.errors import BackendError, BundleError, Problem
+from core.errors import BundleError, Problem
 from core.job import JobState
 from core.wire import decode
 from core.worker.check import WorkerCheck
@@ -37,54 +29,52 @@ _ANSWER, _LOG = f"{_FOLDER}/answer.json", f"{_FOLDER}/0.log"
 _PAUSES_S = (0.25, 5.0)
 
 
+@errors_as_problems
 def probe(
     host: ClusterHost,
     options: SlurmOptions,
     settings: Mapping[str, Any],
     paths: WorkerPaths,
     clock: Clock,
-) -> list[Problem]:
-    """Run one short job to its end and return what it found missing; leaves nothing behind."""
+) -> Iterator[Problem]:
+    """Run one short job to its end and report what it found missing; leaves nothing behind."""
     try:
-        return list(_probe(host, options, settings, paths, clock))
-    except BackendError as exc:
-        return [Problem(exc.message, exc.remedy)]
+        upload = Upload(list(_files(host, options, settings, paths)))
+        name = commands.job_name("probe")
+        command = commands.build_sbatch(options, host.run_dir, name, "probe", _SCRIPT, 1)
+        submitted = host.run(command, upload)
+        if (job_id := commands.parse_job_id(submitted.stdout)) is not None:
+            yield from _follow(host, name, job_id, clock)
+            return
+        yield Problem(
+            f"Slurm refused the test job: {submitted.error}.",
+            "Correct the --slurm options.",
+        )
     finally:
         host.remove([_FOLDER])
 
 
-def _probe(
-    host: ClusterHost,
-    options: SlurmOptions,
-    settings: Mapping[str, Any],
-    paths: WorkerPaths,
-    clock: Clock,
-) -> Iterator[Problem]:
-    files = []
+def _files(
+    host: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any], paths: WorkerPaths
+) -> Iterator[UploadFile]:
     if options.setup is not None:
-        files.append(UploadFile(_SETUP, read_setup(options.setup), 0o600))
+        yield UploadFile(_SETUP, read_setup(options.setup), 0o600)
         paths = replace(paths, setup=f"{host.run_dir}/{_SETUP}")
     provider_host, port = provider_address(settings)
     engine = str(settings.get("engine") or "api")
     provider = str(settings.get("provider") or "anthropic")
     answer = f"{host.run_dir}/{_ANSWER}"
     script = render_probe(paths, answer, engine, provider, provider_host, port)
-    files.append(UploadFile(_SCRIPT, script.encode(), 0o755))
-    name = job_name("probe")
-    command = build_sbatch(options, host.run_dir, name, "probe", _SCRIPT, 1)
-    submitted = host.run(command, Upload(files))
-    if (job_id := parse_job_id(submitted.stdout)) is None:
-        yield Problem(
-            f"Slurm refused the test job: {error_summary(submitted.stderr)}.",
-            "Correct the --slurm options.",
-        )
-        return
+    yield UploadFile(_SCRIPT, script.encode(), 0o755)
+
+
+def _follow(host: ClusterHost, name: str, job_id: str, clock: Clock) -> Iterator[Problem]:
     record = None
     try:
         record = _wait_for_end(host, name, job_id, clock)
     finally:
         if record is None or not job_state(record.state).final:
-            host.run(build_scancel([job_id]))
+            host.run(["scancel", job_id])
     if record is not None and not job_state(record.state).final:
         yield Problem(
             f"The test job did not end within {PROBE_TIMEOUT_S:g} s: {explain_pending(record)}.",
@@ -98,8 +88,9 @@ def _wait_for_end(host: ClusterHost, name: str, job_id: str, clock: Clock) -> Jo
     """The job at its end, or when time is up; None when it is no longer listed."""
     until, (pause_s, longest_s) = clock.monotonic() + PROBE_TIMEOUT_S, _PAUSES_S
     while True:
-        listed = host.run(build_squeue(name))
-        record = next((r for r in parse_squeue(listed.stdout) if r.array_id == job_id), None)
+        listed = host.run(commands.build_squeue(name))
+        records = commands.parse_squeue(listed.stdout)
+        record = next((r for r in records if r.array_id == job_id), None)
         gone = listed.exit_code == 0 and record is None
         if gone or (record and job_state(record.state).final) or clock.monotonic() >= until:
             return record

@@ -8,20 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from backends.slurm import commands
 from backends.slurm.arrays import JobArrays
-from backends.slurm.commands import (
-    ClusterConfig,
-    build_sacct,
-    build_scancel,
-    build_squeue,
-    concerns_ended_jobs,
-    error_summary,
-    is_native_id,
-    is_unreachable,
-    parse_config,
-    parse_sacct,
-    parse_squeue,
-)
+from backends.slurm.commands import ClusterConfig
 from backends.slurm.host import ClusterHost, CommandResult
 from backends.slurm.states import JobRecord
 from core.errors import BackendError
@@ -44,8 +33,8 @@ class SlurmQueue:
 
     def refresh(self, keys: Sequence[JobKey]) -> None:
         """List the run's jobs once, and see what those of `keys` have left on disk."""
-        result = self._host.poll(build_squeue(self._name), keys)
-        self.records = self._by_key(parse_squeue(checked("squeue", result)))
+        result = self._host.poll(commands.build_squeue(self._name), keys)
+        self.records = self._by_key(commands.parse_squeue(checked("squeue", result)))
         if any(key not in self.records and not self._host.trace(key).has_result for key in keys):
             # a site's plugin may have changed the name, too
             self.records = self._by_key(self.list_all()) | self.records
@@ -67,7 +56,8 @@ class SlurmQueue:
 
     def list_all(self) -> list[JobRecord]:
         """All jobs of this user."""
-        return list(parse_squeue(checked("squeue", self._host.run(build_squeue()))))
+        result = self._host.run(commands.build_squeue())
+        return list(commands.parse_squeue(checked("squeue", result)))
 
     def listed_ids(self, native_ids: Collection[str]) -> set[str]:
         """Those of the ids that are jobs of the run and listed now."""
@@ -85,18 +75,19 @@ class SlurmQueue:
             native_id: h.key
             for h in handles
             for native_id in (h.native_id, *self._arrays.native_ids(h.key))
-            if is_native_id(native_id)
+            if commands.is_native_id(native_id)
         }
         if not keys or not self._can_account():
             return {}
         try:
-            output = checked("sacct", self._host.run(build_sacct(sorted(keys))))
+            output = checked("sacct", self._host.run(commands.build_sacct(sorted(keys))))
         except BackendError as exc:  # the result on disk is enough
             log.debug("%s", exc)
             self._has_sacct = False
             return {}
-        found = [r for r in parse_sacct(output) if r.native_id in keys and not r.lost_claim]
-        return {keys[r.native_id]: r for r in sorted(found, key=lambda r: r.precedence)}
+        found = commands.parse_sacct(output)
+        ours = [r for r in found if r.native_id in keys and not r.lost_claim]
+        return {keys[r.native_id]: r for r in sorted(ours, key=lambda r: r.precedence)}
 
     def _can_account(self) -> bool:
         if self._has_sacct is None:
@@ -108,34 +99,30 @@ class SlurmQueue:
         """The cluster's configuration, read once."""
         if self._known_config is None:
             result = self._host.run(["scontrol", "show", "config"])
-            self._known_config = parse_config(checked("scontrol", result))
+            self._known_config = commands.parse_config(checked("scontrol", result))
         return self._known_config
 
     def cancel(self, native_ids: Sequence[str]) -> None:
         """Ask Slurm to end jobs; those that have ended already are no error."""
         if not native_ids:
             return
-        result = self._host.run(build_scancel(native_ids))
-        if result.exit_code != 0 and not concerns_ended_jobs(result.stderr):
-            raise BackendError(
-                f"scancel failed: {error_summary(result.stderr)}.", "Try again later."
-            )
+        result = self._host.run(["scancel", *native_ids])
+        if result.exit_code != 0 and not commands.concerns_ended_jobs(result.stderr):
+            raise BackendError(f"scancel failed: {result.error}.", "Try again later.")
 
 
 def checked(name: str, result: CommandResult) -> str:
     """The output of a command. Raises BackendError when it failed."""
     if result.exit_code != 0:
         check_reachable(name, result)
-        raise BackendError(
-            f"{name} failed: {error_summary(result.stderr)}.", "Check the cluster: scontrol ping."
-        )
+        raise BackendError(f"{name} failed: {result.error}.", "Check the cluster: scontrol ping.")
     return result.stdout
 
 
 def check_reachable(name: str, result: CommandResult) -> None:
     """Raises BackendError when the controller did not answer, as opposed to refusing."""
-    if is_unreachable(result.stderr):
+    if commands.is_unreachable(result.stderr):
         raise BackendError(
-            f"{name} could not reach the Slurm controller: {error_summary(result.stderr)}.",
+            f"{name} could not reach the Slurm controller: {result.error}.",
             "Check the cluster: scontrol ping.",
         )

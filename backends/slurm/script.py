@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ATTEMPTS_NAME = "attempts"
-"""In an array's folder: the index for the shell."""
+ATTEMPTS_NAME = "attempts"  # in an array's folder: the index for the shell
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,9 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from backends.slurm import commands
 from backends.slurm.arrays import FOLDER, JobArray, JobArrays, make_array
-from backends.slurm.commands import (
-    ClusterConfig,
-    SlurmOptions,
-    build_sbatch,
-    error_summary,
-    is_job_limit,
-    job_name,
-    parse_job_id,
-)
+from backends.slurm.commands import ClusterConfig, SlurmOptions
 from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
 from backends.slurm.preflight import read_setup
 from backends.slurm.queue import SlurmQueue, check_reachable
@@ -32,8 +25,7 @@ from core.job import JobHandle, JobKey
 from core.worker.job_index import CREDENTIALS_NAME, INDEX_NAME
 from core.worker.process import render_credentials
 
-LIMITED_S = 30.0
-"""How long to wait before the next try where a limit on jobs keeps some out."""
+LIMITED_S = 30.0  # how long to wait before the next try where a limit on jobs keeps some out
 _DIGEST_CHARS = 16
 _SCRIPT_NAME = "job.sh"
 
@@ -76,9 +68,9 @@ class SlurmSubmission:
             array = waiting.pop(0)
             if (result := self._submit(array)) is None:
                 continue
-            reason = error_summary(result.stderr) or error_summary(result.stdout)
+            reason = result.error or commands.error_summary(result.stdout)
             reason = reason or f"exit code {result.exit_code}"
-            if not is_job_limit(result.stderr):
+            if not commands.is_job_limit(result.stderr):
                 refused |= dict.fromkeys(array.keys, _refusal(reason))
             elif len(array.keys) > 1:
                 waiting[:0] = self._halves(array.keys)  # a smaller array may still fit
@@ -103,33 +95,32 @@ class SlurmSubmission:
         middle = (len(keys) + 1) // 2
         return [self._add(half) for half in (keys[:middle], keys[middle:])]
 
-    def find_earlier(self, keys: Sequence[JobKey]) -> None:
-        """Find jobs that an earlier process, or an earlier try, may have submitted."""
-        registered = [k for k in keys if k not in self.handles and self._arrays.containing(k)]
-        if not registered:
-            return
-        self._queue.refresh(registered)
-        for key in registered:
-            trace = self._host.trace(key)
-            if key in self._queue.records or trace.claimed or trace.has_result:
-                self.handles[key] = self.handle(key)
+    def find(self, keys: Sequence[JobKey]) -> list[JobKey]:
+        """Those of the keys whose jobs an earlier process, or an earlier try, has submitted."""
+        registered = [key for key in keys if self._arrays.containing(key)]
+        if registered:
+            self._queue.refresh(registered)
+        found = [k for k in registered if k in self._queue.records or self._host.trace(k).has_begun]
+        self.handles.update({key: self._handle(key) for key in found})
+        return found
 
     def _submit(self, array: JobArray) -> CommandResult | None:
         """Keep handles of all its jobs, or return how sbatch refused them. Raises BackendError
         when the cluster is unreachable; whether the jobs exist is seen at the next try."""
         script = f"{array.folder}/{_SCRIPT_NAME}"
-        name, run_dir = job_name(self._run_dir.name), self._host.run_dir
-        command = build_sbatch(self._options, run_dir, name, array.digest, script, len(array.keys))
+        name, run_dir = commands.job_name(self._run_dir.name), self._host.run_dir
+        count = len(array.keys)
+        command = commands.build_sbatch(self._options, run_dir, name, array.digest, script, count)
         upload = Upload(list(self._files(array, script)), array.keys, once=array.folder)
         result = self._host.run(command, upload)
         if result.exit_code != 0:
             check_reachable("sbatch", result)
             self._arrays.discard(array)
             return result
-        if (job_id := parse_job_id(result.stdout)) is None:
+        if (job_id := commands.parse_job_id(result.stdout)) is None:
             raise BackendError(
                 f"sbatch accepted the jobs but printed no job id:"
-                f" {error_summary(result.stdout)!r}.",
+                f" {commands.error_summary(result.stdout)!r}.",
                 "Check what sbatch --parsable prints on this cluster.",
             )
         self._arrays.add_job_id(array, job_id)
@@ -163,8 +154,8 @@ class SlurmSubmission:
         """The setup file as it was when first needed: a later edit changes no job of the run."""
         return read_setup(self._options.setup) if self._options.setup else None
 
-    def handle(self, key: JobKey) -> JobHandle:
-        """The handle of a job that was submitted before, without an id if that was never known."""
+    def _handle(self, key: JobKey) -> JobHandle:
+        """Without an id if that was never known."""
         if records := self._queue.records.get(key):
             return JobHandle(key, self._name, records[0].native_id)
         return JobHandle(key, self._name, next(reversed(self._arrays.native_ids(key)), ""))

@@ -331,7 +331,7 @@ def test_while_the_controller_is_away_no_call_takes_that_for_news_of_a_job(
 def submit_and_die(live: SlurmRun, jobs: Sequence[Job], *, after: bool) -> None:
     """Hand jobs over in a process that is killed the moment it calls sbatch, or just after."""
 
-    def execute(command: Sequence[str], *, environ: Mapping[str, str], stdin: str) -> CommandResult:
+    def execute(command: Sequence[str], environ: Mapping[str, str], stdin: str) -> CommandResult:
         if command[0] != "sbatch":
             return run_command(command, environ=environ, stdin=stdin)
         if after:

@@ -57,7 +57,7 @@ class CountingRun:
         self.commands: list[Sequence[str]] = []
 
     def __call__(
-        self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
+        self, command: Sequence[str], environ: Mapping[str, str], stdin: str
     ) -> CommandResult:
         self.commands.append(command)
         return run_command(command, environ=environ, stdin=stdin)

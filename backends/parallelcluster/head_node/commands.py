@@ -7,19 +7,11 @@ import os
 import subprocess
 from typing import IO
 
+from backends.parallelcluster.head_node import tombstones
 from backends.parallelcluster.head_node.files import unpack, write_file
 from backends.parallelcluster.head_node.paths import ENCODING, Request, join
 from backends.parallelcluster.head_node.s3 import Heartbeat, download
 from backends.parallelcluster.head_node.streams import ChunkReader
-from backends.parallelcluster.head_node.tombstones import (
-    CleanedUp,
-    flock,
-    locked_tombstone,
-    move_aside,
-    refuse_cleaned_up,
-    sweep,
-    was_cleaned_up,
-)
 
 COMMAND_TIMEOUT_S = 120
 
@@ -32,20 +24,20 @@ def run(request: Request, stream: IO[bytes], heartbeat: Heartbeat) -> Request:
     root = join(request["root"])
     folder, name = os.path.split(join(request["run_dir"]))
     try:
-        refuse_cleaned_up(request)
+        tombstones.refuse_cleaned_up(request)
         if request["has_upload"] and not unpack_upload(request, stream, heartbeat):
             return {"missing_code": request["code"]}
-        with locked_tombstone(root, name, fcntl.LOCK_SH) as tombstone:
+        with tombstones.locked_tombstone(root, name, fcntl.LOCK_SH) as tombstone:
             if tombstone.read(1):
-                raise CleanedUp()
+                raise tombstones.CleanedUp()
             return run_once(request) if request["once"] else execute(request)
     except OSError:
-        refuse_cleaned_up(request)  # which explains why files have gone
+        tombstones.refuse_cleaned_up(request)  # which explains why files have gone
         raise
     finally:
-        if was_cleaned_up(root, name):  # in the middle of all this
-            move_aside(folder, name)
-            sweep(root)
+        if tombstones.was_cleaned_up(root, name):  # in the middle of all this
+            tombstones.move_aside(folder, name)
+            tombstones.sweep(root)
 
 
 def unpack_upload(request: Request, stream: IO[bytes], heartbeat: Heartbeat) -> bool:
@@ -55,7 +47,7 @@ def unpack_upload(request: Request, stream: IO[bytes], heartbeat: Heartbeat) -> 
     unpack(chunks, run_dir, code)
     chunks.drain()
     if request["url"]:
-        refuse_cleaned_up(request)
+        tombstones.refuse_cleaned_up(request)
         download(request["url"], run_dir, code, heartbeat)
     return os.path.isdir(code)
 
@@ -65,7 +57,7 @@ def run_once(request: Request) -> Request:
     folder = join(request["run_dir"], request["once"])
     os.makedirs(folder, exist_ok=True)
     with open(join(folder, "lock"), "w") as lock:
-        flock(lock, fcntl.LOCK_EX)
+        tombstones.flock(lock, fcntl.LOCK_EX)
         path = join(folder, "answer.json")
         if os.path.exists(path):
             with open(path, encoding="utf-8") as stream:

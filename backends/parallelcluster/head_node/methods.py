@@ -8,23 +8,14 @@ import sys
 from importlib.util import find_spec
 from typing import IO
 
+from backends.parallelcluster.head_node import tombstones
 from backends.parallelcluster.head_node.commands import execute
 from backends.parallelcluster.head_node.files import pack_results, remove_path
 from backends.parallelcluster.head_node.paths import OPEN_FLAGS, Request, join, list_dir, text
 from backends.parallelcluster.head_node.s3 import CountingStream, Heartbeat, aws_copy
 from backends.parallelcluster.head_node.streams import ChunkWriter
-from backends.parallelcluster.head_node.tombstones import (
-    ASIDE,
-    locked_tombstone,
-    move_aside,
-    refuse_cleaned_up,
-    run_name,
-    sweep,
-    was_cleaned_up,
-)
 
-MAX_EVENTS_BYTES = 4 * 1024 * 1024
-"""In one answer; what is left comes with the next."""
+MAX_EVENTS_BYTES = 4 * 1024 * 1024  # in one answer; what is left comes with the next
 
 
 def info(request: Request) -> Request:
@@ -37,7 +28,7 @@ def info(request: Request) -> Request:
         "missing_commands": [n for n in request["commands"] if shutil.which(n, path=path) is None],
         "missing_packages": [name for name in request["packages"] if find_spec(name) is None],
         "has_code": os.path.isdir(join(root, request["code"])),
-        "cleaned_up": was_cleaned_up(root, join(request["run"])),
+        "cleaned_up": tombstones.was_cleaned_up(root, join(request["run"])),
     }
 
 
@@ -97,7 +88,7 @@ def runs(request: Request) -> Request:
     for name in list_dir(folder):
         try:
             with os.fdopen(os.open(join(folder, name, "origin"), OPEN_FLAGS), "rb") as stream:
-                found[text(run_name(name))] = stream.read().decode("utf-8", "replace")
+                found[text(tombstones.run_name(name))] = stream.read().decode("utf-8", "replace")
         except OSError:
             continue
     return {"runs": found}
@@ -106,8 +97,9 @@ def runs(request: Request) -> Request:
 def mark_cleaned_up(request: Request) -> Request:
     """Once this has returned nothing of these runs is being submitted, nor will be, not even by a
     helper that was started before and has lost its caller."""
+    root = join(request["root"])
     for name in request["names"]:
-        with locked_tombstone(join(request["root"]), join(name), fcntl.LOCK_EX) as tombstone:
+        with tombstones.locked_tombstone(root, join(name), fcntl.LOCK_EX) as tombstone:
             if not tombstone.read(1):
                 tombstone.write(b"cleaned up\n")
     return {}
@@ -119,11 +111,11 @@ def remove_runs(request: Request) -> Request:
     root, names = join(request["root"]), [join(name) for name in request["names"]]
     folder = join(root, "runs")
     for name in names:
-        move_aside(folder, name)
-    sweep(root)
-    left = [n for n in list_dir(folder) if n.startswith(ASIDE) and run_name(n) in names]
-    paths = ", ".join(text(join(folder, name)) for name in left)
-    return {"error": "could not remove " + paths} if left else {}
+        tombstones.move_aside(folder, name)
+    tombstones.sweep(root)
+    moved = [name for name in list_dir(folder) if name.startswith(tombstones.ASIDE)]
+    left = [text(join(folder, name)) for name in moved if tombstones.run_name(name) in names]
+    return {"error": "could not remove " + ", ".join(left)} if left else {}
 
 
 def fetch(request: Request, out: IO[bytes]) -> None:
@@ -137,5 +129,5 @@ def store(request: Request, heartbeat: Heartbeat) -> Request:
     """Copy the results of attempts into an object of S3."""
     with aws_copy("-", request["url"], heartbeat, stdin=subprocess.PIPE) as process:
         pack_results(request, CountingStream(process.stdin, heartbeat))
-        refuse_cleaned_up(request)  # whose files have gone meanwhile
+        tombstones.refuse_cleaned_up(request)  # whose files have gone meanwhile
     return {}

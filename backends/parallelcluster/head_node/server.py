@@ -10,18 +10,8 @@ import os
 import sys
 from typing import IO, List
 
+from backends.parallelcluster.head_node import methods
 from backends.parallelcluster.head_node.commands import run
-from backends.parallelcluster.head_node.methods import (
-    fetch,
-    info,
-    mark_cleaned_up,
-    poll,
-    remove,
-    remove_runs,
-    runs,
-    store,
-    tails,
-)
 from backends.parallelcluster.head_node.paths import Request, text
 from backends.parallelcluster.head_node.s3 import Heartbeat
 from backends.parallelcluster.head_node.streams import TruncatedStream
@@ -29,7 +19,7 @@ from backends.parallelcluster.head_node.tombstones import CleanedUp
 
 SLURM_BIN = "/opt/slurm/bin"
 """Where AWS ParallelCluster installs Slurm; only login shells have it on PATH."""
-METHODS = {f.__name__: f for f in (info, poll, tails, remove, runs, mark_cleaned_up, remove_runs)}
+METHODS = ("info", "poll", "tails", "remove", "runs", "mark_cleaned_up", "remove_runs")
 
 
 def read_request(stream: IO[bytes]) -> Request:
@@ -44,10 +34,12 @@ def call(request: Request, stream: IO[bytes], heartbeat: Heartbeat) -> Request:
     if request["op"] == "run":
         return run(request, stream, heartbeat)
     if request["op"] == "store":
-        return store(request, heartbeat)
+        return methods.store(request, heartbeat)
     if request["op"] == "fetch":
         return {}  # the results follow the answer
-    return METHODS[request["op"]](request)
+    method = {name: getattr(methods, name) for name in METHODS}[request["op"]]
+    answer: Request = method(request)
+    return answer
 
 
 def describe(exc: Exception) -> str:
@@ -77,7 +69,7 @@ def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     try:
         out.write(b"\n" + argv[1].encode() + b"\n" + json.dumps(answer).encode() + b"\n")
         if request.get("op") == "fetch":
-            fetch(request, out)
+            methods.fetch(request, out)
         out.flush()
     except OSError as exc:  # too late for an answer
         sys.stderr.write("%s\n" % describe(exc))

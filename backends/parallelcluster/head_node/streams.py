@@ -3,8 +3,7 @@
 from typing import IO
 
 CHUNK_BYTES = 64 * 1024
-MAX_CHUNK_BYTES = 16 * 1024 * 1024
-"""Far more than any sender puts into one."""
+MAX_CHUNK_BYTES = 16 * 1024 * 1024  # far more than any sender puts into one
 
 
 class TruncatedStream(EOFError):

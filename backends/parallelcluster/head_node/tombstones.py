@@ -12,10 +12,8 @@ from backends.parallelcluster.head_node.files import remove_path
 from backends.parallelcluster.head_node.paths import Request, age_s, join, list_dir
 
 FOLDER = "tombstones"
-STALE_CODE_S = 24 * 3600
-"""After that nobody is still unpacking a directory of code."""
-KEPT_TOMBSTONE_S = 30 * 24 * 3600
-"""Far longer than any helper runs."""
+STALE_CODE_S = 24 * 3600  # after that nobody is still unpacking a directory of code
+KEPT_TOMBSTONE_S = 30 * 24 * 3600  # far longer than any helper runs
 ASIDE = b".gone-"
 
 

@@ -14,8 +14,8 @@ from backends.parallelcluster.discovery import (
     Ec2Clusters,
     HeadNode,
     aws_errors,
+    check_stack,
     choose_head_node,
-    explain_stack,
 )
 from core.credentials import Credentials
 from core.errors import BackendError
@@ -88,7 +88,7 @@ def test_given_keys_are_used(ec2: Any) -> None:
 
 
 def test_a_profile_that_is_not_there_is_told(ec2: Any) -> None:
-    with pytest.raises(BackendError, match="could not be asked for the clusters") as caught:
+    with pytest.raises(BackendError, match="did not list the clusters") as caught:
         Ec2Clusters(REGION, Credentials(aws_profile="never-made")).head_nodes()
     assert "aws sso login" in caught.value.remedy
 
@@ -98,7 +98,7 @@ def test_a_profile_that_is_not_there_is_told(ec2: Any) -> None:
     [
         (NoCredentialsError(), "aws sso login"),
         (ClientError({"Error": {"Code": "UnauthorizedOperation"}}, "D"), "Allow"),
-        (ClientError({"Error": {"Code": "RequestExpired"}}, "D"), "Sign in again"),
+        (ClientError({"Error": {"Code": "RequestExpired"}}, "D"), "Sign in to AWS again"),
     ],
 )
 def test_refusals_of_aws_have_their_remedy(error: BotoCoreError | ClientError, fix: str) -> None:
@@ -108,25 +108,31 @@ def test_refusals_of_aws_have_their_remedy(error: BotoCoreError | ClientError, f
 
 
 @pytest.mark.parametrize(
-    ("state", "told", "fix"),
+    ("state", "fix"),
     [
-        ("CREATE_IN_PROGRESS", "still being created", "Wait until that is done."),
-        ("UPDATE_FAILED", "could not be updated", "Repair the cluster."),
-        ("DELETE_IN_PROGRESS", "being deleted", "Wait"),
+        ("CREATE_IN_PROGRESS", "Wait until that is done."),
+        ("CREATE_FAILED", "Repair the cluster."),
+        ("ROLLBACK_COMPLETE", "Repair the cluster."),
+        ("UPDATE_FAILED", "Repair the cluster."),
+        ("UPDATE_ROLLBACK_FAILED", "Repair the cluster."),
+        ("DELETE_IN_PROGRESS", "Wait"),
     ],
 )
-def test_a_cluster_that_is_not_ready_says_why(state: str, told: str, fix: str) -> None:
-    error = explain_stack("one", REGION, state)
-    assert error is not None
-    assert told in error.message
-    assert state in error.message
-    assert error.remedy.startswith(fix)
-    assert "describe-cluster --cluster-name one --region eu-central-1" in error.remedy
+def test_a_cluster_that_is_not_ready_says_why(state: str, fix: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        check_stack("one", REGION, state)
+    assert (
+        caught.value.message == f"The cluster one is not ready: its stack is in the state {state}."
+    )
+    assert caught.value.remedy.startswith(fix)
+    assert "describe-cluster --cluster-name one --region eu-central-1" in caught.value.remedy
 
 
-@pytest.mark.parametrize("state", ["", "CREATE_COMPLETE", "UPDATE_COMPLETE"])
+@pytest.mark.parametrize(
+    "state", ["", "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
+)
 def test_a_cluster_that_is_ready_or_unknown_is_no_problem(state: str) -> None:
-    assert explain_stack("one", REGION, state) is None
+    check_stack("one", REGION, state)
 
 
 def test_the_state_of_a_stack_is_read_where_it_can_be(clusters: Ec2Clusters) -> None:

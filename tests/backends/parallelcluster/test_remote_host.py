@@ -497,7 +497,7 @@ def test_a_cluster_that_is_being_updated_is_not_used(far: Far) -> None:
         backend = far.backend(aws_head_node="", aws_cluster_name=NAME)
         backend._finder.clusters = Updating(REGION, Credentials())
         [problem] = backend.preflight()
-    assert "is being updated" in problem.what
+    assert "UPDATE_IN_PROGRESS" in problem.what
 
 
 class Updating(Ec2Clusters):

@@ -14,7 +14,6 @@ from backends.slurm.commands import (
     SlurmOptions,
     build_sacct,
     build_sbatch,
-    build_scancel,
     build_sinfo,
     build_squeue,
     build_test,
@@ -289,10 +288,6 @@ def test_a_line_of_the_database_that_is_no_job_is_passed_over(line: str) -> None
 # -- scancel
 
 
-def test_jobs_are_cancelled_by_their_ids_in_one_go() -> None:
-    assert build_scancel(["5_0", "7"]) == ["scancel", "5_0", "7"]
-
-
 @pytest.mark.parametrize("text", ["7", "5_0", "123_45"])
 def test_an_id_of_slurms_is_one(text: str) -> None:
     assert is_native_id(text)
@@ -349,12 +344,12 @@ def test_of_the_configuration_what_matters_is_read(text: str, config: ClusterCon
     assert parse_config(text) == config
 
 
-def test_a_partition_of_several_lines_is_one_with_all_its_nodes() -> None:
+def test_a_partition_of_several_lines_is_one() -> None:
     assert build_sinfo()[0] == "sinfo"
     text = "debug*|up|1\ndebug*|up|3\nclosed|inact|2\nnonsense\n|x|y\n"
     assert parse_sinfo(text) == [
-        Partition("debug", "up", 4, True),
-        Partition("closed", "inact", 2, False),
+        Partition("debug", "up", True),
+        Partition("closed", "inact", False),
     ]
     assert [p.is_up for p in parse_sinfo(text)] == [True, False]
 

@@ -135,7 +135,7 @@ class Noted:
         self.seen: set[str] = set()
 
     def __call__(
-        self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
+        self, command: Sequence[str], environ: Mapping[str, str], stdin: str
     ) -> CommandResult:
         self.asked.append((command, stdin))
         self.seen = {p.relative_to(self.root).as_posix() for p in self.root.rglob("*")}
