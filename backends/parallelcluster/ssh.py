@@ -107,11 +107,9 @@ class SshLink:
         with self._opening:
             target = self._open()
         with tempfile.TemporaryFile() as stderr:
-            words, environ = (
-                [*self._over_master(target), command],
-                session_environment(self._environ),
-            )
-            process = _start(words, environ, stdin=PIPE, stdout=PIPE, stderr=stderr)
+            command_line = [*self._over_master(target), command]
+            environ = session_environment(self._environ)
+            process = _start(command_line, environ, stdin=PIPE, stdout=PIPE, stderr=stderr)
             feeder = InputFeeder(process, stdin)
             reader = TimeoutReader(process, feeder, self._idle_s)
             try:

@@ -117,8 +117,8 @@ def aws_client(environ: Mapping[str, str]) -> Any:
 
 def add_head_node(client: Any, name: str, **tags: str) -> str:
     """The id of its instance."""
-    told = {"cluster-name": name, "node-type": "HeadNode", **tags}
-    pairs = [{"Key": f"parallelcluster:{key}", "Value": value} for key, value in told.items()]
+    all_tags = {"cluster-name": name, "node-type": "HeadNode", **tags}
+    pairs = [{"Key": f"parallelcluster:{key}", "Value": value} for key, value in all_tags.items()]
     found = client.run_instances(
         ImageId="ami-12c6146b",
         MinCount=1,

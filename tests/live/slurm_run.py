@@ -71,17 +71,22 @@ def slurm_run(
     run_id: str = RUN_ID,
 ) -> Iterator[SlurmRun]:
     """A run below `place`; at its end no job of it waits or runs."""
-    clock, told = SystemClock(), {**OPTIONS, **(options or {})}
+    clock, all_options = SystemClock(), {**OPTIONS, **(options or {})}
 
     def make(run: RunDir) -> SlurmBackend:
         return SlurmBackend.build(
-            BackendContext(run.root, credentials, clock, _no_work, told, cluster.environ)
+            BackendContext(run.root, credentials, clock, _no_work, all_options, cluster.environ)
         )
 
     facts = RunFacts(run_id, PROMPT, str(place / "out"), 0.0, {}, True)
     run = create_run(place / "work dir", facts)
     live = SlurmRun(run, plan or build_plan(), make, BOUNDS, clock)
-    live.cluster, live.options, live.credentials, live.model = cluster, told, credentials, model
+    live.cluster, live.options, live.credentials, live.model = (
+        cluster,
+        all_options,
+        credentials,
+        model,
+    )
     try:
         yield live
     finally:

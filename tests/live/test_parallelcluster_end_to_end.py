@@ -187,9 +187,9 @@ def check_a_hundred_tasks(tmp_path: Path, sshd: Sshd) -> None:
         for some in rounds:
             handles += live.submit_jobs(*some)
             counts.append(sshd.sessions)
-        told = len(live.said)
+        before = len(live.said)
         assert {s.state for s in live.wait_ended(*handles)} == {JobState.SUCCEEDED}
-        polls = (len(live.said) - told) // TASKS
+        polls = (len(live.said) - before) // TASKS
         counts.append(sshd.sessions)
         found = live.backend.collect(handles, run.tasks)
         counts.append(sshd.sessions)

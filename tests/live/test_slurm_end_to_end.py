@@ -145,8 +145,8 @@ def test_after_a_kill_clean_says_what_was_left_and_removes_it(tmp_path: Path) ->
         process.wait()
     assert left_in_queue(tmp_path), "there was nothing to remove"
     [facts] = tmp_path.glob(".orchestrator/runs/*/run.json")
-    told = call(tmp_path, "clean", facts.parent.name)
-    assert "Slurm job " in told.stdout
+    listed = call(tmp_path, "clean", facts.parent.name)
+    assert "Slurm job " in listed.stdout
     assert left_in_queue(tmp_path), "nothing goes without --yes"
     done = call(tmp_path, "clean", facts.parent.name, "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -161,8 +161,8 @@ def test_jobs_of_a_run_whose_directory_is_gone_are_found_by_their_name(tmp_path:
         process.wait()
     [facts] = tmp_path.glob(".orchestrator/runs/*/run.json")
     facts.parent.rename(tmp_path / "moved away")
-    told = call(tmp_path, "clean", "--backend", "slurm")
-    assert facts.parent.name in told.stdout
+    listed = call(tmp_path, "clean", "--backend", "slurm")
+    assert facts.parent.name in listed.stdout
     done = call(tmp_path, "clean", "--backend", "slurm", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     eventually(

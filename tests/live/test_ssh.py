@@ -1,4 +1,4 @@
-"""Commands over a real sshd: one connection for all, and what is said when there is none."""
+"""Commands over a real sshd: one connection for all, and the errors when there is none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def link(sshd: Sshd) -> Iterator[SshLink]:
     made.close()
 
 
-def said(link: SshLink, command: str, feed: bytes = b"") -> bytes:
+def output_of(link: SshLink, command: str, feed: bytes = b"") -> bytes:
     with link.run(command, [feed]) as printed:
         return printed.read()
 
@@ -73,7 +73,7 @@ def refusal(environ: Mapping[str, str], target: SshTarget = HERE) -> BackendErro
 
 def test_a_command_takes_what_it_is_fed_and_its_output_comes_back(link: SshLink) -> None:
     data = os.urandom(3_000_000)
-    assert said(link, "cat", data).endswith(data)
+    assert output_of(link, "cat", data).endswith(data)
 
 
 def test_a_connection_is_opened_again_though_nobody_can_tell_where_the_head_node_is(
@@ -88,9 +88,9 @@ def test_a_connection_is_opened_again_though_nobody_can_tell_where_the_head_node
 
     link = SshLink(find, sshd.environ())
     try:
-        assert said(link, "echo one").endswith(b"one\n")
+        assert output_of(link, "echo one").endswith(b"one\n")
         kill_master(link)
-        assert said(link, "echo two").endswith(b"two\n")
+        assert output_of(link, "echo two").endswith(b"two\n")
     finally:
         link.close()
 
@@ -105,17 +105,17 @@ def test_a_host_that_nobody_knows_is_refused_though_the_users_config_would_take_
 
 def test_all_commands_go_over_one_connection(sshd: Sshd, link: SshLink) -> None:
     before = sshd.sign_ins
-    threads = [threading.Thread(target=said, args=(link, "sleep 0.2")) for _ in range(8)]
+    threads = [threading.Thread(target=output_of, args=(link, "sleep 0.2")) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert said(link, "echo done").endswith(b"done\n")
+    assert output_of(link, "echo done").endswith(b"done\n")
     assert sshd.sign_ins - before == 1
 
 
 def test_the_socket_is_in_a_short_private_folder_that_goes(link: SshLink) -> None:
-    said(link, "true")
+    output_of(link, "true")
     folder = folder_of(link)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert len(str(folder)) < 80
@@ -125,10 +125,10 @@ def test_the_socket_is_in_a_short_private_folder_that_goes(link: SshLink) -> Non
 
 
 def test_a_master_that_was_killed_is_replaced(sshd: Sshd, link: SshLink) -> None:
-    said(link, "true")
+    output_of(link, "true")
     kill_master(link)
     before = sshd.sign_ins
-    assert said(link, "echo back").endswith(b"back\n")
+    assert output_of(link, "echo back").endswith(b"back\n")
     assert sshd.sign_ins - before == 1
 
 
@@ -143,7 +143,7 @@ def read_on(link: SshLink, command: str, *, kill: bool = False) -> None:
         raise EOFError
 
 
-def test_a_connection_that_is_cut_in_the_middle_is_told(link: SshLink) -> None:
+def test_a_connection_that_is_cut_in_the_middle_is_reported(link: SshLink) -> None:
     with pytest.raises(LinkLost, match="The connection to head was lost"):
         read_on(link, "echo begun; sleep 60", kill=True)
 
@@ -155,7 +155,7 @@ def test_a_command_that_says_nothing_for_long_is_given_up(sshd: Sshd) -> None:
     link.close()
 
 
-def test_what_a_command_complains_of_is_told(link: SshLink) -> None:
+def test_what_a_command_complains_of_is_reported(link: SshLink) -> None:
     with pytest.raises(BackendError, match=r"A command on head failed: .*no-such-command"):
         read_on(link, "echo begun; no-such-command")
 
@@ -208,7 +208,7 @@ def key_file(sshd: Sshd, place: Path, kind: str) -> Path:
         ("locked", "head rejected the key.", "ssh-add"),
     ],
 )
-def test_a_keys_file_that_is_wrong_is_told(
+def test_a_keys_file_that_is_wrong_is_reported(
     sshd: Sshd, tmp_path: Path, kind: str, what: str, fix: str
 ) -> None:
     key = key_file(sshd, tmp_path, kind)
@@ -251,7 +251,7 @@ def wrong_key(place: Path) -> str:
     return str(key)
 
 
-def test_a_wrong_key_is_told_where_a_password_would_do_too(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported_where_a_password_would_do_too(sshd: Sshd, tmp_path: Path) -> None:
     wanted = ("PasswordAuthentication yes", "KbdInteractiveAuthentication yes")
     with asking_for(sshd, tmp_path, *wanted) as port:
         key = wrong_key(tmp_path)
@@ -270,19 +270,19 @@ def test_a_host_that_wants_more_than_the_right_key_says_so(
     assert error.message.startswith("head requires a password")
 
 
-def test_a_refused_port_is_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_refused_port_is_reported(sshd: Sshd, tmp_path: Path) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         error = refusal(changed(sshd, tmp_path, Port=str(held.getsockname()[1])))
     assert "its port is closed" in error.message
 
 
-def test_a_name_that_no_host_has_is_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_name_that_no_host_has_is_reported(sshd: Sshd, tmp_path: Path) -> None:
     error = refusal(changed(sshd, tmp_path, HostName="no-such-host.invalid"))
     assert "could not be resolved" in error.message
 
 
-def test_a_wrong_user_is_told_with_its_name(sshd: Sshd) -> None:
+def test_a_wrong_user_is_reported_with_its_name(sshd: Sshd) -> None:
     error = refusal(sshd.environ(), SshTarget("head", user="nobody"))
     assert "nobody@head rejected the key." in error.message
 
@@ -303,7 +303,7 @@ def test_a_proxy_command_of_the_user_is_used(sshd: Sshd, tmp_path: Path) -> None
         "while (d := s.recv(65536)): os.write(1, d)\n"
     )
     link = SshLink(lambda: HERE, changed(sshd, tmp_path, ProxyCommand=f"python3 {script}"))
-    assert said(link, "echo through").endswith(b"through\n")
+    assert output_of(link, "echo through").endswith(b"through\n")
     link.close()
 
 
@@ -350,7 +350,7 @@ def test_no_variable_of_ours_reaches_the_other_side_whatever_the_config_sends(
     mine = dict.fromkeys((*names, "AWS_BEARER_TOKEN_BEDROCK", "ANTHROPIC_AUTH_TOKEN"), CANARY)
     environ = {**changed(sshd, tmp_path, SendEnv="*"), **mine, "LC_NAME": "is sent"}
     link = SshLink(lambda: HERE, environ)
-    there = said(link, "env").decode()
+    there = output_of(link, "env").decode()
     link.close()
     assert "LC_NAME=is sent\n" in there
     assert CANARY not in there

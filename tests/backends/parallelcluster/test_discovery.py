@@ -59,7 +59,7 @@ def test_a_region_without_clusters_says_so() -> None:
         choose_head_node("three", REGION, [])
 
 
-def test_a_stopped_head_node_is_told_with_how_to_start_it(ec2: Any, clusters: Ec2Clusters) -> None:
+def test_a_stopped_head_node_is_reported_with_its_start(ec2: Any, clusters: Ec2Clusters) -> None:
     instance = add_head_node(ec2, "asleep")
     ec2.stop_instances(InstanceIds=[instance])
     with pytest.raises(BackendError) as caught:
@@ -87,7 +87,7 @@ def test_given_keys_are_used(ec2: Any) -> None:
     assert len(Ec2Clusters(REGION, keys).head_nodes()) == 2
 
 
-def test_a_profile_that_is_not_there_is_told(ec2: Any) -> None:
+def test_a_profile_that_is_not_there_is_reported(ec2: Any) -> None:
     with pytest.raises(BackendError, match="did not list the clusters") as caught:
         Ec2Clusters(REGION, Credentials(aws_profile="never-made")).head_nodes()
     assert "aws sso login" in caught.value.remedy

@@ -175,7 +175,7 @@ def test_a_name_of_any_size_is_not_taken_into_memory(tmp_path: Path, size: int) 
         take(tmp_path, data)
 
 
-def test_a_line_that_is_cut_is_told_as_that(tmp_path: Path) -> None:
+def test_a_line_that_is_cut_is_reported_as_that(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield stream(**BOTH)[:50]
         raise TruncatedStream
@@ -185,7 +185,7 @@ def test_a_line_that_is_cut_is_told_as_that(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_reported(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield stream(**BOTH)[:50]
         raise OSError(28, "No space left on device")

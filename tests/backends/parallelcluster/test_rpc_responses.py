@@ -32,8 +32,8 @@ INFO = {
 }
 
 
-class LyingLink:
-    """Answers what it is told, whatever it is asked."""
+class ForgedLink:
+    """Gives these answers, whatever the requests."""
 
     def __init__(self, *answers: Any, rest: bytes = b"") -> None:
         self._answers, self._rest = list(answers), rest
@@ -41,15 +41,15 @@ class LyingLink:
     @contextmanager
     def run(self, command: str, feed: Iterable[bytes] = ()) -> Iterator[IO[bytes]]:
         mark = command.rpartition('"$f" ')[2].rstrip("'").encode()
-        told = json.dumps(self._answers.pop(0)).encode()
-        yield io.BytesIO(b"\n" + mark + b"\n" + told + b"\n" + self._rest)
+        answer = json.dumps(self._answers.pop(0)).encode()
+        yield io.BytesIO(b"\n" + mark + b"\n" + answer + b"\n" + self._rest)
 
     def close(self) -> None:
         pass
 
 
 def host(place: Path, *answers: Any, rest: bytes = b"") -> RemoteHost:
-    link = LyingLink(INFO, *answers, rest=rest)
+    link = ForgedLink(INFO, *answers, rest=rest)
     root = place / "work" / "runs" / KEY.run
     (root / "slurm").mkdir(parents=True)
     (root / "slurm" / "remote-name").write_text("a-name")
@@ -62,7 +62,7 @@ def host(place: Path, *answers: Any, rest: bytes = b"") -> RemoteHost:
     ids=["root", "python", "missing", "code"],
 )
 def test_a_greeting_that_is_none_is_damage(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    remote = RemoteHost(tmp_path, HeadNodeClient(LyingLink({**INFO, **wrong})), FakeClock())
+    remote = RemoteHost(tmp_path, HeadNodeClient(ForgedLink({**INFO, **wrong})), FakeClock())
     with pytest.raises(BackendError, match="damaged"):
         remote.worker_code()
 
@@ -99,8 +99,8 @@ def test_traces_that_are_none_are_damage(tmp_path: Path, traces: Any) -> None:
 
 
 def test_what_nobody_asked_for_is_not_taken(tmp_path: Path) -> None:
-    told = {"slurm/a/0.log": "x" * (LOG_TAIL_BYTES + 1), "../../../evil": "evil"}
-    found = host(tmp_path, {"tails": told}).tails(["slurm/a/0.log", "slurm/a/1.log"])
+    tails = {"slurm/a/0.log": "x" * (LOG_TAIL_BYTES + 1), "../../../evil": "evil"}
+    found = host(tmp_path, {"tails": tails}).tails(["slurm/a/0.log", "slurm/a/1.log"])
     assert found == {"slurm/a/0.log": "x" * LOG_TAIL_BYTES, "slurm/a/1.log": ""}
     assert host(tmp_path / "half", {"tails": {"a": "\ud800"}}).tails(["a"]) == {"a": "\ud800"}
     assert not (tmp_path / "evil").exists()

@@ -116,11 +116,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("said", "what", "fix"), CASES.values(), ids=CASES)
-def test_each_refusal_has_its_message(said: str, what: str, fix: str) -> None:
-    error = explain_failure(said, WHO)
-    assert what in error.message
-    assert fix in error.remedy
+@pytest.mark.parametrize(("output", "message", "remedy"), CASES.values(), ids=CASES)
+def test_each_refusal_has_its_message(output: str, message: str, remedy: str) -> None:
+    error = explain_failure(output, WHO)
+    assert message in error.message
+    assert remedy in error.remedy
     assert "{" not in str(error)
 
 
@@ -130,5 +130,5 @@ def test_what_is_not_known_is_passed_on() -> None:
     assert error.remedy == f"Find out why: ssh {WHO}"
 
 
-def test_a_sign_in_that_hangs_is_told_too() -> None:
+def test_a_sign_in_that_hangs_is_reported_too() -> None:
     assert "did not end in time" in explain_failure("", WHO).message

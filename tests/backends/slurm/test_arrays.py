@@ -20,14 +20,14 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "r1"
 
 
-def hand_over(run_dir: Path, batch: JobArray, *job_ids: str) -> None:
+def hand_over(run_dir: Path, array: JobArray, *job_ids: str) -> None:
     """As the backend does it: the index is on disk, then sbatch gives ids."""
-    folder = run_dir / batch.folder
+    folder = run_dir / array.folder
     folder.mkdir(parents=True)
-    (folder / INDEX_NAME).write_bytes(batch.index)
+    (folder / INDEX_NAME).write_bytes(array.index)
     arrays = JobArrays(run_dir)
     for job_id in job_ids:
-        arrays.add_job_id(arrays.all[batch.digest], job_id)
+        arrays.add_job_id(arrays.all[array.digest], job_id)
 
 
 def test_the_same_keys_are_the_same_batch_and_any_other_is_another(run_dir: Path) -> None:
@@ -43,24 +43,24 @@ def test_the_same_keys_are_the_same_batch_and_any_other_is_another(run_dir: Path
 
 
 def test_a_jobs_place_is_its_keys_place_in_the_index(run_dir: Path) -> None:
-    batch = make_array(run_dir, KEYS)
-    hand_over(run_dir, batch)
-    index = read_index(BatchDir(run_dir / batch.folder))
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array)
+    index = read_index(BatchDir(run_dir / array.folder))
     assert index.attempts == ("tasks/a/1", "tasks/b/1", "tasks/a/2")
-    assert batch.log(KEYS[2]) == f"slurm/{batch.digest}/2.log"
+    assert array.log(KEYS[2]) == f"slurm/{array.digest}/2.log"
 
 
 def test_a_later_process_knows_arrays_and_ids(run_dir: Path) -> None:
-    batch = make_array(run_dir, KEYS)
-    hand_over(run_dir, batch, "7", "9")
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array, "7", "9")
     later = JobArrays(run_dir)
     assert later.keys == sorted(KEYS)
-    assert later.all[batch.digest].job_ids == ["7", "9"]
+    assert later.all[array.digest].job_ids == ["7", "9"]
     assert [held.keys for held in later.containing(KEYS[0])] == [tuple(KEYS)]
     assert later.containing(JobKey("r1", "never", 1)) == []
 
 
-def test_nothing_on_disk_is_no_batch(run_dir: Path) -> None:
+def test_nothing_on_disk_is_no_array(run_dir: Path) -> None:
     assert JobArrays(run_dir).keys == []
     assert JobArrays(run_dir).containing(KEYS[0]) == []
 
@@ -76,19 +76,19 @@ def test_an_index_that_was_cut_off_was_never_handed_over(run_dir: Path, text: st
 
 
 def test_an_id_that_was_cut_off_is_left_out(run_dir: Path) -> None:
-    batch = make_array(run_dir, KEYS)
-    hand_over(run_dir, batch, "7")
-    with (run_dir / batch.folder / "job-ids").open("a") as stream:
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array, "7")
+    with (run_dir / array.folder / "job-ids").open("a") as stream:
         stream.write('"8')
-    assert JobArrays(run_dir).all[batch.digest].job_ids == ["7"]
+    assert JobArrays(run_dir).all[array.digest].job_ids == ["7"]
 
 
 def test_a_row_is_known_by_comment_then_script_then_id(run_dir: Path) -> None:
-    batch = make_array(run_dir, KEYS)
-    hand_over(run_dir, batch, "7")
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array, "7")
     arrays = JobArrays(run_dir)
-    script = f"{run_dir}/{batch.folder}/job.sh"
-    comment = f"{COMMENT_PREFIX}{batch.digest}"
+    script = f"{run_dir}/{array.folder}/job.sh"
+    comment = f"{COMMENT_PREFIX}{array.digest}"
     for row in (
         JobRecord("1", 1, "RUNNING", comment=comment),
         JobRecord("1", 1, "RUNNING", comment="site", run_dir=str(run_dir), script=script),
@@ -108,8 +108,8 @@ def test_what_was_refused_leaves_nothing_and_what_was_taken_stays(run_dir: Path)
     hand_over(run_dir, refused)
     hand_over(run_dir, taken, "7")
     arrays = JobArrays(run_dir)
-    for batch in list(arrays.all.values()):
-        arrays.discard(batch)
+    for array in list(arrays.all.values()):
+        arrays.discard(array)
     assert list(arrays.all) == [taken.digest]
     assert [path.name for path in (run_dir / "slurm").iterdir()] == [taken.digest]
     assert [held.digest for held in arrays.containing(KEYS[0])] == [taken.digest]

@@ -427,7 +427,7 @@ def test_a_limit_on_one_job_does_not_pass(word: str) -> None:
         ("plain words", "plain words"),
     ],
 )
-def test_slurms_own_words_are_told_on_one_line_without_the_commands_name(
+def test_slurms_own_words_are_reported_on_one_line_without_the_commands_name(
     stderr: str, words: str
 ) -> None:
     assert error_summary(stderr) == words

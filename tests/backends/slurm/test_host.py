@@ -79,9 +79,9 @@ def test_what_is_no_text_is_read_all_the_same() -> None:
 
 
 def test_a_command_that_is_not_there_is_named_with_what_to_do() -> None:
-    with pytest.raises(BackendError, match="no-such-command could not be started") as told:
+    with pytest.raises(BackendError, match="no-such-command could not be started") as caught:
         run_command(["no-such-command"], environ=ENVIRON)
-    assert "login node" in told.value.remedy
+    assert "login node" in caught.value.remedy
 
 
 def test_a_command_that_does_not_end_is_given_up() -> None:
@@ -111,8 +111,8 @@ def test_ctrl_c_does_not_cut_a_command_in_the_middle(tmp_path: Path) -> None:
         await_path(ready)
         os.killpg(process.pid, signal.SIGINT)
         go_on.touch()
-        told, _ = process.communicate(timeout=60)
-    assert told.split() == ["0", "whole"]
+        output, _ = process.communicate(timeout=60)
+    assert output.split() == ["0", "whole"]
 
 
 def await_path(path: Path, within_s: float = 30.0) -> None:
@@ -126,7 +126,7 @@ def await_path(path: Path, within_s: float = 30.0) -> None:
 # -- files
 
 
-class Noted:
+class RecordingRunner:
     """Runs nothing; keeps what was asked for, and what lay in `root` then."""
 
     def __init__(self, root: Path) -> None:
@@ -143,20 +143,20 @@ class Noted:
 
 
 def test_files_and_code_are_there_before_the_command_runs(tmp_path: Path) -> None:
-    noted = Noted(tmp_path)
-    host = LocalHost(tmp_path, ENVIRON, noted)
+    runner = RecordingRunner(tmp_path)
+    host = LocalHost(tmp_path, ENVIRON, runner)
     files = [UploadFile("slurm/b/job.sh", b"x", 0o755), UploadFile("slurm/secret", b"y", 0o600)]
     host.run(["sbatch"], Upload(files, [KEY]), stdin="in")
-    assert noted.asked == [(["sbatch"], "in")]
-    assert {"slurm/b/job.sh", "slurm/secret"} <= noted.seen
+    assert runner.asked == [(["sbatch"], "in")]
+    assert {"slurm/b/job.sh", "slurm/secret"} <= runner.seen
     code = Path(host.worker_code())
-    assert f"slurm/{code.name}/batch_executor.py" in noted.seen
+    assert f"slurm/{code.name}/batch_executor.py" in runner.seen
     assert stat.S_IMODE((tmp_path / "slurm/secret").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "slurm/b/job.sh").stat().st_mode) == 0o755
 
 
 def test_a_question_lays_nothing_down(tmp_path: Path) -> None:
-    LocalHost(tmp_path, ENVIRON, Noted(tmp_path)).poll(["squeue"], [KEY])
+    LocalHost(tmp_path, ENVIRON, RecordingRunner(tmp_path)).poll(["squeue"], [KEY])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,7 +226,7 @@ def test_missing_commands_are_looked_for_on_the_path_that_was_given(tmp_path: Pa
     assert host.missing_commands(["sbatch", "squeue"]) == ["squeue"]
 
 
-def test_a_local_site_is_here(tmp_path: Path) -> None:
+def test_a_local_host_is_this_machine(tmp_path: Path) -> None:
     host = LocalHost(tmp_path, ENVIRON)
     assert (host.run_dir, host.python) == (str(tmp_path), sys.executable)
     assert host.shares_disk

@@ -83,7 +83,7 @@ def test_a_cluster_that_does_not_answer(slurm: FakeSlurm) -> None:
     assert "scontrol ping" in problem.fix
 
 
-def test_what_slurm_would_not_take_is_told_in_its_words(slurm: FakeSlurm) -> None:
+def test_what_slurm_would_not_take_is_reported_in_its_words(slurm: FakeSlurm) -> None:
     slurm.set(sbatch_refuses="Invalid account or account/partition combination specified")
     problem = the_problem(slurm, {"slurm_account": "nope"})
     assert "Invalid account or account/partition combination specified" in problem.what
@@ -91,7 +91,7 @@ def test_what_slurm_would_not_take_is_told_in_its_words(slurm: FakeSlurm) -> Non
 
 
 @pytest.mark.parametrize(
-    ("sinfo", "missing_code", "what", "fix"),
+    ("sinfo", "wanted", "what", "fix"),
     [
         ("a*|up|1\nb|up|1\n", "c", "no partition 'c'", "Choose one of: a, b."),
         ("", "c", "no partition 'c'", "Choose one of: none."),
@@ -102,7 +102,7 @@ def test_what_slurm_would_not_take_is_told_in_its_words(slurm: FakeSlurm) -> Non
         ("a*|down|1\nb|inact|1\n", "a,b", "a is down, b is inact", "none is up"),
     ],
 )
-def test_a_partition_that_cannot_be_used_is_told_with_those_that_can(
+def test_a_partition_that_cannot_be_used_is_reported_with_those_that_can(
     slurm: FakeSlurm, sinfo: str, wanted: str, what: str, fix: str
 ) -> None:
     slurm.set(sinfo=sinfo)
@@ -112,7 +112,7 @@ def test_a_partition_that_cannot_be_used_is_told_with_those_that_can(
 
 
 @pytest.mark.parametrize(
-    ("sinfo", "missing_code"), [("a*|down|1\nb|up|1\n", "a,b"), ("a*|up|1\n", ""), ("", "")]
+    ("sinfo", "wanted"), [("a*|down|1\nb|up|1\n", "a,b"), ("a*|up|1\n", ""), ("", "")]
 )
 def test_one_partition_that_is_up_is_enough(slurm: FakeSlurm, sinfo: str, wanted: str) -> None:
     slurm.set(sinfo=sinfo)
@@ -224,14 +224,14 @@ def test_an_answer_that_cannot_be_read_is_a_problem(slurm: FakeSlurm, tmp_path: 
     assert "could not be read" in problem.what
 
 
-def test_a_probe_that_slurm_refuses_is_told(slurm: FakeSlurm) -> None:
+def test_a_probe_that_slurm_refuses_is_reported(slurm: FakeSlurm) -> None:
     slurm.set(sbatch_refuses="invalid partition specified: nope")
     [problem] = backend(slurm).probe()
     assert "invalid partition specified: nope" in problem.what
     assert nothing_left(slurm)
 
 
-def test_a_probe_that_cannot_ask_is_told(slurm: FakeSlurm) -> None:
+def test_a_probe_that_cannot_ask_is_reported(slurm: FakeSlurm) -> None:
     (slurm.root / "bin" / "squeue").unlink()
     [problem] = backend(slurm).probe()
     assert "squeue could not be started" in problem.what

@@ -79,12 +79,12 @@ def test_a_job_that_completed_succeeded() -> None:
 
 
 def test_no_state_was_forgotten_here() -> None:
-    told = {*WAITS.split(), *HELD.split(), *RUNS.split(), *FAILS, "CANCELLED", "COMPLETED"}
-    assert told == set(STATES)
+    expected = {*WAITS.split(), *HELD.split(), *RUNS.split(), *FAILS, "CANCELLED", "COMPLETED"}
+    assert expected == set(STATES)
 
 
 @given(st.text())
-def test_a_word_that_nobody_knows_is_told_and_never_final(word: str) -> None:
+def test_a_word_that_nobody_knows_is_reported_and_never_final(word: str) -> None:
     if word not in STATES:
         status = job_status(JobRecord("7", 0, word, exit_status=0))
         assert status.state is job_state(word) is JobState.UNKNOWN
@@ -141,12 +141,12 @@ def test_a_reason_that_passes_is_only_told(reason: str) -> None:
 
 
 @pytest.mark.parametrize("word", PENDING_REASONS)
-def test_a_reason_is_told_in_slurms_word_and_in_ours(word: str) -> None:
+def test_a_reason_is_reported_in_slurms_word_and_in_ours(word: str) -> None:
     assert explain_pending(replace(ROW, reason=word)) == f"{word}: {PENDING_REASONS[word]}"
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "expected"),
     [
         ("", "PENDING"),
         ("None", "PENDING"),
@@ -157,10 +157,10 @@ def test_a_reason_is_told_in_slurms_word_and_in_ours(word: str) -> None:
         ("NobodyKnows", "NobodyKnows"),
     ],
 )
-def test_a_reason_in_any_dress_is_explained(reason: str, told: str) -> None:
+def test_a_reason_in_any_dress_is_explained(reason: str, expected: str) -> None:
     explained = explain_pending(replace(ROW, reason=reason))
-    assert explained.startswith(told)
-    assert ": " in explained or explained == told
+    assert explained.startswith(expected)
+    assert ": " in explained or explained == expected
 
 
 # -- how a job ended
@@ -172,7 +172,7 @@ def test_an_exit_code_is_that_of_the_process(code: int) -> None:
 
 
 @given(st.integers(1, 64), st.booleans())
-def test_a_signal_is_told_as_a_shell_tells_it(number: int, dumped: bool) -> None:
+def test_a_signal_is_reported_as_a_shell_tells_it(number: int, dumped: bool) -> None:
     status = number | (0x80 if dumped else 0)
     assert exit_code(status) == 128 + number == 128 - os.waitstatus_to_exitcode(status)
 
@@ -183,14 +183,16 @@ def test_a_status_that_was_not_told_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [
         "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=5.batch.",
         "slurmstepd: error: Detected 1 oom_kill event in StepId=5.batch.",
     ],
 )
-def test_a_failed_job_that_was_out_of_memory_is_known_by_what_slurm_printed(said: str) -> None:
-    status = job_status(JobRecord("7", 0, "FAILED", exit_status=9, reason="NonZeroExitCode"), said)
+def test_a_failed_job_that_was_out_of_memory_is_known_by_what_slurm_printed(output: str) -> None:
+    status = job_status(
+        JobRecord("7", 0, "FAILED", exit_status=9, reason="NonZeroExitCode"), output
+    )
     assert status.reason is Reason.OOM
     assert "--slurm-mem" in status.message
     assert (
@@ -205,7 +207,7 @@ def test_a_worker_that_a_signal_ended_was_launched() -> None:
     assert "JobLaunchFailure" in status.message
 
 
-def test_what_a_failed_job_said_last_is_told_and_nothing_made_up() -> None:
+def test_what_a_failed_job_said_last_is_reported_and_nothing_made_up() -> None:
     row = JobRecord("7", 0, "FAILED", exit_status=256, reason="NonZeroExitCode")
     assert job_status(row, "error: it broke").message == "error: it broke"
     assert job_status(row).message == ""

@@ -120,7 +120,7 @@ class Place:
         request = {**self.common, "op": "run", "command": command, "once": "", "has_upload": False}
         return {**request, "variables": ["PATH", "SLURM_CONF"], "stdin": "", "url": "", **more}
 
-    def parcel(self, files: Sequence[UploadFile], source: Path | None = None) -> bytes:
+    def upload(self, files: Sequence[UploadFile], source: Path | None = None) -> bytes:
         with packed_upload(self.here, files, (), "mine", source) as stream:
             return stream.read()
 
@@ -183,40 +183,40 @@ def test_it_says_what_is_here(place: Place, tmp_path: Path) -> None:
         "code": "c",
         "commands": ["sh", "no-such"],
     }
-    told = ask({**greeting, "packages": ["json", "no_such"]}, HOME=str(tmp_path))
-    assert told["root"] == f"{tmp_path}/x"
-    assert (told["missing_commands"], told["missing_packages"]) == (["no-such"], ["no_such"])
-    assert told["python"] == list(sys.version_info[:3])
-    assert told["has_code"] is False
+    answer = ask({**greeting, "packages": ["json", "no_such"]}, HOME=str(tmp_path))
+    assert answer["root"] == f"{tmp_path}/x"
+    assert (answer["missing_commands"], answer["missing_packages"]) == (["no-such"], ["no_such"])
+    assert answer["python"] == list(sys.version_info[:3])
+    assert answer["has_code"] is False
     assert not (tmp_path / "x").exists()
 
 
 def test_commands_get_an_environment_that_is_allowed(place: Place) -> None:
-    told = ask(place.command("env"), SLURM_CONF="/c", ANTHROPIC_API_KEY="k", SBATCH_X="1")
-    lines = set(told["stdout"].splitlines())
+    answer = ask(place.command("env"), SLURM_CONF="/c", ANTHROPIC_API_KEY="k", SBATCH_X="1")
+    lines = set(answer["stdout"].splitlines())
     assert {"SLURM_CONF=/c", "LC_ALL=C"} <= lines
     assert not [line for line in lines if line.startswith(("ANTHROPIC", "SBATCH"))]
     assert any(line.startswith("PATH=") and line.endswith(":/opt/slurm/bin") for line in lines)
 
 
-def test_what_a_command_comes_to_is_told(place: Place) -> None:
-    told = ask(place.command("sh", "-c", "cat; echo no >&2; exit 3", stdin="yes"))
-    assert told == {"exit_code": 3, "stdout": "yes", "stderr": "no\n"}
+def test_what_a_command_comes_to_is_reported(place: Place) -> None:
+    answer = ask(place.command("sh", "-c", "cat; echo no >&2; exit 3", stdin="yes"))
+    assert answer == {"exit_code": 3, "stdout": "yes", "stderr": "no\n"}
 
 
-def test_a_command_that_is_not_there_is_told(place: Place) -> None:
+def test_a_command_that_is_not_there_is_reported(place: Place) -> None:
     assert "no-such-command could not be started" in ask(place.command("no-such-command"))["error"]
 
 
-def test_a_parcel_is_laid_down_before_the_command_runs(place: Place) -> None:
+def test_a_upload_is_laid_down_before_the_command_runs(place: Place) -> None:
     files = [
         UploadFile("slurm/a/job.sh", b"#!/bin/sh\necho hello\n", 0o755),
         UploadFile("slurm/credentials.json", b"secret", 0o600),
     ]
     script = str(place.run_dir / "slurm/a/job.sh")
-    payload = chunked(place.parcel(files, place.source()))
-    told = ask(place.command(script, has_upload=True), payload)
-    assert told["stdout"] == "hello\n"
+    payload = chunked(place.upload(files, place.source()))
+    answer = ask(place.command(script, has_upload=True), payload)
+    assert answer["stdout"] == "hello\n"
     assert (place.root / "code-1/core/job.py").read_text() == "x = 1\n"
     held = place.run_dir / "slurm/credentials.json"
     assert stat.S_IMODE(held.stat().st_mode) == 0o600
@@ -225,16 +225,16 @@ def test_a_parcel_is_laid_down_before_the_command_runs(place: Place) -> None:
 
 
 def test_code_that_is_not_there_is_wanted_and_nothing_runs(place: Place) -> None:
-    payload = chunked(place.parcel([]))
-    told = ask(place.command("touch", str(place.root / "ran"), has_upload=True), payload)
-    assert told == {"missing_code": "code-1"}
+    payload = chunked(place.upload([]))
+    answer = ask(place.command("touch", str(place.root / "ran"), has_upload=True), payload)
+    assert answer == {"missing_code": "code-1"}
     assert not (place.root / "ran").exists()
 
 
 @pytest.mark.parametrize("share", [0.5, 0.99])
-def test_a_parcel_that_is_cut_starts_nothing(place: Place, share: float) -> None:
+def test_a_upload_that_is_cut_starts_nothing(place: Place, share: float) -> None:
     (place.root / "code-1").mkdir()
-    whole = chunked(place.parcel([UploadFile("a", os.urandom(200_000))]), whole=False)
+    whole = chunked(place.upload([UploadFile("a", os.urandom(200_000))]), whole=False)
     request = place.command("touch", str(place.root / "ran"), has_upload=True)
     for part in (whole[: int(len(whole) * share)], whole):  # the second lacks its end only
         assert served(json.dumps(request).encode() + b"\n" + part) == (1, b"")
@@ -292,9 +292,9 @@ def attempt(place: Place, name: str, **files: bytes) -> Path:
 
 def look(place: Place, **offsets: int) -> dict[str, Any]:
     attempts = {f"tasks/{name}/1": offset for name, offset in offsets.items()}
-    told = ask({**place.command("echo", "rows"), "op": "poll", "attempts": attempts})
-    assert told["stdout"] == "rows\n"
-    traces: dict[str, Any] = told["traces"]
+    answer = ask({**place.command("echo", "rows"), "op": "poll", "attempts": attempts})
+    assert answer["stdout"] == "rows\n"
+    traces: dict[str, Any] = answer["traces"]
     return {name.split("/")[1]: trace for name, trace in traces.items()}
 
 
@@ -317,8 +317,8 @@ def test_a_look_follows_no_link(place: Place, tmp_path: Path) -> None:
 def test_tails_are_the_ends(place: Place) -> None:
     attempt(place, "a", log_txt=b"0123456789")
     name = "tasks/a/1/result/log.txt"
-    told = ask({**place.common, "op": "tails", "paths": [name, "none"], "max_bytes": 4})
-    assert told["tails"] == {name: "6789", "none": ""}
+    answer = ask({**place.common, "op": "tails", "paths": [name, "none"], "max_bytes": 4})
+    assert answer["tails"] == {name: "6789", "none": ""}
 
 
 def fetched(place: Place, *names: str) -> dict[str, tuple[bytes, bytes]]:
@@ -405,10 +405,10 @@ def test_runs_are_listed_with_whose_they_are(place: Place) -> None:
     assert ask({**place.common, "op": "runs"}) == {"runs": {"r-1": "mine"}}
 
 
-def test_a_disk_that_refuses_is_told(place: Place) -> None:
+def test_a_disk_that_refuses_is_reported(place: Place) -> None:
     (place.root / "runs").write_text("a file")
-    told = ask(place.command("true", has_upload=True), chunked(place.parcel([])))
-    assert str(place.run_dir) in told["error"]
+    answer = ask(place.command("true", has_upload=True), chunked(place.upload([])))
+    assert str(place.run_dir) in answer["error"]
 
 
 @pytest.mark.parametrize("request_line", [b"", b"{", b"{}"])
@@ -417,7 +417,7 @@ def test_a_request_that_is_cut_gets_no_answer(request_line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "told"),
+    ("request_line", "expected"),
     [
         (b"{\n", "JSONDecodeError"),
         (b"{}\n", "KeyError"),
@@ -425,14 +425,14 @@ def test_a_request_that_is_cut_gets_no_answer(request_line: bytes) -> None:
         (b'{"op": "no-such"}\n', "KeyError: 'no-such'"),
     ],
 )
-def test_what_cannot_be_done_is_told_whatever_it_is(request_line: bytes, told: str) -> None:
+def test_what_cannot_be_done_is_reported_whatever_it_is(request_line: bytes, expected: str) -> None:
     code, printed = served(request_line)
     assert code == 0
-    assert read_answer(io.BytesIO(printed), MARKER)["error"].startswith(told)
+    assert read_answer(io.BytesIO(printed), MARKER)["error"].startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "expected"),
     [
         (chunked(b"no tar"), "Not a gzip"),
         (chunked(gzip.compress(b"no tar")), "ReadError"),
@@ -441,12 +441,12 @@ def test_what_cannot_be_done_is_told_whatever_it_is(request_line: bytes, told: s
     ],
     ids=["no gzip", "no tar", "half a gzip", "no chunk"],
 )
-def test_a_parcel_that_is_damaged_is_told_and_starts_nothing(
-    place: Place, payload: bytes, told: str
+def test_a_upload_that_is_damaged_is_reported_and_starts_nothing(
+    place: Place, payload: bytes, expected: str
 ) -> None:
     (place.root / "code-1").mkdir()
     answer = ask(place.command("touch", str(place.root / "ran"), has_upload=True), payload)
-    assert told in answer["error"]
+    assert expected in answer["error"]
     assert sorted(path.name for path in place.root.iterdir()) == ["code-1", "runs"]
 
 
@@ -459,7 +459,7 @@ def fake_aws(place: Place, script: str) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def test_results_go_into_an_object_and_a_parcel_comes_out_of_one(place: Place) -> None:
+def test_results_go_into_an_object_and_a_upload_comes_out_of_one(place: Place) -> None:
     path = fake_aws(place, '[ "$4" = - ] && exec cat >"$file"; exec cat "$file"')
     attempt(place, "a", log_txt=b"a")
     stored = {"op": "store", **place.common, "attempts": ["tasks/a/1"], "url": "s3://b/k"}
@@ -470,9 +470,9 @@ def test_results_go_into_an_object_and_a_parcel_comes_out_of_one(place: Place) -
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             assert "0/log.txt" in tar.getnames()
         (place.root / "code-1").mkdir()
-        (place.root.parent / "object").write_bytes(place.parcel([UploadFile("x", b"1")]))
+        (place.root.parent / "object").write_bytes(place.upload([UploadFile("x", b"1")]))
         request = place.command("true", has_upload=True, url="s3://b/k")
-        assert ask(request, chunked(place.parcel([])))["exit_code"] == 0
+        assert ask(request, chunked(place.upload([])))["exit_code"] == 0
     assert (place.run_dir / "x").read_bytes() == b"1"
 
 
@@ -485,7 +485,7 @@ def test_an_object_that_cannot_be_had_starts_nothing(place: Place, script: str) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)
         assert ask(stored)["error"].startswith("aws s3 cp: ")
-        assert ask(request, chunked(place.parcel([])))["error"].startswith("aws s3 cp: ")
+        assert ask(request, chunked(place.upload([])))["error"].startswith("aws s3 cp: ")
     assert not (place.root / "ran").exists()
 
 
@@ -494,7 +494,7 @@ def test_a_transfer_to_which_nobody_listens_is_stopped_and_starts_nothing(place:
     (place.root / "code-1").mkdir()
     ran = str(place.root / "ran")
     request = place.command("touch", ran, has_upload=True, url="s3://b/k", heartbeat_s=0.1)
-    process = call(request, chunked(place.parcel([])), PATH=path)
+    process = call(request, chunked(place.upload([])), PATH=path)
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(20) != 0
@@ -508,23 +508,23 @@ def test_half_of_what_was_meant_is_no_object(place: Place, monkeypatch: pytest.M
 
     monkeypatch.setattr(methods, "pack_results", fail)
     monkeypatch.setenv("PATH", fake_aws(place, 'cat >"$file.part" && mv "$file.part" "$file"'))
-    told = ask({"op": "store", **place.common, "attempts": [], "url": "s3://b/k"})
-    assert told == {"error": "a file: Input/output error"}
+    answer = ask({"op": "store", **place.common, "attempts": [], "url": "s3://b/k"})
+    assert answer == {"error": "a file: Input/output error"}
     assert not (place.root.parent / "object").exists()
 
 
-def test_an_object_that_is_no_parcel_is_no_answer(place: Place) -> None:
+def test_an_object_that_is_no_upload_is_no_answer(place: Place) -> None:
     request = place.command("true", has_upload=True, url="s3://b/k")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", fake_aws(place, "echo what is this"))
-        assert "error" in ask(request, chunked(place.parcel([])))
+        assert "error" in ask(request, chunked(place.upload([])))
 
 
 def test_a_command_that_hangs_is_given_up(place: Place) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commands, "COMMAND_TIMEOUT_S", 0.2)
-        told = ask(place.command("sleep", "60"))
-    assert told["error"].startswith("sleep did not answer within")
+        answer = ask(place.command("sleep", "60"))
+    assert answer["error"].startswith("sleep did not answer within")
 
 
 def test_a_file_that_is_cut_while_it_is_read_goes_on_with_zeros() -> None:
@@ -558,7 +558,7 @@ def test_an_answer_that_nobody_takes_is_no_success(place: Place) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"0000", b"00000005abc"])
-def test_chunks_that_are_cut_are_told_from_their_end(data: bytes) -> None:
+def test_chunks_that_are_cut_are_reported_from_their_end(data: bytes) -> None:
     with pytest.raises(TruncatedStream):
         ChunkReader(io.BytesIO(data)).read()
 
@@ -569,14 +569,14 @@ def test_a_length_that_no_chunk_has_is_damage(head: bytes) -> None:
         ChunkReader(io.BytesIO(head + b"x" * 100)).read()
 
 
-def test_it_is_told_how_far_a_transfer_has_come() -> None:
-    told: list[int] = []
+def test_it_is_reported_how_far_a_transfer_has_come() -> None:
+    progress: list[int] = []
     printed = (
         f"Welcome 5\n\n{MARKER} 0\n\n{MARKER} 1500\n{MARKER} x\n"
         f"{MARKER} {'9' * 99}\n\n{MARKER}\n{{}}\n"
     )
-    assert read_answer(io.BytesIO(printed.encode()), MARKER, told.append) == {}
-    assert told == [0, 1500]
+    assert read_answer(io.BytesIO(printed.encode()), MARKER, progress.append) == {}
+    assert progress == [0, 1500]
 
 
 def test_an_answer_is_found_after_greetings() -> None:
