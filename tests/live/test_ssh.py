@@ -260,7 +260,7 @@ def test_a_wrong_key_is_reported_where_a_password_would_do_too(sshd: Sshd, tmp_p
 
 
 @pytest.mark.parametrize(
-    "missing_code", ["AuthenticationMethods publickey,password", "PubkeyAuthentication no"]
+    "wanted", ["AuthenticationMethods publickey,password", "PubkeyAuthentication no"]
 )
 def test_a_host_that_wants_more_than_the_right_key_says_so(
     sshd: Sshd, tmp_path: Path, wanted: str
