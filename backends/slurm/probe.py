@@ -46,10 +46,8 @@ def probe(
         if (job_id := commands.parse_job_id(submitted.stdout)) is not None:
             yield from _follow(host, name, job_id, clock)
             return
-        yield Problem(
-            f"Slurm refused the test job: {submitted.error}.",
-            "Correct the --slurm options.",
-        )
+        what = f"Slurm refused the test job: {submitted.error}."
+        yield Problem(what, "Correct the --slurm options.")
     finally:
         host.remove([_FOLDER])
 

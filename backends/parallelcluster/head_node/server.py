@@ -19,7 +19,8 @@ from backends.parallelcluster.head_node.tombstones import CleanedUp
 
 SLURM_BIN = "/opt/slurm/bin"
 """Where AWS ParallelCluster installs Slurm; only login shells have it on PATH."""
-METHODS = ("info", "poll", "tails", "remove", "runs", "mark_cleaned_up", "remove_runs")
+_NAMES = ("info", "poll", "tails", "remove", "runs", "mark_cleaned_up", "remove_runs")
+METHODS = {name: getattr(methods, name) for name in _NAMES}
 
 
 def read_request(stream: IO[bytes]) -> Request:
@@ -37,8 +38,7 @@ def call(request: Request, stream: IO[bytes], heartbeat: Heartbeat) -> Request:
         return methods.store(request, heartbeat)
     if request["op"] == "fetch":
         return {}  # the results follow the answer
-    method = {name: getattr(methods, name) for name in METHODS}[request["op"]]
-    answer: Request = method(request)
+    answer: Request = METHODS[request["op"]](request)
     return answer
 
 
