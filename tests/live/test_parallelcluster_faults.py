@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -100,7 +101,7 @@ def test_a_connection_that_is_cut_loses_and_doubles_nothing(
     outcome, _ = schedule(live, SimulationSettings(speed=0), listeners=[listener])
     check_all_went_well(live, outcome, tmp_path / "shared")
     [notice] = listener.notices
-    assert notice.startswith(f"parallelcluster {method}: The connection to head was lost")
+    assert re.match(rf"parallelcluster {method}: The connection to \S+ was lost\.", notice)
 
 
 def cutting_sbatch(place: Path, script: str) -> str:
