@@ -1,7 +1,7 @@
 """Executors as jobs of an AWS ParallelCluster: Slurm behind a head node, reached over SSH.
 
-The head node is found by the cluster's name or given; from there on it is the Slurm backend over
-another site. What is left of a run on the cluster is one directory, which `cleanup` removes.
+The head node is looked up by the cluster's name, or named itself. Everything else is the Slurm
+backend over another host. A run leaves one directory on the cluster, which `cleanup` removes.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from backends.base import BackendContext, LogChunk
 from backends.parallelcluster.cluster import (
     ClusterFinder,
     chosen_partitions,
-    explain_partitions,
-    node_troubles,
+    fleet_problem,
+    node_failures,
 )
 from backends.parallelcluster.discovery import Ec2Clusters
 from backends.parallelcluster.progress import Transfers
-from backends.parallelcluster.remote_host import CLI, COMMANDS, RemoteHost
+from backends.parallelcluster.remote_host import AWS_CLI, RemoteHost
 from backends.parallelcluster.rpc import HeadNodeClient, Link
 from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.ssh import SshLink
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.commands import slurm_options
+from backends.slurm.preflight import COMMANDS, errors_as_problems
 from backends.slurm_backend import SlurmBackend
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
 from core.job import JobHandle, JobKey, JobState, JobStatus
 
-TROUBLES_EVERY_S = 60.0
+NODE_FAILURES_EVERY_S = 60.0
 
 
 class ParallelClusterBackend(SlurmBackend):
@@ -41,34 +42,34 @@ class ParallelClusterBackend(SlurmBackend):
     _remote: RemoteHost
     _finder: ClusterFinder
     _bucket: TransferBucket | None
-    _chosen: Sequence[str] = ()
-    _troubles = ""
-    _troubles_at: float | None = None
+    _partitions: Sequence[str] = ()
+    _failures = ""
+    _failures_at: float | None = None
 
     @classmethod
-    def build(cls, site: BackendContext) -> Self:
-        region = str(site.options.get("aws_region") or "eu-central-1")
-        finder = ClusterFinder(site.options, Ec2Clusters(region, site.credentials))
-        return cls.over(SshLink(finder.target, site.environ), finder, site)
+    def build(cls, context: BackendContext) -> Self:
+        region = str(context.options.get("aws_region") or "eu-central-1")
+        finder = ClusterFinder(context.options, Ec2Clusters(region, context.credentials))
+        return cls.over(SshLink(finder.target, context.environ), finder, context)
 
     @classmethod
-    def over(cls, link: Link, finder: ClusterFinder, site: BackendContext) -> Self:
-        """With another link to the head node than the usual one."""
-        options = site.options
+    def over(cls, link: Link, finder: ClusterFinder, context: BackendContext) -> Self:
+        """Over any link to the head node."""
+        options = context.options
         head = HeadNodeClient(link, str(options.get("aws_shared_dir") or "~"))
         name, transfers = str(options.get("aws_s3_bucket") or ""), Transfers()
         bucket = None
         if name:
             connect = partial(finder.clusters.client, "s3")
-            bucket = TransferBucket(name, connect, transfers, site.run_dir)
-        mask = site.credentials.mask
-        remote = RemoteHost(site.run_dir, head, site.clock, bucket, transfers, mask)
+            bucket = TransferBucket(name, connect, transfers, context.run_dir)
+        mask = context.credentials.mask
+        remote = RemoteHost(context.run_dir, head, context.clock, bucket, transfers, mask)
         made = cls(
-            site.run_dir,
+            context.run_dir,
             remote,
             slurm_options(options),
-            clock=site.clock,
-            credentials=lambda: node_credentials(site.credentials, options),
+            clock=context.clock,
+            credentials=lambda: node_credentials(context.credentials, options),
             mask=mask,
             settings=options,
         )
@@ -85,47 +86,29 @@ class ParallelClusterBackend(SlurmBackend):
         names = (*names, "aws_ssh_user", "aws_shared_dir")
         return {name: str(options.get(name) or "") for name in names}
 
+    @errors_as_problems
     def preflight(self) -> list[Problem]:
-        if problems := self._finder.problems():
-            return problems
-        try:
-            return self._node_problems() or self._slurm_problems()
-        except BackendError as exc:
-            return [Problem(exc.message, exc.remedy)]
+        self._finder.check()
+        return self._head_node_problems() or self._slurm_problems()
 
-    def _node_problems(self) -> list[Problem]:
-        """What the head node lacks; its Python is the nodes' as well, as far as can be seen."""
-        found = self._remote.greeting
+    def _head_node_problems(self) -> list[Problem]:
+        """Its Python is that of the nodes as well, as far as can be seen."""
+        info = self._remote.info
         if (bucket := self._bucket) is not None:
-            if CLI in found.missing:
-                return [Problem("The head node has no aws.", "Leave out --aws-s3-bucket.")]
-            bucket.prove()
+            if AWS_CLI in info.missing_commands:
+                fix = "Install the AWS CLI there, or leave out --aws-s3-bucket."
+                return [Problem("The head node has no command aws.", fix)]
+            bucket.check_access()
         if missing := self._remote.missing_commands(COMMANDS):
-            return [
-                Problem(
-                    f"The head node has no {', '.join(missing)}.",
-                    "Name a cluster whose scheduler is Slurm, or its head node itself.",
-                )
-            ]
+            fix = "Name a cluster whose scheduler is Slurm, or its head node itself."
+            return [Problem(f"The head node lacks Slurm's {', '.join(missing)}.", fix)]
         if self._options.setup is not None or self._options.container:
             return []
-        return self._python_problems(found.python, ", ".join(found.lacking))
-
-    def _python_problems(self, python: tuple[int, ...], lacking: str) -> list[Problem]:
-        fix = (
-            "Give a --slurm-setup that activates an environment with this program's packages on a"
-            " Python of 3.11 or newer, or a --slurm-container."
-        )
-        if python < (3, 11):
-            told = ".".join(map(str, python))
-            return [Problem(f"The cluster's python3 is {told}, which runs no workers.", fix)]
-        return (
-            [Problem(f"The cluster's python3 lacks packages: {lacking}.", fix)] if lacking else []
-        )
+        return python_problems(info.python, info.missing_packages)
 
     def _slurm_problems(self) -> list[Problem]:
         problems = super().preflight()
-        if problems and (found := explain_partitions(self._site, self._options, self._finder)):
+        if problems and (found := fleet_problem(self._host, self._options, self._finder)):
             return [found]
         return problems
 
@@ -135,83 +118,93 @@ class ParallelClusterBackend(SlurmBackend):
             return super().probe()
         finally:
             if not was_used:
-                self._remote.forget([self._remote.name])
+                self._remote.remove_runs([self._remote.name])
 
-    # -- while it runs
+    # -- during a run
 
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
         found = super().poll(handles)
         queued = [key for key, status in found.items() if status.state is JobState.QUEUED]
-        if queued and (troubles := self._node_troubles()):
+        if queued and (failures := self._node_failures()):
             for key in queued:
-                told = "; ".join(part for part in (found[key].message, troubles) if part)
-                found[key] = replace(found[key], message=told)
+                message = "; ".join(filter(None, (found[key].message, failures)))
+                found[key] = replace(found[key], message=message)
         return found
 
-    def _node_troubles(self) -> str:
-        """Why nodes do not come up, such as no capacity in the zone; asked once a minute."""
+    def _node_failures(self) -> str:
+        """Why nodes do not start, such as no capacity in the zone; asked once a minute."""
         now = self._clock.monotonic()
-        if self._troubles_at is None or now - self._troubles_at >= TROUBLES_EVERY_S:
-            self._troubles_at = now
-            self._troubles = node_troubles(self._site, self._partitions())
-        return self._troubles
+        if self._failures_at is None or now - self._failures_at >= NODE_FAILURES_EVERY_S:
+            self._failures_at = now
+            self._failures = node_failures(self._host, self._partition_names())
+        return self._failures
 
-    def _partitions(self) -> Sequence[str]:
-        """Names of those that jobs are for, as far as they are known."""
-        if not self._chosen:
-            if named := self._options.partition:
-                self._chosen = named.split(",")
+    def _partition_names(self) -> Sequence[str]:
+        """The partitions of the jobs, as far as they are known."""
+        if not self._partitions:
+            if self._options.partition:
+                self._partitions = self._options.partition.split(",")
             else:
-                with suppress(BackendError):  # squeue has told how the jobs are
-                    found = chosen_partitions(self._site, self._options)
-                    self._chosen = [p.name for p in found]
-        return self._chosen
+                with suppress(BackendError):  # squeue has answered, and that is enough
+                    found = chosen_partitions(self._host, self._options)
+                    self._partitions = [p.name for p in found]
+        return self._partitions
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         if handle.key.run == self._run_id:
-            with suppress(BackendError):  # poll tells it
-                self._remote.freshen(handle.key)
+            with suppress(BackendError):  # poll reports it
+                self._remote.refresh(handle.key)
         return super().logs(handle, cursor)
 
     def under_way(self, method: str) -> str:
         verb = {"submit": "sent", "collect": "received"}.get(method, "")
-        return self._remote.transfers.words(verb) if verb else ""
+        return self._remote.transfers.summary(verb) if verb else ""
 
     # -- what a run holds
 
-    def _places(self, run_id: str) -> Sequence[str]:
-        folder = Path(self._site.run_dir).parent
+    def _run_dirs(self, run_id: str) -> Sequence[str]:
+        folder = Path(self._host.run_dir).parent
         return [str(folder / name) for name in self._remote.names_of(run_id)]
 
     def leftovers(self, run_id: str) -> list[str]:
-        folder = Path(self._site.run_dir).parent
-        left = [f"directory {folder / name} on the head node" for name in self._left(run_id)]
-        if run_id == self._run_id and self._bucket and self._bucket.may_hold_something:
-            left.append(f"what a cut transfer may have left in the bucket {self._bucket.name}")
-        return [*super().leftovers(run_id), *left]
-
-    def _left(self, run_id: str) -> list[str]:
-        """Names of a run's directories that are there."""
-        there = self._remote.runs()
-        return [name for name in self._remote.names_of(run_id) if name in there]
+        folder, runs = Path(self._host.run_dir).parent, self._remote.runs()
+        names = [name for name in self._remote.names_of(run_id) if name in runs]
+        found = [f"directory {folder / name} on the head node" for name in names]
+        if run_id == self._run_id and self._bucket and self._bucket.may_hold_objects:
+            found.append(f"objects of interrupted transfers in the bucket {self._bucket.name}")
+        return [*super().leftovers(run_id), *found]
 
     def known_runs(self, work_dir: Path) -> list[str]:
-        return self._remote.runs_here(work_dir)
+        return self._remote.runs_of(work_dir)
 
     def cleanup(self, run_id: str) -> None:
         if run_id == self._run_id:
             self._remote.end()
         names = self._remote.names_of(run_id)
-        self._remote.seal(names)  # so that the jobs that there are now are all that there will be
-        self._queue.cancel([row.native_id for row in self._unended(run_id)])
-        self._remote.forget(names)
+        self._remote.mark_cleaned_up(names)  # no job is added to those that are cancelled next
+        self._queue.cancel([record.native_id for record in self._active_jobs(run_id)])
+        self._remote.remove_runs(names)
         if run_id == self._run_id and self._bucket is not None:
             self._bucket.clear()
 
 
+def python_problems(version: tuple[int, ...], missing_packages: Sequence[str]) -> list[Problem]:
+    fix = (
+        "Give a --slurm-setup that activates a Python of 3.11 or newer with this program's"
+        " packages, or a --slurm-container."
+    )
+    if version < (3, 11):
+        found = ".".join(map(str, version))
+        return [Problem(f"The cluster's python3 is {found}, too old for workers.", fix)]
+    if missing_packages:
+        names = ", ".join(missing_packages)
+        return [Problem(f"The cluster's python3 lacks packages: {names}.", fix)]
+    return []
+
+
 def node_credentials(credentials: Credentials, options: Any) -> Credentials:
-    """What nodes are sent. For Bedrock they have the role of their instances, so that only keys go
-    that were given for that: no profile's, and none that had to be looked up."""
+    """The credentials that nodes are sent. For Bedrock they have the role of their instances, so
+    that only keys go that were given for that: no profile's, and none that had to be looked up."""
     explicit = credentials.aws_bearer_token_bedrock or credentials.aws_access_key_id
     by_role = not explicit or bool(
         credentials.aws_profile and not credentials.aws_bearer_token_bedrock

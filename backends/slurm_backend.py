@@ -1,8 +1,8 @@
-"""Executors as jobs of a Slurm cluster, started from a login node or from inside a job.
+"""Executors as jobs of a Slurm cluster, submitted from a login node or from inside a job.
 
 Jobs submitted together go as one array, whose index is on disk before sbatch is called. One squeue
-by name tells how all of a run's jobs stand; what has left its list is looked for in the accounting
-database, where there is one, and on disk. The result on disk is the truth about a job.
+by name lists all of a run's jobs; a job that has left the list is looked up in the accounting
+database, if there is one, and on disk. The result on disk is the truth about a job.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from backends.slurm.commands import (
     slurm_options,
 )
 from backends.slurm.host import ClusterHost, LocalHost
-from backends.slurm.preflight import PROBE_FOLDER, find_problems, probe
+from backends.slurm.preflight import find_problems
+from backends.slurm.probe import probe
 from backends.slurm.queue import SlurmQueue
-from backends.slurm.states import Row, did_not_begin, has_failed, job_state, judge
+from backends.slurm.states import JobRecord, failed_to_launch, has_failed, job_state, job_status
 from backends.slurm.submission import SlurmSubmission
 from core.clock import Clock
 from core.credentials import Credentials
@@ -42,16 +43,16 @@ _TAIL_CHARS = 600
 
 
 class SlurmBackend(Backend):
-    """`credentials` is asked at each submit; `mask` takes secrets out of what a job printed."""
+    """`credentials` is called at each submission; `mask` removes secrets from a job's output."""
 
     name = "slurm"
     pace = PollPace(FIRST_POLL_S, MOST_POLL_S)
-    grace_s = 60.0  # NFS clients keep what they know of a directory for up to that long
+    grace_s = 60.0  # NFS clients cache a directory for up to that long
 
     def __init__(
         self,
         run_dir: Path,
-        site: ClusterHost,
+        host: ClusterHost,
         options: SlurmOptions,
         *,
         clock: Clock,
@@ -60,55 +61,52 @@ class SlurmBackend(Backend):
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._run_dir = run_dir
-        self._site = site
+        self._run_id = run_dir.name
+        self._host = host
         self._options = options
         self._clock = clock
         self._mask = mask
         self._settings = settings or {}
-        self._batches = JobArrays(run_dir)
+        self._arrays = JobArrays(run_dir)
         self._ended: dict[JobKey, JobStatus] = {}
-        self._queue = SlurmQueue(site, self._batches, job_name(run_dir.name))
+        self._queue = SlurmQueue(host, self._arrays, job_name(run_dir.name))
         self._submission = SlurmSubmission(
             run_dir,
-            site,
+            host,
             options,
-            self._batches,
+            self._arrays,
             self._queue,
             name=self.name,
             credentials=credentials,
             config=self._config,
         )
         self._handles = self._submission.handles
-        self._said: dict[JobKey, str] = {}
-        self._needless: list[str] = []
+        self._outputs: dict[JobKey, str] = {}
+        self._redundant: list[str] = []
         self._submitting = threading.Lock()
-        self._watch = ResultWatch(lambda key: site.trace(key).has_result, lambda: self._wake())
+        self._watch = ResultWatch(lambda key: host.trace(key).has_result, lambda: self._wake())
 
     @classmethod
-    def build(cls, site: BackendContext) -> Self:
+    def build(cls, context: BackendContext) -> Self:
         return cls(
-            site.run_dir,
-            LocalHost(site.run_dir, site.environ),
-            slurm_options(site.options),
-            clock=site.clock,
-            credentials=lambda: sent_credentials(site.credentials, site.options),
-            mask=site.credentials.mask,
-            settings=site.options,
+            context.run_dir,
+            LocalHost(context.run_dir, context.environ),
+            slurm_options(context.options),
+            clock=context.clock,
+            credentials=lambda: sent_credentials(context.credentials, context.options),
+            mask=context.credentials.mask,
+            settings=context.options,
         )
 
-    @property
-    def _run_id(self) -> str:
-        return self._run_dir.name
-
     def preflight(self) -> list[Problem]:
-        problems = find_problems(self._site, self._options, self._settings)
+        problems = find_problems(self._host, self._options, self._settings)
         if not problems:
-            self._config()  # which tells how often to poll
+            self._config()  # which sets the pace of polling
         return problems
 
     def probe(self) -> list[Problem]:
-        place = self._submission.place(PROBE_FOLDER)
-        return probe(self._site, self._options, self._settings, place, self._clock)
+        paths = self._submission.worker_paths()
+        return probe(self._host, self._options, self._settings, paths, self._clock)
 
     # -- submit
 
@@ -117,79 +115,74 @@ class SlurmBackend(Backend):
             return []
         keys = list(dict.fromkeys(job.key for job in jobs))
         with self._submitting:
-            self._submission.find_earlier(keys)
+            self._submission.find([key for key in keys if key not in self._handles])
             refused = self._submission.submit([k for k in keys if k not in self._handles])
         self._watch_for(keys)
-        return [self._handles.get(key) or refused[key] for key in (job.key for job in jobs)]
+        return [self._handles.get(job.key) or refused[job.key] for job in jobs]
 
     def _watch_for(self, keys: Iterable[JobKey]) -> None:
-        if self._site.shares_disk:
+        if self._host.shares_disk:
             self._watch.add(k for k in keys if k in self._handles and k not in self._ended)
 
     # -- poll
 
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
-        if not handles:
-            return {}
-        waiting = [h.key for h in handles if h.key not in self._ended]
-        if waiting:
-            self._queue.look([key for key in waiting if key.run == self._run_id])
-        ours = [h for h in handles if h.key in waiting and h.key.run == self._run_id]
-        accounted = self._queue.account([h for h in ours if self._queue.telling(h.key) is None])
-        self._listen(waiting, accounted)
+        ours = [h for h in handles if h.key.run == self._run_id and h.key not in self._ended]
+        keys = [h.key for h in ours]
+        if keys:
+            self._queue.refresh(keys)
+        unlisted = [h for h in ours if self._queue.record_of(h.key) is None]
+        accounted = self._queue.query_accounting(unlisted)
+        self._read_outputs(keys, accounted)
         found = {h.key: self._status(h.key, accounted) for h in handles}
-        self._drop_needless()
+        redundant, self._redundant = self._redundant, []
+        self._queue.cancel(redundant)
         return found
 
-    def _drop_needless(self) -> None:
-        """Take jobs out of the queue whose result is there."""
-        needless, self._needless = self._needless, []
-        self._queue.cancel(needless)
-
-    def _status(self, key: JobKey, accounted: Mapping[JobKey, Row]) -> JobStatus:
+    def _status(self, key: JobKey, accounted: Mapping[JobKey, JobRecord]) -> JobStatus:
         if (ended := self._ended.get(key)) is not None:
             return ended
-        row = self._queue.telling(key)
-        status = self._judge(key, row) if row else self._unlisted(key, accounted.get(key))
+        record = self._queue.record_of(key)
+        if record is not None:
+            status = self._listed_status(key, record)
+        else:
+            status = self._unlisted_status(key, accounted.get(key))
         if status.state.final and status.reason is not Reason.MISSING:
             self._ended[key] = status
             self._watch.drop(key)
         return status
 
-    def _judge(self, key: JobKey, row: Row) -> JobStatus:
-        if job_state(row.state) is JobState.QUEUED and self._site.trace(key).has_result:
-            # put back after its worker had saved what there was: it would do nothing more
-            self._needless.append(row.native_id)
-            return JobStatus(JobState.SUCCEEDED, message="it was put back into the queue")
-        status = judge(row, self._said.get(key, ""))
-        if did_not_begin(row) and not (self._said.get(key) or self._has_left_something(key)):
-            asked = "do the nodes see that directory, and may they write there?"
-            told = [status.message, f"it left no log below {self._site.run_dir}: {asked}"]
-            return JobStatus(JobState.FAILED, Reason.LAUNCH, message="; ".join(filter(None, told)))
-        return self._explained(key, status)
-
-    def _explained(self, key: JobKey, status: JobStatus) -> JobStatus:
-        """With where the whole log is, for what failed."""
+    def _listed_status(self, key: JobKey, record: JobRecord) -> JobStatus:
+        if job_state(record.state) is JobState.QUEUED and self._host.trace(key).has_result:
+            # requeued after its worker had saved the result: it would do nothing more
+            self._redundant.append(record.native_id)
+            return JobStatus(JobState.SUCCEEDED, message="requeued after it had left a result")
+        status = job_status(record, self._outputs.get(key, ""))
+        if failed_to_launch(record) and not (
+            self._outputs.get(key) or self._host.trace(key).has_begun
+        ):
+            cause = f"no log in {self._host.run_dir}"
+            advice = "check that the nodes see that directory and may write to it"
+            message = "; ".join(filter(None, (status.message, cause, advice)))
+            return JobStatus(JobState.FAILED, Reason.LAUNCH, message=message)
         if status.state is not JobState.FAILED:
             return status
-        told = [status.message] if status.message else []
-        logs = [f"whole log: {self._run_dir}/{path}" for path in self._logs(key)[-1:]]
-        return replace(status, message="; ".join(told + logs))
+        logs = [f"full log: {self._run_dir}/{path}" for path in self._logs(key)[-1:]]
+        return replace(status, message="; ".join(filter(None, (status.message, *logs))))
 
-    def _unlisted(self, key: JobKey, row: Row | None) -> JobStatus:
+    def _unlisted_status(self, key: JobKey, record: JobRecord | None) -> JobStatus:
         """Slurm forgets a job some minutes after its end, and more when its state is lost."""
-        ours = key.run == self._run_id
-        if row is not None and job_state(row.state).final:
-            return self._judge(key, row)
-        if ours and self._site.trace(key).has_result:
+        if record is not None and job_state(record.state).final:
+            return self._listed_status(key, record)
+        if key.run == self._run_id and self._host.trace(key).has_result:
             return JobStatus(JobState.SUCCEEDED, exit_code=0)
-        told = "Slurm knows nothing of it"
-        if key in self._queue.rows:
-            told = "its worker found the attempt taken, and Slurm knows nothing of who has it"
-        return JobStatus(JobState.LOST, Reason.MISSING, message=told)
+        message = "Slurm no longer lists it"
+        if key in self._queue.records:
+            message = "another job had claimed the attempt, and Slurm does not list that one"
+        return JobStatus(JobState.LOST, Reason.MISSING, message=message)
 
     def _config(self) -> ClusterConfig:
-        """The cluster's. Jobs that ended must be seen before they are forgotten there."""
+        """The cluster's. Polls must see the end of a job before Slurm forgets it."""
         found = self._queue.config()
         if found.min_job_age_s:
             most_s = max(FIRST_POLL_S, min(MOST_POLL_S, found.min_job_age_s / 3))
@@ -197,17 +190,16 @@ class SlurmBackend(Backend):
         return found
 
     def _logs(self, key: JobKey) -> list[str]:
-        return [batch.log(batch.keys.index(key)) for batch in self._batches.holding(key)]
+        return [array.log(key) for array in self._arrays.containing(key)]
 
-    def _listen(self, keys: Sequence[JobKey], accounted: Mapping[JobKey, Row]) -> None:
-        """Read in one go what failed jobs have printed."""
-        rows = {key: self._queue.telling(key) or accounted.get(key) for key in keys}
-        failed = [key for key, row in rows.items() if row and has_failed(row)]
-        paths = {key: self._logs(key) for key in failed}
-        said = self._site.tails([path for logs in paths.values() for path in logs])
-        for key, logs in paths.items():
-            whole = "\n".join(said[path].strip() for path in logs)
-            self._said[key] = " ".join(self._mask(whole).split())[-_TAIL_CHARS:]
+    def _read_outputs(self, keys: Sequence[JobKey], accounted: Mapping[JobKey, JobRecord]) -> None:
+        """Read in one call what failed jobs have printed."""
+        records = {key: self._queue.record_of(key) or accounted.get(key) for key in keys}
+        logs = {k: self._logs(k) for k, record in records.items() if record and has_failed(record)}
+        tails = self._host.tails([path for paths in logs.values() for path in paths])
+        for key, paths in logs.items():
+            output = self._mask("\n".join(tails[path].strip() for path in paths))
+            self._outputs[key] = " ".join(output.split())[-_TAIL_CHARS:]
 
     # -- collect, logs, cancel
 
@@ -215,24 +207,24 @@ class SlurmBackend(Backend):
         self, handles: Sequence[JobHandle], destination: Path
     ) -> dict[JobKey, TaskResult | CollectError]:
         ours = [h.key for h in handles if h.key.run == self._run_id]
-        refused = self._site.fetch(ours) if ours else {}
+        refused = self._host.fetch(ours) if ours else {}
         return {h.key: refused.get(h.key) or self._collect(h.key, destination) for h in handles}
 
     def _collect(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
         if key.run != self._run_id:
-            return CollectError(f"{key} is no job of run {self._run_id}.")
+            return CollectError(f"{key} is not a job of the run {self._run_id}.")
         found = hand_over(attempt_of(self._run_dir, key), key, destination)
         ended = self._ended.get(key)
-        went_well = ended is None or ended.state is JobState.SUCCEEDED
+        succeeded = ended is not None and ended.state is JobState.SUCCEEDED
         if isinstance(found, CollectError):
-            # a job that went well has a result, which a slow file system may show later
-            may_come = ended is not None and ended.state is JobState.SUCCEEDED
+            if not succeeded:
+                return found
+            # a job that succeeded has a result, which a slow file system may show later
             logs = [f"Its log: {self._run_dir}/{path}." for path in self._logs(key)[-1:]]
-            told = " ".join([found.message, *logs]) if may_come else found.message
-            return CollectError(told, found.remedy, retryable=may_come)
-        if found.outcome is Outcome.OK and not went_well:
-            # who ends a worker may have written its result
-            return CollectError(f"{key} left a result, but its job did not end well.")
+            return CollectError(" ".join([found.message, *logs]), found.remedy, retryable=True)
+        if found.outcome is Outcome.OK and ended is not None and not succeeded:
+            # whoever ended the worker may have written its result
+            return CollectError(f"The result of {key} was rejected: its job did not succeed.")
         return found
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
@@ -242,60 +234,56 @@ class SlurmBackend(Backend):
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         ours = [h for h in handles if h.key.run == self._run_id and h.key not in self._ended]
-        ids = {row.native_id for h in ours for row in self._queue.rows.get(h.key, ())}
+        ids = {r.native_id for h in ours for r in self._queue.records.get(h.key, ())}
         if unseen := {h.native_id for h in ours if is_native_id(h.native_id)} - ids:
-            ids |= self._queue.those_of(unseen)
+            ids |= self._queue.listed_ids(unseen)
         self._queue.cancel(sorted(ids))
 
     # -- what a run holds
 
     def reattach(self, run_id: str) -> list[JobHandle]:
-        with self._submitting:  # jobs that are being handed over are seen only after that
-            keys = self._batches.keys if run_id == self._run_id else []
-        if not keys:
-            return []
-        self._queue.look(keys)
-        found = {key for key in keys if key in self._queue.rows or self._has_left_something(key)}
-        for key in found:
-            self._handles[key] = self._submission.handle(key)
+        with self._submitting:  # jobs that are being submitted are seen only after that
+            keys = self._arrays.keys if run_id == self._run_id else []
+        found = self._submission.find(keys)
         self._watch_for(found)
-        return [self._handles[key] for key in sorted(found)]
-
-    def _has_left_something(self, key: JobKey) -> bool:
-        trace = self._site.trace(key)
-        return trace.claimed or trace.has_result
+        return [self._handles[key] for key in found]
 
     def leftovers(self, run_id: str) -> list[str]:
-        return [f"Slurm job {r.native_id} ({r.state})" for r in self._unended(run_id)]
+        return [f"Slurm job {r.native_id} ({r.state})" for r in self._active_jobs(run_id)]
 
-    def _unended(self, run_id: str) -> list[Row]:
-        """Jobs of a run of this work directory that wait or run: known by their directory, and by
-        their name or, where a site's plugin has changed that, their script."""
-        name, places = job_name(run_id), self._places(run_id)
-        here = [r for r in self._queue.listed() if r.run_dir in places]
-        ours = [r for r in here if r.name == name or r.script.startswith(f"{r.run_dir}/{FOLDER}/")]
-        return [r for r in ours if not job_state(r.state).final]
+    def _active_jobs(self, run_id: str) -> list[JobRecord]:
+        """Jobs of a run of this work directory that wait or run. They are known by their directory,
+        and by their name or, where a site's plugin has changed that, their script."""
+        name, folders = job_name(run_id), self._run_dirs(run_id)
+        return [
+            r
+            for r in self._queue.list_all()
+            if r.run_dir in folders and not job_state(r.state).final
+            if r.name == name or r.script.startswith(f"{r.run_dir}/{FOLDER}/")
+        ]
 
-    def _places(self, run_id: str) -> Sequence[str]:
-        """Where a run of this work directory lies for the nodes."""
-        return [str(Path(self._site.run_dir).parent / run_id)]
+    def _run_dirs(self, run_id: str) -> Sequence[str]:
+        """The directories of a run of this work directory, as the nodes see them."""
+        return [str(Path(self._host.run_dir).parent / run_id)]
 
     def known_runs(self, work_dir: Path) -> list[str]:
-        runs = str(Path(self._site.run_dir).parent)
-        found = {
-            r.name.removeprefix(NAME_PREFIX)
-            for r in self._queue.listed()
-            if r.name.startswith(NAME_PREFIX) and not job_state(r.state).final
-            if r.run_dir == f"{runs}/{r.name.removeprefix(NAME_PREFIX)}"
-        }
-        return sorted(found)
+        runs = str(Path(self._host.run_dir).parent)
+        return sorted(
+            {
+                run_id
+                for r in self._queue.list_all()
+                if not job_state(r.state).final
+                if r.name.startswith(NAME_PREFIX)
+                if r.run_dir == f"{runs}/{(run_id := r.name.removeprefix(NAME_PREFIX))}"
+            }
+        )
 
     def cleanup(self, run_id: str) -> None:
-        self._queue.cancel([row.native_id for row in self._unended(run_id)])
+        self._queue.cancel([record.native_id for record in self._active_jobs(run_id)])
         if run_id == self._run_id:
-            code = Path(self._site.worker_code()).name
-            self._site.remove([f"{FOLDER}/{name}" for name in (CREDENTIALS_NAME, code)])
+            code = Path(self._host.worker_code()).name
+            self._host.remove([f"{FOLDER}/{name}" for name in (CREDENTIALS_NAME, code)])
 
     def close(self) -> None:
         self._watch.stop()
-        self._site.close()
+        self._host.close()

@@ -132,7 +132,7 @@ class Bench:
         self.backend = SlurmBackend.build(
             BackendContext(self._run.root, Credentials(), SystemClock(), _no_work, options, environ)
         )
-        code = Path(self.backend._site.worker_code())
+        code = Path(self.backend._host.worker_code())
         code.mkdir(parents=True)
         (code / "batch_executor.py").write_text(WORKER)
         self._attempt = 0

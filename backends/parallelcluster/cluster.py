@@ -1,4 +1,4 @@
-"""Which cluster is meant, where its head node is, and what state cluster and fleet are in."""
+"""Which cluster is meant, where its head node is, and the state of the cluster and its fleet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backends.parallelcluster.discovery import Ec2Clusters, choose_head_node, explain_stack
+from backends.parallelcluster.discovery import Ec2Clusters, check_stack, choose_head_node
 from backends.parallelcluster.ssh import SshTarget
 from backends.slurm.commands import Partition, SlurmOptions, build_sinfo, parse_sinfo
 from backends.slurm.host import ClusterHost
@@ -16,7 +16,7 @@ from core.errors import BackendError, Problem
 
 log = logging.getLogger(__name__)
 
-_MOST_CHARS = 300
+_MAX_CHARS = 300
 
 
 class ClusterFinder:
@@ -34,7 +34,7 @@ class ClusterFinder:
         return self.clusters.region
 
     def target(self) -> SshTarget:
-        """Where to sign in, as of now: a head node that was stopped comes back elsewhere."""
+        """Where to sign in now; a head node that was restarted has another address."""
         if self._host:
             return SshTarget(self._host, self._user, self._key)
         if not self.name:
@@ -42,70 +42,66 @@ class ClusterFinder:
                 "No cluster is named.", "Give --aws-cluster-name or --aws-head-node."
             )
         node = choose_head_node(self.name, self.region, self.clusters.head_nodes())
-        return SshTarget(node.address, self._user, self._key, usual_user=node.login)
+        return SshTarget(node.address, self._user, self._key, default_user=node.login)
 
-    def problems(self) -> list[Problem]:
-        """What AWS says against using the cluster now, and a key that was named and is not there:
-        ssh would go on with others."""
+    def check(self) -> None:
+        """Raises BackendError for what AWS reports against using the cluster now, and for a missing
+        key file: ssh would go on with other keys."""
         if self._key and not Path(self._key).is_file():
-            return [Problem(f"There is no key file {self._key}.", "Correct --aws-ssh-key.")]
-        try:
-            target = self.target()
-        except BackendError as exc:
-            return [Problem(exc.message, exc.remedy)]
-        if target.host == self._host:
-            return []
-        state = self.clusters.stack_state(self.name)
-        error = explain_stack(self.name, self.region, state)
-        return [Problem(error.message, error.remedy)] if error else []
+            raise BackendError(f"The key file {self._key} was not found.", "Correct --aws-ssh-key.")
+        self.target()
+        if not self._host:
+            state = self.clusters.stack_state(self.name)
+            check_stack(self.name, self.region, state)
 
 
-def explain_partitions(
-    site: ClusterHost, options: SlurmOptions, finder: ClusterFinder
+def fleet_problem(
+    host: ClusterHost, options: SlurmOptions, finder: ClusterFinder
 ) -> Problem | None:
-    """A fleet that is stopped, which Slurm shows as partitions that are inactive."""
-    chosen = chosen_partitions(site, options)
+    """A stopped compute fleet, which Slurm shows as inactive partitions."""
+    chosen = chosen_partitions(host, options)
     if not chosen or not all(p.state.startswith("inact") for p in chosen):
         return None
-    names = ", ".join(p.name for p in chosen)
-    troubles = node_troubles(site, [p.name for p in chosen])
+    names = [p.name for p in chosen]
+    failures = node_failures(host, names)
     cluster = f"--cluster-name {finder.name or 'NAME'} --region {finder.region}"
     return Problem(
-        f"The compute fleet is stopped, or failed to start too often: {names} is INACTIVE."
-        + (f" {troubles}." if troubles else ""),
+        "The compute fleet is stopped, or failed to start too often:"
+        f" {', '.join(names)} is INACTIVE." + (f" {failures}." if failures else ""),
         f"Start it: pcluster update-compute-fleet {cluster} --status START_REQUESTED",
     )
 
 
-def chosen_partitions(site: ClusterHost, options: SlurmOptions) -> list[Partition]:
-    """Those that jobs are for: the cluster's default one, where none is named."""
+def chosen_partitions(host: ClusterHost, options: SlurmOptions) -> list[Partition]:
+    """Those that jobs go to: the default one where none is named."""
     wanted = options.partition.split(",") if options.partition else []
-    found = parse_sinfo(site.run(build_sinfo()).stdout)
+    found = parse_sinfo(host.run(build_sinfo()).stdout)
     return [p for p in found if p.name in wanted or (not wanted and p.is_default)]
 
 
-def node_troubles(site: ClusterHost, partitions: Sequence[str]) -> str:
-    """Why nodes of these partitions are down, in the cluster's own words; empty when none is, and
-    when that cannot be asked: it is only told beside something else."""
+def node_failures(host: ClusterHost, partitions: Sequence[str]) -> str:
+    """Why nodes of these partitions are down, in the cluster's own words. Empty when none is, and
+    when that cannot be found out, since it only completes another message."""
     if not partitions:
         return ""
     chosen = f"--partition={','.join(partitions)}"
-    asked = ["sinfo", "--noheader", "--list-reasons", chosen, "--format=%E|%N"]
     try:
-        done = site.run(asked)
+        result = host.run(["sinfo", "--noheader", "--list-reasons", chosen, "--format=%E|%N"])
     except BackendError as exc:
         log.debug("%s", exc)
         return ""
-    return parse_reasons(done.stdout) if done.exit_code == 0 else ""
+    return parse_reasons(result.stdout) if result.exit_code == 0 else ""
 
 
 def parse_reasons(text: str) -> str:
-    """`(Code:InsufficientInstanceCapacity)Failure when resuming nodes|queue1-dy-c5-[1-4]`."""
-    rows = [line.strip().rpartition("|") for line in text.splitlines() if "|" in line]
-    told = [f"{nodes}: {_plain(reason)}" for reason, _, nodes in rows if nodes]
-    return f"nodes that do not start: {'; '.join(told)[:_MOST_CHARS]}" if told else ""
+    """`(Code:InsufficientInstanceCapacity)Failure when resuming nodes|queue1-dy-c5-[1-4]`.
+
+    The codes are those of EC2.
+    """
+    lines = [line.strip().rpartition("|") for line in text.splitlines() if "|" in line]
+    reasons = [f"{nodes}: {_plain(reason)}" for reason, _, nodes in lines if nodes]
+    return f"nodes that failed to start: {'; '.join(reasons)[:_MAX_CHARS]}" if reasons else ""
 
 
 def _plain(reason: str) -> str:
-    """ParallelCluster's codes are EC2's own."""
     return re.sub(r"^\(Code:(\w+)\)", r"\1, ", reason.strip())

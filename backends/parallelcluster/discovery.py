@@ -1,10 +1,11 @@
-"""Where an AWS ParallelCluster has its head node, by the tags that it gives its instances.
+"""Finds the head node of an AWS ParallelCluster by the tags of its instances.
 
 https://docs.aws.amazon.com/parallelcluster/latest/ug/ (tags `parallelcluster:...`)
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,19 +20,10 @@ ATTRIBUTES_TAG = "parallelcluster:attributes"
 """Its value begins with the operating system: `alinux2023, slurm, 3.13.0, x86_64`."""
 _LOGINS = {"alinux": "ec2-user", "rhel": "ec2-user", "ubuntu": "ubuntu", "rocky": "rocky"}
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
-_UNUSABLE = {
-    "CREATE_IN_PROGRESS": "is still being created",
-    "CREATE_FAILED": "could not be created",
-    "ROLLBACK_IN_PROGRESS": "could not be created and is being removed",
-    "ROLLBACK_COMPLETE": "could not be created",
-    "ROLLBACK_FAILED": "could not be created",
-    "DELETE_IN_PROGRESS": "is being deleted",
-    "DELETE_FAILED": "could not be deleted whole",
-    "UPDATE_IN_PROGRESS": "is being updated",
-    "UPDATE_FAILED": "was not updated: the update failed",
-    "UPDATE_ROLLBACK_IN_PROGRESS": "is being put back after an update that failed",
-    "UPDATE_ROLLBACK_FAILED": "is neither updated nor put back: both failed",
-}
+_UNUSABLE_STATES = re.compile(
+    r"CREATE_(IN_PROGRESS|FAILED)|ROLLBACK_\w+|DELETE_(IN_PROGRESS|FAILED)"
+    r"|UPDATE_(IN_PROGRESS|FAILED)|UPDATE_ROLLBACK_(IN_PROGRESS|FAILED)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +44,26 @@ class HeadNode:
     @property
     def login(self) -> str:
         """The login name of its operating system's image; empty when that is not known."""
-        found = (name for system, name in _LOGINS.items() if self.system.startswith(system))
-        return next(found, "")
+        names = (name for system, name in _LOGINS.items() if self.system.startswith(system))
+        return next(names, "")
 
 
 class Ec2Clusters:
-    """The clusters of a region, as one may see them with these credentials."""
+    """The clusters of a region that these credentials can see."""
 
     def __init__(self, region: str, credentials: Credentials) -> None:
         self.region = region
         self._credentials = credentials
 
     def head_nodes(self) -> list[HeadNode]:
-        """Of all clusters; raises BackendError when AWS does not tell."""
+        """Those of all clusters. Raises BackendError when AWS refuses."""
         wanted = [{"Name": f"tag:{TYPE_TAG}", "Values": ["HeadNode"]}]
-        with _refusals(self.region):
+        with aws_errors(self.region):
             pages = self.client("ec2").get_paginator("describe_instances")
             return list(parse_instances(pages.paginate(Filters=wanted)))
 
     def stack_state(self, cluster: str) -> str:
-        """Of the stack that the cluster is; empty when it is not told."""
+        """The state of the cluster's stack; empty when it cannot be read."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -96,7 +88,7 @@ class Ec2Clusters:
 
 
 def parse_instances(pages: Any) -> Iterator[HeadNode]:
-    """Out of the pages of describe_instances."""
+    """From the pages of describe_instances."""
     for page in pages:
         for reservation in page["Reservations"]:
             yield from map(_parse_instance, reservation["Instances"])
@@ -115,14 +107,14 @@ def _parse_instance(found: Mapping[str, Any]) -> HeadNode:
 
 
 def choose_head_node(name: str, region: str, found: Sequence[HeadNode]) -> HeadNode:
-    """The running head node of cluster `name`. Raises BackendError, with what there is instead."""
-    living = [node for node in found if node.state not in ("terminated", "shutting-down")]
-    ours = [node for node in living if node.cluster == name]
+    """The running head node of cluster `name`. Raises BackendError when there is none."""
+    present = [node for node in found if node.state not in ("terminated", "shutting-down")]
+    ours = [node for node in present if node.cluster == name]
     if not ours:
-        names = ", ".join(sorted({node.cluster for node in living})) or "none"
+        names = ", ".join(sorted({node.cluster for node in present})) or "none"
         raise BackendError(
-            f"There is no cluster {name!r} in {region}.",
-            f"Clusters there: {names}. Correct --aws-cluster-name or --aws-region.",
+            f"The cluster {name!r} was not found in {region}.",
+            f"Correct --aws-cluster-name or --aws-region. Clusters there: {names}.",
         )
     running = [node for node in ours if node.state == "running"]
     if not running:
@@ -139,34 +131,30 @@ def choose_head_node(name: str, region: str, found: Sequence[HeadNode]) -> HeadN
     return running[0]
 
 
-def explain_stack(name: str, region: str, state: str) -> BackendError | None:
-    """What a stack's state means for those who want to use the cluster; None when it is fine."""
-    if state not in _UNUSABLE:
-        return None
-    fix = "Wait until that is done." if state.endswith("IN_PROGRESS") else "Mend the cluster."
-    return BackendError(
-        f"Cluster {name} {_UNUSABLE[state]} ({state}).",
-        f"{fix} It tells more: pcluster describe-cluster --cluster-name {name} --region {region}",
+def check_stack(name: str, region: str, state: str) -> None:
+    """Raises BackendError when a cluster whose stack is in this state cannot be used."""
+    if not _UNUSABLE_STATES.fullmatch(state):
+        return
+    fix = "Wait until that is done." if state.endswith("IN_PROGRESS") else "Repair the cluster."
+    raise BackendError(
+        f"The cluster {name} is not ready: its stack is in the state {state}.",
+        f"{fix} For details: pcluster describe-cluster --cluster-name {name} --region {region}",
     )
 
 
 @contextmanager
-def _refusals(region: str) -> Iterator[None]:
-    """AWS's errors as ours."""
+def aws_errors(region: str) -> Iterator[None]:
+    """Errors of AWS as BackendError."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
-    except ClientError as exc:
-        code = exc.response.get("Error", {}).get("Code", "")
+    except (BotoCoreError, ClientError) as exc:
+        code = exc.response.get("Error", {}).get("Code") if isinstance(exc, ClientError) else ""
+        fix = "Sign in to AWS again (aws sso login, AWS_PROFILE), correct --aws-region"
         if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
-            fix = "Allow ec2:DescribeInstances, or name the host with --aws-head-node."
-        else:
-            fix = "Sign in again (aws sso login), or name the host with --aws-head-node."
-        raise BackendError(f"EC2 in {region} does not say where clusters are: {exc}.", fix) from exc
-    except BotoCoreError as exc:
+            fix = "Allow ec2:DescribeInstances"
         raise BackendError(
-            f"EC2 in {region} cannot be asked where clusters are: {exc}.",
-            "Sign in (aws sso login, AWS_PROFILE), correct --aws-region, or name the host with"
-            " --aws-head-node.",
+            f"EC2 in {region} did not list the clusters: {exc}.",
+            f"{fix}, or name the host with --aws-head-node.",
         ) from exc

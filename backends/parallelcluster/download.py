@@ -1,7 +1,7 @@
-"""Results that come from a head node in one stream, taken into the run's directory.
+"""Results that come from a head node in one stream, unpacked into the run's directory.
 
-They are unpacked beside it first and put in place together, each in one step: a stream that is cut
-changes nothing. What is wrong with one result is told and spoils no other.
+They are unpacked beside it first and then put in place, each in one step: a stream that is cut off
+changes nothing, and what is wrong with one result affects no other.
 """
 
 from __future__ import annotations
@@ -9,90 +9,85 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from backends.parallelcluster.head_node.streams import CutOff
+from backends.parallelcluster.head_node.streams import TruncatedStream
 from backends.shared.results import attempt_of
 from core.bundle import Limits
 from core.errors import BackendError, CollectError
 from core.job import JobKey
 from core.transfer.untrusted_tar import ChunkSource, ForeignTree, open_foreign
 
-_MOST_CHARS = 200
+_MAX_NAME_CHARS = 200
 
 
-def take_results(
+def unpack_results(
     chunks: Iterable[bytes], root: Path, keys: Sequence[JobKey], lock: threading.Lock
 ) -> dict[JobKey, CollectError]:
-    """Unpack `<place in keys>/...` of a compressed tar to each attempt's result; gives why not,
-    for those of which nothing was taken. `lock` is held while things change in the run's directory.
+    """Unpack `<number in keys>/...` of a compressed tar to each attempt's result; returns an error
+    for each attempt of which nothing was taken. `lock` is held while the run's directory changes.
 
     Raises BackendError when the stream is damaged.
     """
-    with _scratch(root) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix=".fetch-", dir=root, ignore_cleanup_errors=True
+    ) as folder:
+        scratch = Path(folder)
         refused = _unpack(chunks, scratch, len(keys))
         with lock:
             for number, key in enumerate(keys):
-                found = scratch / str(number)
-                if number not in refused and found.is_dir():
-                    _put(found, attempt_of(root, key).result, scratch / f"old-{number}")
+                fresh = scratch / str(number)
+                if number not in refused and fresh.is_dir():
+                    _replace(attempt_of(root, key).result, fresh, scratch / f"old-{number}")
     return {keys[number]: error for number, error in refused.items()}
 
 
-@contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix=".fetch-", dir=root))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, CollectError]:
-    places = {str(number): number for number in range(count)}
+    numbers = {str(number): number for number in range(count)}
     trees: dict[int, ForeignTree] = {}
     refused: dict[int, CollectError] = {}
-    plain = gzip.GzipFile(
-        fileobj=cast("IO[bytes]", io.BufferedReader(ChunkSource(chunks))), mode="rb"
-    )
+    source = cast("IO[bytes]", io.BufferedReader(ChunkSource(chunks)))
+    plain = cast("IO[bytes]", gzip.GzipFile(fileobj=source, mode="rb"))
     try:
-        with open_foreign(cast("IO[bytes]", plain)) as tar:
+        with open_foreign(plain) as tar:
             for member in tar:
-                number, name = _parse(member.name, places)
+                top, _, name = member.name.partition("/")
+                if (number := numbers.get(top)) is None:
+                    member_name = member.name[:_MAX_NAME_CHARS]
+                    raise CollectError(
+                        f"the archive holds {member_name!r}, which was not requested"
+                    )
                 if number in refused:
                     continue
                 if number not in trees:
-                    (scratch / str(number)).mkdir()
-                    trees[number] = ForeignTree(scratch / str(number), Limits())
+                    (scratch / top).mkdir()
+                    trees[number] = ForeignTree(scratch / top, Limits())
                 try:
                     trees[number].take(tar, member, name)
                 except CollectError as exc:
                     refused[number] = exc
-    except CutOff:
+    except TruncatedStream:
         raise
     except (CollectError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
-        raise BackendError(f"Results came damaged: {exc}.", "They are asked for again.") from exc
+        raise BackendError(
+            f"The results arrived damaged: {exc}.",
+            "If this does not pass, check the connection and the head node's disk.",
+        ) from exc
     except OSError as exc:
-        raise BackendError(f"Results cannot be kept here: {exc}.", "Make room for them.") from exc
+        raise BackendError(
+            f"The results could not be written here: {exc}.",
+            "Free some space, or correct the permissions of the work directory.",
+        ) from exc
     return refused
 
 
-def _parse(name: str, places: Mapping[str, int]) -> tuple[int, str]:
-    number, _, below = name.partition("/")
-    if number not in places:
-        raise CollectError(f"The archive holds {name[:_MOST_CHARS]!r}, which nobody asked for.")
-    return places[number], below
-
-
-def _put(found: Path, place: Path, aside: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.lexists(place):
-        place.rename(aside)
-    found.rename(place)
+def _replace(target: Path, fresh: Path, aside: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target):
+        target.rename(aside)
+    fresh.rename(target)

@@ -1,7 +1,4 @@
-"""How far what travels has come, for people who wait for it.
-
-It travels between here and elsewhere, or on between two places elsewhere, which tell of it.
-"""
+"""How far transfers have come: those from and to this machine, and those elsewhere as reported."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import IO, Protocol
 
 CHUNK_BYTES = 64 * 1024
@@ -21,20 +17,50 @@ class Readable(Protocol):
 
 
 class Transfers:
-    """What is on its way, in both directions at once."""
+    """All transfers that are under way, in both directions."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[int, _Progress] = {}
-        self._count = 0
+        self._active: dict[object, tuple[str, str]] = {}
 
-    def words(self, verb: str) -> str:
+    def summary(self, verb: str) -> str:
         """Of what is being "sent" or "received": "12.3 of 80.0 MB sent"; empty when nothing is."""
         with self._lock:
-            return ", ".join(p.words for p in self._under_way.values() if p.verb == verb)
+            return ", ".join(text for kind, text in self._active.values() if kind == verb)
+
+    @contextmanager
+    def track(self, verb: str, total: int = 0, route: str = "") -> Iterator[Callable[[int], None]]:
+        """A function to be called with the number of bytes moved so far. A `route` names a transfer
+        between other places, such as "by the bucket"."""
+        transfer, of = object(), f" of {total / _MEGABYTE:.1f}" if total else ""
+
+        def report(done: int) -> None:
+            text = f"{done / _MEGABYTE:.1f}{of} MB {verb} {route}".rstrip()
+            with self._lock:
+                self._active[transfer] = (verb, text)
+
+        report(0)
+        try:
+            yield report
+        finally:
+            with self._lock:
+                del self._active[transfer]
+
+    @contextmanager
+    def count(self, verb: str, total: int = 0) -> Iterator[Callable[[int], None]]:
+        """A function to be called with each number of bytes that has moved."""
+        done = 0
+
+        def add(size: int) -> None:
+            nonlocal done
+            done += size
+            report(done)
+
+        with self.track(verb, total) as report:
+            yield add
 
     def sending(self, stream: IO[bytes]) -> Iterator[bytes]:
-        """Chunks of a stream from where it stands to its end."""
+        """The rest of a stream in chunks."""
         begin = stream.tell()
         total = stream.seek(0, os.SEEK_END) - begin
         stream.seek(begin)
@@ -43,57 +69,8 @@ class Transfers:
     def receiving(self, stream: Readable) -> Iterator[bytes]:
         return self._counted(stream, "received", 0)
 
-    @contextmanager
-    def noting(self, verb: str, total: int = 0) -> Iterator[Callable[[int], None]]:
-        """A function to be told of each number of bytes that has gone."""
-        done = 0
-
-        def note(size: int) -> None:
-            nonlocal done
-            done += size
-            follow(done)
-
-        with self._following(verb, total) as follow:
-            yield note
-
-    @contextmanager
-    def following(self, verb: str, way: str, total: int = 0) -> Iterator[Callable[[int], None]]:
-        """A function to be told how many bytes have gone so far, on a `way` elsewhere."""
-        with self._following(verb, total, f" {way}") as follow:
-            follow(0)
-            yield follow
-
-    @contextmanager
-    def _following(self, verb: str, total: int, way: str = "") -> Iterator[Callable[[int], None]]:
-        with self._lock:
-            self._count += 1
-            number = self._count
-
-        def follow(done: int) -> None:
-            with self._lock:
-                self._under_way[number] = _Progress(verb, done, total, way)
-
-        try:
-            yield follow
-        finally:
-            with self._lock:
-                self._under_way.pop(number, None)
-
     def _counted(self, stream: Readable, verb: str, total: int) -> Iterator[bytes]:
-        with self.noting(verb, total) as note:
+        with self.count(verb, total) as add:
             while data := stream.read(CHUNK_BYTES):
                 yield data
-                note(len(data))
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    verb: str
-    done: int
-    total: int
-    way: str
-
-    @property
-    def words(self) -> str:
-        of = f" of {self.total / _MEGABYTE:.1f}" if self.total else ""
-        return f"{self.done / _MEGABYTE:.1f}{of} MB {self.verb}{self.way}"
+                add(len(data))

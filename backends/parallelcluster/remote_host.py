@@ -1,8 +1,8 @@
-"""A cluster behind SSH, as a ClusterSite: its commands run on the head node, its files lie there.
+"""A cluster behind SSH as a ClusterHost: commands run on the head node, and files lie there.
 
-A run has a directory of its own below the shared one; requests go there and results come from there
-in one compressed stream. What running jobs write into events.jsonl is kept in the run's directory
-on this machine too, and brought up to date by each look.
+A run has a directory of its own below the shared one, to which requests are sent and from which
+results come in one compressed stream. The events of running jobs are copied to the run's directory
+on this machine too, and updated by each poll.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from backends.parallelcluster.download import take_results
+from backends.parallelcluster.download import unpack_results
 from backends.parallelcluster.progress import Transfers
-from backends.parallelcluster.rpc import HeadNodeClient, Heard, ignore
+from backends.parallelcluster.rpc import HeadNodeClient, OnProgress, ignore
 from backends.parallelcluster.rpc_responses import (
-    Greeting,
-    read_finished,
-    read_greeting,
-    read_seen,
+    HeadNodeInfo,
+    read_command_result,
+    read_info,
     read_texts,
+    read_traces,
 )
 from backends.parallelcluster.s3_transfer import TransferBucket
-from backends.parallelcluster.upload import packed
+from backends.parallelcluster.upload import packed_upload
 from backends.shared.results import attempt_of
 from backends.shared.work_dir_id import is_left, place_of
 from backends.slurm.arrays import FOLDER
 from backends.slurm.host import KEPT_VARIABLES, LOG_TAIL_BYTES, AttemptTrace, CommandResult, Upload
+from backends.slurm.preflight import COMMANDS
 from core.clock import Clock
 from core.errors import BackendError, CollectError
 from core.job import JobKey
@@ -38,21 +39,16 @@ from core.wire import write_atomic
 from core.worker.job_index import INDEX_NAME
 from core.worker.source import SOURCE_ROOT, source_digest
 
-COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
-CLI = "aws"
-"""Which fetches from a bucket there."""
-OPTIONAL = ("sacct", CLI)
-PACKAGES = ("anthropic", "genai_prices", "pydantic")
-"""Without them no worker starts."""
-FRESH_S = 2.0
-"""A look that is older than that is not taken for how things are."""
-_LONGEST_SECRET_BYTES = 8 * 1024
-"""So much more of a log is read, so that a secret at its cut is whole, and known as that."""
+AWS_CLI = "aws"
+PACKAGES = ("anthropic", "genai_prices", "pydantic")  # without them no worker starts
+FRESH_S = 2.0  # how old a poll may be to count as current
+_MAX_SECRET_BYTES = 8 * 1024
+"""So much more of a log is read, so that a secret at its cut is complete and can be masked."""
 _NAME_FILE = f"{FOLDER}/remote-name"
 
 
 class RemoteHost:
-    """`root` is the run's directory on this machine; `mask` takes secrets out of logs."""
+    """`root` is the run's directory on this machine; `mask` removes secrets from logs."""
 
     python = "python3"
     shared_option = "--aws-shared-dir"
@@ -74,45 +70,40 @@ class RemoteHost:
         self._clock = clock
         self._origin = place_of(root.parent.parent)
         self._code = f"code-{source_digest(SOURCE_ROOT)}"
-        self._fresh_name = _fresh_name(root)
+        self._new_name = _make_name(root)
         self._is_over = False
         self._has_code = False
-        self._goes_on = False
-        """Whether this process has handed jobs over or brought results home."""
+        self._is_active = False  # whether this process has submitted jobs or fetched results
         self._traces: dict[JobKey, AttemptTrace] = {}
         self._followed: Sequence[JobKey] = ()
-        self._looked_at = -FRESH_S
+        self._polled_at = -FRESH_S
         self._mirror = threading.Lock()
 
-    # -- where things are
+    # -- names and paths
 
     @cached_property
-    def greeting(self) -> Greeting:
-        """What the head node says of itself; asked once."""
-        answer = self._head.ask(
-            "greet",
-            root=self._head.root,
-            code=self._code,
-            commands=(*COMMANDS, *OPTIONAL),
-            packages=PACKAGES,
-            run=self.name,
-        )
-        found = read_greeting(answer)
+    def info(self) -> HeadNodeInfo:
+        """What is installed on the head node, asked once."""
+        request = {"root": self._head.root, "code": self._code, "run": self.name}
+        commands = (*COMMANDS, "sacct", AWS_CLI)
+        call = self._head.call("info", (), ignore, commands=commands, packages=PACKAGES, **request)
+        with call as (answer, _):
+            found = read_info(answer)
         self._has_code = found.has_code
-        if found.cleaned_up:  # by an earlier process: this one goes on in another directory
-            self._take_new_name()
+        if found.cleaned_up:  # by an earlier process: this one continues in another directory
+            self._rename()
         return found
 
     @property
     def name(self) -> str:
-        """Of the run's directory there: kept here once it is in use, so that it is found again."""
+        """The name of the run's directory there, stored here once it is in use."""
         try:
             return (self.root / _NAME_FILE).read_text(encoding="ascii").strip()
         except OSError:
-            return self._fresh_name
+            return self._new_name
 
-    def _take_new_name(self) -> None:
-        self._fresh_name = _fresh_name(self.root)
+    def _rename(self) -> None:
+        self._new_name = _make_name(self.root)
         (self.root / _NAME_FILE).unlink(missing_ok=True)
 
     @property
@@ -121,108 +112,117 @@ class RemoteHost:
 
     @property
     def run_dir(self) -> str:
-        return f"{self.greeting.root}/runs/{self.name}"
+        return f"{self.info.root}/runs/{self.name}"
 
     def worker_code(self) -> str:
-        return f"{self.greeting.root}/{self._code}"
+        return f"{self.info.root}/{self._code}"
 
     # -- commands
 
     def run(
         self,
         command: Sequence[str],
-        parcel: Upload = Upload(),  # noqa: B008 - a frozen value
+        upload: Upload = Upload(),  # noqa: B008 - a frozen value
         stdin: str = "",
     ) -> CommandResult:
-        request: dict[str, Any] = {"once": parcel.once, "command": list(command), "stdin": stdin}
-        if not (parcel.files or parcel.keys):
-            return read_finished(self._call("run", packed=False, url="", **request))
+        request: dict[str, Any] = {"once": upload.once, "command": list(command), "stdin": stdin}
+        if not (upload.files or upload.keys):
+            return read_command_result(self._call("run", has_upload=False, url="", **request))
         self._refuse_if_over()
-        self._keep(parcel)
-        answer = self._send(parcel, request)
-        if "wanted" in answer:  # somebody has removed the code meanwhile
-            answer = self._send(parcel, request)
-        if "wanted" in answer:
-            raise BackendError(
-                "The worker's code does not stay on the cluster.",
-                "See that --aws-shared-dir is whole.",
-            )
-        return read_finished(answer)
+        self._register(upload)
+        for _ in range(2):  # somebody may have removed the code meanwhile
+            answer = self._send(upload, request)
+            if self._has_code:
+                return read_command_result(answer)
+        raise BackendError(
+            "The worker's code disappears from the cluster.",
+            "Check that nothing removes files from --aws-shared-dir.",
+        )
 
     def _refuse_if_over(self) -> None:
         if self._is_over:
-            raise BackendError("The run was cleaned up.", "Resume it to go on with it.")
+            raise BackendError(
+                "The run was cleaned up.", "Continue it with `orchestrator.py resume`."
+            )
 
-    def _send(self, parcel: Upload, request: Mapping[str, Any]) -> dict[str, Any]:
-        place = self.run_dir  # whose greeting tells whether the code is there
-        self._refuse_if_over()  # after that, which may be a new place since then
+    def _send(self, upload: Upload, request: Mapping[str, Any]) -> dict[str, Any]:
+        run_dir = self.run_dir  # whose look-up tells whether the code is there
+        self._refuse_if_over()  # the directory may be a new one by now
         code = None if self._has_code else SOURCE_ROOT
-        with self._packed(parcel, code) as (stream, url, heard):
+        with self._packed(upload, code) as (stream, url, on_progress):
             payload = self.transfers.sending(stream)
-            told = {"packed": True, "run_dir": place, "url": url}
-            answer = self._call("run", payload, heard, **told, **request)
-        self._has_code = "wanted" not in answer
+            fields = {"has_upload": True, "run_dir": run_dir, "url": url, **request}
+            answer = self._call("run", payload, on_progress, **fields)
+        self._has_code = "missing_code" not in answer
         return answer
 
     @contextmanager
-    def _packed(self, parcel: Upload, code: Path | None) -> Iterator[tuple[IO[bytes], str, Heard]]:
-        """What goes over SSH, the URL of all else, and what to tell how far that has come from
-        there: through a bucket goes what is not for its owner alone."""
-        root, origin = self.root, self._origin
-        if (bucket := self._bucket) is None:
-            with packed(root, parcel.files, parcel.keys, origin, code) as whole:
-                yield whole, "", ignore
+    def _packed(
+        self, upload: Upload, code: Path | None
+    ) -> Iterator[tuple[IO[bytes], str, OnProgress]]:
+        """What is sent over SSH, the URL of everything else, and a function to be told how far that
+        has come. Files that only their owner may read never go through a bucket."""
+        root, origin, bucket = self.root, self._origin, self._bucket
+        if bucket is None:
+            with packed_upload(root, upload.files, upload.keys, origin, code) as stream:
+                yield stream, "", ignore
             return
         with ExitStack() as stack:
-            secret = [placed for placed in parcel.files if not placed.mode & 0o077]
-            rest = [placed for placed in parcel.files if placed.mode & 0o077]
+            private = [file for file in upload.files if not file.mode & 0o077]
+            others = [file for file in upload.files if file.mode & 0o077]
             url = stack.enter_context(bucket.object())
-            total = bucket.put(
-                url, stack.enter_context(packed(root, rest, parcel.keys, origin, code))
-            )
-            alone = stack.enter_context(packed(root, secret, (), origin, None))
-            heard = self.transfers.following("sent", "on to the head node", total)
-            yield alone, url, stack.enter_context(heard)
+            packed = packed_upload(root, others, upload.keys, origin, code)
+            total = bucket.put(url, stack.enter_context(packed))
+            stream = stack.enter_context(packed_upload(root, private, (), origin, None))
+            track = self.transfers.track("sent", total, "on to the head node")
+            yield stream, url, stack.enter_context(track)
 
-    def _keep(self, parcel: Upload) -> None:
-        """What a later process needs to find these jobs again, before they are handed over."""
-        kept = [f for f in parcel.files if Path(f.path).name == INDEX_NAME]
-        self._goes_on |= bool(kept)
-        for placed in kept:
-            path = self.root / placed.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, placed.data)
-        if kept and not self.is_used:
-            write_atomic(self.root / _NAME_FILE, self._fresh_name, durable=True)
+    def _register(self, upload: Upload) -> None:
+        """Store what a later process needs to find these jobs, before they are submitted."""
+        indexes = [file for file in upload.files if Path(file.path).name == INDEX_NAME]
+        self._is_active |= bool(indexes)
+        for file in indexes:
+            self._store(file.path, file.data)
+        if indexes and not self.is_used:
+            write_atomic(self.root / _NAME_FILE, self._new_name, durable=True)
+
+    def _store(self, name: str, data: bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
 
     def _call(
-        self, op: str, payload: Iterable[bytes] = (), heard: Heard = ignore, **request: Any
+        self,
+        op: str,
+        payload: Iterable[bytes] = (),
+        on_progress: OnProgress = ignore,
+        **request: Any,
     ) -> dict[str, Any]:
-        place = {"root": self.greeting.root, "code": self._code, "run_dir": self.run_dir}
-        return self._head.ask(
-            op, payload, heard, **{**place, "variables": KEPT_VARIABLES, **request}
-        )
+        common = {"root": self.info.root, "code": self._code, "run_dir": self.run_dir}
+        fields = {**common, "variables": KEPT_VARIABLES, **request}
+        with self._head.call(op, payload, on_progress, **fields) as (answer, _):
+            return answer
 
     # -- what jobs have left
 
-    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
+    def poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
         self._followed = list(keys)
-        return read_finished(self._look(command, keys))
+        return read_command_result(self._poll(command, keys))
 
-    def freshen(self, key: JobKey) -> None:
-        """Look, unless that was done a moment ago: for one who follows what jobs say."""
-        if self._clock.monotonic() - self._looked_at >= FRESH_S and self.is_used:
-            self._look([], list(dict.fromkeys([*self._followed, key])))
+    def refresh(self, key: JobKey) -> None:
+        """Poll for somebody who follows the job's events, unless that was done a moment ago."""
+        if self._clock.monotonic() - self._polled_at >= FRESH_S and self.is_used:
+            self._poll([], list(dict.fromkeys([*self._followed, key])))
 
-    def _look(self, command: Sequence[str], keys: Sequence[JobKey]) -> dict[str, Any]:
-        places = {self._attempt(key): key for key in keys}
-        sizes = {place: _size(self._events(key)) for place, key in places.items()}
-        answer = self._call("look", command=list(command), attempts=sizes)
-        self._looked_at = self._clock.monotonic()
-        for place, seen in read_seen(answer, places).items():
-            self._traces[places[place]] = AttemptTrace(seen.claimed, seen.has_result)
-            if seen.lines:
-                self._append(self._events(places[place]), sizes[place], seen.lines)
+    def _poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> dict[str, Any]:
+        attempts = {self._attempt(key): key for key in keys}
+        sizes = {name: _size(self._events(key)) for name, key in attempts.items()}
+        answer = self._call("poll", command=list(command), attempts=sizes)
+        self._polled_at = self._clock.monotonic()
+        for name, (trace, lines) in read_traces(answer, attempts).items():
+            self._traces[attempts[name]] = trace
+            if lines:
+                self._append(self._events(attempts[name]), sizes[name], lines)
         return answer
 
     def _append(self, path: Path, size: int, lines: bytes) -> None:
@@ -237,79 +237,77 @@ class RemoteHost:
         return self._traces.get(key, AttemptTrace())
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
-        attempts, place = [self._attempt(key) for key in keys], self.run_dir
-        self._goes_on = True
+        attempts, run_dir = [self._attempt(key) for key in keys], self.run_dir
+        self._is_active = True
         if (bucket := self._bucket) is not None:
             with bucket.object() as url:
-                with self.transfers.following("received", "by the bucket") as heard:
-                    self._call("store", heard=heard, attempts=attempts, url=url)
-                return take_results(bucket.get(url), self.root, keys, self._mirror)
-        with self._head.stream("fetch", run_dir=place, attempts=attempts) as (_, chunks):
+                with self.transfers.track("received", route="by the bucket") as on_progress:
+                    self._call("store", (), on_progress, attempts=attempts, url=url)
+                return unpack_results(bucket.get(url), self.root, keys, self._mirror)
+        with self._head.call("fetch", run_dir=run_dir, attempts=attempts) as (_, chunks):
             received = self.transfers.receiving(chunks)
-            refused = take_results(received, self.root, keys, self._mirror)
+            refused = unpack_results(received, self.root, keys, self._mirror)
             chunks.drain()
             return refused
 
     def tails(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """Kept here too, since what lies there goes with the run; with secrets masked."""
+        """Stored here too, since the files there go with the run; secrets are masked."""
         if not paths:
             return {}
-        told = read_texts(
-            self._call("tails", paths=list(paths), most=LOG_TAIL_BYTES + _LONGEST_SECRET_BYTES),
-            "tails",
-        )
-        found = {path: self._mask(told.get(path, ""))[-LOG_TAIL_BYTES:] for path in paths}
+        max_bytes = LOG_TAIL_BYTES + _MAX_SECRET_BYTES
+        answer = self._call("tails", paths=list(paths), max_bytes=max_bytes)
+        texts = read_texts(answer, "tails")
+        found = {path: self._mask(texts.get(path, ""))[-LOG_TAIL_BYTES:] for path in paths}
         for path, text in found.items():
             if text and self.is_used:
-                (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(self.root / path, text.encode(errors="replace"))
+                self._store(path, text.encode(errors="replace"))
         return found
 
-    # -- what there is, and its end
+    # -- directories of runs, and their end
 
     def remove(self, paths: Sequence[str]) -> None:
         self._call("remove", paths=list(paths))
 
     def runs(self) -> dict[str, str]:
-        """Names of all runs' directories there, each with the work directory it belongs to."""
+        """The names of all runs' directories there, each with the work directory it belongs to."""
         return read_texts(self._call("runs"), "runs")
 
-    def runs_here(self, work_dir: Path) -> list[str]:
+    def runs_of(self, work_dir: Path) -> list[str]:
         """Runs of a work directory of this machine that have directories there."""
-        origin = place_of(work_dir)
-        return sorted({_run_of(name) for name, told in self.runs().items() if told == origin})
+        wanted = place_of(work_dir)
+        return sorted({_run_of(name) for name, origin in self.runs().items() if origin == wanted})
 
     def names_of(self, run_id: str) -> list[str]:
-        """Directories of one run that are ours to remove: those of this work directory, and the
-        one that the run's directory here names. That may be a copy, whose original is still used
-        elsewhere: then only if this process has gone on with the run, or it was moved here."""
-        there = self.runs()
-        names = [n for n, told in there.items() if told == self._origin and _run_of(n) == run_id]
-        if run_id == self.root.name and self.is_used and (kept := self.name) not in names:
-            told, here = there.get(kept), self.root.parent.parent
-            if self._goes_on or told is None or is_left(told, here, run_id):
-                names.append(kept)
+        """Directories of one run that we may remove: those of this work directory, and the one that
+        the run's directory here names. This may be a copy whose original is still in use, so the
+        latter counts only if this process has continued the run, or it was moved here."""
+        runs = self.runs()
+        names = [n for n, origin in runs.items() if origin == self._origin and _run_of(n) == run_id]
+        if run_id == self.root.name and self.is_used and (used := self.name) not in names:
+            origin, work_dir = runs.get(used), self.root.parent.parent
+            if self._is_active or origin is None or is_left(origin, work_dir, run_id):
+                names.append(used)
         return names
 
     def end(self) -> None:
-        """Submit nothing of this run any more; what is being submitted has its name by now."""
+        """Submit nothing more of this run; what is being submitted has its name by now."""
         self._is_over = True
 
-    def seal(self, names: Sequence[str]) -> None:
-        """See to it that nothing is submitted there any more for runs of these names, not even by
-        a call that was cut off from its process; what is being submitted is waited for."""
+    def mark_cleaned_up(self, names: Sequence[str]) -> None:
+        """Make sure that nothing more is submitted there for runs of these names, not even by a
+        call that has lost its process; waits for what is being submitted."""
         if names:
-            self._call("seal", names=list(names))
+            self._call("mark_cleaned_up", names=list(names))
 
-    def forget(self, names: Sequence[str]) -> None:
-        """Remove runs' directories with all that is in them, and what earlier removals left."""
+    def remove_runs(self, names: Sequence[str]) -> None:
+        """Remove runs' directories with all their files, and what earlier removals have left."""
         own = self.name
-        self._call("forget", names=list(names))
+        self._call("remove_runs", names=list(names))
         if own in names:
-            self._take_new_name()
+            self._rename()
 
     def missing_commands(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name in self.greeting.missing]
+        return [name for name in names if name in self.info.missing_commands]
 
     def close(self) -> None:
         self._head.close()
@@ -322,11 +320,11 @@ class RemoteHost:
 
 
 def _run_of(name: str) -> str:
-    """The run whose directory there has that name."""
+    """The run that a directory there belongs to."""
     return name.rpartition("-")[0]
 
 
-def _fresh_name(root: Path) -> str:
+def _make_name(root: Path) -> str:
     return f"{root.name}-{secrets.token_hex(4)}"
 
 

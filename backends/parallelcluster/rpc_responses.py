@@ -1,8 +1,7 @@
 """Answers of a head node as values.
 
-Nobody vouches for that host: what does not fit is damage, which is told, and nothing is taken that
-was not asked for. Its texts may hold what is no Unicode: names, and what jobs print, are as they
-are.
+That host is not trusted: an answer that does not fit is damaged, and nothing is taken that was not
+requested. Texts may hold what is not Unicode, since names and outputs of jobs are passed unchanged.
 """
 
 from __future__ import annotations
@@ -11,92 +10,80 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from backends.parallelcluster.head_node.names import NAMES
-from backends.slurm.host import CommandResult
+from backends.parallelcluster.head_node.paths import ENCODING
+from backends.slurm.host import AttemptTrace, CommandResult
 from core.errors import BackendError
 
 T = TypeVar("T")
 
 
-def damaged() -> BackendError:
+def damaged_answer() -> BackendError:
     return BackendError(
         "The head node's answer is damaged.",
-        "Sign in there and see whether its python3 works and its disk has room.",
+        "Check that python3 works on the head node and that its disk has room.",
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Greeting:
-    """What the head node says of itself: `missing` are commands, `lacking` packages of Python;
-    and whether the run was cleaned up there."""
-
+class HeadNodeInfo:
     root: str
     python: tuple[int, ...]
-    missing: tuple[str, ...]
-    lacking: tuple[str, ...]
+    missing_commands: tuple[str, ...]
+    missing_packages: tuple[str, ...]
     has_code: bool
     cleaned_up: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptFiles:
-    """What an attempt has left, and the new lines of its events."""
-
-    claimed: bool
-    has_result: bool
-    lines: bytes
 
 
 # Each raises BackendError when an answer holds something else.
 
 
-def read_greeting(answer: Mapping[str, Any]) -> Greeting:
-    return Greeting(
-        _one(answer, "root", str),
-        tuple(_each(answer, "python", int)),
-        tuple(_each(answer, "missing", str)),
-        tuple(_each(answer, "lacking", str)),
-        _one(answer, "has_code", bool),
-        _one(answer, "cleaned_up", bool),
+def read_info(answer: Mapping[str, Any]) -> HeadNodeInfo:
+    return HeadNodeInfo(
+        _field(answer, "root", str),
+        _items(answer, "python", int),
+        _items(answer, "missing_commands", str),
+        _items(answer, "missing_packages", str),
+        _field(answer, "has_code", bool),
+        _field(answer, "cleaned_up", bool),
     )
 
 
-def read_finished(answer: Mapping[str, Any]) -> CommandResult:
-    return CommandResult(
-        _one(answer, "exit_code", int), _one(answer, "stdout", str), _one(answer, "stderr", str)
-    )
+def read_command_result(answer: Mapping[str, Any]) -> CommandResult:
+    stdout, stderr = _field(answer, "stdout", str), _field(answer, "stderr", str)
+    return CommandResult(_field(answer, "exit_code", int), stdout, stderr)
 
 
-def read_seen(answer: Mapping[str, Any], attempts: Iterable[str]) -> dict[str, AttemptFiles]:
-    """Of every one of `attempts`."""
-    traces, found = _one(answer, "traces", dict), {}
+def read_traces(
+    answer: Mapping[str, Any], attempts: Iterable[str]
+) -> dict[str, tuple[AttemptTrace, bytes]]:
+    """What each attempt has left, and the new lines of its events."""
+    traces, found = _field(answer, "traces", dict), {}
     for attempt in attempts:
         trace = traces.get(attempt)
         if not isinstance(trace, list) or [type(v) for v in trace] != [bool, bool, str]:
-            raise damaged()
+            raise damaged_answer()
         try:
-            found[attempt] = AttemptFiles(trace[0], trace[1], trace[2].encode(**NAMES))
+            found[attempt] = AttemptTrace(*trace[:2]), trace[2].encode(**ENCODING)
         except UnicodeEncodeError as exc:
-            raise damaged() from exc
+            raise damaged_answer() from exc
     return found
 
 
 def read_texts(answer: Mapping[str, Any], name: str) -> dict[str, str]:
-    """A table of texts by text."""
-    found = _one(answer, name, dict)
+    found = _field(answer, name, dict)
     if not all(isinstance(value, str) for value in found.values()):
-        raise damaged()
+        raise damaged_answer()
     return found
 
 
-def _one(answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
+def _field(answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
     if type(value := answer.get(name)) is not kind:
-        raise damaged()
+        raise damaged_answer()
     return value
 
 
-def _each(answer: Mapping[str, Any], name: str, kind: type[T]) -> list[T]:
-    found = _one(answer, name, list)
+def _items(answer: Mapping[str, Any], name: str, kind: type[T]) -> tuple[T, ...]:
+    found = _field(answer, name, list)
     if any(type(value) is not kind for value in found):
-        raise damaged()
-    return found
+        raise damaged_answer()
+    return tuple(found)

@@ -1,8 +1,8 @@
-"""What travels between here and a head node through an S3 bucket instead of over SSH.
+"""Transfers between this machine and a head node through an S3 bucket instead of over SSH.
 
-An object is there for one transfer and removed after it. One whose transfer was cut off may come
-after that: it is noted in the run's directory, and removed at the next transfer and at the end of
-the run. Nothing secret is put there.
+An object exists for one transfer and is removed after it. One whose transfer was cut off may appear
+later: its name is kept in the run's directory, and it is removed at the next transfer and at the
+end of the run. Nothing secret is put there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 class TransferBucket:
-    """`connect` gives a client of boto3 for S3. In `run_dir`, if it is there, it is kept which
-    objects may be left."""
+    """`connect` returns a boto3 client for S3. `run_dir`, if it exists, holds the names of objects
+    that may be left."""
 
     def __init__(
         self, name: str, connect: Callable[[], Any], transfers: Transfers, run_dir: Path
@@ -37,7 +37,7 @@ class TransferBucket:
 
     @contextmanager
     def object(self) -> Iterator[str]:
-        """The URL of an object that is nobody else's, and gone afterwards."""
+        """The URL of a new object, which is removed afterwards."""
         for earlier in self._noted() - self._in_use:
             self._try_to_remove(earlier)
         token = secrets.token_hex(16)
@@ -46,7 +46,7 @@ class TransferBucket:
         try:
             yield f"s3://{self.name}/{PREFIX}/{token}"
         except BaseException:
-            self._try_to_remove(token)  # and once more later: the other side may still be at it
+            self._try_to_remove(token)  # and again later: the other side may still be writing it
             raise
         else:
             if self._try_to_remove(token):
@@ -55,18 +55,18 @@ class TransferBucket:
             self._in_use.discard(token)
 
     @property
-    def may_hold_something(self) -> bool:
-        """Of the run; what this process is transferring too."""
+    def may_hold_objects(self) -> bool:
+        """Including those that this process is transferring."""
         return bool(self._noted())
 
     def clear(self) -> None:
-        """Remove all that may be left of the run. Raises BackendError when that is not possible."""
+        """Remove all objects of the run. Raises BackendError when that is not possible."""
         for token in self._noted():
             self._remove(token)
             self._forget(token)
 
     def _try_to_remove(self, token: str) -> bool:
-        """What cannot be removed now stays noted; a transfer that went well is none the worse."""
+        """An object that cannot be removed now is removed later; its transfer has succeeded."""
         try:
             self._remove(token)
         except BackendError as exc:
@@ -94,11 +94,11 @@ class TransferBucket:
         (self._notes / token).unlink(missing_ok=True)
 
     def put(self, url: str, stream: IO[bytes]) -> int:
-        """Gives its size in bytes."""
+        """Returns the size in bytes."""
         total = stream.seek(0, os.SEEK_END)
         stream.seek(0)
-        with self._refusals(), self._transfers.noting("sent", total) as note:
-            self._connect().upload_fileobj(stream, self.name, self._key(url), Callback=note)
+        with self._refusals(), self._transfers.count("sent", total) as add:
+            self._connect().upload_fileobj(stream, self.name, self._key(url), Callback=add)
         return total
 
     def get(self, url: str) -> Iterator[bytes]:
@@ -106,8 +106,8 @@ class TransferBucket:
             found = self._connect().get_object(Bucket=self.name, Key=self._key(url))
             yield from self._transfers.receiving(found["Body"])
 
-    def prove(self) -> None:
-        """Put something there and remove it. Raises BackendError when that is not possible."""
+    def check_access(self) -> None:
+        """Create an object and remove it. Raises BackendError when that is not possible."""
         token = secrets.token_hex(16)
         with self._refusals():
             self._connect().put_object(Bucket=self.name, Key=f"{PREFIX}/{token}", Body=b"")
@@ -125,7 +125,7 @@ class TransferBucket:
             yield
         except (Boto3Error, BotoCoreError, ClientError) as exc:
             raise BackendError(
-                f"The bucket {self.name} cannot be used: {exc}.",
-                "Correct --aws-s3-bucket, and allow s3:PutObject, s3:GetObject and"
-                " s3:DeleteObject there; without it all goes over SSH.",
+                f"The bucket {self.name} could not be used: {exc}.",
+                "Correct --aws-s3-bucket, allow s3:PutObject, s3:GetObject and s3:DeleteObject"
+                " there, or leave the option out to transfer over SSH.",
             ) from exc

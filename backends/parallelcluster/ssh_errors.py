@@ -1,116 +1,105 @@
-"""What ssh complains of when no connection comes about, as one message with what to do. Pure."""
+"""The errors of ssh when a connection fails, each as a message with its remedy. Pure."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
 
 from core.errors import BackendError
 
 NO_CLIENT = (
-    "There is no ssh here.",
-    "Install the OpenSSH client, and see that it is on PATH.",
+    "The command ssh was not found.",
+    "Install the OpenSSH client, and make sure that it is on PATH.",
 )
 
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """`pattern` is looked for in what ssh said. {who} is user and host, {file} the key's file where
-    the pattern finds its name."""
-
-    pattern: str
-    what: str
-    fix: str
-
-
-# The first that fits counts. ssh's own words: sshconnect.c, sshconnect2.c, auth.c, misc.c.
-_REFUSALS = (
-    _Refusal(
+# Pattern of ssh's output, message, remedy; the first that matches counts. {host} is user and host,
+# {file} the key file that the pattern finds. sshconnect.c, sshconnect2.c, auth.c and misc.c of ssh.
+_FAILURES = (
+    (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED|host key .* has changed",
-        "The host key of {who} is not the one that is known.",
-        "If the cluster was made anew, remove the old one (ssh-keygen -R, with the host's name)"
-        " and sign in once by hand; if not, somebody may stand in between.",
+        "The host key of {host} has changed.",
+        "If the cluster was created again, remove the old key (ssh-keygen -R with the host's name)"
+        " and sign in once by hand. Otherwise somebody may be intercepting the connection.",
     ),
-    _Refusal(
+    (
         r"Host key verification failed|No \S+ host key is known",
-        "The host key of {who} is not known here.",
-        "Sign in once by hand (ssh {who}), compare the fingerprint with the one in the instance's"
+        "The host key of {host} is not known here.",
+        "Sign in once by hand (ssh {host}), compare the fingerprint with the one in the instance's"
         " system log, and accept it.",
     ),
-    _Refusal(
+    (
         r"Permissions \d+ for '(?P<file>[^\r\n]+)' are too open"
         r'|Load key "(?P<file2>[^\r\n]+)": bad permissions',
-        "ssh does not use a key that others may read: {file}.",
-        "chmod 600 {file}",
+        "ssh does not use a key that others can read: {file}.",
+        "Run chmod 600 {file}.",
     ),
-    _Refusal(
+    (
         r'Load key "(?P<file>[^\r\n]+)": Permission denied'
         r"|Identity file (?P<file2>[^\r\n]+) not accessible: Permission denied",
-        "You may not read the key's file {file}.",
-        "Make it your own (chown, chmod 600), or name another with --aws-ssh-key.",
+        "You have no permission to read the key file {file}.",
+        "Make it your own (chown, chmod 600), or give another one with --aws-ssh-key.",
     ),
-    _Refusal(
+    (
         r"Identity file (?P<file>[^\r\n]+) not accessible"
         r'|Load key "(?P<file2>[^\r\n]+)": (No such file|Is a directory)',
-        "The key's file {file} cannot be read.",
+        "The key file {file} could not be read.",
         "Correct --aws-ssh-key, or the IdentityFile in your ssh config.",
     ),
-    _Refusal(
+    (
         r'Load key "(?P<file>[^\r\n]+)": (invalid format|error in libcr)',
-        "{file} holds no private key that ssh can read.",
-        "Name the private key as it was downloaded with --aws-ssh-key, not its .pub.",
+        "{file} is not a private key that ssh can read.",
+        "Give the private key as it was downloaded with --aws-ssh-key, not its .pub.",
     ),
-    _Refusal(
+    (
         r"Too many authentication failures",
-        "{who} refused the connection after too many keys.",
+        "{host} refused the connection after too many keys.",
         "Name the right one with --aws-ssh-key.",
     ),
-    # What may still be tried stands in brackets: a key that was taken does not come again.
-    _Refusal(
+    # The methods that may still be tried stand in parentheses; publickey is gone once it succeeded.
+    (
         r"with partial success"
         r"|Permission denied \((?!(\S*,)?publickey\b)\S*(keyboard-interactive|password)\S*\)",
-        "{who} wants more than a key: a password or a second factor, which nobody can type here.",
-        "Use a login that a key alone is enough for, or sign in by a way that needs no typing, such"
-        " as a ProxyCommand of your own.",
+        "{host} requires a password or a second factor, which cannot be typed here.",
+        "Use a login that needs only a key, or a connection that needs no typing, such as a"
+        " ProxyCommand of your own.",
     ),
-    _Refusal(
+    (
         r"Permission denied",
-        "{who} does not accept the key.",
-        "Name the cluster's key with --aws-ssh-key (one with a passphrase works only from your"
-        " agent: ssh-add), and the login name with --aws-ssh-user (ec2-user, ubuntu, rocky).",
+        "{host} rejected the key.",
+        "Give the cluster's key with --aws-ssh-key and the login name (ec2-user, ubuntu, rocky)"
+        " with --aws-ssh-user. Load a key that has a passphrase into your agent (ssh-add).",
     ),
-    _Refusal(
+    (
         r"Could not resolve hostname|Name or service not known",
-        "There is no host of the name in {who}.",
-        "Correct --aws-head-node, or look at your network and VPN.",
+        "The host name in {host} could not be resolved.",
+        "Correct --aws-head-node, or check your network and VPN.",
     ),
-    _Refusal(
+    (
         r"Connection refused",
-        "{who} takes no connection: its port is closed.",
-        "See whether the head node runs and which port its sshd has (Port in your ssh config).",
+        "{host} refused the connection: its port is closed.",
+        "Check that the head node runs, and which port its sshd has (Port in your ssh config).",
     ),
-    _Refusal(
+    (
         r"timed out|No route to host|Network is unreachable|Host is down",
-        "{who} does not answer.",
-        "Allow your address in the head node's security group (SSH, port 22), join the VPN, or"
-        " set a jump host in your ssh config.",
+        "{host} did not answer.",
+        "Allow your address in the head node's security group (SSH, port 22), connect to the VPN,"
+        " or set a jump host in your ssh config.",
     ),
-    _Refusal(
+    (
         r"[Cc]onnection (closed|reset)|kex_exchange_identification|Broken pipe|banner exchange",
-        "{who} closed the connection before the sign-in was done.",
-        "Its sshd may be busy or stopping, or a ProxyCommand ended; it is tried again.",
+        "{host} closed the connection during the sign-in.",
+        "If this does not pass, check its sshd, and your ProxyCommand if you use one.",
     ),
 )
 
 
-def explain_refusal(said: str, who: str) -> BackendError:
-    """The error for what ssh said as it opened no connection; nothing is said after a time-out."""
-    for refusal in _REFUSALS:
-        if found := re.search(refusal.pattern, said):
+def explain_failure(output: str, host: str) -> BackendError:
+    """The error for what ssh printed as a connection failed; empty `output` means a time-out."""
+    for pattern, message, remedy in _FAILURES:
+        if found := re.search(pattern, output):
             names = found.groupdict()
             file = names.get("file") or names.get("file2") or ""
-            what = refusal.what.format(who=who, file=file)
-            return BackendError(what, refusal.fix.format(who=who, file=shlex.quote(file)))
-    words = " ".join(said.split())[-400:] or "it did not come to an end"
-    return BackendError(f"No connection to {who}: {words}", f"See why: ssh {who}")
+            message = message.format(host=host, file=file)
+            return BackendError(message, remedy.format(host=host, file=shlex.quote(file)))
+    reason = " ".join(output.split())[-400:] or "ssh did not end in time"
+    return BackendError(f"The connection to {host} failed: {reason}", f"Find out why: ssh {host}")

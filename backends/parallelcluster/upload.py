@@ -1,6 +1,6 @@
-"""What goes to a head node before a command: requests, files and the worker's code, as one stream.
+"""What a head node needs before a command: requests, files and the worker's code, in one stream.
 
-`run/...` is meant for the run's directory there, `code/...` for the one beside all runs.
+`run/...` is for the run's directory there, `code/...` for the one beside all runs.
 """
 
 from __future__ import annotations
@@ -14,39 +14,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from backends.parallelcluster.head_node.names import NAMES
+from backends.parallelcluster.head_node.paths import ENCODING
 from backends.shared.results import attempt_of
 from backends.slurm.host import UploadFile
 from core.job import JobKey
 from core.worker.source import worker_files
 
-MEMORY_BYTES = 8 * 1024 * 1024
-"""A larger parcel is packed on disk."""
-ORIGIN = "origin"
+MEMORY_BYTES = 8 * 1024 * 1024  # a larger upload is packed on disk
 
 
 @contextmanager
-def packed(
+def packed_upload(
     root: Path,
     files: Sequence[UploadFile],
     keys: Sequence[JobKey],
     origin: str,
     source: Path | None,
 ) -> Iterator[IO[bytes]]:
-    """The compressed tar of files and requests of the run at `root`, with the worker's code if its
-    `source` is given. `origin` says whose run it is."""
+    """A compressed tar of files and requests of the run at `root`, and of the worker's code if its
+    `source` is given. `origin` identifies the work directory that the run belongs to."""
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
         with (
-            gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=6) as squeezed,
-            tarfile.open(fileobj=squeezed, mode="w", format=tarfile.GNU_FORMAT, **NAMES) as tar,
+            gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=6) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT, **ENCODING) as tar,
         ):
-            _add(tar, f"run/{ORIGIN}", origin.encode(), 0o600)
-            for placed in files:
-                _add(tar, f"run/{placed.path}", placed.data, placed.mode)
+            _add(tar, "run/origin", origin.encode(), 0o600)
+            for file in files:
+                _add(tar, f"run/{file.path}", file.data, file.mode)
             for key in keys:
-                attempt = attempt_of(root, key)
-                place = attempt.root.relative_to(root).as_posix()
-                tar.add(attempt.request, f"run/{place}/{attempt.request.name}")
+                request = attempt_of(root, key).request
+                tar.add(request, f"run/{request.relative_to(root).as_posix()}")
             if source is not None:
                 for name in worker_files(source):
                     _add(tar, f"code/{name}", (source / name).read_bytes(), 0o644)

@@ -1,22 +1,23 @@
-"""What was handed to sbatch, as it lies in the run's directory: which job stands for which key.
+"""The job arrays of a run, as they are stored in its directory, and the key of each job.
 
-A batch's folder is written before sbatch is called and named by its index's digest, which the jobs
-carry in their comment. So a later process knows its jobs even if it never heard their ids.
+An array's folder is written before sbatch is called. It is named by the digest of its index, which
+the jobs carry in their comment, so that a later process recognizes them even without their ids.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from backends.shared.results import attempt_of
 from backends.slurm.commands import COMMENT_PREFIX
 from backends.slurm.host import remove_path
-from backends.slurm.states import Row
+from backends.slurm.states import JobRecord
 from core.errors import BundleError
 from core.job import JobKey
 from core.wire import encode
@@ -29,9 +30,9 @@ _DIGEST_CHARS = 16
 
 @dataclass(frozen=True, slots=True)
 class JobArray:
-    """Jobs that went out together; a job's place in `keys` is its place in the array.
+    """Jobs that are submitted together; a key's position in `keys` is the job's array index.
 
-    `job_ids` are those that sbatch gave for it: more than one only if an answer was lost.
+    `job_ids` are those that sbatch printed: several only if an answer was lost.
     """
 
     digest: str
@@ -46,122 +47,113 @@ class JobArray:
 
     @property
     def attempts(self) -> bytes:
-        """The index for the shell."""
+        """The index for the shell: the directory of an attempt on each line."""
         return "".join(f"tasks/{key.task}/{key.attempt}\n" for key in self.keys).encode()
 
-    def native_id(self, job_id: str, place: int) -> str:
-        """As scancel takes it, of a job that sbatch called `job_id`."""
-        return f"{job_id}_{place}" if len(self.keys) > 1 else job_id
+    def native_id(self, job_id: str, array_index: int) -> str:
+        """The id that scancel takes, of a job that sbatch called `job_id`."""
+        return f"{job_id}_{array_index}" if len(self.keys) > 1 else job_id
 
-    def log(self, place: int) -> str:
-        return f"{self.folder}/{place}.log"
+    def log(self, key: JobKey) -> str:
+        return f"{self.folder}/{self.keys.index(key)}.log"
 
 
-def make_batch(run_dir: Path, keys: Sequence[JobKey]) -> JobArray:
-    """The same keys of the same run make the same batch."""
+def make_array(run_dir: Path, keys: Sequence[JobKey]) -> JobArray:
+    """The same keys of the same run give the same digest."""
     attempts = (attempt_of(run_dir, key).root.relative_to(run_dir).as_posix() for key in keys)
     index = encode(JobIndex(keys[0].run, tuple(attempts))).encode()
-    whole = hashlib.sha256(f"{run_dir}\0".encode() + index).hexdigest()
-    return JobArray(whole[:_DIGEST_CHARS], tuple(keys), index)
+    digest = hashlib.sha256(f"{run_dir}\0".encode() + index).hexdigest()
+    return JobArray(digest[:_DIGEST_CHARS], tuple(keys), index)
 
 
 class JobArrays:
-    """Every batch of one run, those of earlier processes too."""
+    """All arrays of a run, including those of earlier processes."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._batches: dict[str, JobArray] | None = None
         self._by_key: dict[JobKey, list[JobArray]] = {}
 
-    @property
+    @cached_property
     def all(self) -> dict[str, JobArray]:
-        if self._batches is None:
-            self._batches = {}
-            for batch in self._read():
-                self.add(batch)
-        return self._batches
+        """By digest; read from disk at the first use."""
+        found = {array.digest: array for array in self._read()}
+        for array in found.values():
+            self._add_keys(array)
+        return found
+
+    def _read(self) -> Iterator[JobArray]:
+        for path in sorted((self._run_dir / FOLDER).glob(f"*/{INDEX_NAME}")):
+            with suppress(BundleError, ValueError):  # cut off while written: never submitted
+                index, folder = read_index(BatchDir(path.parent)), path.parent
+                names = (attempt.removeprefix("tasks/") for attempt in index.attempts)
+                keys = tuple(JobKey.parse(f"{index.run}/{name}") for name in names)
+                yield JobArray(folder.name, keys, path.read_bytes(), _read_ids(folder))
+
+    def _add_keys(self, array: JobArray) -> None:
+        for key in array.keys:
+            self._by_key.setdefault(key, []).append(array)
 
     @property
     def keys(self) -> list[JobKey]:
         return sorted(self._by_key) if self.all else []
 
-    def _read(self) -> Iterator[JobArray]:
-        for path in sorted((self._run_dir / FOLDER).glob(f"*/{INDEX_NAME}")):
-            with suppress(BundleError, ValueError):  # cut off as it was written: never handed over
-                index, folder = read_index(BatchDir(path.parent)), path.parent
-                keys = tuple(_key(index.run, attempt) for attempt in index.attempts)
-                yield JobArray(folder.name, keys, path.read_bytes(), _read_ids(folder))
+    def add(self, array: JobArray) -> JobArray:
+        """Register it before it is submitted; returns the one that is registered already."""
+        if array.digest not in self.all:
+            self.all[array.digest] = array
+            self._add_keys(array)
+        return self.all[array.digest]
 
-    def add(self, batch: JobArray) -> JobArray:
-        """Note it before it is handed over; gives the one that is noted."""
-        known = self.all
-        if batch.digest not in known:
-            known[batch.digest] = batch
-            for key in batch.keys:
-                self._by_key.setdefault(key, []).append(batch)
-        return known[batch.digest]
-
-    def submitted(self, batch: JobArray, job_id: str) -> None:
-        """Keep the id that sbatch gave."""
-        batch.job_ids.append(job_id)
-        path = self._run_dir / batch.folder / _IDS_NAME
+    def add_job_id(self, array: JobArray, job_id: str) -> None:
+        """Record the id that sbatch printed."""
+        array.job_ids.append(job_id)
+        path = self._run_dir / array.folder / _IDS_NAME
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(job_id) + "\n")
+            stream.write(f'"{job_id}"\n')
 
-    def refused(self, batch: JobArray) -> None:
-        """It is on no cluster; what was prepared for it goes."""
-        if batch.job_ids:
+    def discard(self, array: JobArray) -> None:
+        """Remove a refused array and its files, unless it was accepted before."""
+        if array.job_ids:
             return
-        self.all.pop(batch.digest, None)
-        for key in batch.keys:
-            self._by_key[key].remove(batch)
-        remove_path(self._run_dir / batch.folder)
+        self.all.pop(array.digest, None)
+        for key in array.keys:
+            self._by_key[key].remove(array)
+        remove_path(self._run_dir / array.folder)
 
-    def holding(self, key: JobKey) -> list[JobArray]:
+    def containing(self, key: JobKey) -> list[JobArray]:
         return list(self._by_key.get(key, ())) if self.all else []
 
     def native_ids(self, key: JobKey) -> list[str]:
-        """Those of all jobs of a key that sbatch gave an id for, the latest last."""
+        """The ids that sbatch printed for the jobs of a key, the latest last."""
         return [
-            batch.native_id(job_id, batch.keys.index(key))
-            for batch in self.holding(key)
-            for job_id in batch.job_ids
+            array.native_id(job_id, array.keys.index(key))
+            for array in self.containing(key)
+            for job_id in array.job_ids
         ]
 
-    def named_by(self, row: Row) -> JobArray | None:
-        """The batch that a job names: in its comment or, where a site's plugin has replaced that,
-        by its script, which lies in the batch's folder."""
-        of_script = row.script.removeprefix(f"{row.run_dir}/{FOLDER}/").partition("/")[0]
-        digests = (row.comment.removeprefix(COMMENT_PREFIX), of_script)
+    def named_by(self, record: JobRecord) -> JobArray | None:
+        """The array that a job names: by its comment or, where a site's plugin has replaced that,
+        by its script, which lies in the array's folder."""
+        folder = record.script.removeprefix(f"{record.run_dir}/{FOLDER}/").partition("/")[0]
+        digests = (record.comment.removeprefix(COMMENT_PREFIX), folder)
         return next((self.all[digest] for digest in digests if digest in self.all), None)
 
-    def batch_of(self, row: Row) -> JobArray | None:
-        """The batch whose job this is, one of the run's: of some jobs nobody heard the id, others
-        name no batch."""
-        if (named := self.named_by(row)) is not None:
-            return named
-        return next((b for b in list(self.all.values()) if row.array_id in b.job_ids), None)
+    def key_of(self, record: JobRecord) -> JobKey | None:
+        """The key of a job that is listed; None when it is not one of the run's.
 
-    def key_of(self, row: Row) -> JobKey | None:
-        """The job that a row of Slurm's list is; None when it is none of this run's."""
-        batch = self.batch_of(row)
-        return batch.keys[row.place] if batch and row.place < len(batch.keys) else None
-
-
-def _key(run: str, attempt: str) -> JobKey:
-    """Of `tasks/<task>/<attempt>`. Raises ValueError."""
-    _, task, number = attempt.split("/")
-    return JobKey.parse(f"{run}/{task}/{number}")
+        The id counts only where the job names no array.
+        """
+        array = self.named_by(record) or next(
+            (a for a in list(self.all.values()) if record.array_id in a.job_ids), None
+        )
+        index = record.array_index
+        return array.keys[index] if array and index < len(array.keys) else None
 
 
 def _read_ids(folder: Path) -> list[str]:
     try:
-        lines = (folder / _IDS_NAME).read_text(encoding="utf-8").splitlines()
+        lines = (folder / _IDS_NAME).read_text(encoding="utf-8")
     except OSError:
         return []
-    found = []
-    for line in lines:
-        with suppress(ValueError):  # the last one may have been cut
-            found.append(str(json.loads(line)))
-    return found
+    return re.findall(r'^"(.+)"$', lines, re.MULTILINE)  # the last line may be cut off

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backends.slurm.states import Row, never_starts
+from backends.slurm.states import JobRecord, never_starts
 
 NAME_PREFIX = "orchestrator-"
 COMMENT_PREFIX = "parallel-orchestrator:"
 SIGNAL_AHEAD_S = 30
-"""How long before a time limit the worker hears of it; Slurm may be a minute early."""
-_UNSEEN = {"", "N/A", "(null)"}
+"""How long before a time limit the worker is signalled; Slurm may do so a minute early."""
+_EMPTY_VALUES = {"", "N/A", "(null)"}
 _FIELDS = ("ArrayJobID", "ArrayTaskID", "State", "exit_code", "Reason", "Comment", "Name")
 _QUEUE_FORMAT = ",".join(f"{name}:|" for name in (*_FIELDS, "WorkDir")) + ",Command:"
-_PLACES = re.compile(r"(?P<dir>.*?)\|(?P<script>(?P=dir)/.*)|(?P<other>[^|]*).*")
-"""The last two fields; our scripts lie below the directory, and both may hold the separator."""
+_PATHS = re.compile(r"(?P<dir>.*?)\|(?P<script>(?P=dir)/.*)|(?P<other>[^|]*).*")
+"""The last two fields. Our scripts lie below the directory, and both may hold the separator."""
 _JOB_ID = re.compile(r"(\d+)(;[\w.-]+)?", re.ASCII)
-_SACCT_ID = re.compile(r"(\d+)(?:_(\d+))?", re.ASCII)
+_NATIVE_ID = re.compile(r"(\d+)(?:_(\d+))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,32 +58,33 @@ def job_name(run_id: str) -> str:
 
 
 def build_sbatch(
-    options: SlurmOptions, run_dir: str, name: str, batch: str, script: str, count: int
+    options: SlurmOptions, run_dir: str, name: str, digest: str, script: str, count: int
 ) -> list[str]:
-    """Submit `count` jobs, as an array where they are several; `script` is below `run_dir`."""
+    """Submit `count` jobs, several as an array; `script` is relative to `run_dir`."""
     # Slurm expands the whole path of the output, the working directory's part too
     folder = f"{run_dir}/{Path(script).parent}".replace("%", "%%")
     log = f"{folder}/{'%a' if count > 1 else '0'}.log"
     return [
         *("sbatch", "--parsable", "--export=NIL"),
         f"--job-name={name}",
-        f"--comment={COMMENT_PREFIX}{batch}",
+        f"--comment={COMMENT_PREFIX}{digest}",
         f"--chdir={run_dir}",
         f"--output={log}",
         "--open-mode=append",
         f"--signal=B:USR1@{SIGNAL_AHEAD_S}",
         *([f"--array=0-{count - 1}"] if count > 1 else []),
-        *_wishes(options),
+        *_resource_arguments(options),
         f"{run_dir}/{script}",
     ]
 
 
 def build_test(options: SlurmOptions, run_dir: str) -> list[str]:
-    """Ask whether such a job would be taken, without submitting it; the script comes on stdin."""
-    return ["sbatch", "--test-only", "--export=NIL", f"--chdir={run_dir}", *_wishes(options)]
+    """Ask whether Slurm would take such a job; the script is read from standard input."""
+    fixed = ("sbatch", "--test-only", "--export=NIL", f"--chdir={run_dir}")
+    return [*fixed, *_resource_arguments(options)]
 
 
-def _wishes(options: SlurmOptions) -> Iterator[str]:
+def _resource_arguments(options: SlurmOptions) -> Iterator[str]:
     yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={options.cpus}")
     for name in ("partition", "account", "qos", "time", "mem", "constraint"):
         if value := getattr(options, name):
@@ -94,32 +95,32 @@ def _wishes(options: SlurmOptions) -> Iterator[str]:
 
 
 def build_squeue(name: str = "") -> list[str]:
-    """All of this user's jobs, or those of one name, also those that ended a while ago.
+    """List this user's jobs, or those of one name, including those that ended a while ago.
 
-    Without --all, jobs of hidden partitions and those that another cluster of a federation has are
-    left out. https://slurm.schedmd.com/squeue.html#OPT_all
+    Without --all, jobs of hidden partitions and of other clusters of a federation are left out.
+    https://slurm.schedmd.com/squeue.html#OPT_all
     """
     named = [f"--name={name}"] if name else []
-    asked = ("--noheader", "--array", "--all", "--states=all", "--me", *named)
-    return ["squeue", *asked, "-O", _QUEUE_FORMAT]
+    scope = ("--noheader", "--array", "--all", "--states=all", "--me", *named)
+    return ["squeue", *scope, "-O", _QUEUE_FORMAT]
 
 
-def parse_squeue(text: str) -> Iterator[Row]:
-    """Lines that are none of ours, such as a site's greeting, are passed over."""
+def parse_squeue(text: str) -> Iterator[JobRecord]:
+    """Other lines, such as a site's greeting, are skipped."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("|", len(_FIELDS))]
         if len(cells) != len(_FIELDS) + 1 or not cells[0].isdecimal():
             continue
-        array_id, place, state, status, reason, comment, name, places = cells
-        found = _PLACES.match(places)
-        is_array = place.isdecimal()
-        yield Row(
+        array_id, index, state, status, reason, comment, name, paths = cells
+        found = _PATHS.match(paths)
+        is_array = index.isdecimal()
+        yield JobRecord(
             array_id=array_id,
-            place=int(place) if is_array else 0,
+            array_index=int(index) if is_array else 0,
             state=state,
             exit_status=_exit_status(status),
-            reason="" if reason in _UNSEEN else reason,
-            comment="" if comment in _UNSEEN else comment,
+            reason="" if reason in _EMPTY_VALUES else reason,
+            comment="" if comment in _EMPTY_VALUES else comment,
             run_dir=(found["dir"] or found["other"] or "") if found else "",
             script=(found["script"] or "") if found else "",
             is_array=is_array,
@@ -128,27 +129,27 @@ def parse_squeue(text: str) -> Iterator[Row]:
 
 
 def _exit_status(text: str) -> int | None:
-    """As wait(2) has it: Slurm prints it so, or as code:signal."""
+    """A status of wait(2), which Slurm prints as it is or as code:signal."""
     if found := re.fullmatch(r"(\d+):(\d+)", text):
         return int(found[1]) << 8 | int(found[2])
     return int(text) if text.isdecimal() else None
 
 
 def build_sacct(native_ids: Sequence[str]) -> list[str]:
-    """What the accounting database knows of jobs that have left the queue."""
+    """Ask the accounting database about jobs that have left the queue."""
     ids, fields = ",".join(native_ids), "JobID,State,ExitCode"
     return ["sacct", "-X", "--noheader", "--parsable2", f"--jobs={ids}", f"--format={fields}"]
 
 
-def parse_sacct(text: str) -> Iterator[Row]:
+def parse_sacct(text: str) -> Iterator[JobRecord]:
     for line in text.splitlines():
         cells = line.strip().split("|")
-        if len(cells) != 3 or (found := _SACCT_ID.fullmatch(cells[0])) is None:
+        if len(cells) != 3 or (found := _NATIVE_ID.fullmatch(cells[0])) is None:
             continue
         state = cells[1].split()[:1] or [""]  # CANCELLED by 1000
-        yield Row(
+        yield JobRecord(
             array_id=found[1],
-            place=int(found[2] or 0),
+            array_index=int(found[2] or 0),
             state=state[0].rstrip("+"),
             exit_status=_exit_status(cells[2]),
             is_array=found[2] is not None,
@@ -156,24 +157,19 @@ def parse_sacct(text: str) -> Iterator[Row]:
 
 
 def parse_job_id(text: str) -> str | None:
-    """The id in what `sbatch --parsable` printed; sites print more around it."""
+    """The job id in the output of `sbatch --parsable`, around which sites print more."""
     found = [m for line in text.splitlines() if (m := _JOB_ID.fullmatch(line.strip()))]
     return found[-1][1] if found else None
 
 
-def build_scancel(native_ids: Sequence[str]) -> list[str]:
-    return ["scancel", *native_ids]
-
-
 def is_native_id(text: str) -> bool:
-    return re.fullmatch(r"\d+(_\d+)?", text, re.ASCII) is not None
+    return _NATIVE_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """What of the cluster's configuration matters here. `min_job_age_s` is how long a job that
-    ended stays in the queue's list, 0 for ever; `max_array_size` is one more than the highest
-    place in an array."""
+    """`min_job_age_s` is how long squeue lists a job that ended, 0 for ever; `max_array_size` is
+    one more than the highest array index."""
 
     min_job_age_s: int = 300
     max_array_size: int = 1001
@@ -181,7 +177,7 @@ class ClusterConfig:
 
 
 def parse_config(text: str) -> ClusterConfig:
-    """Out of `scontrol show config`; Slurm's own defaults where it does not say."""
+    """From `scontrol show config`; a value that is absent has Slurm's default."""
     values = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
 
     def number(name: str, default: int) -> int:
@@ -200,27 +196,24 @@ _TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
 
 
 def time_limit_s(text: str) -> float | None:
-    """Seconds of a time limit as sbatch takes it, None for none or for what it will refuse.
+    """Seconds of a time limit of sbatch; None for no limit, and for a value sbatch will refuse.
 
     minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes[:seconds]
     https://slurm.schedmd.com/sbatch.html#OPT_time
     """
     if (found := _TIME.fullmatch(text)) is None:
         return None
-    days, *rest = found.groups()
-    first, second, third = (int(part or 0) for part in rest)
-    if days is not None or rest[2] is not None:
-        hours, minutes, seconds = first, second, third
-    else:
-        hours, minutes, seconds = 0, first, second
-    return int(days or 0) * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds
+    days, *parts = (int(part or 0) for part in found.groups())
+    if found[1] is None and found[4] is None:
+        parts = [0, *parts[:2]]
+    hours, minutes, seconds = parts
+    return days * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
     name: str
     state: str
-    nodes: int
     is_default: bool
 
     @property
@@ -229,24 +222,22 @@ class Partition:
 
 
 def build_sinfo() -> list[str]:
-    """Of hidden partitions too."""
+    """List all partitions, hidden ones too."""
     return ["sinfo", "--noheader", "--all", "--format=%P|%a|%D"]
 
 
 def parse_sinfo(text: str) -> list[Partition]:
-    """One entry a partition; sinfo has one line for each state of its nodes."""
+    """One entry per partition; sinfo prints a line for each state of its nodes."""
     found: dict[str, Partition] = {}
     for line in text.splitlines():
         cells = line.strip().split("|")
         if len(cells) == 3 and cells[2].isdecimal():
-            name, is_default = cells[0].rstrip("*"), cells[0].endswith("*")
-            nodes = int(cells[2]) + (found[name].nodes if name in found else 0)
-            found[name] = Partition(name, cells[1], nodes, is_default)
+            name = cells[0].rstrip("*")
+            found[name] = Partition(name, cells[1], is_default=cells[0].endswith("*"))
     return list(found.values())
 
 
-# sbatch and squeue in these words when the controller does not answer, or cannot now.
-_OUT_OF_REACH = re.compile(
+_UNREACHABLE = re.compile(
     r"unable to contact slurm controller|socket timed out|connection (refused|timed out|reset)"
     r"|transport endpoint|zero bytes were transmitted|temporarily unable|unable to connect"
     r"|protocol authentication error|munge|standby mode|resource temporarily unavailable"
@@ -254,8 +245,8 @@ _OUT_OF_REACH = re.compile(
     r"|rate limit exceeded|job queue full",
     re.IGNORECASE,
 )
-_TOO_MANY = re.compile(r"violates accounting/qos policy|submitjob|maxjobs", re.IGNORECASE)
-# sbatch takes such jobs; they wait. https://slurm.schedmd.com/sbatch.html#OPT_test-only
+_TOO_MANY_JOBS = re.compile(r"violates accounting/qos policy|submitjob|maxjobs", re.IGNORECASE)
+# sbatch takes such jobs, and they wait. https://slurm.schedmd.com/sbatch.html#OPT_test-only
 _NOT_NOW = re.compile(
     r"requested node configuration is not available|required node not available"
     r"|requested partition configuration not available now|requested nodes are busy"
@@ -266,34 +257,34 @@ _NOT_NOW = re.compile(
 _NO_SUCH_JOB = re.compile(r"invalid job id|already completing or completed", re.IGNORECASE)
 
 
-def is_out_of_reach(stderr: str) -> bool:
-    """Whether the cluster could not be asked, rather than said no."""
-    return _OUT_OF_REACH.search(stderr) is not None
+def is_unreachable(stderr: str) -> bool:
+    """Whether the controller did not answer, as opposed to refusing."""
+    return _UNREACHABLE.search(stderr) is not None
 
 
-def is_over_a_limit(stderr: str) -> bool:
-    """Whether the same submission may be taken once fewer jobs are there."""
-    of_one_job = any(never_starts(word) for word in re.findall(r"\w+", stderr))
-    return _TOO_MANY.search(stderr) is not None and not of_one_job
+def is_job_limit(stderr: str) -> bool:
+    """Whether the same submission may be accepted once fewer jobs are queued."""
+    limits_one_job = any(never_starts(word) for word in re.findall(r"\w+", stderr))
+    return _TOO_MANY_JOBS.search(stderr) is not None and not limits_one_job
 
 
-def is_about_now(stderr: str) -> bool:
-    """Whether `sbatch --test-only` may only mean that such a job cannot start for now."""
+def may_start_later(stderr: str) -> bool:
+    """Whether `sbatch --test-only` may only mean that such a job cannot start right now."""
     return _NOT_NOW.search(stderr) is not None
 
 
-def least_of(options: SlurmOptions) -> SlurmOptions:
-    """What asks no more of a node than that it is there, in the same place and for as long."""
+def minimal_options(options: SlurmOptions) -> SlurmOptions:
+    """The smallest request in the same partition and for the same time."""
     return replace(options, cpus=1, mem="", gpus=0, constraint="", arguments=())
 
 
-def is_about_ended_jobs(stderr: str) -> bool:
-    """Whether all that scancel complains of is that there was nothing to cancel."""
+def concerns_ended_jobs(stderr: str) -> bool:
+    """Whether scancel only complains that there was nothing to cancel."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     return bool(lines) and all(_NO_SUCH_JOB.search(line) for line in lines)
 
 
-def words_of(stderr: str) -> str:
-    """What a command complained of, without its name in front, on one line."""
+def error_summary(stderr: str) -> str:
+    """The errors of a command on one line, without its name in front."""
     lines = [re.sub(r"^\w+: (error: |fatal: )?", "", line) for line in stderr.splitlines()]
     return "; ".join(dict.fromkeys(line.strip().rstrip(".") for line in lines if line.strip()))

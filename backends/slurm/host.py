@@ -1,7 +1,7 @@
-"""Where a cluster's commands run and where its nodes find a run's files: the seam under Slurm.
+"""Where a cluster's commands run and where its nodes find a run's files.
 
-On a login node both are this machine's (`LocalHost`); from a laptop both are behind SSH. What is
-asked for together is done in one go, so that a site far away needs one call for it.
+On a login node both are on this machine (`LocalHost`), from a laptop both are behind SSH. The calls
+are coarse, so that each is one round trip to a remote host.
 """
 
 from __future__ import annotations
@@ -11,36 +11,40 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from backends.shared.results import attempt_of
+from backends.slurm.commands import error_summary
 from core.errors import BackendError, CollectError
 from core.job import JobKey
 from core.wire import write_atomic
 from core.worker.job_index import is_visible
 from core.worker.source import SOURCE_ROOT, source_digest, worker_files
 
-ANSWER_S = 120.0
-"""sbatch itself tries for a minute when its controller is busy."""
+COMMAND_TIMEOUT_S = 120.0  # sbatch itself retries for a minute when its controller is busy
 LOG_TAIL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command came to. Both texts may be long."""
+    """Both texts may be long."""
 
     exit_code: int
     stdout: str = ""
     stderr: str = ""
 
+    @property
+    def error(self) -> str:
+        return error_summary(self.stderr)
+
 
 @dataclass(frozen=True, slots=True)
 class UploadFile:
-    """A file to lay down; `path` is relative to the run's directory."""
+    """`path` is relative to the run's directory."""
 
     path: str
     data: bytes
@@ -49,10 +53,10 @@ class UploadFile:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What has to be there before a command runs: files, and the requests of attempts.
+    """Files and the requests of attempts that must be in place before a command runs.
 
-    `once` is a folder below the run's directory; where an answer can get lost on its way, the
-    command's success is kept there and given again instead of running it again.
+    `once` is a folder below the run's directory. Where an answer can get lost on its way, the
+    command's success is stored there and returned again, instead of running it twice.
     """
 
     files: Sequence[UploadFile] = ()
@@ -67,74 +71,68 @@ class AttemptTrace:
     claimed: bool = False
     has_result: bool = False
 
+    @property
+    def has_begun(self) -> bool:
+        return self.claimed or self.has_result
+
 
 class ClusterHost(Protocol):
     """All calls raise BackendError when the cluster cannot be reached."""
+
+    shares_disk: bool
+    """Whether this machine sees at once, and at little cost, what jobs write."""
+    python: str
+    """The interpreter of workers without a setup and a container."""
+    shared_option: str
+    """The option that says where the nodes find the run's directory."""
 
     @property
     def run_dir(self) -> str:
         """The run's directory as the nodes see it."""
 
-    @property
-    def shares_disk(self) -> bool:
-        """Whether this machine sees at once, and at little cost, what jobs write."""
-
-    @property
-    def python(self) -> str:
-        """The interpreter that runs workers where neither a setup nor a container says."""
-
-    @property
-    def shared_option(self) -> str:
-        """The option that says where the run's directory lies for the nodes."""
-
     def worker_code(self) -> str:
-        """Where the nodes find the worker's code; it is there once the next command has run."""
+        """The worker's code as the nodes see it; it is there once an upload has been made."""
 
     def run(
-        self, command: Sequence[str], parcel: Upload = Upload(), stdin: str = ""
+        self, command: Sequence[str], upload: Upload = Upload(), stdin: str = ""
     ) -> CommandResult:
-        """Lay down `parcel`, then run `command`. Whether it failed is in what it came to."""
+        """Write the upload, then run the command. A failure of the command is in its result."""
 
-    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
-        """Run `command`, and see what the jobs `keys` have left: `trace` tells then."""
+    def poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
+        """Run the command, and update the traces of the jobs `keys`."""
 
     def trace(self, key: JobKey) -> AttemptTrace:
-        """What is known of a job's directory, as of the last `look` at the latest."""
+        """What a job has left, as of the last `poll` or later."""
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
-        """Bring what these jobs have left to the run's directory on this machine; gives why not,
-        for those of which nothing was taken."""
+        """Copy what these jobs have left to the run's directory on this machine. Returns an error
+        for each job of which nothing was copied."""
 
     def tails(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """The ends of files below the run's directory; empty where there is none."""
+        """The ends of files below the run's directory; empty for a file that does not exist."""
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Remove files and directories below the run's directory, where nodes see it."""
+        """Remove files and directories below the run's directory as the nodes see it."""
 
     def missing_commands(self, names: Sequence[str]) -> list[str]:
-        """Those of `names` that there are not."""
+        """Those of `names` that are not installed."""
 
     def close(self) -> None: ...
 
 
-class Run(Protocol):
-    """subprocess.run as it is needed here, or a stand-in."""
-
-    def __call__(
-        self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
-    ) -> CommandResult: ...
+CommandRunner = Callable[[Sequence[str], Mapping[str, str], str], CommandResult]
 
 
 def run_command(
     command: Sequence[str],
-    *,
     environ: Mapping[str, str],
     stdin: str = "",
-    timeout_s: float = ANSWER_S,
+    *,
+    timeout_s: float = COMMAND_TIMEOUT_S,
 ) -> CommandResult:
-    """Run to the end, in a session of its own so that Ctrl-C does not cut it in the middle.
+    """Run a command in a session of its own, so that Ctrl-C does not interrupt it.
 
-    Raises BackendError when there is no such command or it does not come to an end.
+    Raises BackendError when it cannot be started or does not end in time.
     """
     try:
         done = subprocess.run(  # noqa: S603 - no shell, and a list that we made
@@ -149,12 +147,13 @@ def run_command(
         )
     except OSError as exc:
         raise BackendError(
-            f"{command[0]} cannot be run: {exc.strerror}.",
-            "Run this on a login node of the cluster, with Slurm's commands on PATH.",
+            f"{command[0]} could not be started: {exc.strerror}.",
+            "Run the orchestrator on a login node of the cluster, with Slurm's commands on PATH.",
         ) from exc
     except subprocess.TimeoutExpired as exc:
         raise BackendError(
-            f"{command[0]} gave no answer within {timeout_s:g} s.", "See how the cluster is."
+            f"{command[0]} did not answer within {timeout_s:g} s.",
+            "Check the cluster: scontrol ping.",
         ) from exc
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
@@ -168,7 +167,7 @@ KEPT_VARIABLES = (
 
 
 def slurm_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment Slurm's commands get."""
+    """The part of an environment that Slurm's commands get."""
     kept = {name: environ[name] for name in KEPT_VARIABLES if name in environ}
     return {**kept, "LC_ALL": "C"}
 
@@ -176,8 +175,15 @@ def slurm_environment(environ: Mapping[str, str]) -> dict[str, str]:
 class LocalHost:
     """This machine, on a file system that the nodes share."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str], execute: Run = run_command) -> None:
+    shares_disk = True
+    python = sys.executable
+    shared_option = "--work-dir"
+
+    def __init__(
+        self, root: Path, environ: Mapping[str, str], execute: CommandRunner = run_command
+    ) -> None:
         self.root = root
+        self.run_dir = str(root)
         self._environ = environ
         self._execute = execute
 
@@ -186,37 +192,21 @@ class LocalHost:
         """The same for a whole session, even if the checkout changes meanwhile."""
         return self.root / "slurm" / f"code-{source_digest(SOURCE_ROOT)}"
 
-    @property
-    def run_dir(self) -> str:
-        return str(self.root)
-
-    @property
-    def shares_disk(self) -> bool:
-        return True
-
-    @property
-    def python(self) -> str:
-        return sys.executable
-
-    @property
-    def shared_option(self) -> str:
-        return "--work-dir"
-
     def worker_code(self) -> str:
         return str(self._code)
 
     def run(
-        self, command: Sequence[str], parcel: Upload = Upload(), stdin: str = ""
+        self, command: Sequence[str], upload: Upload = Upload(), stdin: str = ""
     ) -> CommandResult:
-        if parcel.files:
-            lay_down_code(self._code)
-        for placed in parcel.files:
-            path = self.root / placed.path
+        if upload.files:
+            copy_code(self._code)
+        for file in upload.files:
+            path = self.root / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, placed.data, placed.mode)
-        return self._execute(command, environ=slurm_environment(self._environ), stdin=stdin)
+            write_atomic(path, file.data, file.mode)
+        return self._execute(command, slurm_environment(self._environ), stdin)
 
-    def look(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
+    def poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
         return self.run(command)
 
     def trace(self, key: JobKey) -> AttemptTrace:
@@ -243,39 +233,39 @@ class LocalHost:
         pass
 
 
-def lay_down_code(place: Path) -> None:
-    """Copy what a worker needs to `place`, unless it is there: whole or not at all."""
-    if place.exists():
+def copy_code(target: Path) -> None:
+    """Copy what a worker needs to `target`, all or nothing, unless it exists."""
+    if target.exists():
         return
-    fresh = place.with_name(f".{place.name}.{os.getpid()}")
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         for name in worker_files(SOURCE_ROOT):
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).write_bytes((SOURCE_ROOT / name).read_bytes())
-        fresh.rename(place)
+        fresh.rename(target)
     except OSError as exc:
-        if place.exists():  # another process was faster
+        if target.exists():  # another process was faster
             return
-        raise OSError(exc.errno, exc.strerror, str(place)) from exc
+        raise OSError(exc.errno, exc.strerror, str(target)) from exc
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def read_tail(path: Path, most_bytes: int = LOG_TAIL_BYTES) -> str:
+def read_tail(path: Path, max_bytes: int = LOG_TAIL_BYTES) -> str:
     """The end of a file; empty when it cannot be read."""
     try:
         with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - most_bytes))
+            stream.seek(max(0, path.stat().st_size - max_bytes))
             return stream.read().decode(errors="replace")
     except OSError:
         return ""
 
 
 def remove_path(path: Path) -> None:
-    """A file or a directory, or nothing when there is none. A link is removed, not followed.
+    """Remove a file or a directory if it exists. A link is removed, not followed.
 
-    A directory loses its name first, so that none is ever found that is there in part.
+    A directory is renamed first, so that it is never found in part.
     """
     if path.is_dir() and not path.is_symlink():
         aside = path.with_name(f".removing-{path.name}.{secrets.token_hex(4)}")

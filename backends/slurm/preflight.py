@@ -1,308 +1,164 @@
-"""Whether jobs can run on this cluster: what Slurm says of them, then what one short job finds.
-
-The probe tells what only a node can know: whether it sees the run's directory, whether its Python
-can run a worker, and whether it reaches the provider.
-"""
+"""Whether Slurm would run such jobs: what can be checked here, then what the cluster answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
-from backends.shared.provider_endpoint import provider_address
-from backends.slurm.commands import (
-    Partition,
-    SlurmOptions,
-    build_sbatch,
-    build_scancel,
-    build_sinfo,
-    build_squeue,
-    build_test,
-    is_about_now,
-    is_out_of_reach,
-    is_over_a_limit,
-    job_name,
-    least_of,
-    parse_job_id,
-    parse_sinfo,
-    parse_squeue,
-    time_limit_s,
-    words_of,
-)
-from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
-from backends.slurm.script import WorkerPlace, render_probe
-from backends.slurm.states import Row, explain_pending, job_state
-from core.bundle import WIRE_VERSION
-from core.clock import Clock
-from core.errors import BackendError, BundleError, Problem
-from core.job import JobState
-from core.wire import decode
-from core.worker.check import WorkerCheck
+from backends.slurm import commands
+from backends.slurm.commands import Partition, SlurmOptions
+from backends.slurm.host import ClusterHost, CommandResult
+from backends.slurm.states import job_state
+from core.errors import BackendError, Problem
+
+P = ParamSpec("P")
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
-PROBE_TIMEOUT_S = 300.0
-PROBE_FOLDER = "slurm/probe"
-SCRIPT, ANSWER = f"{PROBE_FOLDER}/job.sh", f"{PROBE_FOLDER}/answer.json"
-SETUP = f"{PROBE_FOLDER}/setup.sh"
-_LOOKS_S = (0.25, 5.0)
 _AMBIGUOUS = "Requested node configuration"
-"""Said of nodes that are too small as of those that are down, drained or reserved."""
+"""Printed for nodes that are too small, and for those that are down, drained or reserved."""
 _TEST_SCRIPT = "#!/bin/sh\ntrue\n"
 
 
+def errors_as_problems(find: Callable[P, Iterable[Problem]]) -> Callable[P, list[Problem]]:
+    """Also report the BackendError that ends the search as a problem."""
+
+    @wraps(find)
+    def search(*args: P.args, **kwargs: P.kwargs) -> list[Problem]:
+        try:
+            return list(find(*args, **kwargs))
+        except BackendError as exc:
+            return [Problem(exc.message, exc.remedy)]
+
+    return search
+
+
+@errors_as_problems
 def find_problems(
-    site: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
-) -> list[Problem]:
-    """What is missing, each with its fix; Slurm is asked only when it can be."""
-    try:
-        if missing := site.missing_commands(COMMANDS):
-            return [
-                Problem(
-                    f"Slurm's {', '.join(missing)} cannot be found on PATH.",
-                    "Run this on a login node of the cluster, or load its Slurm module.",
-                )
-            ]
-        return [*_own_problems(site, options, settings), *_cluster_problems(site, options)]
-    except BackendError as exc:
-        return [Problem(exc.message, exc.remedy)]
+    host: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """What is missing, each with its fix; the cluster is asked only when it can be."""
+    if missing := host.missing_commands(COMMANDS):
+        yield Problem(
+            f"Slurm's commands {', '.join(missing)} were not found on PATH.",
+            "Run this on a login node of the cluster, or load its Slurm module.",
+        )
+        return
+    yield from _own_problems(host, options, settings)
+    yield from _cluster_problems(host, options)
 
 
 def read_setup(path: Path) -> bytes:
-    """What a setup file holds. Raises BackendError."""
+    """The content of a setup file. Raises BackendError."""
     try:
         return path.read_bytes()
     except OSError as exc:
         raise BackendError(
-            f"The setup file {path} cannot be read: {exc.strerror}.", "Correct --slurm-setup."
+            f"The setup file {path} could not be read: {exc.strerror}.", "Correct --slurm-setup."
         ) from exc
 
 
 def _own_problems(
-    site: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
+    host: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    if options.container and set(site.run_dir) & set(":,"):
+    if options.container and set(host.run_dir) & set(":,"):
         yield Problem(
-            f"Apptainer cannot bind {site.run_dir!r}: a colon or comma means something else to it.",
-            "Put --work-dir where no directory has such a name.",
+            f"Apptainer cannot bind {host.run_dir!r}: colons and commas separate paths there.",
+            "Choose a --work-dir without them in its path.",
         )
-    if "\\" in site.run_dir:
+    if "\\" in host.run_dir:
         yield Problem(
-            f"Slurm cannot write logs below {site.run_dir!r}: a backslash means something to it.",
-            "Put --work-dir where no directory has such a name.",
+            f"Slurm cannot write logs below {host.run_dir!r}: it treats a backslash as an escape.",
+            "Choose a --work-dir without one in its path.",
         )
     if options.setup is not None and not options.setup.is_file():
-        yield Problem(f"There is no setup file {options.setup}.", "Correct --slurm-setup.")
-    yield from _image_problems(site, options.container)
-    limit_s, wanted_s = time_limit_s(options.time), float(settings.get("task_timeout") or 0.0)
+        yield Problem(f"The setup file {options.setup} was not found.", "Correct --slurm-setup.")
+    yield from _image_problems(host, options.container)
+    limit_s = commands.time_limit_s(options.time)
+    wanted_s = float(settings.get("task_timeout") or 0.0)
     if limit_s is not None and limit_s <= wanted_s:
         yield Problem(
-            f"--slurm-time {options.time} is no longer than --task-timeout ({wanted_s:g} s), so"
-            " Slurm would stop what may still go on.",
-            "Ask for more with --slurm-time, or less with --task-timeout.",
+            f"--slurm-time {options.time} is not longer than --task-timeout ({wanted_s:g} s), so"
+            " Slurm would end tasks that may still run.",
+            "Raise --slurm-time, or lower --task-timeout.",
         )
     contained = bool(options.container) or bool(settings.get("allow_commands"))
     if settings.get("engine") == "claude-code" and not contained:
         yield Problem(
-            "The engine claude-code lets the model run commands, and nothing contains them in a"
-            " job of your own account.",
-            "Run workers in an image with --slurm-container, or say --allow-commands.",
+            "The engine claude-code runs commands of the model, and a job without a container runs"
+            " them with your own permissions.",
+            "Run the workers in an image with --slurm-container, or allow it with"
+            " --allow-commands.",
         )
 
 
-def _image_problems(site: ClusterHost, image: str) -> Iterator[Problem]:
-    """Jobs start in the run's directory, so a relative path would mean another file to them."""
+def _image_problems(host: ClusterHost, image: str) -> Iterator[Problem]:
+    """Jobs start in the run's directory, so that a relative path would name another file."""
     if not image or "://" in image:
         return
     if not image.startswith("/"):
         yield Problem(
             f"The image {image!r} of --slurm-container is a relative path.",
-            "Give its whole path, as the nodes see it, or a name such as docker://python:3.12.",
+            "Give its absolute path on the nodes, or a name such as docker://python:3.12.",
         )
-    elif site.shares_disk and not Path(image).exists():
-        yield Problem(f"There is no image {image}.", "Correct --slurm-container.")
+    elif host.shares_disk and not Path(image).exists():
+        yield Problem(f"The image {image} was not found.", "Correct --slurm-container.")
 
 
-def _cluster_problems(site: ClusterHost, options: SlurmOptions) -> Iterator[Problem]:
-    done = site.run(build_sinfo())
-    if done.exit_code != 0:
-        yield _no_answer(done)
+def _cluster_problems(host: ClusterHost, options: SlurmOptions) -> Iterator[Problem]:
+    result = host.run(commands.build_sinfo())
+    if result.exit_code != 0:
+        yield _no_answer(result)
         return
-    if (problem := _partition_problem(parse_sinfo(done.stdout), options.partition)) is not None:
+    if problem := _partition_problem(commands.parse_sinfo(result.stdout), options.partition):
         yield problem
         return
-    tested = _test(site, options)
+    tested = _test(host, options)
     if tested.exit_code == 0:
         return
-    if is_out_of_reach(tested.stderr):
+    if commands.is_unreachable(tested.stderr):
         yield _no_answer(tested)
-    elif not _would_wait(site, options, tested.stderr):
-        yield Problem(
-            f"Slurm takes no such jobs: {words_of(tested.stderr)}.", "Correct the --slurm options."
-        )
+    elif not _would_wait(host, options, tested.stderr):
+        yield Problem(f"Slurm refused such jobs: {tested.error}.", "Correct the --slurm options.")
 
 
-def _test(site: ClusterHost, options: SlurmOptions) -> CommandResult:
-    return site.run(build_test(options, "/"), stdin=_TEST_SCRIPT)
+def _test(host: ClusterHost, options: SlurmOptions) -> CommandResult:
+    return host.run(commands.build_test(options, "/"), stdin=_TEST_SCRIPT)
 
 
-def _no_answer(done: CommandResult) -> Problem:
-    return Problem(
-        f"Slurm does not answer: {words_of(done.stderr)}.", "See how the cluster is: scontrol ping."
-    )
+def _no_answer(result: CommandResult) -> Problem:
+    return Problem(f"Slurm did not answer: {result.error}.", "Check the cluster: scontrol ping.")
 
 
-def _would_wait(site: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
-    """Whether Slurm would let such a job wait: the test also fails where one only cannot start
-    now, and a run whose jobs run already must not be kept from taking them up again."""
-    if is_over_a_limit(refusal):
-        listed = site.run(build_squeue())
-        return any(not job_state(row.state).final for row in parse_squeue(listed.stdout))
-    if not is_about_now(refusal):
+def _would_wait(host: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
+    """Whether Slurm would queue such a job. The test also fails where it only cannot start now,
+    and that must not keep a run with running jobs from being resumed."""
+    if commands.is_job_limit(refusal):
+        listed = commands.parse_squeue(host.run(commands.build_squeue()).stdout)
+        return any(not job_state(record.state).final for record in listed)
+    if not commands.may_start_later(refusal):
         return False
-    least = least_of(options)
-    return _AMBIGUOUS not in refusal or is_about_now(_test(site, least).stderr)
+    if _AMBIGUOUS not in refusal:
+        return True
+    return commands.may_start_later(_test(host, commands.minimal_options(options)).stderr)
 
 
 def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem | None:
-    if not wanted:
-        chosen = [p for p in partitions if p.is_default]
-        if not chosen and partitions:
-            names = ", ".join(p.name for p in partitions)
-            return Problem(
-                "The cluster has no default partition.", f"Name one: --slurm-partition ({names})."
-            )
-    else:
+    names = ", ".join(p.name for p in partitions) or "none"
+    if wanted:
         chosen = [p for p in partitions if p.name in wanted.split(",")]
         if not chosen:
-            names = ", ".join(p.name for p in partitions) or "none"
             return Problem(f"The cluster has no partition {wanted!r}.", f"Choose one of: {names}.")
+    else:
+        chosen = [p for p in partitions if p.is_default]
+        if not chosen and partitions:
+            return Problem(
+                "The cluster has no default partition.",
+                f"Choose one with --slurm-partition: {names}.",
+            )
     if chosen and not any(p.is_up for p in chosen):
-        names = ", ".join(f"{p.name} is {p.state}" for p in chosen)
+        states = ", ".join(f"{p.name} is {p.state}" for p in chosen)
         up = ", ".join(p.name for p in partitions if p.is_up) or "none is up"
-        return Problem(f"No job starts there now: {names}.", f"Choose another partition: {up}.")
+        return Problem(f"No jobs can start now: {states}.", f"Choose another partition: {up}.")
     return None
-
-
-def probe(
-    site: ClusterHost,
-    options: SlurmOptions,
-    settings: Mapping[str, Any],
-    place: WorkerPlace,
-    clock: Clock,
-) -> list[Problem]:
-    """Run one short job to its end and say what it found missing; leaves nothing behind."""
-    try:
-        return list(_probed(site, options, settings, place, clock))
-    except BackendError as exc:
-        return [Problem(exc.message, exc.remedy)]
-    finally:
-        site.remove([PROBE_FOLDER])
-
-
-def _probed(
-    site: ClusterHost,
-    options: SlurmOptions,
-    settings: Mapping[str, Any],
-    place: WorkerPlace,
-    clock: Clock,
-) -> Iterator[Problem]:
-    host, port = provider_address(settings)
-    engine = str(settings.get("engine") or "api")
-    provider = str(settings.get("provider") or "anthropic")
-    script = render_probe(place, f"{site.run_dir}/{ANSWER}", engine, provider, host, port)
-    files = [UploadFile(SCRIPT, script.encode(), 0o755)]
-    if options.setup is not None:
-        files.append(UploadFile(SETUP, read_setup(options.setup), 0o600))
-    name = job_name("probe")
-    done = site.run(build_sbatch(options, site.run_dir, name, "probe", SCRIPT, 1), Upload(files))
-    if (job_id := parse_job_id(done.stdout)) is None:
-        yield Problem(
-            f"Slurm took no job: {words_of(done.stderr)}.", "Correct the --slurm options."
-        )
-        return
-    row = None
-    try:
-        row = _await_end(site, name, job_id, clock)
-    finally:
-        if row is None or not job_state(row.state).final:
-            site.run(build_scancel([job_id]))
-    if row is not None and not job_state(row.state).final:
-        yield Problem(
-            f"A job has not ended within {PROBE_TIMEOUT_S:g} s: {explain_pending(row)}.",
-            f"See why: scontrol show job {job_id}.",
-        )
-        return
-    yield from _judge_answer(site, row)
-
-
-def _await_end(site: ClusterHost, name: str, job_id: str, clock: Clock) -> Row | None:
-    """The job as it ended, or as it is when time is up; None when it is not listed any more."""
-    until, (pause_s, most_s) = clock.monotonic() + PROBE_TIMEOUT_S, _LOOKS_S
-    while True:
-        listed = site.run(build_squeue(name))
-        row = next((r for r in parse_squeue(listed.stdout) if r.array_id == job_id), None)
-        gone = listed.exit_code == 0 and row is None
-        if gone or (row and job_state(row.state).final) or clock.monotonic() >= until:
-            return row
-        clock.sleep(pause_s)
-        pause_s = min(most_s, pause_s * 2)
-
-
-def _judge_answer(site: ClusterHost, row: Row | None) -> Iterator[Problem]:
-    log = f"{PROBE_FOLDER}/0.log"
-    found = site.tails([ANSWER, log])
-    text = found[ANSWER]
-    if not text:
-        said = " ".join(found[log].split())[-400:]
-        went_well = row is not None and job_state(row.state) is JobState.SUCCEEDED
-        if went_well:
-            yield Problem(
-                "A job ended well, and what it wrote cannot be seen here.",
-                f"Put {site.shared_option} on a file system that all nodes share.",
-            )
-            return
-        if not said:
-            yield Problem(
-                f"A job failed and left nothing below {site.run_dir} on this side, not even a log.",
-                f"Put {site.shared_option} on a file system that all nodes share and may write to.",
-            )
-            return
-        yield Problem(
-            f"A worker does not start on a node: {said}",
-            "Give a --slurm-setup whose python3 is 3.11 or newer and has this program's packages,"
-            " or a --slurm-container; the work directory must be shared with the nodes.",
-        )
-        return
-    try:
-        answer = decode(WorkerCheck, text, ANSWER)
-    except BundleError as exc:
-        yield Problem(f"A node's answer cannot be read: {exc.message}", exc.remedy)
-        return
-    yield from judge_check(answer)
-
-
-def judge_check(answer: WorkerCheck) -> Iterator[Problem]:
-    """What a worker found missing on its node."""
-    node = answer.node
-    if answer.wire != WIRE_VERSION:
-        yield Problem(
-            f"The worker on {node} reads bundles of version {answer.wire}, not {WIRE_VERSION}.",
-            "Run the same version on both sides.",
-        )
-    if answer.missing_package:
-        yield Problem(
-            f"Python {answer.python} on {node} lacks a package: {answer.missing_package}.",
-            "Give a --slurm-setup that activates an environment with this program installed.",
-        )
-    if answer.missing_cli:
-        yield Problem(
-            f"On {node}: {answer.missing_cli}",
-            "Install it where the nodes see it, or --engine api.",
-        )
-    if answer.unreachable:
-        yield Problem(
-            f"Node {node} does not reach {answer.unreachable}: it seems to have no internet.",
-            "Set HTTPS_PROXY in --slurm-setup, choose a partition whose nodes have a way out,"
-            " or set the base URL to a gateway that they reach.",
-        )

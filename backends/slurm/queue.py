@@ -1,7 +1,6 @@
-"""What Slurm's commands say of a run's jobs: its list, its accounting database, its configuration.
+"""A run's jobs in Slurm: the queue's list, the accounting database, the cluster's configuration.
 
-A command that fails is a BackendError in Slurm's own words; what is only asked for to know more is
-left out where it does not work.
+A command that fails is a BackendError with Slurm's own words, except where the answer is optional.
 """
 
 from __future__ import annotations
@@ -9,22 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from backends.slurm import commands
 from backends.slurm.arrays import JobArrays
-from backends.slurm.commands import (
-    ClusterConfig,
-    build_sacct,
-    build_scancel,
-    build_squeue,
-    is_about_ended_jobs,
-    is_native_id,
-    is_out_of_reach,
-    parse_config,
-    parse_sacct,
-    parse_squeue,
-    words_of,
-)
+from backends.slurm.commands import ClusterConfig
 from backends.slurm.host import ClusterHost, CommandResult
-from backends.slurm.states import Row
+from backends.slurm.states import JobRecord
 from core.errors import BackendError
 from core.job import JobHandle, JobKey
 
@@ -32,107 +20,109 @@ log = logging.getLogger(__name__)
 
 
 class SlurmQueue:
-    """`name` is that of the run's jobs. `rows` is how the last look found them: by key, and of
-    several jobs of one key the one that tells comes first."""
+    """`name` is that of the run's jobs. `records` holds the jobs of each key as of the last
+    refresh, the one that counts first."""
 
-    def __init__(self, site: ClusterHost, batches: JobArrays, name: str) -> None:
-        self._site = site
-        self._batches = batches
+    def __init__(self, host: ClusterHost, arrays: JobArrays, name: str) -> None:
+        self._host = host
+        self._arrays = arrays
         self._name = name
         self._known_config: ClusterConfig | None = None
         self._has_sacct: bool | None = None
-        self.rows: dict[JobKey, list[Row]] = {}
+        self.records: dict[JobKey, list[JobRecord]] = {}
 
-    def look(self, keys: Sequence[JobKey]) -> None:
-        """See all jobs of the run once, and what those of `keys` have left on disk."""
-        done = self._site.look(build_squeue(self._name), keys)
-        self.rows = self._by_key(parse_squeue(checked("squeue", done)))
-        if any(key not in self.rows and not self._site.trace(key).has_result for key in keys):
+    def refresh(self, keys: Sequence[JobKey]) -> None:
+        """List the run's jobs once, and see what those of `keys` have left on disk."""
+        result = self._host.poll(commands.build_squeue(self._name), keys)
+        self.records = self._by_key(commands.parse_squeue(checked("squeue", result)))
+        if any(key not in self.records and not self._host.trace(key).has_result for key in keys):
             # a site's plugin may have changed the name, too
-            self.rows = self._by_key(self.listed()) | self.rows
+            self.records = self._by_key(self.list_all()) | self.records
 
-    def _by_key(self, rows: Iterable[Row]) -> dict[JobKey, list[Row]]:
-        found: dict[JobKey, list[Row]] = {}
-        for row in sorted(self._ours(rows), key=lambda row: row.order, reverse=True):
-            if (key := self._batches.key_of(row)) is not None:
-                found.setdefault(key, []).append(row)
+    def _by_key(self, records: Iterable[JobRecord]) -> dict[JobKey, list[JobRecord]]:
+        found: dict[JobKey, list[JobRecord]] = {}
+        for record in sorted(self._ours(records), key=lambda r: r.precedence, reverse=True):
+            if (key := self._arrays.key_of(record)) is not None:
+                found.setdefault(key, []).append(record)
         return found
 
-    def _ours(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Those of the run. A number alone does not tell: a controller that has lost its state, or
-        whose cluster was made anew, gives it once more."""
-        here = self._site.run_dir
-        for row in rows:
-            if row.name == self._name or row.run_dir == here or self._batches.named_by(row):
-                yield row
+    def _ours(self, records: Iterable[JobRecord]) -> Iterator[JobRecord]:
+        """Those of the run. An id alone proves nothing: a controller that has lost its state, or a
+        cluster that was created again, assigns it once more."""
+        run_dir = self._host.run_dir
+        for r in records:
+            if r.name == self._name or r.run_dir == run_dir or self._arrays.named_by(r):
+                yield r
 
-    def listed(self) -> list[Row]:
+    def list_all(self) -> list[JobRecord]:
         """All jobs of this user."""
-        return list(parse_squeue(checked("squeue", self._site.run(build_squeue()))))
+        result = self._host.run(commands.build_squeue())
+        return list(commands.parse_squeue(checked("squeue", result)))
 
-    def those_of(self, native_ids: Collection[str]) -> set[str]:
-        """Which of these are jobs of the run that are listed now."""
-        return {row.native_id for row in self._ours(self.listed())} & set(native_ids)
+    def listed_ids(self, native_ids: Collection[str]) -> set[str]:
+        """Those of the ids that are jobs of the run and listed now."""
+        return {record.native_id for record in self._ours(self.list_all())} & set(native_ids)
 
-    def telling(self, key: JobKey) -> Row | None:
-        """The job that stands for a key; none, where all that is listed found its attempt taken."""
-        rows = self.rows.get(key)
-        return rows[0] if rows and not rows[0].found_taken else None
+    def record_of(self, key: JobKey) -> JobRecord | None:
+        """The job that counts for a key; None where every job that is listed lost the claim."""
+        records = self.records.get(key)
+        return records[0] if records and not records[0].lost_claim else None
 
-    def account(self, handles: Sequence[JobHandle]) -> dict[JobKey, Row]:
-        """What sacct knows of jobs that squeue does not list. Whether it works here is found out
+    def query_accounting(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobRecord]:
+        """What sacct reports of jobs that squeue does not list. Whether it works is found out
         once; many clusters have no database."""
-        ids = {
+        keys = {
             native_id: h.key
             for h in handles
-            for native_id in (h.native_id, *self._batches.native_ids(h.key))
-            if is_native_id(native_id)
+            for native_id in (h.native_id, *self._arrays.native_ids(h.key))
+            if commands.is_native_id(native_id)
         }
-        if not ids or not self._can_account():
+        if not keys or not self._can_account():
             return {}
         try:
-            printed = checked("sacct", self._site.run(build_sacct(sorted(ids))))
-        except BackendError as exc:  # the result on disk tells without it
+            output = checked("sacct", self._host.run(commands.build_sacct(sorted(keys))))
+        except BackendError as exc:  # the result on disk is enough
             log.debug("%s", exc)
             self._has_sacct = False
             return {}
-        rows = [r for r in parse_sacct(printed) if r.native_id in ids and not r.found_taken]
-        return {ids[row.native_id]: row for row in sorted(rows, key=lambda row: row.order)}
+        found = commands.parse_sacct(output)
+        ours = [r for r in found if r.native_id in keys and not r.lost_claim]
+        return {keys[r.native_id]: r for r in sorted(ours, key=lambda r: r.precedence)}
 
     def _can_account(self) -> bool:
         if self._has_sacct is None:
-            known = self.config().has_accounting
-            self._has_sacct = known and not self._site.missing_commands(["sacct"])
+            configured = self.config().has_accounting
+            self._has_sacct = configured and not self._host.missing_commands(["sacct"])
         return self._has_sacct
 
     def config(self) -> ClusterConfig:
-        """The cluster's, asked for once."""
+        """The cluster's configuration, read once."""
         if self._known_config is None:
-            done = self._site.run(["scontrol", "show", "config"])
-            self._known_config = parse_config(checked("scontrol", done))
+            result = self._host.run(["scontrol", "show", "config"])
+            self._known_config = commands.parse_config(checked("scontrol", result))
         return self._known_config
 
     def cancel(self, native_ids: Sequence[str]) -> None:
-        """Ask for the end of jobs; of those that have ended there is nothing to ask."""
+        """Ask Slurm to end jobs; those that have ended already are no error."""
         if not native_ids:
             return
-        done = self._site.run(build_scancel(native_ids))
-        if done.exit_code != 0 and not is_about_ended_jobs(done.stderr):
-            raise BackendError(f"scancel failed: {words_of(done.stderr)}.", "Try again later.")
+        result = self._host.run(["scancel", *native_ids])
+        if result.exit_code != 0 and not commands.concerns_ended_jobs(result.stderr):
+            raise BackendError(f"scancel failed: {result.error}.", "Try again later.")
 
 
-def checked(name: str, done: CommandResult) -> str:
-    """What a command printed. Raises BackendError when it failed."""
-    if done.exit_code != 0:
-        check_reach(name, done)
-        raise BackendError(f"{name} failed: {words_of(done.stderr)}.", "See how Slurm is.")
-    return done.stdout
+def checked(name: str, result: CommandResult) -> str:
+    """The output of a command. Raises BackendError when it failed."""
+    if result.exit_code != 0:
+        check_reachable(name, result)
+        raise BackendError(f"{name} failed: {result.error}.", "Check the cluster: scontrol ping.")
+    return result.stdout
 
 
-def check_reach(name: str, done: CommandResult) -> None:
-    """Raises BackendError when the cluster could not be asked, rather than said no."""
-    if is_out_of_reach(done.stderr):
+def check_reachable(name: str, result: CommandResult) -> None:
+    """Raises BackendError when the controller did not answer, as opposed to refusing."""
+    if commands.is_unreachable(result.stderr):
         raise BackendError(
-            f"{name} does not reach the controller: {words_of(done.stderr)}.",
-            "See how the cluster is: scontrol ping.",
+            f"{name} could not reach the Slurm controller: {result.error}.",
+            "Check the cluster: scontrol ping.",
         )

@@ -1,4 +1,4 @@
-"""The script of a job, as text: no secret is in it, since the controller keeps scripts. Pure."""
+"""The scripts of jobs as text. They hold no secret, since the controller keeps them. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SETUP_NAME = "setup.sh"
-ATTEMPTS_NAME = "attempts"
-"""In a batch's folder: the index for the shell, a directory below the run's a line."""
+ATTEMPTS_NAME = "attempts"  # in an array's folder: the index for the shell
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerPlace:
-    """Where a worker finds what it needs, by paths as the nodes see them. `python` runs it where
-    there is no `setup` and no `container`; there it is the python3 of those. `credentials` is a
-    file, or empty where there are none."""
+class WorkerPaths:
+    """Where a worker finds what it needs, as the nodes see it.
+
+    `python` is the interpreter without a `setup` and a `container`, whose python3 is used
+    otherwise. `credentials` is a file, or empty.
+    """
 
     run_dir: str
     code: str
@@ -25,64 +25,64 @@ class WorkerPlace:
     credentials: str = ""
 
 
-def render_script(place: WorkerPlace, batch_dir: str) -> str:
-    """Runs the attempt that stands in the index at this job's place of the array."""
+def render_script(paths: WorkerPaths, array_dir: str) -> str:
+    """Runs the attempt that the index of the array names for this job."""
     worker = [
-        shlex.quote(f"{place.code}/batch_executor.py"),
-        shlex.quote(batch_dir),
+        shlex.quote(f"{paths.code}/batch_executor.py"),
+        shlex.quote(array_dir),
         '"${SLURM_ARRAY_TASK_ID:-0}"',
         '"${SLURM_CLUSTER_NAME:-slurm}:$SLURM_JOB_ID#${SLURM_RESTART_COUNT:-0}"',
     ]
-    if not place.container:
-        return _render(place, [], worker)
-    # Of the run a container sees its own attempt alone. Credentials come on standard input: a file
-    # that it sees would be the model's to read.
+    if not paths.container:
+        return _render(paths, [], worker)
+    # A container sees only its own attempt of the run. Credentials come on standard input, since
+    # the model could read a file that is visible there.
     lines = [
-        f"attempts={shlex.quote(f'{batch_dir}/{ATTEMPTS_NAME}')}",
-        f"run_dir={shlex.quote(place.run_dir)}",
+        f"attempts={shlex.quote(f'{array_dir}/{ATTEMPTS_NAME}')}",
+        f"run_dir={shlex.quote(paths.run_dir)}",
         'attempt="$run_dir/$(sed -n "$((${SLURM_ARRAY_TASK_ID:-0} + 1))p" "$attempts")"',
     ]
-    around = _apptainer(place, '"$attempt"', [place.code, batch_dir])
-    source = shlex.quote(place.credentials or "/dev/null")
-    return _render(place, around, [*worker, "--contained", "<", source], lines)
+    apptainer = _apptainer(paths, '"$attempt"', [paths.code, array_dir])
+    credentials = shlex.quote(paths.credentials or "/dev/null")
+    return _render(paths, apptainer, [*worker, "--contained", "<", credentials], lines)
 
 
 def render_probe(
-    place: WorkerPlace, answer: str, engine: str, provider: str, host: str, port: int
+    paths: WorkerPaths, answer: str, engine: str, provider: str, host: str, port: int
 ) -> str:
-    """Writes to the file `answer` what a worker would find on its node."""
-    told = [answer, engine, provider, host, str(port)]
-    worker = [shlex.quote(f"{place.code}/batch_executor.py"), "--check", *map(shlex.quote, told)]
+    """Writes the file `answer` with what a worker would find on its node."""
+    words = [f"{paths.code}/batch_executor.py", "--check", answer, engine, provider, host]
+    worker = [shlex.quote(word) for word in (*words, str(port))]
     folder = shlex.quote(answer.rpartition("/")[0])
-    return _render(place, _apptainer(place, folder, [place.code]), worker)
+    return _render(paths, _apptainer(paths, folder, [paths.code]), worker)
 
 
 def _render(
-    place: WorkerPlace, around: Sequence[str], worker: Sequence[str], before: Sequence[str] = ()
+    paths: WorkerPaths, prefix: Sequence[str], worker: Sequence[str], before: Sequence[str] = ()
 ) -> str:
     lines = ["#!/bin/bash"]
-    if place.setup:
-        # a job that is not of a login shell lacks the function `module`
-        lines += ["[ -r /etc/profile ] && . /etc/profile", f". {shlex.quote(place.setup)}"]
+    if paths.setup:
+        # the function `module` exists in login shells only
+        lines += ["[ -r /etc/profile ] && . /etc/profile", f". {shlex.quote(paths.setup)}"]
     lines += ["export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1", *before]
-    python = place.python if not (place.setup or place.container) else "python3"
+    python = "python3" if paths.setup or paths.container else paths.python
     # exec, so that the signals that Slurm sends to the script reach the worker
-    lines += [" ".join(["exec", *around, shlex.quote(python), *worker])]
+    lines += [" ".join(["exec", *prefix, shlex.quote(python), *worker])]
     return "\n".join(lines) + "\n"
 
 
-def _apptainer(place: WorkerPlace, folder: str, read_only: Sequence[str]) -> list[str]:
-    """Words for the shell: nothing of the node but `folder`, quoted already, which may be written
-    to, and what may be read; nothing at all without a container.
+def _apptainer(paths: WorkerPaths, folder: str, read_only: Sequence[str]) -> list[str]:
+    """The start of the command in a container, in which only `folder`, quoted already, can be
+    written and `read_only` can be read; empty without a container.
 
     https://apptainer.org/docs/user/main/cli/apptainer_exec.html
     """
-    if not place.container:
+    if not paths.container:
         return []
     binds = [f"--bind={path}:{path}:ro" for path in read_only]
     variables = "--env=PYTHONDONTWRITEBYTECODE=1,PYTHONUNBUFFERED=1"
     return [
         *("apptainer", "exec", "--containall", "--cleanenv", "--no-home"),
         *(f"--bind={folder}", *map(shlex.quote, binds), f"--pwd={folder}"),
-        *(variables, shlex.quote(place.container)),
+        *(variables, shlex.quote(paths.container)),
     ]

@@ -1,4 +1,4 @@
-"""What Slurm says of a job, as ours: states, reasons and exit codes. Pure."""
+"""States, reasons and exit codes of Slurm's jobs as those of this program. Pure."""
 
 from __future__ import annotations
 
@@ -9,100 +9,88 @@ from core.job import JobState, JobStatus, Reason
 from core.worker.exit_codes import CLAIMED
 
 # https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
+_WAITING = "CONFIGURING PENDING POWER_UP_NODE REQUEUED REQUEUE_FED REVOKED"
+_HELD = "REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT"
+# COMPLETING: cancelled jobs too, with exit code 0
+_RUNNING = "COMPLETING RESIZING RUNNING SIGNALING STAGE_OUT STOPPED SUSPENDED"
 STATES: dict[str, tuple[JobState, Reason | None]] = {
-    "BOOT_FAIL": (JobState.FAILED, Reason.NODE_LOST),
-    "CANCELLED": (JobState.CANCELLED, None),
+    **dict.fromkeys(_WAITING.split(), (JobState.QUEUED, None)),
+    **dict.fromkeys(_HELD.split(), (JobState.QUEUED, Reason.UNSCHEDULABLE)),
+    **dict.fromkeys(_RUNNING.split(), (JobState.RUNNING, None)),
     "COMPLETED": (JobState.SUCCEEDED, None),
-    "COMPLETING": (JobState.RUNNING, None),  # also what was cancelled, with exit code 0 so far
-    "CONFIGURING": (JobState.QUEUED, None),  # its node boots
+    "CANCELLED": (JobState.CANCELLED, None),
+    "BOOT_FAIL": (JobState.FAILED, Reason.NODE_LOST),
+    "NODE_FAIL": (JobState.FAILED, Reason.NODE_LOST),
+    "RECONFIG_FAIL": (JobState.FAILED, Reason.NODE_LOST),
     "DEADLINE": (JobState.FAILED, Reason.TIMEOUT),
+    "TIMEOUT": (JobState.FAILED, Reason.TIMEOUT),
     "FAILED": (JobState.FAILED, Reason.EXIT),
     "LAUNCH_FAILED": (JobState.FAILED, Reason.LAUNCH),
-    "NODE_FAIL": (JobState.FAILED, Reason.NODE_LOST),
     "OUT_OF_MEMORY": (JobState.FAILED, Reason.OOM),
-    "PENDING": (JobState.QUEUED, None),
-    "POWER_UP_NODE": (JobState.QUEUED, None),
     "PREEMPTED": (JobState.FAILED, Reason.PREEMPTED),
-    "RECONFIG_FAIL": (JobState.FAILED, Reason.NODE_LOST),
-    "REQUEUED": (JobState.QUEUED, None),
-    "REQUEUE_FED": (JobState.QUEUED, None),
-    "REQUEUE_HOLD": (JobState.QUEUED, Reason.UNSCHEDULABLE),
-    "RESIZING": (JobState.RUNNING, None),
-    "RESV_DEL_HOLD": (JobState.QUEUED, Reason.UNSCHEDULABLE),
-    "REVOKED": (JobState.QUEUED, None),  # another cluster of the federation has it, or had
-    "RUNNING": (JobState.RUNNING, None),
-    "SIGNALING": (JobState.RUNNING, None),
-    "SPECIAL_EXIT": (JobState.QUEUED, Reason.UNSCHEDULABLE),
-    "STAGE_OUT": (JobState.RUNNING, None),
-    "STOPPED": (JobState.RUNNING, None),
-    "SUSPENDED": (JobState.RUNNING, None),
-    "TIMEOUT": (JobState.FAILED, Reason.TIMEOUT),
 }
 
-# https://slurm.schedmd.com/resource_limits.html and job_reason_codes.html: what is told to people
-PENDING_REASONS = {
-    "Resources": "it waits for free nodes",
-    "Priority": "jobs of higher priority come first",
-    "BeginTime": "it was put back into the queue and starts a little later",
-    "JobArrayTaskLimit": "as many jobs of its array run as may",
-    "ReqNodeNotAvail": "a node that it needs is down, reserved or drained",
-    "Reservation": "it waits for its reservation",
-    "Licenses": "it waits for a licence",
+# https://slurm.schedmd.com/resource_limits.html and job_reason_codes.html
+_TEMPORARY_REASONS = {
+    "Resources": "waiting for free nodes",
+    "Priority": "jobs of higher priority run first",
+    "BeginTime": "requeued; it starts a little later",
+    "JobArrayTaskLimit": "the array's limit of running jobs is reached",
+    "ReqNodeNotAvail": "a node it needs is down, reserved or drained",
+    "Reservation": "waiting for its reservation",
+    "Licenses": "waiting for a license",
     "Prolog": "its node is being prepared",
-    "Cleaning": "what it left when it ran before is being removed",
-    "Nodes required for job are DOWN": "nodes that it needs are down, drained or reserved",
-    "NodeDown": "a node that it needs is down",
-    "PartitionDown": "the partition is down; sinfo -p tells",
-    "PartitionInactive": "the partition is inactive; sinfo -p tells",
-    "BadConstraints": "no node has what it asks for",
-    "PartitionConfig": "it asks for more than the partition's nodes have",
-    "PartitionNodeLimit": "it asks for more nodes than the partition allows, or they are down",
-    "PartitionTimeLimit": "--slurm-time is more than the partition allows",
-    "AccountNotAllowed": "the account may not use this partition",
-    "QOSNotAllowed": "the quality of service may not be used here",
-    "InvalidAccount": "there is no such account",
-    "InvalidQOS": "there is no such quality of service",
-    "JobHeldUser": "somebody holds it: scontrol release lets it go",
-    "JobHeldAdmin": "an administrator holds it",
-    "JobHoldMaxRequeue": "it was put back into the queue too often",
-    "job requeued in held state": "somebody put it back and holds it: scontrol release lets it go",
-    "launch failed requeued held": "its node could not start it; scontrol release tries again",
-    "user env retrieval failed requeued held": "its node could not read your login environment;"
-    " scontrol release tries again",
-    "launch failure limit exceeded requeued held": "its node could not start it, again and again",
-    "ReservationDeleted": "its reservation is gone",
-    "ReservationInvalid": "its reservation cannot be used",
-    "MaxMemPerLimit": "it asks for more memory than a job may have here",
-    "REVOKED": "another cluster of the federation has it",
-    "DependencyNeverSatisfied": "what it depends on will never come about",
+    "Cleaning": "files of its previous start are being removed",
+    "Nodes required for job are DOWN": "the nodes it needs are down, drained or reserved",
+    "NodeDown": "a node it needs is down",
+    "REVOKED": "another cluster of the federation runs it",
 }
-_NEVER_BY_ITSELF = frozenset(
-    {"PartitionDown", "PartitionInactive", "BadConstraints", "PartitionConfig"}
-    | {"PartitionNodeLimit"}
-    | {"PartitionTimeLimit", "AccountNotAllowed", "QOSNotAllowed", "InvalidAccount", "InvalidQOS"}
-    | {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "DependencyNeverSatisfied"}
-    | {"ReservationDeleted", "ReservationInvalid", "MaxMemPerLimit"}
-    | {"user env retrieval failed requeued held", "launch failure limit exceeded requeued held"}
-    | {"launch failed requeued held", "job requeued in special exit state"}
-    | {"job requeued in held state"}
-)
-# A limit on one job, or on its time, is one that waiting does not change.
-_LIMIT_OF_ONE = re.compile(r"(Assoc|QOS)(Max\w*(PerJob|PerNode|Wall\w*)|Min)\w*")
+_PERMANENT_REASONS = {
+    "PartitionDown": "the partition is down; see sinfo -p",
+    "PartitionInactive": "the partition is inactive; see sinfo -p",
+    "BadConstraints": "no node satisfies its constraints",
+    "PartitionConfig": "it requests more than the partition's nodes have",
+    "PartitionNodeLimit": "it requests more nodes than the partition allows, or they are down",
+    "PartitionTimeLimit": "--slurm-time exceeds the partition's limit",
+    "AccountNotAllowed": "the account may not use this partition",
+    "QOSNotAllowed": "this quality of service is not allowed here",
+    "InvalidAccount": "the account does not exist",
+    "InvalidQOS": "the quality of service does not exist",
+    "JobHeldUser": "held by a user; release it with scontrol release",
+    "JobHeldAdmin": "held by an administrator",
+    "JobHoldMaxRequeue": "requeued too often",
+    "job requeued in held state": "requeued and held; release it with scontrol release",
+    "job requeued in special exit state": "requeued for its exit code and held; release it with"
+    " scontrol release",
+    "launch failed requeued held": "its node could not start it; retry with scontrol release",
+    "user env retrieval failed requeued held": "its node could not read your login environment;"
+    " retry with scontrol release",
+    "launch failure limit exceeded requeued held": "nodes failed to start it too often",
+    "ReservationDeleted": "its reservation was deleted",
+    "ReservationInvalid": "its reservation is invalid",
+    "MaxMemPerLimit": "it requests more memory than a job may have here",
+    "DependencyNeverSatisfied": "its dependency can never be satisfied",
+}
+PENDING_REASONS = {**_TEMPORARY_REASONS, **_PERMANENT_REASONS}
+# Waiting does not change a limit on one job or on its time.
+_LIMIT_OF_ONE_JOB = re.compile(r"(Assoc|QOS)(Max\w*(PerJob|PerNode|Wall\w*)|Min)\w*")
 _LIMIT = re.compile(r"(Assoc|QOS)\w+")
 
-
-_SIGNALS = range(1, 128)  # an exit status below that of the first exit code
+_SIGNALS = range(1, 128)  # wait statuses below that of exit code 1
 _NO_OUTPUT = 53
-_RANKS = {JobState.RUNNING: 3, JobState.QUEUED: 2, JobState.SUCCEEDED: 1}
+_PRECEDENCE = {JobState.RUNNING: 3, JobState.QUEUED: 2, JobState.SUCCEEDED: 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One job as squeue or sacct lists it. `array_id` and `place` are those of an array's job, or
-    the job's own id and 0. `exit_status` is as wait(2) has it, None where it is not told."""
+class JobRecord:
+    """A job as squeue or sacct lists it.
+
+    A job outside an array has its own id as `array_id`, and `array_index` 0. `exit_status` is that
+    of wait(2), None when it is unknown.
+    """
 
     array_id: str
-    place: int
+    array_index: int
     state: str
     exit_status: int | None = None
     reason: str = ""
@@ -114,19 +102,19 @@ class Row:
 
     @property
     def native_id(self) -> str:
-        """As scancel takes it."""
-        return f"{self.array_id}_{self.place}" if self.is_array else self.array_id
+        """The id that scancel takes."""
+        return f"{self.array_id}_{self.array_index}" if self.is_array else self.array_id
 
     @property
-    def found_taken(self) -> bool:
-        """Whether its worker left at once, since another job's had the attempt."""
+    def lost_claim(self) -> bool:
+        """Whether its worker exited because another job had claimed the attempt."""
         return has_failed(self) and exit_code(self.exit_status) == CLAIMED
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Of several jobs of one key: the one that runs tells, then one that waits, then the last
-        one that ended and had the attempt."""
-        rank = -1 if self.found_taken else _RANKS.get(job_state(self.state), 0)
+    def precedence(self) -> tuple[int, int]:
+        """Which of several jobs of one key counts: one that runs, then one that waits, then the
+        latest that ended and had the attempt."""
+        rank = -1 if self.lost_claim else _PRECEDENCE.get(job_state(self.state), 0)
         return rank, int(self.array_id)
 
 
@@ -134,75 +122,77 @@ def job_state(state: str) -> JobState:
     return STATES.get(state, (JobState.UNKNOWN, None))[0]
 
 
-def has_failed(row: Row) -> bool:
-    """Whether it has ended, and not well."""
-    state = job_state(row.state)
+def has_failed(record: JobRecord) -> bool:
+    """Whether it ended without success."""
+    state = job_state(record.state)
     return state.final and state is not JobState.SUCCEEDED
 
 
-def did_not_begin(row: Row) -> bool:
-    """Whether the script was not even started, mostly since its output could not be opened: later
-    Slurms say that by the signal 53, earlier ones by the reason."""
-    failed_launch = row.reason == "JobLaunchFailure" and row.exit_status not in _SIGNALS
-    return row.state == "FAILED" and (failed_launch or row.exit_status == _NO_OUTPUT)
+def failed_to_launch(record: JobRecord) -> bool:
+    """Whether the script never started, usually because its output file could not be opened.
+
+    Recent versions of Slurm report that as signal 53, older ones as the reason.
+    """
+    launch_failure = record.reason == "JobLaunchFailure" and record.exit_status not in _SIGNALS
+    return record.state == "FAILED" and (launch_failure or record.exit_status == _NO_OUTPUT)
 
 
-def judge(row: Row, said: str = "") -> JobStatus:
-    """The status that a row tells; `said` is the end of what a failed job printed."""
-    state, reason = STATES.get(row.state, (JobState.UNKNOWN, None))
+def job_status(record: JobRecord, output: str = "") -> JobStatus:
+    """The status of a listed job; `output` is the end of what a failed job printed."""
+    state, reason = STATES.get(record.state, (JobState.UNKNOWN, None))
     if state is JobState.UNKNOWN:
-        return JobStatus(state, message=f"Slurm says {row.state}")
+        return JobStatus(state, message=f"Slurm reports {record.state}")
     if state is JobState.QUEUED:
-        never = reason is not None or never_starts(row.reason)
-        return JobStatus(
-            state, Reason.UNSCHEDULABLE if never else None, message=explain_pending(row)
-        )
+        stuck = reason is not None or never_starts(record.reason)
+        blocked = Reason.UNSCHEDULABLE if stuck else None
+        return JobStatus(state, blocked, message=explain_pending(record))
     if state is JobState.RUNNING:
         return JobStatus(state)
     if state is JobState.SUCCEEDED:
         return JobStatus(state, exit_code=0)
-    code = exit_code(row.exit_status)
-    if reason is Reason.EXIT and "oom_kill" in said.replace("-", "_").lower():
+    if reason is Reason.EXIT and "oom_kill" in output.replace("-", "_").lower():
         reason = Reason.OOM
-    return JobStatus(state, reason, code, _ending(row, reason, said))
+    message = _failure_message(record, reason, output)
+    return JobStatus(state, reason, exit_code(record.exit_status), message)
 
 
-def _ending(row: Row, reason: Reason | None, said: str) -> str:
+def _failure_message(record: JobRecord, reason: Reason | None, output: str) -> str:
     if reason is Reason.OOM:
-        return "--slurm-mem asks for more"
+        return "raise --slurm-mem"
     if reason is Reason.TIMEOUT:
-        return "--slurm-time asks for more"
-    told = f"Slurm says {row.state}" if reason is not Reason.EXIT else ""
-    if row.reason == "JobLaunchFailure" and row.exit_status in _SIGNALS:
-        told = f"ended by signal {row.exit_status}"  # after it had run: so Slurm 22.05 puts it
-    elif row.reason not in ("", "None", "NonZeroExitCode"):
-        told = f"Slurm says {row.state} ({row.reason})"
-    return "; ".join(part for part in (told, said) if part)
+        return "raise --slurm-time"
+    cause = f"Slurm reports {record.state}" if reason is not Reason.EXIT else ""
+    if record.reason == "JobLaunchFailure" and record.exit_status in _SIGNALS:
+        cause = f"ended by signal {record.exit_status}"  # Slurm 22.05, of a job that had started
+    elif record.reason not in ("", "None", "NonZeroExitCode"):
+        cause = f"Slurm reports {record.state} ({record.reason})"
+    return "; ".join(filter(None, (cause, output)))
 
 
 def never_starts(reason: str) -> bool:
-    """Whether a pending job with this reason waits for somebody to change something."""
-    word = _word(reason)
-    return word in _NEVER_BY_ITSELF or _LIMIT_OF_ONE.fullmatch(word) is not None
+    """Whether a pending job with this reason waits until somebody changes something."""
+    name = _reason_name(reason)
+    return name in _PERMANENT_REASONS or _LIMIT_OF_ONE_JOB.fullmatch(name) is not None
 
 
-def explain_pending(row: Row) -> str:
-    """The reason, in Slurm's word and ours."""
-    word = _word(row.reason) if row.reason not in ("", "None") else row.state
-    more = PENDING_REASONS.get(word, "")
-    if not more and _LIMIT.fullmatch(word):
-        more = "a limit of the account or the quality of service is reached"
-    return f"{word}: {more}" if more else word
+def explain_pending(record: JobRecord) -> str:
+    """Slurm's name of the reason, and what it means where that is known."""
+    unnamed = record.reason in ("", "None")
+    name = record.state if unnamed else _reason_name(record.reason)
+    meaning = PENDING_REASONS.get(name, "")
+    if not meaning and _LIMIT.fullmatch(name):
+        meaning = "a limit of the account or the quality of service is reached"
+    return f"{name}: {meaning}" if meaning else name
 
 
-def _word(reason: str) -> str:
-    """Without what follows it (ReqNodeNotAvail, UnavailableNodes:...); scontrol and some versions
-    of squeue write a phrase with underscores."""
+def _reason_name(reason: str) -> str:
+    """Without details (ReqNodeNotAvail, UnavailableNodes:...) and the underscores that scontrol
+    and some versions of squeue put into a phrase."""
     return reason.partition(",")[0].strip("() ").replace("_", " ")
 
 
 def exit_code(status: int | None) -> int | None:
-    """As a shell reports it, from what wait(2) gave."""
+    """The exit code as a shell reports it, from a status of wait(2)."""
     if not status:
         return status
     return status >> 8 if status > 0xFF else 128 + (status & 0x7F)

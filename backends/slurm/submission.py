@@ -1,7 +1,7 @@
-"""Handing jobs to sbatch: in as few arrays as there may be, each noted on disk before the call.
+"""Submission of jobs by sbatch, in as few arrays as possible, each registered before the call.
 
-A batch's files travel with its call. Jobs of which an earlier try left a trace are never handed
-over again.
+The files of an array are uploaded with its call. A job that may already have been submitted by an
+earlier try is never submitted again.
 """
 
 from __future__ import annotations
@@ -12,42 +12,34 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from backends.slurm.arrays import FOLDER, JobArray, JobArrays, make_batch
-from backends.slurm.commands import (
-    ClusterConfig,
-    SlurmOptions,
-    build_sbatch,
-    is_over_a_limit,
-    job_name,
-    parse_job_id,
-    words_of,
-)
+from backends.slurm import commands
+from backends.slurm.arrays import FOLDER, JobArray, JobArrays, make_array
+from backends.slurm.commands import ClusterConfig, SlurmOptions
 from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
-from backends.slurm.preflight import PROBE_FOLDER, read_setup
-from backends.slurm.queue import SlurmQueue, check_reach
-from backends.slurm.script import ATTEMPTS_NAME, SETUP_NAME, WorkerPlace, render_script
+from backends.slurm.preflight import read_setup
+from backends.slurm.queue import SlurmQueue, check_reachable
+from backends.slurm.script import ATTEMPTS_NAME, WorkerPaths, render_script
 from core.credentials import Credentials
 from core.errors import BackendBusy, BackendError, SubmitError
 from core.job import JobHandle, JobKey
 from core.worker.job_index import CREDENTIALS_NAME, INDEX_NAME
 from core.worker.process import render_credentials
 
-LIMITED_S = 30.0
-"""How long jobs wait that a limit on jobs at once keeps out, before they are tried again."""
+LIMITED_S = 30.0  # how long to wait before the next try where a limit on jobs keeps some out
 _DIGEST_CHARS = 16
 _SCRIPT_NAME = "job.sh"
 
 
 class SlurmSubmission:
-    """`name` is the backend's, for the handles, which it keeps by key. `credentials` is asked at
-    each call, since they may expire, `config` for the cluster's where several jobs go out."""
+    """`name` is the backend's. `credentials` is called at each submission, since they may expire,
+    `config` where several jobs are submitted. `handles` holds those of all submitted jobs."""
 
     def __init__(
         self,
         run_dir: Path,
-        site: ClusterHost,
+        host: ClusterHost,
         options: SlurmOptions,
-        batches: JobArrays,
+        arrays: JobArrays,
         queue: SlurmQueue,
         *,
         name: str,
@@ -55,9 +47,9 @@ class SlurmSubmission:
         config: Callable[[], ClusterConfig],
     ) -> None:
         self._run_dir = run_dir
-        self._site = site
+        self._host = host
         self._options = options
-        self._batches = batches
+        self._arrays = arrays
         self._queue = queue
         self._name = name
         self._credentials = credentials
@@ -65,124 +57,111 @@ class SlurmSubmission:
         self.handles: dict[JobKey, JobHandle] = {}
 
     def submit(self, keys: Sequence[JobKey]) -> dict[JobKey, SubmitError]:
-        """Hand over jobs; gives those that are refused for good. Raises BackendBusy while there is
-        no place for more: what was handed over until then is known at the next try."""
+        """Submit jobs; returns those that sbatch refused for good.
+
+        Raises BackendBusy while a limit leaves no room for more. What was submitted until then is
+        found again at the next try.
+        """
         refused: dict[JobKey, SubmitError] = {}
-        waiting = list(self._cut(keys))
+        waiting = list(self._split(keys))
         while waiting:
-            batch = waiting.pop(0)
-            if (done := self._hand_over(batch)) is None:
+            array = waiting.pop(0)
+            if (result := self._submit(array)) is None:
                 continue
-            words = words_of(done.stderr) or words_of(done.stdout) or f"exit code {done.exit_code}"
-            if not is_over_a_limit(done.stderr):
-                refused |= dict.fromkeys(batch.keys, _refusal(words))
-            elif len(batch.keys) > 1:
-                waiting[:0] = self._halves(batch.keys)  # a smaller array may still fit
+            reason = result.error or commands.error_summary(result.stdout)
+            reason = reason or f"exit code {result.exit_code}"
+            if not commands.is_job_limit(result.stderr):
+                refused |= dict.fromkeys(array.keys, _refusal(reason))
+            elif len(array.keys) > 1:
+                waiting[:0] = self._halves(array.keys)  # a smaller array may still fit
             else:
                 raise BackendBusy(
-                    f"sbatch refuses more jobs for now: {words}.",
-                    "Ask for fewer --max-executors, or wait for other jobs of yours.",
+                    f"sbatch accepts no more jobs for now: {reason}.",
+                    "Lower --max-executors, or wait until other jobs of yours have ended.",
                     retry_after_s=LIMITED_S,
                 )
         return refused
 
+    def _add(self, keys: Sequence[JobKey]) -> JobArray:
+        return self._arrays.add(make_array(self._run_dir, keys))
+
+    def _split(self, keys: Sequence[JobKey]) -> Iterator[JobArray]:
+        """As few arrays as the cluster allows."""
+        size = max(1, self._config().max_array_size - 1) if len(keys) > 1 else 1
+        for start in range(0, len(keys), size):
+            yield self._add(keys[start : start + size])
+
     def _halves(self, keys: Sequence[JobKey]) -> list[JobArray]:
         middle = (len(keys) + 1) // 2
-        halves = (keys[:middle], keys[middle:])
-        return [self._batches.add(make_batch(self._run_dir, half)) for half in halves if half]
+        return [self._add(half) for half in (keys[:middle], keys[middle:])]
 
-    def find_earlier(self, keys: Sequence[JobKey]) -> None:
-        """Find jobs that an earlier process, or an earlier try, may have handed over."""
-        perhaps = [k for k in keys if k not in self.handles and self._batches.holding(k)]
-        if not perhaps:
-            return
-        self._queue.look(perhaps)
-        for key in perhaps:
-            trace = self._site.trace(key)
-            if key in self._queue.rows or trace.claimed or trace.has_result:
-                self.handles[key] = self.handle(key)
+    def find(self, keys: Sequence[JobKey]) -> list[JobKey]:
+        """Those of the keys whose jobs an earlier process, or an earlier try, has submitted."""
+        registered = [key for key in keys if self._arrays.containing(key)]
+        if registered:
+            self._queue.refresh(registered)
+        found = [k for k in registered if k in self._queue.records or self._host.trace(k).has_begun]
+        self.handles.update({key: self._handle(key) for key in found})
+        return found
 
-    def _cut(self, keys: Sequence[JobKey]) -> Iterator[JobArray]:
-        """As few arrays as there may be."""
-        most = max(1, self._config().max_array_size - 1) if len(keys) > 1 else 1
-        for start in range(0, len(keys), most):
-            yield self._batches.add(make_batch(self._run_dir, keys[start : start + most]))
-
-    def _hand_over(self, batch: JobArray) -> CommandResult | None:
-        """Note handles of all its jobs, or give how sbatch refused them. Raises BackendError when
-        the cluster cannot be asked; whether the jobs are there is seen at the next try."""
-        script = f"{batch.folder}/{_SCRIPT_NAME}"
-        command = build_sbatch(
-            self._options,
-            self._site.run_dir,
-            job_name(self._run_dir.name),
-            batch.digest,
-            script,
-            len(batch.keys),
-        )
-        parcel = Upload(list(self._files(batch, script)), batch.keys, once=batch.folder)
-        done = self._site.run(command, parcel)
-        if done.exit_code != 0:
-            check_reach("sbatch", done)
-            self._batches.refused(batch)
-            return done
-        if (job_id := parse_job_id(done.stdout)) is None:
+    def _submit(self, array: JobArray) -> CommandResult | None:
+        """Keep handles of all its jobs, or return how sbatch refused them. Raises BackendError
+        when the cluster is unreachable; whether the jobs exist is seen at the next try."""
+        script = f"{array.folder}/{_SCRIPT_NAME}"
+        name, run_dir = commands.job_name(self._run_dir.name), self._host.run_dir
+        count = len(array.keys)
+        command = commands.build_sbatch(self._options, run_dir, name, array.digest, script, count)
+        upload = Upload(list(self._files(array, script)), array.keys, once=array.folder)
+        result = self._host.run(command, upload)
+        if result.exit_code != 0:
+            check_reachable("sbatch", result)
+            self._arrays.discard(array)
+            return result
+        if (job_id := commands.parse_job_id(result.stdout)) is None:
             raise BackendError(
-                f"sbatch took the jobs and printed no job id: {words_of(done.stdout)!r}.",
-                "The jobs are looked for by their name.",
+                f"sbatch accepted the jobs but printed no job id:"
+                f" {commands.error_summary(result.stdout)!r}.",
+                "Check what sbatch --parsable prints on this cluster.",
             )
-        self._batches.submitted(batch, job_id)
-        for place, key in enumerate(batch.keys):
-            self.handles[key] = JobHandle(key, self._name, batch.native_id(job_id, place))
+        self._arrays.add_job_id(array, job_id)
+        for index, key in enumerate(array.keys):
+            self.handles[key] = JobHandle(key, self._name, array.native_id(job_id, index))
         return None
 
-    def _files(self, batch: JobArray, script: str) -> Iterator[UploadFile]:
-        yield UploadFile(f"{batch.folder}/{INDEX_NAME}", batch.index)
-        yield UploadFile(f"{batch.folder}/{ATTEMPTS_NAME}", batch.attempts)
-        place, folder = self.place(), f"{self._site.run_dir}/{batch.folder}"
+    def _files(self, array: JobArray, script: str) -> Iterator[UploadFile]:
+        yield UploadFile(f"{array.folder}/{INDEX_NAME}", array.index)
+        yield UploadFile(f"{array.folder}/{ATTEMPTS_NAME}", array.attempts)
+        paths, run_dir = self.worker_paths(), self._host.run_dir
         if self._setup is not None:
-            yield UploadFile(f"{FOLDER}/{self._setup_name}", self._setup, 0o600)
-        if (held := self._credentials()) != Credentials():
-            kept = f"{FOLDER}/{CREDENTIALS_NAME}"
-            place = replace(place, credentials=f"{self._site.run_dir}/{kept}")
-            yield UploadFile(kept, render_credentials(held), 0o600)
-        yield UploadFile(script, render_script(place, folder).encode(), 0o755)
+            # named by its content, since a job sources it when it starts
+            digest = hashlib.sha256(self._setup).hexdigest()[:_DIGEST_CHARS]
+            setup = f"{FOLDER}/setup-{digest}.sh"
+            paths = replace(paths, setup=f"{run_dir}/{setup}")
+            yield UploadFile(setup, self._setup, 0o600)
+        if (credentials := self._credentials()) != Credentials():
+            file = f"{FOLDER}/{CREDENTIALS_NAME}"
+            paths = replace(paths, credentials=f"{run_dir}/{file}")
+            yield UploadFile(file, render_credentials(credentials), 0o600)
+        yield UploadFile(script, render_script(paths, f"{run_dir}/{array.folder}").encode(), 0o755)
 
-    def place(self, folder: str = FOLDER) -> WorkerPlace:
-        """Where a worker finds what it needs; its setup in `folder` of the run's directory."""
-        return WorkerPlace(
-            self._site.run_dir,
-            self._site.worker_code(),
-            self._site.python,
-            setup=self._setup_at(folder),
-            container=self._options.container,
-        )
+    def worker_paths(self) -> WorkerPaths:
+        """Those that need no upload."""
+        host, container = self._host, self._options.container
+        return WorkerPaths(host.run_dir, host.worker_code(), host.python, container=container)
 
     @cached_property
     def _setup(self) -> bytes | None:
-        """What the setup file held when it was first needed: editing it changes no job, and no run,
-        on its way."""
+        """The setup file as it was when first needed: a later edit changes no job of the run."""
         return read_setup(self._options.setup) if self._options.setup else None
 
-    @property
-    def _setup_name(self) -> str:
-        """Of our copy: another content has another name, since jobs source it when they start."""
-        digest = hashlib.sha256(self._setup or b"").hexdigest()[:_DIGEST_CHARS]
-        return f"setup-{digest}.sh"
-
-    def _setup_at(self, folder: str) -> str:
-        name = SETUP_NAME if folder == PROBE_FOLDER else self._setup_name
-        return f"{self._site.run_dir}/{folder}/{name}" if self._options.setup else ""
-
-    def handle(self, key: JobKey) -> JobHandle:
-        """Of a job that was handed over before; without an id if nobody ever heard it."""
-        rows = self._queue.rows.get(key)
-        if rows:
-            return JobHandle(key, self._name, rows[0].native_id)
-        return JobHandle(key, self._name, next(reversed(self._batches.native_ids(key)), ""))
+    def _handle(self, key: JobKey) -> JobHandle:
+        """Without an id if that was never known."""
+        if records := self._queue.records.get(key):
+            return JobHandle(key, self._name, records[0].native_id)
+        return JobHandle(key, self._name, next(reversed(self._arrays.native_ids(key)), ""))
 
 
-def _refusal(words: str) -> SubmitError:
+def _refusal(reason: str) -> SubmitError:
     return SubmitError(
-        f"sbatch refused the jobs: {words}.", "Correct the --slurm options.", retryable=False
+        f"sbatch refused the jobs: {reason}.", "Correct the --slurm options.", retryable=False
     )

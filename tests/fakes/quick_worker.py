@@ -13,9 +13,9 @@ from pathlib import Path
 FILES = 20
 
 
-def main(batch: Path, place: int) -> None:
-    index = json.loads((batch / "index.json").read_text())
-    attempt = batch.parent.parent / index["attempts"][place]
+def main(array: Path, place: int) -> None:
+    index = json.loads((array / "index.json").read_text())
+    attempt = array.parent.parent / index["attempts"][place]
     _, task, number = index["attempts"][place].split("/")
     entries = [_write(attempt / "result" / "files", f"many/{task}-{n:02}.md") for n in range(FILES)]
     key = {"run": index["run"], "task": task, "attempt": int(number)}

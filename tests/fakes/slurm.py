@@ -136,9 +136,9 @@ def fake_slurm_run(
     clock = clock or SystemClock()
 
     def make(run: RunDir) -> SlurmBackend:
-        told = dict(options or {})
+        chosen = dict(options or {})
         return SlurmBackend.build(
-            BackendContext(run.root, credentials, clock, _no_work, told, slurm.environ)
+            BackendContext(run.root, credentials, clock, _no_work, chosen, slurm.environ)
         )
 
     facts = RunFacts(RUN_ID, PROMPT, str(place / "out"), 0.0, {}, True)

@@ -55,9 +55,9 @@ class Cluster:
         return job
 
     def note(self, name: str, argv: Sequence[str], stdin: str = "") -> None:
-        told = {"name": name, "argv": list(argv), "environ": dict(os.environ), "stdin": stdin}
+        call = {"name": name, "argv": list(argv), "environ": dict(os.environ), "stdin": stdin}
         with (self.root / "calls.jsonl").open("a") as stream:
-            stream.write(json.dumps(told) + "\n")
+            stream.write(json.dumps(call) + "\n")
 
 
 def fail(text: str) -> int:

@@ -117,8 +117,8 @@ def aws_client(environ: Mapping[str, str]) -> Any:
 
 def add_head_node(client: Any, name: str, **tags: str) -> str:
     """The id of its instance."""
-    told = {"cluster-name": name, "node-type": "HeadNode", **tags}
-    pairs = [{"Key": f"parallelcluster:{key}", "Value": value} for key, value in told.items()]
+    all_tags = {"cluster-name": name, "node-type": "HeadNode", **tags}
+    pairs = [{"Key": f"parallelcluster:{key}", "Value": value} for key, value in all_tags.items()]
     found = client.run_instances(
         ImageId="ami-12c6146b",
         MinCount=1,
@@ -194,14 +194,14 @@ class RemoteCluster:
         }
 
     def make(self, run: RunDir) -> ParallelClusterBackend:
-        site = BackendContext(
+        context = BackendContext(
             run.root, self.credentials, self.clock, _no_work, self.options(), self.sshd.environ()
         )
         if self.cut is None:
-            return ParallelClusterBackend.build(site)
-        finder = ClusterFinder(site.options, Ec2Clusters(REGION, self.credentials))
-        link = CutLink(SshLink(finder.target, site.environ), self.cut)
-        return ParallelClusterBackend.over(link, finder, site)
+            return ParallelClusterBackend.build(context)
+        finder = ClusterFinder(context.options, Ec2Clusters(REGION, self.credentials))
+        link = CutLink(SshLink(finder.target, context.environ), self.cut)
+        return ParallelClusterBackend.over(link, finder, context)
 
     @property
     def root(self) -> Path:

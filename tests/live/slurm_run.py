@@ -10,7 +10,7 @@ from typing import Any
 from backends.base import BackendContext
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.commands import slurm_options
-from backends.slurm.host import LocalHost, Run
+from backends.slurm.host import CommandRunner, LocalHost
 from backends.slurm_backend import SlurmBackend
 from claude.simulation.server import SimulatedServer
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
@@ -48,7 +48,7 @@ class SlurmRun(LiveRun):
     def attempt(self, task: str, number: int = 1) -> AttemptDir:
         return self.run.attempt(JobKey(self.run.run_id, task, number))
 
-    def site_with(self, execute: Run) -> SlurmBackend:
+    def backend_with(self, execute: CommandRunner) -> SlurmBackend:
         """A backend whose commands are run by `execute`."""
         return SlurmBackend(
             self.run.root,
@@ -71,17 +71,22 @@ def slurm_run(
     run_id: str = RUN_ID,
 ) -> Iterator[SlurmRun]:
     """A run below `place`; at its end no job of it waits or runs."""
-    clock, told = SystemClock(), {**OPTIONS, **(options or {})}
+    clock, all_options = SystemClock(), {**OPTIONS, **(options or {})}
 
     def make(run: RunDir) -> SlurmBackend:
         return SlurmBackend.build(
-            BackendContext(run.root, credentials, clock, _no_work, told, cluster.environ)
+            BackendContext(run.root, credentials, clock, _no_work, all_options, cluster.environ)
         )
 
     facts = RunFacts(run_id, PROMPT, str(place / "out"), 0.0, {}, True)
     run = create_run(place / "work dir", facts)
     live = SlurmRun(run, plan or build_plan(), make, BOUNDS, clock)
-    live.cluster, live.options, live.credentials, live.model = cluster, told, credentials, model
+    live.cluster, live.options, live.credentials, live.model = (
+        cluster,
+        all_options,
+        credentials,
+        model,
+    )
     try:
         yield live
     finally:

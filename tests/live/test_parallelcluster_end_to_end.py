@@ -119,7 +119,7 @@ def test_an_unknown_cluster_stops_a_run_before_it_begins(
     args = ("--parallelcluster", "--aws-cluster-name", "another", "--output-dir", "out")
     done = orchestrate(tmp_path, SMALL, *args, **aws)
     assert done.returncode == 3
-    assert "There is no cluster 'another' in eu-central-1." in done.stderr
+    assert "The cluster 'another' was not found in eu-central-1." in done.stderr
     assert f"Clusters there: {NAME}." in done.stderr
     assert not (tmp_path / "out").exists()
 
@@ -157,7 +157,7 @@ def quick_setup(place: Path) -> Path:
     """A setup whose python3 is a worker of a moment."""
     place.mkdir()
     python = place / "python3"
-    script = ROOT / "tests" / "quick_worker.py"
+    script = ROOT / "tests" / "fakes" / "quick_worker.py"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {script} "$@"\n', encoding="utf-8")
     python.chmod(0o755)
     setup = place / "quick.sh"
@@ -187,9 +187,9 @@ def check_a_hundred_tasks(tmp_path: Path, sshd: Sshd) -> None:
         for some in rounds:
             handles += live.submit_jobs(*some)
             counts.append(sshd.sessions)
-        told = len(live.said)
+        before = len(live.said)
         assert {s.state for s in live.wait_ended(*handles)} == {JobState.SUCCEEDED}
-        polls = (len(live.said) - told) // TASKS
+        polls = (len(live.said) - before) // TASKS
         counts.append(sshd.sessions)
         found = live.backend.collect(handles, run.tasks)
         counts.append(sshd.sessions)

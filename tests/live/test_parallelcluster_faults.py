@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -37,12 +38,12 @@ class Listener:
     """What a person is told; and something to be done once at the first event of a kind."""
 
     def __init__(self, when: Kind | None = None, do: Callable[[], None] | None = None) -> None:
-        self.told: list[str] = []
+        self.notices: list[str] = []
         self._when, self._do = when, do
 
     def emit(self, event: Event) -> None:
         if event.kind is Kind.NOTICE:
-            self.told.append(str(event.data["text"]))
+            self.notices.append(str(event.data["text"]))
         if event.kind is self._when and (do := self._do) is not None:
             self._do = None
             do()
@@ -74,10 +75,10 @@ def start(tmp_path: Path, stack: ExitStack) -> Callable[[RemoteCluster], LiveRun
 
 
 def jobs_below(shared: Path) -> list[tuple[str, int]]:
-    """Batch and place of every job that Slurm has seen of a run, ended or not."""
+    """Array and index of every job that Slurm has seen of a run, ended or not."""
     listed = Cluster(service_conf()).run(*build_squeue(job_name(RUN_ID)))
     rows = [row for row in parse_squeue(listed) if row.run_dir.startswith(str(shared))]
-    return [(row.comment, row.place) for row in rows]
+    return [(row.comment, row.array_index) for row in rows]
 
 
 def check_all_went_well(live: LiveRun, outcome: RunOutcome, shared: Path) -> None:
@@ -89,7 +90,7 @@ def check_all_went_well(live: LiveRun, outcome: RunOutcome, shared: Path) -> Non
 
 @pytest.mark.parametrize(
     ("word", "method"),
-    [(b'"once": "slurm', "submit"), (b'"op": "look"', "poll"), (b'"op": "fetch"', "collect")],
+    [(b'"once": "slurm', "submit"), (b'"op": "poll"', "poll"), (b'"op": "fetch"', "collect")],
     ids=["submit", "poll", "collect"],
 )
 def test_a_connection_that_is_cut_loses_and_doubles_nothing(
@@ -99,8 +100,8 @@ def test_a_connection_that_is_cut_loses_and_doubles_nothing(
     listener = Listener()
     outcome, _ = schedule(live, SimulationSettings(speed=0), listeners=[listener])
     check_all_went_well(live, outcome, tmp_path / "shared")
-    [told] = listener.told
-    assert told.startswith(f"parallelcluster {method}: The connection was lost")
+    [notice] = listener.notices
+    assert re.match(rf"parallelcluster {method}: The connection to \S+ was lost\.", notice)
 
 
 def cutting_sbatch(place: Path, script: str) -> str:
@@ -139,10 +140,10 @@ def test_an_answer_of_sbatch_that_is_lost_is_found_again(
     live, listener = start(RemoteCluster(tmp_path / "shared", sshd)), Listener()
     outcome, _ = schedule(live, SimulationSettings(speed=0), listeners=[listener])
     check_all_went_well(live, outcome, tmp_path / "shared")
-    assert len(listener.told) == 1
+    assert len(listener.notices) == 1
 
 
-def test_a_head_node_that_is_away_for_a_while_is_told_once(
+def test_a_head_node_that_is_away_for_a_while_is_reported_once(
     start: Callable[[RemoteCluster], LiveRun], stack: ExitStack, tmp_path: Path
 ) -> None:
     sshd = stack.enter_context(Sshd.of_its_own(tmp_path / "sshd").running())
@@ -155,8 +156,8 @@ def test_a_head_node_that_is_away_for_a_while_is_told_once(
     listener = Listener(Kind.JOB_SUBMITTED, away)
     outcome, _ = schedule(live, SimulationSettings(speed=0), listeners=[listener])
     check_all_went_well(live, outcome, tmp_path / "shared")
-    assert len(listener.told) == 1, listener.told
-    assert "its port is closed" in listener.told[0] or "lost" in listener.told[0]
+    assert len(listener.notices) == 1, listener.notices
+    assert "its port is closed" in listener.notices[0] or "lost" in listener.notices[0]
 
 
 def test_another_process_goes_on_with_only_the_directory_here(

@@ -63,9 +63,9 @@ def test_a_cluster_gives_the_tree_of_threads_and_keeps_nothing(tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert build_manifest(tmp_path / "out") == expected
     [run] = (tmp_path / ".orchestrator" / "runs").glob("*/slurm")
-    batches = [path for path in run.iterdir() if (path / "job-ids").exists()]
-    assert 1 < len(batches) < len(list(run.parent.glob("tasks/*"))), "no array was made"
-    assert sorted(run.iterdir()) == sorted(batches), "credentials or code were left"
+    arrays = [path for path in run.iterdir() if (path / "job-ids").exists()]
+    assert 1 < len(arrays) < len(list(run.parent.glob("tasks/*"))), "no array was made"
+    assert sorted(run.iterdir()) == sorted(arrays), "credentials or code were left"
     assert left_in_queue(tmp_path) == []
 
 
@@ -93,7 +93,7 @@ def test_the_probe_finds_what_a_node_cannot_reach_and_leaves_nothing(tmp_path: P
     access["ANTHROPIC_BASE_URL"] = "http://127.0.0.1:9"  # the port for what is thrown away
     done = call(tmp_path, "doctor", *SLURM, "--probe", **access)
     assert done.returncode == 3
-    assert "does not reach 127.0.0.1:9" in " ".join(done.stdout.split())
+    assert "cannot reach 127.0.0.1:9" in " ".join(done.stdout.split())
     assert list(tmp_path.iterdir()) == []
     assert left_in_queue(tmp_path) == []
 
@@ -145,8 +145,8 @@ def test_after_a_kill_clean_says_what_was_left_and_removes_it(tmp_path: Path) ->
         process.wait()
     assert left_in_queue(tmp_path), "there was nothing to remove"
     [facts] = tmp_path.glob(".orchestrator/runs/*/run.json")
-    told = call(tmp_path, "clean", facts.parent.name)
-    assert "Slurm job " in told.stdout
+    listed = call(tmp_path, "clean", facts.parent.name)
+    assert "Slurm job " in listed.stdout
     assert left_in_queue(tmp_path), "nothing goes without --yes"
     done = call(tmp_path, "clean", facts.parent.name, "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -161,8 +161,8 @@ def test_jobs_of_a_run_whose_directory_is_gone_are_found_by_their_name(tmp_path:
         process.wait()
     [facts] = tmp_path.glob(".orchestrator/runs/*/run.json")
     facts.parent.rename(tmp_path / "moved away")
-    told = call(tmp_path, "clean", "--backend", "slurm")
-    assert facts.parent.name in told.stdout
+    listed = call(tmp_path, "clean", "--backend", "slurm")
+    assert facts.parent.name in listed.stdout
     done = call(tmp_path, "clean", "--backend", "slurm", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     eventually(

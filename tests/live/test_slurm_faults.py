@@ -64,9 +64,9 @@ def pid_of(live: SlurmRun, place: int) -> int:
     """Of the worker in a job of an array."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            said = (process / "cmdline").read_bytes().split(b"\0")
-            batch = bytes(live.run.root / "slurm") + b"/"
-            if str(place).encode() in said and any(part.startswith(batch) for part in said):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            array = bytes(live.run.root / "slurm") + b"/"
+            if str(place).encode() in words and any(part.startswith(array) for part in words):
                 return int(process.name)
     raise AssertionError(f"no worker at place {place}")
 
@@ -136,7 +136,7 @@ def test_a_job_that_was_put_back_and_held_waits_for_somebody(
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_sbatch_refuses_is_told_in_its_words(
+def test_what_sbatch_refuses_is_reported_in_its_words(
     shared: Cluster, tmp_path: Path, options: Mapping[str, object], words: str
 ) -> None:
     with slurm_run(tmp_path, shared, options=options) as live:
@@ -157,12 +157,12 @@ def test_what_sbatch_takes_and_slurm_never_starts_waits_for_somebody(
     with slurm_run(tmp_path, shared, options=options) as live:
         [handle] = live.submit("fast-01")
 
-        def told() -> bool:
+        def waits() -> bool:
             [status] = live.poll(handle)
             assert status.state is JobState.QUEUED
             return status.reason is Reason.UNSCHEDULABLE and word in status.message
 
-        live.eventually(told, f"that it waits for {word}")
+        live.eventually(waits, f"that it waits for {word}")
 
 
 # -- the node
@@ -315,9 +315,9 @@ def test_while_the_controller_is_away_no_call_takes_that_for_news_of_a_job(
         own.stop_controller()
         try:
             for call in (lambda: live.backend.poll([handle]), lambda: live.backend.submit([job])):
-                with pytest.raises(BackendError) as told:
+                with pytest.raises(BackendError) as caught:
                     call()
-                assert "Unable to contact slurm controller" in told.value.message
+                assert "Unable to contact slurm controller" in caught.value.message
         finally:
             own.start_controller()
         assert live.poll(handle)[0].state is JobState.RUNNING
@@ -331,7 +331,7 @@ def test_while_the_controller_is_away_no_call_takes_that_for_news_of_a_job(
 def submit_and_die(live: SlurmRun, jobs: Sequence[Job], *, after: bool) -> None:
     """Hand jobs over in a process that is killed the moment it calls sbatch, or just after."""
 
-    def execute(command: Sequence[str], *, environ: Mapping[str, str], stdin: str) -> CommandResult:
+    def execute(command: Sequence[str], environ: Mapping[str, str], stdin: str) -> CommandResult:
         if command[0] != "sbatch":
             return run_command(command, environ=environ, stdin=stdin)
         if after:
@@ -339,7 +339,7 @@ def submit_and_die(live: SlurmRun, jobs: Sequence[Job], *, after: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")
 
-    backend = live.site_with(execute)
+    backend = live.backend_with(execute)
     process = multiprocessing.get_context("fork").Process(target=backend.submit, args=(jobs,))
     process.start()
     process.join(60)
@@ -367,7 +367,7 @@ def test_jobs_whose_submitter_was_killed_run_once(
         ours = [line for line in listed.split() if line in {h.native_id for h in handles}]
         assert len(ours) == 2
         assert isinstance(live.backend, SlurmBackend)
-        assert [len(b.job_ids) for b in live.backend._batches.all.values()] == [int(not after)]
+        assert [len(b.job_ids) for b in live.backend._arrays.all.values()] == [int(not after)]
 
 
 def test_a_handle_without_an_id_is_enough_to_watch_and_to_cancel_a_job(
@@ -399,6 +399,6 @@ def test_work_is_saved_ahead_of_a_time_limit_and_a_worker_that_hangs_is_killed_a
     assert result.usage
     assert (killed.state, killed.reason) == (JobState.FAILED, Reason.TIMEOUT)
     assert isinstance(held.collect(hanging), CollectError)
-    told = end_of(killed, None).message
-    assert "time limit" in told
-    assert "--slurm-time" in told
+    message = end_of(killed, None).message
+    assert "time limit" in message
+    assert "--slurm-time" in message

@@ -57,7 +57,7 @@ class CountingRun:
         self.commands: list[Sequence[str]] = []
 
     def __call__(
-        self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
+        self, command: Sequence[str], environ: Mapping[str, str], stdin: str
     ) -> CommandResult:
         self.commands.append(command)
         return run_command(command, environ=environ, stdin=stdin)
@@ -108,7 +108,7 @@ def test_what_slurm_is_asked_grows_with_rounds_and_time_and_not_with_tasks(
     plan = make_plan({**dict.fromkeys(first, ()), "last": first})
     counting, options = CountingRun(), {"slurm_setup": light_setup(tmp_path)}
     with slurm_run(tmp_path, Cluster(service_conf()), plan=plan, options=options) as live:
-        live.backend = live.site_with(counting)
+        live.backend = live.backend_with(counting)
         began = live.clock.monotonic()
         outcome = run_wide(live)
         took_s = live.clock.monotonic() - began

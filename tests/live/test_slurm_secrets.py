@@ -59,10 +59,10 @@ def command_lines() -> str:
 
 
 def check_cluster(live: SlurmRun, cluster: OwnCluster, job: str) -> None:
-    told = shown(cluster, job)
-    assert f"orchestrator-{live.run.run_id}" in told
-    assert "batch_executor.py" in told
-    assert CANARY not in told
+    output = shown(cluster, job)
+    assert f"orchestrator-{live.run.run_id}" in output
+    assert "batch_executor.py" in output
+    assert CANARY not in output
     kept = files_of(cluster.place)
     assert [path for path in kept if path.name == "slurmctld.log"]
     assert holding(kept) == []

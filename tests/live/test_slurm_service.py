@@ -33,10 +33,10 @@ def test_a_started_service_is_used_as_it_is() -> None:
 
 
 def test_a_job_runs(shared: Cluster, tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    job = shared.submit("echo $SLURM_JOB_ID", "--export=NIL", f"--output={said}")
+    output = tmp_path / "output"
+    job = shared.submit("echo $SLURM_JOB_ID", "--export=NIL", f"--output={output}")
     assert shared.await_states(job, "COMPLETED") == {job: "COMPLETED"}
-    assert said.read_text() == f"{job}\n"
+    assert output.read_text() == f"{job}\n"
 
 
 def test_no_more_elements_of_an_array_run_than_its_throttle_allows(

@@ -1,4 +1,4 @@
-"""Commands over a real sshd: one connection for all, and what is said when there is none."""
+"""Commands over a real sshd: one connection for all, and the errors when there is none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def link(sshd: Sshd) -> Iterator[SshLink]:
     made.close()
 
 
-def said(link: SshLink, command: str, feed: bytes = b"") -> bytes:
+def output_of(link: SshLink, command: str, feed: bytes = b"") -> bytes:
     with link.run(command, [feed]) as printed:
         return printed.read()
 
@@ -73,7 +73,7 @@ def refusal(environ: Mapping[str, str], target: SshTarget = HERE) -> BackendErro
 
 def test_a_command_takes_what_it_is_fed_and_its_output_comes_back(link: SshLink) -> None:
     data = os.urandom(3_000_000)
-    assert said(link, "cat", data).endswith(data)
+    assert output_of(link, "cat", data).endswith(data)
 
 
 def test_a_connection_is_opened_again_though_nobody_can_tell_where_the_head_node_is(
@@ -88,9 +88,9 @@ def test_a_connection_is_opened_again_though_nobody_can_tell_where_the_head_node
 
     link = SshLink(find, sshd.environ())
     try:
-        assert said(link, "echo one").endswith(b"one\n")
+        assert output_of(link, "echo one").endswith(b"one\n")
         kill_master(link)
-        assert said(link, "echo two").endswith(b"two\n")
+        assert output_of(link, "echo two").endswith(b"two\n")
     finally:
         link.close()
 
@@ -105,17 +105,17 @@ def test_a_host_that_nobody_knows_is_refused_though_the_users_config_would_take_
 
 def test_all_commands_go_over_one_connection(sshd: Sshd, link: SshLink) -> None:
     before = sshd.sign_ins
-    threads = [threading.Thread(target=said, args=(link, "sleep 0.2")) for _ in range(8)]
+    threads = [threading.Thread(target=output_of, args=(link, "sleep 0.2")) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert said(link, "echo done").endswith(b"done\n")
+    assert output_of(link, "echo done").endswith(b"done\n")
     assert sshd.sign_ins - before == 1
 
 
 def test_the_socket_is_in_a_short_private_folder_that_goes(link: SshLink) -> None:
-    said(link, "true")
+    output_of(link, "true")
     folder = folder_of(link)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert len(str(folder)) < 80
@@ -125,10 +125,10 @@ def test_the_socket_is_in_a_short_private_folder_that_goes(link: SshLink) -> Non
 
 
 def test_a_master_that_was_killed_is_replaced(sshd: Sshd, link: SshLink) -> None:
-    said(link, "true")
+    output_of(link, "true")
     kill_master(link)
     before = sshd.sign_ins
-    assert said(link, "echo back").endswith(b"back\n")
+    assert output_of(link, "echo back").endswith(b"back\n")
     assert sshd.sign_ins - before == 1
 
 
@@ -143,19 +143,19 @@ def read_on(link: SshLink, command: str, *, kill: bool = False) -> None:
         raise EOFError
 
 
-def test_a_connection_that_is_cut_in_the_middle_is_told(link: SshLink) -> None:
-    with pytest.raises(LinkLost, match="The connection was lost while head"):
+def test_a_connection_that_is_cut_in_the_middle_is_reported(link: SshLink) -> None:
+    with pytest.raises(LinkLost, match="The connection to head was lost"):
         read_on(link, "echo begun; sleep 60", kill=True)
 
 
 def test_a_command_that_says_nothing_for_long_is_given_up(sshd: Sshd) -> None:
-    link = SshLink(lambda: HERE, sshd.environ(), quiet_s=1.0)
+    link = SshLink(lambda: HERE, sshd.environ(), idle_s=1.0)
     with pytest.raises(LinkLost):
         read_on(link, "echo begun; sleep 60")
     link.close()
 
 
-def test_what_a_command_complains_of_is_told(link: SshLink) -> None:
+def test_what_a_command_complains_of_is_reported(link: SshLink) -> None:
     with pytest.raises(BackendError, match=r"A command on head failed: .*no-such-command"):
         read_on(link, "echo begun; no-such-command")
 
@@ -173,14 +173,14 @@ def test_a_changed_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
     known = tmp_path / "known"
     known.write_text(f"cluster {other[0]} {other[1]}\n", encoding="utf-8")
     error = refusal(changed(sshd, tmp_path, UserKnownHostsFile=str(known)))
-    assert "is not the one that is known" in error.message
+    assert "has changed" in error.message
 
 
 def test_a_wrong_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
     key = wrong_key(tmp_path)
     environ = changed(sshd, tmp_path, IdentityFile=key)
     error = refusal(environ, SshTarget("head", key=key))
-    assert error.message == "head does not accept the key."
+    assert error.message == "head rejected the key."
     assert "--aws-ssh-key" in error.remedy
 
 
@@ -202,13 +202,13 @@ def key_file(sshd: Sshd, place: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "what", "fix"),
     [
-        ("open", "ssh does not use a key that others may read: {}.", "chmod 600 {}"),
-        ("key.pub", "{} holds no private key that ssh can read.", "not its .pub"),
-        ("absent", "The key's file {} cannot be read.", "--aws-ssh-key"),
-        ("locked", "head does not accept the key.", "ssh-add"),
+        ("open", "ssh does not use a key that others can read: {}.", "chmod 600 {}"),
+        ("key.pub", "{} is not a private key that ssh can read.", "not its .pub"),
+        ("absent", "The key file {} could not be read.", "--aws-ssh-key"),
+        ("locked", "head rejected the key.", "ssh-add"),
     ],
 )
-def test_a_keys_file_that_is_wrong_is_told(
+def test_a_keys_file_that_is_wrong_is_reported(
     sshd: Sshd, tmp_path: Path, kind: str, what: str, fix: str
 ) -> None:
     key = key_file(sshd, tmp_path, kind)
@@ -251,12 +251,12 @@ def wrong_key(place: Path) -> str:
     return str(key)
 
 
-def test_a_wrong_key_is_told_where_a_password_would_do_too(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported_where_a_password_would_do_too(sshd: Sshd, tmp_path: Path) -> None:
     wanted = ("PasswordAuthentication yes", "KbdInteractiveAuthentication yes")
     with asking_for(sshd, tmp_path, *wanted) as port:
         key = wrong_key(tmp_path)
         error = refusal(changed(sshd, tmp_path, Port=port, IdentityFile=key))
-    assert error.message == "head does not accept the key."
+    assert error.message == "head rejected the key."
 
 
 @pytest.mark.parametrize(
@@ -267,24 +267,24 @@ def test_a_host_that_wants_more_than_the_right_key_says_so(
 ) -> None:
     with asking_for(sshd, tmp_path, "PasswordAuthentication yes", wanted) as port:
         error = refusal(changed(sshd, tmp_path, Port=port))
-    assert error.message.startswith("head wants more than a key")
+    assert error.message.startswith("head requires a password")
 
 
-def test_a_refused_port_is_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_refused_port_is_reported(sshd: Sshd, tmp_path: Path) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         error = refusal(changed(sshd, tmp_path, Port=str(held.getsockname()[1])))
     assert "its port is closed" in error.message
 
 
-def test_a_name_that_no_host_has_is_told(sshd: Sshd, tmp_path: Path) -> None:
+def test_a_name_that_no_host_has_is_reported(sshd: Sshd, tmp_path: Path) -> None:
     error = refusal(changed(sshd, tmp_path, HostName="no-such-host.invalid"))
-    assert "no host of the name" in error.message
+    assert "could not be resolved" in error.message
 
 
-def test_a_wrong_user_is_told_with_its_name(sshd: Sshd) -> None:
+def test_a_wrong_user_is_reported_with_its_name(sshd: Sshd) -> None:
     error = refusal(sshd.environ(), SshTarget("head", user="nobody"))
-    assert "nobody@head does not accept the key." in error.message
+    assert "nobody@head rejected the key." in error.message
 
 
 def test_a_proxy_command_of_the_user_is_used(sshd: Sshd, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_proxy_command_of_the_user_is_used(sshd: Sshd, tmp_path: Path) -> None
         "while (d := s.recv(65536)): os.write(1, d)\n"
     )
     link = SshLink(lambda: HERE, changed(sshd, tmp_path, ProxyCommand=f"python3 {script}"))
-    assert said(link, "echo through").endswith(b"through\n")
+    assert output_of(link, "echo through").endswith(b"through\n")
     link.close()
 
 
@@ -315,7 +315,7 @@ def test_a_connection_that_is_given_up_takes_its_proxy_command_along(
     script.chmod(0o755)
     environ = changed(sshd, tmp_path, ProxyCommand=str(script))
     link = SshLink(lambda: HERE, environ, open_s=2.0)
-    with pytest.raises(BackendError, match="did not come to an end"), link.run("true"):
+    with pytest.raises(BackendError, match="did not end in time"), link.run("true"):
         pass
     pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
     gone = partial(eventually, within_s=10, every_s=0.05, clock=SystemClock())
@@ -332,15 +332,15 @@ def _lives(pid: int) -> bool:
 def test_the_usual_login_name_is_for_hosts_that_the_config_does_not_know(
     sshd: Sshd, tmp_path: Path
 ) -> None:
-    usual = SshTarget("head", usual_user="ec2-user")
-    assert "ec2-user@head does not accept" in refusal(sshd.environ(), usual).message
+    usual = SshTarget("head", default_user="ec2-user")
+    assert "ec2-user@head rejected" in refusal(sshd.environ(), usual).message
     link = SshLink(lambda: usual, changed(sshd, tmp_path, User="somebody"))
-    with pytest.raises(BackendError, match=r"^head does not accept"), link.run("true"):
+    with pytest.raises(BackendError, match=r"^head rejected"), link.run("true"):
         pass
 
 
 def test_a_machine_without_ssh_says_so(tmp_path: Path) -> None:
-    assert refusal({"PATH": str(tmp_path)}).message == "There is no ssh here."
+    assert refusal({"PATH": str(tmp_path)}).message == "The command ssh was not found."
 
 
 def test_no_variable_of_ours_reaches_the_other_side_whatever_the_config_sends(
@@ -350,7 +350,7 @@ def test_no_variable_of_ours_reaches_the_other_side_whatever_the_config_sends(
     mine = dict.fromkeys((*names, "AWS_BEARER_TOKEN_BEDROCK", "ANTHROPIC_AUTH_TOKEN"), CANARY)
     environ = {**changed(sshd, tmp_path, SendEnv="*"), **mine, "LC_NAME": "is sent"}
     link = SshLink(lambda: HERE, environ)
-    there = said(link, "env").decode()
+    there = output_of(link, "env").decode()
     link.close()
     assert "LC_NAME=is sent\n" in there
     assert CANARY not in there

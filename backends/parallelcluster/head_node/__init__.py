@@ -1,6 +1,5 @@
-"""The end of the line on a cluster's head node, where it runs alone.
+"""The helper that runs on a cluster's head node.
 
-It travels as one archive, which that machine's python3 runs as it is: with the standard library of
-Python 3.6, which is as old as a head node's python3 gets. Only `names` and `streams` serve this
-side too.
+It travels as one archive, which that machine's python3 runs as it is, on the standard library of
+Python 3.6, the oldest that head nodes have. This side uses only `paths` and `streams`.
 """

@@ -1,4 +1,4 @@
-"""Files on the head node's disk: packed for their way home, and unpacked, whole or not at all."""
+"""Files on the head node's disk: packed for download, and unpacked, all or nothing."""
 
 import gzip
 import io
@@ -9,30 +9,30 @@ import tarfile
 import tempfile
 from typing import IO, Any, cast
 
-from backends.parallelcluster.head_node.names import NAMES, REGULAR, Request, place, text
+from backends.parallelcluster.head_node.paths import ENCODING, OPEN_FLAGS, Request, join, text
 
 
 def pack_results(request: Request, out: Any) -> None:
-    """A compressed tar of what attempts have left, as <number of the attempt>/<path in result>."""
+    """A compressed tar of the attempts' results, as <number of the attempt>/<path in result>."""
     with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=6) as packed:
-        with tarfile.open(fileobj=cast(Any, packed), mode="w|", **NAMES) as tar:
+        with tarfile.open(fileobj=cast(Any, packed), mode="w|", **ENCODING) as tar:
             for number, attempt in enumerate(request["attempts"]):
-                pack(tar, place(request["run_dir"], attempt, "result"), str(number))
+                pack(tar, join(request["run_dir"], attempt, "result"), str(number))
 
 
 def pack(tar: tarfile.TarFile, top: bytes, name: str) -> None:
-    """A tree; what is neither file nor directory goes as a link, for the other side to refuse."""
+    """A tree. What is neither file nor directory goes as a link, which the other side refuses."""
     waiting = [(top, name)]
     while waiting:
         path, name = waiting.pop()
         try:
             mode = os.lstat(path).st_mode
-            content = os.fdopen(os.open(path, REGULAR), "rb") if stat.S_ISREG(mode) else None
-            below = sorted(os.listdir(path)) if stat.S_ISDIR(mode) else []
+            content = os.fdopen(os.open(path, OPEN_FLAGS), "rb") if stat.S_ISREG(mode) else None
+            entries = sorted(os.listdir(path)) if stat.S_ISDIR(mode) else []
         except FileNotFoundError:
             continue
         except OSError:  # closed to its owner
-            mode, content, below = stat.S_IFLNK, None, []
+            mode, content, entries = stat.S_IFLNK, None, []
         if content is not None:
             add_file(tar, content, name)
             continue
@@ -40,20 +40,21 @@ def pack(tar: tarfile.TarFile, top: bytes, name: str) -> None:
         member.type = tarfile.DIRTYPE if stat.S_ISDIR(mode) else tarfile.SYMTYPE
         member.mode = stat.S_IMODE(mode)
         tar.addfile(member)
-        waiting += [(place(path, entry), name + "/" + text(entry)) for entry in below]
+        waiting += [(join(path, entry), name + "/" + text(entry)) for entry in entries]
 
 
 def add_file(tar: tarfile.TarFile, content: IO[bytes], name: str) -> None:
-    """As long as it is now, whatever happens to it meanwhile."""
+    """With its size as of now, whatever happens to the file meanwhile."""
     with content as stream:
         found = os.fstat(stream.fileno())
         member = tarfile.TarInfo(name)
         member.size, member.mode = found.st_size, stat.S_IMODE(found.st_mode)
-        tar.addfile(member, cast(Any, Padded(stream)))
+        tar.addfile(member, cast(Any, PaddedReader(stream)))
 
 
-class Padded:
-    """A file that is cut, or lost, while it is read goes on with zeros: its digest will tell."""
+class PaddedReader:
+    """Continues with zeros where a file is truncated or lost while it is read; the digest of its
+    manifest will not match then."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -67,17 +68,16 @@ class Padded:
 
 
 def unpack(chunks: Any, run_dir: bytes, code: bytes) -> None:
-    """`run/...` into the run's directory, `code/...` beside all runs, whole or not at all."""
+    """Put `run/...` into the run's directory, `code/...` beside all runs, all or nothing."""
     os.makedirs(run_dir, exist_ok=True)
     fresh = tempfile.mkdtemp(prefix=b".code-", dir=os.path.dirname(code))
-    places = {"run": run_dir, "code": fresh}
+    tops = {"run": run_dir, "code": fresh}
     try:
-        with tarfile.open(
-            fileobj=gzip.GzipFile(fileobj=chunks, mode="rb"), mode="r|", **NAMES
-        ) as tar:
+        packed = gzip.GzipFile(fileobj=chunks, mode="rb")
+        with tarfile.open(fileobj=packed, mode="r|", **ENCODING) as tar:
             for member in tar:
                 top, _, name = member.name.partition("/")
-                path = place(places[top], name)
+                path = join(tops[top], name)
                 if member.isdir():
                     os.makedirs(path, exist_ok=True)
                     continue
@@ -102,8 +102,8 @@ def write_file(path: bytes, source: IO[bytes], mode: int) -> None:
         raise
 
 
-def open_up(path: bytes) -> None:
-    """Allow the removal of what is below; what ran there may have forbidden it."""
+def make_removable(path: bytes) -> None:
+    """Give the owner back the permissions that a job may have taken away below `path`."""
     waiting = [path]
     while waiting:
         folder = waiting.pop()
@@ -116,9 +116,9 @@ def open_up(path: bytes) -> None:
 
 
 def remove_path(path: bytes) -> None:
-    """A link is removed, not followed."""
+    """Remove a file or tree if it exists. A link is removed, not followed."""
     if os.path.isdir(path) and not os.path.islink(path):
-        open_up(path)
+        make_removable(path)
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
         try:

@@ -1,5 +1,5 @@
-"""Objects of S3, by the AWS CLI that is on ParallelCluster's images, and the word that a transfer
-goes on. Half a result never becomes an object.
+"""Transfers between the head node and S3 by the AWS CLI, which is on ParallelCluster's images. Half
+a result never becomes an object.
 """
 
 import errno
@@ -15,19 +15,19 @@ from typing import IO, Any, Iterator
 from backends.parallelcluster.head_node.files import unpack
 
 
-class Pulse:
-    """Tells the caller every `beat_s`, while its answer is made, that it is, and how many bytes
-    have moved. Once nobody listens, the transfer under way is of no use to anyone, and stopped."""
+class Heartbeat:
+    """Reports the bytes moved so far to the caller, every `interval_s` until the answer. When the
+    caller has gone, the transfer is stopped."""
 
-    def __init__(self, out: IO[bytes], mark: str, beat_s: float) -> None:
+    def __init__(self, out: IO[bytes], marker: str, interval_s: float) -> None:
         self.moved = 0
-        self._out, self._mark, self._beat_s = out, mark.encode(), beat_s
+        self._out, self._marker, self._interval_s = out, marker.encode(), interval_s
         self._transfer = None  # type: Any
-        self._gone = False
+        self._caller_gone = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
-    def __enter__(self) -> "Pulse":
+    def __enter__(self) -> "Heartbeat":
         self._thread.start()
         return self
 
@@ -36,19 +36,19 @@ class Pulse:
         self._thread.join()
 
     def _work(self) -> None:
-        while not self._ended.wait(self._beat_s):
+        while not self._ended.wait(self._interval_s):
             try:
-                self._out.write(b"\n%s %d\n" % (self._mark, self.moved))
+                self._out.write(b"\n%s %d\n" % (self._marker, self.moved))
                 self._out.flush()
             except (OSError, ValueError):
-                self._gone = True
+                self._caller_gone = True
                 stop(self._transfer)
                 return
 
     @contextmanager
-    def watching(self, transfer: Any) -> Iterator[None]:
+    def watch(self, transfer: Any) -> Iterator[None]:
         self._transfer = transfer
-        if self._gone:
+        if self._caller_gone:
             stop(transfer)
         try:
             yield
@@ -56,71 +56,69 @@ class Pulse:
             self._transfer = None
 
 
-class Counted:
-    """A pipe of a transfer; what passes is counted."""
+class CountingStream:
+    """Counts the bytes of a transfer for its heartbeat."""
 
-    def __init__(self, stream: IO[bytes], pulse: Pulse) -> None:
-        self._stream, self._pulse = stream, pulse
+    def __init__(self, stream: IO[bytes], heartbeat: Heartbeat) -> None:
+        self._stream, self._heartbeat = stream, heartbeat
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
-        self._pulse.moved += len(data)
+        self._heartbeat.moved += len(data)
         return data
 
     def write(self, data: bytes) -> int:
         self._stream.write(data)
-        self._pulse.moved += len(data)
+        self._heartbeat.moved += len(data)
         return len(data)
 
 
-def download(url: str, run_dir: bytes, code: bytes, pulse: Pulse) -> None:
+def download(url: str, run_dir: bytes, code: bytes, heartbeat: Heartbeat) -> None:
     """Unpack an object of S3."""
-    with aws(url, "-", pulse, stdout=subprocess.PIPE) as process:
-        unpack(Counted(process.stdout, pulse), run_dir, code)
+    with aws_copy(url, "-", heartbeat, stdout=subprocess.PIPE) as process:
+        unpack(CountingStream(process.stdout, heartbeat), run_dir, code)
 
 
 @contextmanager
-def aws(source: str, target: str, pulse: Pulse, **streams: Any) -> Iterator[Any]:
-    """Copy from or to S3. OSError with the CLI's own words when that fails."""
+def aws_copy(source: str, target: str, heartbeat: Heartbeat, **pipes: Any) -> Iterator[Any]:
+    """Copy from or to S3. Raises OSError with the CLI's own words when that fails."""
     command = ["aws", "s3", "cp", "--quiet", source, target]
-    with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(command, stderr=said, **streams) as process:
-            with pulse.watching(process):
-                with copying(process):
-                    yield process
-        said.seek(0)
+    with tempfile.TemporaryFile() as stderr:
+        with subprocess.Popen(command, stderr=stderr, **pipes) as process:
+            with heartbeat.watch(process), finishing(process):
+                yield process
+        stderr.seek(0)
         if process.returncode != 0:
-            complaint = said.read().decode("utf-8", "replace").strip() or "it was stopped"
-            raise OSError(process.returncode, complaint, "aws s3 cp")
+            reason = stderr.read().decode("utf-8", "replace").strip() or "it was stopped"
+            raise OSError(process.returncode, reason, "aws s3 cp")
 
 
 @contextmanager
-def copying(process: Any) -> Iterator[None]:
-    """To the end of the process. What comes of its own early end is told by its exit code; where
-    we cannot go on it is stopped before its input ends, so that half a result is no object."""
+def finishing(process: Any) -> Iterator[None]:
+    """Wait for the process. What follows from its own early end is left to its exit code. Where
+    this side fails it is stopped before its input ends, so that half a result is no object."""
     try:
         yield
     except Exception as exc:
         own = isinstance(exc, OSError) and exc.errno not in (None, errno.EPIPE)
         if own or not isinstance(exc, (OSError, EOFError, tarfile.TarError, zlib.error)):
             stop(process)
-            close(process)
+            close_pipes(process)
             raise
-        close(process)
+        close_pipes(process)
         if process.wait() == 0:
             raise
-    close(process)
+    close_pipes(process)
     process.wait()
 
 
 def stop(process: Any) -> None:
-    """As Ctrl-C does, so that the AWS CLI takes back the parts that it has uploaded."""
+    """As Ctrl-C does, so that the AWS CLI removes the parts that it has uploaded."""
     if process is not None and process.poll() is None:
         process.send_signal(signal.SIGINT)
 
 
-def close(process: Any) -> None:
-    """Its streams."""
+def close_pipes(process: Any) -> None:
     for stream in filter(None, (process.stdin, process.stdout)):
         try:
             stream.close()

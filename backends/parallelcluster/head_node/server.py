@@ -1,8 +1,8 @@
 """One request in, one answer out.
 
-The request is a line of JSON, and for `run` chunks of a compressed tar after it; the answer, after
-the mark that tells it from a login shell's greetings, is the same for `fetch`. What takes its time
-says so before that, by lines of the mark and a count of bytes.
+The request is a line of JSON, followed for `run` by the chunks of a compressed tar. The answer
+follows a marker that tells it from the greetings of a login shell, and is followed for `fetch` by
+such chunks. Until there is an answer, heartbeats are lines of the marker and a count of bytes.
 """
 
 import json
@@ -10,46 +10,39 @@ import os
 import sys
 from typing import IO, List
 
+from backends.parallelcluster.head_node import methods
 from backends.parallelcluster.head_node.commands import run
-from backends.parallelcluster.head_node.methods import (
-    fetch,
-    forget,
-    greet,
-    look,
-    remove,
-    runs,
-    seal,
-    store,
-    tails,
-)
-from backends.parallelcluster.head_node.names import Request, text
-from backends.parallelcluster.head_node.s3 import Pulse
-from backends.parallelcluster.head_node.streams import CutOff
+from backends.parallelcluster.head_node.paths import Request, text
+from backends.parallelcluster.head_node.s3 import Heartbeat
+from backends.parallelcluster.head_node.streams import TruncatedStream
 from backends.parallelcluster.head_node.tombstones import CleanedUp
 
 SLURM_BIN = "/opt/slurm/bin"
-"""Where AWS ParallelCluster has it; a shell that is not of a login does not look there."""
-ASKED = {"greet": greet, "look": look, "tails": tails, "remove": remove}
-ASKED.update({"runs": runs, "seal": seal, "forget": forget})
+"""Where AWS ParallelCluster installs Slurm; only login shells have it on PATH."""
+_NAMES = ("info", "poll", "tails", "remove", "runs", "mark_cleaned_up", "remove_runs")
+METHODS = {name: getattr(methods, name) for name in _NAMES}
 
 
 def read_request(stream: IO[bytes]) -> Request:
     line = stream.readline()
     if not line.endswith(b"\n"):
-        raise CutOff()
+        raise TruncatedStream()
     request: Request = json.loads(line.decode())
     return request
 
 
-def answer_to(request: Request, stream: IO[bytes], pulse: Pulse) -> Request:
-    if request["op"] == "fetch":
-        return {}
+def call(request: Request, stream: IO[bytes], heartbeat: Heartbeat) -> Request:
+    if request["op"] == "run":
+        return run(request, stream, heartbeat)
     if request["op"] == "store":
-        return store(request, pulse)
-    return run(request, stream, pulse) if request["op"] == "run" else ASKED[request["op"]](request)
+        return methods.store(request, heartbeat)
+    if request["op"] == "fetch":
+        return {}  # the results follow the answer
+    answer: Request = METHODS[request["op"]](request)
+    return answer
 
 
-def words(exc: Exception) -> str:
+def describe(exc: Exception) -> str:
     if isinstance(exc, OSError):
         return "%s: %s" % (text(exc.filename or "the disk"), exc.strerror or exc)
     return "%s: %s" % (type(exc).__name__, exc)
@@ -62,20 +55,23 @@ def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     request = {}  # type: Request
     try:
         request = read_request(incoming)
-        with Pulse(out, argv[1], request.get("beat_s", 20)) as pulse:
-            answer = answer_to(request, incoming, pulse)
-    except CutOff:  # nobody is left to tell
+        with Heartbeat(out, argv[1], request.get("heartbeat_s", 20)) as heartbeat:
+            answer = call(request, incoming, heartbeat)
+    except TruncatedStream:  # the caller has gone
         return 1
     except CleanedUp:
-        answer = {"error": "the run was cleaned up", "remedy": "Resume it to go on with it."}
+        answer = {
+            "error": "the run was cleaned up",
+            "remedy": "Continue it with `orchestrator.py resume`.",
+        }
     except Exception as exc:  # noqa: BLE001 - silence would be taken for a lost connection
-        answer = {"error": words(exc)}
+        answer = {"error": describe(exc)}
     try:
         out.write(b"\n" + argv[1].encode() + b"\n" + json.dumps(answer).encode() + b"\n")
         if request.get("op") == "fetch":
-            fetch(request, out)
+            methods.fetch(request, out)
         out.flush()
     except OSError as exc:  # too late for an answer
-        sys.stderr.write("%s\n" % words(exc))
+        sys.stderr.write("%s\n" % describe(exc))
         return 1
     return 0

@@ -1,23 +1,20 @@
-"""A stream of bytes cut into chunks, each with its length before it; an empty one is the end."""
+"""A stream of bytes in chunks, each preceded by its length; an empty chunk is the end."""
 
 from typing import IO
 
 CHUNK_BYTES = 64 * 1024
-MOST_CHUNK_BYTES = 16 * 1024 * 1024
-"""Far more than anyone sends in one."""
+MAX_CHUNK_BYTES = 16 * 1024 * 1024  # far more than any sender puts into one
 
 
-class CutOff(EOFError):
-    """The other side has gone before all was there."""
+class TruncatedStream(EOFError):
+    """The other side disconnected before the end."""
 
 
-class Damaged(ValueError):
-    """What came was never sent like that."""
+class DamagedStream(ValueError):
+    """The data cannot have been sent like that."""
 
 
-class Chunks:
-    """Chunks with their length before them, as one stream; an empty one is its end."""
-
+class ChunkReader:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._rest = b""
@@ -33,13 +30,13 @@ class Chunks:
     def _next(self) -> bytes:
         head = self._stream.read(8)
         if len(head) < 8:
-            raise CutOff()
-        size = MOST_CHUNK_BYTES + 1 if head.strip(b"0123456789abcdef") else int(head, 16)
-        if size > MOST_CHUNK_BYTES:
-            raise Damaged("a chunk whose length is %r" % head)
+            raise TruncatedStream()
+        size = MAX_CHUNK_BYTES + 1 if head.strip(b"0123456789abcdef") else int(head, 16)
+        if size > MAX_CHUNK_BYTES:
+            raise DamagedStream("a chunk of length %r" % head)
         data = self._stream.read(size)
         if len(data) < size:
-            raise CutOff()
+            raise TruncatedStream()
         self._ended = not data
         return data
 

@@ -1,5 +1,5 @@
-"""Which runs were cleaned up: a mark for each, under whose lock work is handed over and removals
-begin. What removals leave is put aside in one step, and swept.
+"""Which runs were cleaned up: a tombstone for each, whose lock is held while jobs are submitted and
+when a removal begins. A removal moves a directory aside in one step and then sweeps it.
 """
 
 import fcntl
@@ -9,90 +9,81 @@ from contextlib import contextmanager
 from typing import IO, Any, Iterator
 
 from backends.parallelcluster.head_node.files import remove_path
-from backends.parallelcluster.head_node.names import Request, age, listing, place
+from backends.parallelcluster.head_node.paths import Request, age_s, join, list_dir
 
-LEFT_S = 24 * 3600
-"""After that a directory that was being made is nobody's any more."""
-KEPT_MARK_S = 30 * 24 * 3600
-"""How long it is known that a run was cleaned up: far longer than any helper is at work."""
-GONE = b".gone-"
+FOLDER = "tombstones"
+STALE_CODE_S = 24 * 3600  # after that nobody is still unpacking a directory of code
+KEPT_TOMBSTONE_S = 30 * 24 * 3600  # far longer than any helper runs
+ASIDE = b".gone-"
 
 
 class CleanedUp(Exception):
-    """Whose work this was is over, and what it leaves is removed."""
+    """The run was cleaned up meanwhile."""
 
 
 @contextmanager
-def mark_held(root: bytes, name: bytes, how: int) -> Iterator[IO[bytes]]:
-    """A run's mark, which holds something once the run was cleaned up. Several may submit at once,
-    and who cleans up waits for them."""
-    os.makedirs(place(root, "marks"), exist_ok=True)
-    with open(place(root, "marks", name), "a+b") as stream:
-        flock(stream, how)
+def locked_tombstone(root: bytes, name: bytes, operation: int) -> Iterator[IO[bytes]]:
+    """A run's tombstone, which is empty until the run is cleaned up. Several helpers may submit at
+    once; a cleanup waits for them."""
+    os.makedirs(join(root, FOLDER), exist_ok=True)
+    with open(join(root, FOLDER, name), "a+b") as stream:
+        flock(stream, operation)
         stream.seek(0)
         yield stream
 
 
 def was_cleaned_up(root: bytes, name: bytes) -> bool:
     try:
-        with open(place(root, "marks", name), "rb") as mark:
-            return bool(mark.read(1))
+        with open(join(root, FOLDER, name), "rb") as tombstone:
+            return bool(tombstone.read(1))
     except OSError:
         return False
 
 
 def refuse_cleaned_up(request: Request) -> None:
-    if was_cleaned_up(place(request["root"]), os.path.basename(place(request["run_dir"]))):
+    if was_cleaned_up(join(request["root"]), os.path.basename(join(request["run_dir"]))):
         raise CleanedUp()
 
 
-def put_aside(folder: bytes, name: bytes) -> None:
-    """In one step, so that no worker that is still stopping can put something there again."""
-    aside = place(folder, GONE + name + b"-" + os.urandom(4).hex().encode())
+def move_aside(folder: bytes, name: bytes) -> None:
+    """In one step, so that a worker that is still stopping cannot write there again."""
+    aside = join(folder, ASIDE + name + b"-" + os.urandom(4).hex().encode())
     try:
-        os.rename(place(folder, name), aside)
+        os.rename(join(folder, name), aside)
     except FileNotFoundError:
         return
-    remove_path(place(aside, "slurm", "credentials.json"))  # whatever else may stay
+    remove_path(join(aside, "slurm", "credentials.json"))  # whatever else may stay
 
 
-def name_of(entry: bytes) -> bytes:
-    """Of the run that a directory belongs to."""
-    return entry[len(GONE) :].rpartition(b"-")[0] if entry.startswith(GONE) else entry
+def run_name(entry: bytes) -> bytes:
+    """The name of the run that a directory belongs to."""
+    return entry[len(ASIDE) :].rpartition(b"-")[0] if entry.startswith(ASIDE) else entry
 
 
 def sweep(root: bytes) -> None:
-    """Remove what was put aside, also by a helper that ended in the middle of its removal, and what
-    has come back of runs that were cleaned up."""
-    folder, marks, now = place(root, "runs"), place(root, "marks"), time.time()
-    for name in listing(folder):
-        if not name.startswith(GONE) and was_cleaned_up(root, name):
-            put_aside(folder, name)
-    for name in listing(folder):
-        if name.startswith(GONE):
-            remove_path(place(folder, name, "slurm", "credentials.json"))
-            remove_path(place(folder, name))
-            remove_path(place(folder, name))  # what was written meanwhile
-    for name in listing(root):
-        if name.startswith(b".code-") and age(place(root, name), now) > LEFT_S:
-            remove_path(place(root, name))
-    for name in listing(marks):
-        kept = os.path.lexists(place(folder, name))
-        if not kept and age(place(marks, name), now) > KEPT_MARK_S:
-            remove_path(place(marks, name))
+    """Remove what was moved aside, also by a helper that died meanwhile, and directories of runs
+    that have come back after their cleanup."""
+    folder, tombstones, now = join(root, "runs"), join(root, FOLDER), time.time()
+    for name in list_dir(folder):
+        if not name.startswith(ASIDE) and was_cleaned_up(root, name):
+            move_aside(folder, name)
+    for name in list_dir(folder):
+        if name.startswith(ASIDE):
+            remove_path(join(folder, name, "slurm", "credentials.json"))
+            remove_path(join(folder, name))
+            remove_path(join(folder, name))  # what was written meanwhile
+    for name in list_dir(root):
+        if name.startswith(b".code-") and age_s(join(root, name), now) > STALE_CODE_S:
+            remove_path(join(root, name))
+    for name in list_dir(tombstones):
+        exists = os.path.lexists(join(folder, name))
+        if not exists and age_s(join(tombstones, name), now) > KEPT_TOMBSTONE_S:
+            remove_path(join(tombstones, name))
 
 
-@contextmanager
-def locked(folder: bytes) -> Iterator[None]:
-    """One at a time, where the file system can."""
-    os.makedirs(folder, exist_ok=True)
-    with open(place(folder, "lock"), "w") as stream:
-        flock(stream, fcntl.LOCK_EX)
-        yield
-
-
-def flock(stream: IO[Any], how: int) -> None:
+def flock(stream: IO[Any], operation: int) -> None:
+    """Where the file system can lock."""
     try:
-        fcntl.flock(stream, how)
+        fcntl.flock(stream, operation)
     except OSError:
         pass

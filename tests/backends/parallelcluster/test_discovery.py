@@ -13,9 +13,9 @@ from moto import mock_aws
 from backends.parallelcluster.discovery import (
     Ec2Clusters,
     HeadNode,
-    _refusals,
+    aws_errors,
+    check_stack,
     choose_head_node,
-    explain_stack,
 )
 from core.credentials import Credentials
 from core.errors import BackendError
@@ -50,7 +50,7 @@ def test_compute_nodes_are_no_head_nodes(ec2: Any, clusters: Ec2Clusters) -> Non
 def test_an_unknown_cluster_lists_those_there_are(ec2: Any, clusters: Ec2Clusters) -> None:
     with pytest.raises(BackendError) as caught:
         choose_head_node("three", REGION, clusters.head_nodes())
-    assert caught.value.message == "There is no cluster 'three' in eu-central-1."
+    assert caught.value.message == "The cluster 'three' was not found in eu-central-1."
     assert "one, two" in caught.value.remedy
 
 
@@ -59,7 +59,7 @@ def test_a_region_without_clusters_says_so() -> None:
         choose_head_node("three", REGION, [])
 
 
-def test_a_stopped_head_node_is_told_with_how_to_start_it(ec2: Any, clusters: Ec2Clusters) -> None:
+def test_a_stopped_head_node_is_reported_with_its_start(ec2: Any, clusters: Ec2Clusters) -> None:
     instance = add_head_node(ec2, "asleep")
     ec2.stop_instances(InstanceIds=[instance])
     with pytest.raises(BackendError) as caught:
@@ -70,7 +70,7 @@ def test_a_stopped_head_node_is_told_with_how_to_start_it(ec2: Any, clusters: Ec
 
 def test_a_terminated_head_node_is_none(ec2: Any, clusters: Ec2Clusters) -> None:
     ec2.terminate_instances(InstanceIds=[add_head_node(ec2, "gone")])
-    with pytest.raises(BackendError, match="There is no cluster 'gone'"):
+    with pytest.raises(BackendError, match="The cluster 'gone' was not found"):
         choose_head_node("gone", REGION, clusters.head_nodes())
 
 
@@ -87,8 +87,8 @@ def test_given_keys_are_used(ec2: Any) -> None:
     assert len(Ec2Clusters(REGION, keys).head_nodes()) == 2
 
 
-def test_a_profile_that_is_not_there_is_told(ec2: Any) -> None:
-    with pytest.raises(BackendError, match="cannot be asked where clusters are") as caught:
+def test_a_profile_that_is_not_there_is_reported(ec2: Any) -> None:
+    with pytest.raises(BackendError, match="did not list the clusters") as caught:
         Ec2Clusters(REGION, Credentials(aws_profile="never-made")).head_nodes()
     assert "aws sso login" in caught.value.remedy
 
@@ -98,35 +98,41 @@ def test_a_profile_that_is_not_there_is_told(ec2: Any) -> None:
     [
         (NoCredentialsError(), "aws sso login"),
         (ClientError({"Error": {"Code": "UnauthorizedOperation"}}, "D"), "Allow"),
-        (ClientError({"Error": {"Code": "RequestExpired"}}, "D"), "Sign in again"),
+        (ClientError({"Error": {"Code": "RequestExpired"}}, "D"), "Sign in to AWS again"),
     ],
 )
 def test_refusals_of_aws_have_their_remedy(error: BotoCoreError | ClientError, fix: str) -> None:
-    with pytest.raises(BackendError) as caught, _refusals(REGION):
+    with pytest.raises(BackendError) as caught, aws_errors(REGION):
         raise error
     assert caught.value.remedy.startswith(fix) or fix in caught.value.remedy
 
 
 @pytest.mark.parametrize(
-    ("state", "told", "fix"),
+    ("state", "fix"),
     [
-        ("CREATE_IN_PROGRESS", "still being created", "Wait until that is done."),
-        ("UPDATE_FAILED", "the update failed", "Mend the cluster."),
-        ("DELETE_IN_PROGRESS", "being deleted", "Wait"),
+        ("CREATE_IN_PROGRESS", "Wait until that is done."),
+        ("CREATE_FAILED", "Repair the cluster."),
+        ("ROLLBACK_COMPLETE", "Repair the cluster."),
+        ("UPDATE_FAILED", "Repair the cluster."),
+        ("UPDATE_ROLLBACK_FAILED", "Repair the cluster."),
+        ("DELETE_IN_PROGRESS", "Wait"),
     ],
 )
-def test_a_cluster_that_is_not_ready_says_why(state: str, told: str, fix: str) -> None:
-    error = explain_stack("one", REGION, state)
-    assert error is not None
-    assert told in error.message
-    assert state in error.message
-    assert error.remedy.startswith(fix)
-    assert "describe-cluster --cluster-name one --region eu-central-1" in error.remedy
+def test_a_cluster_that_is_not_ready_says_why(state: str, fix: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        check_stack("one", REGION, state)
+    assert (
+        caught.value.message == f"The cluster one is not ready: its stack is in the state {state}."
+    )
+    assert caught.value.remedy.startswith(fix)
+    assert "describe-cluster --cluster-name one --region eu-central-1" in caught.value.remedy
 
 
-@pytest.mark.parametrize("state", ["", "CREATE_COMPLETE", "UPDATE_COMPLETE"])
+@pytest.mark.parametrize(
+    "state", ["", "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
+)
 def test_a_cluster_that_is_ready_or_unknown_is_no_problem(state: str) -> None:
-    assert explain_stack("one", REGION, state) is None
+    check_stack("one", REGION, state)
 
 
 def test_the_state_of_a_stack_is_read_where_it_can_be(clusters: Ec2Clusters) -> None:

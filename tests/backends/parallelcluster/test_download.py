@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from backends.parallelcluster.download import take_results
-from backends.parallelcluster.head_node.streams import CutOff
+from backends.parallelcluster.download import unpack_results
+from backends.parallelcluster.head_node.streams import TruncatedStream
 from backends.shared.results import attempt_of
 from core.errors import BackendError
 from core.job import JobKey
@@ -44,7 +44,7 @@ def stream(**files: str | None) -> bytes:
 
 
 def take(root: Path, data: bytes) -> dict[JobKey, str]:
-    refused = take_results([data], root, KEYS, threading.Lock())
+    refused = unpack_results([data], root, KEYS, threading.Lock())
     assert not list(root.glob(".fetch-*"))
     return {key: error.message for key, error in refused.items()}
 
@@ -109,7 +109,7 @@ def test_a_disk_that_takes_no_more_is_nobodys_fault_but_this_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     refuse(monkeypatch, number)
-    with pytest.raises(BackendError, match="Results cannot be kept here"):
+    with pytest.raises(BackendError, match="The results could not be written here"):
         take(tmp_path, stream(**BOTH, **{"1/evil": "1"}))
     assert list(tmp_path.iterdir()) == []
 
@@ -130,11 +130,11 @@ def test_a_name_that_has_no_place_in_this_locale_is_its_results_fault(tmp_path: 
     """Run elsewhere, since a process has one encoding of names."""
     (tmp_path / "stream").write_bytes(stream(**BOTH, **{"1/ü": "1"}))
     script = (
-        "import pathlib, threading; from backends.parallelcluster.download import take_results;"
+        "import pathlib, threading; from backends.parallelcluster.download import unpack_results;"
         " from core.job import JobKey;"
         " keys = [JobKey('r', 'one', 1), JobKey('r', 'two', 1)]; here = pathlib.Path('.');"
         " data = (here / 'stream').read_bytes();"
-        " print(list(take_results([data], here, keys, threading.Lock())) == keys[1:])"
+        " print(list(unpack_results([data], here, keys, threading.Lock())) == keys[1:])"
     )
     plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -150,7 +150,7 @@ def test_a_name_that_has_no_place_in_this_locale_is_its_results_fault(tmp_path: 
 
 @pytest.mark.parametrize("name", ["2/x", "x", "../x", "-1/x", "٢/x", "١/x", "01/x", "9" * 5000])
 def test_what_nobody_asked_for_spoils_all(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BackendError, match="Results came damaged"):
+    with pytest.raises(BackendError, match="The results arrived damaged"):
         take(tmp_path, stream(**BOTH, **{name: "1"}))
     assert list(tmp_path.iterdir()) == []
 
@@ -175,20 +175,20 @@ def test_a_name_of_any_size_is_not_taken_into_memory(tmp_path: Path, size: int) 
         take(tmp_path, data)
 
 
-def test_a_line_that_is_cut_is_told_as_that(tmp_path: Path) -> None:
+def test_a_line_that_is_cut_is_reported_as_that(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield stream(**BOTH)[:50]
-        raise CutOff
+        raise TruncatedStream
 
-    with pytest.raises(CutOff):
-        take_results(chunks(), tmp_path, KEYS, threading.Lock())
+    with pytest.raises(TruncatedStream):
+        unpack_results(chunks(), tmp_path, KEYS, threading.Lock())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_is_reported(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield stream(**BOTH)[:50]
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(BackendError, match="Results cannot be kept here"):
-        take_results(chunks(), tmp_path, KEYS, threading.Lock())
+    with pytest.raises(BackendError, match="The results could not be written here"):
+        unpack_results(chunks(), tmp_path, KEYS, threading.Lock())

@@ -57,9 +57,9 @@ def test_an_object_is_gone_after_its_transfer(s3: Any, run_dir: Path) -> None:
     ours = bucket(s3, run_dir)
     with ours.object() as url:
         put(s3, url)
-        assert ours.may_hold_something
+        assert ours.may_hold_objects
     assert held(s3) == 0
-    assert not ours.may_hold_something
+    assert not ours.may_hold_objects
 
 
 def test_what_a_cut_transfer_has_left_goes_with_the_next(s3: Any, run_dir: Path) -> None:
@@ -78,10 +78,10 @@ def test_what_a_cut_transfer_has_left_goes_at_the_end_of_the_run(s3: Any, run_di
         pass
     put(s3, f"s3://ours/{left}")
     another = bucket(s3, run_dir)
-    assert another.may_hold_something
+    assert another.may_hold_objects
     another.clear()
     assert held(s3) == 0
-    assert not another.may_hold_something
+    assert not another.may_hold_objects
 
 
 def test_a_transfer_takes_nothing_from_another_at_the_same_time(s3: Any, run_dir: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_transfer_that_went_well_is_not_lost_with_the_right_to_remove(
     with ours.object() as url:
         put(s3, url)
         monkeypatch.setattr(ours, "name", "never-made")
-    assert ours.may_hold_something
-    with pytest.raises(BackendError, match="cannot be used"):
+    assert ours.may_hold_objects
+    with pytest.raises(BackendError, match="could not be used"):
         ours.clear()
     monkeypatch.undo()
     ours.clear()
@@ -111,7 +111,7 @@ def test_without_a_run_nothing_is_kept_here(s3: Any, tmp_path: Path) -> None:
     ours = bucket(s3, tmp_path / "none")
     with ours.object() as url:
         put(s3, url)
-    ours.prove()
+    ours.check_access()
     ours.clear()
     assert held(s3) == 0
     assert list(tmp_path.iterdir()) == []

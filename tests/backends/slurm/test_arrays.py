@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from backends.slurm.arrays import JobArray, JobArrays, make_batch
+from backends.slurm.arrays import JobArray, JobArrays, make_array
 from backends.slurm.commands import COMMENT_PREFIX
-from backends.slurm.states import Row
+from backends.slurm.states import JobRecord
 from core.job import JobKey
 from core.worker.job_index import INDEX_NAME, BatchDir, read_index
 
@@ -20,22 +20,22 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "r1"
 
 
-def hand_over(run_dir: Path, batch: JobArray, *job_ids: str) -> None:
+def hand_over(run_dir: Path, array: JobArray, *job_ids: str) -> None:
     """As the backend does it: the index is on disk, then sbatch gives ids."""
-    folder = run_dir / batch.folder
+    folder = run_dir / array.folder
     folder.mkdir(parents=True)
-    (folder / INDEX_NAME).write_bytes(batch.index)
-    batches = JobArrays(run_dir)
+    (folder / INDEX_NAME).write_bytes(array.index)
+    arrays = JobArrays(run_dir)
     for job_id in job_ids:
-        batches.submitted(batches.all[batch.digest], job_id)
+        arrays.add_job_id(arrays.all[array.digest], job_id)
 
 
 def test_the_same_keys_are_the_same_batch_and_any_other_is_another(run_dir: Path) -> None:
-    same = {make_batch(run_dir, KEYS).digest for _ in range(2)}
+    same = {make_array(run_dir, KEYS).digest for _ in range(2)}
     others = {
-        make_batch(run_dir, KEYS[:2]).digest,
-        make_batch(run_dir, KEYS[::-1]).digest,
-        make_batch(run_dir.with_name("r2"), KEYS).digest,
+        make_array(run_dir, KEYS[:2]).digest,
+        make_array(run_dir, KEYS[::-1]).digest,
+        make_array(run_dir.with_name("r2"), KEYS).digest,
     }
     assert len(same) == 1
     assert len(others) == 3
@@ -43,31 +43,31 @@ def test_the_same_keys_are_the_same_batch_and_any_other_is_another(run_dir: Path
 
 
 def test_a_jobs_place_is_its_keys_place_in_the_index(run_dir: Path) -> None:
-    batch = make_batch(run_dir, KEYS)
-    hand_over(run_dir, batch)
-    index = read_index(BatchDir(run_dir / batch.folder))
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array)
+    index = read_index(BatchDir(run_dir / array.folder))
     assert index.attempts == ("tasks/a/1", "tasks/b/1", "tasks/a/2")
-    assert batch.log(2) == f"slurm/{batch.digest}/2.log"
+    assert array.log(KEYS[2]) == f"slurm/{array.digest}/2.log"
 
 
-def test_a_later_process_knows_batches_and_ids(run_dir: Path) -> None:
-    batch = make_batch(run_dir, KEYS)
-    hand_over(run_dir, batch, "7", "9")
+def test_a_later_process_knows_arrays_and_ids(run_dir: Path) -> None:
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array, "7", "9")
     later = JobArrays(run_dir)
     assert later.keys == sorted(KEYS)
-    assert later.all[batch.digest].job_ids == ["7", "9"]
-    assert [held.keys for held in later.holding(KEYS[0])] == [tuple(KEYS)]
-    assert later.holding(JobKey("r1", "never", 1)) == []
+    assert later.all[array.digest].job_ids == ["7", "9"]
+    assert [held.keys for held in later.containing(KEYS[0])] == [tuple(KEYS)]
+    assert later.containing(JobKey("r1", "never", 1)) == []
 
 
-def test_nothing_on_disk_is_no_batch(run_dir: Path) -> None:
+def test_nothing_on_disk_is_no_array(run_dir: Path) -> None:
     assert JobArrays(run_dir).keys == []
-    assert JobArrays(run_dir).holding(KEYS[0]) == []
+    assert JobArrays(run_dir).containing(KEYS[0]) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"run": "r1", "attempts": ["x"], "version": 1}'])
 def test_an_index_that_was_cut_off_was_never_handed_over(run_dir: Path, text: str) -> None:
-    whole = make_batch(run_dir, KEYS[:1])
+    whole = make_array(run_dir, KEYS[:1])
     hand_over(run_dir, whole)
     cut = run_dir / "slurm" / "0123456789abcdef"
     cut.mkdir()
@@ -76,46 +76,48 @@ def test_an_index_that_was_cut_off_was_never_handed_over(run_dir: Path, text: st
 
 
 def test_an_id_that_was_cut_off_is_left_out(run_dir: Path) -> None:
-    batch = make_batch(run_dir, KEYS)
-    hand_over(run_dir, batch, "7")
-    with (run_dir / batch.folder / "job-ids").open("a") as stream:
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array, "7")
+    with (run_dir / array.folder / "job-ids").open("a") as stream:
         stream.write('"8')
-    assert JobArrays(run_dir).all[batch.digest].job_ids == ["7"]
+    assert JobArrays(run_dir).all[array.digest].job_ids == ["7"]
 
 
 def test_a_row_is_known_by_comment_then_script_then_id(run_dir: Path) -> None:
-    batch = make_batch(run_dir, KEYS)
-    hand_over(run_dir, batch, "7")
-    batches = JobArrays(run_dir)
-    script = f"{run_dir}/{batch.folder}/job.sh"
-    comment = f"{COMMENT_PREFIX}{batch.digest}"
+    array = make_array(run_dir, KEYS)
+    hand_over(run_dir, array, "7")
+    arrays = JobArrays(run_dir)
+    script = f"{run_dir}/{array.folder}/job.sh"
+    comment = f"{COMMENT_PREFIX}{array.digest}"
     for row in (
-        Row("1", 1, "RUNNING", comment=comment),
-        Row("1", 1, "RUNNING", comment="site", run_dir=str(run_dir), script=script),
-        Row("7", 1, "RUNNING", comment="site"),
+        JobRecord("1", 1, "RUNNING", comment=comment),
+        JobRecord("1", 1, "RUNNING", comment="site", run_dir=str(run_dir), script=script),
+        JobRecord("7", 1, "RUNNING", comment="site"),
     ):
-        assert batches.key_of(row) == KEYS[1]
-    assert batches.key_of(Row("1", 1, "RUNNING", comment="site")) is None
-    assert batches.key_of(Row("1", 3, "RUNNING", comment=comment)) is None, "no such place"
-    elsewhere = Row("1", 1, "RUNNING", run_dir="/other/r1", script="/other/r1/slurm/xyz/job.sh")
-    assert batches.key_of(elsewhere) is None
+        assert arrays.key_of(row) == KEYS[1]
+    assert arrays.key_of(JobRecord("1", 1, "RUNNING", comment="site")) is None
+    assert arrays.key_of(JobRecord("1", 3, "RUNNING", comment=comment)) is None, "no such place"
+    elsewhere = JobRecord(
+        "1", 1, "RUNNING", run_dir="/other/r1", script="/other/r1/slurm/xyz/job.sh"
+    )
+    assert arrays.key_of(elsewhere) is None
 
 
 def test_what_was_refused_leaves_nothing_and_what_was_taken_stays(run_dir: Path) -> None:
-    refused, taken = make_batch(run_dir, KEYS[:1]), make_batch(run_dir, KEYS)
+    refused, taken = make_array(run_dir, KEYS[:1]), make_array(run_dir, KEYS)
     hand_over(run_dir, refused)
     hand_over(run_dir, taken, "7")
-    batches = JobArrays(run_dir)
-    for batch in list(batches.all.values()):
-        batches.refused(batch)
-    assert list(batches.all) == [taken.digest]
+    arrays = JobArrays(run_dir)
+    for array in list(arrays.all.values()):
+        arrays.discard(array)
+    assert list(arrays.all) == [taken.digest]
     assert [path.name for path in (run_dir / "slurm").iterdir()] == [taken.digest]
-    assert [held.digest for held in batches.holding(KEYS[0])] == [taken.digest]
+    assert [held.digest for held in arrays.containing(KEYS[0])] == [taken.digest]
 
 
 def test_a_batch_that_is_noted_again_is_the_one_that_is_known(run_dir: Path) -> None:
-    batches = JobArrays(run_dir)
-    first = batches.add(make_batch(run_dir, KEYS))
-    batches.submitted(first, "7")
-    assert batches.add(make_batch(run_dir, KEYS)) is first
-    assert len(batches.holding(KEYS[0])) == 1
+    arrays = JobArrays(run_dir)
+    first = arrays.add(make_array(run_dir, KEYS))
+    arrays.add_job_id(first, "7")
+    assert arrays.add(make_array(run_dir, KEYS)) is first
+    assert len(arrays.containing(KEYS[0])) == 1

@@ -14,14 +14,14 @@ from backends.slurm.commands import (
     SlurmOptions,
     build_sacct,
     build_sbatch,
-    build_scancel,
     build_sinfo,
     build_squeue,
     build_test,
-    is_about_ended_jobs,
+    concerns_ended_jobs,
+    error_summary,
+    is_job_limit,
     is_native_id,
-    is_out_of_reach,
-    is_over_a_limit,
+    is_unreachable,
     job_name,
     parse_config,
     parse_job_id,
@@ -30,9 +30,8 @@ from backends.slurm.commands import (
     parse_squeue,
     slurm_options,
     time_limit_s,
-    words_of,
 )
-from backends.slurm.states import Row
+from backends.slurm.states import JobRecord
 
 RUN_DIR = "/scratch/it's 100% $HOME/runs/r1"
 ESCAPED = RUN_DIR.replace("%", "%%")
@@ -185,11 +184,11 @@ def test_all_jobs_of_a_run_are_asked_for_by_name_and_the_ended_ones_too() -> Non
     assert not [part for part in build_squeue() if part.startswith("--name")]
 
 
-def squeue_line(row: Row) -> str:
+def squeue_line(row: JobRecord) -> str:
     """As squeue prints it, with the fields that build_squeue asks for."""
     cells = [
         row.array_id,
-        str(row.place) if row.is_array else "N/A",
+        str(row.array_index) if row.is_array else "N/A",
         row.state,
         "" if row.exit_status is None else str(row.exit_status),
         row.reason or "None",
@@ -210,12 +209,12 @@ folders = st.lists(
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> Row:
+def rows(draw: st.DrawFn) -> JobRecord:
     is_array = draw(st.booleans())
     run_dir = draw(folders)
-    return Row(
+    return JobRecord(
         array_id=str(draw(st.integers(1, 10**9))),
-        place=draw(st.integers(0, 10**6)) if is_array else 0,
+        array_index=draw(st.integers(0, 10**6)) if is_array else 0,
         state=draw(words),
         exit_status=draw(st.none() | st.integers(0, 0xFFFF)),
         reason=draw(words),
@@ -228,8 +227,8 @@ def rows(draw: st.DrawFn) -> Row:
 
 
 @given(st.lists(rows(), max_size=5))
-@example([Row("1", 0, "PENDING", 0, "X", "", "/a|b/a", "/a|b/a/s/j.sh", name="n")])
-def test_what_squeue_prints_is_read_as_it_was_meant(meant: list[Row]) -> None:
+@example([JobRecord("1", 0, "PENDING", 0, "X", "", "/a|b/a", "/a|b/a/s/j.sh", name="n")])
+def test_what_squeue_prints_is_read_as_it_was_meant(meant: list[JobRecord]) -> None:
     assert list(parse_squeue("\n".join(map(squeue_line, meant)))) == meant
 
 
@@ -241,14 +240,14 @@ def test_a_greeting_is_no_job(text: str) -> None:
 
 
 def test_lines_around_the_jobs_are_passed_over() -> None:
-    line = squeue_line(Row("7", 3, "RUNNING", 0, "None", "c", "/r", is_array=True, name="n"))
+    line = squeue_line(JobRecord("7", 3, "RUNNING", 0, "None", "c", "/r", is_array=True, name="n"))
     [row] = parse_squeue(f"Welcome to the cluster | enjoy\n{line}\n|||||||\nBye")
     assert (row.native_id, row.state, row.reason, row.script) == ("7_3", "RUNNING", "None", "")
 
 
 def test_padding_around_a_field_is_none_of_it() -> None:
     [row] = parse_squeue("7  | 3 | RUNNING   |  9:0 | N/A | c | n | /r|/r/j.sh ")
-    assert (row.place, row.state, row.exit_status) == (3, "RUNNING", 9 << 8)
+    assert (row.array_index, row.state, row.exit_status) == (3, "RUNNING", 9 << 8)
     assert (row.reason, row.run_dir, row.script) == ("", "/r", "/r/j.sh")
 
 
@@ -269,15 +268,15 @@ def test_the_accounting_database_is_asked_for_whole_jobs_in_one_go() -> None:
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        ("5_3|COMPLETED|0:0", Row("5", 3, "COMPLETED", 0, is_array=True)),
-        ("7|CANCELLED by 1000|0:15", Row("7", 0, "CANCELLED", 15)),
-        ("7|OUT_OF_MEMORY|0:125", Row("7", 0, "OUT_OF_MEMORY", 125)),
-        ("7|FAILED|3:0", Row("7", 0, "FAILED", 3 << 8)),
-        ("7|NODE_FAIL+|1:0", Row("7", 0, "NODE_FAIL", 256)),
-        ("7||", Row("7", 0, "", None)),
+        ("5_3|COMPLETED|0:0", JobRecord("5", 3, "COMPLETED", 0, is_array=True)),
+        ("7|CANCELLED by 1000|0:15", JobRecord("7", 0, "CANCELLED", 15)),
+        ("7|OUT_OF_MEMORY|0:125", JobRecord("7", 0, "OUT_OF_MEMORY", 125)),
+        ("7|FAILED|3:0", JobRecord("7", 0, "FAILED", 3 << 8)),
+        ("7|NODE_FAIL+|1:0", JobRecord("7", 0, "NODE_FAIL", 256)),
+        ("7||", JobRecord("7", 0, "", None)),
     ],
 )
-def test_a_line_of_the_database_is_a_job(line: str, row: Row) -> None:
+def test_a_line_of_the_database_is_a_job(line: str, row: JobRecord) -> None:
     assert list(parse_sacct(line)) == [row]
 
 
@@ -287,10 +286,6 @@ def test_a_line_of_the_database_that_is_no_job_is_passed_over(line: str) -> None
 
 
 # -- scancel
-
-
-def test_jobs_are_cancelled_by_their_ids_in_one_go() -> None:
-    assert build_scancel(["5_0", "7"]) == ["scancel", "5_0", "7"]
 
 
 @pytest.mark.parametrize("text", ["7", "5_0", "123_45"])
@@ -324,7 +319,7 @@ def test_what_is_no_id_never_reaches_scancel(text: str) -> None:
     ],
 )
 def test_scancel_may_complain_of_ended_jobs_and_of_nothing_else(stderr: str, ended: bool) -> None:
-    assert is_about_ended_jobs(stderr) is ended
+    assert concerns_ended_jobs(stderr) is ended
 
 
 # -- what the cluster is like
@@ -349,12 +344,12 @@ def test_of_the_configuration_what_matters_is_read(text: str, config: ClusterCon
     assert parse_config(text) == config
 
 
-def test_a_partition_of_several_lines_is_one_with_all_its_nodes() -> None:
+def test_a_partition_of_several_lines_is_one() -> None:
     assert build_sinfo()[0] == "sinfo"
     text = "debug*|up|1\ndebug*|up|3\nclosed|inact|2\nnonsense\n|x|y\n"
     assert parse_sinfo(text) == [
-        Partition("debug", "up", 4, True),
-        Partition("closed", "inact", 2, False),
+        Partition("debug", "up", True),
+        Partition("closed", "inact", False),
     ]
     assert [p.is_up for p in parse_sinfo(text)] == [True, False]
 
@@ -381,7 +376,7 @@ def test_a_partition_of_several_lines_is_one_with_all_its_nodes() -> None:
     ],
 )
 def test_a_controller_that_cannot_be_asked_is_no_refusal(stderr: str) -> None:
-    assert is_out_of_reach(stderr)
+    assert is_unreachable(stderr)
 
 
 @pytest.mark.parametrize(
@@ -396,17 +391,17 @@ def test_a_controller_that_cannot_be_asked_is_no_refusal(stderr: str) -> None:
     ],
 )
 def test_a_refusal_is_not_taken_for_a_controller_that_cannot_be_asked(stderr: str) -> None:
-    assert not is_out_of_reach(stderr)
-    assert not is_over_a_limit(stderr)
+    assert not is_unreachable(stderr)
+    assert not is_job_limit(stderr)
 
 
 def test_a_limit_on_submitted_jobs_passes_when_others_end() -> None:
-    assert is_over_a_limit(
+    assert is_job_limit(
         "sbatch: error: QOSMaxSubmitJobPerUserLimit\n"
         "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
         " (job submit limit, user's size and/or time limits)"
     )
-    assert is_over_a_limit("sbatch: error: AssocMaxSubmitJobLimit")
+    assert is_job_limit("sbatch: error: AssocMaxSubmitJobLimit")
 
 
 @pytest.mark.parametrize(
@@ -415,7 +410,7 @@ def test_a_limit_on_submitted_jobs_passes_when_others_end() -> None:
 )
 def test_a_limit_on_one_job_does_not_pass(word: str) -> None:
     """With DenyOnLimit sbatch refuses what would wait for ever, in the same sentence."""
-    assert not is_over_a_limit(
+    assert not is_job_limit(
         f"sbatch: error: {word}\n"
         "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy"
         " (job submit limit, user's size and/or time limits)"
@@ -432,7 +427,7 @@ def test_a_limit_on_one_job_does_not_pass(word: str) -> None:
         ("plain words", "plain words"),
     ],
 )
-def test_slurms_own_words_are_told_on_one_line_without_the_commands_name(
+def test_slurms_own_words_are_reported_on_one_line_without_the_commands_name(
     stderr: str, words: str
 ) -> None:
-    assert words_of(stderr) == words
+    assert error_summary(stderr) == words

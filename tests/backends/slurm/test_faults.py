@@ -57,9 +57,9 @@ def test_an_id_is_found_in_a_sites_decoration_and_greetings_are_no_jobs(tmp_path
 
 
 def test_an_answer_without_an_id_is_no_reason_to_submit_again(tmp_path: Path) -> None:
-    with fake_slurm_run(tmp_path, sbatch_prints="Submitted batch job {id}\n") as live:
+    with fake_slurm_run(tmp_path, sbatch_prints="Submitted array job {id}\n") as live:
         job = live.prepare("fast-01")
-        with pytest.raises(BackendError, match="printed no job id: 'Submitted batch job 1'"):
+        with pytest.raises(BackendError, match="printed no job id: 'Submitted array job 1'"):
             live.backend.submit([job])
         [handle] = live.submit_jobs(job)
         assert handle.native_id == "1"
@@ -131,7 +131,7 @@ def test_a_replaced_comment_hides_no_job_from_another_instance(tmp_path: Path) -
         assert live.poll(handles[0])[0].state is JobState.RUNNING
 
 
-def test_a_refusal_is_told_in_slurms_words_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_refusal_is_reported_in_slurms_words_and_leaves_nothing(tmp_path: Path) -> None:
     words = "invalid partition specified: nope"
     with fake_slurm_run(tmp_path, sbatch_refuses=[words]) as live:
         job, twin = live.prepare("fast-01"), live.prepare("fast-02")
@@ -152,9 +152,9 @@ def test_a_limit_on_submitted_jobs_takes_what_fits_and_keeps_the_rest_waiting(
 ) -> None:
     with fake_slurm_run(tmp_path, submit_limit=2, holds=True) as live:
         jobs = [live.prepare(f"fast-{n:02}") for n in range(5)]
-        with pytest.raises(BackendBusy, match="QOSMaxSubmitJobPerUserLimit") as told:
+        with pytest.raises(BackendBusy, match="QOSMaxSubmitJobPerUserLimit") as caught:
             live.backend.submit(jobs)
-        assert "--max-executors" in told.value.remedy
+        assert "--max-executors" in caught.value.remedy
         assert len(live.slurm.states()) == 2, "what fits is handed over"
         live.slurm.set(submit_limit=5)
         handles = live.submit_jobs(*jobs)
@@ -210,7 +210,7 @@ def test_the_first_worker_that_reaches_an_attempt_has_it(tmp_path: Path) -> None
         live.eventually(lambda: live.slurm.states()["1"] == "FAILED", "its end")
         [status] = live.poll(handle)
         assert (status.state, status.reason) == (JobState.LOST, Reason.MISSING)
-        assert "found the attempt taken" in status.message
+        assert "another job had claimed the attempt" in status.message
         assert isinstance(live.collect(handle), CollectError)
 
 
@@ -227,7 +227,7 @@ def test_of_two_ended_jobs_of_one_key_the_one_that_worked_tells(
         early = JobHandle(job.key, "slurm", "1")
         live.eventually(AttemptDir(job.attempt_dir).claim.exists, "the first worker")
         live.slurm.forget(early)
-        backend._batches.submitted(backend._batches.holding(job.key)[0], "1")
+        backend._arrays.add_job_id(backend._arrays.containing(job.key)[0], "1")
         backend._submission.submit([job.key])  # it could not be seen that there was one
         late = backend._handles[job.key]
         assert late.native_id == "2"
@@ -242,18 +242,18 @@ def test_of_two_ended_jobs_of_one_key_the_one_that_worked_tells(
 
 
 @pytest.mark.parametrize(
-    ("word", "status", "state", "cause", "told"),
+    ("word", "status", "state", "cause", "expected"),
     [
         ("OUT_OF_MEMORY", 9, JobState.FAILED, Reason.OOM, "--slurm-mem"),
-        ("PREEMPTED", 15, JobState.FAILED, Reason.PREEMPTED, "Slurm says PREEMPTED"),
+        ("PREEMPTED", 15, JobState.FAILED, Reason.PREEMPTED, "Slurm reports PREEMPTED"),
         ("CANCELLED", 15, JobState.CANCELLED, Reason.PREEMPTED, "stopped by somebody else"),
-        ("NODE_FAIL", 1, JobState.FAILED, Reason.NODE_LOST, "Slurm says NODE_FAIL"),
+        ("NODE_FAIL", 1, JobState.FAILED, Reason.NODE_LOST, "Slurm reports NODE_FAIL"),
         ("TIMEOUT", 0, JobState.FAILED, Reason.TIMEOUT, "--slurm-time"),
         ("FAILED", 9, JobState.FAILED, Reason.EXIT, "exit code 137"),
     ],
 )
 def test_a_job_that_was_ended_says_how_and_where_its_log_is(
-    tmp_path: Path, word: str, status: int, state: JobState, cause: Reason, told: str
+    tmp_path: Path, word: str, status: int, state: JobState, cause: Reason, expected: str
 ) -> None:
     with fake_slurm_run(tmp_path) as live:
         [handle] = live.submit("slow-a")
@@ -264,10 +264,10 @@ def test_a_job_that_was_ended_says_how_and_where_its_log_is(
         assert isinstance(live.collect(handle), CollectError)
         end = end_of(found, None)
         assert end.cause == cause
-        assert told in end.message
+        assert expected in end.message
         if state is JobState.FAILED:
             [log] = (live.run.root / "slurm").glob("*/0.log")
-            assert f"whole log: {log}" in end.message
+            assert f"full log: {log}" in end.message
 
 
 def test_what_slurm_printed_into_the_log_tells_of_memory_where_the_state_does_not(
@@ -293,7 +293,7 @@ def test_a_forged_result_of_a_killed_worker_is_not_taken(tmp_path: Path) -> None
         live.wait_ended(handle)
         found = live.collect(handle)
         assert isinstance(found, CollectError)
-        assert "did not end well" in found.message
+        assert "its job did not succeed" in found.message
         assert not found.retryable
 
 
@@ -336,13 +336,13 @@ def test_a_result_that_a_slow_file_system_shows_later_is_waited_for(tmp_path: Pa
         assert live.result(handle).outcome is Outcome.OK
 
 
-def test_a_word_that_nobody_knows_is_told_and_the_job_is_watched_on(tmp_path: Path) -> None:
+def test_a_word_that_nobody_knows_is_reported_and_the_job_is_watched_on(tmp_path: Path) -> None:
     with fake_slurm_run(tmp_path) as live:
         [handle] = live.submit("slow-a")
         live.wait_running(handle)
         live.slurm.change(handle, state="FROBNICATING")
         [status] = live.poll(handle)
-        assert (status.state, status.message) == (JobState.UNKNOWN, "Slurm says FROBNICATING")
+        assert (status.state, status.message) == (JobState.UNKNOWN, "Slurm reports FROBNICATING")
         live.slurm.change(handle, state="RUNNING")
         assert live.poll(handle)[0].state is JobState.RUNNING
 
@@ -351,10 +351,10 @@ def test_a_word_that_nobody_knows_is_told_and_the_job_is_watched_on(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("word", "reason", "told"),
+    ("word", "reason", "expected"),
     [
         ("REQUEUE_HOLD", "None", "REQUEUE_HOLD"),
-        ("PENDING", "BadConstraints", "no node has what it asks for"),
+        ("PENDING", "BadConstraints", "no node satisfies its constraints"),
         ("PENDING", "JobHeldUser", "scontrol release"),
         ("PENDING", "job_requeued_in_held_state", "scontrol release"),
         ("PENDING", "PartitionDown", "the partition is down"),
@@ -362,14 +362,14 @@ def test_a_word_that_nobody_knows_is_told_and_the_job_is_watched_on(tmp_path: Pa
     ],
 )
 def test_a_job_that_will_never_start_is_named_unschedulable(
-    tmp_path: Path, word: str, reason: str, told: str
+    tmp_path: Path, word: str, reason: str, expected: str
 ) -> None:
     with fake_slurm_run(tmp_path, holds=True) as live:
         [handle] = live.submit("fast-01")
         live.slurm.change(handle, state=word, reason=reason)
         [status] = live.poll(handle)
         assert (status.state, status.reason) == (JobState.QUEUED, Reason.UNSCHEDULABLE)
-        assert told in status.message
+        assert expected in status.message
 
 
 def test_a_job_that_is_put_back_into_the_queue_waits_and_runs_again_as_the_same(
@@ -382,7 +382,7 @@ def test_a_job_that_is_put_back_into_the_queue_waits_and_runs_again_as_the_same(
         live.slurm.change(handle, reason="BeginTime")
         [status] = live.poll(handle)
         assert (status.state, status.reason) == (JobState.QUEUED, None)
-        assert status.message.startswith("BeginTime: it was put back")
+        assert status.message.startswith("BeginTime: requeued")
         live.slurm.release()
         live.wait_running(handle)
 
@@ -451,9 +451,9 @@ def test_a_database_that_never_answers_is_given_up(tmp_path: Path) -> None:
         live.slurm.add_command("sacct", f"echo asked >> '{asked}'\nexec /bin/sleep 100")
         lost = forgotten(live)
         impatient = functools.partial(run_command, timeout_s=2)
-        site = LocalHost(live.run.root, live.slurm.environ, impatient)
+        host = LocalHost(live.run.root, live.slurm.environ, impatient)
         with closing(
-            SlurmBackend(live.run.root, site, SlurmOptions(), clock=live.clock)
+            SlurmBackend(live.run.root, host, SlurmOptions(), clock=live.clock)
         ) as backend:
             for _ in range(2):
                 assert backend.poll([lost])[lost.key].state is JobState.LOST
@@ -480,7 +480,7 @@ def test_what_cannot_be_asked_is_an_error_of_the_whole_and_nothing_is_taken_for_
         [handle] = live.submit("slow-a")
         live.wait_running(handle)
         live.slurm.set(squeue_fails=NO_CONTACT, scancel_fails=NO_CONTACT)
-        with pytest.raises(BackendError, match="squeue does not reach the controller"):
+        with pytest.raises(BackendError, match="squeue could not reach the Slurm controller"):
             live.backend.poll([handle])
         with pytest.raises(BackendError, match=r"scancel failed: .*Unable to contact"):
             live.backend.cancel([handle])
@@ -490,7 +490,7 @@ def test_what_cannot_be_asked_is_an_error_of_the_whole_and_nothing_is_taken_for_
         assert live.poll(handle)[0].state is JobState.RUNNING
 
 
-def test_another_failure_of_squeue_is_told_in_its_own_words(tmp_path: Path) -> None:
+def test_another_failure_of_squeue_is_reported_in_its_own_words(tmp_path: Path) -> None:
     with fake_slurm_run(tmp_path, squeue_fails="Invalid user id") as live:
         [handle] = live.submit("fast-01")
         with pytest.raises(BackendError, match=r"squeue failed: .*Invalid user id"):
@@ -502,7 +502,7 @@ def test_a_submission_that_did_not_reach_the_controller_is_made_again(tmp_path: 
     with fake_slurm_run(tmp_path, sbatch_refuses=[words, words]) as live:
         job = live.prepare("fast-01")
         for _ in range(2):
-            with pytest.raises(BackendError, match="sbatch does not reach the controller"):
+            with pytest.raises(BackendError, match="sbatch could not reach the Slurm controller"):
                 live.backend.submit([job])
         assert live.slurm.jobs() == []
         [handle] = live.submit_jobs(job)
@@ -513,7 +513,7 @@ def test_a_submission_that_did_not_reach_the_controller_is_made_again(tmp_path: 
 
 def test_a_configuration_that_cannot_be_read_submits_no_array(tmp_path: Path) -> None:
     with fake_slurm_run(tmp_path, scontrol_fails=NO_CONTACT) as live:
-        with pytest.raises(BackendError, match="scontrol does not reach the controller"):
+        with pytest.raises(BackendError, match="scontrol could not reach the Slurm controller"):
             live.backend.submit([live.prepare("fast-01"), live.prepare("fast-02")])
         assert live.slurm.jobs() == []
 
@@ -557,13 +557,13 @@ def _python_wrapper(path: Path, traces: Path) -> Path:
     return path
 
 
-def test_a_setup_that_is_gone_when_jobs_are_submitted_is_told(tmp_path: Path) -> None:
+def test_a_setup_that_is_gone_when_jobs_are_submitted_is_reported(tmp_path: Path) -> None:
     with (
         fake_slurm_run(tmp_path, options={"slurm_setup": tmp_path / "gone.sh"}) as live,
-        pytest.raises(BackendError, match=r"gone\.sh cannot be read") as told,
+        pytest.raises(BackendError, match=r"gone\.sh could not be read") as caught,
     ):
         live.backend.submit([live.prepare("fast-01")])
-    assert "--slurm-setup" in told.value.remedy
+    assert "--slurm-setup" in caught.value.remedy
 
 
 # It checks what it is told, as apptainer does: unknown options and absent places are refused.
@@ -599,9 +599,9 @@ def test_in_a_container_the_worker_sees_its_attempt_and_its_code_alone(tmp_path:
         assert status.state is JobState.SUCCEEDED, status
         assert live.result(handle).outcome is Outcome.OK
         assert isinstance(live.backend, SlurmBackend)
-        code = live.backend._site.worker_code()
-        [batch] = [index.parent for index in live.run.root.glob("slurm/*/index.json")]
-        read = f"--bind={code}:{code}:ro;--bind={batch}:{batch}:ro"
+        code = live.backend._host.worker_code()
+        [array] = [index.parent for index in live.run.root.glob("slurm/*/index.json")]
+        read = f"--bind={code}:{code}:ro;--bind={array}:{array}:ro"
         assert traces.read_text() == f"--bind={live.run.attempt(handle.key).root};{read};\n"
         seen = (tmp_path / "environment").read_text()
         assert "--contained" in seen.splitlines()[-1]

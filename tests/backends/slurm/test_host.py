@@ -21,7 +21,7 @@ from backends.slurm.host import (
     LocalHost,
     Upload,
     UploadFile,
-    lay_down_code,
+    copy_code,
     read_tail,
     remove_path,
     run_command,
@@ -79,13 +79,13 @@ def test_what_is_no_text_is_read_all_the_same() -> None:
 
 
 def test_a_command_that_is_not_there_is_named_with_what_to_do() -> None:
-    with pytest.raises(BackendError, match="no-such-command cannot be run") as told:
+    with pytest.raises(BackendError, match="no-such-command could not be started") as caught:
         run_command(["no-such-command"], environ=ENVIRON)
-    assert "login node" in told.value.remedy
+    assert "login node" in caught.value.remedy
 
 
 def test_a_command_that_does_not_end_is_given_up() -> None:
-    with pytest.raises(BackendError, match=r"sleep gave no answer within 0\.2 s"):
+    with pytest.raises(BackendError, match=r"sleep did not answer within 0\.2 s"):
         run_command(["sleep", "100"], environ=ENVIRON, timeout_s=0.2)
 
 
@@ -111,8 +111,8 @@ def test_ctrl_c_does_not_cut_a_command_in_the_middle(tmp_path: Path) -> None:
         await_path(ready)
         os.killpg(process.pid, signal.SIGINT)
         go_on.touch()
-        told, _ = process.communicate(timeout=60)
-    assert told.split() == ["0", "whole"]
+        output, _ = process.communicate(timeout=60)
+    assert output.split() == ["0", "whole"]
 
 
 def await_path(path: Path, within_s: float = 30.0) -> None:
@@ -126,7 +126,7 @@ def await_path(path: Path, within_s: float = 30.0) -> None:
 # -- files
 
 
-class Noted:
+class RecordingRunner:
     """Runs nothing; keeps what was asked for, and what lay in `root` then."""
 
     def __init__(self, root: Path) -> None:
@@ -135,7 +135,7 @@ class Noted:
         self.seen: set[str] = set()
 
     def __call__(
-        self, command: Sequence[str], *, environ: Mapping[str, str], stdin: str
+        self, command: Sequence[str], environ: Mapping[str, str], stdin: str
     ) -> CommandResult:
         self.asked.append((command, stdin))
         self.seen = {p.relative_to(self.root).as_posix() for p in self.root.rglob("*")}
@@ -143,25 +143,25 @@ class Noted:
 
 
 def test_files_and_code_are_there_before_the_command_runs(tmp_path: Path) -> None:
-    noted = Noted(tmp_path)
-    site = LocalHost(tmp_path, ENVIRON, noted)
+    runner = RecordingRunner(tmp_path)
+    host = LocalHost(tmp_path, ENVIRON, runner)
     files = [UploadFile("slurm/b/job.sh", b"x", 0o755), UploadFile("slurm/secret", b"y", 0o600)]
-    site.run(["sbatch"], Upload(files, [KEY]), stdin="in")
-    assert noted.asked == [(["sbatch"], "in")]
-    assert {"slurm/b/job.sh", "slurm/secret"} <= noted.seen
-    code = Path(site.worker_code())
-    assert f"slurm/{code.name}/batch_executor.py" in noted.seen
+    host.run(["sbatch"], Upload(files, [KEY]), stdin="in")
+    assert runner.asked == [(["sbatch"], "in")]
+    assert {"slurm/b/job.sh", "slurm/secret"} <= runner.seen
+    code = Path(host.worker_code())
+    assert f"slurm/{code.name}/batch_executor.py" in runner.seen
     assert stat.S_IMODE((tmp_path / "slurm/secret").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "slurm/b/job.sh").stat().st_mode) == 0o755
 
 
 def test_a_question_lays_nothing_down(tmp_path: Path) -> None:
-    LocalHost(tmp_path, ENVIRON, Noted(tmp_path)).look(["squeue"], [KEY])
+    LocalHost(tmp_path, ENVIRON, RecordingRunner(tmp_path)).poll(["squeue"], [KEY])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_code_is_all_that_a_worker_needs_and_no_more(tmp_path: Path) -> None:
-    lay_down_code(tmp_path / "code")
+    copy_code(tmp_path / "code")
     found = {p.relative_to(tmp_path / "code").as_posix() for p in (tmp_path / "code").rglob("*.*")}
     assert found == set(worker_files(SOURCE_ROOT))
 
@@ -169,7 +169,7 @@ def test_the_code_is_all_that_a_worker_needs_and_no_more(tmp_path: Path) -> None
 def test_code_that_is_there_is_left_as_it_is_and_nothing_half_done_stays(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "mark").touch()
-    lay_down_code(tmp_path / "code")
+    copy_code(tmp_path / "code")
     assert [path.name for path in tmp_path.rglob("*")] == ["code", "mark"]
 
 
@@ -179,7 +179,7 @@ def test_of_two_that_lay_down_the_code_at_once_one_is_faster(tmp_path: Path) -> 
     for _ in range(2):
         child = os.fork()
         if child == 0:
-            lay_down_code(place)
+            copy_code(place)
             os._exit(0)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
@@ -188,15 +188,15 @@ def test_of_two_that_lay_down_the_code_at_once_one_is_faster(tmp_path: Path) -> 
 
 
 def test_what_a_job_has_left_is_seen(tmp_path: Path) -> None:
-    site = LocalHost(tmp_path, ENVIRON)
-    assert (site.trace(KEY).claimed, site.trace(KEY).has_result) == (False, False)
+    host = LocalHost(tmp_path, ENVIRON)
+    assert (host.trace(KEY).claimed, host.trace(KEY).has_result) == (False, False)
     attempt = tmp_path / "tasks" / "t" / "1"
     (attempt / "result").mkdir(parents=True)
     (attempt / "claim").touch()
-    assert (site.trace(KEY).claimed, site.trace(KEY).has_result) == (True, False)
+    assert (host.trace(KEY).claimed, host.trace(KEY).has_result) == (True, False)
     (attempt / "result" / "result.json").touch()
-    assert site.fetch([KEY]) == {}
-    assert site.trace(KEY).has_result
+    assert host.fetch([KEY]) == {}
+    assert host.trace(KEY).has_result
 
 
 def test_of_a_long_file_the_end_is_read_and_of_none_nothing(tmp_path: Path) -> None:
@@ -222,13 +222,13 @@ def test_files_directories_and_links_are_removed_and_nothing_behind_a_link(tmp_p
 def test_missing_commands_are_looked_for_on_the_path_that_was_given(tmp_path: Path) -> None:
     tool = tmp_path / "sbatch"
     tool.touch(mode=0o755)
-    site = LocalHost(tmp_path, {"PATH": str(tmp_path)})
-    assert site.missing_commands(["sbatch", "squeue"]) == ["squeue"]
+    host = LocalHost(tmp_path, {"PATH": str(tmp_path)})
+    assert host.missing_commands(["sbatch", "squeue"]) == ["squeue"]
 
 
-def test_a_local_site_is_here(tmp_path: Path) -> None:
-    site = LocalHost(tmp_path, ENVIRON)
-    assert (site.run_dir, site.python) == (str(tmp_path), sys.executable)
-    assert site.shares_disk
-    assert Path(site.worker_code()).parent == tmp_path / "slurm"
-    site.close()
+def test_a_local_host_is_this_machine(tmp_path: Path) -> None:
+    host = LocalHost(tmp_path, ENVIRON)
+    assert (host.run_dir, host.python) == (str(tmp_path), sys.executable)
+    assert host.shares_disk
+    assert Path(host.worker_code()).parent == tmp_path / "slurm"
+    host.close()

@@ -13,7 +13,7 @@ import pytest
 
 from backends.base import BackendContext
 from backends.shared.provider_endpoint import provider_address
-from backends.slurm.preflight import PROBE_TIMEOUT_S, judge_check
+from backends.slurm.probe import PROBE_TIMEOUT_S, check_problems
 from backends.slurm_backend import SlurmBackend
 from core.bundle import WIRE_VERSION, AttemptDir
 from core.clock import Clock, SystemClock
@@ -67,13 +67,13 @@ def test_a_cluster_that_takes_such_jobs_is_fine_and_none_is_submitted(slurm: Fak
 
 def test_commands_that_are_not_there_are_named(tmp_path: Path) -> None:
     problem = the_problem(FakeSlurm(tmp_path / "fake", leave_out=("sbatch", "scancel")))
-    assert problem.what == "Slurm's sbatch, scancel cannot be found on PATH."
+    assert problem.what == "Slurm's commands sbatch, scancel were not found on PATH."
     assert "login node" in problem.fix
 
 
 def test_a_command_that_cannot_be_run_is_a_problem_and_no_error(slurm: FakeSlurm) -> None:
     (slurm.root / "bin" / "sinfo").write_text("#!/nonexistent/interpreter\n")
-    assert "sinfo cannot be run" in the_problem(slurm).what
+    assert "sinfo could not be started" in the_problem(slurm).what
 
 
 def test_a_cluster_that_does_not_answer(slurm: FakeSlurm) -> None:
@@ -83,7 +83,7 @@ def test_a_cluster_that_does_not_answer(slurm: FakeSlurm) -> None:
     assert "scontrol ping" in problem.fix
 
 
-def test_what_slurm_would_not_take_is_told_in_its_words(slurm: FakeSlurm) -> None:
+def test_what_slurm_would_not_take_is_reported_in_its_words(slurm: FakeSlurm) -> None:
     slurm.set(sbatch_refuses="Invalid account or account/partition combination specified")
     problem = the_problem(slurm, {"slurm_account": "nope"})
     assert "Invalid account or account/partition combination specified" in problem.what
@@ -95,14 +95,14 @@ def test_what_slurm_would_not_take_is_told_in_its_words(slurm: FakeSlurm) -> Non
     [
         ("a*|up|1\nb|up|1\n", "c", "no partition 'c'", "Choose one of: a, b."),
         ("", "c", "no partition 'c'", "Choose one of: none."),
-        ("a|up|1\nb|up|1\n", "", "no default partition", "--slurm-partition (a, b)"),
+        ("a|up|1\nb|up|1\n", "", "no default partition", "--slurm-partition: a, b"),
         ("a*|down|1\nb|up|1\n", "", "a is down", "another partition: b."),
         ("a*|up|1\nb|inact|1\n", "b", "b is inact", "another partition: a."),
         ("a*|down|1\n", "a", "a is down", "none is up"),
         ("a*|down|1\nb|inact|1\n", "a,b", "a is down, b is inact", "none is up"),
     ],
 )
-def test_a_partition_that_cannot_be_used_is_told_with_those_that_can(
+def test_a_partition_that_cannot_be_used_is_reported_with_those_that_can(
     slurm: FakeSlurm, sinfo: str, wanted: str, what: str, fix: str
 ) -> None:
     slurm.set(sinfo=sinfo)
@@ -203,7 +203,7 @@ def test_a_directory_that_the_nodes_do_not_share_is_named(slurm: FakeSlurm, tmp_
     setup = tmp_path / "setup.sh"
     setup.write_text("exit 0\n")  # the job ends well, and nothing of it is seen here
     [problem] = backend(slurm, {"slurm_setup": setup}).probe()
-    assert "cannot be seen here" in problem.what
+    assert "is not visible here" in problem.what
     assert "--work-dir" in problem.fix
 
 
@@ -213,7 +213,7 @@ def test_a_job_that_fails_without_a_log_ran_where_the_directory_is_another(
     setup = tmp_path / "setup.sh"
     setup.write_text("exit 1\n")
     [problem] = backend(slurm, {"slurm_setup": setup}).probe()
-    assert "not even a log" in problem.what
+    assert "left no log" in problem.what
     assert "--work-dir" in problem.fix
 
 
@@ -221,20 +221,20 @@ def test_an_answer_that_cannot_be_read_is_a_problem(slurm: FakeSlurm, tmp_path: 
     setup, answer = tmp_path / "setup.sh", "work dir/r1/slurm/probe/answer.json"
     setup.write_text(f"echo nonsense > '{tmp_path}/{answer}'\nexit 0\n")
     [problem] = backend(slurm, {"slurm_setup": setup}).probe()
-    assert "cannot be read" in problem.what
+    assert "could not be read" in problem.what
 
 
-def test_a_probe_that_slurm_refuses_is_told(slurm: FakeSlurm) -> None:
+def test_a_probe_that_slurm_refuses_is_reported(slurm: FakeSlurm) -> None:
     slurm.set(sbatch_refuses="invalid partition specified: nope")
     [problem] = backend(slurm).probe()
     assert "invalid partition specified: nope" in problem.what
     assert nothing_left(slurm)
 
 
-def test_a_probe_that_cannot_ask_is_told(slurm: FakeSlurm) -> None:
+def test_a_probe_that_cannot_ask_is_reported(slurm: FakeSlurm) -> None:
     (slurm.root / "bin" / "squeue").unlink()
     [problem] = backend(slurm).probe()
-    assert "squeue cannot be run" in problem.what
+    assert "squeue could not be started" in problem.what
 
 
 def test_a_probe_that_never_starts_is_cancelled_with_the_reason(slurm: FakeSlurm) -> None:
@@ -243,7 +243,7 @@ def test_a_probe_that_never_starts_is_cancelled_with_the_reason(slurm: FakeSlurm
     began = clock.now
     [problem] = backend(slurm, clock=clock).probe()
     assert clock.now >= began + PROBE_TIMEOUT_S
-    assert "Resources: it waits for free nodes" in problem.what
+    assert "Resources: waiting for free nodes" in problem.what
     assert "scontrol show job 1" in problem.fix
     assert slurm.states() == {"1": "CANCELLED"}
 
@@ -254,7 +254,7 @@ def test_squeue_may_fail_for_a_while(slurm: FakeSlurm, provider: str) -> None:
 
 
 def judged(**answer: Any) -> list[Problem]:
-    return list(judge_check(WorkerCheck(python="3.11.2", node="n1", **answer)))
+    return list(check_problems(WorkerCheck(python="3.11.2", node="n1", **answer)))
 
 
 @pytest.mark.parametrize(

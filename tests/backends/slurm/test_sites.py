@@ -120,7 +120,7 @@ def test_a_controller_that_goes_away_during_the_test_is_no_fault_of_the_options(
 ) -> None:
     with fake_slurm_run(tmp_path, sbatch_refuses=["allocation failure: Socket timed out"]) as live:
         [problem] = live.backend.preflight()
-        assert problem.what == "Slurm does not answer: allocation failure: Socket timed out."
+        assert problem.what == "Slurm did not answer: allocation failure: Socket timed out."
         assert "scontrol ping" in problem.fix
 
 
@@ -141,8 +141,8 @@ def test_a_job_that_left_no_log_did_not_begin_and_says_where_to_look(
         live.slurm.change(handle, state="FAILED", reason=reason, status=status)
         [status_] = live.poll(handle)
         assert (status_.state, status_.reason) == (JobState.FAILED, Reason.LAUNCH)
-        assert f"no log below {live.run.root}" in status_.message
-        assert "whole log" not in status_.message
+        assert f"no log in {live.run.root}" in status_.message
+        assert "full log" not in status_.message
 
 
 def test_a_job_that_had_the_attempt_may_have_spent_something_whatever_slurm_says(
@@ -154,7 +154,7 @@ def test_a_job_that_had_the_attempt_may_have_spent_something_whatever_slurm_says
         live.slurm.change(handle, state="FAILED", reason="JobLaunchFailure", status=9)
         [status] = live.poll(handle)
         assert (status.state, status.reason) == (JobState.FAILED, Reason.EXIT)
-        assert "whole log" in status.message
+        assert "full log" in status.message
 
 
 @pytest.mark.slurm
@@ -163,7 +163,7 @@ def test_a_drained_cluster_is_one_whose_jobs_wait(tmp_path: Path) -> None:
     with cluster_of_its_own() as own:
         with slurm_run(tmp_path / "greedy", own, options={"slurm_mem": "900T"}) as live:
             [problem] = live.backend.preflight()
-            assert problem.what.startswith("Slurm takes no such jobs: ")
+            assert problem.what.startswith("Slurm refused such jobs: ")
         own.run("scontrol", "update", f"nodename={own.node}", "state=drain", "reason=test")
         with slurm_run(tmp_path / "modest", own) as live:
             assert live.backend.preflight() == []

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from backends.parallelcluster.head_node.tombstones import KEPT_MARK_S, LEFT_S
+from backends.parallelcluster.head_node.tombstones import KEPT_TOMBSTONE_S, STALE_CODE_S
 from backends.parallelcluster.rpc import read_answer
 from backends.slurm.host import UploadFile
 from tests.backends.parallelcluster.head_node.test_methods import (
-    MARK,
+    MARKER,
     Place,
     ask,
     attempt,
@@ -25,7 +25,10 @@ from tests.backends.parallelcluster.head_node.test_methods import (
 )
 
 FILES = [UploadFile("slurm/credentials.json", b"secret", 0o600), UploadFile("slurm/a/x", b"x")]
-OVER = {"error": "the run was cleaned up", "remedy": "Resume it to go on with it."}
+CLEANED_UP = {
+    "error": "the run was cleaned up",
+    "remedy": "Continue it with `orchestrator.py resume`.",
+}
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def place(tmp_path: Path) -> Place:
 def submission(place: Place, script: str = "", **more: Any) -> dict[str, Any]:
     """One that leaves a trace of having run."""
     command = ("sh", "-c", f"{script} echo x >>{place.root}/submitted; echo 1")
-    return place.command(*command, packed=True, once="slurm/a", **more)
+    return place.command(*command, has_upload=True, once="slurm/a", **more)
 
 
 def submitted(place: Place) -> bool:
@@ -45,7 +48,7 @@ def submitted(place: Place) -> bool:
 
 
 def forget(place: Place, *names: str) -> dict[str, Any]:
-    return ask({**place.common, "op": "forget", "names": names or ["r-1"]})
+    return ask({**place.common, "op": "remove_runs", "names": names or ["r-1"]})
 
 
 def runs(place: Place) -> list[str]:
@@ -62,41 +65,41 @@ def wait_for(there: Callable[[], bool]) -> None:
 
 def test_after_a_cleanup_nothing_is_laid_down_nor_submitted(place: Place) -> None:
     assert forget(place) == {}
-    assert ask(submission(place), chunked(place.parcel(FILES))) == OVER
+    assert ask(submission(place), chunked(place.upload(FILES))) == CLEANED_UP
     assert not submitted(place)
     assert runs(place) == []
 
 
-def test_a_submission_whose_parcel_comes_after_the_cleanup_leaves_nothing(place: Place) -> None:
+def test_a_submission_whose_upload_comes_after_the_cleanup_leaves_nothing(place: Place) -> None:
     """As one that was cut off: its first half has come, and its caller cleans up otherwise."""
-    parcel = place.parcel([*FILES, UploadFile("big", os.urandom(300_000))])
+    upload = place.upload([*FILES, UploadFile("big", os.urandom(300_000))])
     gate = place.root / "gate"
     os.mkfifo(gate)
-    with call(submission(place), chunked(parcel[:200_000], whole=False), feed_from=gate) as process:
+    with call(submission(place), chunked(upload[:200_000], whole=False), feed_from=gate) as process:
         wait_for(lambda: (place.run_dir / "slurm" / "credentials.json").exists())
         assert forget(place) == {}
-        gate.write_bytes(chunked(parcel[200_000:]))
+        gate.write_bytes(chunked(upload[200_000:]))
         assert process.stdout is not None
-        assert read_answer(process.stdout, MARK) == OVER
+        assert read_answer(process.stdout, MARKER) == CLEANED_UP
     assert not submitted(place)
     assert runs(place) == []
 
 
 def test_a_submission_through_s3_that_ends_after_the_cleanup_leaves_nothing(place: Place) -> None:
-    (place.root.parent / "object").write_bytes(place.parcel([UploadFile("y", b"y")]))
+    (place.root.parent / "object").write_bytes(place.upload([UploadFile("y", b"y")]))
     gate = place.root.parent / "gate"
     path = fake_aws(
         place, f'touch "$file.asked"; while [ ! -e {gate} ]; do sleep 0.1; done; cat "$file"'
     )
     request = submission(place, url="s3://b/k")
-    with call(request, chunked(place.parcel(FILES)), PATH=path) as process:
+    with call(request, chunked(place.upload(FILES)), PATH=path) as process:
         wait_for((place.root.parent / "object.asked").exists)
         assert (place.run_dir / "slurm" / "credentials.json").exists()
         assert forget(place) == {}
         assert runs(place) == []
         gate.touch()
         assert process.stdout is not None
-        assert read_answer(process.stdout, MARK) == OVER
+        assert read_answer(process.stdout, MARKER) == CLEANED_UP
     assert not submitted(place)
     assert runs(place) == []
 
@@ -104,14 +107,14 @@ def test_a_submission_through_s3_that_ends_after_the_cleanup_leaves_nothing(plac
 def test_a_cleanup_waits_for_what_is_being_submitted(place: Place) -> None:
     """So that who looks for jobs after it sees them all."""
     request = submission(place, f"touch {place.root}/begun; sleep 0.5;")
-    with call(request, chunked(place.parcel(FILES))) as process:
+    with call(request, chunked(place.upload(FILES))) as process:
         wait_for((place.root / "begun").exists)
         assert not submitted(place)
-        assert ask({**place.common, "op": "seal", "names": ["r-1"]}) == {}
+        assert ask({**place.common, "op": "mark_cleaned_up", "names": ["r-1"]}) == {}
         assert submitted(place)
         assert process.stdout is not None
-        assert read_answer(process.stdout, MARK)["stdout"] == "1\n"
-    assert ask(submission(place), chunked(place.parcel(FILES))) == OVER
+        assert read_answer(process.stdout, MARKER)["stdout"] == "1\n"
+    assert ask(submission(place), chunked(place.upload(FILES))) == CLEANED_UP
 
 
 def test_commands_that_submit_nothing_run_all_the_same(place: Place) -> None:
@@ -121,7 +124,7 @@ def test_commands_that_submit_nothing_run_all_the_same(place: Place) -> None:
 
 def test_other_runs_go_on(place: Place) -> None:
     forget(place, "r-2")
-    assert ask(submission(place), chunked(place.parcel(FILES)))["stdout"] == "1\n"
+    assert ask(submission(place), chunked(place.upload(FILES)))["stdout"] == "1\n"
 
 
 def test_where_files_cannot_be_locked_a_cleanup_is_seen_all_the_same(
@@ -132,13 +135,13 @@ def test_where_files_cannot_be_locked_a_cleanup_is_seen_all_the_same(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert forget(place) == {}
-    assert ask(submission(place), chunked(place.parcel(FILES))) == OVER
+    assert ask(submission(place), chunked(place.upload(FILES))) == CLEANED_UP
 
 
 def test_a_greeting_tells_of_a_run_that_was_cleaned_up(place: Place) -> None:
-    greeting = {**place.common, "op": "greet", "commands": [], "packages": []}
+    greeting = {**place.common, "op": "info", "commands": [], "packages": []}
     assert not ask({**greeting, "run": "r-1"})["cleaned_up"]
-    assert not (place.root / "marks").exists()
+    assert not (place.root / "tombstones").exists()
     forget(place)
     assert ask({**greeting, "run": "r-1"})["cleaned_up"]
     assert not ask({**greeting, "run": "r-2"})["cleaned_up"]
@@ -151,7 +154,7 @@ def test_half_a_result_of_a_run_that_is_removed_is_no_object(place: Place) -> No
     stored = {"op": "store", **place.common, "attempts": ["tasks/a/1"], "url": "s3://b/k"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)
-        assert ask(stored) == OVER
+        assert ask(stored) == CLEANED_UP
     assert not (place.root.parent / "object").exists()
 
 
@@ -178,33 +181,33 @@ def test_what_a_removal_has_left_is_listed_and_goes_with_the_next(place: Place) 
 
 def test_any_cleanup_removes_what_has_come_back_of_a_run(place: Place) -> None:
     attempt(place, "a", log_txt=b"a")
-    ask({**place.common, "op": "seal", "names": ["r-1"]})
+    ask({**place.common, "op": "mark_cleaned_up", "names": ["r-1"]})
     (place.root / "runs" / "r-2").mkdir()
-    assert ask({**place.common, "op": "forget", "names": []}) == {}
+    assert ask({**place.common, "op": "remove_runs", "names": []}) == {}
     assert runs(place) == ["r-2"]
 
 
-def test_what_cannot_be_removed_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_removed_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt(place, "a", log_txt=b"a")
     half_removed(place, "r-2")
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
-    told = forget(place)["error"]
-    assert told.startswith(f"cannot be removed: {place.root}/runs/.gone-r-1-")
-    assert "r-2" not in told
+    answer = forget(place)["error"]
+    assert answer.startswith(f"could not remove {place.root}/runs/.gone-r-1-")
+    assert "r-2" not in answer
 
 
 def test_what_was_being_made_and_old_marks_go_in_the_end(place: Place) -> None:
-    for name, old_s in ((".code-old", LEFT_S), (".code-new", 0)):
+    for name, old_s in ((".code-old", STALE_CODE_S), (".code-new", 0)):
         (place.root / name).mkdir()
         age(place.root / name, old_s)
-    (place.root / "marks").mkdir()
+    (place.root / "tombstones").mkdir()
     (place.root / "runs" / "r-3").mkdir(parents=True)
-    for name, old_s in (("r-1", KEPT_MARK_S), ("r-2", 0), ("r-3", KEPT_MARK_S)):
-        (place.root / "marks" / name).touch()
-        age(place.root / "marks" / name, old_s)
-    ask({**place.common, "op": "forget", "names": []})
+    for name, old_s in (("r-1", KEPT_TOMBSTONE_S), ("r-2", 0), ("r-3", KEPT_TOMBSTONE_S)):
+        (place.root / "tombstones" / name).touch()
+        age(place.root / "tombstones" / name, old_s)
+    ask({**place.common, "op": "remove_runs", "names": []})
     assert sorted(path.name for path in place.root.glob(".code-*")) == [".code-new"]
-    assert sorted(path.name for path in (place.root / "marks").iterdir()) == ["r-2", "r-3"]
+    assert sorted(path.name for path in (place.root / "tombstones").iterdir()) == ["r-2", "r-3"]
 
 
 def age(path: Path, seconds: float) -> None:

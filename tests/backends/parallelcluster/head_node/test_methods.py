@@ -24,17 +24,16 @@ from typing import Any
 
 import pytest
 
-from backends.parallelcluster.head_node import commands, files
-from backends.parallelcluster.head_node import methods as asking
-from backends.parallelcluster.head_node.files import Padded
+from backends.parallelcluster.head_node import commands, files, methods
+from backends.parallelcluster.head_node.files import PaddedReader
 from backends.parallelcluster.head_node.server import main
-from backends.parallelcluster.head_node.streams import Chunks, CutOff, Damaged
+from backends.parallelcluster.head_node.streams import ChunkReader, DamagedStream, TruncatedStream
 from backends.parallelcluster.head_node_archive import SOURCES, pack_helper
 from backends.parallelcluster.rpc import read_answer
-from backends.parallelcluster.upload import packed
+from backends.parallelcluster.upload import packed_upload
 from backends.slurm.host import UploadFile
 
-MARK = "a-mark"
+MARKER = "a-mark"
 FILES = sorted(SOURCES.glob("*.py"))
 ROOMS = ("backends", "claude", "core", "engine")
 # Names that Python 3.6 lacks, and that are easily written.
@@ -61,7 +60,7 @@ def call(
 ) -> subprocess.Popen[bytes]:
     """Its input goes on with what comes through the pipe `feed_from`."""
     process = subprocess.Popen(
-        [sys.executable, "-I", str(helper()), MARK],
+        [sys.executable, "-I", str(helper()), MARKER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], **environ},
@@ -84,7 +83,7 @@ def ask(request: dict[str, Any], payload: bytes = b"", **environ: str) -> dict[s
     """Within this process, so that it is seen which lines ran."""
     code, printed = served(json.dumps(request).encode() + b"\n" + payload, **environ)
     assert code == 0
-    return read_answer(io.BytesIO(printed), MARK)
+    return read_answer(io.BytesIO(printed), MARKER)
 
 
 def served(request: bytes, **environ: str) -> tuple[int, bytes]:
@@ -97,7 +96,7 @@ def served(request: bytes, **environ: str) -> tuple[int, bytes]:
             for name, value in environ.items():
                 patch.setenv(name, value)
             patch.setenv("PATH", os.environ["PATH"])
-            return main(["head_node.py", MARK], io.BytesIO(request), out), out.getvalue()
+            return main(["head_node.py", MARKER], io.BytesIO(request), out), out.getvalue()
     finally:
         os.umask(before)
 
@@ -105,7 +104,7 @@ def served(request: bytes, **environ: str) -> tuple[int, bytes]:
 def ask_a_process(request: dict[str, Any]) -> dict[str, Any]:
     with call(request) as process:
         assert process.stdout is not None
-        return read_answer(process.stdout, MARK)
+        return read_answer(process.stdout, MARKER)
 
 
 class Place:
@@ -118,11 +117,11 @@ class Place:
         self.common = {"root": str(self.root), "code": "code-1", "run_dir": str(self.run_dir)}
 
     def command(self, *command: str, **more: Any) -> dict[str, Any]:
-        request = {**self.common, "op": "run", "command": command, "once": "", "packed": False}
+        request = {**self.common, "op": "run", "command": command, "once": "", "has_upload": False}
         return {**request, "variables": ["PATH", "SLURM_CONF"], "stdin": "", "url": "", **more}
 
-    def parcel(self, files: Sequence[UploadFile], source: Path | None = None) -> bytes:
-        with packed(self.here, files, (), "mine", source) as stream:
+    def upload(self, files: Sequence[UploadFile], source: Path | None = None) -> bytes:
+        with packed_upload(self.here, files, (), "mine", source) as stream:
             return stream.read()
 
     def source(self) -> Path:
@@ -148,7 +147,7 @@ def test_an_old_python_can_read_it(path: Path) -> None:
     modules = {node.module or "" for node in imports}
     assert "__future__" not in modules
     ours = {name for name in modules if name.partition(".")[0] in ROOMS}
-    assert all(name.startswith("backends.parallelcluster.head_node.") for name in ours), (
+    assert all(f"{name}.".startswith("backends.parallelcluster.head_node.") for name in ours), (
         "it travels alone"
     )
 
@@ -178,65 +177,65 @@ def test_annotations_need_nothing_that_is_newer(path: Path) -> None:
 
 def test_it_says_what_is_here(place: Place, tmp_path: Path) -> None:
     greeting = {
-        "op": "greet",
+        "op": "info",
         "run": "r-1",
         "root": "~/x",
         "code": "c",
         "commands": ["sh", "no-such"],
     }
-    told = ask({**greeting, "packages": ["json", "no_such"]}, HOME=str(tmp_path))
-    assert told["root"] == f"{tmp_path}/x"
-    assert (told["missing"], told["lacking"]) == (["no-such"], ["no_such"])
-    assert told["python"] == list(sys.version_info[:3])
-    assert told["has_code"] is False
+    answer = ask({**greeting, "packages": ["json", "no_such"]}, HOME=str(tmp_path))
+    assert answer["root"] == f"{tmp_path}/x"
+    assert (answer["missing_commands"], answer["missing_packages"]) == (["no-such"], ["no_such"])
+    assert answer["python"] == list(sys.version_info[:3])
+    assert answer["has_code"] is False
     assert not (tmp_path / "x").exists()
 
 
 def test_commands_get_an_environment_that_is_allowed(place: Place) -> None:
-    told = ask(place.command("env"), SLURM_CONF="/c", ANTHROPIC_API_KEY="k", SBATCH_X="1")
-    lines = set(told["stdout"].splitlines())
+    answer = ask(place.command("env"), SLURM_CONF="/c", ANTHROPIC_API_KEY="k", SBATCH_X="1")
+    lines = set(answer["stdout"].splitlines())
     assert {"SLURM_CONF=/c", "LC_ALL=C"} <= lines
     assert not [line for line in lines if line.startswith(("ANTHROPIC", "SBATCH"))]
     assert any(line.startswith("PATH=") and line.endswith(":/opt/slurm/bin") for line in lines)
 
 
-def test_what_a_command_comes_to_is_told(place: Place) -> None:
-    told = ask(place.command("sh", "-c", "cat; echo no >&2; exit 3", stdin="yes"))
-    assert told == {"exit_code": 3, "stdout": "yes", "stderr": "no\n"}
+def test_what_a_command_comes_to_is_reported(place: Place) -> None:
+    answer = ask(place.command("sh", "-c", "cat; echo no >&2; exit 3", stdin="yes"))
+    assert answer == {"exit_code": 3, "stdout": "yes", "stderr": "no\n"}
 
 
-def test_a_command_that_is_not_there_is_told(place: Place) -> None:
-    assert "no-such-command cannot be run" in ask(place.command("no-such-command"))["error"]
+def test_a_command_that_is_not_there_is_reported(place: Place) -> None:
+    assert "no-such-command could not be started" in ask(place.command("no-such-command"))["error"]
 
 
-def test_a_parcel_is_laid_down_before_the_command_runs(place: Place) -> None:
+def test_a_upload_is_laid_down_before_the_command_runs(place: Place) -> None:
     files = [
         UploadFile("slurm/a/job.sh", b"#!/bin/sh\necho hello\n", 0o755),
         UploadFile("slurm/credentials.json", b"secret", 0o600),
     ]
     script = str(place.run_dir / "slurm/a/job.sh")
-    payload = chunked(place.parcel(files, place.source()))
-    told = ask(place.command(script, packed=True), payload)
-    assert told["stdout"] == "hello\n"
+    payload = chunked(place.upload(files, place.source()))
+    answer = ask(place.command(script, has_upload=True), payload)
+    assert answer["stdout"] == "hello\n"
     assert (place.root / "code-1/core/job.py").read_text() == "x = 1\n"
     held = place.run_dir / "slurm/credentials.json"
     assert stat.S_IMODE(held.stat().st_mode) == 0o600
     assert stat.S_IMODE(place.run_dir.stat().st_mode) == 0o700
-    assert sorted(p.name for p in place.root.iterdir()) == ["code-1", "marks", "runs"]
+    assert sorted(p.name for p in place.root.iterdir()) == ["code-1", "runs", "tombstones"]
 
 
 def test_code_that_is_not_there_is_wanted_and_nothing_runs(place: Place) -> None:
-    payload = chunked(place.parcel([]))
-    told = ask(place.command("touch", str(place.root / "ran"), packed=True), payload)
-    assert told == {"wanted": "code-1"}
+    payload = chunked(place.upload([]))
+    answer = ask(place.command("touch", str(place.root / "ran"), has_upload=True), payload)
+    assert answer == {"missing_code": "code-1"}
     assert not (place.root / "ran").exists()
 
 
 @pytest.mark.parametrize("share", [0.5, 0.99])
-def test_a_parcel_that_is_cut_starts_nothing(place: Place, share: float) -> None:
+def test_a_upload_that_is_cut_starts_nothing(place: Place, share: float) -> None:
     (place.root / "code-1").mkdir()
-    whole = chunked(place.parcel([UploadFile("a", os.urandom(200_000))]), whole=False)
-    request = place.command("touch", str(place.root / "ran"), packed=True)
+    whole = chunked(place.upload([UploadFile("a", os.urandom(200_000))]), whole=False)
+    request = place.command("touch", str(place.root / "ran"), has_upload=True)
     for part in (whole[: int(len(whole) * share)], whole):  # the second lacks its end only
         assert served(json.dumps(request).encode() + b"\n" + part) == (1, b"")
         assert not (place.root / "ran").exists()
@@ -293,9 +292,9 @@ def attempt(place: Place, name: str, **files: bytes) -> Path:
 
 def look(place: Place, **offsets: int) -> dict[str, Any]:
     attempts = {f"tasks/{name}/1": offset for name, offset in offsets.items()}
-    told = ask({**place.command("echo", "rows"), "op": "look", "attempts": attempts})
-    assert told["stdout"] == "rows\n"
-    traces: dict[str, Any] = told["traces"]
+    answer = ask({**place.command("echo", "rows"), "op": "poll", "attempts": attempts})
+    assert answer["stdout"] == "rows\n"
+    traces: dict[str, Any] = answer["traces"]
     return {name.split("/")[1]: trace for name, trace in traces.items()}
 
 
@@ -318,8 +317,8 @@ def test_a_look_follows_no_link(place: Place, tmp_path: Path) -> None:
 def test_tails_are_the_ends(place: Place) -> None:
     attempt(place, "a", log_txt=b"0123456789")
     name = "tasks/a/1/result/log.txt"
-    told = ask({**place.common, "op": "tails", "paths": [name, "none"], "most": 4})
-    assert told["tails"] == {name: "6789", "none": ""}
+    answer = ask({**place.common, "op": "tails", "paths": [name, "none"], "max_bytes": 4})
+    assert answer["tails"] == {name: "6789", "none": ""}
 
 
 def fetched(place: Place, *names: str) -> dict[str, tuple[bytes, bytes]]:
@@ -327,8 +326,8 @@ def fetched(place: Place, *names: str) -> dict[str, tuple[bytes, bytes]]:
     request = {"op": "fetch", **place.common, "attempts": [f"tasks/{n}/1" for n in names]}
     code, text = served(json.dumps(request).encode() + b"\n")
     printed = io.BytesIO(text)
-    assert (code, read_answer(printed, MARK)) == (0, {})
-    data = gzip.decompress(Chunks(printed).read())
+    assert (code, read_answer(printed, MARKER)) == (0, {})
+    data = gzip.decompress(ChunkReader(printed).read())
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         members = tar.getmembers()
         files = {m.name: tar.extractfile(m) for m in members if m.isreg()}
@@ -359,7 +358,7 @@ def test_forgetting_removes_those_runs_and_no_other(place: Place) -> None:
     attempt(place, "a", log_txt=b"a")
     (place.root / "runs" / "r-2").mkdir()
     for _ in range(2):
-        assert ask({**place.common, "op": "forget", "names": ["r-1"]}) == {}
+        assert ask({**place.common, "op": "remove_runs", "names": ["r-1"]}) == {}
     assert [p.name for p in (place.root / "runs").iterdir()] == ["r-2"]
 
 
@@ -378,7 +377,7 @@ def test_forgetting_takes_what_a_job_has_closed(place: Place) -> None:
         child = os.fork()
     if child == 0:  # root may remove everything
         os.setuid(65534)
-        left = asking.forget({**place.common, "names": ["r-1"]})
+        left = methods.remove_runs({**place.common, "names": ["r-1"]})
         os._exit(len(left))
     assert os.waitpid(child, 0)[1] == 0
     assert list((place.root / "runs").iterdir()) == []
@@ -388,7 +387,7 @@ def test_a_pipe_or_a_link_in_the_place_of_a_log_is_not_followed(place: Place) ->
     place.run_dir.mkdir(parents=True)
     os.mkfifo(place.run_dir / "0.log")
     (place.run_dir / "1.log").symlink_to("/etc/hostname")
-    answer = ask({**place.common, "op": "tails", "paths": ["0.log", "1.log"], "most": 100})
+    answer = ask({**place.common, "op": "tails", "paths": ["0.log", "1.log"], "max_bytes": 100})
     assert answer == {"tails": {"0.log": "", "1.log": ""}}
 
 
@@ -406,10 +405,10 @@ def test_runs_are_listed_with_whose_they_are(place: Place) -> None:
     assert ask({**place.common, "op": "runs"}) == {"runs": {"r-1": "mine"}}
 
 
-def test_a_disk_that_refuses_is_told(place: Place) -> None:
+def test_a_disk_that_refuses_is_reported(place: Place) -> None:
     (place.root / "runs").write_text("a file")
-    told = ask(place.command("true", packed=True), chunked(place.parcel([])))
-    assert str(place.run_dir) in told["error"]
+    answer = ask(place.command("true", has_upload=True), chunked(place.upload([])))
+    assert str(place.run_dir) in answer["error"]
 
 
 @pytest.mark.parametrize("request_line", [b"", b"{", b"{}"])
@@ -418,7 +417,7 @@ def test_a_request_that_is_cut_gets_no_answer(request_line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_line", "told"),
+    ("request_line", "expected"),
     [
         (b"{\n", "JSONDecodeError"),
         (b"{}\n", "KeyError"),
@@ -426,28 +425,28 @@ def test_a_request_that_is_cut_gets_no_answer(request_line: bytes) -> None:
         (b'{"op": "no-such"}\n', "KeyError: 'no-such'"),
     ],
 )
-def test_what_cannot_be_done_is_told_whatever_it_is(request_line: bytes, told: str) -> None:
+def test_what_cannot_be_done_is_reported_whatever_it_is(request_line: bytes, expected: str) -> None:
     code, printed = served(request_line)
     assert code == 0
-    assert read_answer(io.BytesIO(printed), MARK)["error"].startswith(told)
+    assert read_answer(io.BytesIO(printed), MARKER)["error"].startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("payload", "told"),
+    ("payload", "expected"),
     [
         (chunked(b"no tar"), "Not a gzip"),
         (chunked(gzip.compress(b"no tar")), "ReadError"),
         (chunked(gzip.compress(b"\0" * 10_000)[:20]), "EOFError"),
-        (b"-0000001", "Damaged: a chunk whose length is b'-0000001'"),
+        (b"-0000001", "DamagedStream: a chunk of length b'-0000001'"),
     ],
     ids=["no gzip", "no tar", "half a gzip", "no chunk"],
 )
-def test_a_parcel_that_is_damaged_is_told_and_starts_nothing(
-    place: Place, payload: bytes, told: str
+def test_a_upload_that_is_damaged_is_reported_and_starts_nothing(
+    place: Place, payload: bytes, expected: str
 ) -> None:
     (place.root / "code-1").mkdir()
-    answer = ask(place.command("touch", str(place.root / "ran"), packed=True), payload)
-    assert told in answer["error"]
+    answer = ask(place.command("touch", str(place.root / "ran"), has_upload=True), payload)
+    assert expected in answer["error"]
     assert sorted(path.name for path in place.root.iterdir()) == ["code-1", "runs"]
 
 
@@ -460,7 +459,7 @@ def fake_aws(place: Place, script: str) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def test_results_go_into_an_object_and_a_parcel_comes_out_of_one(place: Place) -> None:
+def test_results_go_into_an_object_and_a_upload_comes_out_of_one(place: Place) -> None:
     path = fake_aws(place, '[ "$4" = - ] && exec cat >"$file"; exec cat "$file"')
     attempt(place, "a", log_txt=b"a")
     stored = {"op": "store", **place.common, "attempts": ["tasks/a/1"], "url": "s3://b/k"}
@@ -471,9 +470,9 @@ def test_results_go_into_an_object_and_a_parcel_comes_out_of_one(place: Place) -
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             assert "0/log.txt" in tar.getnames()
         (place.root / "code-1").mkdir()
-        (place.root.parent / "object").write_bytes(place.parcel([UploadFile("x", b"1")]))
-        request = place.command("true", packed=True, url="s3://b/k")
-        assert ask(request, chunked(place.parcel([])))["exit_code"] == 0
+        (place.root.parent / "object").write_bytes(place.upload([UploadFile("x", b"1")]))
+        request = place.command("true", has_upload=True, url="s3://b/k")
+        assert ask(request, chunked(place.upload([])))["exit_code"] == 0
     assert (place.run_dir / "x").read_bytes() == b"1"
 
 
@@ -482,11 +481,11 @@ def test_an_object_that_cannot_be_had_starts_nothing(place: Place, script: str) 
     path = fake_aws(place, script)
     attempt(place, "a", log_txt=os.urandom(1_000_000))
     stored = {"op": "store", **place.common, "attempts": ["tasks/a/1"], "url": "s3://b/k"}
-    request = place.command("touch", str(place.root / "ran"), packed=True, url="s3://b/k")
+    request = place.command("touch", str(place.root / "ran"), has_upload=True, url="s3://b/k")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)
         assert ask(stored)["error"].startswith("aws s3 cp: ")
-        assert ask(request, chunked(place.parcel([])))["error"].startswith("aws s3 cp: ")
+        assert ask(request, chunked(place.upload([])))["error"].startswith("aws s3 cp: ")
     assert not (place.root / "ran").exists()
 
 
@@ -494,8 +493,8 @@ def test_a_transfer_to_which_nobody_listens_is_stopped_and_starts_nothing(place:
     path = fake_aws(place, "exec sleep 60")
     (place.root / "code-1").mkdir()
     ran = str(place.root / "ran")
-    request = place.command("touch", ran, packed=True, url="s3://b/k", beat_s=0.1)
-    process = call(request, chunked(place.parcel([])), PATH=path)
+    request = place.command("touch", ran, has_upload=True, url="s3://b/k", heartbeat_s=0.1)
+    process = call(request, chunked(place.upload([])), PATH=path)
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(20) != 0
@@ -507,29 +506,29 @@ def test_half_of_what_was_meant_is_no_object(place: Place, monkeypatch: pytest.M
         out.write(b"half")
         raise OSError(errno.EIO, "Input/output error", "a file")
 
-    monkeypatch.setattr(asking, "pack_results", fail)
+    monkeypatch.setattr(methods, "pack_results", fail)
     monkeypatch.setenv("PATH", fake_aws(place, 'cat >"$file.part" && mv "$file.part" "$file"'))
-    told = ask({"op": "store", **place.common, "attempts": [], "url": "s3://b/k"})
-    assert told == {"error": "a file: Input/output error"}
+    answer = ask({"op": "store", **place.common, "attempts": [], "url": "s3://b/k"})
+    assert answer == {"error": "a file: Input/output error"}
     assert not (place.root.parent / "object").exists()
 
 
-def test_an_object_that_is_no_parcel_is_no_answer(place: Place) -> None:
-    request = place.command("true", packed=True, url="s3://b/k")
+def test_an_object_that_is_no_upload_is_no_answer(place: Place) -> None:
+    request = place.command("true", has_upload=True, url="s3://b/k")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", fake_aws(place, "echo what is this"))
-        assert "error" in ask(request, chunked(place.parcel([])))
+        assert "error" in ask(request, chunked(place.upload([])))
 
 
 def test_a_command_that_hangs_is_given_up(place: Place) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "ANSWER_S", 0.2)
-        told = ask(place.command("sleep", "60"))
-    assert told["error"].startswith("sleep gave no answer within")
+        patch.setattr(commands, "COMMAND_TIMEOUT_S", 0.2)
+        answer = ask(place.command("sleep", "60"))
+    assert answer["error"].startswith("sleep did not answer within")
 
 
 def test_a_file_that_is_cut_while_it_is_read_goes_on_with_zeros() -> None:
-    padded = Padded(io.BytesIO(b"abc"))
+    padded = PaddedReader(io.BytesIO(b"abc"))
     assert padded.read(5) == b"abc\0\0"
 
 
@@ -537,7 +536,7 @@ def test_a_file_that_cannot_be_read_on_spoils_only_itself(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = attempt(place, "a", log_txt=b"abc", result_json=b"{}")
-    monkeypatch.setattr(files, "Padded", lambda stream: Padded(Stale()))
+    monkeypatch.setattr(files, "PaddedReader", lambda stream: PaddedReader(Stale()))
     assert fetched(place, "a")["0/log.txt"] == (tarfile.REGTYPE, b"\0\0\0")
     assert fetched(place, "a")["0/result.json"] == (tarfile.REGTYPE, b"\0\0")
     assert result.exists()
@@ -559,30 +558,33 @@ def test_an_answer_that_nobody_takes_is_no_success(place: Place) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"0000", b"00000005abc"])
-def test_chunks_that_are_cut_are_told_from_their_end(data: bytes) -> None:
-    with pytest.raises(CutOff):
-        Chunks(io.BytesIO(data)).read()
+def test_chunks_that_are_cut_are_reported_from_their_end(data: bytes) -> None:
+    with pytest.raises(TruncatedStream):
+        ChunkReader(io.BytesIO(data)).read()
 
 
 @pytest.mark.parametrize("head", [b"-0000001", b"ffffffff", b"01000001", b" 0000001", b"no chunk"])
 def test_a_length_that_no_chunk_has_is_damage(head: bytes) -> None:
-    with pytest.raises(Damaged):
-        Chunks(io.BytesIO(head + b"x" * 100)).read()
+    with pytest.raises(DamagedStream):
+        ChunkReader(io.BytesIO(head + b"x" * 100)).read()
 
 
-def test_it_is_told_how_far_a_transfer_has_come() -> None:
-    told: list[int] = []
-    printed = f"Welcome 5\n\n{MARK} 0\n\n{MARK} 1500\n{MARK} x\n{MARK} {'9' * 99}\n\n{MARK}\n{{}}\n"
-    assert read_answer(io.BytesIO(printed.encode()), MARK, told.append) == {}
-    assert told == [0, 1500]
+def test_it_is_reported_how_far_a_transfer_has_come() -> None:
+    progress: list[int] = []
+    printed = (
+        f"Welcome 5\n\n{MARKER} 0\n\n{MARKER} 1500\n{MARKER} x\n"
+        f"{MARKER} {'9' * 99}\n\n{MARKER}\n{{}}\n"
+    )
+    assert read_answer(io.BytesIO(printed.encode()), MARKER, progress.append) == {}
+    assert progress == [0, 1500]
 
 
 def test_an_answer_is_found_after_greetings() -> None:
-    printed = io.BytesIO(b"Welcome!\nno newline yet\n" + MARK.encode() + b'\n{"a": 1}\nmore')
-    assert read_answer(printed, MARK) == {"a": 1}
+    printed = io.BytesIO(b"Welcome!\nno newline yet\n" + MARKER.encode() + b'\n{"a": 1}\nmore')
+    assert read_answer(printed, MARKER) == {"a": 1}
 
 
 @pytest.mark.parametrize("text", [b"", b"Welcome\n", b"a-mark\n", b'a-mark\n{"a": '])
 def test_an_answer_that_is_cut_is_none(text: bytes) -> None:
     with pytest.raises(EOFError):
-        read_answer(io.BytesIO(text), MARK)
+        read_answer(io.BytesIO(text), MARKER)

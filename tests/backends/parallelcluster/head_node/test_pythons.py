@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from backends.parallelcluster.head_node.streams import Chunks
+from backends.parallelcluster.head_node.streams import ChunkReader
 from backends.parallelcluster.head_node_archive import pack_helper
 from backends.parallelcluster.rpc import read_answer
-from backends.parallelcluster.upload import packed
+from backends.parallelcluster.upload import packed_upload
 from backends.slurm.host import UploadFile
 
-MARK = "a-mark"
+MARKER = "a-mark"
 OLDEST, NEWEST = 6, sys.version_info.minor
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 """What makes any Python as that of 3.6 is in the C locale: file names are ASCII."""
@@ -38,8 +38,8 @@ def pythons() -> Iterator[str]:
 
 
 def version(python: str) -> str:
-    told = subprocess.run([python, "--version"], capture_output=True, text=True, check=True)
-    return told.stdout.split()[-1]
+    output = subprocess.run([python, "--version"], capture_output=True, text=True, check=True)
+    return output.stdout.split()[-1]
 
 
 class HeadNode:
@@ -50,7 +50,7 @@ class HeadNode:
         self.here = root / "here" / "runs" / "r"
         for path in (self.root, self.here):
             path.mkdir(parents=True)
-        self.heard: list[int] = []
+        self.progress: list[int] = []
         self._python, self._helper = python, self.root / "head_node.pyz"
         self._helper.write_bytes(pack_helper())
         self._environ = {"PATH": os.environ["PATH"], "HOME": str(root), **environ}
@@ -58,22 +58,22 @@ class HeadNode:
     def ask(self, op: str, payload: bytes = b"", **more: Any) -> tuple[dict[str, Any], bytes]:
         """Its answer, and what it streams after it."""
         common = {
-            "beat_s": 0.1,
+            "heartbeat_s": 0.1,
             "root": str(self.root),
             "code": "code-1",
             "run_dir": str(self.run_dir),
         }
         request = json.dumps({"op": op, **common, **more}).encode()
         done = subprocess.run(
-            [self._python, str(self._helper), MARK],
+            [self._python, str(self._helper), MARKER],
             input=request + b"\n" + payload,
             capture_output=True,
             env=self._environ,
         )
         assert (done.returncode, done.stderr) == (0, b"")
         printed = io.BytesIO(done.stdout)
-        self.heard = []
-        return read_answer(printed, MARK, self.heard.append), printed.read()
+        self.progress = []
+        return read_answer(printed, MARKER, self.progress.append), printed.read()
 
     def fake_aws(self, script: str) -> None:
         place = self.root.parent / "bin"
@@ -86,11 +86,17 @@ class HeadNode:
         source = self.here / "source"
         (source / "core").mkdir(parents=True, exist_ok=True)
         (source / "core" / "job.py").write_text("x = 1\n")
-        with packed(self.here, files, (), "mine: ü", source) as stream:
+        with packed_upload(self.here, files, (), "mine: ü", source) as stream:
             data = stream.read()
-        told = {"command": command, "once": "slurm/a", "packed": True, "url": url, "stdin": "ü"}
+        fields = {
+            "command": command,
+            "once": "slurm/a",
+            "has_upload": True,
+            "url": url,
+            "stdin": "ü",
+        }
         payload = b"%08x" % len(data) + data + b"%08x" % 0
-        return self.ask("run", payload, variables=["PATH"], **told)[0]
+        return self.ask("run", payload, variables=["PATH"], **fields)[0]
 
 
 @pytest.fixture(params=["the C locale", "no locale"])
@@ -108,12 +114,12 @@ def head_node(
 def test_names_that_are_not_ascii_pass_through_as_they_are(head_node: HeadNode) -> None:
     name = f"slurm/a/größe-{ODD}"
     command = ("sh", "-c", 'cat; cat "$1"', "sh", str(head_node.run_dir / name))
-    told = head_node.hand_over(*command, files=[UploadFile(name, b" and content")])
-    assert told == {"exit_code": 0, "stdout": "ü and content", "stderr": ""}
+    answer = head_node.hand_over(*command, files=[UploadFile(name, b" and content")])
+    assert answer == {"exit_code": 0, "stdout": "ü and content", "stderr": ""}
     greeting: dict[str, Any] = {"run": "r-1", "commands": ["sh", "no-such"], "packages": ["json"]}
-    told, _ = head_node.ask("greet", **{**greeting, "root": "~/gemeinsam-ü"})
-    assert (told["root"], told["has_code"]) == (str(head_node.root), True)
-    assert told["missing"] == ["no-such"]
+    answer, _ = head_node.ask("info", **{**greeting, "root": "~/gemeinsam-ü"})
+    assert (answer["root"], answer["has_code"]) == (str(head_node.root), True)
+    assert answer["missing_commands"] == ["no-such"]
     assert head_node.ask("runs")[0] == {"runs": {"r-1": "mine: ü"}}
 
 
@@ -123,45 +129,45 @@ def test_what_is_left_under_any_name_is_fetched_and_removed(head_node: HeadNode)
     (result / "files" / "tür" / ODD).write_bytes(b"1")
     (result / "events.jsonl").write_text('{"ü"}\n', encoding="utf-8")
     attempts = {"tasks/a/1": 0}
-    told, _ = head_node.ask("look", command=[], attempts=attempts)
-    assert told["traces"]["tasks/a/1"] == [False, False, '{"ü"}\n']
-    told, _ = head_node.ask("tails", paths=[f"tasks/a/1/result/files/tür/{ODD}"], most=9)
-    assert list(told["tails"].values()) == ["1"]
-    told, data = head_node.ask("fetch", attempts=list(attempts))
-    plain = gzip.decompress(Chunks(io.BytesIO(data)).read())
+    answer, _ = head_node.ask("poll", command=[], attempts=attempts)
+    assert answer["traces"]["tasks/a/1"] == [False, False, '{"ü"}\n']
+    answer, _ = head_node.ask("tails", paths=[f"tasks/a/1/result/files/tür/{ODD}"], max_bytes=9)
+    assert list(answer["tails"].values()) == ["1"]
+    answer, data = head_node.ask("fetch", attempts=list(attempts))
+    plain = gzip.decompress(ChunkReader(io.BytesIO(data)).read())
     with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
         assert f"0/files/tür/{ODD}" in tar.getnames()
     assert head_node.ask("remove", paths=["tasks/a/1/result/files/tür"])[0] == {}
     assert not (result / "files" / "tür").exists()
-    assert head_node.ask("forget", names=["r-1"])[0] == {}
+    assert head_node.ask("remove_runs", names=["r-1"])[0] == {}
     assert list((head_node.root / "runs").iterdir()) == []
 
 
-def test_a_slow_transfer_is_told_of_and_a_cleanup_is_the_end(head_node: HeadNode) -> None:
+def test_a_slow_transfer_is_reported_of_and_a_cleanup_is_the_end(head_node: HeadNode) -> None:
     store = head_node.root.parent / "object"
     head_node.fake_aws(f'sleep 0.3; [ "$4" = - ] && exec cat >{store}; exec cat {store}')
-    with packed(head_node.here, [UploadFile("slurm/a/y", b"y")], (), "mine", None) as stream:
+    with packed_upload(head_node.here, [UploadFile("slurm/a/y", b"y")], (), "mine", None) as stream:
         store.write_bytes(stream.read())
     files = [UploadFile("slurm/a/x", b"x")]
-    told = head_node.hand_over("cat", files=files, url="s3://b/k")
-    assert told["stdout"] == "ü"
+    answer = head_node.hand_over("cat", files=files, url="s3://b/k")
+    assert answer["stdout"] == "ü"
     assert (head_node.run_dir / "slurm" / "a" / "y").read_text() == "y"
-    assert head_node.heard[0] == 0
+    assert head_node.progress[0] == 0
     (head_node.run_dir / "tasks" / "a" / "1" / "result").mkdir(parents=True)
     assert head_node.ask("store", attempts=["tasks/a/1"], url="s3://b/k")[0] == {}
     with tarfile.open(store) as tar:
         assert tar.getnames() == ["0"]
     (head_node.root / "runs" / ".gone-r-0-1").mkdir()
-    assert head_node.ask("forget", names=["r-1"])[0] == {}
+    assert head_node.ask("remove_runs", names=["r-1"])[0] == {}
     assert list((head_node.root / "runs").iterdir()) == []
     assert head_node.hand_over("cat", files=files)["error"] == "the run was cleaned up"
     assert list((head_node.root / "runs").iterdir()) == []
 
 
-def test_what_is_damaged_is_told(head_node: HeadNode) -> None:
-    told, _ = head_node.ask("run", b"-0000001", once="", packed=True, url="", command=[])
-    assert told["error"].startswith("Damaged: ")
+def test_what_is_damaged_is_reported(head_node: HeadNode) -> None:
+    answer, _ = head_node.ask("run", b"-0000001", once="", has_upload=True, url="", command=[])
+    assert answer["error"].startswith("DamagedStream: ")
     data = gzip.compress(b"no tar")
     payload = b"%08x" % len(data) + data + b"%08x" % 0
-    told, _ = head_node.ask("run", payload, once="", packed=True, url="", command=[])
-    assert told["error"].startswith("ReadError: ")
+    answer, _ = head_node.ask("run", payload, once="", has_upload=True, url="", command=[])
+    assert answer["error"].startswith("ReadError: ")
