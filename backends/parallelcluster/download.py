@@ -23,7 +23,7 @@ from backends.shared.results import attempt_of
 from core.bundle import Limits
 from core.errors import BackendError, CollectError
 from core.job import JobKey
-from core.transfer.untrusted_tar import ChunkSource, ForeignTree, open_foreign
+from core.transfer.untrusted_tar import ChunkSource, UntrustedTree, open_untrusted
 
 _MOST_CHARS = 200
 
@@ -57,20 +57,20 @@ def _scratch(root: Path) -> Iterator[Path]:
 
 def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, CollectError]:
     places = {str(number): number for number in range(count)}
-    trees: dict[int, ForeignTree] = {}
+    trees: dict[int, UntrustedTree] = {}
     refused: dict[int, CollectError] = {}
     plain = gzip.GzipFile(
         fileobj=cast("IO[bytes]", io.BufferedReader(ChunkSource(chunks))), mode="rb"
     )
     try:
-        with open_foreign(cast("IO[bytes]", plain)) as tar:
+        with open_untrusted(cast("IO[bytes]", plain)) as tar:
             for member in tar:
                 number, name = _parse(member.name, places)
                 if number in refused:
                     continue
                 if number not in trees:
                     (scratch / str(number)).mkdir()
-                    trees[number] = ForeignTree(scratch / str(number), Limits())
+                    trees[number] = UntrustedTree(scratch / str(number), Limits())
                 try:
                     trees[number].take(tar, member, name)
                 except CollectError as exc:

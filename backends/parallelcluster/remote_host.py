@@ -28,7 +28,7 @@ from backends.parallelcluster.rpc_responses import (
 from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.upload import packed
 from backends.shared.results import attempt_of
-from backends.shared.work_dir_id import is_left, place_of
+from backends.shared.work_dir_id import is_moved_away, work_dir_id
 from backends.slurm.arrays import FOLDER
 from backends.slurm.host import KEPT_VARIABLES, LOG_TAIL_BYTES, AttemptTrace, CommandResult, Upload
 from core.clock import Clock
@@ -72,7 +72,7 @@ class RemoteHost:
         self._bucket, self._mask = bucket, mask
         self._head = head
         self._clock = clock
-        self._origin = place_of(root.parent.parent)
+        self._origin = work_dir_id(root.parent.parent)
         self._code = f"code-{source_digest(SOURCE_ROOT)}"
         self._fresh_name = _fresh_name(root)
         self._is_over = False
@@ -276,7 +276,7 @@ class RemoteHost:
 
     def runs_here(self, work_dir: Path) -> list[str]:
         """Runs of a work directory of this machine that have directories there."""
-        origin = place_of(work_dir)
+        origin = work_dir_id(work_dir)
         return sorted({_run_of(name) for name, told in self.runs().items() if told == origin})
 
     def names_of(self, run_id: str) -> list[str]:
@@ -287,7 +287,7 @@ class RemoteHost:
         names = [n for n, told in there.items() if told == self._origin and _run_of(n) == run_id]
         if run_id == self.root.name and self.is_used and (kept := self.name) not in names:
             told, here = there.get(kept), self.root.parent.parent
-            if self._goes_on or told is None or is_left(told, here, run_id):
+            if self._goes_on or told is None or is_moved_away(told, here, run_id):
                 names.append(kept)
         return names
 

@@ -135,7 +135,7 @@ def test_a_second_claimant_leaves_and_touches_nothing(run: RunDir) -> None:
     with worker(batch) as process:
         code, said = ended(process)
     assert code == CLAIMED
-    assert said == "error: another worker had taken the attempt before\n"
+    assert said == "error: another worker had claimed the attempt before\n"
     assert sorted(path.name for path in attempt.root.rglob("*")) == before
 
 
@@ -153,7 +153,7 @@ def test_a_worker_whose_job_was_started_again_elsewhere_ends_by_itself(run: RunD
         eventually(attempt.transcript.exists, "the begin of its work")
         assert claim(attempt, "c:1#1")
         code, said = ended(process)
-    assert (code, said) == (CLAIMED, "error: another worker had taken the attempt before\n")
+    assert (code, said) == (CLAIMED, "error: another worker had claimed the attempt before\n")
     assert attempt.claim.read_text() == "c:1#1"
     assert not attempt.result_json.exists()
 
@@ -162,7 +162,7 @@ def test_a_worker_whose_job_was_started_again_elsewhere_ends_by_itself(run: RunD
     ("number", "words"),
     [
         (signal.SIGTERM, "The job was told to stop."),
-        (signal.SIGUSR1, "The job's time limit came before the task was done (--slurm-time)."),
+        (signal.SIGUSR1, "The job's time limit was reached (--slurm-time)."),
     ],
 )
 def test_a_signal_saves_what_there_is_and_the_result_says_which_it_was(

@@ -28,7 +28,7 @@ from backends.parallelcluster.ssh import QUIET_S
 from backends.parallelcluster.ssh_streams import Feeding, PatientReader
 from backends.parallelcluster_backend import ParallelClusterBackend, node_credentials
 from backends.shared.results import attempt_of
-from backends.shared.work_dir_id import place_of
+from backends.shared.work_dir_id import work_dir_id
 from backends.slurm.host import LOG_TAIL_BYTES, Upload, UploadFile
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
@@ -260,7 +260,7 @@ def test_what_is_wrong_with_one_result_spoils_no_other(far: Far) -> None:
     refused = site.fetch([KEY, OTHER])
     assert list(refused) == [OTHER]
     assert isinstance(refused[OTHER], CollectError)
-    assert "no regular file" in refused[OTHER].message
+    assert "not a regular file" in refused[OTHER].message
     assert attempt_of(far.run_dir, KEY).result_json.read_text() == "{}"
     assert not attempt_of(far.run_dir, OTHER).result.exists()
     assert not list(far.run_dir.glob(".fetch-*"))
@@ -641,14 +641,14 @@ def test_what_is_left_is_named_and_goes(far: Far) -> None:
 def on_another_machine(far: Far) -> None:
     """The run was begun on one with the same path."""
     [there] = far.runs.iterdir()
-    (there / "origin").write_text(place_of(far.place / "work", host="another"))
+    (there / "origin").write_text(work_dir_id(far.place / "work", host="another"))
 
 
 def beside(far: Far) -> None:
     """Here is a copy of the work directory."""
     shutil.copytree(far.place / "work", far.place / "original" / "work")
     [there] = far.runs.iterdir()
-    (there / "origin").write_text(place_of(far.place / "original" / "work"))
+    (there / "origin").write_text(work_dir_id(far.place / "original" / "work"))
 
 
 @pytest.mark.parametrize("copy", [on_another_machine, beside])
