@@ -149,8 +149,8 @@ class FakeAws(RecordedAws):
         asked = call.params
         match call.action:
             case "submitjob" | "describejobs" | "listjobs" | "terminatejob":
-                if asked.get("jobQueue", QUEUE) not in self.queues:
-                    raise Refusal(f"Job queue {asked['jobQueue']} does not exist")
+                if (queue := asked.get("jobQueue")) is not None and queue not in self.queues:
+                    raise Refusal(f"Job queue {queue} does not exist")
                 fair = {n for n, q in self.queues.items() if q.get("schedulingPolicyArn")}
                 self.batch.fair = fair
                 return self.batch.answer(call.action, asked)

@@ -123,7 +123,7 @@ HOSTILE: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
             member("result/a", type=tarfile.SYMTYPE, linkname="/tmp"),
             member("result/a/evil", b"x"),
         ],
-        "no regular",
+        "not a regular",
     ),
     "many": ([member(f"result/{n}") for n in range(11 + OWN_FILES)], "more than 10 files"),
 }
