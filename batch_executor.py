@@ -1,16 +1,16 @@
-"""An executor in a job of a batch system: the attempt that the job stands for in, its result out.
+"""An executor in a job of Slurm or AWS Batch: runs the job's attempt and leaves the result.
 
-    batch_executor.py BATCH_DIR PLACE CLAIMANT [--contained]
-                              run the attempt at this place of the index (core.worker.job_index);
-                              CLAIMANT is the job's id and how often it was started before, id#n
-                              --contained: credentials come on standard input
+    batch_executor.py ARRAY_DIR NUMBER CLAIMANT [--contained]
+                              run the attempt with this number in the index of the job array
+                              (core.worker.job_index); CLAIMANT is the job's id and how often it
+                              was started before, id#n; --contained: credentials come on stdin
     batch_executor.py --check FILE ENGINE PROVIDER HOST PORT
-                              write to FILE, in JSON, whether one could be run here (see `check`)
+                              write to FILE, in JSON, whether one could run here (see `check`)
     batch_executor.py s3://BUCKET/...
-                              run the attempt whose request lies there, as a job of AWS Batch; each
-                              line of events.jsonl is also printed, for who follows the job's log
+                              run the attempt whose request is there, as a job of AWS Batch; each
+                              line of events.jsonl is also printed, since its log is followed
 
-SIGTERM and SIGUSR1 ask it to stop and save what there is; Slurm sends the latter ahead of a time
+SIGTERM and SIGUSR1 ask it to stop and save its result; Slurm sends the latter ahead of a time
 limit.
 """
 
@@ -42,14 +42,14 @@ _CONNECT_S = 10.0
 FENCE_EVERY_S = 5.0
 STOPS = {
     signal.SIGTERM: "The job was told to stop.",
-    signal.SIGUSR1: "The job's time limit came before the task was done (--slurm-time).",
+    signal.SIGUSR1: "The job's time limit was reached (--slurm-time).",
 }
 
 
-def work(batch: BatchDir, place: int, claimant: str, clock: Clock, *, contained: bool) -> bool:
+def work(batch: BatchDir, number: int, claimant: str, clock: Clock, *, contained: bool) -> bool:
     """Run the attempt; False when another worker has it."""
     await_file(batch.index, clock)
-    attempt = batch.attempt(read_index(batch), place)
+    attempt = batch.attempt(read_index(batch), number)
     await_file(attempt.task_json, clock)
     from executor_agent import ExecutorAgent
 
@@ -65,7 +65,7 @@ def _given_credentials() -> Credentials:
 
 
 class _Fence:
-    """Ends a worker whose job was started again elsewhere, since its node only seemed lost."""
+    """Ends a worker whose job was started again elsewhere: its node had only seemed to be lost."""
 
     def __init__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> None:
         self._attempt = attempt
@@ -82,11 +82,11 @@ class _Fence:
 
 
 def work_from_bucket(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-    """Run the attempt with the secrets that the job definition has put into the environment; of a
-    probe, only look."""
-    if (asked := read_check_request(attempt)) is not None:
-        found = check(asked.engine, asked.provider, asked.host, asked.port, os.environ)
-        write_check_result(attempt, asked.key, found)
+    """Run the attempt, or the check of a probe, with the secrets that the job definition has put
+    into the environment."""
+    if (request := read_check_request(attempt)) is not None:
+        found = check(request.engine, request.provider, request.host, request.port, os.environ)
+        write_check_result(attempt, request.key, found)
         return
     from executor_agent import ExecutorAgent
 
@@ -97,7 +97,7 @@ def work_from_bucket(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
 def check(
     engine: str, provider: str, host: str, port: int, environ: Mapping[str, str]
 ) -> WorkerCheck:
-    """What only this node can know."""
+    """Whether a worker could run on this node."""
     missing = _missing_package("boto3" if provider == "bedrock" else "anthropic")
     cli = "" if missing or engine != "claude-code" else _missing_cli(environ)
     return WorkerCheck(
@@ -127,7 +127,7 @@ def _missing_cli(environ: Mapping[str, str]) -> str:
 
 
 def _unreachable(host: str, port: int) -> str:
-    """What takes no connection: the host itself, or the proxy that is set for it here."""
+    """The address that refuses connections: the host, or the proxy that is set for it here."""
     if not host:
         return ""
     proxy = urlsplit(urllib.request.getproxies().get("https", ""))
@@ -145,8 +145,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if argv[1].startswith("s3://"):
         return run_s3_job(argv[1], os.environ, work_from_bucket)
-    place, number, claimant, *flags = argv[1:]
-    batch, contained, taken = BatchDir(Path(place)), flags == ["--contained"], []
+    directory, number, claimant, *flags = argv[1:]
+    batch, contained, taken = BatchDir(Path(directory)), flags == ["--contained"], []
 
     def run(clock: Clock) -> None:
         taken.append(work(batch, int(number), claimant, clock, contained=contained))

@@ -1,10 +1,10 @@
-"""An executor in a container: the attempt's directory in, its result beside it.
+"""An executor in a container: runs the attempt in a directory, and leaves the result there.
 
-    docker_executor.py ATTEMPT_DIR    run the attempt that lies there
+    docker_executor.py ATTEMPT_DIR    run the attempt in that directory
     docker_executor.py --check DIR ENGINE
-                                      say in JSON whether one could be run, with DIR as its place
+                                      print in JSON whether one could run in DIR
 
-Each line of events.jsonl is also printed, for whoever follows the container's log.
+Each line of events.jsonl is also printed, since the container's log is followed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def work(attempt: AttemptDir, clock: Clock) -> None:
     agent.run(attempt, claimant())
 
 
-def check(place: Path, engine: str, environ: Mapping[str, str]) -> dict[str, object]:
-    """What a probe wants to know; see backends.docker.preflight.Probed."""
+def check(directory: Path, engine: str, environ: Mapping[str, str]) -> dict[str, object]:
+    """See backends.docker.preflight.ProbeResult."""
     from claude.engines.cli_setup import find_cli
 
-    disk = os.statvfs(place)
+    disk = os.statvfs(directory)
     cli = find_cli(environ) if engine == "claude-code" else None
     missing = cli if isinstance(cli, Problem) else Problem("", "")
     return {
@@ -46,11 +46,11 @@ def check(place: Path, engine: str, environ: Mapping[str, str]) -> dict[str, obj
 
 def main(argv: Sequence[str]) -> int:
     if argv[1:2] == ["--check"]:
-        place, engine = argv[2:]
-        echo(json.dumps(check(Path(place), engine, os.environ)))
+        directory, engine = argv[2:]
+        echo(json.dumps(check(Path(directory), engine, os.environ)))
         return 0
-    [place] = argv[1:]
-    return run_worker(lambda clock: work(AttemptDir(Path(place)), clock))
+    [directory] = argv[1:]
+    return run_worker(lambda clock: work(AttemptDir(Path(directory)), clock))
 
 
 if __name__ == "__main__":

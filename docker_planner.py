@@ -1,8 +1,8 @@
-"""A planner in a container: a planning request in, the plan or what kept it from being made out.
+"""A planner in a container: reads a planning request, and leaves the plan or the error.
 
     docker_planner.py DIR    see core.worker.planning.PlanningDir
 
-What it uses and how it gets on is printed, a line of JSON each, for whoever follows the log.
+Usage and progress are printed, a line of JSON each, since the container's log is followed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest, 
 from core.worker.process import echo, run_worker, take_credentials
 
 
-def work(place: PlanningDir, clock: Clock) -> None:
-    credentials = take_credentials(place.root)  # before anything that takes time
-    request = read_planning(place)
-    place.result.mkdir(exist_ok=True)
+def work(directory: PlanningDir, clock: Clock) -> None:
+    credentials = take_credentials(directory.root)  # before anything that takes time
+    request = read_planning(directory)
+    directory.result.mkdir(exist_ok=True)
     try:
-        write_atomic(place.plan_json, render_plan(make_plan(request, credentials, clock)))
+        write_atomic(directory.plan_json, render_plan(make_plan(request, credentials, clock)))
     except (PlanningFailed, ModelError, Interrupted) as exc:
         masked = PlanningFailure(
             type(exc).__name__, credentials.mask(exc.message), credentials.mask(exc.remedy)
         )
-        write_atomic(place.failure_json, encode(masked))
+        write_atomic(directory.failure_json, encode(masked))
 
 
 def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) -> Plan:
@@ -43,15 +43,16 @@ def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) 
     from planner_agent import ask_for_plan
 
     hooks = Hooks(
-        on_usage=lambda usage: tell(usage=plain(usage)),
-        on_progress=lambda text: tell(text=credentials.mask(text)),
+        on_usage=lambda usage: report(usage=plain(usage)),
+        on_progress=lambda text: report(text=credentials.mask(text)),
     )
-    asked = (request.prompt, _Wishes(request), credentials, Governor(), clock, hooks)
-    return ask_for_plan(*asked, request.allowance, request.spent)
+    settings = _RequestSettings(request)
+    arguments = (request.prompt, settings, credentials, Governor(), clock, hooks)
+    return ask_for_plan(*arguments, request.allowance, request.spent)
 
 
-class _Wishes:
-    """A request as the planner wants its settings."""
+class _RequestSettings:
+    """The settings in a request."""
 
     def __init__(self, request: PlanningRequest) -> None:
         self._request = request
@@ -63,13 +64,13 @@ class _Wishes:
         return self._request.limits
 
 
-def tell(**data: Any) -> None:
+def report(**data: Any) -> None:
     echo(json.dumps({"kind": str(Kind.PROGRESS), **data}))
 
 
 def main(argv: Sequence[str]) -> int:
-    [place] = argv[1:]
-    return run_worker(lambda clock: work(PlanningDir(Path(place)), clock))
+    [directory] = argv[1:]
+    return run_worker(lambda clock: work(PlanningDir(Path(directory)), clock))
 
 
 if __name__ == "__main__":

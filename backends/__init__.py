@@ -1,4 +1,4 @@
-"""Names of backends and where their classes are; a class is imported only when it is chosen."""
+"""The names of backends and their classes, which are imported only when chosen."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ BACKENDS = {
 def backend_class(name: str) -> type[Backend]:
     """The class of the backend `name`, or of a full `module:Class` path.
 
-    Raises UsageError, listing the names there are, when there is none.
+    Raises UsageError, which lists the known names, when there is none.
     """
     path = BACKENDS.get(name, name)
     module_name, colon, class_name = path.partition(":")
-    known = (
-        f"Choose one of: {', '.join(BACKENDS)}; or name a class of your own as"
+    remedy = (
+        f"Choose one of {', '.join(BACKENDS)}; or name a class of your own as"
         " package.module:Class, with its folder on PYTHONPATH."
     )
     if not colon:
-        raise UsageError(f"There is no backend {name!r}.", known)
+        raise UsageError(f"The backend {name!r} was not found.", remedy)
     try:
         found = getattr(import_module(module_name), class_name)
     except (ImportError, AttributeError, TypeError, ValueError) as exc:
-        raise UsageError(f"The backend {name!r} cannot be loaded: {exc}.", known) from exc
+        raise UsageError(f"The backend {name!r} could not be loaded: {exc}.", remedy) from exc
     if not (isinstance(found, type) and issubclass(found, Backend)) or isabstract(found):
-        raise UsageError(f"{name!r} is not a backend class.", known)
+        raise UsageError(f"{name!r} is not a backend class.", remedy)
     return found

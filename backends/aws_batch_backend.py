@@ -1,8 +1,8 @@
 """Executors as jobs of AWS Batch: requests and results in a bucket, one array a submission.
 
-All jobs that go out together are one object in S3 and one SubmitJob; each finds its own request by
-its index. A worker claims its job in the bucket, so two of them never run the same. Names tell a
-later process which jobs are a run's, one listing of the bucket what they were to do.
+All jobs that are submitted together are one object in S3 and one SubmitJob; each finds its own
+request by its index. A worker claims its job in the bucket, so two of them never run the same.
+Names identify a run's jobs for a later process, and one listing of the bucket has their requests.
 """
 
 from __future__ import annotations
@@ -15,39 +15,30 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
-from backends.batch.bucket import RunBucket
-from backends.batch.client import BatchService
+from backends.batch.bucket import RunBucket, RunLeftovers
+from backends.batch.client import BatchClient, connector
 from backends.batch.jobs import (
     MOST_IN_ARRAY,
     JobDescription,
-    RunPlace,
-    Wanted,
-    array_of,
+    RunLocation,
+    array_id,
     build_submission,
-    is_id,
+    is_job_id,
+    job_template,
+    location_settings,
     native_ids,
     parse_job,
-    place_name,
-    place_settings,
     region_of,
-    wanted_of,
+    work_dir_hash,
 )
-from backends.batch.leftovers import Remains
 from backends.batch.logs import LogStreams, is_progress
-from backends.shared.results import add_earlier_events, attempt_of, hand_over, install_result
+from backends.shared.parallel import in_parallel
+from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
 from core.aws.bucket import S3Bucket
-from core.aws.bundles import PackName, PackUri, packs
-from core.aws.calls import AwsCalls, AwsClients
-from core.bundle import AttemptDir
-from core.clock import Clock
-from core.errors import (
-    AwsRefused,
-    BackendError,
-    BundleError,
-    CollectError,
-    Problem,
-    SubmitError,
-)
+from core.aws.bundles import PackUri, packs
+from core.aws.calls import AwsService
+from core.bundle import AttemptDir, Limits
+from core.errors import AwsRefused, BackendError, BundleError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 from core.wire import write_atomic
 from core.worker.source import SOURCE_ROOT, source_digest
@@ -57,139 +48,108 @@ AT_ONCE = 16
 """Calls to AWS at the same time."""
 PACK_BYTES = 64 * 1024 * 1024
 """Of compressed requests, after which another object, and so another array, is begun."""
+SERVICES = ("batch", "s3", "logs", "iam")
 LOGS_A_ROUND = 4
-"""What GetLogEvents may be asked in a second is a small number, for a whole account and region."""
+"""A whole account and region may call GetLogEvents only a few times a second."""
 STREAM_LOOK_S = 2.0
 """Between two looks for the log stream of a job that has none yet."""
-_GONE = JobStatus(JobState.LOST, Reason.MISSING, message="AWS Batch does not know the job")
-_HIDDEN = JobStatus(JobState.UNKNOWN, message="its array goes on, and does not show it")
+_UNKNOWN_JOB = JobStatus(JobState.LOST, Reason.MISSING, message="AWS Batch does not know the job")
+_HIDDEN_JOB = JobStatus(
+    JobState.UNKNOWN, message="AWS Batch does not list the job, while others of its array run"
+)
 
 
 class AwsBatchBackend(Backend):
-    """`mask` takes secrets out of what a job has logged."""
+    """`connect` makes a client of boto3 for a service."""
 
     name = "batch"
-    grace_s = 60.0  # a job may not show for a while after it was submitted
+    pace = PollPace(first_s=2.0, most_s=30.0)
+    grace_s = 60.0  # a job may not be listed for a while after it was submitted
     logs_a_round = LOGS_A_ROUND
-    cancel_lag_s = 60.0  # ECS leaves 30 s between its two signals, and Batch tells of it later
+    cancel_lag_s = 60.0  # ECS leaves 30 s between its two signals, and Batch reports the end later
 
-    def __init__(
-        self,
-        run_dir: Path,
-        service: BatchService,
-        bucket: RunBucket,
-        streams: LogStreams,
-        wanted: Wanted,
-        clock: Clock,
-        *,
-        mask: Callable[[str], str] = str,
-        find_problems: Callable[[], list[Problem]] = list,
-        options: Mapping[str, Any] | None = None,
-        close: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.pace = PollPace(first_s=2.0, most_s=30.0)
+    def __init__(self, context: BackendContext, connect: Callable[[str], Any]) -> None:
+        options, template = context.options, job_template(context.options)
         self.pack_bytes = PACK_BYTES
-        self._run_dir = run_dir
-        self._place = RunPlace.of(run_dir)
-        self._service = service
-        self._bucket = bucket
-        self._streams = streams
-        self._wanted = wanted
-        self._clock = clock
-        self._mask = mask
-        self._find_problems = find_problems
-        self._options = options or {}
-        self._close = close
-        self._remains = Remains(service, bucket, wanted.queue, self._terminate, clock)
-        self._recalled = False
+        self._context = context
+        self._run_dir = context.run_dir
+        self._location = RunLocation.of(context.run_dir)
+        self._template = template
+        self._mask = context.credentials.mask
+        # each service throttles its own calls
+        self._services = {
+            name: AwsService(name, connect, context.clock)
+            for name in ("batch", "s3", "logs", "iam")
+        }
+        self._client = BatchClient(self._services["batch"])
+        self._streams = LogStreams(self._services["logs"])
+        s3 = S3Bucket(str(options.get("batch_s3_bucket") or ""), self._services["s3"])
+        prefix = str(options.get("batch_s3_prefix", "parallel-orchestrator"))
+        self._bucket = RunBucket(s3, prefix, region_of(options))
+        self._leftovers = RunLeftovers(
+            self._client, self._bucket, template.queue, self._terminate, context.clock
+        )
+        self._has_recalled = False
         self._handles: dict[JobKey, JobHandle] = {}
-        self._moved: dict[JobKey, str] = {}
-        self._seen: dict[str, JobDescription] = {}
-        self._looked_at: dict[str, float] = {}
+        self._replaced_by: dict[JobKey, str] = {}
+        """Native ids of jobs that run a key in place of the one that was submitted."""
+        self._described: dict[str, JobDescription] = {}
+        self._described_at: dict[str, float] = {}
         self._ended: dict[JobKey, JobStatus] = {}
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
-        options, region = context.options, region_of(context.options)
-        clients = AwsClients(region, context.credentials, context.environ)
-        return cls.on(context, clients, clients.close, region, wanted_of(options))
-
-    @classmethod
-    def on(
-        cls,
-        context: BackendContext,
-        clients: Callable[[str], Any],
-        close: Callable[[], None],
-        region: str,
-        wanted: Wanted,
-    ) -> Self:
-        """With `clients` by name of service, which is how another AWS can be put in its place."""
-        from backends.batch.preflight import Preflight
-
-        options = context.options
-        # each service throttles by itself, and only its own calls are to slow down then
-        of_batch, of_logs, of_s3, of_iam = (AwsCalls(context.clock) for _ in range(4))
-        service, streams = BatchService(clients, of_batch), LogStreams(clients, of_logs)
-        s3 = S3Bucket(str(options.get("batch_s3_bucket") or ""), lambda: clients("s3"), of_s3)
-        prefix = str(options.get("batch_s3_prefix", "parallel-orchestrator"))
-        bucket = RunBucket(s3, prefix, region)
-        look = Preflight(service, s3, streams, clients, of_iam, wanted, prefix, options)
-        return cls(
-            context.run_dir,
-            service,
-            bucket,
-            streams,
-            wanted,
-            context.clock,
-            mask=context.credentials.mask,
-            find_problems=look.problems,
-            options=options,
-            close=close,
-        )
+        return cls(context, connector(context))
 
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        return place_settings(options)
+        return location_settings(options)
 
     def preflight(self) -> list[Problem]:
-        return self._find_problems()
+        from backends.batch.preflight import Preflight
+
+        bucket, iam, options = self._bucket, self._services["iam"], self._context.options
+        return Preflight(
+            self._client, bucket.s3, self._streams, iam, self._template, bucket.prefix, options
+        ).problems()
 
     def probe(self) -> list[Problem]:
         from backends.batch.probe import probe
 
-        return probe(self, self._run_dir, self._options, self._clock)
+        return probe(self, self._run_dir, self._context.options, self._context.clock)
 
     # -- submit
 
     def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
         if not jobs:
             return []
-        if not self._recalled:  # what an earlier process handed over, though nobody may know
-            self._handles |= self._recall(self._place)
-            self._recalled = True
+        if not self._has_recalled:  # an earlier process may have submitted some
+            self._handles |= self._recall(self._location)
+            self._has_recalled = True
         fresh = {job.key: job for job in jobs if job.key not in self._handles}
-        self._recalled = False  # should a call break off, what it came to is looked up again
+        self._has_recalled = False  # after an error, find out again what was submitted
         refused = self._submit(fresh) if fresh else {}
-        self._recalled = True
+        self._has_recalled = True
         return [self._handles.get(job.key) or refused[job.key] for job in jobs]
 
     def _submit(self, jobs: Mapping[JobKey, Job]) -> dict[JobKey, SubmitError]:
         refused: dict[JobKey, SubmitError] = {}
         requests = [(key, AttemptDir(job.attempt_dir).request) for key, job in jobs.items()]
         source = source_digest(SOURCE_ROOT)
+        objects = self._bucket.objects(self._location)
         for pack in packs(requests, source, MOST_IN_ARRAY, self.pack_bytes):
-            uri = self._bucket.send(self._place, pack)
+            uri = self._bucket.uri(self._location, pack.store(objects.bucket, objects.root))
             timeout_s = max(jobs[key].timeout_s for key in pack.keys)
             try:
-                self._hand_over(pack.keys, uri, timeout_s)
+                self._submit_array(pack.keys, uri, timeout_s)
             except AwsRefused as exc:
                 error = SubmitError(exc.message, exc.remedy, retryable=False)
                 refused |= dict.fromkeys(pack.keys, error)
         return refused
 
-    def _hand_over(self, keys: Sequence[JobKey], uri: PackUri, timeout_s: float) -> None:
-        submission = build_submission(self._wanted, self._place, uri, keys, timeout_s)
-        ids = native_ids(self._service.submit(submission), len(keys))
+    def _submit_array(self, keys: Sequence[JobKey], uri: PackUri, timeout_s: float) -> None:
+        submission = build_submission(self._template, self._location, uri, keys, timeout_s)
+        ids = native_ids(self._client.submit(submission), len(keys))
         self._handles |= {
             key: self._handle(key, native) for key, native in zip(keys, ids, strict=True)
         }
@@ -200,193 +160,184 @@ class AwsBatchBackend(Backend):
     # -- poll
 
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
-        ours = {h.key: self._native(h) for h in handles if h.key.run == self._place.run}
-        asked = {key: native for key, native in ours.items() if key not in self._ended}
-        found = self._look(asked)
-        return {h.key: self._ended.get(h.key) or found.get(h.key, _GONE) for h in handles}
+        ours = {h.key: self._native(h) for h in handles if h.key.run == self._location.run}
+        unended = {key: native for key, native in ours.items() if key not in self._ended}
+        found = self._statuses(unended)
+        return {h.key: self._ended.get(h.key) or found.get(h.key, _UNKNOWN_JOB) for h in handles}
 
     def _native(self, handle: JobHandle) -> str:
-        return self._moved.get(handle.key, handle.native_id)
+        return self._replaced_by.get(handle.key, handle.native_id)
 
-    def _look(self, asked: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
-        """Where jobs stand, by key; what has ended is kept."""
-        if not asked:
+    def _statuses(self, natives: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
+        """The status of each job, by its native id; final ones are kept."""
+        if not natives:
             return {}
-        seen = self._describe(asked.values())
-        told = {key: seen[native] for key, native in asked.items() if native in seen}
-        statuses = {key: one.status for key, one in told.items()}
-        if unknown := asked.keys() - told.keys():
-            statuses |= self._unknown({key: asked[key] for key in unknown})
-        moved = {key: self._other(key, asked[key]) for key, one in told.items() if one.elsewhere}
-        self._moved |= {key: native for key, native in moved.items() if native}
-        statuses |= self._look({key: native for key, native in moved.items() if native})
-        final = {key: s for key, s in statuses.items() if s.state.final and s != _GONE}
-        with ThreadPoolExecutor(AT_ONCE, "batch-tails") as pool:
-            ends = pool.map(lambda key: self._explained(key, asked[key], final[key]), final)
-            self._ended |= dict(zip(final, ends, strict=True))
+        described = self._describe(natives.values())
+        known = {key: described[native] for key, native in natives.items() if native in described}
+        statuses = {key: job.status for key, job in known.items()}
+        if unknown := natives.keys() - known.keys():
+            statuses |= self._undescribed({key: natives[key] for key in unknown})
+        others = {
+            key: other
+            for key, job in known.items()
+            if job.is_duplicate and (other := self._other_claimant(key, natives[key]))
+        }
+        self._replaced_by |= others
+        statuses |= self._statuses(others)
+        final = {key: s for key, s in statuses.items() if s.state.final and s != _UNKNOWN_JOB}
+        ends = in_parallel(lambda key: self._end(key, natives[key], final[key]), final, AT_ONCE)
+        self._ended |= dict(zip(final, ends, strict=True))
         return statuses
 
     def _describe(self, ids: Iterable[str]) -> dict[str, JobDescription]:
-        wanted = [native for native in ids if is_id(native)]
-        seen = {i: parse_job(job) for i, job in self._service.describe(wanted).items()}
-        self._seen |= seen
-        return seen
+        details = self._client.describe([native for native in ids if is_job_id(native)])
+        described = {native: parse_job(detail) for native, detail in details.items()}
+        self._described |= described
+        return described
 
-    def _unknown(self, asked: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
-        """Of jobs that Batch has forgotten, or does not know yet: the result is the truth. A job
-        of an array that goes on is only not shown."""
-        results = self._bucket.kept(self._place).results
-        done = JobStatus(JobState.SUCCEEDED, exit_code=0)
-        there = {k for k in asked if attempt_of(self._run_dir, k).result_json.exists()} | results
-        arrays = {key: array_of(native) for key, native in asked.items() if key not in there}
-        going_on = self._service.unended({array for array in arrays.values() if is_id(array)})
-        shown = {key: _HIDDEN if array in going_on else _GONE for key, array in arrays.items()}
-        return {key: done if key in there else shown[key] for key in asked}
+    def _undescribed(self, natives: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
+        """Of jobs that Batch has forgotten, or does not know yet: one with a result has succeeded,
+        and one of an array that still runs is only hidden."""
+        stored = self._bucket.stored(self._location).results
+        done = {
+            key
+            for key in natives
+            if key in stored or attempt_of(self._run_dir, key).result_json.exists()
+        }
+        arrays = {key: array_id(native) for key, native in natives.items() if key not in done}
+        running = self._client.unended({array for array in arrays.values() if is_job_id(array)})
+        statuses = dict.fromkeys(done, JobStatus(JobState.SUCCEEDED, exit_code=0))
+        return statuses | {
+            key: _HIDDEN_JOB if array in running else _UNKNOWN_JOB for key, array in arrays.items()
+        }
 
-    def _other(self, key: JobKey, native: str) -> str:
-        """The job that runs `key` in place of `native`; empty when that cannot be found out."""
-        claimant = self._bucket.claimant(self._place, key)
-        return claimant if is_id(claimant) and claimant != native else ""
+    def _other_claimant(self, key: JobKey, native: str) -> str:
+        """The job that runs `key` in place of `native`; empty when that is not known."""
+        claimant = self._bucket.objects(self._location).claimant(key)
+        return claimant if is_job_id(claimant) and claimant != native else ""
 
-    def _explained(self, key: JobKey, native: str, status: JobStatus) -> JobStatus:
-        """A failure with the end of its log, which may not have arrived yet."""
+    def _end(self, key: JobKey, native: str, status: JobStatus) -> JobStatus:
+        """A final status, a failure with the end of its log, which may not have arrived yet."""
         if key in self._ended:
             return self._ended[key]
-        seen = self._seen.get(self._moved.get(key, native))
-        if status.state is not JobState.FAILED or seen is None or not seen.stream:
+        job = self._described.get(self._replaced_by.get(key, native))
+        if status.state is not JobState.FAILED or job is None or not job.stream:
             return status
         try:
-            said = self._mask(self._streams.tail(seen.group, seen.stream))
+            tail = self._mask(self._streams.tail(job.group, job.stream))
         except BackendError as exc:
-            said = f"its log cannot be read ({exc.message.rstrip('.')})"
-        told = [status.message, said.rstrip("."), f"log stream: {seen.stream}"]
-        return replace(status, message="; ".join(part for part in told if part))
+            tail = f"its log cannot be read ({exc.message.rstrip('.')})"
+        parts = [status.message, tail.rstrip("."), f"log stream: {job.stream}"]
+        return replace(status, message="; ".join(filter(None, parts)))
 
     # -- collect
 
     def collect(
         self, handles: Sequence[JobHandle], destination: Path
     ) -> dict[JobKey, TaskResult | CollectError]:
-        if not handles:
-            return {}
-        with ThreadPoolExecutor(AT_ONCE, "batch-collect") as pool:
-            found = pool.map(lambda handle: self._collect(handle, destination), handles)
-            return {h.key: answer for h, answer in zip(handles, found, strict=True)}
+        return collect_each(handles, self._run_dir, destination, self._fetch, AT_ONCE)
 
-    def _collect(self, handle: JobHandle, destination: Path) -> TaskResult | CollectError:
-        key = handle.key
-        if key.run != self._place.run:
-            return CollectError(f"{key} is no job of run {self._place.run}.")
-        here = attempt_of(self._run_dir, key)
-        try:
-            if not (here.result_json.exists() or self._fetch(handle, here)):
-                if key not in self._ended:
-                    return CollectError(f"{key} has left no result yet.", retryable=True)
-                self._keep_events(handle, here)
-        except CollectError as exc:
-            return exc
-        except OSError as exc:
-            return CollectError(f"The result of {key} cannot be kept: {exc}.", retryable=True)
-        return hand_over(here, key, destination)
+    def _fetch(self, handle: JobHandle, attempt: AttemptDir) -> None:
+        """Bring the result, or else the events of a job that has ended. Raises CollectError."""
+        if attempt.result_json.exists() or self._fetch_result(handle, attempt):
+            return
+        if handle.key not in self._ended:
+            raise CollectError(f"{handle.key} has no result yet.", retryable=True)
+        job = self._described.get(self._native(handle))
+        if attempt.events.exists() or job is None:
+            return
+        if lines := self._logged_events(job.group, (*job.earlier_streams, job.stream)):
+            attempt.result.mkdir(parents=True, exist_ok=True)
+            write_atomic(attempt.events, "".join(f"{line}\n" for line in lines))
 
-    def _fetch(self, handle: JobHandle, here: AttemptDir) -> bool:
-        fresh = AttemptDir(here.root / f".fetched-{secrets.token_hex(8)}")
+    def _fetch_result(self, handle: JobHandle, attempt: AttemptDir) -> bool:
+        fresh = AttemptDir(attempt.root / f".fetched-{secrets.token_hex(8)}")
         fresh.root.mkdir(parents=True)
         try:
-            if not self._bucket.fetch(self._place, handle.key, fresh.result):
+            objects = self._bucket.objects(self._location)
+            if not objects.fetch_result(handle.key, fresh.result, Limits()):
                 return False
-            seen = self._seen.get(self._native(handle))
-            if seen is not None and seen.earlier:
-                told = self._told(seen.group, seen.earlier)
-                add_earlier_events(fresh, handle.key, told)
-            install_result(here, fresh.result)
+            job = self._described.get(self._native(handle))
+            if job is not None and job.earlier_streams:
+                lines = self._logged_events(job.group, job.earlier_streams)
+                add_earlier_events(fresh, handle.key, lines)
+            install_result(attempt, fresh.result)
         finally:
             remove_tree(fresh.root)
         return True
 
-    def _keep_events(self, handle: JobHandle, here: AttemptDir) -> None:
-        """What a worker without a result has told in its log: it may have cost money."""
-        seen = self._seen.get(self._native(handle))
-        if here.events.exists() or seen is None:
-            return
-        if told := self._told(seen.group, (*seen.earlier, seen.stream)):
-            here.result.mkdir(parents=True, exist_ok=True)
-            write_atomic(here.events, "".join(f"{line}\n" for line in told))
-
-    def _told(self, group: str, streams: Iterable[str]) -> list[str]:
-        """The workers' own events in these streams."""
+    def _logged_events(self, group: str, streams: Iterable[str]) -> list[str]:
+        """The workers' own events in these streams: what they spent is in them."""
         lines = [line for s in streams if s for line in self._streams.lines(group, s)]
         return [line for line in lines if is_progress(line)]
 
     # -- logs, cancel, and the rest
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
-        if handle.key.run != self._place.run:
+        if handle.key.run != self._location.run:
             return LogChunk((), cursor)
-        seen = self._with_stream(self._native(handle))
-        if seen is None or not seen.stream:
+        job = self._with_stream(self._native(handle))
+        if job is None or not job.stream:
             return LogChunk((), cursor)
-        return self._streams.read(seen.group, seen.stream, cursor)
+        return self._streams.read(job.group, job.stream, cursor)
 
     def _with_stream(self, native: str) -> JobDescription | None:
-        """What is known of a job; looked at again, though not at once, while it has no stream."""
-        seen, now = self._seen.get(native), self._clock.monotonic()
-        before = self._looked_at.get(native, float("-inf"))
-        if (seen is None or not seen.stream) and now >= before + STREAM_LOOK_S:
-            self._looked_at[native] = now
-            seen = self._describe([native]).get(native)
-        return seen
+        """A job's description, renewed, but not too often, while it has no log stream."""
+        job, now = self._described.get(native), self._context.clock.monotonic()
+        before = self._described_at.get(native, float("-inf"))
+        if (job is None or not job.stream) and now >= before + STREAM_LOOK_S:
+            self._described_at[native] = now
+            job = self._describe([native]).get(native)
+        return job
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
-        ours = [h for h in handles if h.key.run == self._place.run and h.key not in self._ended]
-        self._terminate(native for h in ours if is_id(native := self._native(h)))
+        ours = [h for h in handles if h.key.run == self._location.run and h.key not in self._ended]
+        self._terminate(native for h in ours if is_job_id(native := self._native(h)))
 
     def _terminate(self, ids: Iterable[str]) -> None:
         with ThreadPoolExecutor(AT_ONCE, "batch-cancel") as pool:
-            asked = [pool.submit(self._service.terminate, native) for native in ids]
-        for answer in asked:  # only now: one that is refused keeps no other from being asked
+            answers = [pool.submit(self._client.terminate, native) for native in ids]
+        for answer in answers:  # raises only now that all were asked
             answer.result()
 
     def reattach(self, run_id: str) -> list[JobHandle]:
-        found = self._recall(replace(self._place, run=run_id))
-        if run_id == self._place.run:
+        found = self._recall(replace(self._location, run=run_id))
+        if run_id == self._location.run:
             self._handles = found | self._handles
-            found, self._recalled = self._handles, True
+            found, self._has_recalled = self._handles, True
         return sorted(found.values(), key=lambda handle: handle.key)
 
-    def _recall(self, place: RunPlace) -> dict[JobKey, JobHandle]:
-        """Every job of a run that was handed over, as bucket and queue tell."""
-        kept = self._bucket.kept(place)
-        if not kept.names:
+    def _recall(self, location: RunLocation) -> dict[JobKey, JobHandle]:
+        """Every job of a run that was submitted, out of bucket and queue."""
+        stored = self._bucket.stored(location)
+        if not stored.names:
             return {}
-        jobs = self._service.list(self._wanted.queue, place.job_prefix)
+        objects = self._bucket.objects(location)
+        jobs = self._client.list(self._template.queue, location.job_prefix)
         oldest = {job["jobName"]: str(job["jobId"]) for job in reversed(jobs)}
         found: dict[JobKey, str] = {}
-        for pack in kept.packs:
-            if (job_id := oldest.get(place.job_name(pack.digest))) is None:
-                continue  # its submission never came about, or Batch has forgotten it
-            keys = self._keys(place, pack)
+        for name in stored.packs:
+            if (job_id := oldest.get(location.job_name(name.digest))) is None:
+                continue  # it was not submitted, or Batch has forgotten it
+            try:
+                keys = [entry.key for entry in objects.pack(name).index().entries]
+            except BundleError as exc:
+                remedy = "Remove the run's objects with `orchestrator.py clean`."
+                raise BackendError(exc.message, remedy) from exc
             found |= dict(zip(keys, native_ids(job_id, len(keys)), strict=True))
-        unknown = (kept.claims | kept.results) - found.keys()
-        with ThreadPoolExecutor(AT_ONCE, "batch-claims") as pool:
-            claimants = pool.map(lambda key: self._bucket.claimant(place, key), unknown)
-            found |= zip(unknown, claimants, strict=True)
+        unknown = (stored.claims | stored.results) - found.keys()
+        found |= zip(unknown, in_parallel(objects.claimant, unknown, AT_ONCE), strict=True)
         return {key: self._handle(key, native) for key, native in found.items()}
 
-    def _keys(self, place: RunPlace, pack: PackName) -> list[JobKey]:
-        try:
-            return [entry.key for entry in self._bucket.entries(place, pack)]
-        except BundleError as exc:
-            raise BackendError(exc.message, "clean removes the run's objects.") from exc
-
     def leftovers(self, run_id: str) -> list[str]:
-        return self._remains.phrases(replace(self._place, run=run_id))
+        return self._leftovers.phrases(replace(self._location, run=run_id))
 
     def known_runs(self, work_dir: Path) -> list[str]:
-        return self._bucket.runs(place_name(work_dir))
+        return self._bucket.known_runs(work_dir_hash(work_dir))
 
     def cleanup(self, run_id: str) -> None:
-        self._remains.remove(replace(self._place, run=run_id))
+        self._leftovers.remove(replace(self._location, run=run_id))
 
     def close(self) -> None:
-        self._close()
+        for service in self._services.values():
+            service.close()

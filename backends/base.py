@@ -1,9 +1,13 @@
-"""The contract of a backend: packing and transport of jobs, and facts about them.
+"""The contract of a backend: it transports jobs and their results, and reports facts about them.
 
-Retries of jobs, deadlines, dependencies, budget and merge are the engine's, once for all backends.
-All calls are synchronous and return promptly. Two different methods may be called at once from two
-threads, the same method never. A call raises BackendError when the backend as a whole is broken or
-out of reach (the engine asks again later); what concerns one job only is returned in its place.
+Retries of jobs, deadlines, dependencies, budget and merge belong to the engine, for all backends.
+
+Threads: all calls are synchronous and return promptly. Two different methods may be called at the
+same time from two threads, one method never is.
+
+Errors: a call raises BackendError when the backend as a whole fails or cannot be reached. That is
+transient: nothing is lost, and the engine calls again later (after BackendBusy when it says). What
+concerns one job only is returned as a value in its place. Any other exception is a bug, and fatal.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from core.job import Job, JobHandle, JobKey, JobStatus, TaskResult
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """Whole lines of a job's stream since the cursor asked for, and the cursor to ask with next.
+    """Whole lines of a job's output since a cursor, and the cursor for the next call.
 
     A line that is a JSON object with a "kind" is progress (see core.events), any other is text.
     """
@@ -43,7 +47,8 @@ class PollPace:
 class Worker(Protocol):
     """Runs one attempt in this process and leaves its result in the attempt's directory.
 
-    `clock.sleep` raises Interrupted once the job is cancelled.
+    `claimant` identifies the worker among all that may claim the attempt. `clock.sleep` raises
+    Interrupted once the job is cancelled.
     """
 
     def __call__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> object: ...
@@ -53,8 +58,9 @@ class Worker(Protocol):
 class BackendContext:
     """What every backend is built from; each takes what it needs.
 
-    `run_dir` is the run's directory on this machine, named as the run is; `options` are the
-    settings by name; `environ` is the environment that this program was started in.
+    `run_dir` is the run's directory on this machine, named by the run's id; `work` is for a backend
+    that runs workers in this process; `options` are the settings by name; `environ` is the
+    environment that this program was started in.
     """
 
     run_dir: Path
@@ -66,28 +72,28 @@ class BackendContext:
 
 
 class Backend(ABC):
-    """Where executors run."""
+    """Where executors run. Subclass it, and name the class with `--backend module:Class`."""
 
     name: ClassVar[str]
     pace: PollPace = PollPace()
     grace_s: ClassVar[float] = 30.0
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
     cancel_lag_s: ClassVar[float] = 0.0
-    """How much longer than elsewhere, 30 s, jobs have to end that were told to stop."""
+    """How much longer than the usual 30 s cancelled jobs take to end."""
     in_process: ClassVar[bool] = False
     """Whether workers run in this process, and so share its governor with the planner."""
     logs_a_round: ClassVar[int | None] = None
-    """Of how many jobs the logs are asked for at a time, in turns; None: of all that run."""
+    """The logs of how many jobs are read at a time, in turns; None for all that run."""
 
     _wake: Callable[[], None] = staticmethod(lambda: None)
 
     @classmethod
     @abstractmethod
-    def build(cls, site: BackendContext) -> Self:
-        """A backend for one run. Touches nothing yet."""
+    def build(cls, context: BackendContext) -> Self:
+        """A backend for one run. Neither connects to anything nor writes anything yet."""
 
     def on_change(self, wake: Callable[[], None]) -> None:
-        """Set what the backend calls, from any thread, when polling now would tell news.
+        """Set the function that the backend calls, from any thread, when a poll would find changes.
 
         A backend that never calls it is polled at its pace; one that does may have a slow pace.
         """
@@ -95,40 +101,45 @@ class Backend(ABC):
 
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        """The settings, out of `options`, that say where a run's jobs, claims and results are.
+        """The settings, out of `options`, by which a run's jobs, claims and results are found.
 
-        From another place they are not seen, so that a job would be done twice: they stay as they
-        are while jobs of the run may be open. Empty: the run directory alone says it.
+        With others they would not be found, and the jobs done twice, so these cannot be changed
+        while jobs of the run may be open. Empty when they are found by the run directory alone.
         """
         return {}
 
     @abstractmethod
     def preflight(self) -> list[Problem]:
-        """What is missing here to run jobs, each with its fix; empty when all is well."""
+        """What is missing to run jobs here, each with its fix; empty when nothing is."""
 
     def probe(self) -> list[Problem] | None:
-        """Run one small job to its end, and say what only that finds missing; for backends where
-        `preflight` cannot know. May take minutes. Leaves nothing behind. None: there is no probe.
+        """Run one small job to its end, and return the problems that only this finds.
+
+        For backends where `preflight` cannot know. May take minutes. Leaves nothing behind. None
+        when the backend has no probe.
         """
         return None
 
     @abstractmethod
     def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
-        """Hand over jobs; one answer a job, in the jobs' order.
+        """Submit jobs; one answer a job, in the order of the jobs.
 
-        A handle means: the job runs or will run, exactly once. A SubmitError means: it is not
-        running and will not. Idempotent on the job key: a job submitted before is not started
-        again, and gives its handle.
+        A JobHandle guarantees that the job runs or will run, exactly once; a SubmitError that it
+        does not run and will not. Idempotent on the job key: a job that was submitted before, by
+        an earlier process too, is not started again and has the same handle.
+
+        Raises BackendError when it is not known of all jobs what became of them; some may have
+        been submitted, and the same call can be made again.
         """
 
     @abstractmethod
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
-        """Where each job stands; an answer for every handle, UNKNOWN where nobody can tell.
+        """The status of each job; every handle has one, UNKNOWN when it cannot be determined.
 
         Only final states are final: RUNNING back to QUEUED is a requeue. QUEUED with reason
-        UNSCHEDULABLE is a job that will not start by itself as things stand; the message of a
-        queued job says what it waits for, in the queue's own words. A job that has left the queue
-        is LOST with reason MISSING only when no result can be seen either.
+        UNSCHEDULABLE is a job that will not start by itself as things are; the message of a queued
+        job says what it waits for, as the queue puts it. A job that has left the queue is LOST with
+        reason MISSING only when it has no result either.
         """
 
     @abstractmethod
@@ -137,28 +148,33 @@ class Backend(ABC):
     ) -> dict[JobKey, TaskResult | CollectError]:
         """Bring results to `destination`/<task>/<attempt>/result, manifests verified.
 
-        Also brings events.jsonl of a job without a result, where it can. Idempotent.
+        A TaskResult guarantees that all its files are there. After a CollectError there is no
+        result of that job, but its events.jsonl where it could be had; a retryable one may become
+        a result. Idempotent: what was collected before is returned again.
         """
 
     @abstractmethod
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
-        """What the job printed since `cursor` ("" for the beginning)."""
+        """The job's output since `cursor`, "" for the beginning; empty while there is none."""
 
     @abstractmethod
     def cancel(self, handles: Sequence[JobHandle]) -> None:
-        """Ask jobs to stop; `poll` confirms. Asking for an ended job is no error."""
+        """Ask jobs to stop; `poll` confirms. A job that has ended is left as it is."""
 
     @abstractmethod
     def reattach(self, run_id: str) -> list[JobHandle]:
-        """Every job of the run that the backend still knows of, running or ended."""
+        """Every job of the run that the backend still knows, running or ended."""
 
     @abstractmethod
     def cleanup(self, run_id: str) -> None:
-        """Remove what the backend made for the run outside the run directory. Idempotent."""
+        """Remove what the backend made for the run outside the run directory, jobs too.
+
+        Idempotent. After an error some may be left; `leftovers` lists it.
+        """
 
     def under_way(self, method: str) -> str:
-        """How far a call of `method` has come that takes its time, in words that change while it
-        goes on, such as "12.3 of 80.0 MB sent"; empty where nothing tells."""
+        """The progress of a call of `method` that takes long, such as "12.3 of 80.0 MB sent"; empty
+        when it is not known. The engine takes a text that changes as a sign of life."""
         return ""
 
     def leftovers(self, run_id: str) -> list[str]:
@@ -166,13 +182,13 @@ class Backend(ABC):
         return []
 
     def known_runs(self, work_dir: Path) -> list[str]:
-        """Ids of runs of this work directory that the backend still holds something of.
+        """Ids of runs of this work directory of which the backend still holds something.
 
-        Also of runs whose directory is gone; those get stopped and removed. Never of another
-        machine's work directory that happens to have the same path.
+        Also of runs whose directory is gone, so that they can be stopped and removed. Never of the
+        work directory at the same path of another machine.
         """
         return []
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of connections and threads; jobs go on where they can. Idempotent."""
+        """Close connections and end threads; jobs go on where they can. Idempotent."""

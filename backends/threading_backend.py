@@ -1,7 +1,7 @@
 """Executors on threads of this process: nothing to install, and the reference for the contract.
 
-A thread can't be killed, so a cancelled job stops at its next wait or turn. Jobs end with the
-process; what they finished before is found again by their claims and results on disk.
+A thread cannot be killed, so a cancelled job stops at its next wait or turn. Jobs end with the
+process; those that finished before are found again by their claims and results on disk.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Running:
-    """One thread's job; `end` is set once, by the thread itself, and stays."""
+    """One thread's job; `end` is set once, by the thread itself."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     end: JobStatus | None = None
 
 
 class ThreadingBackend(Backend):
-    """One daemon thread a job; `work` does what a worker process would do elsewhere.
+    """One daemon thread a job; `work` does what a worker process does elsewhere.
 
-    `mask` takes secrets out of what a worker says when it fails.
+    `mask` takes secrets out of the error of a worker that fails.
     """
 
     name = "threading"
-    pace = PollPace(first_s=5.0, most_s=60.0)  # threads tell when they start and end
-    grace_s = 0.0  # what this process does not know is gone
+    pace = PollPace(first_s=5.0, most_s=60.0)  # threads report their starts and ends
+    grace_s = 0.0  # a job that this process does not know has ended
     in_process = True
 
     def __init__(self, run_dir: Path, work: Worker, mask: Callable[[str], str] = str) -> None:
@@ -62,7 +62,7 @@ class ThreadingBackend(Backend):
 
     def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
         answers = [self._start(job) for job in jobs]
-        self._wake()  # they run
+        self._wake()
         return answers
 
     def _start(self, job: Job) -> JobHandle | SubmitError:
@@ -78,28 +78,28 @@ class ThreadingBackend(Backend):
             thread.start()
         except RuntimeError as exc:
             del self._jobs[job.key]
-            return SubmitError(f"No thread could be started for {job.key}: {exc}.")
+            return SubmitError(f"A thread for {job.key} could not be started: {exc}.")
         return handle
 
     def _run(self, job: Job, running: _Running) -> None:
-        attempt, said = AttemptDir(job.attempt_dir), ""
+        attempt, error = AttemptDir(job.attempt_dir), ""
         try:
             self._work(attempt, self._session, StoppableClock(running.stop))
-        except BaseException as exc:  # noqa: BLE001 - what a process would print at its end
+        except BaseException as exc:  # noqa: BLE001 - a thread's boundary
             log.debug("job %s: %s", job.key, self._mask(traceback.format_exc()))
-            said = self._mask(f"{type(exc).__name__}: {exc}")
+            error = self._mask(f"{type(exc).__name__}: {exc}")
         finally:
-            running.end = self._end(attempt, said, stopped=running.stop.is_set())
+            running.end = self._end(attempt, error, stopped=running.stop.is_set())
             self._wake()
 
-    def _end(self, attempt: AttemptDir, said: str, *, stopped: bool) -> JobStatus:
+    def _end(self, attempt: AttemptDir, error: str, *, stopped: bool) -> JobStatus:
         if stopped:
-            return JobStatus(JobState.CANCELLED, message=said)
-        if not said and attempt.result_json.exists():
+            return JobStatus(JobState.CANCELLED, message=error)
+        if not error and attempt.result_json.exists():
             return JobStatus(JobState.SUCCEEDED, exit_code=0)
-        if not said and self._claimant(attempt) not in ("", self._session):
-            said = "another worker had claimed it before"
-        return JobStatus(JobState.FAILED, Reason.EXIT, 1, said or "the worker left no result")
+        if not error and self._claimant(attempt) not in ("", self._session):
+            error = "another worker had claimed it before"
+        return JobStatus(JobState.FAILED, Reason.EXIT, 1, error or "the worker left no result")
 
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
         return {handle.key: self._status(handle.key) for handle in handles}
@@ -131,7 +131,7 @@ class ThreadingBackend(Backend):
         return [self._handle(key, found[key]) for key in sorted(found)]
 
     def cleanup(self, run_id: str) -> None:
-        """Nothing of a thread outlives its process."""
+        """A thread leaves nothing behind."""
 
     def close(self) -> None:
         for running in list(self._jobs.values()):
@@ -144,7 +144,7 @@ class ThreadingBackend(Backend):
         return attempt_of(self._run_dir, key)
 
     def _claimed(self, run_id: str) -> Iterator[tuple[JobKey, str]]:
-        """Every job of the run that some worker took, and which session's it was."""
+        """Every job of the run that a worker has claimed, with its session."""
         for path in self._run_dir.glob("tasks/*/*/claim"):
             task, number = path.parts[-3:-1]
             if number.isascii() and number.isdecimal():

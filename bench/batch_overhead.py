@@ -25,7 +25,8 @@ from core.clock import SystemClock
 from core.job import Job, JobHandle, JobKey, TaskResult
 from engine.run.attempt_store import DiskStore, write_contracts
 from engine.run.rundir import RunFacts, create_run
-from tests.fakes.aws import Call, FakeAws, InlineRunner, leave_result
+from tests.fakes.aws import FakeAws, InlineRunner, leave_result
+from tests.fakes.aws_calls import Call
 from tests.fakes.batch_run import backend_on, site_of
 from tests.fakes.plans import make_plan
 from tests.fakes.strict_batch import NativeJob, StrictBatch

@@ -33,8 +33,9 @@ from docker.errors import APIError
 from backends.base import BackendContext
 from backends.docker.client import DockerHost
 from backends.docker.connection import open_engine
-from backends.docker.container import BUNDLE, CODE, VOLUME, WORKER_UID, Home
+from backends.docker.container import BUNDLE, VOLUME, WORKER_UID, RunLabels
 from backends.docker_backend import DockerBackend
+from backends.shared.worker_image import CODE_DIR
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -46,7 +47,7 @@ from tests.fakes.plans import make_plan
 
 RUN = "20260101-120000-be7c"
 BENCH_IMAGE = "parallel-orchestrator-bench:overhead"
-COMMAND = ["python", f"{CODE}/docker_executor.py", f"{VOLUME}/{BUNDLE}"]
+COMMAND = ["python", f"{CODE_DIR}/docker_executor.py", f"{VOLUME}/{BUNDLE}"]
 # Reads the bundle as a worker does, and leaves a whole result without having done anything.
 WORKER = """\
 import json, os, sys
@@ -134,7 +135,7 @@ def make_image(image: str) -> None:
     host = DockerHost(dict(os.environ))
     container = host.create(f"bench-{os.getpid()}", {"Image": image, "Cmd": COMMAND})
     try:
-        host.put(container, CODE, stream)
+        host.put(container, CODE_DIR, stream)
         name, _, tag = BENCH_IMAGE.partition(":")
         with open_engine_of() as engine:
             engine.commit(container, name, tag)
@@ -189,7 +190,7 @@ def with_backend(
             for key, result in backend.collect(ended, run.tasks).items():
                 assert isinstance(result, TaskResult), result
                 done[key] = time.perf_counter()
-    home = Home.of(run.root)
+    home = RunLabels.of(run.root)
     return [Timed(at - begun, own.of(home.job_name(key))) for key, at in done.items()]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from claude.client.client import connect
 from claude.client.types import Call, Hooks
 from claude.limits.governor import Governor
+from core.aws.session import find_aws_credentials
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -185,18 +186,7 @@ def _aws_source(credentials: Credentials) -> str:
     if credentials.aws_access_key_id and credentials.aws_secret_access_key:
         token = " with a session token" if credentials.aws_session_token else ""
         return f"an AWS access key{token}"
-    import boto3
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        found = boto3.Session(profile_name=credentials.aws_profile or None).get_credentials()
-    except BotoCoreError as exc:
-        raise OrchestratorError(
-            f"The AWS credentials cannot be read: {credentials.mask(str(exc))}.",
-            "Check AWS_PROFILE, the files in ~/.aws and the AWS_* variables; for IAM Identity"
-            " Center run aws sso login.",
-        ) from exc
-    if found is None:
+    if (found := find_aws_credentials(credentials)) is None:
         return ""
     profile = f"profile {credentials.aws_profile}, " if credentials.aws_profile else ""
     return f"{profile}{found.method}"

@@ -1,110 +1,85 @@
-"""The bucket as the backend uses it: requests sent, results fetched, and what a run has there."""
+"""Runs in the bucket: where their objects are, and the removal of a run's jobs and objects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any
 
-from backends.batch.jobs import RunPlace, place_objects
+from backends.batch.client import ENDED, BatchClient
+from backends.batch.jobs import RunLocation, work_dir_objects
 from core.aws.bucket import S3Bucket
-from core.aws.bundles import (
-    Entry,
-    Pack,
-    PackName,
-    PackUri,
-    claim_name,
-    fetch_result,
-    parse_name,
-    read_index,
-    reader,
-)
-from core.bundle import Limits
-from core.errors import AwsRefused, BackendError
-from core.job import JobKey
+from core.aws.bundles import PackName, PackUri, RunObjects, StoredObjects
+from core.clock import Clock
+from core.errors import BackendError
 
-T = TypeVar("T")
-
-
-def _unless_deleted(call: Callable[[], T], nothing: T) -> T:
-    """What `call` gives; a bucket that is no more has `nothing` of any run."""
-    try:
-        return call()
-    except AwsRefused as exc:
-        if exc.code != "NoSuchBucket":
-            raise
-        return nothing
+WAIT_S, LOOK_S = 60.0, 2.0
+"""How long stopped jobs are waited for, and between two looks. ECS kills what has not ended 30 s
+after SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What a run has in the bucket, by one listing."""
-
-    packs: list[PackName] = field(default_factory=list)
-    claims: set[JobKey] = field(default_factory=set)
-    results: set[JobKey] = field(default_factory=set)
-    names: list[str] = field(default_factory=list)
-    """Of all objects that are the run's; anything else there is not touched."""
-
-
 class RunBucket:
-    """`prefix` is where in the bucket all runs are, `region` the bucket's."""
+    """`prefix` is that of the names of all runs' objects, `region` the bucket's."""
 
-    def __init__(self, bucket: S3Bucket, prefix: str, region: str) -> None:
-        self._bucket = bucket
-        self._prefix = prefix
-        self._region = region
+    s3: S3Bucket
+    prefix: str
+    region: str
 
-    @property
-    def bucket(self) -> S3Bucket:
-        """Raises BackendError where none was named."""
-        if not self._bucket.name:
-            raise BackendError("No bucket was named for AWS Batch.", "Give --batch-s3-bucket.")
-        return self._bucket
+    def _named(self) -> S3Bucket:
+        if not self.s3.name:
+            message = "No bucket was named for AWS Batch."
+            raise BackendError(message, "Name one with --batch-s3-bucket.")
+        return self.s3
 
-    def where(self, place: RunPlace) -> str:
-        return f"s3://{self.bucket.name}/{place.objects(self._prefix)}"
+    def objects(self, location: RunLocation) -> RunObjects:
+        """Raises BackendError where no bucket was named."""
+        return RunObjects(self._named(), location.objects(self.prefix))
 
-    def send(self, place: RunPlace, pack: Pack) -> PackUri:
-        root = place.objects(self._prefix)
-        name = pack.store(self.bucket, root)
-        return PackUri(self.bucket.name, root, name, self._region)
+    def stored(self, location: RunLocation) -> StoredObjects:
+        return self.objects(location).list(location.run)
 
-    def kept(self, place: RunPlace) -> Kept:
-        root, found = place.objects(self._prefix), Kept()
-        names: tuple[str, ...] = _unless_deleted(lambda: tuple(self.bucket.list(root)), ())
-        for name in names:
-            rest = name.removeprefix(root)
-            if (pack := PackName.parse(rest)) is not None:
-                found.packs.append(pack)
-            elif (of_job := parse_name(rest, place.run)) is not None:
-                (found.claims if of_job[0] == "claims" else found.results).add(of_job[1])
-            else:
-                continue
-            found.names.append(name)
+    def uri(self, location: RunLocation, pack: PackName) -> PackUri:
+        return PackUri(self.s3.name, location.objects(self.prefix), pack, self.region)
+
+    def known_runs(self, work_dir: str) -> list[str]:
+        """Ids of the runs of a work directory, by its `work_dir_hash`, that have objects there."""
+        return sorted(self._named().folders(work_dir_objects(self.prefix, work_dir)))
+
+
+@dataclass(frozen=True)
+class RunLeftovers:
+    """The jobs and objects that a run still has; `terminate` asks jobs to stop, by their ids."""
+
+    client: BatchClient
+    bucket: RunBucket
+    queue: str
+    terminate: Callable[[Iterable[str]], None]
+    clock: Clock
+
+    def phrases(self, location: RunLocation) -> list[str]:
+        """One for each thing that `remove` would remove."""
+        found = [f"job {job['jobName']} ({job['jobId']})" for job in self._unended(location)]
+        if names := self.bucket.stored(location).names:
+            root = self.bucket.objects(location).root
+            found.append(f"{len(names)} object(s) in s3://{self.bucket.s3.name}/{root}")
         return found
 
-    def entries(self, place: RunPlace, pack: PackName) -> tuple[Entry, ...]:
-        """The jobs of a pack. Raises BundleError."""
-        return read_index(reader(self.bucket, place.objects(self._prefix), pack), pack).entries
+    def remove(self, location: RunLocation) -> None:
+        """Repeated until nothing is left: a stopped worker stores a result before it ends."""
+        terminated: set[str] = set()
+        deadline = self.clock.monotonic() + WAIT_S
+        while True:
+            unended = {str(job["jobId"]) for job in self._unended(location)}
+            self.terminate(unended - terminated)
+            terminated |= unended
+            names = self.bucket.stored(location).names
+            self.bucket.s3.delete(names)
+            if not (unended or names) or self.clock.monotonic() >= deadline:
+                return
+            if unended:
+                self.clock.sleep(LOOK_S)
 
-    def claimant(self, place: RunPlace, key: JobKey) -> str:
-        """The native id of the job that has taken this one; empty when none has."""
-        name = f"{place.objects(self._prefix)}{claim_name(key)}"
-        data = _unless_deleted(lambda: self.bucket.get(name), None)
-        return (data or b"").decode(errors="replace")
-
-    def fetch(self, place: RunPlace, key: JobKey, destination: Path) -> bool:
-        """Unpack a result to `destination`, which is made; False when there is none."""
-        root = place.objects(self._prefix)
-        return _unless_deleted(
-            lambda: fetch_result(self.bucket, root, key, destination, Limits()), nothing=False
-        )
-
-    def remove(self, names: Iterable[str]) -> None:
-        self.bucket.delete(list(names))
-
-    def runs(self, place: str) -> list[str]:
-        """Ids of the runs of a work directory that have objects there."""
-        return sorted(self.bucket.folders(place_objects(self._prefix, place)))
+    def _unended(self, location: RunLocation) -> list[dict[str, Any]]:
+        jobs = self.client.list(self.queue, location.job_prefix)
+        return [job for job in jobs if job["status"] not in ENDED]

@@ -1,29 +1,34 @@
-"""Job definitions: what one has to say for workers to run, and the one that `doctor` registers."""
+"""Job definitions: what workers need of one, and the one that `doctor` registers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
-from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, Wanted
+from backends.base import BackendContext
+from backends.batch.client import BatchClient, connector
+from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, JobTemplate, job_template, region_of
 from backends.batch.settings import SECRETS
-from backends.docker.container import CODE, LABEL
+from backends.shared.worker_image import LABEL, worker_command
+from core.aws.calls import AwsService
 from core.errors import Problem, UsageError
 
 FARGATE, EC2 = "FARGATE", "EC2"
 DEFAULT_VCPUS, DEFAULT_MEMORY_MIB = 1.0, 2048
-_SERVES = {
+_SIGN_IN_VARIABLES = {
     "anthropic": ({"ANTHROPIC_API_KEY"}, {"ANTHROPIC_AUTH_TOKEN"}),
     "bedrock": (
         {"AWS_BEARER_TOKEN_BEDROCK"},
         {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
     ),
 }
-"""Sets of variables, any one of which is enough for a provider."""
+"""Sets of variables, each of which is enough for the provider."""
 
-# MiB that Fargate gives to so many vCPUs: (least, most, step) or the list itself.
+# The sizes in MiB that Fargate has for a number of vCPUs.
 # https://docs.aws.amazon.com/batch/latest/userguide/fargate.html
 _FARGATE_MEMORY: Mapping[float, tuple[int, ...]] = {
     0.25: (512, 1024, 2048),
@@ -45,68 +50,73 @@ def is_on_fargate(environment: Mapping[str, Any]) -> bool:
 def credential_problems(
     name: str, container: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    """Where a real run's workers would find no credentials for Claude, or show them to others."""
+    """Where workers of a real run would have no credentials for Claude, or visible ones."""
     shown = {str(v.get("name")) for v in container.get("environment") or ()} & set(SECRETS)
     for variable in sorted(shown - {"AWS_ACCESS_KEY_ID"}):
         yield Problem(
             f"The job definition {name!r} has {variable} in the clear, where many can see it.",
-            "Keep it in Secrets Manager, and name that in the job definition: --batch-secret.",
+            "Move it to Secrets Manager, and register a job definition with --batch-secret.",
         )
     if not options.get("real"):
         return
     provider = str(options.get("provider") or "anthropic")
     secret = {str(s.get("name")) for s in container.get("secrets") or ()}
-    if any(wanted <= secret for wanted in _SERVES[provider]):
+    if any(variables <= secret for variables in _SIGN_IN_VARIABLES[provider]):
         return
     if provider == "bedrock" and container.get("jobRoleArn"):
         return
-    fix = (
-        "Register one with --batch-secret ANTHROPIC_API_KEY=ARN of a secret."
+    option = (
+        "--batch-secret ANTHROPIC_API_KEY=<ARN of a secret>"
         if provider == "anthropic"
-        else "Register one with --batch-job-role ARN of a role that may use Bedrock."
+        else "--batch-job-role <ARN of a role that may use Bedrock>"
     )
-    yield Problem(f"The job definition {name!r} gives its workers no way to sign in.", fix)
+    yield Problem(
+        f"The job definition {name!r} gives its workers no credentials for Claude.",
+        f"Register another one with {option}.",
+    )
 
 
-def fargate_problem(container: Mapping[str, Any], wanted: Wanted) -> Problem | None:
-    """What Fargate will not give."""
-    vcpus, memory = resources_of(container, wanted)
+def fargate_problem(container: Mapping[str, Any], template: JobTemplate) -> Problem | None:
+    """A size that Fargate does not have."""
+    vcpus, memory = resources_of(container, template)
     if (sizes := _FARGATE_MEMORY.get(vcpus)) is None:
-        given = ", ".join(f"{count:g}" for count in _FARGATE_MEMORY)
-        return Problem(f"Fargate has no {vcpus:g} vCPUs.", f"Give --batch-vcpus one of {given}.")
+        known = ", ".join(f"{count:g}" for count in _FARGATE_MEMORY)
+        fix = f"Set --batch-vcpus to one of {known}."
+        return Problem(f"Fargate has no containers with {vcpus:g} vCPUs.", fix)
     if memory in sizes:
         return None
     near = min(sizes, key=lambda size: (abs(size - memory), -size))
     return Problem(
-        f"Fargate gives no {memory:,} MiB to {vcpus:g} vCPU(s).", f"Say --batch-memory {near}m."
+        f"Fargate has no containers with {memory:,} MiB and {vcpus:g} vCPU(s).",
+        f"Set --batch-memory to {near}m.",
     )
 
 
-def resources_of(container: Mapping[str, Any], wanted: Wanted) -> tuple[float, int]:
-    """vCPUs and MiB of a job: what is wanted, else the definition's."""
+def resources_of(container: Mapping[str, Any], template: JobTemplate) -> tuple[float, int]:
+    """vCPUs and MiB of a job: those of the template, else the definition's."""
     own = {str(r["type"]): str(r["value"]) for r in container.get("resourceRequirements") or ()}
-    vcpus = wanted.vcpus or float(own.get("VCPU") or container.get("vcpus") or 1)
-    return vcpus, wanted.memory_mib or int(own.get("MEMORY") or container.get("memory") or 0)
+    vcpus = template.vcpus or float(own.get("VCPU") or container.get("vcpus") or 1)
+    return vcpus, template.memory_mib or int(own.get("MEMORY") or container.get("memory") or 0)
 
 
 def build_definition(
-    options: Mapping[str, Any], wanted: Wanted, platform: str, region: str
+    options: Mapping[str, Any], template: JobTemplate, platform: str, region: str
 ) -> dict[str, Any]:
-    """The request of RegisterJobDefinition, named by the digest of all else in it.
+    """The request of RegisterJobDefinition, named by the digest of its content.
 
-    Raises UsageError for what cannot be one.
+    Raises UsageError when the settings are not enough for one.
     """
     image, role = str(options.get("batch_image") or ""), str(options.get("batch_job_role") or "")
     if not image:
-        raise UsageError("A job definition needs an image.", "Give --batch-image.")
+        raise UsageError("A job definition needs an image.", "Name one with --batch-image.")
     if not role:
         raise UsageError(
             "A job definition needs a role with which its workers reach the bucket.",
-            "Give --batch-job-role; docs/aws-batch.md has its policy.",
+            "Name one with --batch-job-role; docs/aws-batch.md has its policy.",
         )
-    container = _container(options, wanted, image, role, region)
+    container = _container(options, template, image, role, region)
     if platform == FARGATE:
-        if (problem := fargate_problem(container, wanted)) is not None:
+        if (problem := fargate_problem(container, template)) is not None:
             raise UsageError(problem.what, problem.fix)
         container |= {
             "fargatePlatformConfiguration": {"platformVersion": "LATEST"},
@@ -127,23 +137,21 @@ def build_definition(
 
 
 def definition_name(definition: Mapping[str, Any]) -> str:
-    """The same for the same content."""
     content = json.dumps(definition, sort_keys=True, separators=(",", ":"))
     return f"{LABEL}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def _container(
-    options: Mapping[str, Any], wanted: Wanted, image: str, role: str, region: str
+    options: Mapping[str, Any], template: JobTemplate, image: str, role: str, region: str
 ) -> dict[str, Any]:
     secrets = [str(text).partition("=") for text in options.get("batch_secret") or ()]
     container: dict[str, Any] = {
         "image": image,
-        # never run as it is: each job comes with a command of its own
-        "command": ["python", f"{CODE}/batch_executor.py", "--help"],
+        "command": worker_command("batch_executor.py", "--help"),  # each job overrides it
         "jobRoleArn": role,
         "executionRoleArn": str(options.get("batch_execution_role") or role),
-        "resourceRequirements": Wanted(
-            "", "", wanted.vcpus or DEFAULT_VCPUS, wanted.memory_mib or DEFAULT_MEMORY_MIB
+        "resourceRequirements": JobTemplate(
+            "", "", template.vcpus or DEFAULT_VCPUS, template.memory_mib or DEFAULT_MEMORY_MIB
         ).resources,
         "environment": [{"name": "AWS_DEFAULT_REGION", "value": region}],
         "linuxParameters": {"initProcessEnabled": True},
@@ -152,3 +160,40 @@ def _container(
     if secrets:
         container["secrets"] = [{"name": name, "valueFrom": arn} for name, _, arn in secrets]
     return container
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """`is_new` is False where the same definition was registered before."""
+
+    name: str
+    is_new: bool
+
+
+def register(context: BackendContext) -> Registration:
+    """Register the job definition that the settings `batch_*` describe, once for the same content.
+
+    Raises UsageError when they are not enough for one, BackendError where AWS refuses.
+    """
+    with closing(AwsService("batch", connector(context), context.clock)) as batch:
+        return register_with(BatchClient(batch), context)
+
+
+def register_with(client: BatchClient, context: BackendContext) -> Registration:
+    options, template = context.options, job_template(context.options)
+    platform = _platform(client, template.queue)
+    definition = build_definition(options, template, platform, region_of(options))
+    name = str(definition["jobDefinitionName"])
+    is_new = client.definition(name) is None
+    if is_new:
+        client.register(definition)
+    return Registration(name, is_new)
+
+
+def _platform(client: BatchClient, queue: str) -> str:
+    """That of the queue's compute environments; Fargate where no queue was named."""
+    found = client.queue(queue) if queue else None
+    order = (found or {}).get("computeEnvironmentOrder") or ()
+    environments = [client.environment(entry["computeEnvironment"]) for entry in order]
+    known = [environment for environment in environments if environment is not None]
+    return FARGATE if not known or any(map(is_on_fargate, known)) else EC2

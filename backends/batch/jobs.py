@@ -1,4 +1,4 @@
-"""What a job on AWS Batch is: its name, tags and request, and what a description of it says. Pure.
+"""A job on AWS Batch: its name and tags, its submission, and how a description is read. Pure.
 
 https://docs.aws.amazon.com/batch/latest/APIReference/API_SubmitJob.html
 https://docs.aws.amazon.com/batch/latest/APIReference/API_JobDetail.html
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.docker.container import CODE, LABEL
-from backends.shared.work_dir_id import place_of
+from backends.shared.work_dir_id import work_dir_id
+from backends.shared.worker_image import LABEL, worker_command
 from core.aws.bundles import PackUri
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.settings.size import size_bytes
@@ -26,32 +26,32 @@ MOST_DESCRIBED = 100
 MOST_IN_ARRAY = 10_000
 LEAST_TIMEOUT_S = 60
 TIMEOUT_MARGIN_S = 300.0
-"""Batch ends a job so long after the worker should have done it itself."""
+"""How long after the worker should have ended itself AWS Batch ends the job."""
 NATIVE_TRIES = 3
 TERMINATED = "parallel-orchestrator: cancelled"
-"""The reason given with TerminateJob."""
+"""The reason passed to TerminateJob."""
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(:\d{1,5})?")
 _KILLED = 128 + 9
-_REBUILD = "build the job definition's image anew and push it (docker/README.md), then resume"
+_REBUILD = "rebuild and push the job definition's image (docker/README.md), then resume the run"
 
 RETRIES: Mapping[str, Any] = {
     "attempts": NATIVE_TRIES,
     "evaluateOnExit": [
         {"onStatusReason": "Host EC2*", "action": "RETRY"},
-        {"onReason": "*", "action": "EXIT"},  # what no rule matches would be retried
+        {"onReason": "*", "action": "EXIT"},  # AWS Batch retries what no rule matches
     ],
 }
-"""Only a lost host is no fault of the job and costs nothing to try again there."""
+"""Only the loss of a host is not the job's own failure, and free to retry."""
 
-# What keeps the head of a queue from starting, and what helps.
+# Why the head of a queue does not start, and the remedy.
 # https://docs.aws.amazon.com/batch/latest/userguide/job_stuck_in_runnable.html
 _STUCK = {
     "COMPUTE_ENVIRONMENT_MAX_RESOURCE": "raise the compute environment's maxvCpus",
-    "JOB_RESOURCE_REQUIREMENT": "ask for less with --batch-vcpus and --batch-memory, or give the"
-    " compute environment larger instances",
+    "JOB_RESOURCE_REQUIREMENT": "lower --batch-vcpus and --batch-memory, or give the compute"
+    " environment larger instances",
     "SERVICE_ROLE_PERMISSIONS": "give the compute environment's service role its permissions",
 }
-# Beginnings of what ECS says of a container that it could not start.
+# How the reasons begin that ECS gives for a container that it could not start.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
 _NOT_STARTED = (
     *("CannotPull", "CannotCreate", "CannotStart", "CannotInspect", "ResourceInitialization"),
@@ -61,52 +61,52 @@ _NOT_STARTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class RunPlace:
-    """A run as names in the queue and the bucket tell it; `place` names its work directory."""
+class RunLocation:
+    """Where a run has its objects and jobs; `work_dir` is a `work_dir_hash`."""
 
     run: str
-    place: str
+    work_dir: str
 
     @classmethod
-    def of(cls, run_dir: Path) -> RunPlace:
+    def of(cls, run_dir: Path) -> RunLocation:
         """Of `<work dir>/runs/<run id>`."""
-        return cls(run_dir.name, place_name(run_dir.parent.parent))
+        return cls(run_dir.name, work_dir_hash(run_dir.parent.parent))
 
     def objects(self, prefix: str) -> str:
-        """What the names of the run's objects begin with."""
-        return f"{place_objects(prefix, self.place)}{self.run}/"
+        """The prefix of the names of the run's objects."""
+        return f"{work_dir_objects(prefix, self.work_dir)}{self.run}/"
 
     @property
     def job_prefix(self) -> str:
-        return f"orchestrator-{self.place[:8]}-{self._run_word}-"
+        return f"orchestrator-{self.work_dir[:8]}-{self._run_name}-"
 
     @property
-    def _run_word(self) -> str:
-        """The run's id, in letters that names and tags may have."""
+    def _run_name(self) -> str:
+        """The run's id, in characters that names and tags may have."""
         return re.sub(r"[^A-Za-z0-9_-]", "_", self.run)
 
     def job_name(self, digest: str) -> str:
         return f"{self.job_prefix}{digest[:16]}"
 
     def tags(self, keys: Sequence[JobKey]) -> dict[str, str]:
-        """Of one job, or of an array, whose jobs cannot have different ones."""
-        tags = {f"{LABEL}.run": self._run_word, f"{LABEL}.work-dir": self.place}
+        """Those of one job, or of an array, whose jobs cannot have different ones."""
+        tags = {f"{LABEL}.run": self._run_name, f"{LABEL}.work-dir": self.work_dir}
         if len(keys) == 1:
             return tags | {f"{LABEL}.task": keys[0].task, f"{LABEL}.attempt": str(keys[0].attempt)}
         return tags | {f"{LABEL}.jobs": str(len(keys))}
 
 
-def place_name(work_dir: Path) -> str:
-    """Names a work directory among those of all machines that share a bucket."""
-    return hashlib.sha256(place_of(work_dir).encode()).hexdigest()[:12]
+def work_dir_hash(work_dir: Path) -> str:
+    """A work directory's name among those of all machines that share a bucket."""
+    return hashlib.sha256(work_dir_id(work_dir).encode()).hexdigest()[:12]
 
 
-def place_objects(prefix: str, place: str) -> str:
-    """What the names of all objects of a work directory begin with."""
-    return f"{prefix.strip('/')}/{place}/".removeprefix("/")
+def work_dir_objects(prefix: str, work_dir: str) -> str:
+    """The prefix of the names of all objects of a work directory."""
+    return f"{prefix.strip('/')}/{work_dir}/".removeprefix("/")
 
 
-def place_settings(options: Mapping[str, Any]) -> dict[str, str]:
+def location_settings(options: Mapping[str, Any]) -> dict[str, str]:
     """The settings that say where a run's jobs and objects are, by name."""
     names = ("batch_region", "batch_job_queue", "batch_s3_bucket", "batch_s3_prefix")
     found = {name: str(options.get(name) or "") for name in names}
@@ -114,8 +114,8 @@ def place_settings(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Where jobs go, and what each may have beyond its definition: None leaves that as it is."""
+class JobTemplate:
+    """Queue and definition of all jobs, and their resources: None leaves the definition's."""
 
     queue: str
     definition: str
@@ -124,22 +124,21 @@ class Wanted:
 
     @property
     def resources(self) -> list[dict[str, str]]:
-        found = []
-        if self.vcpus is not None:
-            found.append({"type": "VCPU", "value": f"{self.vcpus:g}"})
-        if self.memory_mib is not None:
-            found.append({"type": "MEMORY", "value": str(self.memory_mib)})
-        return found
+        values = {
+            "VCPU": None if self.vcpus is None else f"{self.vcpus:g}",
+            "MEMORY": None if self.memory_mib is None else str(self.memory_mib),
+        }
+        return [{"type": name, "value": value} for name, value in values.items() if value]
 
 
 def region_of(options: Mapping[str, Any]) -> str:
     return str(options.get("batch_region") or "eu-central-1")
 
 
-def wanted_of(options: Mapping[str, Any]) -> Wanted:
-    """What the settings `batch_*` ask for."""
+def job_template(options: Mapping[str, Any]) -> JobTemplate:
+    """From the settings `batch_*`."""
     memory = options.get("batch_memory")
-    return Wanted(
+    return JobTemplate(
         queue=str(options.get("batch_job_queue") or ""),
         definition=str(options.get("batch_job_definition") or ""),
         vcpus=options.get("batch_vcpus"),
@@ -148,24 +147,28 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
 
 
 def build_submission(
-    wanted: Wanted, place: RunPlace, uri: PackUri, keys: Sequence[JobKey], timeout_s: float
+    template: JobTemplate,
+    location: RunLocation,
+    uri: PackUri,
+    keys: Sequence[JobKey],
+    timeout_s: float,
 ) -> dict[str, Any]:
     """The request of SubmitJob for one job, or for an array of several.
 
-    What a job works on is told by one URI: all else would be too long, and visible to others.
+    A job's only argument is a URI: all else would be too long, and visible to others.
     """
-    overrides: dict[str, Any] = {"command": ["python", f"{CODE}/batch_executor.py", str(uri)]}
-    if wanted.resources:
-        overrides["resourceRequirements"] = wanted.resources
+    overrides: dict[str, Any] = {"command": worker_command("batch_executor.py", str(uri))}
+    if template.resources:
+        overrides["resourceRequirements"] = template.resources
     limit_s = max(LEAST_TIMEOUT_S, math.ceil(timeout_s + TIMEOUT_MARGIN_S))
     submission = {
-        "jobName": place.job_name(uri.pack.digest),
-        "jobQueue": wanted.queue,
-        "jobDefinition": wanted.definition,
+        "jobName": location.job_name(uri.pack.digest),
+        "jobQueue": template.queue,
+        "jobDefinition": template.definition,
         "containerOverrides": overrides,
         "retryStrategy": RETRIES,
         "timeout": {"attemptDurationSeconds": limit_s},
-        "tags": place.tags(keys),
+        "tags": location.tags(keys),
         "propagateTags": True,
     }
     if len(keys) > 1:
@@ -178,14 +181,14 @@ def native_ids(job_id: str, count: int) -> list[str]:
     return [job_id] if count == 1 else [f"{job_id}:{number}" for number in range(count)]
 
 
-def array_of(native: str) -> str:
+def array_id(native: str) -> str:
     """The id of the array that a job belongs to; empty for a job of its own."""
     array, colon, _ = native.rpartition(":")
     return array if colon else ""
 
 
-def is_id(text: str) -> bool:
-    """Whether it could be the id of a job; DescribeJobs wants no others."""
+def is_job_id(text: str) -> bool:
+    """Whether it could be the id of a job; DescribeJobs takes no others."""
     return _ID.fullmatch(text) is not None
 
 
@@ -197,91 +200,88 @@ def chunks(ids: Iterable[str], size: int = MOST_DESCRIBED) -> list[list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class JobDescription:
-    """A job as one description tells it. `stream` is its log stream, `earlier` those of attempts
-    before; `elsewhere` says that its worker found another job at work on the same."""
+    """What a JobDetail says. `stream` is the job's log stream, `earlier_streams` those of attempts
+    before; `is_duplicate` where its worker found that another job has claimed the same."""
 
     status: JobStatus
     stream: str = ""
     group: str = ""
-    earlier: tuple[str, ...] = ()
-    elsewhere: bool = False
+    earlier_streams: tuple[str, ...] = ()
+    is_duplicate: bool = False
 
 
 def parse_job(detail: Mapping[str, Any]) -> JobDescription:
-    """What a JobDetail says."""
     container = detail.get("container") or {}
     attempts = [(a.get("container") or {}) for a in detail.get("attempts") or ()]
     streams = [str(a["logStreamName"]) for a in attempts if a.get("logStreamName")]
     stream = str(container.get("logStreamName") or (streams[-1] if streams else ""))
     options = (container.get("logConfiguration") or {}).get("options") or {}
-    status = judge(detail)
+    status = parse_status(detail)
     return JobDescription(
         status,
         stream,
         str(options.get("awslogs-group") or ""),
         tuple(s for s in dict.fromkeys(streams) if s != stream),
-        elsewhere=status.state is JobState.FAILED and status.exit_code == CLAIMED,
+        is_duplicate=status.state is JobState.FAILED and status.exit_code == CLAIMED,
     )
 
 
-def judge(detail: Mapping[str, Any]) -> JobStatus:
-    """The status that a JobDetail stands for."""
-    state, why = str(detail.get("status") or ""), _said(detail.get("statusReason"))
+def parse_status(detail: Mapping[str, Any]) -> JobStatus:
+    """The status that a JobDetail means."""
+    state, why = str(detail.get("status") or ""), _one_line(detail.get("statusReason"))
     if state in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING"):
-        return _judge_waiting(state, why)
+        return _waiting_status(state, why)
     if state == "RUNNING":
         return JobStatus(JobState.RUNNING)
     if state == "SUCCEEDED":
         return JobStatus(JobState.SUCCEEDED, exit_code=0)
     if state == "FAILED":
-        return _judge_failed(detail, why)
-    return JobStatus(JobState.UNKNOWN, message=f"AWS Batch calls it {state or 'nothing'}")
+        return _failed_status(detail, why)
+    return JobStatus(JobState.UNKNOWN, message=f"AWS Batch gives it the unknown state {state!r}")
 
 
-def _judge_waiting(state: str, why: str) -> JobStatus:
+def _waiting_status(state: str, why: str) -> JobStatus:
     kind, _, rest = why.partition(":")
     if state != "RUNNABLE" or kind != "MISCONFIGURATION":
         return JobStatus(JobState.QUEUED, message=why)
-    help_text = next((text for name, text in _STUCK.items() if rest.startswith(name)), "")
-    return JobStatus(
-        JobState.QUEUED, Reason.UNSCHEDULABLE, message="; ".join(_some(why, help_text))
-    )
+    remedy = next((text for name, text in _STUCK.items() if rest.startswith(name)), "")
+    return JobStatus(JobState.QUEUED, Reason.UNSCHEDULABLE, message=_join(why, remedy))
 
 
-def _judge_failed(detail: Mapping[str, Any], why: str) -> JobStatus:
+def _failed_status(detail: Mapping[str, Any], why: str) -> JobStatus:
     container = detail.get("container") or {}
     attempts = detail.get("attempts") or [{}]
     last = attempts[-1].get("container") or {}
     code = container.get("exitCode", last.get("exitCode"))
-    reason = _said(container.get("reason") or last.get("reason"))
-    told = "; ".join(_some(why, reason))
+    reason = _one_line(container.get("reason") or last.get("reason"))
+    message = _join(why, reason)
     if why == TERMINATED or detail.get("isTerminated") or detail.get("isCancelled"):
-        message = "" if why == TERMINATED else f"terminated by somebody: {told}"
+        message = "" if why == TERMINATED else f"terminated by somebody: {message}"
         return JobStatus(JobState.CANCELLED, exit_code=code, message=message)
-    # a worker that is told to stop ends with STOPPED whoever told it: the service knows who
+    # a stopped worker ends with STOPPED whoever stopped it: AWS Batch knows who
     if why.startswith("Host EC2"):
-        return JobStatus(JobState.FAILED, Reason.NODE_LOST, code, told)
+        return JobStatus(JobState.FAILED, Reason.NODE_LOST, code, message)
     if why.startswith("Your Spot Task was interrupted"):
-        return JobStatus(JobState.FAILED, Reason.PREEMPTED, code, told)
+        return JobStatus(JobState.FAILED, Reason.PREEMPTED, code, message)
     if why.startswith("Job attempt duration exceeded timeout"):
-        return JobStatus(JobState.FAILED, Reason.TIMEOUT, code, told)
+        return JobStatus(JobState.FAILED, Reason.TIMEOUT, code, message)
     if reason.startswith("OutOfMemory") or "OutOfMemoryError" in why:
-        return JobStatus(JobState.FAILED, Reason.OOM, code, f"{told}; --batch-memory gives more")
+        return JobStatus(JobState.FAILED, Reason.OOM, code, f"{message}; raise --batch-memory")
     if reason.startswith(_NOT_STARTED) or why.startswith(_NOT_STARTED):
-        return JobStatus(JobState.FAILED, Reason.LAUNCH, code, told)
+        return JobStatus(JobState.FAILED, Reason.LAUNCH, code, message)
     if code == STOPPED:
-        return JobStatus(JobState.CANCELLED, exit_code=code, message=told)
+        return JobStatus(JobState.CANCELLED, exit_code=code, message=message)
     if code == OUTDATED:
-        return JobStatus(JobState.FAILED, Reason.OUTDATED, code, f"{told}; {_REBUILD}")
+        return JobStatus(JobState.FAILED, Reason.OUTDATED, code, f"{message}; {_REBUILD}")
     if code == _KILLED:
-        told = "; ".join(_some(told, "killed from outside, or out of memory"))
-    return JobStatus(JobState.FAILED, Reason.EXIT, code, told)
+        message = _join(message, "killed from outside, or out of memory")
+    return JobStatus(JobState.FAILED, Reason.EXIT, code, message)
 
 
-def _said(text: object) -> str:
+def _one_line(text: object) -> str:
     return " ".join(str(text or "").split()).rstrip(".")
 
 
-def _some(*texts: str) -> list[str]:
-    """Those that say something, each once."""
-    return [text for text in dict.fromkeys(texts) if text]
+def _join(*parts: str) -> str:
+    """Each part once."""
+    return "; ".join(part for part in dict.fromkeys(parts) if part)

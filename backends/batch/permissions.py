@@ -1,7 +1,6 @@
-"""What the workers' role has to be allowed: the least with which a worker does all it may have to.
+"""The permissions that the workers' role needs, as in JobRole of docs/aws-batch.yaml. Pure.
 
-The same as JobRole of docs/aws-batch.yaml. A policy may hold for conditions only, so each need says
-what is known of the request. Pure.
+A policy may have conditions, so each permission has the values of their keys.
 """
 
 from __future__ import annotations
@@ -9,40 +8,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from backends.batch.jobs import RunPlace
+from backends.batch.jobs import RunLocation
 from core.aws.bundles import DIGEST_CHARS, PackName, claim_name, result_name
 from core.job import JobKey
 
 _KEY = JobKey("run", "task", 1)
-_PLACE = RunPlace(_KEY.run, "0" * 12)
+_LOCATION = RunLocation(_KEY.run, "0" * 12)
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """An action on one resource; `context` is what IAM's condition keys are in such a request."""
+    """An action on one resource; `context` has the values of IAM's condition keys."""
 
     action: str
-    on: str
+    resource: str
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def worker_needs(bucket: str, prefix: str, partition: str) -> Iterator[Permission]:
-    """In the bucket, with the names that objects of a run have."""
-    where, root = f"arn:{partition}:s3:::{bucket}", _PLACE.objects(prefix)
+def bucket_permissions(bucket: str, prefix: str, partition: str) -> Iterator[Permission]:
+    """On objects with the names that those of a run have."""
+    arn, root = f"arn:{partition}:s3:::{bucket}", _LOCATION.objects(prefix)
     request = f"{root}{PackName('0' * DIGEST_CHARS, 1)}"
     claim, result = f"{root}{claim_name(_KEY)}", f"{root}{result_name(_KEY)}"
     for name in (request, claim):
-        yield Permission("s3:GetObject", f"{where}/{name}")
+        yield Permission("s3:GetObject", f"{arn}/{name}")
     for name in (claim, result):
-        yield Permission("s3:PutObject", f"{where}/{name}", {"s3:if-none-match": "*"})
-    yield Permission("s3:ListBucket", where, {"s3:prefix": result})
+        yield Permission("s3:PutObject", f"{arn}/{name}", {"s3:if-none-match": "*"})
+    yield Permission("s3:ListBucket", arn, {"s3:prefix": result})
 
 
-def model_need(role: str, region: str, model: str) -> Permission:
-    """Of asking for `model`: a policy that names models does not allow it on everything. An
-    inference profile is of the account, which is the role's."""
+def model_permission(role: str, region: str, model: str) -> Permission:
+    """On `model` itself, since a policy may name models. An inference profile belongs to an
+    account, here the role's."""
     _, partition, _, _, account, *_ = role.split(":")
-    on = f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"
+    resource = f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"
     if model.startswith("anthropic."):
-        on = f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
-    return Permission("bedrock:InvokeModelWithResponseStream", on)
+        resource = f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
+    return Permission("bedrock:InvokeModelWithResponseStream", resource)

@@ -1,45 +1,40 @@
 """Whether jobs can run on AWS Batch: queue, compute environment, definition, role, log, bucket.
 
-Nothing is started. The bucket is tried with one small object that is removed again; what the
-workers' role may do is asked of IAM, where this identity may ask that.
+Nothing is started. The bucket is tested with one small object that is removed again; IAM is asked
+for the permissions of the workers' role, where this identity may ask that.
 """
 
 from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from backends.batch.client import BatchService
+from backends.batch.client import BatchClient
 from backends.batch.definition import FARGATE, credential_problems, fargate_problem, is_on_fargate
-from backends.batch.jobs import Wanted
+from backends.batch.jobs import JobTemplate
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
-from backends.batch.permissions import Permission, model_need, worker_needs
+from backends.batch.permissions import Permission, bucket_permissions, model_permission
 from core.aws.bucket import S3Bucket
-from core.aws.calls import AwsCalls
+from core.aws.calls import AwsService
 from core.errors import AwsRefused, BackendError, Problem
 
 _PAGE = "docs/aws-batch.md"
-_NEEDED = {
-    "queue": ("job queue", "--batch-job-queue"),
-    "definition": ("job definition", "--batch-job-definition"),
-    "bucket": ("bucket", "--batch-s3-bucket"),
-}
+_REGISTER = "doctor --backend batch --register-job-definition"
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """Looks with the backend's own ways to AWS."""
+    """Looks with the backend's own clients of AWS."""
 
-    service: BatchService
+    client: BatchClient
     bucket: S3Bucket
     streams: LogStreams
-    clients: Callable[[str], Any]
-    calls: AwsCalls
-    wanted: Wanted
+    iam: AwsService
+    template: JobTemplate
     prefix: str
     options: Mapping[str, Any]
 
@@ -58,25 +53,24 @@ class Preflight:
         return found
 
     def _missing_options(self) -> Iterator[Problem]:
-        given = {
-            "queue": self.wanted.queue,
-            "definition": self.wanted.definition,
-            "bucket": self.bucket.name,
-        }
-        for name, (what, option) in _NEEDED.items():
-            if not given[name]:
-                fix = f"Give {option}; {_PAGE} tells how to make one."
-                yield Problem(f"No {what} was named for AWS Batch.", fix)
+        for value, noun, option in (
+            (self.template.queue, "job queue", "--batch-job-queue"),
+            (self.template.definition, "job definition", "--batch-job-definition"),
+            (self.bucket.name, "bucket", "--batch-s3-bucket"),
+        ):
+            if not value:
+                fix = f"Name one with {option}; {_PAGE} explains how to create it."
+                yield Problem(f"No {noun} was named for AWS Batch.", fix)
 
     # -- queue and compute environments
 
     def _queue_and_definition(self) -> Iterator[Problem]:
-        name = self.wanted.queue
+        name = self.template.queue
         environments: Sequence[Mapping[str, Any]] = ()
-        if (queue := self.service.queue(name)) is None:
+        if (queue := self.client.queue(name)) is None:
             yield Problem(
                 f"AWS Batch has no job queue {name!r} in this region.",
-                f"Correct --batch-job-queue or --batch-region, or make one: {_PAGE}.",
+                f"Correct --batch-job-queue or --batch-region, or create it: {_PAGE}.",
             )
         else:
             yield from _state_problems(f"The job queue {name!r}", queue)
@@ -85,8 +79,8 @@ class Preflight:
         yield from self._definition(environments)
 
     def _environments(self, queue: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        for place in queue.get("computeEnvironmentOrder") or ():
-            if (found := self.service.environment(place["computeEnvironment"])) is not None:
+        for entry in queue.get("computeEnvironmentOrder") or ():
+            if (found := self.client.environment(entry["computeEnvironment"])) is not None:
                 yield found
 
     def _environment_problems(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
@@ -95,30 +89,29 @@ class Preflight:
             for e in environments
         ]
         if not found:
-            fix = f"Give it one: {_PAGE}."
-            yield Problem(f"The job queue {self.wanted.queue!r} has no compute environment.", fix)
-        elif all(found):  # one that is well is enough
+            fix = f"Add one to it: {_PAGE}."
+            yield Problem(f"The job queue {self.template.queue!r} has no compute environment.", fix)
+        elif all(found):  # one without problems is enough
             yield from (problem for problems in found for problem in problems)
 
     # -- job definition, role, log
 
     def _definition(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
-        name = self.wanted.definition
-        if (definition := self.service.definition(name)) is None:
+        name = self.template.definition
+        if (definition := self.client.definition(name)) is None:
             yield Problem(
                 f"AWS Batch has no active job definition {name!r} in this region.",
-                "Register one: doctor --backend batch --register-job-definition.",
+                f"Register one: {_REGISTER}.",
             )
             return
         if not (container := definition.get("containerProperties")):
-            fix = "Register one of ours: doctor --backend batch --register-job-definition."
-            yield Problem(f"The job definition {name!r} is none of a single container.", fix)
+            fix = f"Register another one: {_REGISTER}."
+            yield Problem(f"The job definition {name!r} is not of a single container.", fix)
             return
         yield from self._platform_problems(definition, environments)
         yield from credential_problems(name, container, self.options)
         if role := str(container.get("jobRoleArn") or ""):
-            by_role = not {secret.get("name") for secret in container.get("secrets") or ()}
-            yield from self._role_problems(role, asks_bedrock=by_role)
+            yield from self._role_problems(role, uses_bedrock=not container.get("secrets"))
         yield from self._log_problems(container)
 
     def _platform_problems(
@@ -126,53 +119,52 @@ class Preflight:
     ) -> Iterator[Problem]:
         if not any(is_on_fargate(environment) for environment in environments):
             return
+        definition_name = self.template.definition
         if FARGATE not in (definition.get("platformCapabilities") or ()):
             yield Problem(
-                f"The job definition {self.wanted.definition!r} is not for Fargate, the queue is.",
-                "Register one for it: doctor --backend batch --register-job-definition.",
+                f"The job definition {definition_name!r} is not for Fargate, but the queue is.",
+                f"Register one for it: {_REGISTER}.",
             )
-        elif problem := fargate_problem(definition["containerProperties"], self.wanted):
+        elif problem := fargate_problem(definition["containerProperties"], self.template):
             yield problem
         if not definition["containerProperties"].get("jobRoleArn"):
             yield Problem(
-                f"The job definition {self.wanted.definition!r} has no job role, and Fargate gives"
-                " workers no other way to the bucket.",
-                "Register one with a role: doctor --backend batch --register-job-definition"
-                " --batch-job-role ROLE.",
+                f"The job definition {definition_name!r} has no job role, without which"
+                " workers on Fargate cannot use the bucket.",
+                f"Register one with a role: {_REGISTER} --batch-job-role ROLE.",
             )
 
-    def _role_problems(self, role: str, *, asks_bedrock: bool) -> Iterator[Problem]:
-        """What the workers' role may not do. Nothing where this identity may not ask."""
-        needs = list(worker_needs(self.bucket.name, self.prefix, role.split(":")[1]))
-        wanted = self.options.get("real") and self.options.get("provider") == "bedrock"
-        if wanted and asks_bedrock:
+    def _role_problems(self, role: str, *, uses_bedrock: bool) -> Iterator[Problem]:
+        """Permissions that the workers' role lacks. None where this identity may not ask."""
+        needed = list(bucket_permissions(self.bucket.name, self.prefix, role.split(":")[1]))
+        if uses_bedrock and self.options.get("real") and self.options.get("provider") == "bedrock":
             region, model = str(self.options.get("region") or "*"), str(self.options.get("model"))
-            needs.append(model_need(role, region, model))
+            needed.append(model_permission(role, region, model))
         try:
-            for need in needs:
-                if not self._is_allowed(role, need):
+            for permission in needed:
+                if not self._is_allowed(role, permission):
                     yield Problem(
-                        f"The workers' role {role} may not do {need.action} on {need.on}.",
-                        f"Allow it; the policy is in {_PAGE}.",
+                        f"The workers' role {role} lacks the permission {permission.action} on"
+                        f" {permission.resource}.",
+                        f"Add it to the role; {_PAGE} has the policy.",
                     )
         except AwsRefused as exc:
             if exc.code == "NoSuchEntity":
-                fix = f"Make it, or name another in the job definition: {_PAGE}."
+                fix = f"Create it, or register a job definition with another one: {_PAGE}."
                 yield Problem(f"The workers' role {role} does not exist.", fix)
 
-    def _is_allowed(self, role: str, need: Permission) -> bool:
+    def _is_allowed(self, role: str, permission: Permission) -> bool:
         context = [
             {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": "string"}
-            for name, value in need.context.items()
+            for name, value in permission.context.items()
         ]
-        answer = self.calls(
-            f"SimulatePrincipalPolicy of {role}",
-            lambda: self.clients("iam").simulate_principal_policy(
-                PolicySourceArn=role,
-                ActionNames=[need.action],
-                ResourceArns=[need.on],
-                ContextEntries=context,
-            ),
+        answer = self.iam(
+            "simulate_principal_policy",
+            role,
+            PolicySourceArn=role,
+            ActionNames=[permission.action],
+            ResourceArns=[permission.resource],
+            ContextEntries=context,
         )
         return all(found["EvalDecision"] == "allowed" for found in answer["EvaluationResults"])
 
@@ -180,35 +172,38 @@ class Preflight:
         options = (container.get("logConfiguration") or {}).get("options") or {}
         group = str(options.get("awslogs-group") or DEFAULT_GROUP)
         exists = self.streams.group_exists(group)
-        # the default one is made by Batch with the first job
+        # Batch creates the default one with the first job
         if group != DEFAULT_GROUP and not exists and options.get("awslogs-create-group") != "true":
             yield Problem(
                 f"The log group {group} of the job definition does not exist.",
-                f"Make it: aws logs create-log-group --log-group-name {group}.",
+                f"Create it: aws logs create-log-group --log-group-name {group}.",
             )
 
     # -- bucket
 
     def _bucket(self) -> Iterator[Problem]:
-        """Write, list, read and remove one object, as a run does."""
+        """Put, list, get and delete one object, as a run does."""
         key = f"{self.prefix.strip('/')}/probes/{secrets.token_hex(8)}".removeprefix("/")
-        word = secrets.token_bytes(16)
-        self.bucket.put_new(key, io.BytesIO(word))
+        content = secrets.token_bytes(16)
+        self.bucket.put_new(key, io.BytesIO(content))
         try:
             listed, got = list(self.bucket.list(key)), self.bucket.get(key)
         except BackendError:
-            with suppress(BackendError):  # the first trouble is the one to tell
+            with suppress(BackendError):  # the first error is the one to report
                 self.bucket.delete([key])
             raise
         self.bucket.delete([key])
-        if listed != [key] or got != word:
-            fix = "See whether something removes or changes what is written there."
-            yield Problem(f"The bucket {self.bucket.name} does not give back what it got.", fix)
+        if listed != [key] or got != content:
+            yield Problem(
+                f"The bucket {self.bucket.name} did not return the object that was put there.",
+                "Check whether another program removes or changes objects in it.",
+            )
 
 
-def _state_problems(what: str, found: Mapping[str, Any]) -> Iterator[Problem]:
+def _state_problems(name: str, found: Mapping[str, Any]) -> Iterator[Problem]:
     if found.get("state") != "ENABLED":
-        yield Problem(f"{what} is disabled.", "Enable it in the console of AWS Batch.")
+        yield Problem(f"{name} is disabled.", "Enable it in the console of AWS Batch.")
     if found.get("status") != "VALID":
         reason = str(found.get("statusReason") or "no reason is given").rstrip(".")
-        yield Problem(f"{what} is {found.get('status')}: {reason}.", "Mend what it complains of.")
+        message = f"{name} is {found.get('status')}: {reason}."
+        yield Problem(message, "Correct it in the console of AWS Batch.")

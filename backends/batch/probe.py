@@ -1,8 +1,7 @@
-"""One short job through the real queue, definition, image, role and bucket, and what it finds.
+"""One short job through the real queue, definition, image, role and bucket.
 
-It goes the way of every job, by the backend's own calls, so what it comes to is what a run would
-come to; in place of a task it looks whether one could be done. It costs what a minute of a job
-costs.
+The backend's own calls submit, poll and collect it, as they do every job; in place of running a
+task it checks whether one could run. It costs as much as a minute of a job.
 """
 
 from __future__ import annotations
@@ -26,36 +25,36 @@ from core.worker.check import (
 )
 
 PROBE_TIMEOUT_S = 900.0
-"""An instance that has to start first takes minutes, and pulls the image then."""
+"""An instance may have to start first, which takes minutes, and then pull the image."""
 RUN_S = 60.0
-"""How long the job itself may take."""
+"""The time limit of the job itself."""
 _LOOKS_S = (2.0, 15.0)
 _PAGE = "docs/aws-batch.md"
 _FIXES = {
-    Reason.LAUNCH: "See that the image is where the job definition says, that the execution role"
-    f" may pull it and read the secrets, and that the subnets have a way there: {_PAGE}.",
-    Reason.OUTDATED: "Build the image anew and push it: docker/README.md.",
-    Reason.OOM: "Give more with --batch-memory.",
+    Reason.LAUNCH: "Check that the image of the job definition exists, that the execution role may"
+    f" pull it and read the secrets, and that the subnets have a route to both: {_PAGE}.",
+    Reason.OUTDATED: "Rebuild the image and push it: docker/README.md.",
+    Reason.OOM: "Raise --batch-memory.",
 }
 
 
 def probe(
     backend: Backend, run_dir: Path, options: Mapping[str, Any], clock: Clock
 ) -> list[Problem]:
-    """Run the job to its end and say what it found missing; leaves nothing behind.
+    """Run the job to its end and return what it found missing; leaves nothing behind.
 
-    `run_dir` is nobody's run, and is made.
+    `run_dir` is of no run, and is made.
     """
     try:
         try:
-            return list(_probed(backend, run_dir, options, clock))
+            return list(_probe_problems(backend, run_dir, options, clock))
         finally:
             backend.cleanup(run_dir.name)
     except BackendError as exc:
         return [Problem(exc.message, exc.remedy)]
 
 
-def _probed(
+def _probe_problems(
     backend: Backend, run_dir: Path, options: Mapping[str, Any], clock: Clock
 ) -> Iterator[Problem]:
     key = JobKey(run_dir.name, "probe", 1)
@@ -69,22 +68,22 @@ def _probed(
     status = _await_end(backend, handle, clock)
     if not status.state.final:
         yield Problem(
-            f"A job has not ended within {PROBE_TIMEOUT_S:g} s: {_words(status)}.",
-            f"See in the console of AWS Batch what job {handle.native_id} waited for.",
+            f"The test job did not end within {PROBE_TIMEOUT_S:g} s: {_describe(status)}.",
+            f"Look up in the console of AWS Batch what job {handle.native_id} waited for.",
         )
         return
     found = backend.collect([handle], run_dir / "tasks")[key]
     if isinstance(found, TaskResult):
-        yield from _judge(found)
+        yield from _check_problems(found)
     elif status.state is JobState.SUCCEEDED:
-        yield Problem(f"A job ended well, and its result cannot be had: {found}", "Try again.")
+        yield Problem(f"The result of the test job was not found: {found}", "Try again.")
     else:
-        fix = _FIXES.get(status.reason or Reason.EXIT, f"Mend what it complains of: {_PAGE}.")
-        yield Problem(f"A job through the queue did not end well: {_words(status)}.", fix)
+        fix = _FIXES.get(status.reason or Reason.EXIT, f"Correct what it reports: {_PAGE}.")
+        yield Problem(f"The test job failed: {_describe(status)}.", fix)
 
 
 def _await_end(backend: Backend, handle: JobHandle, clock: Clock) -> JobStatus:
-    """Where the job stands at its end, or when time is up; it is cancelled then."""
+    """The job's status at its end, or when time is up; it is cancelled then."""
     begun, (pause_s, most_s) = clock.monotonic(), _LOOKS_S
     try:
         while True:
@@ -96,7 +95,7 @@ def _await_end(backend: Backend, handle: JobHandle, clock: Clock) -> JobStatus:
             clock.sleep(pause_s)
             pause_s = min(most_s, pause_s * 2)
     except BaseException:
-        with suppress(BackendError):  # the first trouble is the one to tell
+        with suppress(BackendError):  # the first error is the one to report
             backend.cancel([handle])
         raise
     if not status.state.final:
@@ -104,30 +103,30 @@ def _await_end(backend: Backend, handle: JobHandle, clock: Clock) -> JobStatus:
     return status
 
 
-def _words(status: JobStatus) -> str:
+def _describe(status: JobStatus) -> str:
     code = f", exit code {status.exit_code}" if status.exit_code is not None else ""
     why = f" ({status.message.rstrip('.')})" if status.message else ""
     return f"it is {status.state.lower()}{code}{why}"
 
 
-def _judge(result: TaskResult) -> Iterator[Problem]:
+def _check_problems(result: TaskResult) -> Iterator[Problem]:
     try:
         answer: WorkerCheck = read_check_result(result)
     except BundleError as exc:
-        yield Problem(f"A worker's answer cannot be read: {exc.message}", exc.remedy)
+        yield Problem(f"The answer of the test job cannot be read: {exc.message}", exc.remedy)
         return
     if answer.missing_package:
         yield Problem(
             f"Python {answer.python} in the image lacks a package: {answer.missing_package}.",
-            "Build the image as docker/README.md says.",
+            "Rebuild the image: docker/README.md.",
         )
     if answer.missing_cli:
         yield Problem(
-            f"In the image: {answer.missing_cli}", "Build it with the CLI: docker/README.md."
+            f"In the image: {answer.missing_cli}", "Rebuild it with the CLI: docker/README.md."
         )
     if answer.unreachable:
         yield Problem(
-            f"A worker does not reach {answer.unreachable}: its subnet seems to have no way out.",
-            "Give the subnets a route to the internet, a public address or a NAT gateway; for"
+            f"A worker cannot reach {answer.unreachable}: its subnet seems to have no route to it.",
+            "Give the subnets a route to the internet (a public address or a NAT gateway); for"
             " Bedrock a VPC endpoint is enough.",
         )

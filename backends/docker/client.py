@@ -1,27 +1,29 @@
-"""A Docker Engine as the backend needs it: few calls, each with one meaning.
+"""The calls of a Docker Engine that the backend makes.
 
-An engine that is out of reach or unwell is a BackendError. What it says about one container, such
-as that there is none, is an answer here, or `refusal` where the caller has to decide.
+An engine that cannot be reached or fails is a BackendError. What it answers about one container,
+such as that there is none, is a value here, or `refusal` where the caller has to decide.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import cached_property
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from backends.docker.connection import engine_errors, open_engine
 
 if TYPE_CHECKING:
     from docker.api import APIClient
     from docker.errors import APIError
-    from docker.types import CancellableStream
     from requests import Response
 
-_ABSENT, _CONFLICT = 404, 409
+T = TypeVar("T")
+
+_NOT_FOUND, _CONFLICT = 404, 409
+_ABSENT = (_NOT_FOUND,)
+_ENDED = (_NOT_FOUND, _CONFLICT)
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -36,7 +38,7 @@ class DockerHost:
 
     @cached_property
     def refusal(self) -> type[APIError]:
-        """What is raised when the engine refuses one request (4xx)."""
+        """The error raised when the engine refuses one request (4xx)."""
         from docker.errors import APIError
 
         return APIError
@@ -49,11 +51,21 @@ class DockerHost:
         with engine_errors():
             yield self._client
 
+    def _unless(self, codes: Collection[int], default: T, call: Callable[[APIClient], T]) -> T:
+        """The answer of `call`, or `default` when the engine refuses with one of `codes`."""
+        try:
+            with self._calling() as client:
+                return call(client)
+        except self.refusal as exc:
+            if exc.status_code not in codes:
+                raise
+            return default
+
     def create(self, name: str, spec: Mapping[str, Any]) -> str:
         """The id of a new container, which does not run yet."""
         with self._calling() as client:
-            made: Any = client.create_container_from_config(dict(spec), name)  # type: ignore[no-untyped-call]  # the stubs lack its types
-            return str(made["Id"])
+            answer: Any = client.create_container_from_config(dict(spec), name)  # type: ignore[no-untyped-call]  # the stubs lack its types
+            return str(answer["Id"])
 
     def put(self, container: str, path: str, tar: IO[bytes]) -> None:
         """Unpack a tar stream at `path` in the container."""
@@ -66,9 +78,7 @@ class DockerHost:
 
     def inspect(self, container: str) -> dict[str, Any] | None:
         """All about a container; None when there is none."""
-        with self._calling() as client, self._unless(_ABSENT):
-            return dict(client.inspect_container(container))
-        return None
+        return self._unless(_ABSENT, None, lambda client: dict(client.inspect_container(container)))
 
     def containers(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A line for each container, whatever its state."""
@@ -77,21 +87,20 @@ class DockerHost:
 
     def kill(self, container: str, signal: str) -> None:
         """Send a signal; nothing to do when it does not run."""
-        with self._calling() as client, self._unless(_ABSENT, _CONFLICT):
-            client.kill(container, signal)
+        self._unless(_ENDED, None, lambda client: client.kill(container, signal))
 
     def remove(self, container: str) -> None:
         """Remove a container with its own volume, running or not; nothing when there is none."""
-        with self._calling() as client, self._unless(_ABSENT, _CONFLICT):
-            client.remove_container(container, v=True, force=True)
+        self._unless(
+            _ENDED, None, lambda client: client.remove_container(container, v=True, force=True)
+        )
 
     def volumes(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
         with self._calling() as client:
             return [dict(volume) for volume in client.volumes(dict(filters))["Volumes"] or ()]
 
     def remove_volume(self, name: str) -> None:
-        with self._calling() as client, self._unless(_ABSENT, _CONFLICT):
-            client.remove_volume(name)
+        self._unless(_ENDED, None, lambda client: client.remove_volume(name))
 
     def log(
         self,
@@ -102,14 +111,14 @@ class DockerHost:
         times: bool = False,
         since_s: int | None = None,
     ) -> bytes:
-        """What a container said, empty when there is none; `since_s` is Unix time."""
-        with self._calling() as client, self._unless(_ABSENT, _CONFLICT):
-            return bytes(
-                client.logs(
-                    container, stdout=stdout, stderr=stderr, timestamps=times, since=since_s
-                )
-            )
-        return b""
+        """A container's output, empty when there is none; `since_s` is Unix time."""
+        return self._unless(
+            _ENDED,
+            b"",
+            lambda client: client.logs(
+                container, stdout=stdout, stderr=stderr, timestamps=times, since=since_s
+            ),
+        )
 
     @contextmanager
     def archive(self, container: str, path: str) -> Iterator[Iterator[bytes] | None]:
@@ -123,9 +132,9 @@ class DockerHost:
 
         with self._calling() as client:
             url = f"{client.base_url}/v{client.api_version}/containers/{container}/archive"
-            asked = client.get(url, params={"path": path}, stream=True, timeout=client.timeout)
-        with closing(asked) as response:
-            if response.status_code == _ABSENT:
+            answer = client.get(url, params={"path": path}, stream=True, timeout=client.timeout)
+        with closing(answer) as response:
+            if response.status_code == _NOT_FOUND:
                 yield None
                 return
             with engine_errors():
@@ -151,14 +160,9 @@ class DockerHost:
             return [str(network["Name"]) for network in client.networks()]
 
     def info(self) -> dict[str, Any]:
-        """What the engine says of its machine."""
+        """About the engine and its machine."""
         with self._calling() as client:
             return dict(client.info())
-
-    def follow(self, container: str) -> CancellableStream[bytes]:
-        """What a container says, as it says it, until it ends."""
-        with self._calling() as client:
-            return client.logs(container, stream=True, follow=True, stderr=False)
 
     def close(self) -> None:
         with self._lock:
@@ -166,27 +170,8 @@ class DockerHost:
                 self._client.close()
                 self._client = None
 
-    def _unless(self, *codes: int) -> _Unless:
-        return _Unless(self.refusal, codes)
-
 
 def _pieces(response: Response) -> Iterator[bytes]:
-    """What comes of a body; only its own errors are the engine's, not those of who reads it."""
+    """The body in pieces; its own errors are the engine's, those of its reader are not."""
     with engine_errors():
         yield from response.iter_content(_PIECE_BYTES)
-
-
-class _Unless(AbstractContextManager[None]):
-    """Passes over a refusal with one of these codes."""
-
-    def __init__(self, refusal: type[APIError], codes: tuple[int, ...]) -> None:
-        self._refusal = refusal
-        self._codes = codes
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        return isinstance(exc, self._refusal) and exc.status_code in self._codes

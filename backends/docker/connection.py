@@ -1,6 +1,6 @@
-"""Reaching a Docker Engine: where it is, and its errors as ours.
+"""The connection to a Docker Engine, and its errors as ours.
 
-The engine is the one that the docker command would use: DOCKER_HOST, else the current context.
+It is the engine that the docker command would use: DOCKER_HOST, else the current context.
 """
 
 from __future__ import annotations
@@ -18,11 +18,28 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 60
 POOL_SIZE = 16
 """Connections kept; docker-py's own 10 are fewer than our threads."""
-_UNWELL = (
-    "Mend what it complains of, or look at its log. A full disk has many words: see"
-    " docker system df, and df on its data directory."
+_FAILED_REMEDY = (
+    "Look at the engine's log, and at its free disk space (docker system df), then try again."
 )
-_GROUP = "sudo usermod -aG docker $USER"
+_UNREACHABLE = {
+    "Permission denied|PermissionError": Problem(
+        "This user may not use the Docker Engine: permission was denied on its socket.",
+        "Join its group (sudo usermod -aG docker $USER, then log in again), or use a rootless"
+        " engine.",
+    ),
+    "FileNotFoundError|No such file": Problem(
+        "The Docker Engine is not running here: its socket does not exist.",
+        "Start Docker, or set DOCKER_HOST to an engine elsewhere.",
+    ),
+    "paramiko": Problem(
+        "The Docker Engine is reached over ssh://, and the package for that is not installed.",
+        "Install it: pip install 'docker[ssh]'.",
+    ),
+    "(?i)timed out": Problem(
+        "The Docker Engine did not answer in time.",
+        "Check whether its machine is overloaded, then try again.",
+    ),
+}
 
 
 def open_engine(environ: Mapping[str, str], timeout_s: int = CALL_TIMEOUT_S) -> APIClient:
@@ -50,10 +67,9 @@ def open_engine(environ: Mapping[str, str], timeout_s: int = CALL_TIMEOUT_S) -> 
 
 @contextmanager
 def engine_errors(address: str = "") -> Iterator[None]:
-    """What says that the engine is out of reach or unwell becomes a BackendError, which names its
-    address where one is told.
+    """Raises BackendError when the engine cannot be reached or fails; the message has `address`.
 
-    Answers about one thing only (4xx) pass as docker.errors.APIError.
+    Refusals of one request (4xx) pass as docker.errors.APIError.
     """
     from docker.errors import APIError, DockerException
     from requests.exceptions import RequestException
@@ -64,50 +80,34 @@ def engine_errors(address: str = "") -> Iterator[None]:
     except APIError as exc:
         if exc.status_code is not None and exc.status_code < 500:
             raise
-        what = f"The Docker Engine failed: {said(exc)}."
-        raise BackendError(what, _UNWELL) from exc
+        message = f"The Docker Engine failed: {engine_message(exc)}."
+        raise BackendError(message, _FAILED_REMEDY) from exc
     except (DockerException, RequestException, HTTPError, OSError) as exc:
         problem = explain_unreachable(exc, address)
         raise BackendError(problem.what, problem.fix) from exc
 
 
 def explain_unreachable(exc: BaseException, address: str = "") -> Problem:
-    """Why the engine cannot be reached, and what to do; from the words of nested errors."""
+    """Why the engine cannot be reached and the remedy, from the texts of nested errors."""
     text = str(exc)
-    if "Permission denied" in text or "PermissionError" in text:
-        return Problem(
-            "This user may not use the Docker Engine: permission was denied on its socket.",
-            f"Join the group that may ({_GROUP}, then log in again), or use a rootless engine.",
-        )
-    if "FileNotFoundError" in text or "No such file" in text:
-        return Problem(
-            "There is no Docker Engine here: its socket does not exist.",
-            "Start Docker, or point DOCKER_HOST at an engine elsewhere.",
-        )
-    if "paramiko" in text:
-        return Problem(
-            "An engine behind ssh:// needs a package that is not installed.",
-            "Install it: pip install 'docker[ssh]'.",
-        )
-    if "timed out" in text.lower():
-        return Problem(
-            "The Docker Engine does not answer in time.", "See whether it is overloaded."
-        )
+    for pattern, problem in _UNREACHABLE.items():
+        if re.search(pattern, text):
+            return problem
     where = f" at {address}" if address else ""
     return Problem(
-        f"The Docker Engine{where} cannot be reached: {_last_words(text)}.",
+        f"The Docker Engine{where} cannot be reached: {_innermost(text)}.",
         "Start Docker, or correct DOCKER_HOST or the docker context.",
     )
 
 
-def said(exc: BaseException) -> str:
-    """The engine's own words in an error of the SDK."""
-    words = getattr(exc, "explanation", None) or str(exc)
-    return " ".join(str(words).split()).rstrip(".")
+def engine_message(exc: BaseException) -> str:
+    """The engine's own message in an error of the SDK."""
+    text = getattr(exc, "explanation", None) or str(exc)
+    return " ".join(str(text).split()).rstrip(".")
 
 
-def _last_words(text: str) -> str:
+def _innermost(text: str) -> str:
     """The innermost of nested error texts."""
-    if told := re.findall(r"\[Errno -?\d+\] ([^'\")\]]+)", text):
-        return str(told[-1])
+    if reasons := re.findall(r"\[Errno -?\d+\] ([^'\")\]]+)", text):
+        return str(reasons[-1])
     return " ".join(text.split())[-300:].rstrip(".")

@@ -1,4 +1,4 @@
-"""What a job's container is: its name, labels and limits, and what its state says.
+"""A job's container: its name, labels and limits, and the job status that its state means.
 
 Source of the fields: https://docs.docker.com/reference/api/engine/version/v1.43/#tag/Container
 """
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends.shared.work_dir_id import place_of
+from backends.shared.work_dir_id import work_dir_id
+from backends.shared.worker_image import LABEL
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.worker.exit_codes import STOPPED
 
-LABEL = "parallel-orchestrator"
 RUN, TASK, ATTEMPT, WORK_DIR, ROLE = (
     f"{LABEL}.{name}" for name in ("run", "task", "attempt", "work-dir", "role")
 )
@@ -23,8 +23,7 @@ EXECUTOR, PLANNER, PROBE = "executor", "planner", "probe"
 """Values of ROLE."""
 VOLUME = "/job"
 BUNDLE = "bundle"
-"""The directory in the volume that belongs to the worker; the volume's own root stays root's."""
-CODE = "/opt/orchestrator"
+"""The directory in the volume that the worker owns; the volume's own root stays root's."""
 WORKER_UID = 10_001
 PIDS = 512
 TMP_BYTES = 512 * 1024 * 1024
@@ -35,7 +34,7 @@ _NOT_STARTABLE = (125, 126, 127)
 
 @dataclass(frozen=True, slots=True)
 class ContainerLimits:
-    """What one container may have; `network` is a network's name, empty for the engine's usual."""
+    """What one container may have; `network` is a network's name, empty for the default."""
 
     image: str
     memory_bytes: int
@@ -44,40 +43,40 @@ class ContainerLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """A run as the engine's labels name it; `work_dir` is a `place_of`."""
+class RunLabels:
+    """The labels and names of a run's containers and volumes; `work_dir` is a `work_dir_id`."""
 
     run: str
     work_dir: str
 
     @classmethod
-    def of(cls, run_dir: Path) -> Home:
+    def of(cls, run_dir: Path) -> RunLabels:
         """Of `<work dir>/runs/<run id>`."""
-        return cls(run_dir.name, place_of(run_dir.parent.parent))
+        return cls(run_dir.name, work_dir_id(run_dir.parent.parent))
 
-    def labels(self, role: str) -> dict[str, str]:
+    def for_role(self, role: str) -> dict[str, str]:
         return {RUN: self.run, WORK_DIR: self.work_dir, ROLE: role}
 
     def filters(self, run: str = "") -> dict[str, Any]:
-        """What finds everything of a run: this one, or another of the work directory."""
+        """Finds all of a run: this one, or another of the work directory."""
         return {"label": [f"{RUN}={run or self.run}", f"{WORK_DIR}={self.work_dir}"]}
 
     def name(self, *parts: object) -> str:
         """A container's name, the same for the same parts; no two work directories share one."""
-        place = hashlib.sha256(self.work_dir.encode()).hexdigest()[:6]
-        return "-".join(["orchestrator", self.run, *map(str, parts), place])
+        digest = hashlib.sha256(self.work_dir.encode()).hexdigest()[:6]
+        return "-".join(["orchestrator", self.run, *map(str, parts), digest])
 
     def job_name(self, key: JobKey) -> str:
         return self.name(key.task, key.attempt)
 
-    def job_labels(self, key: JobKey) -> dict[str, str]:
-        return self.labels(EXECUTOR) | {TASK: key.task, ATTEMPT: str(key.attempt)}
+    def for_job(self, key: JobKey) -> dict[str, str]:
+        return self.for_role(EXECUTOR) | {TASK: key.task, ATTEMPT: str(key.attempt)}
 
 
 def build_spec(
     image_id: str, command: list[str], labels: Mapping[str, str], limits: ContainerLimits
 ) -> dict[str, Any]:
-    """The body of a create request: no privilege, no way to write but its volume and /tmp."""
+    """The body of a create request: no privileges, writable only its volume and /tmp."""
     host: dict[str, Any] = {
         "Init": True,
         "ReadonlyRootfs": True,
@@ -107,7 +106,7 @@ def build_spec(
 
 
 def job_key(labels: Mapping[str, str]) -> JobKey | None:
-    """The job that a container's labels name; None when it is no executor's."""
+    """The job that a container's labels name; None for one that is not an executor's."""
     attempt = labels.get(ATTEMPT, "")
     if labels.get(ROLE) != EXECUTOR or not attempt.isdecimal():
         return None
@@ -115,7 +114,7 @@ def job_key(labels: Mapping[str, str]) -> JobKey | None:
 
 
 def is_running(state: str) -> bool:
-    """Whether a state in a container list means that it runs; a paused one goes on some day."""
+    """Whether a state in a container list means that it runs; a paused one can go on."""
     return state in ("running", "paused", "restarting")
 
 
@@ -123,23 +122,22 @@ def has_ended(state: str) -> bool:
     return state in ("exited", "dead")
 
 
-def judge_end(state: Mapping[str, Any], *, was_cancelled: bool, said: str) -> JobStatus:
+def end_status(state: Mapping[str, Any], *, was_cancelled: bool, stderr: str) -> JobStatus:
     """The status of a container that has ended, from `State` of its inspection.
 
-    `said` is what it wrote to standard error.
+    `stderr` is what it wrote to standard error.
     """
     code = int(state.get("ExitCode") or 0)
-    told = str(state.get("Error") or "").strip() or said
+    message = str(state.get("Error") or "").strip() or stderr
     if code == 0 and not state.get("Error"):
         return JobStatus(JobState.SUCCEEDED, exit_code=0)
     if was_cancelled or code == STOPPED:
-        return JobStatus(JobState.CANCELLED, exit_code=code, message=said)
+        return JobStatus(JobState.CANCELLED, exit_code=code, message=stderr)
+    reason = Reason.EXIT
     if state.get("OOMKilled"):
-        return JobStatus(JobState.FAILED, Reason.OOM, code, "--docker-memory allows more")
-    if code in _NOT_STARTABLE:
-        return JobStatus(JobState.FAILED, Reason.LAUNCH, code, told)
-    if code == KILLED:
-        return JobStatus(
-            JobState.FAILED, Reason.EXIT, code, "killed from outside, or the engine was restarted"
-        )
-    return JobStatus(JobState.FAILED, Reason.EXIT, code, told)
+        reason, message = Reason.OOM, "raise --docker-memory"
+    elif code in _NOT_STARTABLE:
+        reason = Reason.LAUNCH
+    elif code == KILLED:
+        message = "killed from outside, or the engine was restarted"
+    return JobStatus(JobState.FAILED, reason, code, message)

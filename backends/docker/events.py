@@ -1,4 +1,4 @@
-"""Hears from a Docker Engine when one of a run's containers starts or ends."""
+"""Listens to a Docker Engine for the starts and ends of a run's containers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from backends.docker.connection import engine_errors, open_engine
-from backends.docker.container import Home
+from backends.docker.container import RunLabels
 from core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -17,28 +17,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NEWS = ["start", "die", "oom", "destroy"]
+_ACTIONS = ["start", "die", "oom", "destroy"]
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 15.0
 
 
 class EventWatch:
-    """One thread on a connection of its own; calls `wake` for each event, and after every time that
+    """One thread on a connection of its own; calls `wake` for each event, and after each time that
     it could not listen, since events may have been missed. Losing it costs only promptness."""
 
-    def __init__(self, environ: Mapping[str, str], home: Home, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], labels: RunLabels, wake: Callable[[], None]
+    ) -> None:
         self._environ = environ
-        self._home = home
+        self._labels = labels
         self._wake = wake
         self.died: set[str] = set()
-        """Ids of containers that have ended, as far as was heard."""
+        """Ids of containers of whose end an event came."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._stream: CancellableStream[dict[str, Any]] | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Begin to listen; again does nothing."""
+        """Begin to listen. Idempotent."""
         with self._lock:
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
@@ -71,7 +73,7 @@ class EventWatch:
         with engine_errors():
             client = open_engine(self._environ)
             try:
-                filters = {**self._home.filters(), "type": "container", "event": _NEWS}
+                filters = {**self._labels.filters(), "type": "container", "event": _ACTIONS}
                 stream = client.events(filters=filters, decode=True)
                 with self._lock:
                     self._stream = stream

@@ -1,8 +1,8 @@
 """A container's log as the lines since a cursor. Pure.
 
-The engine can only be asked for what came since a second, so a cursor names the last line's time,
-how many lines of that time were given, and how many lines in all: with that, what is left is found
-in events.jsonl too, once the container is gone.
+The engine gives lines since a full second only, so a cursor has the last line's time, the number of
+lines of that time, and the number of all lines: with that the rest is also found in events.jsonl,
+once the container is gone.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ class Cursor:
 
     @property
     def since_s(self) -> int | None:
-        """Unix time from which the engine is to give lines, some of them again."""
+        """Unix time from which to ask the engine for lines, some of them again."""
         return int(datetime.fromisoformat(self.time).timestamp()) if self.time else None
 
 
 def parse_log(data: bytes, cursor: Cursor) -> LogChunk:
     """The lines in `data`, each behind its time, that come after `cursor`."""
-    again, lines = cursor.of_time, []
+    repeated, lines = cursor.of_time, []
     count, of_time, last = cursor.lines, cursor.of_time, cursor.time
     for line in data.split(b"\n")[:-1]:
         stamp, _, rest = line.partition(b" ")
         time, text = stamp.decode(errors="replace"), _whole(stamp, rest)
         if time < cursor.time:
             continue
-        if time == cursor.time and again:
-            again -= 1
+        if time == cursor.time and repeated:
+            repeated -= 1
             continue
         of_time = of_time + 1 if time == last else 1
         count, last = count + 1, time
@@ -62,14 +62,14 @@ def _whole(stamp: bytes, text: bytes) -> str:
 
     Seen with json-file. https://github.com/moby/moby/blob/master/daemon/logger/copier.go
     """
-    again, pieces, start = stamp + b" ", [], 0
-    while text.startswith(again, start + PIECE_BYTES):
+    repeated, pieces, start = stamp + b" ", [], 0
+    while text.startswith(repeated, start + PIECE_BYTES):
         pieces.append(text[start : start + PIECE_BYTES])
-        start += PIECE_BYTES + len(again)
+        start += PIECE_BYTES + len(repeated)
     return b"".join([*pieces, text[start:]]).decode(errors="replace")
 
 
 def rest_of(lines: tuple[str, ...], cursor: Cursor) -> LogChunk:
-    """What comes after `cursor` when `lines` are all that there ever was."""
+    """The lines after `cursor` when `lines` are all of the log."""
     rest = lines[cursor.lines :]
     return LogChunk(rest, str(Cursor(cursor.lines + len(rest), cursor.of_time, cursor.time)))

@@ -1,4 +1,4 @@
-"""Has a plan made in a container: the same planner as everywhere, shut in as executors are."""
+"""Has a plan made in a container: by the same planner as everywhere, confined like executors."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any, Protocol
 
 from backends.base import BackendContext
 from backends.docker.client import DockerHost
-from backends.docker.connection import said
+from backends.docker.connection import engine_message
 from backends.docker.container import (
     BUNDLE,
-    CODE,
     PLANNER,
     VOLUME,
     WORKER_UID,
     ContainerLimits,
-    Home,
+    RunLabels,
     build_spec,
     has_ended,
 )
 from backends.docker.logs import Cursor, parse_log
-from backends.docker.preflight import find_problems
+from backends.docker.preflight import Preflight
 from backends.docker.settings import container_limits
 from backends.shared.worker_credentials import sent_credentials
+from backends.shared.worker_image import worker_command
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
@@ -39,8 +39,14 @@ from core.wire import decode, encode, write_atomic
 from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest
 from core.worker.process import CREDENTIALS_FILE, render_credentials
 
+LOOK_EVERY_S = 0.25
+PATIENCE_S = 120.0
+"""How long the engine may be out of reach while the planner works."""
+_TAIL_CHARS = 600
+_TRY_AGAIN = "Run it again, or resume the run."
 
-class ContainedPlannerSettings(Protocol):
+
+class PlannerSettings(Protocol):
     """The settings that planning needs."""
 
     def model_settings(self) -> ModelSettings: ...
@@ -48,8 +54,8 @@ class ContainedPlannerSettings(Protocol):
     def limits(self) -> Limits: ...
 
 
-class Hearing(Protocol):
-    """Who wants to hear how planning gets on."""
+class PlanningHooks(Protocol):
+    """Called with the usage and the progress of planning."""
 
     @property
     def on_usage(self) -> Callable[[Usage], None]: ...
@@ -59,28 +65,29 @@ class Hearing(Protocol):
 
 
 class ContainedPlanner:
-    """Asks for plans in place of planner_agent.ask_for_plan, of which it has the signature; there
-    is nothing to share with the planner's governor, which is in the container."""
+    """Takes the place of planner_agent.ask_for_plan, whose signature it has; the governor is not
+    shared with the planner, which has one of its own in the container."""
 
     def __init__(self, context: BackendContext) -> None:
         self._context = context
         self._limits = container_limits(context.options)
-        self._home = Home.of(context.run_dir)
+        self._labels = RunLabels.of(context.run_dir)
 
     def problems(self) -> list[Problem]:
         """What is missing for containers, each with its fix."""
         context = self._context
         with closing(DockerHost(context.environ)) as host:
-            return find_problems(host, self._limits, context.options, self._home, context.clock)
+            check = Preflight(host, self._limits, context.options, self._labels, context.clock)
+            return check.problems()
 
     def __call__(
         self,
         prompt: str,
-        wishes: ContainedPlannerSettings,
+        wishes: PlannerSettings,
         credentials: Credentials,
         governor: object,
         clock: Clock,
-        hooks: Hearing,
+        hooks: PlanningHooks,
         allowance: Allowance = UNLIMITED,
         spent: Iterable[Usage] = (),
     ) -> Plan:
@@ -90,7 +97,7 @@ class ContainedPlanner:
             planner = DockerPlanner(
                 host,
                 self._limits,
-                self._home,
+                self._labels,
                 clock,
                 lambda: sent_credentials(credentials, self._context.options),
                 hooks.on_usage,
@@ -99,31 +106,24 @@ class ContainedPlanner:
             return planner.plan(request)
 
 
-LOOK_EVERY_S = 0.25
-PATIENCE_S = 120.0
-"""How long the engine may be out of reach while the planner works."""
-_TAIL_CHARS = 600
-_AGAIN = "Run it again, or resume the run."
-
-
 @dataclass(frozen=True)
 class DockerPlanner:
-    """Makes plans for one run; `on_usage` and `on_progress` hear what the planner tells."""
+    """Makes plans for one run; `on_usage` and `on_progress` are called meanwhile."""
 
     host: DockerHost
     limits: ContainerLimits
-    home: Home
+    labels: RunLabels
     clock: Clock
     credentials: Callable[[], Credentials]
     on_usage: Callable[[Usage], None]
     on_progress: Callable[[str], None]
 
     def plan(self, request: PlanningRequest) -> Plan:
-        """The plan for `request`; whatever happens, the container is gone afterwards.
+        """The plan for `request`; the container is removed in any case.
 
-        Raises what the planner in it raised, and BackendError when there could be none.
+        Raises what the planner in it raised, and BackendError when it could not run.
         """
-        name = self.home.name(PLANNER)
+        name = self.labels.name(PLANNER)
         self.host.remove(name)  # of a session that was killed
         try:
             container = self._start(name, request)
@@ -133,36 +133,36 @@ class DockerPlanner:
             self.host.remove(name)
 
     def _start(self, name: str, request: PlanningRequest) -> str:
-        host, command = self.host, ["python", f"{CODE}/docker_planner.py", f"{VOLUME}/{BUNDLE}"]
+        host, command = self.host, worker_command("docker_planner.py", f"{VOLUME}/{BUNDLE}")
         try:
             image = host.image_id(self.limits.image)
-            spec = build_spec(image, command, self.home.labels(PLANNER), self.limits)
+            spec = build_spec(image, command, self.labels.for_role(PLANNER), self.limits)
             container = host.create(name, spec)
             self._send(container, request)
             host.start(container)
         except host.refusal as exc:
             raise BackendError(
-                f"The planner's container was refused: {said(exc)}.",
-                "See what doctor --backend docker says.",
+                f"The planner's container was refused: {engine_message(exc)}.",
+                "Run `orchestrator.py doctor --backend docker` to find out why.",
             ) from exc
         return container
 
     def _send(self, container: str, request: PlanningRequest) -> None:
         extra = {CREDENTIALS_FILE: render_credentials(self.credentials())}
-        with tempfile.TemporaryDirectory() as directory:
-            place = PlanningDir(Path(directory))
-            place.request.mkdir()
-            write_atomic(place.planning_json, encode(request))
-            with packed(place.request, BUNDLE, WORKER_UID, extra) as stream:
+        with tempfile.TemporaryDirectory() as root:
+            directory = PlanningDir(Path(root))
+            directory.request.mkdir()
+            write_atomic(directory.planning_json, encode(request))
+            with packed(directory.request, BUNDLE, WORKER_UID, extra) as stream:
                 self.host.put(container, VOLUME, stream)
 
     def _follow(self, container: str) -> Mapping[str, Any]:
-        """Tell what it tells until it ends; its last state."""
+        """Report progress until the container ends; its last state."""
         cursor, unreachable_since = Cursor(), None
         while True:
             try:
                 found = self.host.inspect(container)
-                cursor = self._tell(container, cursor)
+                cursor = self._report(container, cursor)
                 unreachable_since = None
             except BackendError:
                 now = self.clock.monotonic()
@@ -171,42 +171,45 @@ class DockerPlanner:
                     raise
             else:
                 if found is None:
-                    raise PlanningFailed("The planner's container was removed by somebody.", _AGAIN)
+                    message = "The planner's container was removed by another program."
+                    raise PlanningFailed(message, _TRY_AGAIN)
                 if has_ended(found["State"]["Status"]):
                     return dict(found["State"])
             self.clock.sleep(LOOK_EVERY_S)
 
-    def _tell(self, container: str, cursor: Cursor) -> Cursor:
+    def _report(self, container: str, cursor: Cursor) -> Cursor:
         data = self.host.log(container, stderr=False, times=True, since_s=cursor.since_s)
         chunk = parse_log(data, cursor)
         for line in chunk.lines:
-            with suppress(ValueError, BundleError):  # whatever else is printed is nobody's concern
-                told = json.loads(line)
-                if not isinstance(told, dict):
+            with suppress(ValueError, BundleError):  # other output is ignored
+                event = json.loads(line)
+                if not isinstance(event, dict):
                     continue
-                if "usage" in told:
-                    self.on_usage(decode(Usage, json.dumps(told["usage"]), "the planner"))
-                elif "text" in told:
-                    self.on_progress(str(told["text"]))
+                if "usage" in event:
+                    self.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
+                elif "text" in event:
+                    self.on_progress(str(event["text"]))
         return Cursor.parse(chunk.cursor)
 
     def _result(self, container: str, state: Mapping[str, Any]) -> Plan:
-        with tempfile.TemporaryDirectory() as directory:
-            place = PlanningDir(Path(directory))
+        with tempfile.TemporaryDirectory() as root:
+            directory = PlanningDir(Path(root))
             with self.host.archive(container, f"{VOLUME}/{BUNDLE}/result") as chunks:
                 if chunks is not None:
-                    unpack(chunks, place.result, Limits())
-            if place.plan_json.exists():
-                return parse_plan(place.plan_json.read_text(encoding="utf-8"), "The planner's plan")
-            if place.failure_json.exists():
-                data = place.failure_json.read_bytes()
+                    unpack(chunks, directory.result, Limits())
+            if directory.plan_json.exists():
+                text = directory.plan_json.read_text(encoding="utf-8")
+                return parse_plan(text, "The planner's plan")
+            if directory.failure_json.exists():
+                data = directory.failure_json.read_bytes()
                 raise decode(PlanningFailure, data, "The planner's answer").error()
-        raise PlanningFailed(self._why_nothing(container, state), _AGAIN)
+        raise self._no_result(container, state)
 
-    def _why_nothing(self, container: str, state: Mapping[str, Any]) -> str:
+    def _no_result(self, container: str, state: Mapping[str, Any]) -> PlanningFailed:
         if state.get("OOMKilled"):
-            return "The planner ran out of memory; --docker-memory allows more."
-        words = self.host.log(container, stdout=False).decode(errors="replace").strip()
-        masked = self.credentials().mask(words[-_TAIL_CHARS:])
-        code = state.get("ExitCode")
-        return f"The planner's container ended (exit code {code}) without a plan. {masked}".rstrip()
+            remedy = "Raise --docker-memory, then run it again or resume the run."
+            return PlanningFailed("The planner ran out of memory.", remedy)
+        output = self.host.log(container, stdout=False).decode(errors="replace").strip()
+        masked = self.credentials().mask(output[-_TAIL_CHARS:])
+        message = f"The planner's container ended without a plan, exit code {state.get('ExitCode')}"
+        return PlanningFailed(f"{message}: {masked}" if masked else f"{message}.", _TRY_AGAIN)

@@ -1,7 +1,7 @@
-"""Whether jobs can run on this Docker Engine: looked at from outside, then in one short container.
+"""Whether jobs can run on this Docker Engine: checked from outside, then in one short container.
 
-The probe tells what only a container can know: whether it starts at all, how much room its volume
-has, and what is in the image.
+That probe finds what only a container can know: whether it starts at all, the free space of its
+volume, and the content of the image.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from backends.docker.client import DockerHost
-from backends.docker.connection import said
+from backends.docker.connection import engine_message
 from backends.docker.container import (
-    CODE,
-    LABEL,
     PROBE,
     VOLUME,
     ContainerLimits,
-    Home,
+    RunLabels,
     build_spec,
     is_running,
 )
+from backends.shared.worker_image import LABEL, worker_command
 from core.bundle import WIRE_VERSION
 from core.clock import Clock
 from core.errors import BackendError, Problem
@@ -37,81 +36,9 @@ _BUILD = "cd docker && ./build.sh"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def find_problems(
-    host: DockerHost,
-    limits: ContainerLimits,
-    options: Mapping[str, Any],
-    home: Home,
-    clock: Clock,
-) -> list[Problem]:
-    """What is missing, each with its fix; the probe runs only when nothing else is."""
-    try:
-        found = [
-            *_image_problems(host, limits.image),
-            *_machine_problems(host.info(), limits),
-            *_network_problems(host, limits.network, options),
-        ]
-        return found or list(_probed(host, limits, options, home, clock))
-    except BackendError as exc:
-        return [Problem(exc.message, exc.remedy)]
-
-
-def _image_problems(host: DockerHost, name: str) -> Iterator[Problem]:
-    try:
-        image = host.image(name)
-    except host.refusal:
-        yield Problem(f"The Docker Engine has no image {name}.", f"Build it: {_BUILD}.")
-        return
-    labels = image["Config"].get("Labels") or {}
-    if SOURCE_LABEL not in labels:
-        yield Problem(
-            f"The image {name} is not one of this program's.",
-            f"Give another --docker-image, or build ours: {_BUILD}.",
-        )
-    elif labels[SOURCE_LABEL] != source_digest(SOURCE_ROOT):
-        yield Problem(
-            f"The image {name} was built from another version of this program.",
-            f"Build it anew: {_BUILD}.",
-        )
-
-
-def _machine_problems(info: Mapping[str, Any], limits: ContainerLimits) -> Iterator[Problem]:
-    memory, cpus = int(info.get("MemTotal") or 0), int(info.get("NCPU") or 0)
-    if 0 < memory < limits.memory_bytes:
-        yield Problem(
-            f"The engine's machine has {_mib(memory)}, less than one executor's"
-            f" {_mib(limits.memory_bytes)}.",
-            "Give it more memory, or ask for less with --docker-memory.",
-        )
-    if 0 < cpus < limits.cpus:
-        yield Problem(
-            f"The engine's machine has {cpus} CPU(s), fewer than one executor's {limits.cpus:g}.",
-            "Ask for fewer with --docker-cpus.",
-        )
-
-
-def _network_problems(
-    host: DockerHost, network: str, options: Mapping[str, Any]
-) -> Iterator[Problem]:
-    known = host.networks()
-    shared = network.startswith("container:")
-    if network and not shared and network not in ("default", *known):
-        yield Problem(
-            f"The Docker Engine has no network {network!r}.",
-            f"Choose one of: {', '.join(sorted(known))}; or make it: docker network create.",
-        )
-    bedrock = options.get("provider") == "bedrock"
-    url = options.get("bedrock_base_url" if bedrock else "base_url") or ""
-    if options.get("real") and network != "host" and urlsplit(url).hostname in _LOOPBACK:
-        yield Problem(
-            f"The API's address {url} means this machine; in a container it means the container.",
-            "Give an address that containers reach, or --docker-network host.",
-        )
-
-
 @dataclass(frozen=True, slots=True)
-class Probed:
-    """What docker_executor.py --check says."""
+class ProbeResult:
+    """The answer of docker_executor.py --check."""
 
     wire: int
     free_bytes: int
@@ -119,80 +46,142 @@ class Probed:
     claude_fix: str
 
 
-def _probed(
-    host: DockerHost,
-    limits: ContainerLimits,
-    options: Mapping[str, Any],
-    home: Home,
-    clock: Clock,
-) -> Iterator[Problem]:
-    engine = options.get("engine") or "api"
-    answer = _run_probe(host, limits, engine, home, clock)
-    if isinstance(answer, Problem):
-        yield answer
-        return
-    if answer.wire != WIRE_VERSION:
-        yield Problem(
-            f"The image {limits.image} reads bundles of version {answer.wire}, not {WIRE_VERSION}.",
-            f"Build it anew: {_BUILD}.",
-        )
-    if answer.free_bytes < LEAST_FREE_BYTES:
-        yield Problem(
-            f"The engine's disk has only {_mib(answer.free_bytes)} left for volumes.",
-            "Free some: docker system df tells where it went, docker system prune removes.",
-        )
-    if answer.claude_problem:
-        yield Problem(
-            f"In the image {limits.image}: {answer.claude_problem}",
-            f"Build it without --slim: {_BUILD}. {answer.claude_fix}".rstrip(),
-        )
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    host: DockerHost
+    limits: ContainerLimits
+    options: Mapping[str, Any]
+    labels: RunLabels
+    clock: Clock
 
+    def problems(self) -> list[Problem]:
+        """What is missing, each with its fix; the probe runs only when nothing else is."""
+        try:
+            found = [
+                *self._image_problems(),
+                *self._machine_problems(self.host.info()),
+                *self._network_problems(),
+            ]
+            return found or list(self._probe_problems())
+        except BackendError as exc:
+            return [Problem(exc.message, exc.remedy)]
 
-def _run_probe(
-    host: DockerHost, limits: ContainerLimits, engine: str, home: Home, clock: Clock
-) -> Probed | Problem:
-    """Run one container to its end and remove it."""
-    name = home.name(PROBE)
-    command = ["python", f"{CODE}/docker_executor.py", "--check", VOLUME, engine]
-    host.remove(name)
-    try:
-        image = host.image_id(limits.image)
-        container = host.create(name, build_spec(image, command, home.labels(PROBE), limits))
-        host.start(container)
-        return _await(host, container, clock)
-    except host.refusal as exc:
-        return Problem(
-            f"No container can be started from {limits.image}: {said(exc)}.",
-            "Correct the --docker options, or what the engine complains of.",
-        )
-    finally:
-        host.remove(name)
-
-
-def _await(host: DockerHost, container: str, clock: Clock) -> Probed | Problem:
-    ends = clock.monotonic() + PROBE_TIMEOUT_S
-    while (found := host.inspect(container)) is not None:
-        if not is_running(found["State"]["Status"]):
-            break
-        if clock.monotonic() >= ends:
-            return Problem(
-                f"A container needed more than {PROBE_TIMEOUT_S:g} s to say a word.",
-                "See how busy the engine's machine is.",
+    def _image_problems(self) -> Iterator[Problem]:
+        name = self.limits.image
+        try:
+            image = self.host.image(name)
+        except self.host.refusal:
+            yield Problem(f"The Docker Engine has no image {name}.", f"Build it: {_BUILD}.")
+            return
+        labels = image["Config"].get("Labels") or {}
+        if SOURCE_LABEL not in labels:
+            yield Problem(
+                f"The image {name} is not one of this program's.",
+                f"Name another one with --docker-image, or build it: {_BUILD}.",
             )
-        clock.sleep(_LOOK_EVERY_S)
-    if found is not None and found["State"].get("OOMKilled"):
-        return Problem(
-            "A container has too little memory to start.", "Give it more with --docker-memory."
-        )
-    said_last = host.log(container, stderr=False).decode(errors="replace").strip()
-    try:
-        return Probed(**json.loads(said_last))
-    except (ValueError, TypeError):
-        words = host.log(container).decode(errors="replace").strip()[-300:]
-        return Problem(
-            f"A container of the image did not work: {words or 'it said nothing'}",
-            f"Build the image anew: {_BUILD}.",
-        )
+        elif labels[SOURCE_LABEL] != source_digest(SOURCE_ROOT):
+            yield Problem(
+                f"The image {name} was built from another version of this program.",
+                f"Rebuild it: {_BUILD}.",
+            )
+
+    def _machine_problems(self, info: Mapping[str, Any]) -> Iterator[Problem]:
+        limits = self.limits
+        memory, cpus = int(info.get("MemTotal") or 0), int(info.get("NCPU") or 0)
+        if 0 < memory < limits.memory_bytes:
+            yield Problem(
+                f"The engine's machine has {_mib(memory)}, less than one executor's"
+                f" {_mib(limits.memory_bytes)}.",
+                "Give the machine more memory, or lower --docker-memory.",
+            )
+        if 0 < cpus < limits.cpus:
+            yield Problem(
+                f"The engine's machine has {cpus} CPU(s), fewer than one executor's"
+                f" {limits.cpus:g}.",
+                "Lower --docker-cpus.",
+            )
+
+    def _network_problems(self) -> Iterator[Problem]:
+        network, known = self.limits.network, self.host.networks()
+        is_shared = network.startswith("container:")
+        if network and not is_shared and network not in ("default", *known):
+            yield Problem(
+                f"The Docker Engine has no network {network!r}.",
+                f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create.",
+            )
+        options = self.options
+        bedrock = options.get("provider") == "bedrock"
+        url = options.get("bedrock_base_url" if bedrock else "base_url") or ""
+        if options.get("real") and network != "host" and urlsplit(url).hostname in _LOOPBACK:
+            yield Problem(
+                f"The API's address {url} is this machine; in a container it means the container.",
+                "Use an address that containers can reach, or --docker-network host.",
+            )
+
+    def _probe_problems(self) -> Iterator[Problem]:
+        answer, image = self._probe(self.options.get("engine") or "api"), self.limits.image
+        if isinstance(answer, Problem):
+            yield answer
+            return
+        if answer.wire != WIRE_VERSION:
+            yield Problem(
+                f"The image {image} reads bundles of version {answer.wire}, not {WIRE_VERSION}.",
+                f"Rebuild it: {_BUILD}.",
+            )
+        if answer.free_bytes < LEAST_FREE_BYTES:
+            yield Problem(
+                f"The engine's disk has only {_mib(answer.free_bytes)} left for volumes.",
+                "Free some space: docker system df lists what uses it, docker system prune"
+                " removes it.",
+            )
+        if answer.claude_problem:
+            yield Problem(
+                f"In the image {image}: {answer.claude_problem}",
+                f"Rebuild it without --slim: {_BUILD}. {answer.claude_fix}".rstrip(),
+            )
+
+    def _probe(self, engine: str) -> ProbeResult | Problem:
+        """Run one container to its end and remove it."""
+        host, name, image = self.host, self.labels.name(PROBE), self.limits.image
+        command = worker_command("docker_executor.py", "--check", VOLUME, engine)
+        host.remove(name)
+        try:
+            spec = build_spec(
+                host.image_id(image), command, self.labels.for_role(PROBE), self.limits
+            )
+            container = host.create(name, spec)
+            host.start(container)
+            return self._await(container)
+        except host.refusal as exc:
+            return Problem(
+                f"No container could be started from {image}: {engine_message(exc)}.",
+                "Correct the --docker options, or fix what the engine reports.",
+            )
+        finally:
+            host.remove(name)
+
+    def _await(self, container: str) -> ProbeResult | Problem:
+        deadline = self.clock.monotonic() + PROBE_TIMEOUT_S
+        while (found := self.host.inspect(container)) is not None:
+            if not is_running(found["State"]["Status"]):
+                break
+            if self.clock.monotonic() >= deadline:
+                return Problem(
+                    f"A container had not answered after {PROBE_TIMEOUT_S:g} s.",
+                    "Check whether the engine's machine is overloaded.",
+                )
+            self.clock.sleep(_LOOK_EVERY_S)
+        if found is not None and found["State"].get("OOMKilled"):
+            return Problem("A container has too little memory to start.", "Raise --docker-memory.")
+        output = self.host.log(container, stderr=False).decode(errors="replace").strip()
+        try:
+            return ProbeResult(**json.loads(output))
+        except (ValueError, TypeError):
+            tail = self.host.log(container).decode(errors="replace").strip()[-300:]
+            return Problem(
+                f"A container of the image failed: {tail or 'it printed nothing'}",
+                f"Rebuild the image: {_BUILD}.",
+            )
 
 
 def _mib(count: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from core.aws.session import build_session
 from core.credentials import Credentials
 from core.errors import BackendError
 
@@ -74,17 +75,11 @@ class Ec2Clusters:
 
     def client(self, service: str) -> Any:
         """One of boto3's, for this region."""
-        return self._session.client(service, region_name=self.region)
+        return self._session.client(service)
 
     @cached_property
     def _session(self) -> Any:
-        import boto3
-
-        held = self._credentials
-        if held.aws_access_key_id and not held.aws_profile:
-            token = held.aws_session_token or None
-            return boto3.Session(held.aws_access_key_id, held.aws_secret_access_key, token)
-        return boto3.Session(profile_name=held.aws_profile or None)
+        return build_session(self._credentials, self.region)
 
 
 def parse_instances(pages: Any) -> Iterator[HeadNode]:

@@ -21,7 +21,7 @@ from backends.shared.results import attempt_of
 from core.bundle import Limits
 from core.errors import BackendError, CollectError
 from core.job import JobKey
-from core.transfer.untrusted_tar import ChunkSource, ForeignTree, open_foreign
+from core.transfer.untrusted_tar import ChunkSource, UntrustedTree, open_untrusted
 
 _MAX_NAME_CHARS = 200
 
@@ -49,12 +49,12 @@ def unpack_results(
 
 def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, CollectError]:
     numbers = {str(number): number for number in range(count)}
-    trees: dict[int, ForeignTree] = {}
+    trees: dict[int, UntrustedTree] = {}
     refused: dict[int, CollectError] = {}
     source = cast("IO[bytes]", io.BufferedReader(ChunkSource(chunks)))
     plain = cast("IO[bytes]", gzip.GzipFile(fileobj=source, mode="rb"))
     try:
-        with open_foreign(plain) as tar:
+        with open_untrusted(plain) as tar:
             for member in tar:
                 top, _, name = member.name.partition("/")
                 if (number := numbers.get(top)) is None:
@@ -66,7 +66,7 @@ def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, Col
                     continue
                 if number not in trees:
                     (scratch / top).mkdir()
-                    trees[number] = ForeignTree(scratch / top, Limits())
+                    trees[number] = UntrustedTree(scratch / top, Limits())
                 try:
                     trees[number].take(tar, member, name)
                 except CollectError as exc:

@@ -28,7 +28,7 @@ from backends.parallelcluster.rpc_responses import (
 from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.upload import packed_upload
 from backends.shared.results import attempt_of
-from backends.shared.work_dir_id import is_left, place_of
+from backends.shared.work_dir_id import is_moved_away, work_dir_id
 from backends.slurm.arrays import FOLDER
 from backends.slurm.host import KEPT_VARIABLES, LOG_TAIL_BYTES, AttemptTrace, CommandResult, Upload
 from backends.slurm.preflight import COMMANDS
@@ -68,7 +68,7 @@ class RemoteHost:
         self._bucket, self._mask = bucket, mask
         self._head = head
         self._clock = clock
-        self._origin = place_of(root.parent.parent)
+        self._origin = work_dir_id(root.parent.parent)
         self._code = f"code-{source_digest(SOURCE_ROOT)}"
         self._new_name = _make_name(root)
         self._is_over = False
@@ -274,7 +274,7 @@ class RemoteHost:
 
     def runs_of(self, work_dir: Path) -> list[str]:
         """Runs of a work directory of this machine that have directories there."""
-        wanted = place_of(work_dir)
+        wanted = work_dir_id(work_dir)
         return sorted({_run_of(name) for name, origin in self.runs().items() if origin == wanted})
 
     def names_of(self, run_id: str) -> list[str]:
@@ -285,7 +285,7 @@ class RemoteHost:
         names = [n for n, origin in runs.items() if origin == self._origin and _run_of(n) == run_id]
         if run_id == self.root.name and self.is_used and (used := self.name) not in names:
             origin, work_dir = runs.get(used), self.root.parent.parent
-            if self._is_active or origin is None or is_left(origin, work_dir, run_id):
+            if self._is_active or origin is None or is_moved_away(origin, work_dir, run_id):
                 names.append(used)
         return names
 

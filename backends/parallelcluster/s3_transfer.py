@@ -7,6 +7,7 @@ end of the run. Nothing secret is put there.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from backends.parallelcluster.progress import Transfers
+from core.aws.bucket import S3Bucket
+from core.aws.calls import AwsService
+from core.clock import SystemClock
 from core.errors import BackendError
 
 PREFIX = "parallel-orchestrator"
@@ -31,6 +35,7 @@ class TransferBucket:
     ) -> None:
         self.name = name
         self._connect = connect
+        self._s3 = S3Bucket(name, AwsService("s3", lambda _: connect(), SystemClock()))
         self._transfers = transfers
         self._run_dir = run_dir
         self._in_use: set[str] = set()
@@ -76,7 +81,7 @@ class TransferBucket:
 
     def _remove(self, token: str) -> None:
         with self._refusals():
-            self._connect().delete_object(Bucket=self.name, Key=f"{PREFIX}/{token}")
+            self._s3.delete([f"{PREFIX}/{token}"])
 
     @property
     def _notes(self) -> Path:
@@ -98,19 +103,18 @@ class TransferBucket:
         total = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         with self._refusals(), self._transfers.count("sent", total) as add:
-            self._connect().upload_fileobj(stream, self.name, self._key(url), Callback=add)
+            self._s3.upload(self._key(url), stream, add)
         return total
 
     def get(self, url: str) -> Iterator[bytes]:
         with self._refusals():
-            found = self._connect().get_object(Bucket=self.name, Key=self._key(url))
-            yield from self._transfers.receiving(found["Body"])
+            yield from self._transfers.receiving(self._s3.open(self._key(url)))
 
     def check_access(self) -> None:
         """Create an object and remove it. Raises BackendError when that is not possible."""
         token = secrets.token_hex(16)
         with self._refusals():
-            self._connect().put_object(Bucket=self.name, Key=f"{PREFIX}/{token}", Body=b"")
+            self._s3.put(f"{PREFIX}/{token}", io.BytesIO())
         self._remove(token)
 
     def _key(self, url: str) -> str:
@@ -119,13 +123,14 @@ class TransferBucket:
     @contextmanager
     def _refusals(self) -> Iterator[None]:
         from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError
 
         try:
             yield
-        except (Boto3Error, BotoCoreError, ClientError) as exc:
+        except (BackendError, Boto3Error, BotoCoreError) as exc:
+            reason = exc.message if isinstance(exc, BackendError) else str(exc)
             raise BackendError(
-                f"The bucket {self.name} could not be used: {exc}.",
+                f"The bucket {self.name} could not be used: {reason.rstrip('.')}.",
                 "Correct --aws-s3-bucket, allow s3:PutObject, s3:GetObject and s3:DeleteObject"
                 " there, or leave the option out to transfer over SSH.",
             ) from exc

@@ -1,4 +1,4 @@
-"""Where the workers of a backend will ask for Claude."""
+"""The address at which workers reach Claude."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 
 def provider_address(settings: Mapping[str, Any]) -> tuple[str, int]:
-    """Host and port that workers will ask."""
+    """Host and port of the provider."""
     if settings.get("provider") == "bedrock":
         region = settings.get("region") or "eu-central-1"
-        usual, given = f"https://bedrock-runtime.{region}.amazonaws.com", "bedrock_base_url"
+        default, name = f"https://bedrock-runtime.{region}.amazonaws.com", "bedrock_base_url"
     else:
-        usual, given = "https://api.anthropic.com", "base_url"
-    url = urlsplit(str(settings.get(given) or usual))
+        default, name = "https://api.anthropic.com", "base_url"
+    url = urlsplit(str(settings.get(name) or default))
     return url.hostname or "", url.port or (80 if url.scheme == "http" else 443)

@@ -1,4 +1,4 @@
-"""Looks on a shared disk for results, so that an end is heard of before the next poll is due."""
+"""Watches a shared disk for results, so that the end of a job is seen before the next poll."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from core.job import JobKey
 
 LOOK_EVERY_S = 0.5
 LOOKS_A_SECOND = 100
-"""How many jobs are looked at in a second at the most: each is a call to a file server."""
-
-
+"""How many jobs are looked at in a second at most: each is a call to a file server."""
 WAKES_A_JOB = 20
-"""A job that has its result and does not end soon has an epilog: that the usual polls see."""
+"""A job that has its result and does not end soon has an epilog, which the usual polls see."""
 
 
 class ResultWatch:
-    """One thread; calls `wake` while a job that is watched has its result and nobody has dropped
-    it, at most twice a second and for some seconds. Losing it costs only promptness."""
+    """One thread; calls `wake` while a watched job has its result and was not dropped, at most
+    twice a second and for some seconds. Losing it costs only promptness."""
 
     def __init__(
         self,
@@ -30,22 +28,22 @@ class ResultWatch:
         self._has_result = has_result
         self._wake = wake
         self._every_s = every_s
-        self._keys: dict[JobKey, int] = {}
+        self._wakes_left: dict[JobKey, int] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, keys: Iterable[JobKey]) -> None:
         with self._lock:
-            self._keys |= dict.fromkeys(keys, WAKES_A_JOB)
-            if self._keys and self._thread is None and not self._stopped.is_set():
+            self._wakes_left |= dict.fromkeys(keys, WAKES_A_JOB)
+            if self._wakes_left and self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._run, name="results", daemon=True)
                 self._thread.start()
 
     def drop(self, key: JobKey) -> None:
-        """It has ended, as far as anybody needs to know."""
+        """Its end is known."""
         with self._lock:
-            self._keys.pop(key, None)
+            self._wakes_left.pop(key, None)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -56,18 +54,18 @@ class ResultWatch:
         pause_s = self._every_s
         while not self._stopped.wait(pause_s):
             with self._lock:
-                keys = sorted(self._keys)
-            if sum(map(self._is_news, keys)):  # each is to count
+                keys = sorted(self._wakes_left)
+            if sum(map(self._is_new, keys)):  # counts down each, so no short cut
                 self._wake()
             pause_s = max(self._every_s, len(keys) / LOOKS_A_SECOND)
 
-    def _is_news(self, key: JobKey) -> bool:
+    def _is_new(self, key: JobKey) -> bool:
         if not self._has_result(key):
             return False
         with self._lock:
-            left = self._keys.get(key, 0) - 1
+            left = self._wakes_left.get(key, 0) - 1
             if left > 0:
-                self._keys[key] = left
+                self._wakes_left[key] = left
             else:
-                self._keys.pop(key, None)
+                self._wakes_left.pop(key, None)
         return left >= 0

@@ -1,19 +1,21 @@
-"""Results and logs as they lie in the run directory, for backends that keep them there."""
+"""Results and logs as they are in the run directory, for backends that keep them there."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from backends.base import LogChunk
+from backends.shared.parallel import in_parallel
 from core.bundle import AttemptDir, read_request, read_result, read_spent, write_result
 from core.errors import BundleError, CollectError
-from core.job import JobKey, TaskResult
+from core.job import JobHandle, JobKey, TaskResult
 from core.paths import fold, is_owned
 from core.wire import write_atomic
+from core.workspace.confined import remove_tree
 
 
 def attempt_of(run_dir: Path, key: JobKey) -> AttemptDir:
@@ -21,37 +23,73 @@ def attempt_of(run_dir: Path, key: JobKey) -> AttemptDir:
     return AttemptDir(run_dir / "tasks" / key.task / str(key.attempt))
 
 
-def hand_over(here: AttemptDir, key: JobKey, destination: Path) -> TaskResult | CollectError:
-    """The result that lies `here`, proven, and copied to `destination`/<task>/<attempt> where that
-    is another place. Of a request that lies beside it, files that its task does not own are
-    refused: who ends the worker can leave a result of his own."""
-    there = AttemptDir(destination / key.task / str(key.attempt))
+def collect_each(
+    handles: Sequence[JobHandle],
+    run_dir: Path,
+    destination: Path,
+    fetch: Callable[[JobHandle, AttemptDir], None],
+    at_once: int,
+) -> dict[JobKey, TaskResult | CollectError]:
+    """Backend.collect for a backend that fetches jobs one by one, `at_once` at the same time.
+
+    `fetch` brings the result to the attempt in the run directory unless it is there; it may raise
+    CollectError, or OSError where the disk fails.
+    """
+
+    def collect(handle: JobHandle) -> TaskResult | CollectError:
+        key = handle.key
+        if key.run != run_dir.name:
+            return CollectError(f"{key} is not a job of run {run_dir.name}.")
+        attempt = attempt_of(run_dir, key)
+        try:
+            fetch(handle, attempt)
+        except CollectError as exc:
+            return exc
+        except OSError as exc:
+            return CollectError(f"The result of {key} could not be stored: {exc}.", retryable=True)
+        return hand_over(attempt, key, destination)
+
+    answers = in_parallel(collect, handles, at_once)
+    return {handle.key: answer for handle, answer in zip(handles, answers, strict=True)}
+
+
+def hand_over(attempt: AttemptDir, key: JobKey, destination: Path) -> TaskResult | CollectError:
+    """The verified result of `attempt`, copied to `destination`/<task>/<attempt> where that is
+    another place.
+
+    A file that the task of its request does not own is refused: whoever can end the worker can
+    leave another result.
+    """
+    target = AttemptDir(destination / key.task / str(key.attempt))
     try:
-        if there.root != here.root and here.result.is_dir():
-            shutil.copytree(here.result, there.result, dirs_exist_ok=True, symlinks=True)
-        result = read_result(there, key)
-        return _check_owned(here, result) or result
+        if target.root != attempt.root and attempt.result.is_dir():
+            shutil.copytree(attempt.result, target.result, dirs_exist_ok=True, symlinks=True)
+        result = read_result(target, key)
+        return _check_owned(attempt, result) or result
     except BundleError as exc:
         return CollectError(exc.message, exc.remedy)
     except OSError as exc:
         return CollectError(f"The result of {key} could not be copied: {exc}.", retryable=True)
 
 
-def _check_owned(here: AttemptDir, result: TaskResult) -> CollectError | None:
+def _check_owned(attempt: AttemptDir, result: TaskResult) -> CollectError | None:
     """Raises BundleError when the request cannot be read."""
-    if not here.task_json.exists():
+    if not attempt.task_json.exists():
         return None
-    request = read_request(here)
+    request = read_request(attempt)
     contracts = {fold(contract.path) for contract in request.contracts}
     for path in result.manifest.paths:
         if not is_owned(request.task.owns, path) or fold(path) in contracts:
-            return CollectError(f"The result of {result.key} holds {path!r}, which is not its own.")
+            return CollectError(
+                f"The result of {result.key} holds {path!r}, which its task does not own."
+            )
     return None
 
 
 def add_earlier_events(attempt: AttemptDir, key: JobKey, lines: Sequence[str]) -> None:
     """Put the events of a job's earlier workers, which were lost, ahead of its last one's, and what
-    they spent into its result. One that cannot be read is left for who takes it to find out."""
+    they spent into its result. One that cannot be read stays as it is, for `hand_over` to refuse.
+    """
     with suppress(BundleError):
         result = read_result(attempt, key)
         own = attempt.events.read_bytes() if attempt.events.exists() else b""
@@ -63,9 +101,8 @@ def add_earlier_events(attempt: AttemptDir, key: JobKey, lines: Sequence[str]) -
 
 
 def install_result(attempt: AttemptDir, fresh: Path) -> None:
-    """Put the tree `fresh`, on the same file system, in the place of the attempt's result."""
-    if attempt.result.exists():
-        shutil.rmtree(attempt.result)
+    """Replace the attempt's result by the tree `fresh`, which is on the same file system."""
+    remove_tree(attempt.result)
     fresh.rename(attempt.result)
 
 
@@ -83,5 +120,5 @@ def read_lines(path: Path, cursor: str) -> LogChunk:
 
 
 def split_lines(data: bytes) -> tuple[str, ...]:
-    """The whole lines in `data`; a JSON text may hold other line separators as they are."""
+    """The whole lines in `data`, ended by "\\n" only: a JSON text may hold other separators."""
     return tuple(line.decode(errors="replace") for line in data.split(b"\n")[:-1])

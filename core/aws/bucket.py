@@ -1,65 +1,78 @@
-"""One bucket of S3 as this program and its workers need it: few calls, each with one meaning.
+"""One bucket of S3 as this program and its workers use it.
 
-What has been fetched is whole: its length and checksum were compared, or it was fetched again.
-Each object is written with the encryption that the bucket has by default, said in so many words,
-since a bucket's policy may refuse what does not say it. A worker learns it from its request.
+A fetched object is whole: its length and checksum were compared, or it was fetched again. A bucket
+that was deleted holds nothing. Each object is written with the encryption that is the bucket's
+default, named explicitly, since a bucket's policy may refuse what does not name it. A worker learns
+it from its request.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import IO, Any
 
-from core.aws.calls import DENIED, EXPIRED, AwsCalls
+from core.aws.calls import DENIED, EXPIRED, AwsService
 from core.errors import AwsRefused
 
-ABSENT = frozenset({"NoSuchKey", "404"})
+_NO_BUCKET = "NoSuchBucket"
+_ABSENT = frozenset({"NoSuchKey", "404", _NO_BUCKET})
 _TAKEN = frozenset({"PreconditionFailed", "412"})
-_ASK = "If the bucket demands an encryption, allow s3:GetEncryptionConfiguration on it."
+_ENCRYPTION_REMEDY = (
+    "If the bucket demands an encryption, allow s3:GetEncryptionConfiguration on it."
+)
 _PIECE_BYTES = 1024 * 1024
 MOST_DELETED = 1000
 """Names that one DeleteObjects takes."""
 
 
 class S3Bucket:
-    """`client` gives the client of S3. May be used from many threads."""
+    """May be used from many threads."""
 
-    def __init__(self, name: str, client: Callable[[], Any], calls: AwsCalls) -> None:
+    def __init__(self, name: str, s3: AwsService) -> None:
         self.name = name
-        self._client = client
-        self._calls = calls
+        self._s3 = s3
         self._encryption: dict[str, str] | None = None
-        """What PutObject is told of it; None as long as nothing has told it."""
+        """The parameters of PutObject for it; None until it is known."""
 
-    def put(self, key: str, body: IO[bytes]) -> None:
+    def put(self, key: str, body: IO[bytes], **conditions: str) -> None:
         """Store all of `body`, which is read from its beginning."""
-        self._put(key, body)
+        parameters = {"Bucket": self.name, "Key": key} | self._known_encryption() | conditions
 
-    def _put(self, key: str, body: IO[bytes], **more: str) -> None:
-        if self._encryption is None:
-            self._encryption = self._default_encryption()
-        told = self._encryption | more
-
-        def call() -> None:
+        def call(client: Any) -> None:
             body.seek(0)
-            self._client().put_object(Bucket=self.name, Key=key, Body=body, **told)
+            client.put_object(Body=body, **parameters)
 
         try:
-            self._calls(self._what("PutObject", key), call)
+            self._s3.retry("put_object", self._url(key), call)
         except AwsRefused as exc:
             if exc.code not in DENIED or self._encryption:
                 raise
-            raise AwsRefused(exc.message, f"{exc.remedy} {_ASK}", code=exc.code) from exc
+            remedy = f"{exc.remedy} {_ENCRYPTION_REMEDY}"
+            raise AwsRefused(exc.message, remedy, code=exc.code) from exc
+
+    def upload(self, key: str, body: IO[bytes], on_sent: Callable[[int], None]) -> None:
+        """As `put`, in parts where it is large; `on_sent` is called with the size of each piece.
+
+        Raises boto3's S3UploadFailedError for a part that was refused.
+        """
+        encryption = self._known_encryption()
+
+        def call(client: Any) -> None:
+            body.seek(0)
+            client.upload_fileobj(body, self.name, key, ExtraArgs=encryption, Callback=on_sent)
+
+        self._s3.retry("put_object", self._url(key), call)
+
+    def _known_encryption(self) -> dict[str, str]:
+        if self._encryption is None:
+            self._encryption = self._default_encryption()
+        return self._encryption
 
     def _default_encryption(self) -> dict[str, str]:
-        """Nothing is said where this identity may not ask, or the bucket has none."""
+        """Empty where this identity may not ask, or the bucket has none."""
         try:
-            answer = self._calls(
-                f"GetBucketEncryption of {self.name}",
-                lambda: self._client().get_bucket_encryption(Bucket=self.name),
-            )
+            answer = self._s3("get_bucket_encryption", self.name, Bucket=self.name)
         except AwsRefused as exc:
             if exc.code in EXPIRED:
                 raise
@@ -74,7 +87,7 @@ class S3Bucket:
         False also where an earlier try of this call had stored it and its answer was lost.
         """
         try:
-            self._put(key, body, IfNoneMatch="*")
+            self.put(key, body, IfNoneMatch="*")
         except AwsRefused as exc:
             if exc.code in _TAKEN:
                 return False
@@ -86,27 +99,33 @@ class S3Bucket:
 
         False when there is no such object.
         """
-        asked = {"Bucket": self.name, "Key": key}
+        parameters = {"Bucket": self.name, "Key": key}
         if span is not None:
-            asked["Range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}"
+            parameters["Range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}"
 
-        def call() -> None:
+        def call(client: Any) -> None:
             into.seek(0)
             into.truncate()
-            answer = self._client().get_object(**asked)
+            answer = client.get_object(**parameters)
             for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
                 into.write(piece)
             if self._encryption is None:
-                self._encryption = _encryption_of(answer)
+                self._encryption = _encryption(
+                    answer.get("ServerSideEncryption"), answer.get("SSEKMSKeyId")
+                )
 
         try:
-            self._calls(self._what("GetObject", key), call)
+            self._s3.retry("get_object", self._url(key), call)
         except AwsRefused as exc:
-            if exc.code in ABSENT:
+            if exc.code in _ABSENT:
                 return False
             raise
         into.seek(0)
         return True
+
+    def open(self, key: str) -> Any:
+        """An object's bytes as botocore's stream, to be read once."""
+        return self._s3("get_object", self._url(key), Bucket=self.name, Key=key)["Body"]
 
     def get(self, key: str, span: tuple[int, int] | None = None) -> bytes | None:
         """The bytes of a small object, or None when there is none."""
@@ -114,13 +133,17 @@ class S3Bucket:
         return into.getvalue() if self.fetch(key, into, span) else None
 
     def exists(self, key: str) -> bool:
-        """By its name in a listing, which does not need that it may be read."""
+        """By its name in a listing, which needs no permission to read it."""
         return key in self.list(key)
 
     def list(self, prefix: str) -> Iterator[str]:
         """Names that begin with `prefix`, a thousand a request."""
-        for page in self._pages(prefix):
-            yield from (str(found["Key"]) for found in page.get("Contents", ()))
+        try:
+            for page in self._pages(prefix):
+                yield from (str(found["Key"]) for found in page.get("Contents", ()))
+        except AwsRefused as exc:
+            if exc.code != _NO_BUCKET:
+                raise
 
     def folders(self, prefix: str) -> Iterator[str]:
         """What follows `prefix` up to the next slash, each once."""
@@ -128,43 +151,32 @@ class S3Bucket:
             for found in page.get("CommonPrefixes", ()):
                 yield str(found["Prefix"])[len(prefix) : -1]
 
-    def _pages(self, prefix: str, **more: str) -> Iterator[dict[str, Any]]:
-        asked = {"Bucket": self.name, "Prefix": prefix, **more}
-        what = self._what("ListObjectsV2", prefix)
+    def _pages(self, prefix: str, **more: str) -> Iterator[Mapping[str, Any]]:
+        parameters = {"Bucket": self.name, "Prefix": prefix, **more}
         while True:
-            page = self._calls(what, lambda: self._client().list_objects_v2(**asked))
+            page = self._s3("list_objects_v2", self._url(prefix), **parameters)
             yield page
             if not page.get("IsTruncated"):
                 return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
+            parameters["ContinuationToken"] = page["NextContinuationToken"]
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; those that are gone already are no error."""
         for start in range(0, len(keys), MOST_DELETED):
-            wanted = [{"Key": key} for key in keys[start : start + MOST_DELETED]]
-            call = partial(
-                self._client().delete_objects,
-                Bucket=self.name,
-                Delete={"Objects": wanted, "Quiet": True},
-            )
-            answer = self._calls(self._what("DeleteObjects", keys[start]), call)
+            names = [{"Key": key} for key in keys[start : start + MOST_DELETED]]
+            request = {"Bucket": self.name, "Delete": {"Objects": names, "Quiet": True}}
+            answer = self._s3("delete_objects", self._url(keys[start]), **request)
             for error in answer.get("Errors", ()):
                 raise AwsRefused(
-                    f"s3://{self.name}/{error.get('Key')} could not be removed:"
-                    f" {error.get('Message')}.",
+                    f"{self._url(error.get('Key'))} could not be removed: {error.get('Message')}.",
                     "Allow s3:DeleteObject there to the identity in use.",
                     code=str(error.get("Code")),
                 )
 
-    def _what(self, action: str, key: str) -> str:
-        return f"{action} on s3://{self.name}/{key}"
+    def _url(self, key: str) -> str:
+        return f"s3://{self.name}/{key}"
 
 
 def _encryption(algorithm: str | None, key: str | None) -> dict[str, str]:
-    told = {"ServerSideEncryption": algorithm, "SSEKMSKeyId": key}
-    return {name: value for name, value in told.items() if value}
-
-
-def _encryption_of(answer: Mapping[str, Any]) -> dict[str, str]:
-    """How an object that was read is encrypted, which its writer had found out."""
-    return _encryption(answer.get("ServerSideEncryption"), answer.get("SSEKMSKeyId"))
+    parameters = {"ServerSideEncryption": algorithm, "SSEKMSKeyId": key}
+    return {name: value for name, value in parameters.items() if value}

@@ -1,9 +1,9 @@
-"""Bundles in a bucket: what the objects of a run are called, and what is in them.
+"""Bundles in a bucket: the names of a run's objects, and their content.
 
-The requests of all jobs that are submitted together lie in one object, compressed one by one behind
-an index that tells where each begins and its digest. The object is called by the digest of that
-index, so whoever reads one request proves it without the others, and none is ever another than the
-one that a job was submitted with. A result is one object, whole or absent.
+The requests of all jobs that are submitted together are one object, compressed one by one behind an
+index with the position and digest of each. The object is named by the digest of that index, so a
+reader of one request verifies it without the others, and no job ever gets another request than the
+one it was submitted with. A result is one object, whole or absent.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import io
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -29,8 +30,9 @@ from core.wire import decode, encode
 VERSION = 2
 DIGEST_CHARS = 32
 UNLIMITED = Limits(max_files=10**9, max_bytes=2**60)
-"""For a request, which this program made itself."""
-_SAME = "Run the same version on both sides: build and push the worker's image anew."
+"""For a request: this program made it itself."""
+_REBUILD = "Rebuild and push the worker's image, so that both sides run the same version."
+_SUBMIT_AGAIN = "Submit the job again."
 _REGION = "region"
 _PACK = re.compile(r"requests/([0-9a-f]{32})-([1-9][0-9]{0,9})")
 _OF_JOB = re.compile(r"(claims|results)/([^/]+)/([1-9][0-9]*)")
@@ -38,7 +40,7 @@ _OF_JOB = re.compile(r"(claims|results)/([^/]+)/([1-9][0-9]*)")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The request of a job: `size` bytes, the first of them `start` bytes behind the index."""
+    """The request of a job: `size` bytes, which begin `start` bytes behind the index."""
 
     key: JobKey
     start: int
@@ -57,7 +59,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class PackName:
-    """Of the object with the requests: the digest of its index, and how many bytes that has."""
+    """The name of an object with requests: its index's digest and length."""
 
     digest: str
     index_bytes: int
@@ -72,7 +74,7 @@ class PackName:
 
 
 def digest_of(pieces: Iterable[bytes]) -> str:
-    """Names the bytes of `pieces`; nobody finds others of the same name."""
+    """The name of the bytes of `pieces`."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
@@ -95,17 +97,17 @@ def parse_name(name: str, run: str) -> tuple[str, JobKey] | None:
 
 @dataclass(frozen=True, slots=True)
 class PackUri:
-    """What a job is told: where its request lies, and in which region that bucket is."""
+    """The argument of a job: the object with its request, and the bucket's region."""
 
     bucket: str
     root: str
-    """What the names of the run's objects begin with; ends with a slash."""
+    """The prefix of the names of the run's objects; ends with a slash."""
     pack: PackName
     region: str
 
     def __str__(self) -> str:
-        where = urlencode({_REGION: self.region})
-        return f"s3://{self.bucket}/{quote(self.root)}{self.pack}?{where}"
+        query = urlencode({_REGION: self.region})
+        return f"s3://{self.bucket}/{quote(self.root)}{self.pack}?{query}"
 
     @classmethod
     def parse(cls, text: str) -> PackUri:
@@ -115,12 +117,12 @@ class PackUri:
         pack = PackName.parse(folder + rest)
         region = re.fullmatch(rf"{_REGION}=([a-z0-9-]+)", parts.query)
         if parts.scheme != "s3" or not parts.netloc or pack is None or region is None:
-            raise BundleError(f"{text!r} names no request in a bucket.")
+            raise BundleError(f"{text!r} is not the address of a request in a bucket.")
         return cls(parts.netloc, root, pack, region[1])
 
 
 class Pack:
-    """The requests of several jobs, not stored yet. Close it, since it may lie on the disk."""
+    """The requests of several jobs, not stored yet. Close it, since it may be on disk."""
 
     def __init__(self, source: str) -> None:
         self.keys: list[JobKey] = []
@@ -143,7 +145,7 @@ class Pack:
         self.keys.append(key)
 
     def store(self, bucket: S3Bucket, root: str) -> PackName:
-        """Put the object into the bucket; gives its name."""
+        """Put the object into the bucket and return its name."""
         index = encode(Index(tuple(self._entries), self._source)).encode()
         name = PackName(digest_of([index]), len(index))
         with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as whole:
@@ -164,82 +166,130 @@ def packs(
     added to one that has `enough` bytes. Each is closed when the next is asked for."""
     rest = list(jobs)
     while rest:
-        made = Pack(source)
-        try:
+        with closing(Pack(source)) as made:
             while rest and len(made.keys) < most and made.size < enough:
                 made.add(*rest.pop(0))
             yield made
-        finally:
-            made.close()
 
 
-Read = Callable[[int, int], bytes | None]
-"""So many bytes of a pack from a place on; None where there is no such object."""
+class StoredPack:
+    """A pack in the bucket, read in pieces with a request to S3 each; or `at_once`, which pays for
+    a single job."""
+
+    def __init__(
+        self, bucket: S3Bucket, root: str, name: PackName, *, at_once: bool = False
+    ) -> None:
+        self._bucket = bucket
+        self._path = f"{root}{name}"
+        self._name = name
+        self._whole = bucket.get(self._path) if at_once else None
+        self._at_once = at_once
+
+    def _read(self, start: int, size: int) -> bytes | None:
+        if not self._at_once:
+            return self._bucket.get(self._path, (start, size))
+        return None if self._whole is None else self._whole[start : start + size]
+
+    def index(self) -> Index:
+        """Raises BundleError when it is absent or damaged, WorkerOutdated when it is of another
+        version."""
+        if (data := self._read(0, self._name.index_bytes)) is None:
+            raise BundleError(f"{self._name} was not found in the bucket.", _SUBMIT_AGAIN)
+        _verify(data, self._name.digest, str(self._name))
+        try:
+            index = decode(Index, data, str(self._name))
+        except BundleError as exc:  # it is whole, so it was written like that
+            raise WorkerOutdated(exc.message, _REBUILD) from exc
+        if index.version != VERSION:
+            message = f"{self._name} has version {index.version}, this program reads {VERSION}."
+            raise WorkerOutdated(message, _REBUILD)
+        return index
+
+    def unpack(self, entry: Entry, destination: Path) -> None:
+        """Unpack the request of a job to `destination`, which is made.
+
+        Raises BundleError when it is absent, or not the one that the index was written for.
+        """
+        name = f"The request of {entry.key}"
+        if (data := self._read(self._name.index_bytes + entry.start, entry.size)) is None:
+            raise BundleError(f"{name} was not found in the bucket.", _SUBMIT_AGAIN)
+        _verify(data, entry.digest, name)
+        try:
+            unpack(decompressed(io.BytesIO(data)), destination, UNLIMITED)
+        except CollectError as exc:
+            raise BundleError(f"{name}: {exc.message}", _SUBMIT_AGAIN) from exc
 
 
-def reader(bucket: S3Bucket, root: str, pack: PackName, *, at_once: bool = False) -> Read:
-    """Reads a pack in pieces, a request to S3 each; or `at_once`, which pays for a single job."""
-    name = f"{root}{pack}"
-    if not at_once:
-        return lambda start, size: bucket.get(name, (start, size))
-    whole = bucket.get(name)
-    return lambda start, size: None if whole is None else whole[start : start + size]
-
-
-def read_index(read: Read, pack: PackName) -> Index:
-    """Raises BundleError when it is absent, or another than `pack` names; WorkerOutdated when it is
-    of another version."""
-    if (data := read(0, pack.index_bytes)) is None:
-        raise BundleError(f"{pack} does not exist in the bucket.", "Submit the job again.")
-    _prove(data, pack.digest, str(pack))
-    try:
-        index = decode(Index, data, str(pack))
-    except BundleError as exc:  # it is whole, so it was written so
-        raise WorkerOutdated(exc.message, _SAME) from exc
-    if index.version != VERSION:
-        told = f"{pack} has version {index.version}, this program reads {VERSION}."
-        raise WorkerOutdated(told, _SAME)
-    return index
-
-
-def unpack_request(read: Read, pack: PackName, entry: Entry, destination: Path) -> None:
-    """Unpack the request of a job to `destination`, which is made.
-
-    Raises BundleError when it is absent, or not the one that the index was written for.
-    """
-    if (data := read(pack.index_bytes + entry.start, entry.size)) is None:
-        raise BundleError(f"The request of {entry.key} is gone.", "Submit the job again.")
-    _prove(data, entry.digest, f"The request of {entry.key}")
-    try:
-        unpack(decompressed(io.BytesIO(data)), destination, UNLIMITED)
-    except CollectError as exc:
-        raise BundleError(f"The request of {entry.key}: {exc.message}") from exc
-
-
-def _prove(data: bytes, digest: str, what: str) -> None:
+def _verify(data: bytes, digest: str, name: str) -> None:
     if digest_of([data]) != digest:
         raise BundleError(
-            f"{what} is damaged: it is not what the job was submitted with.",
-            "See who else may write in the bucket, and submit the job again.",
+            f"{name} is damaged: it is not what the job was submitted with.",
+            "Check who else may write to the bucket, then submit the job again.",
         )
 
 
-def store_result(bucket: S3Bucket, root: str, key: JobKey, result: Path) -> None:
-    """Once: what is there already may have been fetched, so it stays."""
-    with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
-        pack(result, stream)
-        bucket.put_new(f"{root}{result_name(key)}", stream)
+@dataclass(frozen=True, slots=True)
+class StoredObjects:
+    """What a run has in the bucket, by one listing; `names` are those of all its objects."""
+
+    packs: list[PackName] = field(default_factory=list)
+    claims: set[JobKey] = field(default_factory=set)
+    results: set[JobKey] = field(default_factory=set)
+    names: list[str] = field(default_factory=list)
 
 
-def fetch_result(
-    bucket: S3Bucket, root: str, key: JobKey, destination: Path, limits: Limits
-) -> bool:
-    """Unpack the result of a job to `destination`, which is made; False when there is none.
+@dataclass(frozen=True, slots=True)
+class RunObjects:
+    """The objects of one run: claims and results of its jobs, and the packs with their requests.
 
-    Raises CollectError for one that is damaged or no tree of files.
+    `root` is the prefix of their names; objects there with other names are left alone.
     """
-    with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
-        if not bucket.fetch(f"{root}{result_name(key)}", stream):
-            return False
-        unpack(decompressed(stream), destination, limits)
-    return True
+
+    bucket: S3Bucket
+    root: str
+
+    def list(self, run: str) -> StoredObjects:
+        """What there is; `run` is the run's id."""
+        found = StoredObjects()
+        for path in self.bucket.list(self.root):
+            name = path.removeprefix(self.root)
+            if (stored := PackName.parse(name)) is not None:
+                found.packs.append(stored)
+            elif (parsed := parse_name(name, run)) is not None:
+                (found.claims if parsed[0] == "claims" else found.results).add(parsed[1])
+            else:
+                continue
+            found.names.append(path)
+        return found
+
+    def pack(self, name: PackName, *, at_once: bool = False) -> StoredPack:
+        return StoredPack(self.bucket, self.root, name, at_once=at_once)
+
+    def claim(self, key: JobKey, claimant: str) -> bool:
+        """Take the job for `claimant`, a native id; False where it was claimed before."""
+        return self.bucket.put_new(f"{self.root}{claim_name(key)}", io.BytesIO(claimant.encode()))
+
+    def claimant(self, key: JobKey) -> str:
+        """The native id of the job that has claimed this one; empty when none has."""
+        data = self.bucket.get(f"{self.root}{claim_name(key)}")
+        return (data or b"").decode(errors="replace")
+
+    def has_result(self, key: JobKey) -> bool:
+        return self.bucket.exists(f"{self.root}{result_name(key)}")
+
+    def store_result(self, key: JobKey, result: Path) -> None:
+        """Once: an earlier one may have been fetched, so it stays."""
+        with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
+            pack(result, stream)
+            self.bucket.put_new(f"{self.root}{result_name(key)}", stream)
+
+    def fetch_result(self, key: JobKey, destination: Path, limits: Limits) -> bool:
+        """Unpack the result of a job to `destination`, which is made; False when there is none.
+
+        Raises CollectError for one that is damaged or no tree of files.
+        """
+        with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
+            if not self.bucket.fetch(f"{self.root}{result_name(key)}", stream):
+                return False
+            unpack(decompressed(stream), destination, limits)
+        return True

@@ -1,4 +1,4 @@
-"""Calls of AWS, by this program and by its workers: tried again while that helps, errors as ours.
+"""Calls of AWS: retried while that helps, and AWS's errors as ours.
 
 boto3's own retries are off: they sleep by no clock of ours, and a service that throttles one thread
 has to slow down all of them.
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from core.clock import Clock
-from core.credentials import Credentials
 from core.errors import AwsRefused, BackendError
 
 T = TypeVar("T")
@@ -21,8 +20,6 @@ TRIES = 6
 FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 20.0
 LEAST_GAP_S = 0.05
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
-POOL_SIZE = 16
 _SIGN_IN = "Sign in again (aws sso login), or set AWS_PROFILE or the AWS keys in the environment."
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
@@ -39,135 +36,80 @@ EXPIRED = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
     | {"UnrecognizedClientException", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 )
-"""Codes of errors that a new sign-in mends."""
+"""Codes of errors that a new sign-in resolves."""
 
 
-class AwsClients:
-    """Clients of boto3 by service, each made when it is first asked for. From many threads.
+class AwsService:
+    """One service of AWS, reached by one client of boto3, which `connect` makes when it is needed.
 
-    Keys of `credentials` count where there are any, else AWS's own chain; with `as_container` a
-    container's own role comes ahead of keys in the environment, which may be for Claude alone.
-    AWS_ENDPOINT_URL is taken from `environ`.
+    May be used from many threads: a call that is throttled slows down all others, until some have
+    succeeded again.
     """
 
-    def __init__(
-        self,
-        region: str,
-        credentials: Credentials,
-        environ: Mapping[str, str],
-        *,
-        as_container: bool = False,
-    ) -> None:
-        self._region = region
-        self._credentials = credentials
-        self._as_container = as_container
-        self._endpoint = environ.get("AWS_ENDPOINT_URL") or None
-        self._lock = threading.Lock()
-        self._made: dict[str, Any] = {}
-
-    def __call__(self, service: str) -> Any:
-        with self._lock:
-            if service not in self._made:
-                self._made[service] = self._make(service)
-            return self._made[service]
-
-    def _make(self, service: str) -> Any:
-        from botocore.config import Config
-
-        config = Config(
-            retries={"total_max_attempts": 1},
-            connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            max_pool_connections=POOL_SIZE,
-        )
-        return self._session().client(service, endpoint_url=self._endpoint, config=config)
-
-    def _session(self) -> Any:
-        import boto3
-
-        if not self._as_container:
-            return boto3.Session(region_name=self._region, **self._identity())
-        from botocore.credentials import ContainerProvider
-        from botocore.session import get_session
-
-        own = get_session()
-        own.get_component("credential_provider").insert_before("env", ContainerProvider())
-        return boto3.Session(region_name=self._region, botocore_session=own)
-
-    def _identity(self) -> dict[str, str]:
-        held = self._credentials
-        if held.aws_profile:
-            return {"profile_name": held.aws_profile}
-        if not held.aws_access_key_id:
-            return {}
-        keys = {
-            "aws_access_key_id": held.aws_access_key_id,
-            "aws_secret_access_key": held.aws_secret_access_key,
-            "aws_session_token": held.aws_session_token,
-        }
-        return {name: key for name, key in keys.items() if key}
-
-    def close(self) -> None:
-        """Let go of all connections. A later call makes new ones."""
-        with self._lock:
-            for client in self._made.values():
-                client.close()
-            self._made.clear()
-
-
-class AwsCalls:
-    """Makes calls. One that is throttled slows down all, until some have gone well again."""
-
-    def __init__(
-        self, clock: Clock, dice: Callable[[], float] = random.random, tries: int = TRIES
-    ) -> None:
+    def __init__(self, name: str, connect: Callable[[str], Any], clock: Clock) -> None:
+        self._name = name
+        self._connect = connect
         self._clock = clock
-        self._dice = dice
-        self._tries = tries
+        self._lock = threading.Lock()
+        self._connected: Any = None
         self._gap_s = 0.0
 
-    @property
-    def gap_s(self) -> float:
-        """How long each call waits now, because others were throttled."""
-        return self._gap_s
+    def _client(self) -> Any:
+        with self._lock:
+            if self._connected is None:
+                self._connected = self._connect(self._name)
+            return self._connected
 
-    def __call__(self, what: str, call: Callable[[], T]) -> T:
-        """What `call` gives; `what` names it for people, such as "SubmitJob on queue q".
+    def close(self) -> None:
+        """Close the connections. A later call makes new ones."""
+        with self._lock:
+            if self._connected is not None:
+                self._connected.close()
+                self._connected = None
+
+    def __call__(self, method: str, subject: str, **parameters: Any) -> Any:
+        """The answer of a method of the client; `subject` is for messages, such as "queue q".
 
         Raises AwsRefused when AWS refuses it for good, and BackendError when AWS cannot be reached
         or does not recover within a few tries.
         """
+        return self.retry(method, subject, lambda client: getattr(client, method)(**parameters))
+
+    def retry(self, method: str, subject: str, call: Callable[[Any], T]) -> T:
+        """As calling it, for `call`, which makes that call of the client it is given."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        for tried in range(1, self._tries + 1):
+        for tried in range(1, TRIES + 1):
             if self._gap_s:
                 self._clock.sleep(self._gap_s)
             try:
-                answer = call()
+                answer = call(self._client())
             except (BotoCoreError, ClientError) as exc:
-                self._slow_down(exc)
-                if tried == self._tries or not is_transient(exc):
-                    raise explain(exc, what) from exc
+                if code_of(exc) in _THROTTLED:
+                    self._gap_s = min(MOST_PAUSE_S, max(LEAST_GAP_S, self._gap_s) * 2)
+                if tried == TRIES or not is_transient(exc):
+                    action = method.title().replace("_", "")
+                    raise explain(exc, f"{action} on {subject}") from exc
                 most_s = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2**tried)
-                self._clock.sleep(most_s * (0.5 + self._dice() / 2))
+                self._clock.sleep(random.uniform(most_s / 2, most_s))
             else:
                 self._gap_s = self._gap_s / 2 if self._gap_s > LEAST_GAP_S else 0.0
                 return answer
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _slow_down(self, exc: Exception) -> None:
-        if code_of(exc) in _THROTTLED:
-            self._gap_s = min(MOST_PAUSE_S, max(LEAST_GAP_S, self._gap_s) * 2)
-
 
 def code_of(exc: Exception) -> str:
     """AWS's own name for an error; empty for one that AWS did not send."""
+    return str(_error(exc).get("Code", ""))
+
+
+def _error(exc: Exception) -> Mapping[str, Any]:
     answer: Mapping[str, Any] = getattr(exc, "response", None) or {}
-    return str(answer.get("Error", {}).get("Code", ""))
+    return answer.get("Error") or {}
 
 
 def is_transient(exc: Exception) -> bool:
-    """Whether the same call may go well a moment later."""
+    """Whether the same call may succeed a moment later."""
     from botocore.exceptions import (
         ClientError,
         ConnectionError,  # noqa: A004 - its name
@@ -183,26 +125,22 @@ def is_transient(exc: Exception) -> bool:
     return isinstance(exc, lost)
 
 
-def explain(exc: Exception, what: str) -> BackendError:
-    """The error as ours, with what to do."""
-    code, words = code_of(exc), _words(exc)
+def explain(exc: Exception, name: str) -> BackendError:
+    """The error of the call `name` as ours, with its remedy."""
+    code, reason = code_of(exc), _reason(exc)
     if is_transient(exc):
-        return BackendError(f"{what} failed: {words}.", "It is tried again later.")
+        return BackendError(f"{name} failed: {reason}.", "Try again later.")
     if code in EXPIRED or "oken" in type(exc).__name__:
-        return AwsRefused(f"{what} was refused, the AWS sign-in: {words}.", _SIGN_IN, code=code)
-    if code in DENIED:
-        return AwsRefused(
-            f"{what} was refused: {words}.",
-            "Allow that action to the identity in use; docs/aws-batch.md lists what is needed.",
-            code=code,
-        )
+        return AwsRefused(f"The AWS sign-in was refused for {name}: {reason}.", _SIGN_IN, code=code)
     if not code:
-        return BackendError(f"{what} cannot be asked of AWS: {words}.", _SIGN_IN)
-    return AwsRefused(f"{what} was refused: {words}.", "See docs/aws-batch.md.", code=code)
+        return BackendError(f"{name} could not be sent to AWS: {reason}.", _SIGN_IN)
+    remedy = "See docs/aws-batch.md."
+    if code in DENIED:
+        remedy = "Allow this action to the identity in use: docs/aws-batch.md has the policy."
+    return AwsRefused(f"{name} was refused: {reason}.", remedy, code=code)
 
 
-def _words(exc: Exception) -> str:
-    answer: Mapping[str, Any] = getattr(exc, "response", None) or {}
-    error = answer.get("Error", {})
-    told = f"{error.get('Code')}: {error.get('Message')}" if error.get("Code") else str(exc)
-    return " ".join(told.split())[:400].rstrip(".")
+def _reason(exc: Exception) -> str:
+    error = _error(exc)
+    text = f"{error.get('Code')}: {error.get('Message')}" if error.get("Code") else str(exc)
+    return " ".join(text.split())[:400].rstrip(".")

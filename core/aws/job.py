@@ -1,4 +1,4 @@
-"""A worker whose bundle lies in a bucket: fetch the request, claim it, run it, store the result.
+"""A worker whose bundle is in a bucket: fetch the request, claim it, run it, store the result.
 
 Four requests to S3: the index, the claim, the request, the result; three where it is no array. The
 result is one object, so it is there whole or not at all, whatever became of the attempt.
@@ -6,25 +6,16 @@ result is one object, so it is there whole or not at all, whatever became of the
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from core.aws.bucket import S3Bucket
-from core.aws.bundles import (
-    Entry,
-    PackUri,
-    Read,
-    claim_name,
-    read_index,
-    reader,
-    result_name,
-    store_result,
-    unpack_request,
-)
-from core.aws.calls import AwsCalls, AwsClients
+from core.aws.bundles import Entry, PackUri, RunObjects, StoredPack
+from core.aws.calls import AwsService
+from core.aws.session import build_client
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -59,13 +50,18 @@ def run_s3_job(uri: str, environ: Mapping[str, str], work: Work) -> int:
 
 
 def _open_job(uri: str, environ: Mapping[str, str]) -> S3Job:
-    place = PackUri.parse(uri)
+    location = PackUri.parse(uri)
     # keys that the job definition gives for Bedrock need not be able to reach the bucket
-    clients = AwsClients(place.region, Credentials(), environ, as_container=True)
-    # its own clock: what was paid for is stored also by a worker that was told to stop
-    calls = AwsCalls(SystemClock())
-    bucket = S3Bucket(place.bucket, lambda: clients("s3"), calls)
-    return S3Job(bucket, place, environ, source_digest(SOURCE_ROOT))
+    connect = partial(
+        build_client,
+        credentials=Credentials(),
+        region=location.region,
+        environ=environ,
+        prefer_container_role=True,
+    )
+    # its own clock: what was paid for is stored also by a worker that was stopped
+    bucket = S3Bucket(location.bucket, AwsService("s3", connect, SystemClock()))
+    return S3Job(bucket, location, environ, source_digest(SOURCE_ROOT))
 
 
 @dataclass(frozen=True)
@@ -73,52 +69,51 @@ class S3Job:
     """One job of a pack; `source` is the digest of this worker's code."""
 
     bucket: S3Bucket
-    place: PackUri
+    location: PackUri
     environ: Mapping[str, str]
     source: str
+
+    @property
+    def _objects(self) -> RunObjects:
+        return RunObjects(self.bucket, self.location.root)
 
     def run(self, work: Work, clock: Clock) -> bool:
         """Whether the job was this worker's to run. Raises BundleError, of which WorkerOutdated
         comes before anything is claimed, and BackendError."""
         array_index = self.environ.get(ARRAY_INDEX, "")
-        pack = self.place.pack
-        read = reader(self.bucket, self.place.root, pack, at_once=not array_index)
-        entry = self._entry(read, int(array_index or 0))
+        stored = self._objects.pack(self.location.pack, at_once=not array_index)
+        entry = self._entry(stored, int(array_index or 0))
         native = self.environ.get(JOB_ID) or "no job of AWS Batch"
-        claim = io.BytesIO(native.encode())
-        if not self.bucket.put_new(self._name(claim_name(entry.key)), claim):
-            if not self._is_held_by(entry.key, native):
+        if not self._objects.claim(entry.key, native):
+            if not self._is_claimant(entry.key, native):
                 return False
-            if self.bucket.exists(self._name(result_name(entry.key))):
+            if self._objects.has_result(entry.key):
                 return True  # a worker before this one left it, and was then lost
         root = Path(tempfile.mkdtemp(prefix="job-"))
         try:
             attempt = AttemptDir(root)
-            unpack_request(read, pack, entry, attempt.request)
+            stored.unpack(entry, attempt.request)
             self._work(attempt, entry.key, lambda: work(attempt, native, clock))
         finally:
             remove_tree(root)
         return True
 
-    def _is_held_by(self, key: JobKey, native: str) -> bool:
+    def _is_claimant(self, key: JobKey, native: str) -> bool:
         """AWS Batch may run the same native job again, on another host: that one takes over."""
-        holder = (self.bucket.get(self._name(claim_name(key))) or b"").decode(errors="replace")
-        if holder != native:
-            echo(f"{key} is being run by job {holder} already; nothing was done.")
-        return holder == native
+        claimant = self._objects.claimant(key)
+        if claimant != native:
+            echo(f"{key} is already being run by job {claimant}; nothing was done.")
+        return claimant == native
 
-    def _name(self, name: str) -> str:
-        return f"{self.place.root}{name}"
-
-    def _entry(self, read: Read, number: int) -> Entry:
-        index = read_index(read, self.place.pack)
+    def _entry(self, stored: StoredPack, number: int) -> Entry:
+        index = stored.index()
         if index.source != self.source:
             raise WorkerOutdated(
                 "The image of the job definition was built from another version of this program.",
-                "Build it anew and push it: docker/README.md.",
+                "Rebuild it and push it: docker/README.md.",
             )
         if number >= len(index.entries):
-            raise BundleError(f"{self.place.pack} has no job {number}.")
+            raise BundleError(f"{self.location.pack} has no job {number}.")
         return index.entries[number]
 
     def _work(self, attempt: AttemptDir, key: JobKey, work: Callable[[], object]) -> None:
@@ -126,4 +121,4 @@ class S3Job:
             work()
         finally:
             if attempt.result_json.exists():
-                store_result(self.bucket, self.place.root, key, attempt.result)
+                self._objects.store_result(key, attempt.result)

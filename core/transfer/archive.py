@@ -1,10 +1,9 @@
-"""Bundles as tar streams: packed for transport, and unpacked from one that nobody vouches for."""
+"""Bundles as tar streams: packed for transport, and unpacked from an untrusted one."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import shutil
 import tarfile
 import tempfile
 import zlib
@@ -15,7 +14,8 @@ from typing import IO
 
 from core.bundle import Limits
 from core.errors import CollectError
-from core.transfer.untrusted_tar import ChunkSource, ForeignTree, open_foreign
+from core.transfer.untrusted_tar import ChunkSource, UntrustedTree, open_untrusted
+from core.workspace.confined import remove_tree
 
 MEMORY_BYTES = 8 * 1024 * 1024
 """A larger bundle is packed on disk."""
@@ -46,7 +46,7 @@ def packed(directory: Path, top: str, uid: int, extra: Mapping[str, bytes]) -> I
 def pack(directory: Path, out: IO[bytes]) -> None:
     """Write `directory` to `out` as a compressed tar: the same bytes for the same tree.
 
-    What is neither file nor directory is left out.
+    Anything but files and directories is left out.
     """
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -62,18 +62,20 @@ def pack(directory: Path, out: IO[bytes]) -> None:
 
 
 def decompressed(stream: IO[bytes]) -> Iterator[bytes]:
-    """The bytes of a gzip stream, no more at a time than a piece. Raises CollectError when they
-    are damaged or end too early."""
+    """The bytes of a gzip stream, a piece at a time. Raises CollectError when they are damaged or
+    end too early."""
     unzip = zlib.decompressobj(wbits=31)
     while piece := stream.read(_PIECE_BYTES):
         while piece:
             try:
                 yield unzip.decompress(piece, _PIECE_BYTES)
             except zlib.error as exc:
-                raise CollectError(f"An archive is damaged: {exc}.", retryable=True) from exc
+                raise CollectError(
+                    f"The archive of a result is damaged: {exc}.", retryable=True
+                ) from exc
             piece = unzip.unconsumed_tail
     if not unzip.eof:
-        raise CollectError("An archive ends too early.", retryable=True)
+        raise CollectError("The archive of a result ends too early.", retryable=True)
 
 
 def _directory(name: str) -> tarfile.TarInfo:
@@ -83,16 +85,17 @@ def _directory(name: str) -> tarfile.TarInfo:
 
 
 def unpack(chunks: Iterable[bytes], destination: Path, limits: Limits) -> None:
-    """Write the tree in `chunks` to `destination`, which is made; its own top name is dropped.
+    """Write the tree in `chunks` to `destination`, which is made; its top directory's name is
+    dropped.
 
-    Raises CollectError for what `ForeignTree` refuses; `destination` is gone then.
+    Raises CollectError for what `UntrustedTree` refuses; `destination` is removed then.
     """
     destination.mkdir()
-    tree = ForeignTree(destination, limits)
+    tree = UntrustedTree(destination, limits)
     try:
-        with open_foreign(io.BufferedReader(ChunkSource(chunks))) as tar:
+        with open_untrusted(io.BufferedReader(ChunkSource(chunks))) as tar:
             for member in tar:
                 tree.take(tar, member, member.name.strip("/").partition("/")[2])
     except BaseException:
-        shutil.rmtree(destination)
+        remove_tree(destination)
         raise

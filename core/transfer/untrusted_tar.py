@@ -1,7 +1,6 @@
-"""Tar streams that nobody vouches for: what comes in was written beside a model with a shell.
+"""Untrusted tar streams: a model with a shell could write their content.
 
-Only regular files and directories are taken, below their destination, and no more of them than a
-stated limit.
+Only regular files and directories are taken, below their destination, and no more than a limit.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 OWN_FILES = 16
-"""Files that a worker leaves beside those of the result."""
+"""Files that a worker itself leaves in a result."""
 OWN_BYTES = 256 * 1024 * 1024
-"""What transcript, log and events may have together."""
-MOST_TOLD_BYTES = 1024 * 1024
+"""The limit for transcript, log and events together."""
+MOST_HEADER_BYTES = 1024 * 1024
 """Of one member besides its content, such as a long name."""
-_TELLING = (
+_HEADER_TYPES = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE),
     tarfile.SOLARIS_XHDTYPE,
 )
@@ -39,12 +38,12 @@ MACHINE_FAULTS = frozenset(
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR),
     }
 )
-"""Why no name can be made here now, whatever it is."""
+"""Errors of this machine, which do not depend on the name that is written."""
 
 
 @contextmanager
-def open_foreign(stream: IO[bytes]) -> Iterator[tarfile.TarFile]:
-    """To be read member by member. Raises CollectError when it is damaged."""
+def open_untrusted(stream: IO[bytes]) -> Iterator[tarfile.TarFile]:
+    """A tar that is read member by member. Raises CollectError when it is damaged."""
     try:
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Strict) as tar:
             yield tar
@@ -52,11 +51,11 @@ def open_foreign(stream: IO[bytes]) -> Iterator[tarfile.TarFile]:
         raise CollectError(f"The archive of a result is damaged: {exc}.", retryable=True) from exc
 
 
-class ForeignTree:
-    """One tree out of a stream, written to `destination`, which is there and empty.
+class UntrustedTree:
+    """One tree out of a stream, written to `destination`, an empty directory.
 
-    Raises CollectError for anything but regular files and directories, for a name that leads out
-    or that this machine cannot hold, and beyond the limits. OSError is the stream's or the disk's.
+    Raises CollectError for anything but regular files and directories, for a name that leads out of
+    it or that this machine cannot store, and beyond the limits. OSError is the stream's or disk's.
     """
 
     def __init__(self, destination: Path, limits: Limits) -> None:
@@ -65,26 +64,24 @@ class ForeignTree:
         self._files = self._directories = self._size = 0
 
     def take(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
-        """Write a member to `name`; "" is the tree's own top."""
+        """Write a member to `name`; "" is the top directory."""
         parts = name.split("/") if name else []
         if any(part in ("", ".", "..") or "\0" in part for part in parts):
-            raise CollectError(f"The result holds a path that leads out: {member.name!r}.")
-        self._write(tar, member, self._destination.joinpath(*parts), name)
-
-    def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path, name: str) -> None:
+            raise CollectError(f"The result holds a path that leads out of it: {member.name!r}.")
+        path = self._destination.joinpath(*parts)
         if member.isdir():
             self._directories += 1
             self._check(self._directories, 0)
             with _naming(name):
-                place.mkdir(exist_ok=True)
+                path.mkdir(exist_ok=True)
             return
         if not member.isreg():
-            raise CollectError(f"The result holds {name!r}, which is no regular file.")
+            raise CollectError(f"The result holds {name!r}, which is not a regular file.")
         self._files, self._size = self._files + 1, self._size + member.size
         self._check(self._files, self._size)
         if (source := tar.extractfile(member)) is not None:
             with _naming(name):
-                fd = _make_file(place, member.mode)
+                fd = _make_file(path, member.mode)
             with open(fd, "wb") as stream:
                 shutil.copyfileobj(source, stream)
 
@@ -98,35 +95,32 @@ class ForeignTree:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """While a name out of a result is made here. What is wrong with it, such as one that is too
-    long or that the file system does not have, is that result's fault alone."""
+    """While a file of a result is created: an error because of its name, such as one that is too
+    long, is a CollectError of that result alone."""
     try:
         yield
-    except UnicodeEncodeError as exc:
-        raise CollectError(f"The result holds {name!r}, a name that cannot be used here.") from exc
-    except OSError as exc:
-        if exc.errno in MACHINE_FAULTS:
+    except (OSError, UnicodeEncodeError) as exc:
+        if isinstance(exc, OSError) and exc.errno in MACHINE_FAULTS:
             raise
-        if isinstance(exc, (FileExistsError, FileNotFoundError, NotADirectoryError)):
-            raise CollectError(f"The result holds paths that are no tree: {exc}.") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "the name cannot be encoded"
         raise CollectError(
-            f"The result holds {name!r}, which cannot be written: {exc.strerror}."
+            f"The result holds {name!r}, which cannot be written: {reason}."
         ) from exc
 
 
-def _make_file(place: Path, mode: int) -> int:
+def _make_file(path: Path, mode: int) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(place, flags, 0o755 if mode & 0o100 else 0o644)
+    return os.open(path, flags, 0o755 if mode & 0o100 else 0o644)
 
 
 class _Strict(tarfile.TarInfo):
-    """What is no header and no end is damage; tarfile itself would take it for the end. So are
-    sizes that no member has: tarfile reads what is told of a member into memory."""
+    """Raises ReadError for a damaged header, which tarfile itself takes for the end, and for sizes
+    that no member has, since tarfile reads extended headers into memory."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         found = super().frombuf(buf, encoding, errors)
-        if found.size < 0 or (found.type in _TELLING and found.size > MOST_TOLD_BYTES):
+        if found.size < 0 or (found.type in _HEADER_TYPES and found.size > MOST_HEADER_BYTES):
             raise ReadError(f"a member of {found.size:,} bytes")
         return found
 
@@ -135,13 +129,13 @@ class _Strict(tarfile.TarInfo):
         try:
             return super().fromtarfile(tarfile)
         except HeaderError as exc:
-            if type(exc).__name__ == "EOFHeaderError":  # the end as it should be; not in the stubs
+            if type(exc).__name__ == "EOFHeaderError":  # the regular end; not in the stubs
                 raise
             raise ReadError(str(exc)) from exc
 
 
 class ChunkSource(io.RawIOBase):
-    """Chunks as a file that can only be read on."""
+    """Chunks as a file that can be read once."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)

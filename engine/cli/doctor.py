@@ -94,7 +94,7 @@ def register_job_definition(
 
     Raises UsageError for what cannot be one, BackendError where AWS refuses.
     """
-    from backends.batch.register import register
+    from backends.batch.definition import register
 
     run_dir = settings.work_dir / "runs" / "doctor"
     context = BackendContext(run_dir, credentials, clock, _NoWork(), settings.model_dump(), environ)

@@ -1,7 +1,6 @@
 """AWS in this process, below boto3's own client: S3 in memory, Batch whose jobs are run at once.
 
 The real client builds and signs each request and reads each answer; only the network is left out.
-Every call is kept, and faults can be put in the way of any.
 """
 
 from __future__ import annotations
@@ -11,22 +10,19 @@ import io
 import json
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from botocore.exceptions import EndpointConnectionError
 
 from core.aws.bucket import S3Bucket
 from core.aws.bundles import PackUri
-from core.aws.calls import AwsCalls
+from core.aws.calls import AwsService
 from core.aws.job import S3Job, Work
 from core.bundle import AttemptDir, build_manifest, read_request, write_result
 from core.clock import Clock, SystemClock
@@ -34,6 +30,20 @@ from core.errors import OrchestratorError, WorkerOutdated
 from core.job import Outcome, TaskResult
 from core.worker.exit_codes import CLAIMED, OUTDATED
 from core.worker.source import SOURCE_ROOT, source_digest
+from tests.fakes.aws_calls import (
+    BUCKET,
+    ENCRYPTION_HEADERS,
+    Call,
+    Encryption,
+    RecordedAws,
+    body_of,
+    check_encryption,
+    default_encryption,
+    log_page,
+    read_call,
+    refused,
+    told_encryption,
+)
 from tests.fakes.aws_policies import Need, Statement, allows, needs, simulated, worker_policy
 from tests.fakes.aws_server import Answer
 from tests.fakes.strict_batch import (
@@ -44,96 +54,8 @@ from tests.fakes.strict_batch import (
     check_definition,
 )
 
-BUCKET, QUEUE, DEFINITION, REGION = "a-bucket", "a-queue", "a-definition", "eu-central-1"
-GZIP = b"\x1f\x8b\x08"
+QUEUE, DEFINITION, REGION = "a-queue", "a-definition", "eu-central-1"
 ROLE = "arn:aws:iam::123456789012:role/workers"
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request that reached AWS."""
-
-    service: str
-    action: str
-    params: Mapping[str, Any]
-    path: str
-    raw: bytes
-    """All of it, for a search: address, headers, body."""
-    by_worker: bool = False
-
-
-def refused(exc: Refusal, service: str) -> Answer:
-    """A refusal as this service says it."""
-    error = f"<Error><Code>{exc.code}</Code><Message>{escape(exc.message)}</Message></Error>"
-    if service == "s3":
-        return Answer(exc.status, error.encode())
-    if service == "iam":
-        return Answer(exc.status, f"<ErrorResponse>{error}</ErrorResponse>".encode())
-    body = json.dumps({"__type": exc.code, "message": exc.message}).encode()
-    return Answer(exc.status, body, {"x-amzn-errortype": exc.code})
-
-
-Encryption = tuple[str, str]
-"""The algorithm, and the key where it is one of KMS."""
-ENCRYPTION_HEADERS = (
-    "x-amz-server-side-encryption",
-    "x-amz-server-side-encryption-aws-kms-key-id",
-)
-
-
-def _told_encryption(asked: Mapping[str, Any]) -> Encryption:
-    algorithm, key = (str(asked.get(name) or "") for name in ENCRYPTION_HEADERS)
-    return algorithm, key
-
-
-def check_encryption(call: Call, demanded: Encryption | None) -> None:
-    """What the usual policies of buckets deny: an object put without saying what they demand."""
-    if demanded and _told_encryption(call.params) != demanded:
-        raise Refusal("explicit deny in a resource-based policy", "AccessDenied", 403)
-
-
-def _default_encryption(encryption: Encryption) -> bytes:
-    algorithm, key = encryption
-    named = f"<KMSMasterKeyID>{key}</KMSMasterKeyID>" if key else ""
-    default = f"<SSEAlgorithm>{algorithm}</SSEAlgorithm>{named}"
-    inner = f"<ApplyServerSideEncryptionByDefault>{default}</ApplyServerSideEncryptionByDefault>"
-    whole = f"<Rule>{inner}</Rule>"
-    return (
-        f"<ServerSideEncryptionConfiguration>{whole}</ServerSideEncryptionConfiguration>".encode()
-    )
-
-
-def holds(data: bytes, word: bytes) -> bool:
-    """Whether `word` is in `data`, or in anything that is compressed anywhere in it."""
-    return word in data or any(holds(inner, word) for inner in unzipped(data))
-
-
-def unzipped(data: bytes) -> Iterator[bytes]:
-    """The content of each gzip stream in `data`, also of one that is cut or in the middle."""
-    at = data.find(GZIP)
-    while at >= 0:
-        stream = zlib.decompressobj(wbits=31)
-        with suppress(zlib.error):  # those bytes may mean something else
-            yield stream.decompress(data[at:])
-        at = data.find(GZIP, at + 1)
-
-
-Fault = Callable[[Call], Answer | Exception | None]
-"""An answer in place of AWS's own, or a Refusal, or what the network raises; None lets the call
-through."""
-
-
-def fault(action: str, answer: Answer | Exception, times: int = 1, path: str = "") -> Fault:
-    """Answers the next `times` calls of an action so, whose path holds `path`."""
-    left = [times]
-
-    def look(call: Call) -> Answer | Exception | None:
-        if call.action != action or path not in call.path or left[0] <= 0:
-            return None
-        left[0] -= 1
-        return answer
-
-    return look
 
 
 class Wire(io.BytesIO):
@@ -144,15 +66,12 @@ class Wire(io.BytesIO):
             yield piece
 
 
-class FakeAws:
+class FakeAws(RecordedAws):
     """`work` is what a job's worker does; `lazy` runs it when the job is first asked about."""
 
     def __init__(self, work: Work | None = None, *, lazy: bool = False) -> None:
+        super().__init__()
         self.objects: dict[str, bytes] = {}
-        self.calls: list[Call] = []
-        self.faults: list[Fault] = []
-        self.after: Callable[[Call], None] = lambda call: None
-        """Called once a call has had its effect, before its answer is given."""
         self.logs: dict[str, list[str]] = {}
         self.encryption: Encryption = ("AES256", "")
         """What the bucket has by default."""
@@ -189,9 +108,6 @@ class FakeAws:
                 self._clients[service] = made
             return self._clients[service]
 
-    def count(self, action: str = "", service: str = "") -> int:
-        return sum(c.action == action or c.service == service for c in self.calls)
-
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """For programs that reach it by tests.fakes.aws_server."""
         host = next(value for name, value in headers.items() if name.lower() == "host")
@@ -207,16 +123,7 @@ class FakeAws:
 
     def _taken(self, call: Call, body: bytes) -> Answer:
         call = replace(call, by_worker=getattr(self._in_worker, "yes", False))
-        self.calls.append(call)
-        answer = next((a for f in self.faults if (a := f(call)) is not None), None)
-        if answer is None:
-            answer = self._forbidden(call, body) or self._answer(call, body)
-            self.after(call)
-        if isinstance(answer, Refusal):
-            answer = refused(answer, call.service)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return self.take(call, lambda call: self._forbidden(call, body) or self._answer(call, body))
 
     def _forbidden(self, call: Call, body: bytes) -> Answer | None:
         if self.caller is None:
@@ -233,32 +140,21 @@ class FakeAws:
         return None
 
     def _answer(self, call: Call, body: bytes) -> Answer:
-        try:
-            if call.service == "s3":
-                return self._s3(call, body)
-            if call.service == "iam":
-                return self._iam(call)
-            return Answer(200, json.dumps(self._json(call)).encode())
-        except Refusal as exc:
-            return refused(exc, call.service)
+        if call.service == "s3":
+            return self._s3(call, body)
+        if call.service == "iam":
+            return Answer(200, simulated(call.params, self.roles, self.denied))
+        return Answer(200, json.dumps(self._json(call)).encode())
 
     def _json(self, call: Call) -> Mapping[str, Any]:
         asked = call.params
         match call.action:
-            case "submitjob":
-                if asked["jobQueue"] not in self.queues:
-                    raise Refusal(f"Job queue {asked['jobQueue']} does not exist")
+            case "submitjob" | "describejobs" | "listjobs" | "terminatejob":
+                if (queue := asked.get("jobQueue")) is not None and queue not in self.queues:
+                    raise Refusal(f"Job queue {queue} does not exist")
                 fair = {n for n, q in self.queues.items() if q.get("schedulingPolicyArn")}
                 self.batch.fair = fair
-                return self.batch.submit(asked)
-            case "describejobs":
-                return self.batch.describe(asked)
-            case "listjobs":
-                if asked["jobQueue"] not in self.queues:
-                    raise Refusal(f"Job queue {asked['jobQueue']} does not exist")
-                return self.batch.list(asked)
-            case "terminatejob":
-                return self.batch.terminate(asked)
+                return self.batch.answer(call.action, asked)
             case "describejobqueues":
                 return {"jobQueues": _named(self.queues, asked["jobQueues"])}
             case "describecomputeenvironments":
@@ -295,9 +191,6 @@ class FakeAws:
             raise Refusal("There is no such stream.", "ResourceNotFoundException")
         return log_page(lines, asked, self.log_gaps)
 
-    def _iam(self, call: Call) -> Answer:
-        return Answer(200, simulated(call.params, self.roles, self.denied))
-
     # -- S3
 
     def _s3(self, call: Call, body: bytes) -> Answer:
@@ -314,7 +207,7 @@ class FakeAws:
                 case "ListObjectsV2":
                     return self._list(call.params)
                 case "GetBucketEncryption":
-                    return Answer(200, _default_encryption(self.encryption))
+                    return Answer(200, default_encryption(self.encryption))
                 case "DeleteObjects":
                     for name in ElementTree.fromstring(body).findall(".//{*}Key"):
                         self.objects.pop(name.text or "", None)
@@ -325,7 +218,7 @@ class FakeAws:
         if asked.get("if-none-match") == "*" and key in self.objects:
             raise Refusal("At least one condition did not hold", "PreconditionFailed", 412)
         self.objects[key] = body
-        told = _told_encryption(asked)
+        told = told_encryption(asked)
         self._encrypted[key] = told if told[0] else self.encryption
         return Answer(200, b"", {"ETag": '"x"'})
 
@@ -412,8 +305,8 @@ class InlineRunner:
         environ = {"AWS_BATCH_JOB_ID": job.id, "AWS_BATCH_JOB_ATTEMPT": token.partition("#")[2]}
         if job.index is not None:
             environ["AWS_BATCH_JOB_ARRAY_INDEX"] = str(job.index)
-        calls = AwsCalls(SystemClock())
-        bucket = S3Bucket(uri.bucket, lambda: self._aws.client("s3"), calls)
+        s3 = AwsService("s3", self._aws.client, SystemClock())
+        bucket = S3Bucket(uri.bucket, s3)
         before = getattr(self._aws._in_worker, "yes", False)
         self._aws._in_worker.yes = True
         try:
@@ -435,85 +328,6 @@ def leave_result(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
         place.write_text(f"{request.key.task}\n", encoding="utf-8")
     manifest = build_manifest(attempt.files)
     write_result(attempt, TaskResult(request.key, Outcome.OK, "done", manifest=manifest, turns=1))
-
-
-def read_call(method: str, url: str, headers: Mapping[str, Any], body: bytes) -> Call:
-    """What a signed request asks of which service."""
-    parts, told = urlsplit(url), {n.lower(): _text(v) for n, v in headers.items()}
-    service = told["authorization"].split("/")[3]
-    raw = f"{method} {unquote(url)}\n{told}\n".encode() + body
-    if service == "s3":
-        action, params = _s3_action(method, parts.path, parts.query, told)
-        path = unquote(parts.path)
-        host = parts.netloc.partition(".")[0]
-        path = path if path.startswith(f"/{BUCKET}") or ":" in parts.netloc else f"/{host}{path}"
-        return Call(service, action, params, path, raw)
-    if target := told.get("x-amz-target"):
-        return Call(service, target.rpartition(".")[2], json.loads(body), parts.path, raw)
-    if service == "iam":
-        params = {name: values[0] for name, values in parse_qs(body.decode()).items()}
-        named = {n.replace(".member.", "."): v for n, v in params.items()}
-        return Call(service, params["Action"], named, parts.path, raw)
-    return Call(service, parts.path.rpartition("/")[2], json.loads(body or b"{}"), parts.path, raw)
-
-
-def _s3_action(
-    method: str, path: str, query: str, headers: Mapping[str, str]
-) -> tuple[str, dict[str, str]]:
-    asked = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
-    told = ("range", "if-none-match", *ENCRYPTION_HEADERS)
-    named = {n: headers[n] for n in told if n in headers}
-    if "delete" in asked:
-        return "DeleteObjects", named
-    if "encryption" in asked and method == "GET":
-        return "GetBucketEncryption", named
-    if "list-type" in asked:
-        return "ListObjectsV2", asked
-    return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject"}.get(method, method), named
-
-
-def log_page(lines: Sequence[str], asked: Mapping[str, Any], gaps: int = 0) -> dict[str, Any]:
-    """What GetLogEvents answers when a stream holds `lines`, where so many empty pages come before
-    each that is not. A token says from where on, and how many of them have gone by."""
-    limit, count, forward = asked.get("limit", 10_000), len(lines), asked.get("startFromHead")
-    token = str(asked.get("nextToken") or ("f/0/0" if forward else f"b/{count}/0"))
-    way, at, passed = token[0], int(token.split("/")[1]), int(token.split("/")[2])
-    ahead = at < count if way == "f" else at > 0
-    if ahead and passed < gaps:
-        start, page = at, lines[:0]
-        following = f"{way}/{at}/{passed + 1}"
-    else:
-        start = at if way == "f" else max(0, at - limit)
-        page = lines[start : start + limit] if way == "f" else lines[start:at]
-        end = start + len(page) if way == "f" else start
-        following = f"{way}/{end}/0" if page else token
-    events = [{"timestamp": n, "message": line} for n, line in enumerate(page)]
-    tokens = {"f": f"f/{start + len(page)}/0", "b": f"b/{start}/0"} | {way: following}
-    return {"events": events, "nextForwardToken": tokens["f"], "nextBackwardToken": tokens["b"]}
-
-
-def body_of(request: Any) -> bytes:
-    """The payload of a prepared request, without what frames its checksum."""
-    body = request.body
-    if body is None or isinstance(body, bytes | bytearray):
-        return bytes(body or b"")
-    if isinstance(body, str):
-        return body.encode()
-    data = bytes(body.read())
-    return unframed(data) if "aws-chunked" in str(request.headers.get("Content-Encoding")) else data
-
-
-def unframed(data: bytes) -> bytes:
-    """Pieces, each behind its length, up to an empty one; the checksum behind that is left out."""
-    found, at = b"", 0
-    while size := int(data[at : (end := data.index(b"\r\n", at))], 16):
-        found += data[end + 2 : end + 2 + size]
-        at = end + 2 + size + 2
-    return found
-
-
-def lost_connection() -> EndpointConnectionError:
-    return EndpointConnectionError(endpoint_url="https://aws.example")
 
 
 def usable_queue() -> dict[str, Any]:
@@ -568,7 +382,3 @@ def _crc32(data: bytes) -> str:
     import base64
 
     return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

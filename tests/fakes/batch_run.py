@@ -9,14 +9,14 @@ from typing import Any
 
 from backends.aws_batch_backend import AwsBatchBackend
 from backends.base import BackendContext
-from backends.batch.jobs import wanted_of
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.plan import Plan
 from engine.run.rundir import RunDir, RunFacts, create_run
 from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
-from tests.fakes.aws import BUCKET, DEFINITION, QUEUE, REGION, FakeAws
+from tests.fakes.aws import DEFINITION, QUEUE, REGION, FakeAws
+from tests.fakes.aws_calls import BUCKET
 
 OPTIONS: Mapping[str, Any] = {
     "batch_job_queue": QUEUE,
@@ -47,7 +47,7 @@ def site_of(run_dir: Path, clock: Clock, **options: Any) -> BackendContext:
 
 
 def backend_on(aws: FakeAws, context: BackendContext) -> AwsBatchBackend:
-    return AwsBatchBackend.on(context, aws.client, lambda: None, REGION, wanted_of(context.options))
+    return AwsBatchBackend(context, aws.client)
 
 
 @contextmanager

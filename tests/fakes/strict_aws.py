@@ -3,7 +3,7 @@
 S3, IAM, Logs and Secrets Manager go through to moto. Jobs are those of tests.fakes.strict_batch;
 each of their containers is a job of moto's Batch, and so a real container of the Docker Engine
 here, with AWS_BATCH_JOB_ARRAY_INDEX, the secrets of its job definition, and a log that can be
-read meanwhile. Every call is kept.
+read meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -23,14 +23,13 @@ import boto3
 from botocore.config import Config
 
 from backends.docker.client import DockerHost
-from tests.fakes.aws import (
+from tests.fakes.aws_calls import (
     Call,
     Encryption,
-    Fault,
+    RecordedAws,
     check_encryption,
     log_page,
     read_call,
-    refused,
     unframed,
 )
 from tests.fakes.aws_policies import Statement, simulated, worker_policy
@@ -56,15 +55,12 @@ def client_of(url: str, service: str) -> Any:
     )
 
 
-class StrictAws:
+class StrictAws(RecordedAws):
     """`url` is where it listens."""
 
     def __init__(self, moto: str, environ: Mapping[str, str]) -> None:
+        super().__init__()
         self.moto = moto
-        self.calls: list[Call] = []
-        self.faults: list[Fault] = []
-        self.after: Callable[[Call], None] = lambda call: None
-        """Called once a call has had its effect, before its answer is given."""
         self.runner = MotoRunner(moto, environ)
         self.batch = StrictBatch(self.runner)
         self.roles: dict[str, list[Statement]] = {}
@@ -78,9 +74,6 @@ class StrictAws:
     def client(self, service: str) -> Any:
         return client_of(self.url, service)
 
-    def count(self, action: str = "", service: str = "") -> int:
-        return sum(c.action == action or c.service == service for c in self.calls)
-
     def stop(self) -> None:
         self._stack.close()
         self.runner.close()
@@ -91,36 +84,21 @@ class StrictAws:
         )
         plain = unframed(body) if framed else body
         call = read_call(method, f"{self.url}{path}", headers, plain)
-        self.calls.append(call)
-        for look in self.faults:
-            put_in_the_way = look(call)
-            if isinstance(put_in_the_way, Refusal):
-                return refused(put_in_the_way, call.service)
-            if isinstance(put_in_the_way, Answer):
-                return put_in_the_way
-        answer: Answer | None = None
-        try:
+
+        def answered(call: Call) -> Answer:
             if call.action == "SimulatePrincipalPolicy":  # moto has none
-                answer = Answer(200, simulated(call.params, self.roles, set()))
-            elif (found := self._own(call)) is not None:
-                answer = Answer(200, json.dumps(found).encode())
-        except Refusal as exc:
-            answer = refused(exc, call.service)
-        answer = answer or self._through(method, path, headers, body)
-        self.after(call)
-        return answer
+                return Answer(200, simulated(call.params, self.roles, set()))
+            if (found := self._own(call)) is not None:
+                return Answer(200, json.dumps(found).encode())
+            return self._through(method, path, headers, body)
+
+        return self.take(call, answered)
 
     def _own(self, call: Call) -> Mapping[str, Any] | None:
         """What moto is not asked."""
         match call.action:
-            case "submitjob":
-                return self.batch.submit(call.params)
-            case "describejobs":
-                return self.batch.describe(call.params)
-            case "listjobs":
-                return self.batch.list(call.params)
-            case "terminatejob":
-                return self.batch.terminate(call.params)
+            case "submitjob" | "describejobs" | "listjobs" | "terminatejob":
+                return self.batch.answer(call.action, call.params)
             case "GetLogEvents":
                 lines = self.runner.log(call.params["logStreamName"])
                 if lines is None:

@@ -159,6 +159,16 @@ class StrictBatch:
         self.stuck = ""
         """Why jobs that are submitted from now on never start; RUNNABLE for ever."""
 
+    def answer(self, action: str, asked: Params) -> dict[str, Any]:
+        """To an operation, by its name in the path of a request."""
+        operations = {
+            "submitjob": self.submit,
+            "describejobs": self.describe,
+            "listjobs": self.list,
+            "terminatejob": self.terminate,
+        }
+        return operations[action](asked)
+
     def submit(self, asked: Params) -> dict[str, Any]:
         check_submission(asked)
         check_share(asked, is_fair=asked["jobQueue"] in self.fair)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends.batch.jobs import RETRIES, judge
+from backends.batch.jobs import RETRIES, parse_status
 from core.job import JobState, Reason
 from tests.fakes.strict_batch import NativeJob, Ran, StrictBatch
 
@@ -35,7 +35,7 @@ def test_a_container_that_ends_while_its_job_is_described_is_told_whole_or_not_y
         made = batch.submit({"jobName": "a", "jobQueue": "q", "jobDefinition": "d"})
         for _ in range(looks + 1):
             [detail] = batch.describe({"jobs": [made["jobId"]]})["jobs"]
-            status = judge(detail)
+            status = parse_status(detail)
             if status.state is not JobState.QUEUED:
                 assert (status.state, status.reason) == (JobState.FAILED, Reason.LAUNCH)
         assert status.state is JobState.FAILED

@@ -21,8 +21,9 @@ import pytest
 from backends.base import BackendContext
 from backends.docker.client import DockerHost
 from backends.docker.connection import open_engine
-from backends.docker.container import CODE, VOLUME, WORK_DIR, Home
+from backends.docker.container import VOLUME, WORK_DIR, RunLabels
 from backends.docker_backend import DockerBackend
+from backends.shared.worker_image import CODE_DIR
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -55,8 +56,8 @@ class DockerRun(LiveRun):
     limits = Limits(timeout_s=1200)
 
     @property
-    def home(self) -> Home:
-        return Home.of(self.run.root)
+    def home(self) -> RunLabels:
+        return RunLabels.of(self.run.root)
 
     @property
     def host(self) -> DockerHost:
@@ -152,7 +153,7 @@ def another_worker(program: str) -> Iterator[str]:
     host = DockerHost(dict(os.environ))
     try:
         container = host.create(name, {"Image": IMAGE, "Cmd": ["true"]})
-        host.put(container, CODE, io.BytesIO(stream.getvalue()))
+        host.put(container, CODE_DIR, io.BytesIO(stream.getvalue()))
         with host._calling() as engine:
             engine.commit(container, name, "latest")
         host.remove(container)

@@ -20,7 +20,7 @@ from core.job import Manifest
 from core.plan import render_plan
 from tests.backends.batch.test_scale import wide_plan
 from tests.conformance.live_run import eventually
-from tests.fakes.aws import Call, holds
+from tests.fakes.aws_calls import Call, holds
 from tests.fakes.strict_aws import Cloud, cloud
 from tests.live.docker_run import quiet_environment
 
@@ -132,7 +132,7 @@ def test_a_real_run_whose_workers_could_not_sign_in_starts_nothing(
     process = start(tmp_path, SMALL, "--real", *on_batch(place), **place.environ, **told)
     said, complained = process.communicate(timeout=100)
     assert process.returncode == 3, said + complained
-    assert "gives its workers no way to sign in" in complained
+    assert "gives its workers no credentials for Claude" in complained
     assert "--batch-secret ANTHROPIC_API_KEY" in complained
     assert [c.action for c in place.aws.calls[before:] if c.action == "submitjob"] == []
     assert not (tmp_path / ".orchestrator").exists()

@@ -121,7 +121,7 @@ def test_the_probe_runs_one_job_and_tells_what_it_finds(place: Cloud, tmp_path: 
             assert live.backend.probe() == []
     with run_on(place, tmp_path, base_url=there) as live:
         [problem] = live.backend.probe() or []
-        assert f"does not reach {there.removeprefix('http://')}" in problem.what
+        assert f"cannot reach {there.removeprefix('http://')}" in problem.what
     found = place.aws.client("s3").list_objects_v2(Bucket=place.bucket)
     assert found.get("Contents", []) == []
 
@@ -131,8 +131,10 @@ def test_a_worker_of_another_version_says_so(place: Cloud, tmp_path: Path) -> No
         backend: Any = live.backend
         jobs = [live.prepare("fast-01")]
         requests = [(jobs[0].key, jobs[0].attempt_dir / "request")]
-        [uri] = [backend._bucket.send(backend._place, p) for p in packs(requests, "other", 9, 9)]
-        backend._hand_over([jobs[0].key], uri, 60.0)
+        bucket, location = backend._bucket, backend._location
+        root = bucket.objects(location).root
+        [name] = [pack.store(bucket.s3, root) for pack in packs(requests, "other", 9, 9)]
+        backend._submit_array([jobs[0].key], bucket.uri(location, name), 60.0)
         [handle] = live.submit_jobs(*jobs)
         [status] = live.wait_ended(handle)
         assert (status.state, status.reason) == (JobState.FAILED, Reason.OUTDATED)

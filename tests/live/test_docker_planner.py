@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import PLANNER, Home
+from backends.docker.container import PLANNER, RunLabels
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import container_limits
 from claude.simulation.project import design_project
@@ -39,8 +39,8 @@ class Planning:
     host: DockerHost = field(default_factory=lambda: DockerHost(dict(os.environ)))
 
     @property
-    def home(self) -> Home:
-        return Home.of(self.place / "work" / "runs" / RUN_ID)
+    def home(self) -> RunLabels:
+        return RunLabels.of(self.place / "work" / "runs" / RUN_ID)
 
     def plan(self, faults: str = "", speed: float = 0.0, **more: Any) -> Any:
         model = ModelSettings(simulation=SimulationSettings(0, speed, faults))
@@ -87,7 +87,7 @@ def test_a_budget_that_is_too_small_is_the_same_error_as_on_the_host(tmp_path: P
 
 
 def test_too_little_memory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PlanningFailed, match="--docker-memory allows more"):
+    with pytest.raises(PlanningFailed, match="Raise --docker-memory"):
         Planning(tmp_path, {"docker_memory": "48m"}).plan()
 
 
@@ -125,7 +125,7 @@ def _interrupt(host: DockerHost, container: str) -> None:
 @pytest.mark.parametrize(
     ("harm", "error", "told"),
     [
-        (lambda host, c: host.remove(c), PlanningFailed, "removed by somebody"),
+        (lambda host, c: host.remove(c), PlanningFailed, "removed by another program"),
         (lambda host, c: host.kill(c, "SIGKILL"), PlanningFailed, "exit code 137"),
         (_interrupt, Interrupted, "Ctrl-C"),
     ],

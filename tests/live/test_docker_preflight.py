@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import Home
-from backends.docker.preflight import SOURCE_LABEL, find_problems
+from backends.docker.container import RunLabels
+from backends.docker.preflight import SOURCE_LABEL, Preflight
 from backends.docker.settings import container_limits
 from core.clock import SystemClock
 from core.errors import Problem
@@ -42,9 +42,9 @@ def problems(
 ) -> list[Problem]:
     host = DockerHost(dict(os.environ) if environ is None else environ)
     told = {**OPTIONS, **options}
-    home = Home.of(place / "work" / "runs" / "20260101-120000-6666")
+    home = RunLabels.of(place / "work" / "runs" / "20260101-120000-6666")
     try:
-        return find_problems(host, container_limits(told), told, home, SystemClock())
+        return Preflight(host, container_limits(told), told, home, SystemClock()).problems()
     finally:
         host.close()
 

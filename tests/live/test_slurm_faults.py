@@ -395,7 +395,7 @@ def test_work_is_saved_ahead_of_a_time_limit_and_a_worker_that_hangs_is_killed_a
     assert saved.state is JobState.FAILED
     result = live.result(heeding)
     assert result.outcome is Outcome.INTERRUPTED
-    assert result.message == "The job's time limit came before the task was done (--slurm-time)."
+    assert result.message == "The job's time limit was reached (--slurm-time)."
     assert result.usage
     assert (killed.state, killed.reason) == (JobState.FAILED, Reason.TIMEOUT)
     assert isinstance(held.collect(hanging), CollectError)

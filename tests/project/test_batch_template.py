@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from backends.batch.client import BatchService
-from backends.batch.definition import FARGATE, build_definition
-from backends.batch.jobs import Wanted
-from backends.batch.register import register_with
+from backends.batch.client import BatchClient
+from backends.batch.definition import FARGATE, build_definition, register_with
+from backends.batch.jobs import JobTemplate
 from core.aws.bundles import claim_name
-from core.aws.calls import AwsCalls
+from core.aws.calls import AwsService
 from core.errors import CollectError
 from core.job import JobHandle, JobState, Outcome
 from tests.conformance.live_run import LiveRun
-from tests.fakes.aws import BUCKET, DEFINITION, QUEUE, ROLE, FakeAws
+from tests.fakes.aws import DEFINITION, QUEUE, ROLE, FakeAws
+from tests.fakes.aws_calls import BUCKET
 from tests.fakes.aws_policies import (
     BATCH,
     STARTERS,
@@ -69,7 +69,7 @@ def lowered(value: Any) -> Any:
 def test_its_job_definition_is_the_one_that_doctor_registers() -> None:
     given = lowered(resources()["JobDefinition"]["Properties"])
     options = {"batch_image": "image", "batch_job_role": ROLE}
-    made = build_definition(options, Wanted("", ""), FARGATE, "eu-central-1")
+    made = build_definition(options, JobTemplate("", ""), FARGATE, "eu-central-1")
     for name in ("type", "platformCapabilities", "propagateTags", "timeout"):
         assert given[name] == made[name], name
     assert given["retryStrategy"]["attempts"] == made["retryStrategy"]["attempts"]
@@ -206,7 +206,9 @@ def test_a_run_needs_no_more_than_the_template_allows(tmp_path: Path) -> None:
         assert aws.objects == {}
     options = {"batch_image": "i", "batch_job_role": WORKERS, "batch_execution_role": STARTERS}
     context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
-    assert register_with(BatchService(aws.client, AwsCalls(context.clock)), context).is_new
+    assert register_with(
+        BatchClient(AwsService("batch", aws.client, context.clock)), context
+    ).is_new
     for_doctor = {"DescribeLogGroups", "registerjobdefinition", "SimulatePrincipalPolicy"}
     assert {call.action for call in aws.calls} >= for_doctor | {"terminatejob", "GetLogEvents"}
 
@@ -222,5 +224,5 @@ def test_a_worker_that_may_do_less_is_refused_by_the_aws_of_these_tests(tmp_path
 
 
 def _claim_of(live: LiveRun, handle: JobHandle) -> str:
-    root = live.backend._bucket.where(live.backend._place).removeprefix("s3://a-bucket/")  # type: ignore[attr-defined]
+    root = live.backend._bucket.objects(live.backend._location).root  # type: ignore[attr-defined]
     return f"{root}{claim_name(handle.key)}"

@@ -162,7 +162,7 @@ def test_a_worker_whose_job_was_started_again_elsewhere_ends_by_itself(run: RunD
     ("number", "words"),
     [
         (signal.SIGTERM, "The job was told to stop."),
-        (signal.SIGUSR1, "The job's time limit came before the task was done (--slurm-time)."),
+        (signal.SIGUSR1, "The job's time limit was reached (--slurm-time)."),
     ],
 )
 def test_a_signal_saves_what_there_is_and_the_result_says_which_it_was(

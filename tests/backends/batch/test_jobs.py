@@ -11,21 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.batch.jobs import (
-    RunPlace,
-    Wanted,
+    JobTemplate,
+    RunLocation,
     build_submission,
     chunks,
-    is_id,
+    is_job_id,
     native_ids,
     parse_job,
-    place_objects,
+    work_dir_objects,
 )
 from core.aws.bundles import PackName, PackUri
 from core.job import JobKey, JobState, Reason
 from tests.fakes.strict_batch import check_submission
 
 ID = "0123abcd-0123-4567-89ab-0123456789ab"
-PLACE = RunPlace.of(Path("/home/ada/.orchestrator/runs/20260101-120000-aaaa"))
+LOCATION = RunLocation.of(Path("/home/ada/.orchestrator/runs/20260101-120000-aaaa"))
 
 
 def uri(root: str = "a/b/") -> PackUri:
@@ -33,34 +33,35 @@ def uri(root: str = "a/b/") -> PackUri:
 
 
 def keys(count: int) -> list[JobKey]:
-    return [JobKey(PLACE.run, f"task-{n}", 1) for n in range(count)]
+    return [JobKey(LOCATION.run, f"task-{n}", 1) for n in range(count)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 10_000])
 @pytest.mark.parametrize("timeout_s", [0.01, 59.5, 86_400])
 def test_a_submission_is_one_that_aws_takes(count: int, timeout_s: float) -> None:
     long = uri("x" * 400 + "/" + "y" * 100 + "/")
-    asked = build_submission(Wanted("q", "d", 16, 122_880), PLACE, long, keys(count), timeout_s)
+    template = JobTemplate("q", "d", 16, 122_880)
+    asked = build_submission(template, LOCATION, long, keys(count), timeout_s)
     check_submission(asked)
     assert json.loads(json.dumps(asked)) == asked
 
 
 def test_no_run_is_found_by_the_name_of_another() -> None:
-    other = RunPlace(f"{PLACE.run}a", PLACE.place)
-    assert not other.job_name("0" * 32).startswith(PLACE.job_prefix)
-    assert not other.objects("p").startswith(PLACE.objects("p"))
-    elsewhere = RunPlace.of(Path("/home/eve/.orchestrator/runs") / PLACE.run)
-    assert not elsewhere.job_name("0" * 32).startswith(PLACE.job_prefix)
+    other = RunLocation(f"{LOCATION.run}a", LOCATION.work_dir)
+    assert not other.job_name("0" * 32).startswith(LOCATION.job_prefix)
+    assert not other.objects("p").startswith(LOCATION.objects("p"))
+    elsewhere = RunLocation.of(Path("/home/eve/.orchestrator/runs") / LOCATION.run)
+    assert not elsewhere.job_name("0" * 32).startswith(LOCATION.job_prefix)
 
 
 def test_a_run_named_by_hand_has_a_name_that_aws_takes() -> None:
-    place = RunPlace("größe & co", "0" * 12)
-    check_submission(build_submission(Wanted("q", "d"), place, uri(), keys(1), 60))
+    location = RunLocation("größe & co", "0" * 12)
+    check_submission(build_submission(JobTemplate("q", "d"), location, uri(), keys(1), 60))
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "a", "a/", "/a//", "a/b"])
 def test_objects_have_names_without_empty_parts(prefix: str) -> None:
-    name = place_objects(prefix, "place")
+    name = work_dir_objects(prefix, "place")
     assert name.endswith("place/")
     assert "//" not in name
     assert not name.startswith("/")
@@ -75,8 +76,9 @@ def test_chunks_hold_each_id_once_and_no_more_than_a_hundred(ids: list[str]) -> 
 
 
 def test_ids_of_jobs_are_told_from_other_words() -> None:
-    assert all(map(is_id, [ID, f"{ID}:0", f"{ID}:9999"]))
-    assert not any(map(is_id, ["", "x", "nobody:1", f"{ID}:", f"{ID}:x", f"{ID}#1", ID.upper()]))
+    assert all(map(is_job_id, [ID, f"{ID}:0", f"{ID}:9999"]))
+    others = ["", "x", "nobody:1", f"{ID}:", f"{ID}:x", f"{ID}#1", ID.upper()]
+    assert not any(map(is_job_id, others))
     assert native_ids(ID, 1) == [ID]
     assert native_ids(ID, 3) == [f"{ID}:0", f"{ID}:1", f"{ID}:2"]
 
@@ -143,9 +145,9 @@ def test_why_a_job_was_ended_counts_more_than_how_its_worker_took_it(
 
 def test_streams_of_earlier_attempts_are_kept_apart() -> None:
     attempts = [{"container": {"logStreamName": name}} for name in ("one", "two", "two")]
-    seen = parse_job({"status": "RUNNING", "attempts": attempts})
-    assert (seen.stream, seen.earlier) == ("two", ("one",))
+    job = parse_job({"status": "RUNNING", "attempts": attempts})
+    assert (job.stream, job.earlier_streams) == ("two", ("one",))
     log = {"options": {"awslogs-group": "/mine"}}
     container = {"logStreamName": "three", "logConfiguration": log}
-    seen = parse_job({"status": "RUNNING", "attempts": attempts, "container": container})
-    assert (seen.stream, seen.group, seen.earlier) == ("three", "/mine", ("one", "two"))
+    job = parse_job({"status": "RUNNING", "attempts": attempts, "container": container})
+    assert (job.stream, job.group, job.earlier_streams) == ("three", "/mine", ("one", "two"))

@@ -12,7 +12,8 @@ from core.bundle import AttemptDir, read_request
 from core.clock import Clock
 from core.job import JobHandle, JobState, Outcome
 from tests.conformance.live_run import LiveRun
-from tests.fakes.aws import Call, FakeAws, fault, leave_result
+from tests.fakes.aws import FakeAws, leave_result
+from tests.fakes.aws_calls import Call, fault
 from tests.fakes.aws_server import Answer
 from tests.fakes.batch_run import batch_run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import pytest
 
 from backends.aws_batch_backend import AwsBatchBackend
 from backends.batch.logs import MOST_PAGES, LogStreams, is_progress
-from core.aws.calls import AwsCalls
+from core.aws.calls import AwsService
 from core.errors import BackendError
 from core.job import JobHandle, JobState
 from tests.conformance.live_run import LiveRun
-from tests.fakes.aws import Call, FakeAws, fault
-from tests.fakes.batch_run import NoWaiting, batch_run, site_of
+from tests.fakes.aws import FakeAws
+from tests.fakes.aws_calls import Call, fault
+from tests.fakes.batch_run import NoWaiting, site_of
 from tests.fakes.strict_batch import Refusal
 
 
@@ -24,17 +24,6 @@ def aws() -> FakeAws:
     made = FakeAws()
     made.runner.never_ends = True
     return made
-
-
-@pytest.fixture
-def clock() -> NoWaiting:
-    return NoWaiting()
-
-
-@pytest.fixture
-def live(tmp_path: Path, aws: FakeAws, clock: NoWaiting) -> Iterator[LiveRun]:
-    with batch_run(tmp_path, aws, clock=clock) as made:
-        yield made
 
 
 def stream_of(handle: JobHandle, attempt: int = 1) -> str:
@@ -93,12 +82,12 @@ def test_what_is_not_this_runs_or_no_jobs_id_is_asked_of_nobody(
 def test_a_log_that_may_not_be_read_is_an_error(live: LiveRun, aws: FakeAws) -> None:
     [handle] = live.submit("fast-01")
     aws.faults.append(fault("GetLogEvents", Refusal("not you", "AccessDeniedException")))
-    with pytest.raises(BackendError, match="GetLogEvents of /aws/batch/job"):
+    with pytest.raises(BackendError, match="GetLogEvents on /aws/batch/job"):
         live.read_log(handle)
 
 
 def test_the_tail_is_the_last_words_that_are_no_progress(aws: FakeAws) -> None:
-    streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
+    streams = LogStreams(AwsService("logs", aws.client, NoWaiting()))
     aws.logs["s"] = ["word " * 200, '{"kind": "progress"}', "error: It broke."]
     assert streams.tail("", "s").endswith("word error: It broke.")
     assert len(streams.tail("", "s")) == 600
@@ -108,7 +97,7 @@ def test_the_tail_is_the_last_words_that_are_no_progress(aws: FakeAws) -> None:
 
 def test_an_empty_page_is_not_the_end_of_a_stream(live: LiveRun, aws: FakeAws) -> None:
     aws.log_gaps = 2
-    streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
+    streams = LogStreams(AwsService("logs", aws.client, NoWaiting()))
     aws.logs["s"] = [f"line {n}" for n in range(20_001)]
     assert streams.lines("", "s") == aws.logs["s"]
     assert streams.tail("", "s").endswith("line 20000")
@@ -123,7 +112,7 @@ def test_an_empty_page_is_not_the_end_of_a_stream(live: LiveRun, aws: FakeAws) -
 
 
 def test_a_stream_that_holds_nothing_yet_is_asked_until_it_says_so(aws: FakeAws) -> None:
-    streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
+    streams = LogStreams(AwsService("logs", aws.client, NoWaiting()))
     aws.logs["s"] = []
     assert streams.tail("", "s") == ""
     assert streams.lines("", "s") == []
@@ -131,7 +120,7 @@ def test_a_stream_that_holds_nothing_yet_is_asked_until_it_says_so(aws: FakeAws)
 
 
 def test_a_stream_that_never_ends_is_left_at_some_point(aws: FakeAws) -> None:
-    streams = LogStreams(aws.client, AwsCalls(NoWaiting()))
+    streams = LogStreams(AwsService("logs", aws.client, NoWaiting()))
     aws.logs["s"] = ["word"]
 
     def goes_on(call: Call) -> None:
@@ -178,7 +167,7 @@ def test_a_damaged_pack_is_told_with_what_to_do(live: LiveRun, aws: FakeAws) -> 
     [name] = [name for name in aws.objects if "/requests/" in name]
     aws.objects[name] = b"rubbish"
     live.backend = live.another_backend()
-    with pytest.raises(BackendError, match="clean removes the run's objects"):
+    with pytest.raises(BackendError, match="Remove the run's objects with"):
         live.backend.reattach(live.run.run_id)
 
 
@@ -199,7 +188,7 @@ def test_a_disk_that_takes_no_result_is_waited_for(live: LiveRun, aws: FakeAws) 
     moved = root.rename(root.with_name("aside"))
     root.write_text("in the way")
     found = live.collect(handle)
-    assert "cannot be kept" in str(found)
+    assert "could not be stored" in str(found)
     root.unlink()
     moved.rename(root)
     assert live.result(handle).key == handle.key

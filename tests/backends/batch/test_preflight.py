@@ -7,43 +7,21 @@ from typing import Any
 
 import pytest
 
-from backends.batch.client import BatchService
 from backends.batch.definition import (
-    EC2,
     FARGATE,
-    build_definition,
-    definition_name,
-    fargate_problem,
 )
-from backends.batch.jobs import Wanted
-from backends.batch.permissions import model_need
-from backends.batch.register import register_with
-from core.aws.calls import AwsCalls
-from core.errors import BackendError, Problem, UsageError
+from backends.batch.permissions import model_permission
+from core.errors import Problem
 from tests.fakes import aws_policies as policies
-from tests.fakes.aws import (
-    BUCKET,
-    DEFINITION,
-    QUEUE,
-    ROLE,
-    FakeAws,
-    fault,
-    lost_connection,
-    usable_definition,
-    usable_environment,
-)
+from tests.fakes.aws import DEFINITION, QUEUE, ROLE, FakeAws, usable_definition, usable_environment
+from tests.fakes.aws_calls import BUCKET, fault, lost_connection
 from tests.fakes.aws_policies import allows, worker_policy
 from tests.fakes.aws_server import Answer
 from tests.fakes.batch_run import NoWaiting, backend_on, site_of
-from tests.fakes.strict_batch import Refusal, check_definition
+from tests.fakes.strict_batch import Refusal
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key"
 OPTIONS = {"batch_image": "registry/image:1", "batch_job_role": ROLE}
-
-
-@pytest.fixture
-def aws() -> FakeAws:
-    return FakeAws()
 
 
 def problems(tmp_path: Path, aws: FakeAws, **options: Any) -> list[Problem]:
@@ -73,7 +51,7 @@ def test_what_was_not_named_is_asked_for_and_aws_is_not_asked(
     tmp_path: Path, aws: FakeAws, option: str, flag: str
 ) -> None:
     _, fix = only(problems(tmp_path, aws, **{option: ""}))
-    assert f"Give {flag}" in fix
+    assert f"Name one with {flag}" in fix
     assert aws.calls == []
 
 
@@ -117,7 +95,7 @@ def test_a_queue_without_an_environment_is_told(tmp_path: Path, aws: FakeAws) ->
 def test_a_definition_for_many_nodes_is_told(tmp_path: Path, aws: FakeAws) -> None:
     del aws.definitions[DEFINITION]["containerProperties"]
     what, _ = only(problems(tmp_path, aws))
-    assert "is none of a single container" in what
+    assert "is not of a single container" in what
 
 
 def test_the_newest_revision_is_looked_at_on_whatever_page_it_is(
@@ -127,7 +105,7 @@ def test_the_newest_revision_is_looked_at_on_whatever_page_it_is(
     aws.revisions = [{**old, "revision": 1}, {**old, "revision": 2}]
     del aws.definitions[DEFINITION]["containerProperties"]
     what, _ = only(problems(tmp_path, aws))
-    assert "is none of a single container" in what
+    assert "is not of a single container" in what
     assert aws.count("describejobdefinitions") == 3
 
 
@@ -137,7 +115,7 @@ def test_the_newest_revision_is_looked_at_on_whatever_page_it_is(
 def test_a_definition_that_is_not_for_fargate_is_told(tmp_path: Path, aws: FakeAws) -> None:
     aws.environments["an-environment"] = usable_environment("FARGATE_SPOT")
     what, fix = only(problems(tmp_path, aws))
-    assert "is not for Fargate, the queue is" in what
+    assert "is not for Fargate, but the queue is" in what
     assert "--register-job-definition" in fix
 
 
@@ -147,9 +125,9 @@ def test_a_definition_that_is_not_for_fargate_is_told(tmp_path: Path, aws: FakeA
         (None, None, None),
         (0.5, "2g", None),
         (16, "64g", None),
-        (1, "1g", "--batch-memory 2048m"),
-        (4, "64g", "--batch-memory 30720m"),
-        (3, "8g", "--batch-vcpus one of 0.25, 0.5, 1, 2, 4, 8, 16"),
+        (1, "1g", "--batch-memory to 2048m"),
+        (4, "64g", "--batch-memory to 30720m"),
+        (3, "8g", "--batch-vcpus to one of 0.25, 0.5, 1, 2, 4, 8, 16"),
     ],
 )
 def test_pairs_that_fargate_does_not_have_are_told_with_the_nearest(
@@ -162,11 +140,6 @@ def test_pairs_that_fargate_does_not_have_are_told_with_the_nearest(
     found = problems(tmp_path, aws, batch_vcpus=vcpus, batch_memory=memory)
     assert [told in p.fix for p in found if told] == ([True] if told else [])
     assert bool(found) == bool(told)
-
-
-def test_old_ways_to_say_resources_count_too() -> None:
-    assert fargate_problem({"vcpus": 1, "memory": 2048}, Wanted("", "")) is None
-    assert fargate_problem({"vcpus": 1, "memory": 64}, Wanted("", "")) is not None
 
 
 # -- credentials
@@ -196,14 +169,14 @@ def test_old_ways_to_say_resources_count_too() -> None:
         ),
     ],
 )
-def test_workers_of_a_real_run_need_a_way_to_sign_in(
+def test_workers_of_a_real_run_need_credentials(
     tmp_path: Path, aws: FakeAws, provider: str, container: dict[str, Any], well: bool
 ) -> None:
     aws.definitions[DEFINITION] = usable_definition(**container)
     asked = {"provider": provider, "model": "global.anthropic.claude-x"}
     assert problems(tmp_path, aws, **asked) == [], "a simulation needs none"
     found = problems(tmp_path, aws, **asked, real=True)
-    assert [("no way to sign in" in p.what) for p in found] == ([] if well else [True])
+    assert [("no credentials for Claude" in p.what) for p in found] == ([] if well else [True])
 
 
 def test_a_key_in_the_clear_is_told(tmp_path: Path, aws: FakeAws) -> None:
@@ -233,7 +206,7 @@ def test_what_the_workers_role_may_not_do_is_told(
 ) -> None:
     aws.denied = {action, "bedrock:InvokeModelWithResponseStream"}
     found = [p.what for p in problems(tmp_path, aws)]
-    role = f"The workers' role {ROLE} may not do {action} on arn:aws:s3:::a-bucket"
+    role = f"The workers' role {ROLE} lacks the permission {action} on arn:aws:s3:::a-bucket"
     assert found == [f"{role}{name}." for name in told]
 
 
@@ -255,15 +228,15 @@ def test_a_role_with_a_plainer_policy_is_well_too(tmp_path: Path, aws: FakeAws) 
 
 def test_a_role_is_asked_for_the_model_itself_since_policies_name_models() -> None:
     role = "arn:aws:iam::123456789012:role/workers"
-    assert model_need(role, "eu-central-1", "anthropic.claude-x").on == (
+    assert model_permission(role, "eu-central-1", "anthropic.claude-x").resource == (
         "arn:aws:bedrock:eu-central-1::foundation-model/anthropic.claude-x"
     )
-    assert model_need(role, "eu-central-1", "global.anthropic.claude-x").on == (
+    assert model_permission(role, "eu-central-1", "global.anthropic.claude-x").resource == (
         "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/global.anthropic.claude-x"
     )
     for model in ("anthropic.claude-x", "global.anthropic.claude-x"):
-        need = model_need(role, "eu-central-1", model)
-        assert allows(worker_policy(BUCKET), policies.Need(need.action, need.on))
+        need = model_permission(role, "eu-central-1", model)
+        assert allows(worker_policy(BUCKET), policies.Need(need.action, need.resource))
 
 
 def test_a_role_that_may_not_use_bedrock_is_told_for_a_real_run(
@@ -272,7 +245,7 @@ def test_a_role_that_may_not_use_bedrock_is_told_for_a_real_run(
     aws.denied = {"bedrock:InvokeModelWithResponseStream"}
     assert problems(tmp_path, aws, provider="bedrock") == []
     what, _ = only(problems(tmp_path, aws, provider="bedrock", real=True))
-    assert "may not do bedrock:InvokeModelWithResponseStream" in what
+    assert "lacks the permission bedrock:InvokeModelWithResponseStream" in what
 
 
 def test_a_role_that_does_not_exist_is_told(tmp_path: Path, aws: FakeAws) -> None:
@@ -312,22 +285,22 @@ def test_what_may_not_be_done_in_the_bucket_is_told(
     aws.faults.append(fault(action, denied))
     what, fix = only(problems(tmp_path, aws))
     assert f"{action} on s3://a-bucket/parallel-orchestrator/probes/" in what
-    assert "Allow that action" in fix
+    assert "Allow this action" in fix
     assert (aws.objects == {}) == (action != "DeleteObjects")
 
 
 def test_a_bucket_that_changes_what_it_gets_is_told(tmp_path: Path, aws: FakeAws) -> None:
     aws.faults.append(fault("GetObject", Answer(200, b"other")))
     what, _ = only(problems(tmp_path, aws))
-    assert "does not give back what it got" in what
+    assert "did not return the object" in what
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lost_connection(), "It is tried again later."),
+        (lost_connection(), "Try again later."),
         (Refusal("The token is expired", "ExpiredTokenException", 400), "Sign in again"),
-        (Refusal("Not you", "AccessDeniedException", 403), "Allow that action"),
+        (Refusal("Not you", "AccessDeniedException", 403), "Allow this action"),
     ],
 )
 def test_an_aws_that_cannot_be_asked_is_told_once(
@@ -337,85 +310,3 @@ def test_an_aws_that_cannot_be_asked_is_told_once(
     found = problems(tmp_path, aws)
     assert told in found[0].fix
     assert len(found) == 1
-
-
-# -- a definition of our own
-
-
-def register(aws: FakeAws, tmp_path: Path, **options: Any) -> tuple[str, bool]:
-    context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **{**OPTIONS, **options})
-    made = register_with(BatchService(aws.client, AwsCalls(context.clock)), context)
-    return made.name, made.is_new
-
-
-def test_a_definition_is_registered_once_and_passes_its_own_preflight(
-    tmp_path: Path, aws: FakeAws
-) -> None:
-    name, is_new = register(aws, tmp_path)
-    assert is_new
-    assert register(aws, tmp_path) == (name, False)
-    assert aws.count("registerjobdefinition") == 1
-    assert problems(tmp_path, aws, batch_job_definition=name) == []
-    other, _ = register(aws, tmp_path, batch_image="registry/image:2")
-    assert other != name
-
-
-def test_a_definition_for_a_real_run_names_its_secret(tmp_path: Path, aws: FakeAws) -> None:
-    name, _ = register(aws, tmp_path, batch_secret=(f"ANTHROPIC_API_KEY={ARN}",))
-    container = aws.definitions[name]["containerProperties"]
-    assert container["secrets"] == [{"name": "ANTHROPIC_API_KEY", "valueFrom": ARN}]
-    assert problems(tmp_path, aws, batch_job_definition=name, real=True) == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "platform"), [("EC2", EC2), ("SPOT", EC2), ("FARGATE", FARGATE), ("", FARGATE)]
-)
-def test_it_is_for_what_the_queue_has(
-    tmp_path: Path, aws: FakeAws, kind: str, platform: str
-) -> None:
-    aws.environments["an-environment"] = usable_environment(kind)
-    name, _ = register(aws, tmp_path, **({} if kind else {"batch_job_queue": ""}))
-    assert aws.definitions[name]["platformCapabilities"] == [platform]
-
-
-def test_what_starts_workers_has_a_role_of_its_own_where_one_is_given() -> None:
-    wanted, other = Wanted("", ""), ROLE.replace("workers", "starts-workers")
-    own = build_definition(OPTIONS, wanted, FARGATE, "eu-central-1")
-    both = build_definition(
-        {**OPTIONS, "batch_execution_role": other}, wanted, FARGATE, "eu-central-1"
-    )
-    for definition, starter in ((own, ROLE), (both, other)):
-        check_definition(definition)
-        assert definition["containerProperties"]["executionRoleArn"] == starter
-        assert definition["containerProperties"]["jobRoleArn"] == ROLE
-
-
-def test_its_name_is_made_of_its_content_alone() -> None:
-    made = build_definition(OPTIONS, Wanted("q", "d", 2, 4096), FARGATE, "eu-central-1")
-    name = made.pop("jobDefinitionName")
-    assert name == definition_name(made)
-    assert name == definition_name(dict(reversed(made.items())))
-    made["timeout"] = {"attemptDurationSeconds": 61}
-    assert name != definition_name(made)
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"batch_image": ""}, "--batch-image"),
-        ({"batch_job_role": ""}, "--batch-job-role"),
-        ({"batch_vcpus": 3.0}, "--batch-vcpus"),
-    ],
-)
-def test_what_cannot_be_a_definition_is_refused_before_aws_is_asked(
-    tmp_path: Path, aws: FakeAws, options: dict[str, Any], told: str
-) -> None:
-    with pytest.raises(UsageError, match=told):
-        register(aws, tmp_path, batch_job_queue="", **options)
-    assert aws.count("registerjobdefinition") == 0
-
-
-def test_a_definition_that_aws_refuses_is_an_error(tmp_path: Path, aws: FakeAws) -> None:
-    aws.faults.append(fault("registerjobdefinition", Refusal("Role is not assumable")))
-    with pytest.raises(BackendError, match="Role is not assumable"):
-        register(aws, tmp_path)

@@ -13,7 +13,8 @@ from backends.batch.probe import PROBE_TIMEOUT_S
 from batch_executor import work_from_bucket
 from core.errors import Problem
 from core.worker.check import WorkerCheck, read_check_request, write_check_result
-from tests.fakes.aws import FakeAws, fault
+from tests.fakes.aws import FakeAws
+from tests.fakes.aws_calls import fault
 from tests.fakes.batch_run import NoWaiting, backend_on, site_of
 from tests.fakes.strict_batch import Ran, Refusal
 
@@ -62,7 +63,7 @@ def test_a_provider_that_takes_no_connection_is_named(aws: FakeAws, place: Path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = int(server.getsockname()[1])
     what, fix = only(probed(aws, place, port))
-    assert f"does not reach 127.0.0.1:{port}" in what
+    assert f"cannot reach 127.0.0.1:{port}" in what
     assert "NAT gateway" in fix
 
 
@@ -70,7 +71,7 @@ def test_an_image_of_another_version_is_named(aws: FakeAws, place: Path, listeni
     aws.runner.source = "other"
     what, fix = only(probed(aws, place, listening))
     assert "built from another version of this program" in what
-    assert "Build the image anew" in fix
+    assert "Rebuild the image" in fix
 
 
 @pytest.mark.parametrize("action", ["GetObject", "PutObject"])
@@ -96,7 +97,7 @@ def test_a_job_that_never_starts_is_taken_back_and_why_it_waits_told(
 ) -> None:
     aws.batch.stuck = "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - CE is full"
     what, _ = only(probed(aws, place, listening))
-    assert f"has not ended within {PROBE_TIMEOUT_S:g} s" in what
+    assert f"did not end within {PROBE_TIMEOUT_S:g} s" in what
     assert "raise the compute environment's maxvCpus" in what
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.batch.jobs import Wanted, region_of, wanted_of
+from backends.batch.jobs import JobTemplate, job_template, region_of
 from config import Settings, load_settings
 from core.errors import SettingsError
 from core.settings.size import size_bytes
@@ -36,9 +36,9 @@ def test_the_region_is_frankfurt_unless_somebody_says_otherwise(tmp_path: Path) 
 
 
 def test_what_jobs_may_have_is_left_to_their_definition_unless_given(tmp_path: Path) -> None:
-    assert wanted_of(load(tmp_path).model_dump()) == Wanted("", "")
+    assert job_template(load(tmp_path).model_dump()) == JobTemplate("", "")
     given = load(tmp_path, batch_job_queue="q", batch_vcpus="0.25", batch_memory="1.5g")
-    assert wanted_of(given.model_dump()) == Wanted("q", "", 0.25, 1536)
+    assert job_template(given.model_dump()) == JobTemplate("q", "", 0.25, 1536)
 
 
 @pytest.mark.parametrize(

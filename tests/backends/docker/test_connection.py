@@ -16,7 +16,12 @@ from docker.errors import APIError, DockerException
 from requests import Response
 from requests.exceptions import ReadTimeout
 
-from backends.docker.connection import engine_errors, explain_unreachable, open_engine, said
+from backends.docker.connection import (
+    engine_errors,
+    engine_message,
+    explain_unreachable,
+    open_engine,
+)
 from core.errors import BackendError
 from tests.live.docker_run import LOST_SOCKETS
 
@@ -146,5 +151,5 @@ def test_each_way_of_being_out_of_reach_has_its_words_and_its_fix(words: str, to
 
 
 def test_the_engines_own_words_come_in_one_line() -> None:
-    assert said(refusal(400, "wrong\n  option.")) == "wrong option"
-    assert said(ValueError("plain")) == "plain"
+    assert engine_message(refusal(400, "wrong\n  option.")) == "wrong option"
+    assert engine_message(ValueError("plain")) == "plain"

@@ -17,12 +17,12 @@ from backends.docker.container import (
     TASK,
     VOLUME,
     ContainerLimits,
-    Home,
+    RunLabels,
     build_spec,
+    end_status,
     has_ended,
     is_running,
     job_key,
-    judge_end,
 )
 from core.job import JobKey, JobState, JobStatus, Reason
 
@@ -30,21 +30,21 @@ LIMITS = ContainerLimits("image", 512 * 1024**2, 1.5, "none")
 KEY = JobKey("r1", "some-task", 3)
 
 
-def home(work_dir: str, run: str = "r1") -> Home:
-    return Home.of(Path(work_dir) / "runs" / run)
+def labels_of(work_dir: str, run: str = "r1") -> RunLabels:
+    return RunLabels.of(Path(work_dir) / "runs" / run)
 
 
 def test_a_name_tells_run_task_and_attempt_and_work_directories_apart() -> None:
-    here, there = home("/a"), home("/b")
+    here, there = labels_of("/a"), labels_of("/b")
     assert here.job_name(KEY).startswith("orchestrator-r1-some-task-3-")
-    assert here.job_name(KEY) == home("/a").job_name(KEY)
+    assert here.job_name(KEY) == labels_of("/a").job_name(KEY)
     assert here.job_name(KEY) != there.job_name(KEY)
     assert here.filters() != there.filters()
-    assert here.filters("r2") == home("/a", "r2").filters()
+    assert here.filters("r2") == labels_of("/a", "r2").filters()
 
 
 def test_labels_lead_back_to_the_job() -> None:
-    labels = home("/a").job_labels(KEY)
+    labels = labels_of("/a").for_job(KEY)
     assert job_key(labels) == KEY
     assert labels[ROLE] == EXECUTOR
     for wrong in ({ROLE: PLANNER}, {ATTEMPT: "x"}, {ATTEMPT: ""}, {ATTEMPT: "-1"}):
@@ -54,7 +54,7 @@ def test_labels_lead_back_to_the_job() -> None:
 
 
 def test_a_container_may_do_nothing_but_work() -> None:
-    labels = home("/a").job_labels(KEY)
+    labels = labels_of("/a").for_job(KEY)
     spec = build_spec("sha256:1", ["python", "x"], labels, LIMITS)
     host: dict[str, Any] = spec["HostConfig"]
     assert spec["User"] == "10001:10001"
@@ -94,7 +94,7 @@ def test_what_a_listed_state_means(state: str, running: bool, ended: bool) -> No
 
 
 def judge(cancelled: bool = False, **state: Any) -> JobStatus:
-    return judge_end(state, was_cancelled=cancelled, said="its last words")
+    return end_status(state, was_cancelled=cancelled, stderr="its last words")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from backends.parallelcluster_backend import (
     python_problems,
 )
 from backends.shared.results import attempt_of
-from backends.shared.work_dir_id import place_of
+from backends.shared.work_dir_id import work_dir_id
 from backends.slurm.host import LOG_TAIL_BYTES, Upload, UploadFile
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
@@ -266,7 +266,7 @@ def test_what_is_wrong_with_one_result_spoils_no_other(remote: Remote) -> None:
     refused = host.fetch([KEY, OTHER])
     assert list(refused) == [OTHER]
     assert isinstance(refused[OTHER], CollectError)
-    assert "no regular file" in refused[OTHER].message
+    assert "not a regular file" in refused[OTHER].message
     assert attempt_of(remote.run_dir, KEY).result_json.read_text() == "{}"
     assert not attempt_of(remote.run_dir, OTHER).result.exists()
     assert not list(remote.run_dir.glob(".fetch-*"))
@@ -655,14 +655,14 @@ def test_what_is_left_is_named_and_goes(remote: Remote) -> None:
 def on_another_machine(remote: Remote) -> None:
     """The run was begun on one with the same path."""
     [there] = remote.runs.iterdir()
-    (there / "origin").write_text(place_of(remote.place / "work", host="another"))
+    (there / "origin").write_text(work_dir_id(remote.place / "work", host="another"))
 
 
 def beside(remote: Remote) -> None:
     """Here is a copy of the work directory."""
     shutil.copytree(remote.place / "work", remote.place / "original" / "work")
     [there] = remote.runs.iterdir()
-    (there / "origin").write_text(place_of(remote.place / "original" / "work"))
+    (there / "origin").write_text(work_dir_id(remote.place / "original" / "work"))
 
 
 @pytest.mark.parametrize("copy", [on_another_machine, beside])

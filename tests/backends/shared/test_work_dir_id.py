@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.shared.work_dir_id import is_left, place_of
+from backends.shared.work_dir_id import is_moved_away, work_dir_id
 
 HERE = Path("/home/ada/.orchestrator")
 ID = "0123456789abcdef0123456789abcdef"
@@ -19,7 +19,7 @@ def told(place: Path, host: str, text: str | None = ID) -> str:
     path.unlink(missing_ok=True)
     if text is not None:
         path.write_text(text, encoding="ascii")
-    return place_of(HERE, path, host)
+    return work_dir_id(HERE, path, host)
 
 
 @pytest.mark.parametrize("text", [None, "", "\n", "uninitialized\n", "0" * 32, ID])
@@ -43,23 +43,23 @@ def test_a_laptop_stays_itself_in_another_network(tmp_path: Path) -> None:
 
 
 def test_the_name_is_the_machines_own_unless_said(tmp_path: Path) -> None:
-    assert place_of(HERE) == place_of(HERE, host=os.uname().nodename)
+    assert work_dir_id(HERE) == work_dir_id(HERE, host=os.uname().nodename)
 
 
 def test_a_copy_beside_is_another_one(tmp_path: Path) -> None:
-    assert place_of(tmp_path / "a") != place_of(tmp_path / "b")
+    assert work_dir_id(tmp_path / "a") != work_dir_id(tmp_path / "b")
 
 
 def test_a_place_is_left_when_the_run_was_moved_away_and_not_when_it_was_copied(
     tmp_path: Path,
 ) -> None:
     before, now = tmp_path / "before", tmp_path / "now"
-    assert is_left(place_of(before), now, "r")
+    assert is_moved_away(work_dir_id(before), now, "r")
     (before / "runs" / "r").mkdir(parents=True)
-    assert not is_left(place_of(before), now, "r")
+    assert not is_moved_away(work_dir_id(before), now, "r")
 
 
 def test_a_place_of_another_machine_is_not_left(tmp_path: Path) -> None:
-    other = place_of(tmp_path / "before", host="another")
-    assert not is_left(other, tmp_path / "now", "r")
-    assert not is_left("what somebody else wrote", tmp_path / "now", "r")
+    other = work_dir_id(tmp_path / "before", host="another")
+    assert not is_moved_away(other, tmp_path / "now", "r")
+    assert not is_moved_away("what somebody else wrote", tmp_path / "now", "r")

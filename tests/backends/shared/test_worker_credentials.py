@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.shared.worker_credentials import look_up_aws, sent_credentials
+from backends.shared.worker_credentials import sent_credentials
+from core.aws.session import find_keys
 from core.credentials import Credentials
 from core.errors import BackendError
 
@@ -73,13 +74,13 @@ def test_a_process_that_gives_credentials_is_asked_each_time_anew(aws: Path) -> 
         " 'SecretAccessKey': 's', 'SessionToken': 't', 'Expiration': '2999-01-01T00:00:00Z'}))\n"
     )
     (aws / "config").write_text(f"[profile p]\ncredential_process = {sys.executable} {program}\n")
-    ids = [look_up_aws("p").aws_access_key_id for _ in range(2)]
+    ids = [find_keys(Credentials(aws_profile="p")).aws_access_key_id for _ in range(2)]
     assert ids == ["ASIA1", "ASIA2"]
 
 
 def test_a_profile_that_is_not_there_is_named(aws: Path) -> None:
     with pytest.raises(BackendError, match="no-such-profile") as told:
-        look_up_aws("no-such-profile")
+        find_keys(Credentials(aws_profile="no-such-profile"))
     assert "aws sso login" in told.value.remedy
 
 
@@ -87,10 +88,10 @@ def test_credentials_that_have_expired_are_no_surprise_elsewhere(aws: Path) -> N
     program = aws / "give.py"
     program.write_text("raise SystemExit('Your session has expired.')")
     (aws / "config").write_text(f"[profile p]\ncredential_process = {sys.executable} {program}\n")
-    with pytest.raises(BackendError, match="cannot be had") as told:
-        look_up_aws("p")
+    with pytest.raises(BackendError, match="cannot be read") as told:
+        find_keys(Credentials(aws_profile="p"))
     assert "expired" in told.value.message
 
 
 def test_a_machine_without_any_sends_none(aws: Path) -> None:
-    assert look_up_aws("") == Credentials()
+    assert find_keys(Credentials()) == Credentials()

@@ -21,7 +21,8 @@ from engine.cli.doctor import (
     exit_code,
     render_check,
 )
-from tests.fakes.aws import BUCKET, QUEUE, FakeAws
+from tests.fakes.aws import QUEUE, FakeAws
+from tests.fakes.aws_calls import BUCKET
 from tests.fakes.aws_server import served
 from tests.fakes.scripted_server import Told, api_refusal, aws_refusal, hello, scripted_server
 

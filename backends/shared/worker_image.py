@@ -1,0 +1,13 @@
+"""What the images and jobs of all container backends have in common."""
+
+from __future__ import annotations
+
+LABEL = "parallel-orchestrator"
+"""What the names of labels and tags begin with."""
+CODE_DIR = "/opt/orchestrator"
+"""Where docker/Dockerfile puts this program."""
+
+
+def worker_command(entry: str, *arguments: str) -> list[str]:
+    """Runs a worker's entry script in a container."""
+    return ["python", f"{CODE_DIR}/{entry}", *arguments]

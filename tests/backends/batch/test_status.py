@@ -1,0 +1,283 @@
+"""The status of jobs as AWS Batch reports it, and their ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from backends.base import PollPace
+from core.bundle import AttemptDir, SimulationSettings
+from core.clock import Clock, SystemClock
+from core.errors import AwsRefused, BackendError, CollectError
+from core.job import JobState, Outcome, Reason
+from core.worker.source import SOURCE_ROOT, source_digest
+from engine.scheduling.task_graph import TaskState
+from engine.scheduling.types import StopCause
+from tests.conformance.live_run import LiveRun, schedule
+from tests.fakes.aws import DEFINITION, QUEUE, FakeAws
+from tests.fakes.aws_calls import BUCKET, Call, fault
+from tests.fakes.aws_policies import caller_policy
+from tests.fakes.batch_run import NoWaiting, batch_run
+from tests.fakes.strict_batch import Ran, Refusal
+
+DENIED = Refusal("User is not authorized to perform that", "AccessDenied", 403)
+
+
+# -- jobs that are told to stop
+
+
+def test_a_policy_by_tags_refuses_nothing_of_a_job_that_is_not_there(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.runner.never_ends = True
+    aws.caller = caller_policy(BUCKET, QUEUE, DEFINITION)
+    [gone] = live.submit("fast-01")
+    [there] = live.submit("fast-02")
+    aws.batch.forget(gone.native_id)
+    live.backend.cancel([gone, there])
+    assert live.poll(there)[0].state is JobState.CANCELLED
+    aws.faults.append(fault("terminatejob", DENIED))
+    [forbidden] = live.submit("fast-03")
+    with pytest.raises(AwsRefused, match=r"TerminateJob on .* was refused"):
+        live.backend.cancel([forbidden])
+
+
+def test_one_job_that_may_not_be_stopped_keeps_no_other_from_it(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.runner.never_ends = True
+    first, *others = live.submit(*(f"fast-{n:02}" for n in range(20)))
+    refused = threading.Event()
+
+    def look(call: Call) -> Refusal | None:
+        if call.action != "terminatejob":
+            return None
+        if call.params["jobId"] == first.native_id:
+            refused.set()
+            return DENIED
+        assert refused.wait(10)
+        time.sleep(0.02)  # the first is known to be refused before the last is begun
+        return None
+
+    aws.faults.append(look)
+    with pytest.raises(AwsRefused):
+        live.backend.cancel([first, *others])
+    assert {s.state for s in live.poll(*others)} == {JobState.CANCELLED}
+
+
+# -- jobs that wait
+
+
+@pytest.mark.parametrize(
+    ("why", "help_text"),
+    [
+        ("MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - too small", "maxvCpus"),
+        ("MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - no such instance", "--batch-vcpus"),
+        ("MISCONFIGURATION:SERVICE_ROLE_PERMISSIONS - no", "service role"),
+        ("MISCONFIGURATION:SOMETHING_NEW", "SOMETHING_NEW"),
+    ],
+)
+def test_a_job_that_can_never_start_says_why(
+    live: LiveRun, aws: FakeAws, why: str, help_text: str
+) -> None:
+    aws.batch.stuck = why
+    [handle] = live.submit("fast-01")
+    [status] = live.poll(handle)
+    assert (status.state, status.reason) == (JobState.QUEUED, Reason.UNSCHEDULABLE)
+    assert why in status.message
+    assert help_text in status.message
+
+
+def test_a_job_that_waits_for_capacity_only_waits(live: LiveRun, aws: FakeAws) -> None:
+    aws.batch.stuck = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none left"
+    [handle] = live.submit("fast-01")
+    [status] = live.poll(handle)
+    assert (status.state, status.reason) == (JobState.QUEUED, None)
+    assert "INSUFFICIENT_INSTANCE_CAPACITY" in status.message
+    live.backend.cancel([handle])
+    assert live.poll(handle)[0].state is JobState.CANCELLED
+
+
+# -- ends
+
+
+def test_a_lost_host_is_tried_again_by_batch_itself_and_another_worker_takes_over(
+    tmp_path: Path, clock: NoWaiting
+) -> None:
+    aws = FakeAws(lazy=True)
+    aws.runner.never_ends = True
+    with batch_run(tmp_path, aws, clock=clock) as live:
+        handles = live.submit("fast-01", "fast-02")
+        aws.runner.never_ends = False
+        aws.batch.lose_host(handles[0].native_id)
+        assert {s.state for s in live.poll(*handles)} == {JobState.SUCCEEDED}
+        assert len(aws.runner.started) == 3
+        assert live.result(handles[0]).outcome is Outcome.OK
+
+
+def test_what_was_spent_on_a_host_that_was_lost_is_counted(
+    tmp_path: Path, clock: NoWaiting
+) -> None:
+    aws = FakeAws(lazy=True)
+    aws.runner.never_ends = True
+    with batch_run(tmp_path, aws, clock=clock) as live:
+        [handle] = live.submit("fast-01")
+        aws.logs[f"a-definition/default/{handle.native_id}#1"] = [_spent(7), "a word", _spent(9)]
+        aws.runner.never_ends = False
+        aws.batch.lose_host(handle.native_id)
+        live.poll(handle)
+        assert [u.input_tokens for u in live.result(handle).usage] == [7, 9]
+        assert [u.input_tokens for u in live.result(handle).usage] == [7, 9], "and once"
+
+
+def _spent(tokens: int) -> str:
+    usage = {"provider": "anthropic", "model": "m", "input_tokens": tokens, "simulated": True}
+    return json.dumps({"kind": "progress", "usage": usage})
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_host_that_is_lost_each_time_is_the_engines_matter(
+    tmp_path: Path, clock: NoWaiting, lost: int
+) -> None:
+    aws = FakeAws(lazy=True)
+    aws.runner.never_ends = True
+    with batch_run(tmp_path, aws, clock=clock) as live:
+        [handle] = live.submit("fast-01")
+        for _ in range(lost):
+            aws.batch.lose_host(handle.native_id)
+        [status] = live.poll(handle)
+        expected = (JobState.RUNNING, None) if lost < 3 else (JobState.FAILED, Reason.NODE_LOST)
+        assert (status.state, status.reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("end", "reason", "told"),
+    [
+        (
+            Ran("FAILED", 137, "OutOfMemoryError: Container killed due to memory usage"),
+            Reason.OOM,
+            "raise --batch-memory",
+        ),
+        (
+            Ran("FAILED", None, "CannotPullContainerError: Error response: manifest unknown"),
+            Reason.LAUNCH,
+            "manifest unknown",
+        ),
+        (
+            Ran("FAILED", None, "ResourceInitializationError: unable to pull secrets"),
+            Reason.LAUNCH,
+            "unable to pull secrets",
+        ),
+        (Ran("FAILED", 137), Reason.EXIT, "out of memory"),
+        (Ran("FAILED", 3), Reason.EXIT, "Essential container in task exited"),
+    ],
+)
+def test_how_a_container_ended_is_told(
+    live: LiveRun, aws: FakeAws, end: Ran, reason: Reason, told: str
+) -> None:
+    aws.runner.next_ends = [end]
+    [handle] = live.submit("fast-01")
+    [status] = live.poll(handle)
+    assert (status.state, status.reason, status.exit_code) == (
+        JobState.FAILED,
+        reason,
+        end.exit_code,
+    )
+    assert told in status.message
+    assert len(aws.runner.started) == 1, "it was tried again by Batch"
+    assert isinstance(live.collect(handle), CollectError)
+
+
+def test_a_job_that_somebody_terminates_says_so(live: LiveRun, aws: FakeAws) -> None:
+    aws.runner.never_ends = True
+    [handle, spared] = live.submit("fast-01", "fast-02")
+    aws.client("batch").terminate_job(jobId=handle.native_id, reason="by Eve")
+    [status, other] = live.poll(handle, spared)
+    assert status.state is JobState.CANCELLED
+    assert "terminated by somebody: by Eve" in status.message
+    assert other.state is JobState.RUNNING
+
+
+def test_a_spot_task_that_is_taken_back_was_preempted(live: LiveRun, aws: FakeAws) -> None:
+    aws.runner.never_ends = True
+    [handle] = live.submit("fast-01")
+    aws.batch.lose_host(handle.native_id, "Your Spot Task was interrupted.")
+    [status] = live.poll(handle)
+    assert (status.state, status.reason) == (JobState.FAILED, Reason.PREEMPTED)
+
+
+def test_a_job_that_batch_ends_for_its_time_ran_too_long(live: LiveRun, aws: FakeAws) -> None:
+    aws.runner.never_ends = True
+    [handle] = live.submit("fast-01")
+    aws.batch.lose_host(handle.native_id, "Job attempt duration exceeded timeout")
+    assert live.poll(handle)[0].reason is Reason.TIMEOUT
+
+
+# -- logs
+
+
+def test_a_failure_ends_with_the_last_words_of_its_log_and_names_the_stream(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    def fail(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+        raise BackendError("sk-ant-canary broke it.")
+
+    aws.runner.work = fail
+    [handle] = live.submit("fast-01")
+    [status] = live.poll(handle)
+    assert "error: ******** broke it" in status.message
+    assert f"log stream: a-definition/default/{handle.native_id}#1" in status.message
+
+
+def test_an_image_of_another_version_stops_the_run_with_what_to_do(
+    tmp_path: Path, aws: FakeAws
+) -> None:
+    aws.runner.source = "other"
+    with batch_run(tmp_path, aws, clock=SystemClock()) as live:
+        live.backend.pace = PollPace(0.02, 0.1)
+        outcome, _ = schedule(live, SimulationSettings(speed=0))
+        assert outcome.stop is not None
+        assert outcome.stop.cause is StopCause.OUTDATED
+        assert "The worker is of another version of this program" in outcome.stop.message
+        assert (
+            "push the job definition's image (docker/README.md), then resume"
+            in outcome.stop.message
+        )
+        assert len(aws.runner.started) == len(set(aws.runner.started)) <= 3
+        aws.runner.source = source_digest(SOURCE_ROOT)
+        outcome, _ = schedule(live, SimulationSettings(speed=0), max_executors=30)
+        assert outcome.stop is None
+        assert set(outcome.states.values()) == {TaskState.SUCCEEDED}
+
+
+def test_a_log_that_cannot_be_read_spoils_nothing(live: LiveRun, aws: FakeAws) -> None:
+    aws.runner.next_ends = [Ran("FAILED", 3)]
+    aws.faults.append(fault("GetLogEvents", DENIED, times=9))
+    [handle] = live.submit("fast-01")
+    [status] = live.poll(handle)
+    assert status.reason is Reason.EXIT
+    assert "its log cannot be read" in status.message
+
+
+def test_a_result_that_a_worker_could_not_store_leaves_what_it_told(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.runner.next_ends = [Ran("FAILED", 137)]
+    [handle] = live.submit("fast-01")
+    aws.logs[f"a-definition/default/{handle.native_id}#1"] = [_spent(7), "not json", "{cut"]
+    live.poll(handle)
+    assert isinstance(live.collect(handle), CollectError)
+    events = live.run.attempt(handle.key).events.read_text(encoding="utf-8")
+    assert events == f"{_spent(7)}\n"
+
+
+def test_no_result_yet_may_still_come(live: LiveRun, aws: FakeAws) -> None:
+    aws.runner.never_ends = True
+    [handle] = live.submit("fast-01")
+    found = live.collect(handle)
+    assert isinstance(found, CollectError)
+    assert found.retryable
