@@ -91,7 +91,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     check_plan_file(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
     worker = ThreadWorker(credentials, Governor())
-    context = BackendContext(run_dir, credentials, CLOCK, worker, settings.model_dump(), os.environ)
+    context = BackendContext(run_dir, credentials, CLOCK, worker, settings.options(), os.environ)
     ask = choose_planner(settings, context)
     aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
     price = pricing(settings.model_settings())

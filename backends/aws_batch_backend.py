@@ -29,11 +29,11 @@ from backends.batch.jobs import (
     parse_job,
     place_name,
     place_settings,
-    region_of,
     wanted_of,
 )
 from backends.batch.leftovers import Remains
 from backends.batch.logs import LogStreams, is_progress
+from backends.batch.settings import BatchSettings
 from backends.shared.results import add_earlier_events, attempt_of, hand_over, install_result
 from core.aws.bucket import S3Bucket
 from core.aws.bundles import PackName, PackUri, packs
@@ -84,7 +84,7 @@ class AwsBatchBackend(Backend):
         *,
         mask: Callable[[str], str] = str,
         find_problems: Callable[[], list[Problem]] = list,
-        options: Mapping[str, Any] | None = None,
+        settings: BatchSettings = BatchSettings(),  # noqa: B008 - a frozen value
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.pace = PollPace(first_s=2.0, most_s=30.0)
@@ -98,7 +98,7 @@ class AwsBatchBackend(Backend):
         self._clock = clock
         self._mask = mask
         self._find_problems = find_problems
-        self._options = options or {}
+        self._settings = settings
         self._close = close
         self._remains = Remains(service, bucket, wanted.queue, self._terminate, clock)
         self._recalled = False
@@ -110,9 +110,9 @@ class AwsBatchBackend(Backend):
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
-        options, region = context.options, region_of(context.options)
-        clients = AwsClients(region, context.credentials, context.environ)
-        return cls.on(context, clients, clients.close, region, wanted_of(options))
+        settings = BatchSettings.read(context.options)
+        clients = AwsClients(settings.batch_region, context.credentials, context.environ)
+        return cls.on(context, clients, clients.close, settings)
 
     @classmethod
     def on(
@@ -120,20 +120,18 @@ class AwsBatchBackend(Backend):
         context: BackendContext,
         clients: Callable[[str], Any],
         close: Callable[[], None],
-        region: str,
-        wanted: Wanted,
+        settings: BatchSettings,
     ) -> Self:
         """With `clients` by name of service, which is how another AWS can be put in its place."""
         from backends.batch.preflight import Preflight
 
-        options = context.options
+        wanted = wanted_of(settings)
         # each service throttles by itself, and only its own calls are to slow down then
         of_batch, of_logs, of_s3, of_iam = (AwsCalls(context.clock) for _ in range(4))
         service, streams = BatchService(clients, of_batch), LogStreams(clients, of_logs)
-        s3 = S3Bucket(str(options.get("batch_s3_bucket") or ""), lambda: clients("s3"), of_s3)
-        prefix = str(options.get("batch_s3_prefix", "parallel-orchestrator"))
-        bucket = RunBucket(s3, prefix, region)
-        look = Preflight(service, s3, streams, clients, of_iam, wanted, prefix, options)
+        s3 = S3Bucket(settings.batch_s3_bucket, lambda: clients("s3"), of_s3)
+        bucket = RunBucket(s3, settings.batch_s3_prefix, settings.batch_region)
+        look = Preflight(service, s3, streams, clients, of_iam, wanted, settings)
         return cls(
             context.run_dir,
             service,
@@ -143,13 +141,13 @@ class AwsBatchBackend(Backend):
             context.clock,
             mask=context.credentials.mask,
             find_problems=look.problems,
-            options=options,
+            settings=settings,
             close=close,
         )
 
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        return place_settings(options)
+        return place_settings(BatchSettings.read(options))
 
     def preflight(self) -> list[Problem]:
         return self._find_problems()
@@ -157,7 +155,7 @@ class AwsBatchBackend(Backend):
     def probe(self) -> list[Problem]:
         from backends.batch.probe import probe
 
-        return probe(self, self._run_dir, self._options, self._clock)
+        return probe(self, self._run_dir, self._settings, self._clock)
 
     # -- submit
 

@@ -53,8 +53,9 @@ class Worker(Protocol):
 class BackendContext:
     """What every backend is built from; each takes what it needs.
 
-    `run_dir` is the run's directory on this machine, named as the run is; `options` are the
-    settings by name; `environ` is the environment that this program was started in.
+    `run_dir` is the run's directory on this machine, named as the run is; `options` are all
+    settings by name, without secrets (a subclass of core.settings.worker.WorkerSettings reads its
+    own out of them, typed); `environ` is the environment that this program was started in.
     """
 
     run_dir: Path

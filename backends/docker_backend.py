@@ -36,7 +36,7 @@ from backends.docker.container import (
 from backends.docker.events import EventWatch
 from backends.docker.logs import Cursor, parse_log, rest_of
 from backends.docker.preflight import find_problems
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from backends.shared.results import attempt_of, hand_over, install_result, split_lines
 from backends.shared.work_dir_id import place_of
 from backends.shared.worker_credentials import sent_credentials
@@ -90,16 +90,17 @@ class DockerBackend(Backend):
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
-        host, limits = DockerHost(context.environ), container_limits(context.options)
+        settings = DockerSettings.read(context.options)
+        host, limits = DockerHost(context.environ), ContainerLimits.of(settings)
         return cls(
             context.run_dir,
             host,
             limits,
             context.clock,
-            credentials=lambda: sent_credentials(context.credentials, context.options),
+            credentials=lambda: sent_credentials(context.credentials, settings),
             mask=context.credentials.mask,
             find_problems=lambda: find_problems(
-                host, limits, context.options, Home.of(context.run_dir), context.clock
+                host, limits, settings, Home.of(context.run_dir), context.clock
             ),
         )
 

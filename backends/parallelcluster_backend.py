@@ -25,9 +25,9 @@ from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.remote_host import CLI, COMMANDS, RemoteHost
 from backends.parallelcluster.rpc import HeadNodeClient, Link
 from backends.parallelcluster.s3_transfer import TransferBucket
+from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshLink
 from backends.shared.worker_credentials import sent_credentials
-from backends.slurm.commands import slurm_options
 from backends.slurm_backend import SlurmBackend
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
@@ -47,18 +47,17 @@ class ParallelClusterBackend(SlurmBackend):
 
     @classmethod
     def build(cls, site: BackendContext) -> Self:
-        region = str(site.options.get("aws_region") or "eu-central-1")
-        finder = ClusterFinder(site.options, Ec2Clusters(region, site.credentials))
+        settings = ParallelClusterSettings.read(site.options)
+        finder = ClusterFinder(settings, Ec2Clusters(settings.aws_region, site.credentials))
         return cls.over(SshLink(finder.target, site.environ), finder, site)
 
     @classmethod
     def over(cls, link: Link, finder: ClusterFinder, site: BackendContext) -> Self:
         """With another link to the head node than the usual one."""
-        options = site.options
-        head = HeadNodeClient(link, str(options.get("aws_shared_dir") or "~"))
-        name, transfers = str(options.get("aws_s3_bucket") or ""), Transfers()
-        bucket = None
-        if name:
+        settings = ParallelClusterSettings.read(site.options)
+        head = HeadNodeClient(link, settings.aws_shared_dir)
+        transfers, bucket = Transfers(), None
+        if name := settings.aws_s3_bucket:
             connect = partial(finder.clusters.client, "s3")
             bucket = TransferBucket(name, connect, transfers, site.run_dir)
         mask = site.credentials.mask
@@ -66,11 +65,10 @@ class ParallelClusterBackend(SlurmBackend):
         made = cls(
             site.run_dir,
             remote,
-            slurm_options(options),
+            settings,
             clock=site.clock,
-            credentials=lambda: node_credentials(site.credentials, options),
+            credentials=lambda: node_credentials(site.credentials, settings),
             mask=mask,
-            settings=options,
         )
         made._remote, made._finder, made._bucket = remote, finder, bucket
         return made
@@ -80,10 +78,10 @@ class ParallelClusterBackend(SlurmBackend):
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
         """A cluster that has a name may have its head node anywhere."""
+        settings = ParallelClusterSettings.read(options)
         named = ("aws_cluster_name", "aws_region")
-        names = named if options.get("aws_cluster_name") else ("aws_head_node",)
-        names = (*names, "aws_ssh_user", "aws_shared_dir")
-        return {name: str(options.get(name) or "") for name in names}
+        names = named if settings.aws_cluster_name else ("aws_head_node",)
+        return {n: getattr(settings, n) for n in (*names, "aws_ssh_user", "aws_shared_dir")}
 
     def preflight(self) -> list[Problem]:
         if problems := self._finder.problems():
@@ -107,7 +105,7 @@ class ParallelClusterBackend(SlurmBackend):
                     "Name a cluster whose scheduler is Slurm, or its head node itself.",
                 )
             ]
-        if self._options.setup is not None or self._options.container:
+        if self._settings.slurm_setup is not None or self._settings.slurm_container:
             return []
         return self._python_problems(found.python, ", ".join(found.lacking))
 
@@ -125,7 +123,7 @@ class ParallelClusterBackend(SlurmBackend):
 
     def _slurm_problems(self) -> list[Problem]:
         problems = super().preflight()
-        if problems and (found := explain_partitions(self._site, self._options, self._finder)):
+        if problems and (found := explain_partitions(self._site, self._settings, self._finder)):
             return [found]
         return problems
 
@@ -159,11 +157,11 @@ class ParallelClusterBackend(SlurmBackend):
     def _partitions(self) -> Sequence[str]:
         """Names of those that jobs are for, as far as they are known."""
         if not self._chosen:
-            if named := self._options.partition:
+            if named := self._settings.slurm_partition:
                 self._chosen = named.split(",")
             else:
                 with suppress(BackendError):  # squeue has told how the jobs are
-                    found = chosen_partitions(self._site, self._options)
+                    found = chosen_partitions(self._site, self._settings)
                     self._chosen = [p.name for p in found]
         return self._chosen
 
@@ -209,13 +207,13 @@ class ParallelClusterBackend(SlurmBackend):
             self._bucket.clear()
 
 
-def node_credentials(credentials: Credentials, options: Any) -> Credentials:
+def node_credentials(credentials: Credentials, settings: ParallelClusterSettings) -> Credentials:
     """What nodes are sent. For Bedrock they have the role of their instances, so that only keys go
     that were given for that: no profile's, and none that had to be looked up."""
     explicit = credentials.aws_bearer_token_bedrock or credentials.aws_access_key_id
     by_role = not explicit or bool(
         credentials.aws_profile and not credentials.aws_bearer_token_bedrock
     )
-    if options.get("provider") == "bedrock" and by_role:
+    if settings.provider == "bedrock" and by_role:
         return Credentials()
-    return sent_credentials(credentials, options)
+    return sent_credentials(credentials, settings)

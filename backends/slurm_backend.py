@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
 from backends.shared.result_watch import ResultWatch
@@ -21,14 +21,13 @@ from backends.slurm.arrays import FOLDER, JobArrays
 from backends.slurm.commands import (
     NAME_PREFIX,
     ClusterConfig,
-    SlurmOptions,
     is_native_id,
     job_name,
-    slurm_options,
 )
 from backends.slurm.host import ClusterHost, LocalHost
 from backends.slurm.preflight import PROBE_FOLDER, find_problems, probe
 from backends.slurm.queue import SlurmQueue
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import Row, did_not_begin, has_failed, job_state, judge
 from backends.slurm.submission import SlurmSubmission
 from core.clock import Clock
@@ -52,26 +51,24 @@ class SlurmBackend(Backend):
         self,
         run_dir: Path,
         site: ClusterHost,
-        options: SlurmOptions,
+        settings: SlurmSettings,
         *,
         clock: Clock,
         credentials: Callable[[], Credentials] = Credentials,
         mask: Callable[[str], str] = str,
-        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._site = site
-        self._options = options
+        self._settings = settings
         self._clock = clock
         self._mask = mask
-        self._settings = settings or {}
         self._batches = JobArrays(run_dir)
         self._ended: dict[JobKey, JobStatus] = {}
         self._queue = SlurmQueue(site, self._batches, job_name(run_dir.name))
         self._submission = SlurmSubmission(
             run_dir,
             site,
-            options,
+            settings,
             self._batches,
             self._queue,
             name=self.name,
@@ -86,14 +83,14 @@ class SlurmBackend(Backend):
 
     @classmethod
     def build(cls, site: BackendContext) -> Self:
+        settings = SlurmSettings.read(site.options)
         return cls(
             site.run_dir,
             LocalHost(site.run_dir, site.environ),
-            slurm_options(site.options),
+            settings,
             clock=site.clock,
-            credentials=lambda: sent_credentials(site.credentials, site.options),
+            credentials=lambda: sent_credentials(site.credentials, settings),
             mask=site.credentials.mask,
-            settings=site.options,
         )
 
     @property
@@ -101,14 +98,14 @@ class SlurmBackend(Backend):
         return self._run_dir.name
 
     def preflight(self) -> list[Problem]:
-        problems = find_problems(self._site, self._options, self._settings)
+        problems = find_problems(self._site, self._settings)
         if not problems:
             self._config()  # which tells how often to poll
         return problems
 
     def probe(self) -> list[Problem]:
         place = self._submission.place(PROBE_FOLDER)
-        return probe(self._site, self._options, self._settings, place, self._clock)
+        return probe(self._site, self._settings, place, self._clock)
 
     # -- submit
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, Wanted
-from backends.batch.settings import SECRETS
+from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, Wanted, wanted_of
+from backends.batch.settings import SECRETS, BatchSettings
 from backends.docker.container import CODE, LABEL
 from core.errors import Problem, UsageError
 
@@ -43,7 +43,7 @@ def is_on_fargate(environment: Mapping[str, Any]) -> bool:
 
 
 def credential_problems(
-    name: str, container: Mapping[str, Any], options: Mapping[str, Any]
+    name: str, container: Mapping[str, Any], settings: BatchSettings
 ) -> Iterator[Problem]:
     """Where a real run's workers would find no credentials for Claude, or show them to others."""
     shown = {str(v.get("name")) for v in container.get("environment") or ()} & set(SECRETS)
@@ -52,9 +52,9 @@ def credential_problems(
             f"The job definition {name!r} has {variable} in the clear, where many can see it.",
             "Keep it in Secrets Manager, and name that in the job definition: --batch-secret.",
         )
-    if not options.get("real"):
+    if not settings.real:
         return
-    provider = str(options.get("provider") or "anthropic")
+    provider = settings.provider
     secret = {str(s.get("name")) for s in container.get("secrets") or ()}
     if any(wanted <= secret for wanted in _SERVES[provider]):
         return
@@ -89,22 +89,20 @@ def resources_of(container: Mapping[str, Any], wanted: Wanted) -> tuple[float, i
     return vcpus, wanted.memory_mib or int(own.get("MEMORY") or container.get("memory") or 0)
 
 
-def build_definition(
-    options: Mapping[str, Any], wanted: Wanted, platform: str, region: str
-) -> dict[str, Any]:
+def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
     """The request of RegisterJobDefinition, named by the digest of all else in it.
 
     Raises UsageError for what cannot be one.
     """
-    image, role = str(options.get("batch_image") or ""), str(options.get("batch_job_role") or "")
-    if not image:
+    if not settings.batch_image:
         raise UsageError("A job definition needs an image.", "Give --batch-image.")
-    if not role:
+    if not settings.batch_job_role:
         raise UsageError(
             "A job definition needs a role with which its workers reach the bucket.",
             "Give --batch-job-role; docs/aws-batch.md has its policy.",
         )
-    container = _container(options, wanted, image, role, region)
+    wanted = wanted_of(settings)
+    container = _container(settings, wanted)
     if platform == FARGATE:
         if (problem := fargate_problem(container, wanted)) is not None:
             raise UsageError(problem.what, problem.fix)
@@ -132,20 +130,19 @@ def definition_name(definition: Mapping[str, Any]) -> str:
     return f"{LABEL}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def _container(
-    options: Mapping[str, Any], wanted: Wanted, image: str, role: str, region: str
-) -> dict[str, Any]:
-    secrets = [str(text).partition("=") for text in options.get("batch_secret") or ()]
+def _container(settings: BatchSettings, wanted: Wanted) -> dict[str, Any]:
+    role = settings.batch_job_role
+    secrets = [text.partition("=") for text in settings.batch_secret]
     container: dict[str, Any] = {
-        "image": image,
+        "image": settings.batch_image,
         # never run as it is: each job comes with a command of its own
         "command": ["python", f"{CODE}/batch_executor.py", "--help"],
         "jobRoleArn": role,
-        "executionRoleArn": str(options.get("batch_execution_role") or role),
+        "executionRoleArn": settings.batch_execution_role or role,
         "resourceRequirements": Wanted(
             "", "", wanted.vcpus or DEFAULT_VCPUS, wanted.memory_mib or DEFAULT_MEMORY_MIB
         ).resources,
-        "environment": [{"name": "AWS_DEFAULT_REGION", "value": region}],
+        "environment": [{"name": "AWS_DEFAULT_REGION", "value": settings.batch_region}],
         "linuxParameters": {"initProcessEnabled": True},
         "logConfiguration": {"logDriver": "awslogs"},
     }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.batch.settings import BatchSettings
 from backends.docker.container import CODE, LABEL
 from backends.shared.work_dir_id import place_of
 from core.aws.bundles import PackUri
@@ -107,11 +108,10 @@ def place_objects(prefix: str, place: str) -> str:
     return f"{prefix.strip('/')}/{place}/".removeprefix("/")
 
 
-def place_settings(options: Mapping[str, Any]) -> dict[str, str]:
+def place_settings(settings: BatchSettings) -> dict[str, str]:
     """The settings that say where a run's jobs and objects are, by name."""
     names = ("batch_region", "batch_job_queue", "batch_s3_bucket", "batch_s3_prefix")
-    found = {name: str(options.get(name) or "") for name in names}
-    return found | {"batch_s3_prefix": found["batch_s3_prefix"].strip("/")}
+    return {name: getattr(settings, name).strip("/") for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +133,12 @@ class Wanted:
         return found
 
 
-def region_of(options: Mapping[str, Any]) -> str:
-    return str(options.get("batch_region") or "eu-central-1")
-
-
-def wanted_of(options: Mapping[str, Any]) -> Wanted:
-    """What the settings `batch_*` ask for."""
-    memory = options.get("batch_memory")
+def wanted_of(settings: BatchSettings) -> Wanted:
+    memory = settings.batch_memory
     return Wanted(
-        queue=str(options.get("batch_job_queue") or ""),
-        definition=str(options.get("batch_job_definition") or ""),
-        vcpus=options.get("batch_vcpus"),
+        queue=settings.batch_job_queue,
+        definition=settings.batch_job_definition,
+        vcpus=settings.batch_vcpus,
         memory_mib=max(1, size_bytes(memory) // 1024**2) if memory else None,
     )
 

@@ -18,6 +18,7 @@ from backends.batch.definition import FARGATE, credential_problems, fargate_prob
 from backends.batch.jobs import Wanted
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
 from backends.batch.permissions import Permission, model_need, worker_needs
+from backends.batch.settings import BatchSettings
 from core.aws.bucket import S3Bucket
 from core.aws.calls import AwsCalls
 from core.errors import AwsRefused, BackendError, Problem
@@ -40,8 +41,7 @@ class Preflight:
     clients: Callable[[str], Any]
     calls: AwsCalls
     wanted: Wanted
-    prefix: str
-    options: Mapping[str, Any]
+    settings: BatchSettings
 
     def problems(self) -> list[Problem]:
         """What is missing, each with its fix."""
@@ -115,7 +115,7 @@ class Preflight:
             yield Problem(f"The job definition {name!r} is none of a single container.", fix)
             return
         yield from self._platform_problems(definition, environments)
-        yield from credential_problems(name, container, self.options)
+        yield from credential_problems(name, container, self.settings)
         if role := str(container.get("jobRoleArn") or ""):
             by_role = not {secret.get("name") for secret in container.get("secrets") or ()}
             yield from self._role_problems(role, asks_bedrock=by_role)
@@ -143,11 +143,11 @@ class Preflight:
 
     def _role_problems(self, role: str, *, asks_bedrock: bool) -> Iterator[Problem]:
         """What the workers' role may not do. Nothing where this identity may not ask."""
-        needs = list(worker_needs(self.bucket.name, self.prefix, role.split(":")[1]))
-        wanted = self.options.get("real") and self.options.get("provider") == "bedrock"
+        prefix = self.settings.batch_s3_prefix
+        needs = list(worker_needs(self.bucket.name, prefix, role.split(":")[1]))
+        wanted = self.settings.real and self.settings.provider == "bedrock"
         if wanted and asks_bedrock:
-            region, model = str(self.options.get("region") or "*"), str(self.options.get("model"))
-            needs.append(model_need(role, region, model))
+            needs.append(model_need(role, self.settings.region, self.settings.model))
         try:
             for need in needs:
                 if not self._is_allowed(role, need):
@@ -191,7 +191,8 @@ class Preflight:
 
     def _bucket(self) -> Iterator[Problem]:
         """Write, list, read and remove one object, as a run does."""
-        key = f"{self.prefix.strip('/')}/probes/{secrets.token_hex(8)}".removeprefix("/")
+        prefix = self.settings.batch_s3_prefix.strip("/")
+        key = f"{prefix}/probes/{secrets.token_hex(8)}".removeprefix("/")
         word = secrets.token_bytes(16)
         self.bucket.put_new(key, io.BytesIO(word))
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backends.base import BackendContext
 from backends.batch.client import BatchService
 from backends.batch.definition import EC2, FARGATE, build_definition, is_on_fargate
-from backends.batch.jobs import region_of, wanted_of
+from backends.batch.settings import BatchSettings
 from core.aws.calls import AwsCalls, AwsClients
 
 
@@ -25,15 +25,15 @@ def register(context: BackendContext) -> Registered:
 
     Raises UsageError for what cannot be one, BackendError where AWS refuses.
     """
-    region = region_of(context.options)
+    region = BatchSettings.read(context.options).batch_region
     with closing(AwsClients(region, context.credentials, context.environ)) as clients:
         return register_with(BatchService(clients, AwsCalls(context.clock)), context)
 
 
 def register_with(service: BatchService, context: BackendContext) -> Registered:
-    options, wanted = context.options, wanted_of(context.options)
-    platform = _platform(service, wanted.queue)
-    definition = build_definition(options, wanted, platform, region_of(options))
+    settings = BatchSettings.read(context.options)
+    platform = _platform(service, settings.batch_job_queue)
+    definition = build_definition(settings, platform)
     name = str(definition["jobDefinitionName"])
     if service.definition(name) is not None:
         return Registered(name, is_new=False)

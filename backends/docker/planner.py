@@ -26,7 +26,7 @@ from backends.docker.container import (
 )
 from backends.docker.logs import Cursor, parse_log
 from backends.docker.preflight import find_problems
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from backends.shared.worker_credentials import sent_credentials
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
 from core.clock import Clock
@@ -64,14 +64,15 @@ class ContainedPlanner:
 
     def __init__(self, context: BackendContext) -> None:
         self._context = context
-        self._limits = container_limits(context.options)
+        self._settings = DockerSettings.read(context.options)
+        self._limits = ContainerLimits.of(self._settings)
         self._home = Home.of(context.run_dir)
 
     def problems(self) -> list[Problem]:
         """What is missing for containers, each with its fix."""
         context = self._context
         with closing(DockerHost(context.environ)) as host:
-            return find_problems(host, self._limits, context.options, self._home, context.clock)
+            return find_problems(host, self._limits, self._settings, self._home, context.clock)
 
     def __call__(
         self,
@@ -92,7 +93,7 @@ class ContainedPlanner:
                 self._limits,
                 self._home,
                 clock,
-                lambda: sent_credentials(credentials, self._context.options),
+                lambda: sent_credentials(credentials, self._settings),
                 hooks.on_usage,
                 hooks.on_progress,
             )

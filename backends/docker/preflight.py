@@ -24,6 +24,7 @@ from backends.docker.container import (
     build_spec,
     is_running,
 )
+from backends.docker.settings import DockerSettings
 from core.bundle import WIRE_VERSION
 from core.clock import Clock
 from core.errors import BackendError, Problem
@@ -40,7 +41,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 def find_problems(
     host: DockerHost,
     limits: ContainerLimits,
-    options: Mapping[str, Any],
+    settings: DockerSettings,
     home: Home,
     clock: Clock,
 ) -> list[Problem]:
@@ -49,9 +50,9 @@ def find_problems(
         found = [
             *_image_problems(host, limits.image),
             *_machine_problems(host.info(), limits),
-            *_network_problems(host, limits.network, options),
+            *_network_problems(host, limits.network, settings),
         ]
-        return found or list(_probed(host, limits, options, home, clock))
+        return found or list(_probed(host, limits, settings.engine, home, clock))
     except BackendError as exc:
         return [Problem(exc.message, exc.remedy)]
 
@@ -91,7 +92,7 @@ def _machine_problems(info: Mapping[str, Any], limits: ContainerLimits) -> Itera
 
 
 def _network_problems(
-    host: DockerHost, network: str, options: Mapping[str, Any]
+    host: DockerHost, network: str, settings: DockerSettings
 ) -> Iterator[Problem]:
     known = host.networks()
     shared = network.startswith("container:")
@@ -100,9 +101,9 @@ def _network_problems(
             f"The Docker Engine has no network {network!r}.",
             f"Choose one of: {', '.join(sorted(known))}; or make it: docker network create.",
         )
-    bedrock = options.get("provider") == "bedrock"
-    url = options.get("bedrock_base_url" if bedrock else "base_url") or ""
-    if options.get("real") and network != "host" and urlsplit(url).hostname in _LOOPBACK:
+    bedrock = settings.provider == "bedrock"
+    url = settings.bedrock_base_url if bedrock else settings.base_url
+    if settings.real and network != "host" and urlsplit(url).hostname in _LOOPBACK:
         yield Problem(
             f"The API's address {url} means this machine; in a container it means the container.",
             "Give an address that containers reach, or --docker-network host.",
@@ -122,11 +123,10 @@ class Probed:
 def _probed(
     host: DockerHost,
     limits: ContainerLimits,
-    options: Mapping[str, Any],
+    engine: str,
     home: Home,
     clock: Clock,
 ) -> Iterator[Problem]:
-    engine = options.get("engine") or "api"
     answer = _run_probe(host, limits, engine, home, clock)
     if isinstance(answer, Problem):
         yield answer

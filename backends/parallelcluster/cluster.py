@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from backends.parallelcluster.discovery import Ec2Clusters, choose_head_node, explain_stack
+from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshTarget
-from backends.slurm.commands import Partition, SlurmOptions, build_sinfo, parse_sinfo
+from backends.slurm.commands import Partition, build_sinfo, parse_sinfo
 from backends.slurm.host import ClusterHost
+from backends.slurm.settings import SlurmSettings
 from core.errors import BackendError, Problem
 
 log = logging.getLogger(__name__)
@@ -20,13 +21,13 @@ _MOST_CHARS = 300
 
 
 class ClusterFinder:
-    """Out of the settings by name. EC2 is asked only where no head node is named."""
+    """EC2 is asked only where no head node is named."""
 
-    def __init__(self, options: Mapping[str, Any], clusters: Ec2Clusters) -> None:
-        self.name = str(options.get("aws_cluster_name") or "")
-        self._host = str(options.get("aws_head_node") or "")
-        self._user = str(options.get("aws_ssh_user") or "")
-        self._key = str(options.get("aws_ssh_key") or "")
+    def __init__(self, settings: ParallelClusterSettings, clusters: Ec2Clusters) -> None:
+        self.name = settings.aws_cluster_name
+        self._host = settings.aws_head_node
+        self._user = settings.aws_ssh_user
+        self._key = str(settings.aws_ssh_key or "")
         self.clusters = clusters
 
     @property
@@ -61,10 +62,10 @@ class ClusterFinder:
 
 
 def explain_partitions(
-    site: ClusterHost, options: SlurmOptions, finder: ClusterFinder
+    site: ClusterHost, settings: SlurmSettings, finder: ClusterFinder
 ) -> Problem | None:
     """A fleet that is stopped, which Slurm shows as partitions that are inactive."""
-    chosen = chosen_partitions(site, options)
+    chosen = chosen_partitions(site, settings)
     if not chosen or not all(p.state.startswith("inact") for p in chosen):
         return None
     names = ", ".join(p.name for p in chosen)
@@ -77,9 +78,9 @@ def explain_partitions(
     )
 
 
-def chosen_partitions(site: ClusterHost, options: SlurmOptions) -> list[Partition]:
+def chosen_partitions(site: ClusterHost, settings: SlurmSettings) -> list[Partition]:
     """Those that jobs are for: the cluster's default one, where none is named."""
-    wanted = options.partition.split(",") if options.partition else []
+    wanted = settings.slurm_partition.split(",") if settings.slurm_partition else []
     found = parse_sinfo(site.run(build_sinfo()).stdout)
     return [p for p in found if p.name in wanted or (not wanted and p.is_default)]
 

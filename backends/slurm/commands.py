@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import Row, never_starts
 
 NAME_PREFIX = "orchestrator-"
@@ -23,42 +23,12 @@ _JOB_ID = re.compile(r"(\d+)(;[\w.-]+)?", re.ASCII)
 _SACCT_ID = re.compile(r"(\d+)(?:_(\d+))?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class SlurmOptions:
-    """What the settings `slurm_*` ask for; empty texts are not passed on."""
-
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    time: str = "01:00:00"
-    mem: str = "4G"
-    cpus: int = 1
-    gpus: int = 0
-    constraint: str = ""
-    setup: Path | None = None
-    container: str = ""
-    arguments: tuple[str, ...] = ()
-
-
-def slurm_options(options: Mapping[str, Any]) -> SlurmOptions:
-    """Out of the settings by name; what is not there has its default."""
-    defaults = SlurmOptions()
-
-    def given(name: str) -> Any:
-        found = options.get(f"slurm_{name}")
-        return getattr(defaults, name) if found is None else found
-
-    names = ("partition", "account", "qos", "time", "mem", "cpus", "gpus", "constraint")
-    asked = {name: given(name) for name in (*names, "setup", "container")}
-    return SlurmOptions(**asked, arguments=tuple(options.get("slurm_arg") or ()))
-
-
 def job_name(run_id: str) -> str:
     return f"{NAME_PREFIX}{run_id}"
 
 
 def build_sbatch(
-    options: SlurmOptions, run_dir: str, name: str, batch: str, script: str, count: int
+    settings: SlurmSettings, run_dir: str, name: str, batch: str, script: str, count: int
 ) -> list[str]:
     """Submit `count` jobs, as an array where they are several; `script` is below `run_dir`."""
     # Slurm expands the whole path of the output, the working directory's part too
@@ -73,24 +43,24 @@ def build_sbatch(
         "--open-mode=append",
         f"--signal=B:USR1@{SIGNAL_AHEAD_S}",
         *([f"--array=0-{count - 1}"] if count > 1 else []),
-        *_wishes(options),
+        *_wishes(settings),
         f"{run_dir}/{script}",
     ]
 
 
-def build_test(options: SlurmOptions, run_dir: str) -> list[str]:
+def build_test(settings: SlurmSettings, run_dir: str) -> list[str]:
     """Ask whether such a job would be taken, without submitting it; the script comes on stdin."""
-    return ["sbatch", "--test-only", "--export=NIL", f"--chdir={run_dir}", *_wishes(options)]
+    return ["sbatch", "--test-only", "--export=NIL", f"--chdir={run_dir}", *_wishes(settings)]
 
 
-def _wishes(options: SlurmOptions) -> Iterator[str]:
-    yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={options.cpus}")
+def _wishes(settings: SlurmSettings) -> Iterator[str]:
+    yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={settings.slurm_cpus}")
     for name in ("partition", "account", "qos", "time", "mem", "constraint"):
-        if value := getattr(options, name):
+        if value := getattr(settings, f"slurm_{name}"):
             yield f"--{name}={value}"
-    if options.gpus:
-        yield f"--gres=gpu:{options.gpus}"
-    yield from options.arguments
+    if settings.slurm_gpus:
+        yield f"--gres=gpu:{settings.slurm_gpus}"
+    yield from settings.slurm_arg
 
 
 def build_squeue(name: str = "") -> list[str]:
@@ -282,9 +252,11 @@ def is_about_now(stderr: str) -> bool:
     return _NOT_NOW.search(stderr) is not None
 
 
-def least_of(options: SlurmOptions) -> SlurmOptions:
+def least_of(settings: SlurmSettings) -> SlurmSettings:
     """What asks no more of a node than that it is there, in the same place and for as long."""
-    return replace(options, cpus=1, mem="", gpus=0, constraint="", arguments=())
+    return replace(
+        settings, slurm_cpus=1, slurm_mem="", slurm_gpus=0, slurm_constraint="", slurm_arg=()
+    )
 
 
 def is_about_ended_jobs(stderr: str) -> bool:

@@ -6,14 +6,12 @@ can run a worker, and whether it reaches the provider.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from backends.shared.provider_endpoint import provider_address
 from backends.slurm.commands import (
     Partition,
-    SlurmOptions,
     build_sbatch,
     build_scancel,
     build_sinfo,
@@ -32,6 +30,7 @@ from backends.slurm.commands import (
 )
 from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
 from backends.slurm.script import WorkerPlace, render_probe
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import Row, explain_pending, job_state
 from core.bundle import WIRE_VERSION
 from core.clock import Clock
@@ -51,9 +50,7 @@ _AMBIGUOUS = "Requested node configuration"
 _TEST_SCRIPT = "#!/bin/sh\ntrue\n"
 
 
-def find_problems(
-    site: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
-) -> list[Problem]:
+def find_problems(site: ClusterHost, settings: SlurmSettings) -> list[Problem]:
     """What is missing, each with its fix; Slurm is asked only when it can be."""
     try:
         if missing := site.missing_commands(COMMANDS):
@@ -63,7 +60,7 @@ def find_problems(
                     "Run this on a login node of the cluster, or load its Slurm module.",
                 )
             ]
-        return [*_own_problems(site, options, settings), *_cluster_problems(site, options)]
+        return [*_own_problems(site, settings), *_cluster_problems(site, settings)]
     except BackendError as exc:
         return [Problem(exc.message, exc.remedy)]
 
@@ -78,10 +75,8 @@ def read_setup(path: Path) -> bytes:
         ) from exc
 
 
-def _own_problems(
-    site: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
-) -> Iterator[Problem]:
-    if options.container and set(site.run_dir) & set(":,"):
+def _own_problems(site: ClusterHost, settings: SlurmSettings) -> Iterator[Problem]:
+    if settings.slurm_container and set(site.run_dir) & set(":,"):
         yield Problem(
             f"Apptainer cannot bind {site.run_dir!r}: a colon or comma means something else to it.",
             "Put --work-dir where no directory has such a name.",
@@ -91,18 +86,18 @@ def _own_problems(
             f"Slurm cannot write logs below {site.run_dir!r}: a backslash means something to it.",
             "Put --work-dir where no directory has such a name.",
         )
-    if options.setup is not None and not options.setup.is_file():
-        yield Problem(f"There is no setup file {options.setup}.", "Correct --slurm-setup.")
-    yield from _image_problems(site, options.container)
-    limit_s, wanted_s = time_limit_s(options.time), float(settings.get("task_timeout") or 0.0)
+    if settings.slurm_setup is not None and not settings.slurm_setup.is_file():
+        yield Problem(f"There is no setup file {settings.slurm_setup}.", "Correct --slurm-setup.")
+    yield from _image_problems(site, settings.slurm_container)
+    limit_s, wanted_s = time_limit_s(settings.slurm_time), settings.task_timeout
     if limit_s is not None and limit_s <= wanted_s:
         yield Problem(
-            f"--slurm-time {options.time} is no longer than --task-timeout ({wanted_s:g} s), so"
-            " Slurm would stop what may still go on.",
+            f"--slurm-time {settings.slurm_time} is no longer than --task-timeout ({wanted_s:g} s),"
+            " so Slurm would stop what may still go on.",
             "Ask for more with --slurm-time, or less with --task-timeout.",
         )
-    contained = bool(options.container) or bool(settings.get("allow_commands"))
-    if settings.get("engine") == "claude-code" and not contained:
+    contained = bool(settings.slurm_container) or settings.allow_commands
+    if settings.engine == "claude-code" and not contained:
         yield Problem(
             "The engine claude-code lets the model run commands, and nothing contains them in a"
             " job of your own account.",
@@ -123,27 +118,29 @@ def _image_problems(site: ClusterHost, image: str) -> Iterator[Problem]:
         yield Problem(f"There is no image {image}.", "Correct --slurm-container.")
 
 
-def _cluster_problems(site: ClusterHost, options: SlurmOptions) -> Iterator[Problem]:
+def _cluster_problems(site: ClusterHost, settings: SlurmSettings) -> Iterator[Problem]:
     done = site.run(build_sinfo())
     if done.exit_code != 0:
         yield _no_answer(done)
         return
-    if (problem := _partition_problem(parse_sinfo(done.stdout), options.partition)) is not None:
+    if (
+        problem := _partition_problem(parse_sinfo(done.stdout), settings.slurm_partition)
+    ) is not None:
         yield problem
         return
-    tested = _test(site, options)
+    tested = _test(site, settings)
     if tested.exit_code == 0:
         return
     if is_out_of_reach(tested.stderr):
         yield _no_answer(tested)
-    elif not _would_wait(site, options, tested.stderr):
+    elif not _would_wait(site, settings, tested.stderr):
         yield Problem(
             f"Slurm takes no such jobs: {words_of(tested.stderr)}.", "Correct the --slurm options."
         )
 
 
-def _test(site: ClusterHost, options: SlurmOptions) -> CommandResult:
-    return site.run(build_test(options, "/"), stdin=_TEST_SCRIPT)
+def _test(site: ClusterHost, settings: SlurmSettings) -> CommandResult:
+    return site.run(build_test(settings, "/"), stdin=_TEST_SCRIPT)
 
 
 def _no_answer(done: CommandResult) -> Problem:
@@ -152,7 +149,7 @@ def _no_answer(done: CommandResult) -> Problem:
     )
 
 
-def _would_wait(site: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
+def _would_wait(site: ClusterHost, settings: SlurmSettings, refusal: str) -> bool:
     """Whether Slurm would let such a job wait: the test also fails where one only cannot start
     now, and a run whose jobs run already must not be kept from taking them up again."""
     if is_over_a_limit(refusal):
@@ -160,7 +157,7 @@ def _would_wait(site: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
         return any(not job_state(row.state).final for row in parse_squeue(listed.stdout))
     if not is_about_now(refusal):
         return False
-    least = least_of(options)
+    least = least_of(settings)
     return _AMBIGUOUS not in refusal or is_about_now(_test(site, least).stderr)
 
 
@@ -186,14 +183,13 @@ def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem 
 
 def probe(
     site: ClusterHost,
-    options: SlurmOptions,
-    settings: Mapping[str, Any],
+    settings: SlurmSettings,
     place: WorkerPlace,
     clock: Clock,
 ) -> list[Problem]:
     """Run one short job to its end and say what it found missing; leaves nothing behind."""
     try:
-        return list(_probed(site, options, settings, place, clock))
+        return list(_probed(site, settings, place, clock))
     except BackendError as exc:
         return [Problem(exc.message, exc.remedy)]
     finally:
@@ -202,20 +198,19 @@ def probe(
 
 def _probed(
     site: ClusterHost,
-    options: SlurmOptions,
-    settings: Mapping[str, Any],
+    settings: SlurmSettings,
     place: WorkerPlace,
     clock: Clock,
 ) -> Iterator[Problem]:
     host, port = provider_address(settings)
-    engine = str(settings.get("engine") or "api")
-    provider = str(settings.get("provider") or "anthropic")
-    script = render_probe(place, f"{site.run_dir}/{ANSWER}", engine, provider, host, port)
+    script = render_probe(
+        place, f"{site.run_dir}/{ANSWER}", settings.engine, settings.provider, host, port
+    )
     files = [UploadFile(SCRIPT, script.encode(), 0o755)]
-    if options.setup is not None:
-        files.append(UploadFile(SETUP, read_setup(options.setup), 0o600))
+    if settings.slurm_setup is not None:
+        files.append(UploadFile(SETUP, read_setup(settings.slurm_setup), 0o600))
     name = job_name("probe")
-    done = site.run(build_sbatch(options, site.run_dir, name, "probe", SCRIPT, 1), Upload(files))
+    done = site.run(build_sbatch(settings, site.run_dir, name, "probe", SCRIPT, 1), Upload(files))
     if (job_id := parse_job_id(done.stdout)) is None:
         yield Problem(
             f"Slurm took no job: {words_of(done.stderr)}.", "Correct the --slurm options."

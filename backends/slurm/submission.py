@@ -15,7 +15,6 @@ from pathlib import Path
 from backends.slurm.arrays import FOLDER, JobArray, JobArrays, make_batch
 from backends.slurm.commands import (
     ClusterConfig,
-    SlurmOptions,
     build_sbatch,
     is_over_a_limit,
     job_name,
@@ -26,6 +25,7 @@ from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
 from backends.slurm.preflight import PROBE_FOLDER, read_setup
 from backends.slurm.queue import SlurmQueue, check_reach
 from backends.slurm.script import ATTEMPTS_NAME, SETUP_NAME, WorkerPlace, render_script
+from backends.slurm.settings import SlurmSettings
 from core.credentials import Credentials
 from core.errors import BackendBusy, BackendError, SubmitError
 from core.job import JobHandle, JobKey
@@ -46,7 +46,7 @@ class SlurmSubmission:
         self,
         run_dir: Path,
         site: ClusterHost,
-        options: SlurmOptions,
+        settings: SlurmSettings,
         batches: JobArrays,
         queue: SlurmQueue,
         *,
@@ -56,7 +56,7 @@ class SlurmSubmission:
     ) -> None:
         self._run_dir = run_dir
         self._site = site
-        self._options = options
+        self._settings = settings
         self._batches = batches
         self._queue = queue
         self._name = name
@@ -113,7 +113,7 @@ class SlurmSubmission:
         the cluster cannot be asked; whether the jobs are there is seen at the next try."""
         script = f"{batch.folder}/{_SCRIPT_NAME}"
         command = build_sbatch(
-            self._options,
+            self._settings,
             self._site.run_dir,
             job_name(self._run_dir.name),
             batch.digest,
@@ -155,14 +155,14 @@ class SlurmSubmission:
             self._site.worker_code(),
             self._site.python,
             setup=self._setup_at(folder),
-            container=self._options.container,
+            container=self._settings.slurm_container,
         )
 
     @cached_property
     def _setup(self) -> bytes | None:
         """What the setup file held when it was first needed: editing it changes no job, and no run,
         on its way."""
-        return read_setup(self._options.setup) if self._options.setup else None
+        return read_setup(self._settings.slurm_setup) if self._settings.slurm_setup else None
 
     @property
     def _setup_name(self) -> str:
@@ -172,7 +172,7 @@ class SlurmSubmission:
 
     def _setup_at(self, folder: str) -> str:
         name = SETUP_NAME if folder == PROBE_FOLDER else self._setup_name
-        return f"{self._site.run_dir}/{folder}/{name}" if self._options.setup else ""
+        return f"{self._site.run_dir}/{folder}/{name}" if self._settings.slurm_setup else ""
 
     def handle(self, key: JobKey) -> JobHandle:
         """Of a job that was handed over before; without an id if nobody ever heard it."""

@@ -13,18 +13,20 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from backends import BACKENDS, backend_class
 from backends.base import Backend, BackendContext
-from config import DEFAULT_MODELS, Settings
+from config import Settings
 from core.bundle import AttemptDir, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import OrchestratorError, Problem
+from core.settings.worker import DEFAULT_MODELS
 from core.workspace.confined import remove_tree
 from engine.cli.options import DoctorOptions
 from engine.views.format import clean
@@ -97,11 +99,11 @@ def register_job_definition(
     from backends.batch.register import register
 
     run_dir = settings.work_dir / "runs" / "doctor"
-    context = BackendContext(run_dir, credentials, clock, _NoWork(), settings.model_dump(), environ)
+    context = BackendContext(run_dir, credentials, clock, _NoWork(), settings.options(), environ)
     made = register(context)
     word = "registered" if made.is_new else "is registered already"
     said = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
-    changed = settings.model_copy(update={"backend": "batch", "batch_job_definition": made.name})
+    changed = replace(settings, backend="batch", batch_job_definition=made.name)
     return Check("job definition", CheckState.OK, said), changed
 
 
@@ -163,7 +165,7 @@ def check_backend(
     for a backend there is not."""
     subject, chosen = f"backend {name}", name == settings.backend
     run_dir = settings.work_dir / "runs" / f"doctor-{secrets.token_hex(4)}"
-    options = settings.model_dump()
+    options = settings.options()
     context = BackendContext(run_dir, credentials, clock, _NoWork(), options, environ)
     with closing(backend_class(name).build(context)) as backend:
         problems, said = backend.preflight(), "usable"
@@ -244,10 +246,9 @@ def _ask(
 
 def real_model(provider: str, settings: Settings) -> ModelSettings:
     """What a real run with this provider would ask."""
-    changed: dict[str, object] = {"real": True}
-    if provider != settings.provider:
-        changed |= {"provider": provider, "model": DEFAULT_MODELS[provider]}
-    return settings.model_copy(update=changed).model_settings()
+    model = settings.model if provider == settings.provider else DEFAULT_MODELS[provider]
+    changed: dict[str, Any] = {"real": True, "provider": provider, "model": model}
+    return replace(settings, **changed).model_settings()
 
 
 class _NoWork:

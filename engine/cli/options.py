@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from config import LoadedSettings, Settings, load_settings, render_settings
+from config import SETTINGS, LoadedSettings, load_settings, render_settings
 from core.errors import RunInterrupted, UsageError
-from core.settings.options import Declared, Group, declared_options, options_of
+from core.settings.options import Group, Setting, settings_of
 
 MAX_PROMPT_CHARS = 200_000
 ORDINARY_HELP = frozenset({"-h", "--help", "--version"})
@@ -61,10 +61,9 @@ class Surroundings:
     environ: Mapping[str, str]
     cwd: Path
     stdin: BinaryIO | None
-    model: type[Settings] = Settings
 
     def load(self, given: Mapping[str, object]) -> LoadedSettings:
-        return load_settings(given, self.environ, self.cwd, model=self.model)
+        return load_settings(given, self.environ, self.cwd)
 
 
 class HeadedOption(click.Option):
@@ -117,13 +116,11 @@ def write_grouped_options(
                 formatter.write_dl(rows, col_max=28)
 
 
-def options_for(
-    command: str, model: type[Settings] = Settings
-) -> Callable[[click.Command], click.Command]:
+def options_for(command: str) -> Callable[[click.Command], click.Command]:
     """Adds the declared options of `command`, and --show-config, to a click command."""
 
     def add(target: click.Command) -> click.Command:
-        target.params += map(_parameter, options_of(declared_options(model), command))
+        target.params += map(_parameter, settings_of(SETTINGS, command))
         shown = HeadedOption(
             Group.OUTPUT, ["--show-config"], is_flag=True, help="show all settings, and stop"
         )
@@ -133,15 +130,14 @@ def options_for(
     return add
 
 
-def _parameter(declared: Declared) -> click.Parameter:
+def _parameter(setting: Setting) -> click.Parameter:
     """Values stay as they were typed; the settings check them, whatever their source."""
-    shape: dict[str, Any] = {"metavar": declared.metavar}
-    if declared.kind == "flag":
+    shape: dict[str, Any] = {"metavar": setting.placeholder, "multiple": setting.kind.is_list}
+    if setting.kind.is_flag:
         shape = {"is_flag": True}
-    elif declared.kind == "list":
-        shape["multiple"] = True
-    names = [*declared.flags, declared.key]
-    return HeadedOption(declared.option.group, names, setting=True, help=declared.help, **shape)
+    text = f"{setting.text} ({setting.shown_default})" if setting.shown_default else setting.text
+    names = [setting.flag, setting.key]
+    return HeadedOption(setting.group, names, setting=True, help=text, **shape)
 
 
 def build_cli(handlers: Handlers, around: Surroundings, version: str) -> click.Command:
@@ -156,7 +152,7 @@ def build_cli(handlers: Handlers, around: Surroundings, version: str) -> click.C
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     for command in _commands(handlers, around):
-        group.add_command(options_for(str(command.name), around.model)(command))
+        group.add_command(options_for(str(command.name))(command))
     return click.version_option(version, message="%(prog)s %(version)s")(group)
 
 

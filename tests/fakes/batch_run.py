@@ -9,7 +9,7 @@ from typing import Any
 
 from backends.aws_batch_backend import AwsBatchBackend
 from backends.base import BackendContext
-from backends.batch.jobs import wanted_of
+from backends.batch.settings import BatchSettings
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
@@ -47,7 +47,9 @@ def site_of(run_dir: Path, clock: Clock, **options: Any) -> BackendContext:
 
 
 def backend_on(aws: FakeAws, context: BackendContext) -> AwsBatchBackend:
-    return AwsBatchBackend.on(context, aws.client, lambda: None, REGION, wanted_of(context.options))
+    return AwsBatchBackend.on(
+        context, aws.client, lambda: None, BatchSettings.read(context.options)
+    )
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import Home
+from backends.docker.container import ContainerLimits, Home
 from backends.docker.preflight import SOURCE_LABEL, find_problems
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from core.clock import SystemClock
 from core.errors import Problem
 from tests.live.docker_run import (
@@ -41,10 +41,10 @@ def problems(
     place: Path, environ: Mapping[str, str] | None = None, **options: Any
 ) -> list[Problem]:
     host = DockerHost(dict(os.environ) if environ is None else environ)
-    told = {**OPTIONS, **options}
+    settings = DockerSettings.read({**OPTIONS, **options})
     home = Home.of(place / "work" / "runs" / "20260101-120000-6666")
     try:
-        return find_problems(host, container_limits(told), told, home, SystemClock())
+        return find_problems(host, ContainerLimits.of(settings), settings, home, SystemClock())
     finally:
         host.close()
 

@@ -18,18 +18,18 @@ from backends import BACKENDS
 from backends.base import Backend
 from backends.slurm.states import PENDING_REASONS, never_starts
 from claude.simulation.faults import FAULTS, parse_faults
-from config import DEFAULT_MODELS, LoadedSettings, Settings, load_settings
+from config import SETTINGS, LoadedSettings, load_settings
 from core import errors
 from core.credentials import Credentials, resolve_credentials
 from core.job import JobState, Outcome, Reason
-from core.settings.options import Declared, declared_options
+from core.settings.options import Setting
+from core.settings.worker import DEFAULT_MODELS
 from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 SIMULATION = ROOT / "docs" / "simulation.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-SETTINGS = declared_options(Settings)
 SOURCES = [
     path
     for path in ROOT.rglob("*.py")
@@ -156,7 +156,7 @@ def test_every_option_named_exists(page: Path) -> None:
 @pages
 def test_every_environment_variable_named_is_read(page: Path) -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
-    known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.option.standard_env}
+    known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
     known |= OF_THE_NETWORK | OF_DOCKER | OF_CLOUDFORMATION
     unknown = {name for name in named - known if not is_credential(name)}
@@ -226,19 +226,18 @@ def test_the_table_of_options_holds_every_option() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda d: d.key)
-def test_each_setting_has_its_row_with_variable_and_default(setting: Declared) -> None:
+def test_each_setting_has_its_row_with_variable_and_default(setting: Setting) -> None:
     [row] = [row for row in rows(README, "Options") if row[1] == f"`{setting.env}`"]
-    assert [flag.split()[0] for flag in re.findall(r"`([^`]+)`", row[0])] == list(setting.flags)
+    assert [flag.split()[0] for flag in re.findall(r"`([^`]+)`", row[0])] == (
+        [setting.flag] if setting.flag else []
+    )
     assert row[2].strip("`") == default_in_words(setting)
 
 
-def default_in_words(setting: Declared) -> str:
+def default_in_words(setting: Setting) -> str:
     if setting.key == "model":
         return DEFAULT_MODELS["anthropic"]
-    if setting.kind == "flag":
-        return "off"
-    shown = re.search(r"\(([^()]*)\)$", setting.help)
-    return shown[1] if shown else ""
+    return "off" if setting.kind.is_flag else setting.shown_default
 
 
 def test_the_default_model_of_bedrock_is_named() -> None:

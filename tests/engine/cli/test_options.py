@@ -9,16 +9,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import LoadedSettings, Settings
+from config import SETTINGS, LoadedSettings
 from core.errors import RunInterrupted, SettingsError, UsageError
-from core.settings.options import Group, Option, declared_options, options_of
+from core.settings.options import settings_of
 from engine.cli.options import (
     MAX_PROMPT_CHARS,
     Handlers,
@@ -31,15 +31,6 @@ from engine.cli.options import (
 ROOT = Path(__file__).resolve().parents[3]
 
 
-class Later(Settings):
-    """Settings with options as later parts will declare them."""
-
-    docker: Annotated[
-        bool, Option(Group.BACKENDS, "use docker", sets="backend", sets_to="docker")
-    ] = False
-    arg: Annotated[tuple[str, ...], Option(Group.BACKENDS, "repeatable", "ARG")] = ()
-
-
 class Program:
     """The command line over handlers that only note what they were given."""
 
@@ -47,8 +38,7 @@ class Program:
         self.calls: list[tuple[Any, ...]] = []
         self.exit_code = 0
         environ = more.pop("environ", {})
-        model = more.pop("model", Settings)
-        around = Surroundings(environ, cwd, io.BytesIO(stdin), model)
+        around = Surroundings(environ, cwd, io.BytesIO(stdin))
         handlers = more.pop("handlers", None) or Handlers(
             run=self.note("run"),
             plan=self.note("plan"),
@@ -314,10 +304,9 @@ class TestCommands:
         assert program("--version") == 0
         assert capsys.readouterr().out == "orchestrator.py 1.2.3\n"
 
-    def test_declarations_of_later_parts_need_nothing_else(self, tmp_path: Path) -> None:
-        program = Program(tmp_path, model=Later)
-        program("Build it", "--docker", "--arg", "-x", "--arg", "y")
-        assert program.calls == [("run", {"docker": True, "arg": ["-x", "y"]}, "Build it")]
+    def test_flags_and_repeatable_options_are_handed_on(self, program: Program) -> None:
+        program("Build it", "--docker", "--slurm-arg", "-x", "--slurm-arg=-w")
+        assert program.calls == [("run", {"docker": True, "slurm_arg": ["-x", "-w"]}, "Build it")]
         with pytest.raises(SettingsError, match="twice"):
             program("Build it", "--docker", "--backend", "threading")
 
@@ -341,9 +330,8 @@ class TestHelp:
                     heading = line[:-1]
                 elif line.startswith("  --"):
                     found[line.split()[0]] = heading
-            for declared in options_of(declared_options(Settings), "run"):
-                for flag in declared.flags:
-                    assert found[flag] == declared.option.group
+            for setting in settings_of(SETTINGS, "run"):
+                assert found[setting.flag] == setting.group
             assert max(map(len, lines)) <= 80
 
     def test_a_command_shows_only_what_it_takes(
