@@ -86,7 +86,7 @@ def test_the_probe_finds_what_a_node_cannot_reach_and_leaves_nothing(tmp_path: P
         access = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.base_url}
         done = call(tmp_path, "doctor", *SLURM, "--probe", "--json", **access)
     checks = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [c["said"] for c in checks if c["subject"] == "backend slurm"] == [
+    assert [c["message"] for c in checks if c["subject"] == "backend slurm"] == [
         "usable; a small job ran well"
     ]
     assert done.returncode == 0, done.stdout

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import SETTINGS, LoadedSettings, load_settings, render_settings
+from config import (
+    SETTINGS,
+    LoadedSettings,
+    examine_settings,
+    load_settings,
+    render_settings,
+)
 from core.credentials import MASK, Credentials
 from core.errors import SettingsError
 from core.settings.options import Group, Setting, declared_settings
@@ -227,6 +233,9 @@ class TestBadValues:
             ("model", "two words"),
             ("region", "evil.example/"),
             ("backend", "a b"),
+            ("sim_tasks", "0"),
+            ("sim_tasks", "10001"),
+            ("sim_tasks", "1.5"),
         ],
     )
     def test_a_bad_option_is_named_with_its_value(
@@ -283,6 +292,18 @@ class TestBadValues:
         text = refusal(tmp_path, {}, {"ANTHROPIC_BASE_URL": url})
         assert "must" in text
         assert "hunter2" not in text
+
+    def test_all_of_them_are_found_at_once_and_have_their_defaults(self, tmp_path: Path) -> None:
+        options: dict[str, object] = {"max_retries": "x", "sim_speed": "-1", "sim_seed": "7"}
+        found = examine_settings(options, {"ORCHESTRATOR_MAX_TOKENS": "0"}, tmp_path)
+        assert [e.message.split()[4] for e in found.errors] == [
+            "max_tokens",
+            "max_retries",
+            "sim_speed",
+        ]
+        assert (found.settings.max_retries, found.settings.sim_speed) == (3, 20.0)
+        assert found.settings.sim_seed == 7
+        assert found.origin["max_retries"] == "default; option --max-retries is not valid"
 
 
 class TestPaths:
