@@ -33,15 +33,16 @@ class WorkerSettings:
         bool,
         Setting(Group.CORE, "ask the real Claude; without it, a simulated one answers"),
     ] = False
-    provider: Annotated[Literal["anthropic", "bedrock"], _model("who serves Claude", "NAME")] = (
-        "anthropic"
-    )
+    provider: Annotated[
+        Literal["anthropic", "bedrock"], _model("who serves Claude: anthropic or bedrock", "NAME")
+    ] = "anthropic"
     model: Annotated[
         Name,
         _model("model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock: its own"),
     ] = ""
     engine: Annotated[
-        Literal["api", "claude-code"], _model("how executors reach Claude", "NAME")
+        Literal["api", "claude-code"],
+        _model("how executors reach Claude: api or claude-code", "NAME"),
     ] = "api"
     allow_commands: Annotated[bool, _model("let the model run shell commands on this machine")] = (
         False
