@@ -29,8 +29,8 @@ from core.settings.options import (
     PROVIDER_COMMANDS,
     RUN_COMMANDS,
     Group,
-    Setting,
     declared_settings,
+    setting,
 )
 from core.settings.types import Count, Dollars, Name, Region, Seconds, Secret, Speed, whole_number
 from core.settings.worker import DEFAULT_MODELS, WITH_BEDROCK
@@ -41,126 +41,111 @@ if TYPE_CHECKING:
 MOST_SIMULATED_TASKS = 10_000
 
 # Settings of one group, with what they have in common.
-_core = partial(Setting, Group.CORE)
-_plan = partial(Setting, Group.PLAN, commands=frozenset({"run"}), kept=False)
-_cap = partial(Setting, Group.LIMITS)
-_limits = partial(Setting, Group.LIMITS, commands=RUN_COMMANDS)
+_core = partial(setting, Group.CORE)
+_plan = partial(setting, Group.PLAN, commands=frozenset({"run"}), kept=False)
+_cap = partial(setting, Group.LIMITS)
+_limits = partial(setting, Group.LIMITS, commands=RUN_COMMANDS)
 _simulation = partial(
-    Setting,
+    setting,
     Group.SIMULATION,
     commands=PLANNING_COMMANDS | {"simulated-api"},
     only_with=("real", False),
 )
-_bedrock = partial(Setting, Group.BEDROCK, commands=PROVIDER_COMMANDS, only_with=WITH_BEDROCK)
+_bedrock = partial(setting, Group.BEDROCK, commands=PROVIDER_COMMANDS, only_with=WITH_BEDROCK)
 _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
-_output = partial(Setting, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
+_output = partial(setting, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
     """Every setting, with its declaration. Paths are absolute once loaded."""
 
-    backend: Annotated[
-        Name,
-        _core(
-            "threading, docker, batch, slurm, parallelcluster, or package.module:Class",
-            "NAME",
-            commands=RUN_COMMANDS | {"doctor", "clean"},
-        ),
-    ] = "threading"
-    max_executors: Annotated[Count, _core("how many executors run at once", "N")] = 5
-    output_dir: Annotated[
-        Path | None,
-        _core(
-            "where the project is delivered; must be new or empty",
-            "DIR",
-            commands=RUN_COMMANDS,
-            default_text="outputs/<slug>-<run id>",
-        ),
-    ] = None
-    work_dir: Annotated[
-        Path, _core("where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False)
-    ] = Path(".orchestrator")
-    config: Annotated[
-        Path, _core("the settings file", "FILE", commands=ALL_COMMANDS, kept=False, in_file=False)
-    ] = Path("orchestrator.toml")
-
-    plan: Annotated[Path | None, _plan("skip planning and use this plan", "FILE")] = None
-    approve: Annotated[
-        bool, _plan("show the plan and the forecast, and ask before it is carried out")
-    ] = False
-    planner_in_docker: Annotated[
-        bool,
-        _plan("same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True),
-    ] = False
-
-    price_input: Annotated[
-        Dollars | None,
-        Setting(Group.MODEL, "price of a million input tokens, if it is not known", "USD"),
-    ] = None
-    price_output: Annotated[
-        Dollars | None,
-        Setting(Group.MODEL, "price of a million output tokens, if it is not known", "USD"),
-    ] = None
-
-    max_cost: Annotated[
-        Dollars | None, _cap("stop before the run costs more than this, planning included", "USD")
-    ] = None
-    max_tokens: Annotated[
-        Count | None, _cap("stop before the run uses more tokens than this, of all kinds", "N")
-    ] = None
-    max_retries: Annotated[
-        Count, _limits("attempts of a task, the first included; 1: no retry", "N")
-    ] = 3
-    queue_timeout: Annotated[
-        Seconds, _limits("how long a job may wait in a queue before it starts", "SECONDS")
-    ] = 86_400.0
-
-    sim_seed: Annotated[int, _simulation("same seed, same project", "N")] = 0
-    sim_speed: Annotated[Speed, _simulation("simulated seconds per second; 0: no waiting", "X")] = (
-        20.0
+    backend: Name = _core(
+        "threading",
+        "threading, docker, batch, slurm, parallelcluster, or package.module:Class",
+        "NAME",
+        commands=RUN_COMMANDS | {"doctor", "clean"},
     )
-    sim_faults: Annotated[
-        str, _simulation("faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC")
-    ] = ""
-    sim_tasks: Annotated[
-        Annotated[int, whole_number(1, MOST_SIMULATED_TASKS)] | None,
-        _simulation("plan N small tasks at random in place of a sample project", "N"),
-    ] = None
+    max_executors: Count = _core(5, "how many executors run at once", "N")
+    output_dir: Path | None = _core(
+        None,
+        "where the project is delivered; must be new or empty",
+        "DIR",
+        commands=RUN_COMMANDS,
+        default_text="outputs/<slug>-<run id>",
+    )
+    work_dir: Path = _core(
+        Path(".orchestrator"), "where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False
+    )
+    config: Path = _core(
+        Path("orchestrator.toml"),
+        "the settings file",
+        "FILE",
+        commands=ALL_COMMANDS,
+        kept=False,
+        in_file=False,
+    )
 
-    docker_use_bedrock: Annotated[
-        bool,
-        Setting(
-            Group.BEDROCK,
-            "same as --provider bedrock, on any backend",
-            commands=PROVIDER_COMMANDS,
-            sets="provider",
-            sets_to="bedrock",
-        ),
-    ] = False
-    docker_bedrock_region: Annotated[
-        Region | None, _bedrock("beats --region", "REGION", sets="region", beats=True)
-    ] = None
-    docker_bedrock_model: Annotated[
-        Name | None, _bedrock("beats --model", "ID", sets="model", beats=True)
-    ] = None
-    docker_aws_access_key_id: Annotated[
-        Secret | None, _secret("AWS key id; better: AWS_ACCESS_KEY_ID")
-    ] = None
-    docker_aws_secret_access_key: Annotated[
-        Secret | None, _secret("AWS secret key; better: AWS_SECRET_ACCESS_KEY")
-    ] = None
-    docker_aws_session_token: Annotated[
-        Secret | None, _secret("AWS session token; better: AWS_SESSION_TOKEN")
-    ] = None
+    plan: Path | None = _plan(None, "skip planning and use this plan", "FILE")
+    approve: bool = _plan(False, "show the plan and the forecast, and ask before it is carried out")
+    planner_in_docker: bool = _plan(
+        False, "same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True
+    )
 
-    json_lines: Annotated[
-        bool, _output("one event a line on standard output, in JSON", key="json")
-    ] = False
-    quiet: Annotated[bool, _output("show only the outcome")] = False
-    verbose: Annotated[bool, _output("show more about each task, in plain lines")] = False
-    debug: Annotated[bool, _output("show the tracebacks of errors")] = False
-    no_color: Annotated[bool, _output("use no colours", standard_env={"NO_COLOR": True})] = False
+    price_input: Dollars | None = setting(
+        Group.MODEL, None, "price of a million input tokens, if it is not known", "USD"
+    )
+    price_output: Dollars | None = setting(
+        Group.MODEL, None, "price of a million output tokens, if it is not known", "USD"
+    )
+
+    max_cost: Dollars | None = _cap(
+        None, "stop before the run costs more than this, planning included", "USD"
+    )
+    max_tokens: Count | None = _cap(
+        None, "stop before the run uses more tokens than this, of all kinds", "N"
+    )
+    max_retries: Count = _limits(3, "attempts of a task, the first included; 1: no retry", "N")
+    queue_timeout: Seconds = _limits(
+        86_400.0, "how long a job may wait in a queue before it starts", "SECONDS"
+    )
+
+    sim_seed: int = _simulation(0, "same seed, same project", "N")
+    sim_speed: Speed = _simulation(20.0, "simulated seconds per second; 0: no waiting", "X")
+    sim_faults: str = _simulation(
+        "", "faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC"
+    )
+    sim_tasks: Annotated[int, whole_number(1, MOST_SIMULATED_TASKS)] | None = _simulation(
+        None, "plan N small tasks at random in place of a sample project", "N"
+    )
+
+    docker_use_bedrock: bool = setting(
+        Group.BEDROCK,
+        False,
+        "same as --provider bedrock, on any backend",
+        commands=PROVIDER_COMMANDS,
+        sets="provider",
+        sets_to="bedrock",
+    )
+    docker_bedrock_region: Region | None = _bedrock(
+        None, "beats --region", "REGION", sets="region", beats=True
+    )
+    docker_bedrock_model: Name | None = _bedrock(
+        None, "beats --model", "ID", sets="model", beats=True
+    )
+    docker_aws_access_key_id: Secret | None = _secret(None, "AWS key id; better: AWS_ACCESS_KEY_ID")
+    docker_aws_secret_access_key: Secret | None = _secret(
+        None, "AWS secret key; better: AWS_SECRET_ACCESS_KEY"
+    )
+    docker_aws_session_token: Secret | None = _secret(
+        None, "AWS session token; better: AWS_SESSION_TOKEN"
+    )
+
+    json_lines: bool = _output(False, "one event a line on standard output, in JSON", key="json")
+    quiet: bool = _output(False, "show only the outcome")
+    verbose: bool = _output(False, "show more about each task, in plain lines")
+    debug: bool = _output(False, "show the tracebacks of errors")
+    no_color: bool = _output(False, "use no colours", standard_env={"NO_COLOR": True})
 
     def options(self) -> dict[str, Any]:
         """By name and without secrets, for `BackendContext.options`."""
@@ -217,8 +202,8 @@ def _revealed(secret: Secret | None) -> str:
 class LoadedSettings:
     """Settings, and for each key where its value came from.
 
-    `given` is what stood on the command line; `warnings` are sentences for a person; `errors` is
-    what could not be used, in whose place `settings` has defaults.
+    `given` is what stood on the command line; `warnings` are sentences for a person. What `errors`
+    name could not be used, and `settings` has the default in its place.
     """
 
     settings: Settings
@@ -242,27 +227,14 @@ def load_settings(
     *,
     saved: Mapping[str, object] | None = None,
     saved_by: str = "",
+    lenient: bool = False,
 ) -> LoadedSettings:
     """Settings from what was really given on the command line, the environment and the file.
 
     `saved` is what the run `saved_by` kept; it beats environment and file, so that a resumed run
-    stays what it was. Raises SettingsError, naming the option, variable or key at fault.
+    stays what it was. Raises SettingsError, naming the option, variable or key at fault; `lenient`
+    leaves all such errors in the answer instead.
     """
-    loaded = examine_settings(options, environ, cwd, saved=saved, saved_by=saved_by)
-    if loaded.errors:
-        raise loaded.errors[0]
-    return loaded
-
-
-def examine_settings(
-    options: Mapping[str, object],
-    environ: Mapping[str, str],
-    cwd: Path,
-    *,
-    saved: Mapping[str, object] | None = None,
-    saved_by: str = "",
-) -> LoadedSettings:
-    """As `load_settings`, with what it would raise as `errors` of the answer."""
     errors: Errors = []
     found = layers.merge_layers(
         SETTINGS,
@@ -282,6 +254,8 @@ def examine_settings(
         if isinstance(given.value, Path):
             found[key] = replace(given, value=layers.absolute_path(given.value, cwd, environ))
     _check_pairs(found, errors)
+    if errors and not lenient:
+        raise errors[0]
     values: dict[str, Any] = {s.name: found[s.key].value for s in SETTINGS}
     settings = Settings(**values)
     warnings = tuple(_warnings(settings, found, environ))
@@ -338,20 +312,20 @@ def _settings_file(
 
 
 def _warnings(settings: Settings, found: Values, environ: Mapping[str, str]) -> Iterator[str]:
-    for setting in SETTINGS:
-        origin = found[setting.key].origin
-        if setting.secret and origin.endswith(".toml"):
-            yield f"{setting.key} is a secret in {origin}. Put it in the environment instead."
+    for declared in SETTINGS:
+        origin = found[declared.key].origin
+        if declared.secret and origin.endswith(".toml"):
+            yield f"{declared.key} is a secret in {origin}. Put it in the environment instead."
         if not origin.startswith("option "):
             continue
-        if setting.secret:
+        if declared.secret:
             yield (
-                f"{setting.flag} puts a secret on the command line, where others can see it."
+                f"{declared.flag} puts a secret on the command line, where others can see it."
                 " Put it in the environment instead."
             )
-        if setting.only_with and not layers.has_effect(setting, found):
-            key, value = setting.only_with
-            yield f"{setting.flag} has no effect here: it needs {key} = {_in_words(value)}."
+        if declared.only_with and not layers.has_effect(declared, found):
+            key, value = declared.only_with
+            yield f"{declared.flag} has no effect here: it needs {key} = {_in_words(value)}."
     yield from layers.misspelt_variables(SETTINGS, environ)
     if settings.provider == "anthropic" and (ending := find_ending(settings.model)) is not None:
         yield f"The model {settings.model} ends on {ending.day}. Use {ending.successor} instead."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from core.settings.options import RUN_COMMANDS, Group, Setting
+from core.settings.options import RUN_COMMANDS, Group, setting
 from core.settings.types import Cpus, Name, Region, Size, checked, matching
 from core.settings.worker import AWS_REGION_ENV, DEFAULT_REGION, WorkerSettings
 
@@ -16,9 +16,9 @@ SECRETS = (
 )
 """Variables that a job definition may give its workers from Secrets Manager."""
 
-_batch = partial(Setting, Group.BATCH, commands=RUN_COMMANDS | {"doctor"})
-_place = partial(Setting, Group.BATCH, commands=RUN_COMMANDS | {"doctor", "cancel"})
-_definition = partial(Setting, Group.BATCH, commands=frozenset({"doctor"}), kept=False)
+_batch = partial(setting, Group.BATCH, commands=RUN_COMMANDS | {"doctor"})
+_place = partial(setting, Group.BATCH, commands=RUN_COMMANDS | {"doctor", "cancel"})
+_definition = partial(setting, Group.BATCH, commands=frozenset({"doctor"}), kept=False)
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html, the safe characters
 _Bucket = Annotated[
@@ -46,40 +46,27 @@ def check_secret(text: str) -> str:
 class BatchSettings(WorkerSettings):
     """An empty text means that there is none."""
 
-    batch: Annotated[bool, _batch("same as --backend batch", sets="backend", sets_to="batch")] = (
-        False
+    batch: bool = _batch(False, "same as --backend batch", sets="backend", sets_to="batch")
+    batch_job_queue: str = _place("", "job queue, by name or ARN", "NAME")
+    batch_job_definition: str = _batch("", "job definition, by name, name:revision or ARN", "NAME")
+    batch_region: Region = _place(
+        DEFAULT_REGION, "region of queue and bucket", "REGION", standard_env=AWS_REGION_ENV
     )
-    batch_job_queue: Annotated[str, _place("job queue, by name or ARN", "NAME")] = ""
-    batch_job_definition: Annotated[
-        str, _batch("job definition, by name, name:revision or ARN", "NAME")
-    ] = ""
-    batch_region: Annotated[
-        Region,
-        _place(
-            "region of queue and bucket",
-            "REGION",
-            standard_env=AWS_REGION_ENV,
-        ),
-    ] = DEFAULT_REGION
-    batch_s3_bucket: Annotated[_Bucket, _place("S3 bucket for requests and results", "NAME")] = ""
-    batch_s3_prefix: Annotated[
-        _Prefix, _place("prefix of the names of objects in it", "PREFIX")
-    ] = "parallel-orchestrator"
-    batch_vcpus: Annotated[
-        Cpus | None, _batch("vCPUs of each job", "N", default_text="that of the job definition")
-    ] = None
-    batch_memory: Annotated[
-        Size | None, _batch("memory of each job", "SIZE", default_text="that of the job definition")
-    ] = None
-    batch_image: Annotated[Name | None, _definition("image for a new job definition", "IMAGE")] = (
-        None
+    batch_s3_bucket: _Bucket = _place("", "S3 bucket for requests and results", "NAME")
+    batch_s3_prefix: _Prefix = _place(
+        "parallel-orchestrator", "prefix of the names of objects in it", "PREFIX"
     )
-    batch_job_role: Annotated[_Role, _definition("role of its workers", "ARN")] = ""
-    batch_execution_role: Annotated[
-        _Role,
-        _definition("role that starts them", "ARN", default_text="the role of its workers"),
-    ] = ""
-    batch_secret: Annotated[
-        tuple[Annotated[str, checked(check_secret)], ...],
-        _definition("variable of its workers from Secrets Manager; repeatable", "NAME=ARN"),
-    ] = ()
+    batch_vcpus: Cpus | None = _batch(
+        None, "vCPUs of each job", "N", default_text="that of the job definition"
+    )
+    batch_memory: Size | None = _batch(
+        None, "memory of each job", "SIZE", default_text="that of the job definition"
+    )
+    batch_image: Name | None = _definition(None, "image for a new job definition", "IMAGE")
+    batch_job_role: _Role = _definition("", "role of its workers", "ARN")
+    batch_execution_role: _Role = _definition(
+        "", "role that starts them", "ARN", default_text="the role of its workers"
+    )
+    batch_secret: tuple[Annotated[str, checked(check_secret)], ...] = _definition(
+        (), "variable of its workers from Secrets Manager; repeatable", "NAME=ARN"
+    )

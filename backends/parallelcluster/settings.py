@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Annotated
 
 from backends.slurm.settings import SlurmSettings
-from core.settings.options import RUN_COMMANDS, Group, Setting
+from core.settings.options import RUN_COMMANDS, Group, setting
 from core.settings.types import Region, checked, matching
 from core.settings.worker import AWS_REGION_ENV, DEFAULT_REGION
 
 _cluster = partial(
-    Setting, Group.PARALLELCLUSTER, commands=RUN_COMMANDS | {"doctor", "clean", "cancel"}
+    setting, Group.PARALLELCLUSTER, commands=RUN_COMMANDS | {"doctor", "clean", "cancel"}
 )
 _chosen = partial(
-    Setting,
+    setting,
     Group.PARALLELCLUSTER,
     commands=RUN_COMMANDS | {"doctor"},
     sets="backend",
@@ -45,29 +45,22 @@ _Folder = Annotated[str, checked(check_folder)]
 class ParallelClusterSettings(SlurmSettings):
     """What is empty is looked up, or left to the configuration of ssh."""
 
-    parallelcluster: Annotated[bool, _chosen("same as --backend parallelcluster")] = False
-    aws: Annotated[bool, _chosen("same as --parallelcluster")] = False
-    aws_cluster_name: Annotated[_Word, _cluster("name of the cluster", "NAME")] = ""
-    aws_region: Annotated[
-        Region,
-        _cluster(
-            "region of the cluster",
-            "REGION",
-            standard_env=AWS_REGION_ENV,
-        ),
-    ] = DEFAULT_REGION
-    aws_head_node: Annotated[
-        _Word, _cluster("its head node, if AWS is not to be asked for it", "HOST")
-    ] = ""
-    aws_ssh_user: Annotated[
-        _Word, _cluster("login name there", "NAME", default_text="that of ssh or of its image")
-    ] = ""
-    aws_ssh_key: Annotated[
-        Path | None, _cluster("private key for it", "FILE", default_text="those of ssh")
-    ] = None
-    aws_shared_dir: Annotated[
-        _Folder, _cluster("directory that head node and compute nodes share", "DIR")
-    ] = "~"
-    aws_s3_bucket: Annotated[
-        _Word, _cluster("bucket that files travel through", "NAME", default_text="over SSH")
-    ] = ""
+    parallelcluster: bool = _chosen(False, "same as --backend parallelcluster")
+    aws: bool = _chosen(False, "same as --parallelcluster")
+    aws_cluster_name: _Word = _cluster("", "name of the cluster", "NAME")
+    aws_region: Region = _cluster(
+        DEFAULT_REGION, "region of the cluster", "REGION", standard_env=AWS_REGION_ENV
+    )
+    aws_head_node: _Word = _cluster("", "its head node, if AWS is not to be asked for it", "HOST")
+    aws_ssh_user: _Word = _cluster(
+        "", "login name there", "NAME", default_text="that of ssh or of its image"
+    )
+    aws_ssh_key: Path | None = _cluster(
+        None, "private key for it", "FILE", default_text="those of ssh"
+    )
+    aws_shared_dir: _Folder = _cluster(
+        "~", "directory that head node and compute nodes share", "DIR"
+    )
+    aws_s3_bucket: _Word = _cluster(
+        "", "bucket that files travel through", "NAME", default_text="over SSH"
+    )

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from core.settings.options import RUN_COMMANDS, Group, Setting
+from core.settings.options import RUN_COMMANDS, Group, setting
 from core.settings.types import Count, checked, matching, whole_number
 from core.settings.worker import WorkerSettings
 
@@ -23,7 +23,7 @@ _WITH_OPTION = {
     "cpus-per-task": "cpus",
 }
 
-_slurm = partial(Setting, Group.SLURM, commands=RUN_COMMANDS | {"doctor"})
+_slurm = partial(setting, Group.SLURM, commands=RUN_COMMANDS | {"doctor"})
 _Word = Annotated[str, matching(r"[^\s\x00-\x1f\x7f]*", "a text without white space")]
 
 
@@ -46,26 +46,21 @@ def check_argument(text: str) -> str:
 class SlurmSettings(WorkerSettings):
     """An empty text is not passed to sbatch."""
 
-    slurm: Annotated[bool, _slurm("same as --backend slurm", sets="backend", sets_to="slurm")] = (
-        False
+    slurm: bool = _slurm(False, "same as --backend slurm", sets="backend", sets_to="slurm")
+    slurm_partition: _Word = _slurm(
+        "", "partition", "NAME", default_text="the default of the cluster"
     )
-    slurm_partition: Annotated[
-        _Word, _slurm("partition", "NAME", default_text="the default of the cluster")
-    ] = ""
-    slurm_account: Annotated[_Word, _slurm("account to charge", "NAME")] = ""
-    slurm_qos: Annotated[_Word, _slurm("quality of service", "NAME")] = ""
-    slurm_time: Annotated[_Word, _slurm("time limit of each job", "TIME")] = "01:00:00"
-    slurm_mem: Annotated[_Word, _slurm("memory of each job", "SIZE")] = "4G"
-    slurm_cpus: Annotated[Count, _slurm("CPUs of each job", "N")] = 1
-    slurm_gpus: Annotated[int, whole_number(0), _slurm("GPUs of each job", "N")] = 0
-    slurm_constraint: Annotated[_Word, _slurm("features that a node must have", "LIST")] = ""
-    slurm_setup: Annotated[
-        Path | None, _slurm("shell lines run before each worker: modules, venv", "FILE")
-    ] = None
-    slurm_container: Annotated[str, _slurm("image that apptainer runs each worker in", "IMAGE")] = (
-        ""
+    slurm_account: _Word = _slurm("", "account to charge", "NAME")
+    slurm_qos: _Word = _slurm("", "quality of service", "NAME")
+    slurm_time: _Word = _slurm("01:00:00", "time limit of each job", "TIME")
+    slurm_mem: _Word = _slurm("4G", "memory of each job", "SIZE")
+    slurm_cpus: Count = _slurm(1, "CPUs of each job", "N")
+    slurm_gpus: Annotated[int, whole_number(0)] = _slurm(0, "GPUs of each job", "N")
+    slurm_constraint: _Word = _slurm("", "features that a node must have", "LIST")
+    slurm_setup: Path | None = _slurm(
+        None, "shell lines run before each worker: modules, venv", "FILE"
     )
-    slurm_arg: Annotated[
-        tuple[Annotated[str, checked(check_argument)], ...],
-        _slurm("one more argument for sbatch; repeatable", "ARG"),
-    ] = ()
+    slurm_container: str = _slurm("", "image that apptainer runs each worker in", "IMAGE")
+    slurm_arg: tuple[Annotated[str, checked(check_argument)], ...] = _slurm(
+        (), "one more argument for sbatch; repeatable", "ARG"
+    )

@@ -1,18 +1,19 @@
 """Declared settings: one declaration each, from which all spellings of a setting follow.
 
-A setting is a field of a frozen dataclass: its annotation carries a Setting, and a Kind where the
-type alone does not tell which values are allowed. The command-line flag, the environment variable,
-the key in the settings file and the line of --show-config are all made from that.
+A setting is a field of a frozen dataclass, made by `setting`; its annotation carries a Kind where
+the type alone does not tell which values are allowed. The command-line flag, the environment
+variable, the key in the settings file and the line of --show-config are all made from that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_type_hints
 
 from core.settings.types import TEXT, Kind, kind_of
 
+_KEY = "setting"
 ENV_PREFIX = "ORCHESTRATOR_"
 RUN_COMMANDS = frozenset({"run", "resume"})
 PLANNING_COMMANDS = frozenset({"run", "plan", "resume"})
@@ -42,8 +43,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. A declaration gives what its field does not tell; `declared_settings` adds
-    `name`, `kind` and `default`.
+    """One setting. `declared_settings` adds the `name`, `kind` and `default` of its field.
 
     `sets` makes it another spelling of that setting: a flag gives it `sets_to`, any other its own
     value. `only_with` names a setting and the value without which this one has no effect.
@@ -96,10 +96,20 @@ class Setting:
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
 
+def setting(group: str, default: object, text: str, metavar: str = "", **more: Any) -> Any:
+    """A field of a dataclass with its default; `more` are fields of Setting."""
+    return field(default=default, metadata={_KEY: Setting(group, text, metavar, **more)})
+
+
 def declared_settings(model: type) -> tuple[Setting, ...]:
-    """Every setting of a dataclass, by headings. Raises TypeError for a field without a Setting."""
+    """Every setting of a dataclass, by headings. Raises TypeError for a field made otherwise."""
     hints = get_type_hints(model, include_extras=True)
-    found = (_declare(f.name, hints[f.name], f.default) for f in fields(model))
+    found = []
+    for f in fields(model):
+        if (declared := f.metadata.get(_KEY)) is None:
+            raise TypeError(f"The setting {f.name!r} is not declared with setting().")
+        key, kind = declared.key or f.name, kind_of(hints[f.name])
+        found.append(replace(declared, name=f.name, key=key, kind=kind, default=f.default))
     return tuple(sorted(found, key=lambda s: Group.ORDER.index(s.group)))
 
 
@@ -110,12 +120,3 @@ def settings_of(settings: Sequence[Setting], command: str) -> tuple[Setting, ...
 
 def dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _declare(name: str, hint: Any, default: object) -> Setting:
-    declared = next((part for part in get_args(hint) if isinstance(part, Setting)), None)
-    if declared is None or default is MISSING:
-        raise TypeError(f"The setting {name!r} needs a Setting in its annotation and a default.")
-    return replace(
-        declared, name=name, key=declared.key or name, kind=kind_of(hint), default=default
-    )

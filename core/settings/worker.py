@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from core.settings.options import PROVIDER_COMMANDS, RUN_COMMANDS, Group, Setting
+from core.settings.options import PROVIDER_COMMANDS, RUN_COMMANDS, Group, setting
 from core.settings.types import Name, Region, Seconds, Url
 
 DEFAULT_REGION = "eu-central-1"
@@ -21,7 +21,7 @@ DEFAULT_MODELS = {
 WITH_BEDROCK = ("provider", "bedrock")
 AWS_REGION_ENV: Mapping[str, object] = {"AWS_REGION": None, "AWS_DEFAULT_REGION": None}
 
-_model = partial(Setting, Group.MODEL, commands=PROVIDER_COMMANDS)
+_model = partial(setting, Group.MODEL, commands=PROVIDER_COMMANDS)
 _address = partial(_model, on_command_line=False, kept=False)
 
 
@@ -29,45 +29,37 @@ _address = partial(_model, on_command_line=False, kept=False)
 class WorkerSettings:
     """`model` is the provider's default where it is empty."""
 
-    real: Annotated[
-        bool,
-        Setting(Group.CORE, "ask the real Claude; without it, a simulated one answers"),
-    ] = False
-    provider: Annotated[
-        Literal["anthropic", "bedrock"], _model("who serves Claude: anthropic or bedrock", "NAME")
-    ] = "anthropic"
-    model: Annotated[
-        Name,
-        _model("model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock: its own"),
-    ] = ""
-    engine: Annotated[
-        Literal["api", "claude-code"],
-        _model("how executors reach Claude: api or claude-code", "NAME"),
-    ] = "api"
-    allow_commands: Annotated[bool, _model("let the model run shell commands on this machine")] = (
-        False
+    real: bool = setting(
+        Group.CORE, False, "ask the real Claude; without it, a simulated one answers"
     )
-    region: Annotated[
-        Region,
-        _model(
-            "AWS region of Bedrock",
-            "REGION",
-            standard_env=AWS_REGION_ENV,
-            only_with=WITH_BEDROCK,
-        ),
-    ] = DEFAULT_REGION
-    base_url: Annotated[
-        Url, _address("address of the API", standard_env={"ANTHROPIC_BASE_URL": None})
-    ] = ""
-    bedrock_base_url: Annotated[
-        Url, _address("address of Bedrock", standard_env={"ANTHROPIC_BEDROCK_BASE_URL": None})
-    ] = ""
-    task_timeout: Annotated[
-        Seconds,
-        Setting(
-            Group.LIMITS, "time limit of one attempt of a task", "SECONDS", commands=RUN_COMMANDS
-        ),
-    ] = 1800.0
+    provider: Literal["anthropic", "bedrock"] = _model(
+        "anthropic", "who serves Claude: anthropic or bedrock", "NAME"
+    )
+    model: Name = _model(
+        "", "model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock: its own"
+    )
+    engine: Literal["api", "claude-code"] = _model(
+        "api", "how executors reach Claude: api or claude-code", "NAME"
+    )
+    allow_commands: bool = _model(False, "let the model run shell commands on this machine")
+    region: Region = _model(
+        DEFAULT_REGION,
+        "AWS region of Bedrock",
+        "REGION",
+        standard_env=AWS_REGION_ENV,
+        only_with=WITH_BEDROCK,
+    )
+    base_url: Url = _address("", "address of the API", standard_env={"ANTHROPIC_BASE_URL": None})
+    bedrock_base_url: Url = _address(
+        "", "address of Bedrock", standard_env={"ANTHROPIC_BEDROCK_BASE_URL": None}
+    )
+    task_timeout: Seconds = setting(
+        Group.LIMITS,
+        1800.0,
+        "time limit of one attempt of a task",
+        "SECONDS",
+        commands=RUN_COMMANDS,
+    )
 
     def __post_init__(self) -> None:
         if not self.model:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from config import SETTINGS, LoadedSettings, examine_settings, load_settings, render_settings
+from config import SETTINGS, LoadedSettings, load_settings, render_settings
 from core.errors import RunInterrupted, UsageError
 from core.settings.options import Group, Setting, settings_of
 from engine.cli.help import HeadedOption, HelpedCommand, HelpedGroup
@@ -198,10 +198,9 @@ def _callback(
         ctx = click.get_current_context()
         if ctx.meta.get(_IMPLIED):
             _refuse_mistyped_command(ctx)
-        given = given_options(ctx)
-        if ctx.params["show_config"]:
-            return _show_config(examine_settings(given, around.environ, around.cwd))
-        return act(ctx, load_settings(given, around.environ, around.cwd))
+        shows, given = ctx.params["show_config"], given_options(ctx)
+        loaded = load_settings(given, around.environ, around.cwd, lenient=shows)
+        return _show_config(loaded) if shows else act(ctx, loaded)
 
     return callback
 

@@ -11,13 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import (
-    SETTINGS,
-    LoadedSettings,
-    examine_settings,
-    load_settings,
-    render_settings,
-)
+from config import SETTINGS, LoadedSettings, load_settings, render_settings
 from core.credentials import MASK, Credentials
 from core.errors import SettingsError
 from core.settings.options import Group, Setting, declared_settings
@@ -101,6 +95,13 @@ def test_every_setting_has_its_own_spelling_in_every_source() -> None:
     for setting in SETTINGS:
         assert setting.text
         assert setting.group in Group.ORDER
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.key)
+def test_every_default_is_of_the_kind_of_its_setting(setting: Setting) -> None:
+    if setting.default not in (None, "", ()):
+        parsed = setting.kind.parse(setting.default)
+        assert (parsed, type(parsed)) == (setting.default, type(setting.default))
 
 
 def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
@@ -295,7 +296,7 @@ class TestBadValues:
 
     def test_all_of_them_are_found_at_once_and_have_their_defaults(self, tmp_path: Path) -> None:
         options: dict[str, object] = {"max_retries": "x", "sim_speed": "-1", "sim_seed": "7"}
-        found = examine_settings(options, {"ORCHESTRATOR_MAX_TOKENS": "0"}, tmp_path)
+        found = load(tmp_path, options, {"ORCHESTRATOR_MAX_TOKENS": "0"}, lenient=True)
         assert [e.message.split()[4] for e in found.errors] == [
             "max_tokens",
             "max_retries",
