@@ -32,7 +32,7 @@ from core.settings.options import (
     declared_settings,
     setting,
 )
-from core.settings.types import Count, Dollars, Name, Region, Seconds, Secret, Speed, whole_number
+from core.settings.types import Count, Name, Positive, Region, Secret, Speed, whole_number
 from core.settings.worker import DEFAULT_MODELS, WITH_BEDROCK
 
 if TYPE_CHECKING:
@@ -92,21 +92,21 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         False, "same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True
     )
 
-    price_input: Dollars | None = setting(
+    price_input: Positive | None = setting(
         Group.MODEL, None, "price of a million input tokens, if it is not known", "USD"
     )
-    price_output: Dollars | None = setting(
+    price_output: Positive | None = setting(
         Group.MODEL, None, "price of a million output tokens, if it is not known", "USD"
     )
 
-    max_cost: Dollars | None = _cap(
+    max_cost: Positive | None = _cap(
         None, "stop before the run costs more than this, planning included", "USD"
     )
     max_tokens: Count | None = _cap(
         None, "stop before the run uses more tokens than this, of all kinds", "N"
     )
     max_retries: Count = _limits(3, "attempts of a task, the first included; 1: no retry", "N")
-    queue_timeout: Seconds = _limits(
+    queue_timeout: Positive = _limits(
         86_400.0, "how long a job may wait in a queue before it starts", "SECONDS"
     )
 

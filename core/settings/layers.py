@@ -60,18 +60,16 @@ def file_layer(settings: Iterable[Setting], path: Path | None, errors: Errors) -
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        errors.append(
-            SettingsError(f"The settings file {path} does not exist.", "Correct --config.")
-        )
-        return {}
+        reason = "does not exist"
     except (OSError, ValueError) as exc:
-        errors.append(
-            SettingsError(f"The settings file {path} cannot be read: {exc}.", "Correct the file.")
-        )
-        return {}
-    known = [s.key for s in settings if s.in_file]
-    errors += [_unknown(key, known, str(path)) for key in values if key not in known]
-    return {key: (value, path.name) for key, value in values.items() if key in known}
+        reason = f"cannot be read: {exc}"
+    else:
+        known = [s.key for s in settings if s.in_file]
+        errors += [_unknown(key, known, str(path)) for key in values if key not in known]
+        return {key: (value, path.name) for key, value in values.items() if key in known}
+    fix = "Correct it, or name another with --config."
+    errors.append(SettingsError(f"The settings file {path} {reason}.", fix))
+    return {}
 
 
 def saved_layer(settings: Iterable[Setting], saved: Mapping[str, object], run: str) -> Layer:

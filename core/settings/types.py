@@ -62,26 +62,27 @@ def matching(pattern: str, wanted: str) -> Kind:
 
 
 def whole_number(least: float = -math.inf, most: float = math.inf) -> Kind:
-    wanted = "it must be a whole number" + _bounds(least, most)
-
-    def parse(value: Any) -> int:
-        number = _number(value)
-        if number is None or number != int(number) or not least <= number <= most:
-            raise ValueError(wanted)
-        return int(number)
-
-    return Kind(parse)
+    bounds = f" from {least:,g} to {most:,g}" if most < math.inf else f" of at least {least:g}"
+    wanted = "a whole number" + ("" if least == -math.inf else bounds)
+    return _number_kind(wanted, lambda n: n == int(n) and least <= n <= most, int)
 
 
-def number(least: float = 0.0, *, above: bool = False) -> Kind:
-    """A finite number from `least` on, or above it."""
-    wanted = f"it must be a number above {least:g}" if above else f"it must be at least {least:g}"
+def at_least(least: float) -> Kind:
+    return _number_kind(f"a number of at least {least:g}", lambda n: n >= least, float)
 
-    def parse(value: Any) -> float:
-        found = _number(value)
-        if found is None or found < least or (above and found == least):
-            raise ValueError(wanted)
-        return float(found)
+
+def _number_kind(
+    wanted: str, fits: Callable[[float], bool], convert: Callable[[float], object]
+) -> Kind:
+    def parse(value: Any) -> object:
+        try:
+            is_integer = isinstance(value, int) or re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
+            number = int(value) if is_integer else float(value)
+            if not isinstance(value, bool) and math.isfinite(number) and fits(number):
+                return convert(number)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise ValueError(f"it must be {wanted}")
 
     return Kind(parse)
 
@@ -101,8 +102,10 @@ def list_of(kind: Kind) -> Kind:
     """Several values; as one text they are written in JSON."""
 
     def parse(value: Any) -> tuple[object, ...]:
-        with_brackets = isinstance(value, str) and value.strip().startswith("[")
-        found = _from_json(value) if with_brackets else value
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            found = None
         if not isinstance(found, list | tuple):
             raise ValueError('it must be a list, such as ["a", "b"]')
         return tuple(map(kind.parse, found))
@@ -135,12 +138,6 @@ def parse_secret(value: Any) -> Secret:
     return value if isinstance(value, Secret) else Secret(parse_text(value))
 
 
-def _bounds(least: float, most: float) -> str:
-    if most < math.inf:
-        return f" from {least:,g} to {most:,g}"
-    return f" of at least {least:g}" if least > -math.inf else ""
-
-
 TEXT = Kind(parse_text)
 _PLAIN = {
     bool: Kind(parse_flag, is_flag=True),
@@ -170,25 +167,6 @@ Region = Annotated[str, matching(r"[a-z0-9-]+", "the name of a region, such as e
 Url = Annotated[str, checked(check_base_url)]
 Size = Annotated[str, checked(check_size)]
 Count = Annotated[int, whole_number(1)]
-Seconds = Annotated[float, number(above=True)]
-Dollars = Annotated[float, number(above=True)]
-Cpus = Annotated[float, number(0.01)]
-Speed = Annotated[float, number()]
-
-
-def _number(value: Any) -> int | float | None:
-    """A finite one; None for what is none."""
-    try:
-        if isinstance(value, str):
-            value = int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", value) else float(value)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return value if is_number and math.isfinite(value) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _from_json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+Positive = Annotated[float, _number_kind("a number above 0", lambda n: n > 0, float)]
+Cpus = Annotated[float, at_least(0.01)]
+Speed = Annotated[float, at_least(0)]

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 from core.settings.options import PROVIDER_COMMANDS, RUN_COMMANDS, Group, setting
-from core.settings.types import Name, Region, Seconds, Url
+from core.settings.types import Name, Positive, Region, Url
 
 DEFAULT_REGION = "eu-central-1"
 DEFAULT_MODELS = {
@@ -53,7 +53,7 @@ class WorkerSettings:
     bedrock_base_url: Url = _address(
         "", "address of Bedrock", standard_env={"ANTHROPIC_BEDROCK_BASE_URL": None}
     )
-    task_timeout: Seconds = setting(
+    task_timeout: Positive = setting(
         Group.LIMITS,
         1800.0,
         "time limit of one attempt of a task",

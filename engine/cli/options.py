@@ -128,7 +128,9 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         act: Callable[[click.Context, LoadedSettings], int],
         *parameters: click.Parameter,
     ) -> click.Command:
-        callback = _callback(act, around)
+        def callback(**_: object) -> int:
+            return _act(click.get_current_context(), act, around)
+
         made = HelpedCommand(name, params=list(parameters), callback=callback, help=text)
         made.params += [_parameter(setting) for setting in settings_of(SETTINGS, name)]
         made.params.append(_flag(Group.OUTPUT, "--show-config", "show all settings, and stop"))
@@ -146,8 +148,12 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     yield command(
         "plan",
         "Plan only: show the tasks, the contracts and a forecast.",
-        lambda ctx, loaded: do.plan(loaded, _prompt(ctx, around, loaded), _output_file(ctx)),
-        *(prompt, prompt_file, _own("--output", "FILE", "write the plan to a file", "-o")),
+        lambda ctx, loaded: do.plan(loaded, _prompt(ctx, around, loaded), ctx.params["output"]),
+        *(
+            prompt,
+            prompt_file,
+            _own("--output", "FILE", "file to write the plan to", "-o", type=Path),
+        ),
     )
     yield command(
         "resume",
@@ -165,7 +171,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     yield command(
         "clean",
         "Show what old runs left behind; --yes removes it.",
-        lambda ctx, loaded: do.clean(loaded, *_cleaning(ctx)),
+        lambda ctx, loaded: do.clean(loaded, *_cleaning(ctx.params)),
         click.Argument(["run_id"], metavar="[RUN]", required=False),
         _own("--older-than", "AGE", "age from which ended runs go: 12h, 7d, 2w (7d)", default="7d"),
         _flag(Group.CORE, "--yes", "remove it; without, only show what would go"),
@@ -173,7 +179,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     yield command(
         "doctor",
         "Check this machine, backends and providers; show each fix.",
-        lambda ctx, loaded: do.doctor(loaded, _doctor_options(ctx)),
+        lambda ctx, loaded: do.doctor(loaded, _doctor_options(ctx.params)),
         _flag(Group.CORE, "--probe", "also run a small job on the backend"),
         _flag(Group.BATCH, "--register-job-definition", "register a job definition, and check it"),
     )
@@ -189,20 +195,15 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     )
 
 
-def _callback(
-    act: Callable[[click.Context, LoadedSettings], int], around: Surroundings
-) -> Callable[..., int]:
-    """Loads the settings first, and only shows them when asked to."""
-
-    def callback(**_: object) -> int:
-        ctx = click.get_current_context()
-        if ctx.meta.get(_IMPLIED):
-            _refuse_mistyped_command(ctx)
-        shows, given = ctx.params["show_config"], given_options(ctx)
-        loaded = load_settings(given, around.environ, around.cwd, lenient=shows)
-        return _show_config(loaded) if shows else act(ctx, loaded)
-
-    return callback
+def _act(
+    ctx: click.Context, act: Callable[[click.Context, LoadedSettings], int], around: Surroundings
+) -> int:
+    """Load the settings first, and only show them when asked to."""
+    if ctx.meta.get(_IMPLIED):
+        _refuse_mistyped_command(ctx)
+    shows, given = ctx.params["show_config"], given_options(ctx)
+    loaded = load_settings(given, around.environ, around.cwd, lenient=shows)
+    return _show_config(loaded) if shows else act(ctx, loaded)
 
 
 def _show_config(loaded: LoadedSettings) -> int:
@@ -233,12 +234,11 @@ def _flag(group: str, flag: str, text: str) -> click.Parameter:
     return HeadedOption(group, [flag], text, is_flag=True)
 
 
-def _doctor_options(ctx: click.Context) -> DoctorOptions:
-    return DoctorOptions(ctx.params["probe"], ctx.params["register_job_definition"])
+def _doctor_options(given: Mapping[str, Any]) -> DoctorOptions:
+    return DoctorOptions(given["probe"], given["register_job_definition"])
 
 
-def _cleaning(ctx: click.Context) -> tuple[str, float, bool]:
-    given = ctx.params
+def _cleaning(given: Mapping[str, Any]) -> tuple[str, float, bool]:
     return given["run_id"] or "", parse_age(given["older_than"]), given["yes"]
 
 
@@ -254,10 +254,6 @@ def _prompt(ctx: click.Context, around: Surroundings, loaded: LoadedSettings) ->
     if argument is None and prompt_file is None and loaded.settings.plan is not None:
         return ""
     return read_prompt(argument, prompt_file, around.stdin)
-
-
-def _output_file(ctx: click.Context) -> Path | None:
-    return Path(ctx.params["output"]) if ctx.params["output"] else None
 
 
 def _refuse_mistyped_command(ctx: click.Context) -> None:
