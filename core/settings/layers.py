@@ -158,9 +158,10 @@ def misspelt_variables(settings: Iterable[Setting], environ: Mapping[str, str]) 
 def bad_value(setting: Setting, given: Found, why: str) -> SettingsError:
     shown = MASK if setting.secret else _without_secrets(repr(given.value))
     default = setting.default
-    way_out = "" if default in (None, "", ()) else f", or leave it out: the default is {default}"
+    otherwise = "" if default in (None, "", ()) else f": the default is {default}"
     return SettingsError(
-        f"Invalid value {shown} for {setting.key} ({given.origin}): {why}.", f"Correct it{way_out}."
+        f"Invalid value {shown} for {setting.key} ({given.origin}): {why}.",
+        f"Correct it, or leave it out{otherwise}.",
     )
 
 
