@@ -1,248 +1,160 @@
 """Settings: defaults < file < environment < options, and where each value came from.
 
 Each setting is declared once, as a field of Settings; core.settings.options makes its spellings.
-`load_settings` gathers the layers, lets the strongest win, and checks what came of it.
+`load_settings` gathers the layers, lets the strongest win, and checks what came of it. Only the
+standard library is imported, so that --help is quick.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import ConfigDict, Field, SecretStr
+from typing import TYPE_CHECKING, Annotated, Any
 
 from backends.batch.settings import BatchSettings
+from backends.docker.settings import DockerSettings
 from backends.parallelcluster.settings import ParallelClusterSettings
-from backends.slurm.settings import SlurmSettings
-from core.bundle import Limits, ModelSettings, SimulationSettings
-from core.credentials import MASK, Credentials, resolve_credentials
+from core.credentials import Credentials, resolve_credentials
 from core.errors import SettingsError
 from core.models import find_ending
-from core.settings.layers import (
-    DEFAULT_ORIGIN,
-    Merged,
-    absolute_path,
-    environment_layer,
-    file_layer,
-    has_effect,
-    let_stand_in,
-    make_absolute,
-    merge_layers,
-    misspelt_variables,
-    option_layer,
-    saved_layer,
-    standard_layer,
-    validate,
-)
+from core.settings import layers
+from core.settings.layers import DEFAULT_ORIGIN, Errors, Found, Values
 from core.settings.options import (
     ALL_COMMANDS,
     ENV_PREFIX,
     PLANNING_COMMANDS,
     PROVIDER_COMMANDS,
     RUN_COMMANDS,
-    Declared,
     Group,
-    Option,
-    declared_options,
+    declared_settings,
+    setting,
 )
-from core.settings.types import Count, Cpus, Dollars, Name, Region, Seconds, Size, Speed, Url
+from core.settings.types import Count, Name, Positive, Region, Secret, Speed, whole_number
+from core.settings.worker import DEFAULT_MODELS, WITH_BEDROCK
 
-DEFAULT_MODELS = {
-    "anthropic": "claude-sonnet-5-5",
-    "bedrock": "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
-}
+if TYPE_CHECKING:
+    from core.bundle import Limits, ModelSettings
 
-_BEDROCK = ("provider", "bedrock")
+MOST_SIMULATED_TASKS = 10_000
 
-# Options of one group, with what they have in common.
-_core = partial(Option, Group.CORE)
-_plan = partial(Option, Group.PLAN, commands=frozenset({"run"}), kept=False)
-_model = partial(Option, Group.MODEL, commands=PROVIDER_COMMANDS)
-_price = partial(Option, Group.MODEL)
-_cap = partial(Option, Group.LIMITS)
-_limits = partial(Option, Group.LIMITS, commands=RUN_COMMANDS)
+# Settings of one group, with what they have in common.
+_core = partial(setting, Group.CORE)
+_plan = partial(setting, Group.PLAN, commands=frozenset({"run"}), kept=False)
+_cap = partial(setting, Group.LIMITS)
+_limits = partial(setting, Group.LIMITS, commands=RUN_COMMANDS)
 _simulation = partial(
-    Option,
+    setting,
     Group.SIMULATION,
     commands=PLANNING_COMMANDS | {"simulated-api"},
     only_with=("real", False),
 )
-_docker = partial(Option, Group.DOCKER, commands=PLANNING_COMMANDS | {"doctor"})
-_bedrock = partial(Option, Group.BEDROCK, commands=PROVIDER_COMMANDS, only_with=_BEDROCK)
+_bedrock = partial(setting, Group.BEDROCK, commands=PROVIDER_COMMANDS, only_with=WITH_BEDROCK)
 _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
-_output = partial(Option, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
+_output = partial(setting, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
 
-class Settings(SlurmSettings, ParallelClusterSettings, BatchSettings):
+@dataclass(frozen=True, kw_only=True)
+class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
     """Every setting, with its declaration. Paths are absolute once loaded."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        str_strip_whitespace=True,
-        validate_by_name=True,
-        validate_by_alias=True,
+    backend: Name = _core(
+        "threading",
+        "threading, docker, batch, slurm, parallelcluster, or package.module:Class",
+        "NAME",
+        commands=RUN_COMMANDS | {"doctor", "clean"},
+    )
+    max_executors: Count = _core(5, "how many executors run at once", "N")
+    output_dir: Path | None = _core(
+        None,
+        "where the project is delivered; must be new or empty",
+        "DIR",
+        commands=RUN_COMMANDS,
+        default_text="outputs/<slug>-<run id>",
+    )
+    work_dir: Path = _core(
+        Path(".orchestrator"), "where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False
+    )
+    config: Path = _core(
+        Path("orchestrator.toml"),
+        "the settings file",
+        "FILE",
+        commands=ALL_COMMANDS,
+        kept=False,
+        in_file=False,
     )
 
-    max_executors: Annotated[Count, _core("how many executors run at once", "N")] = 5
-    real: Annotated[bool, _core("ask the real Claude; without it, a simulation")] = False
-    output_dir: Annotated[
-        Path | None,
-        _core(
-            "where the project is delivered; must be new or empty",
-            "DIR",
-            commands=RUN_COMMANDS,
-            default_text="outputs/<slug>-<run id>",
-        ),
-    ] = None
-    backend: Annotated[
-        Name, _core("where executors run", "NAME", commands=RUN_COMMANDS | {"doctor", "clean"})
-    ] = "threading"
-    work_dir: Annotated[
-        Path, _core("where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False)
-    ] = Path(".orchestrator")
-    config: Annotated[
-        Path, _core("the settings file", "FILE", commands=ALL_COMMANDS, kept=False, in_file=False)
-    ] = Path("orchestrator.toml")
-
-    plan: Annotated[Path | None, _plan("skip planning and use this plan", "FILE")] = None
-    approve: Annotated[bool, _plan("show the plan and the forecast, and ask")] = False
-    planner_in_docker: Annotated[
-        bool,
-        _plan("same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True),
-    ] = False
-
-    provider: Annotated[Literal["anthropic", "bedrock"], _model("who serves Claude")] = "anthropic"
-    model: Annotated[
-        Name,
-        _model(
-            "model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock has its own"
-        ),
-    ] = Field(default_factory=lambda known: DEFAULT_MODELS[known["provider"]])
-    engine: Annotated[Literal["api", "claude-code"], _model("how executors reach Claude")] = "api"
-    allow_commands: Annotated[bool, _model("a shell for the model on this host")] = False
-    region: Annotated[
-        Region,
-        _model(
-            "AWS region of Bedrock",
-            "REGION",
-            standard_env={"AWS_REGION": None, "AWS_DEFAULT_REGION": None},
-            only_with=_BEDROCK,
-        ),
-    ] = "eu-central-1"
-    base_url: Annotated[
-        Url,
-        _model(
-            "address of the API",
-            flags=(),
-            standard_env={"ANTHROPIC_BASE_URL": None},
-            kept=False,
-        ),
-    ] = ""
-    bedrock_base_url: Annotated[
-        Url,
-        _model(
-            "address of Bedrock",
-            flags=(),
-            standard_env={"ANTHROPIC_BEDROCK_BASE_URL": None},
-            kept=False,
-        ),
-    ] = ""
-
-    price_input: Annotated[
-        Dollars | None, _price("price of a million input tokens, if unknown", "USD")
-    ] = None
-    price_output: Annotated[
-        Dollars | None, _price("price of a million output tokens, if unknown", "USD")
-    ] = None
-
-    max_cost: Annotated[
-        Dollars | None, _cap("the most that the run may cost, planning too", "USD")
-    ] = None
-    max_tokens: Annotated[
-        Count | None, _cap("the most tokens that the run may use, of all kinds", "N")
-    ] = None
-    max_retries: Annotated[Count, _limits("how many attempts a task has", "N")] = 3
-    task_timeout: Annotated[Seconds, _limits("how long an attempt may run", "SECONDS")] = 1800.0
-    queue_timeout: Annotated[
-        Seconds, _limits("how long it may wait in a queue before that", "SECONDS")
-    ] = 86_400.0
-
-    sim_seed: Annotated[int, _simulation("same seed, same project", "N")] = 0
-    sim_speed: Annotated[Speed, _simulation("simulated seconds per second; 0: no waiting", "X")] = (
-        20.0
+    plan: Path | None = _plan(None, "skip planning and use this plan", "FILE")
+    approve: bool = _plan(False, "show the plan and the forecast, and ask before it is carried out")
+    planner_in_docker: bool = _plan(
+        False, "same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True
     )
-    sim_faults: Annotated[
-        str, _simulation("faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC")
-    ] = ""
 
-    docker: Annotated[
-        bool,
-        _docker(
-            "same as --backend docker",
-            commands=RUN_COMMANDS | {"doctor"},
-            sets="backend",
-            sets_to="docker",
-        ),
-    ] = False
-    docker_planner_in_docker: Annotated[
-        bool,
-        _docker(
-            "make the plan in a container too",
-            commands=PLANNING_COMMANDS,
-            sets="planner_in_docker",
-            sets_to=True,
-        ),
-    ] = False
-    docker_image: Annotated[Name, _docker("the workers' image", "IMAGE")] = (
-        "parallel-orchestrator:latest"
+    price_input: Positive | None = setting(
+        Group.MODEL, None, "price of a million input tokens, if it is not known", "USD"
     )
-    docker_network: Annotated[
-        str, _docker("their network", "NETWORK", default_text="the engine's own choice")
-    ] = ""
-    docker_cpus: Annotated[Cpus, _docker("CPUs of each container", "N")] = 1.0
-    docker_memory: Annotated[Size, _docker("memory of each container", "SIZE")] = "2g"
+    price_output: Positive | None = setting(
+        Group.MODEL, None, "price of a million output tokens, if it is not known", "USD"
+    )
 
-    docker_use_bedrock: Annotated[
-        bool,
-        Option(
-            Group.BEDROCK,
-            "same as --provider bedrock, on any backend",
-            commands=PROVIDER_COMMANDS,
-            sets="provider",
-            sets_to="bedrock",
-        ),
-    ] = False
-    docker_bedrock_region: Annotated[
-        Region | None, _bedrock("beats --region", "REGION", sets="region", beats=True)
-    ] = None
-    docker_bedrock_model: Annotated[
-        Name | None, _bedrock("beats --model", "ID", sets="model", beats=True)
-    ] = None
-    docker_aws_access_key_id: Annotated[
-        SecretStr | None, _secret("AWS key id; better: environment")
-    ] = None
-    docker_aws_secret_access_key: Annotated[
-        SecretStr | None, _secret("AWS secret key; better: environment")
-    ] = None
-    docker_aws_session_token: Annotated[
-        SecretStr | None, _secret("AWS session token; better: environment")
-    ] = None
+    max_cost: Positive | None = _cap(
+        None, "stop before the run costs more than this, planning included", "USD"
+    )
+    max_tokens: Count | None = _cap(
+        None, "stop before the run uses more tokens than this, of all kinds", "N"
+    )
+    max_retries: Count = _limits(3, "attempts of a task, the first included; 1: no retry", "N")
+    queue_timeout: Positive = _limits(
+        86_400.0, "how long a job may wait in a queue before it starts", "SECONDS"
+    )
 
-    json_lines: Annotated[
-        bool, _output("one event a line on standard output"), Field(validation_alias="json")
-    ] = False
-    quiet: Annotated[bool, _output("only the outcome")] = False
-    verbose: Annotated[bool, _output("more lines about each task")] = False
-    debug: Annotated[bool, _output("tracebacks of errors")] = False
-    no_color: Annotated[bool, _output("no colours", standard_env={"NO_COLOR": True})] = False
+    sim_seed: int = _simulation(0, "same seed, same project", "N")
+    sim_speed: Speed = _simulation(20.0, "simulated seconds per second; 0: no waiting", "X")
+    sim_faults: str = _simulation(
+        "", "faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC"
+    )
+    sim_tasks: Annotated[int, whole_number(1, MOST_SIMULATED_TASKS)] | None = _simulation(
+        None, "plan N small tasks at random in place of a sample project", "N"
+    )
+
+    docker_use_bedrock: bool = setting(
+        Group.BEDROCK,
+        False,
+        "same as --provider bedrock, on any backend",
+        commands=PROVIDER_COMMANDS,
+        sets="provider",
+        sets_to="bedrock",
+    )
+    docker_bedrock_region: Region | None = _bedrock(
+        None, "beats --region", "REGION", sets="region", beats=True
+    )
+    docker_bedrock_model: Name | None = _bedrock(
+        None, "beats --model", "ID", sets="model", beats=True
+    )
+    docker_aws_access_key_id: Secret | None = _secret(None, "AWS key id; better: AWS_ACCESS_KEY_ID")
+    docker_aws_secret_access_key: Secret | None = _secret(
+        None, "AWS secret key; better: AWS_SECRET_ACCESS_KEY"
+    )
+    docker_aws_session_token: Secret | None = _secret(
+        None, "AWS session token; better: AWS_SESSION_TOKEN"
+    )
+
+    json_lines: bool = _output(False, "one event a line on standard output, in JSON", key="json")
+    quiet: bool = _output(False, "show only the outcome")
+    verbose: bool = _output(False, "show more about each task, in plain lines")
+    debug: bool = _output(False, "show the tracebacks of errors")
+    no_color: bool = _output(False, "use no colours", standard_env={"NO_COLOR": True})
+
+    def options(self) -> dict[str, Any]:
+        """By name and without secrets, for `BackendContext.options`."""
+        return {name: value for name, value in vars(self).items() if not isinstance(value, Secret)}
 
     def model_settings(self) -> ModelSettings:
         """Which Claude to ask."""
+        from core.bundle import ModelSettings, SimulationSettings
+
         base_url = self.base_url if self.provider == "anthropic" else self.bedrock_base_url
         simulation = SimulationSettings(self.sim_seed, self.sim_speed, self.sim_faults)
         return ModelSettings(
@@ -259,6 +171,8 @@ class Settings(SlurmSettings, ParallelClusterSettings, BatchSettings):
 
     def limits(self) -> Limits:
         """What one attempt may use."""
+        from core.bundle import Limits
+
         return Limits(timeout_s=self.task_timeout)
 
     def credentials(self, environ: Mapping[str, str]) -> Credentials:
@@ -277,35 +191,33 @@ class Settings(SlurmSettings, ParallelClusterSettings, BatchSettings):
         )
 
 
-def _revealed(secret: SecretStr | None) -> str:
-    return secret.get_secret_value().strip() if secret else ""
+SETTINGS = declared_settings(Settings)
+
+
+def _revealed(secret: Secret | None) -> str:
+    return secret.value if secret else ""
 
 
 @dataclass(frozen=True)
 class LoadedSettings:
     """Settings, and for each key where its value came from.
 
-    `given` is what was said on the command line; `warnings` are sentences for a person.
+    `given` is what stood on the command line; `warnings` are sentences for a person. What `errors`
+    name could not be used, and `settings` has the default in its place.
     """
 
     settings: Settings
     origin: Mapping[str, str]
     given: Mapping[str, object]
     warnings: tuple[str, ...] = ()
+    errors: tuple[SettingsError, ...] = ()
 
     def kept(self) -> dict[str, Any]:
         """What a run stores, plain JSON without secrets, for `load_settings(saved=...)`."""
-        values = self.settings.model_dump(mode="json")
-        return {
-            d.key: values[d.name]
-            for d in declared_options(type(self.settings))
-            if d.option.kept and not d.option.sets and not self._derived(d)
-        }
-
-    def _derived(self, declared: Declared) -> bool:
-        """Whether the value is a default made from other settings, to be made again."""
-        info = type(self.settings).model_fields[declared.name]
-        return info.default_factory is not None and self.origin[declared.key] == DEFAULT_ORIGIN
+        values = {s.key: getattr(self.settings, s.name) for s in SETTINGS if s.kept and not s.sets}
+        if self.origin["model"] == DEFAULT_ORIGIN:
+            del values["model"]  # follows the provider
+        return {key: layers.plain(value) for key, value in values.items()}
 
 
 def load_settings(
@@ -315,59 +227,72 @@ def load_settings(
     *,
     saved: Mapping[str, object] | None = None,
     saved_by: str = "",
-    model: type[Settings] = Settings,
+    lenient: bool = False,
 ) -> LoadedSettings:
     """Settings from what was really given on the command line, the environment and the file.
 
     `saved` is what the run `saved_by` kept; it beats environment and file, so that a resumed run
-    stays what it was. Raises SettingsError, naming the option, variable or key at fault.
+    stays what it was. Raises SettingsError, naming the option, variable or key at fault; `lenient`
+    leaves all such errors in the answer instead.
     """
-    declared = declared_options(model)
-    layers = [
-        standard_layer(declared, environ),
-        file_layer(model, declared, _settings_file(options, environ, cwd)),
-        environment_layer(model, declared, environ),
-        saved_layer(declared, saved or {}, f"run {saved_by}"),
-        option_layer(declared, options),
-    ]
-    merged = merge_layers(declared, layers)
-    make_absolute(declared, merged, cwd, environ)
-    found = validate(model, declared, merged)
-    for target in dict.fromkeys(d.option.sets for d in declared if d.option.sets):
-        if let_stand_in(declared, merged, found, target):
-            found = validate(model, declared, merged)
-    if saved and _forget_other_model(merged, found, saved, f"run {saved_by}"):
-        found = validate(model, declared, merged)
-    _check_aws_keys(found)
-    if (found.price_input is None) != (found.price_output is None):
-        fix = "Give both, in US dollars per million tokens, or none."
-        raise SettingsError("Only one of price_input and price_output was given.", fix)
-    warnings = tuple(_warnings(declared, found, merged, environ))
-    return LoadedSettings(found, merged.origin, dict(options), warnings)
+    errors: Errors = []
+    found = layers.merge_layers(
+        SETTINGS,
+        [
+            layers.standard_layer(SETTINGS, environ),
+            layers.file_layer(SETTINGS, _settings_file(options, environ, cwd), errors),
+            layers.environment_layer(SETTINGS, environ),
+            layers.saved_layer(SETTINGS, saved or {}, saved_by),
+            layers.option_layer(SETTINGS, options, errors),
+        ],
+    )
+    layers.parse_values(SETTINGS, found, errors)
+    for target in dict.fromkeys(s.sets for s in SETTINGS if s.sets):
+        layers.apply_other_spellings(SETTINGS, found, target, errors)
+    _forget_other_model(found, saved or {}, f"run {saved_by}")
+    for key, given in found.items():
+        if isinstance(given.value, Path):
+            found[key] = replace(given, value=layers.absolute_path(given.value, cwd, environ))
+    _check_pairs(found, errors)
+    if errors and not lenient:
+        raise errors[0]
+    values: dict[str, Any] = {s.name: found[s.key].value for s in SETTINGS}
+    settings = Settings(**values)
+    warnings = tuple(_warnings(settings, found, environ))
+    origin = {key: given.origin for key, given in found.items()}
+    return LoadedSettings(settings, origin, dict(options), warnings, tuple(errors))
 
 
-def _forget_other_model(
-    merged: Merged, found: Settings, saved: Mapping[str, object], origin: str
-) -> bool:
-    """Drop what a run has kept of a model that is not asked any more; whether there was any."""
-    before, provider = set(merged.values), str(saved.get("provider", found.provider))
-    if merged.origin["model"] == origin and found.provider != provider:
-        merged.drop("model")  # an id of the other provider
+def _forget_other_model(found: Values, saved: Mapping[str, object], origin: str) -> None:
+    """Drop what a run has kept of a model that is not asked any more."""
+    provider = str(saved.get("provider", found["provider"].value))
+    if found["model"].origin == origin and found["provider"].value != provider:
+        found["model"] = Found("")  # an id of the other provider
     known = saved.get("model") or DEFAULT_MODELS[provider]
-    if (merged.values.get("model") or DEFAULT_MODELS[found.provider]) != known:
-        for price in ("price_input", "price_output"):
-            if merged.origin[price] == origin:
-                merged.drop(price)
-    return set(merged.values) != before
+    model = found["model"].value or DEFAULT_MODELS[str(found["provider"].value)]
+    for price in ("price_input", "price_output"):
+        if model != known and found[price].origin == origin:
+            found[price] = Found(None)
+
+
+def _check_pairs(found: Values, errors: Errors) -> None:
+    """What is given together or not at all."""
+    value = {key: given.value for key, given in found.items()}
+    key, secret = value["docker_aws_access_key_id"], value["docker_aws_secret_access_key"]
+    if bool(key) != bool(secret) or (value["docker_aws_session_token"] and not key):
+        fix = (
+            "Give docker_aws_access_key_id and docker_aws_secret_access_key together"
+            " (and the session token if they have one), or none and use the environment."
+        )
+        errors.append(SettingsError("Only a part of the AWS credentials was given.", fix))
+    if (value["price_input"] is None) != (value["price_output"] is None):
+        fix = "Give both, in US dollars per million tokens, or none."
+        errors.append(SettingsError("Only one of price_input and price_output was given.", fix))
 
 
 def render_settings(loaded: LoadedSettings, *, as_json: bool = False) -> str:
     """For --show-config: every setting with its value and origin, secrets masked."""
-    values = loaded.settings.model_dump(mode="json")
-    declared = declared_options(type(loaded.settings))
-    shown = {
-        d.key: MASK if d.option.secret and values[d.name] else values[d.name] for d in declared
-    }
+    shown = {s.key: layers.plain(getattr(loaded.settings, s.name)) for s in SETTINGS}
     if as_json:
         both = {k: {"value": v, "origin": loaded.origin[k]} for k, v in shown.items()}
         return json.dumps(both, indent=2)
@@ -381,42 +306,33 @@ def _settings_file(
 ) -> Path | None:
     """The file asked for, or the default one where it exists."""
     if asked := options.get("config") or environ.get(f"{ENV_PREFIX}CONFIG"):
-        return absolute_path(str(asked), cwd, environ)
-    default = cwd / str(Settings.model_fields["config"].default)
+        return layers.absolute_path(Path(str(asked)), cwd, environ)
+    default = cwd / Settings.config
     return default if default.exists() else None
 
 
-def _check_aws_keys(found: Settings) -> None:
-    key, secret = found.docker_aws_access_key_id, found.docker_aws_secret_access_key
-    if bool(key) != bool(secret) or (found.docker_aws_session_token and not key):
-        raise SettingsError(
-            "Only a part of the AWS credentials was given.",
-            "Give docker_aws_access_key_id and docker_aws_secret_access_key together"
-            " (and the session token if they have one), or none and use the environment.",
-        )
-
-
-def _warnings(
-    declared: Sequence[Declared], found: Settings, merged: Merged, environ: Mapping[str, str]
-) -> Iterator[str]:
-    for setting in declared:
-        origin = merged.origin[setting.key]
-        if setting.option.secret and origin.endswith(".toml"):
-            yield f"{setting.key} is a secret in {origin}; prefer the environment."
+def _warnings(settings: Settings, found: Values, environ: Mapping[str, str]) -> Iterator[str]:
+    for declared in SETTINGS:
+        origin = found[declared.key].origin
+        if declared.secret and origin.endswith(".toml"):
+            yield f"{declared.key} is a secret in {origin}. Put it in the environment instead."
         if not origin.startswith("option "):
             continue
-        if setting.option.secret:
-            yield f"{setting.flags[0]} puts a secret on the command line, which others can see."
-        if not has_effect(setting, found) and setting.option.only_with:
-            name, value = setting.option.only_with
-            yield f"{setting.flags[0]} has no effect here: it is for {name} = {_in_words(value)}."
-    yield from misspelt_variables(declared, environ)
-    if found.provider == "anthropic" and (ending := find_ending(found.model)) is not None:
-        yield f"The model {found.model} ends on {ending.day}; use {ending.successor} instead."
+        if declared.secret:
+            yield (
+                f"{declared.flag} puts a secret on the command line, where others can see it."
+                " Put it in the environment instead."
+            )
+        if declared.only_with and not layers.has_effect(declared, found):
+            key, value = declared.only_with
+            yield f"{declared.flag} has no effect here: it needs {key} = {_in_words(value)}."
+    yield from layers.misspelt_variables(SETTINGS, environ)
+    if settings.provider == "anthropic" and (ending := find_ending(settings.model)) is not None:
+        yield f"The model {settings.model} ends on {ending.day}. Use {ending.successor} instead."
 
 
 def _in_words(value: object) -> str:
-    if value is None or value == "":
+    if value in (None, ""):
         return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"

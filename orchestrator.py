@@ -17,9 +17,6 @@ from typing import TYPE_CHECKING
 try:
     from config import LoadedSettings, Settings
     from core.clock import SystemClock
-    from core.plan import Plan, render_plan
-    from core.wire import write_atomic
-    from engine.cleanup.run_backends import RunBackends, check_place, kept_settings
     from engine.cli.options import DoctorOptions, Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
     from engine.views.console import called_as, say, start_log, tell, tell_error, tell_warnings
@@ -28,6 +25,7 @@ except ModuleNotFoundError as missing:
 
 if TYPE_CHECKING:
     from core.events import EventSink
+    from core.plan import Plan
     from engine.planning.preflight import Work
     from engine.run.session import Session
     from engine.views.plain import View
@@ -38,6 +36,8 @@ CLOCK = SystemClock()
 
 
 def run(loaded: LoadedSettings, prompt: str) -> int:
+    from core.plan import render_plan
+    from core.wire import write_atomic
     from engine.pipeline import read_plan
     from engine.planning.preflight import prepare
     from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id, slug
@@ -58,6 +58,7 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
 def resume(given: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import leave_others
+    from engine.cleanup.run_backends import RunBackends, check_place, kept_settings
     from engine.planning.preflight import prepare
     from engine.run.rundir import find_run
 
@@ -78,6 +79,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.client.types import Hooks
     from claude.limits.governor import Governor
     from claude.prices import pricing
+    from core.plan import render_plan
+    from core.wire import write_atomic
     from engine.pipeline import check_plan_file
     from engine.planning.preflight import choose_planner
     from engine.run.rundir import new_run_id
@@ -91,7 +94,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     check_plan_file(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
     worker = ThreadWorker(credentials, Governor())
-    context = BackendContext(run_dir, credentials, CLOCK, worker, settings.model_dump(), os.environ)
+    context = BackendContext(run_dir, credentials, CLOCK, worker, settings.options(), os.environ)
     ask = choose_planner(settings, context)
     aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
     price = pricing(settings.model_settings())
@@ -116,12 +119,14 @@ def runs(loaded: LoadedSettings) -> int:
 
 def cancel(loaded: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import cancel_named
+    from engine.cleanup.run_backends import RunBackends
 
     return cancel_named(name, RunBackends(loaded, os.environ, Path.cwd(), CLOCK), say)
 
 
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
     from engine.cleanup.clean import clean_named
+    from engine.cleanup.run_backends import RunBackends
 
     reopening = RunBackends(loaded, os.environ, Path.cwd(), CLOCK)
     return clean_named(name, reopening, say, older_than_s, yes=yes)
@@ -133,11 +138,11 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
     return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, say)
 
 
-def doctor(loaded: LoadedSettings, wishes: DoctorOptions) -> int:
+def doctor(loaded: LoadedSettings, options: DoctorOptions) -> int:
     from engine.cli.doctor import report
 
     tell_warnings(loaded.warnings)
-    return report(loaded.settings, os.environ, CLOCK, say, wishes)
+    return report(loaded.settings, os.environ, CLOCK, say, options)
 
 
 def carry_out(work: Work) -> int:

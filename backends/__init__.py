@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 from inspect import isabstract
+from typing import TYPE_CHECKING
 
-from backends.base import Backend
 from core.errors import UsageError
+
+if TYPE_CHECKING:
+    from backends.base import Backend
 
 BACKENDS = {
     "threading": "backends.threading_backend:ThreadingBackend",
@@ -22,6 +25,8 @@ def backend_class(name: str) -> type[Backend]:
 
     Raises UsageError, which lists the known names, when there is none.
     """
+    from backends.base import Backend
+
     path = BACKENDS.get(name, name)
     module_name, colon, class_name = path.partition(":")
     remedy = (

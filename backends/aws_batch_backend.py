@@ -28,10 +28,10 @@ from backends.batch.jobs import (
     location_settings,
     native_ids,
     parse_job,
-    region_of,
     work_dir_hash,
 )
 from backends.batch.logs import LogStreams, is_progress
+from backends.batch.settings import BatchSettings
 from backends.shared.parallel import in_parallel
 from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
 from core.aws.bucket import S3Bucket
@@ -69,9 +69,11 @@ class AwsBatchBackend(Backend):
     cancel_lag_s = 60.0  # ECS leaves 30 s between its two signals, and Batch reports the end later
 
     def __init__(self, context: BackendContext, connect: Callable[[str], Any]) -> None:
-        options, template = context.options, job_template(context.options)
+        settings = BatchSettings.read(context.options)
+        template = job_template(settings)
         self.pack_bytes = PACK_BYTES
-        self._context = context
+        self._settings = settings
+        self._clock = context.clock
         self._run_dir = context.run_dir
         self._location = RunLocation.of(context.run_dir)
         self._template = template
@@ -83,9 +85,8 @@ class AwsBatchBackend(Backend):
         }
         self._client = BatchClient(self._services["batch"])
         self._streams = LogStreams(self._services["logs"])
-        s3 = S3Bucket(str(options.get("batch_s3_bucket") or ""), self._services["s3"])
-        prefix = str(options.get("batch_s3_prefix", "parallel-orchestrator"))
-        self._bucket = RunBucket(s3, prefix, region_of(options))
+        s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
+        self._bucket = RunBucket(s3, settings.batch_s3_prefix, settings.batch_region)
         self._leftovers = RunLeftovers(
             self._client, self._bucket, template.queue, self._terminate, context.clock
         )
@@ -103,20 +104,20 @@ class AwsBatchBackend(Backend):
 
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        return location_settings(options)
+        return location_settings(BatchSettings.read(options))
 
     def preflight(self) -> list[Problem]:
         from backends.batch.preflight import Preflight
 
-        bucket, iam, options = self._bucket, self._services["iam"], self._context.options
+        s3, iam = self._bucket.s3, self._services["iam"]
         return Preflight(
-            self._client, bucket.s3, self._streams, iam, self._template, bucket.prefix, options
+            self._client, s3, self._streams, iam, self._template, self._settings
         ).problems()
 
     def probe(self) -> list[Problem]:
         from backends.batch.probe import probe
 
-        return probe(self, self._run_dir, self._context.options, self._context.clock)
+        return probe(self, self._run_dir, self._settings, self._clock)
 
     # -- submit
 
@@ -283,7 +284,7 @@ class AwsBatchBackend(Backend):
 
     def _with_stream(self, native: str) -> JobDescription | None:
         """A job's description, renewed, but not too often, while it has no log stream."""
-        job, now = self._described.get(native), self._context.clock.monotonic()
+        job, now = self._described.get(native), self._clock.monotonic()
         before = self._described_at.get(native, float("-inf"))
         if (job is None or not job.stream) and now >= before + STREAM_LOOK_S:
             self._described_at[native] = now

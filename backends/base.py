@@ -59,8 +59,9 @@ class BackendContext:
     """What every backend is built from; each takes what it needs.
 
     `run_dir` is the run's directory on this machine, named by the run's id; `work` is for a backend
-    that runs workers in this process; `options` are the settings by name; `environ` is the
-    environment that this program was started in.
+    that runs workers in this process; `options` are all settings by name, without secrets (a
+    subclass of core.settings.worker.WorkerSettings reads its own out of them, typed); `environ` is
+    the environment that this program was started in.
     """
 
     run_dir: Path

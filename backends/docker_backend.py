@@ -23,6 +23,7 @@ from backends.docker.container import (
     VOLUME,
     WORK_DIR,
     WORKER_UID,
+    ContainerLimits,
     RunLabels,
     build_spec,
     end_status,
@@ -33,7 +34,7 @@ from backends.docker.container import (
 from backends.docker.events import EventWatch
 from backends.docker.logs import Cursor, parse_log, rest_of
 from backends.docker.preflight import Preflight
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from backends.shared.parallel import in_parallel
 from backends.shared.results import attempt_of, collect_each, install_result, split_lines
 from backends.shared.work_dir_id import work_dir_id
@@ -62,11 +63,13 @@ class DockerBackend(Backend):
     grace_s = 2.0  # the engine knows at once what is gone
 
     def __init__(self, context: BackendContext) -> None:
-        self._context = context
+        self._clock = context.clock
+        self._credentials = context.credentials
         self._run_dir = context.run_dir
         self._labels = RunLabels.of(context.run_dir)
         self._host = DockerHost(context.environ)
-        self._limits = container_limits(context.options)
+        self._settings = DockerSettings.read(context.options)
+        self._limits = ContainerLimits.of(self._settings)
         self._mask = context.credentials.mask
         self._ended: dict[JobKey, JobStatus] = {}
         self._cancelled: dict[JobKey, float] = {}
@@ -77,9 +80,9 @@ class DockerBackend(Backend):
         return cls(context)
 
     def preflight(self) -> list[Problem]:
-        context = self._context
-        limits, labels = self._limits, self._labels
-        return Preflight(self._host, limits, context.options, labels, context.clock).problems()
+        return Preflight(
+            self._host, self._limits, self._settings, self._labels, self._clock
+        ).problems()
 
     # -- submit
 
@@ -87,8 +90,8 @@ class DockerBackend(Backend):
         if not jobs:
             return []
         self._watch.start()
-        context = self._context  # anew for each launch, since keys may expire
-        credentials = render_credentials(sent_credentials(context.credentials, context.options))
+        # looked up anew for each launch, since keys may expire
+        credentials = render_credentials(sent_credentials(self._credentials, self._settings))
         different = {job.key: job for job in jobs}
         started = in_parallel(
             lambda job: self._start(job, credentials), different.values(), AT_ONCE
@@ -171,7 +174,7 @@ class DockerBackend(Backend):
 
     def _kill_if_late(self, key: JobKey, container: str) -> None:
         asked_at = self._cancelled.get(key)
-        if asked_at is not None and self._context.clock.monotonic() >= asked_at + KILL_AFTER_S:
+        if asked_at is not None and self._clock.monotonic() >= asked_at + KILL_AFTER_S:
             self._host.kill(container, "SIGKILL")
 
     def _end(self, key: JobKey, container: str) -> JobStatus:
@@ -238,7 +241,7 @@ class DockerBackend(Backend):
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         for handle in handles:
             if handle.key.run == self._labels.run and handle.key not in self._ended:
-                self._cancelled.setdefault(handle.key, self._context.clock.monotonic())
+                self._cancelled.setdefault(handle.key, self._clock.monotonic())
                 self._host.kill(self._labels.job_name(handle.key), "SIGTERM")
 
     def reattach(self, run_id: str) -> list[JobHandle]:

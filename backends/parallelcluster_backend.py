@@ -25,9 +25,9 @@ from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.remote_host import AWS_CLI, RemoteHost
 from backends.parallelcluster.rpc import HeadNodeClient, Link
 from backends.parallelcluster.s3_transfer import TransferBucket
+from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshLink
 from backends.shared.worker_credentials import sent_credentials
-from backends.slurm.commands import slurm_options
 from backends.slurm.preflight import COMMANDS, errors_as_problems
 from backends.slurm_backend import SlurmBackend
 from core.credentials import Credentials
@@ -48,18 +48,17 @@ class ParallelClusterBackend(SlurmBackend):
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
-        region = str(context.options.get("aws_region") or "eu-central-1")
-        finder = ClusterFinder(context.options, Ec2Clusters(region, context.credentials))
+        settings = ParallelClusterSettings.read(context.options)
+        finder = ClusterFinder(settings, Ec2Clusters(settings.aws_region, context.credentials))
         return cls.over(SshLink(finder.target, context.environ), finder, context)
 
     @classmethod
     def over(cls, link: Link, finder: ClusterFinder, context: BackendContext) -> Self:
         """Over any link to the head node."""
-        options = context.options
-        head = HeadNodeClient(link, str(options.get("aws_shared_dir") or "~"))
-        name, transfers = str(options.get("aws_s3_bucket") or ""), Transfers()
-        bucket = None
-        if name:
+        settings = ParallelClusterSettings.read(context.options)
+        head = HeadNodeClient(link, settings.aws_shared_dir)
+        transfers, bucket = Transfers(), None
+        if name := settings.aws_s3_bucket:
             connect = partial(finder.clusters.client, "s3")
             bucket = TransferBucket(name, connect, transfers, context.run_dir)
         mask = context.credentials.mask
@@ -67,11 +66,10 @@ class ParallelClusterBackend(SlurmBackend):
         made = cls(
             context.run_dir,
             remote,
-            slurm_options(options),
+            settings,
             clock=context.clock,
-            credentials=lambda: node_credentials(context.credentials, options),
+            credentials=lambda: node_credentials(context.credentials, settings),
             mask=mask,
-            settings=options,
         )
         made._remote, made._finder, made._bucket = remote, finder, bucket
         return made
@@ -81,10 +79,10 @@ class ParallelClusterBackend(SlurmBackend):
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
         """A cluster that has a name may have its head node anywhere."""
+        settings = ParallelClusterSettings.read(options)
         named = ("aws_cluster_name", "aws_region")
-        names = named if options.get("aws_cluster_name") else ("aws_head_node",)
-        names = (*names, "aws_ssh_user", "aws_shared_dir")
-        return {name: str(options.get(name) or "") for name in names}
+        names = named if settings.aws_cluster_name else ("aws_head_node",)
+        return {n: getattr(settings, n) for n in (*names, "aws_ssh_user", "aws_shared_dir")}
 
     @errors_as_problems
     def preflight(self) -> list[Problem]:
@@ -102,13 +100,13 @@ class ParallelClusterBackend(SlurmBackend):
         if missing := self._remote.missing_commands(COMMANDS):
             fix = "Name a cluster whose scheduler is Slurm, or its head node itself."
             return [Problem(f"The head node lacks Slurm's {', '.join(missing)}.", fix)]
-        if self._options.setup is not None or self._options.container:
+        if self._settings.slurm_setup is not None or self._settings.slurm_container:
             return []
         return python_problems(info.python, info.missing_packages)
 
     def _slurm_problems(self) -> list[Problem]:
         problems = super().preflight()
-        if problems and (found := fleet_problem(self._host, self._options, self._finder)):
+        if problems and (found := fleet_problem(self._host, self._settings, self._finder)):
             return [found]
         return problems
 
@@ -142,11 +140,11 @@ class ParallelClusterBackend(SlurmBackend):
     def _partition_names(self) -> Sequence[str]:
         """The partitions of the jobs, as far as they are known."""
         if not self._partitions:
-            if self._options.partition:
-                self._partitions = self._options.partition.split(",")
+            if self._settings.slurm_partition:
+                self._partitions = self._settings.slurm_partition.split(",")
             else:
                 with suppress(BackendError):  # squeue has answered, and that is enough
-                    found = chosen_partitions(self._host, self._options)
+                    found = chosen_partitions(self._host, self._settings)
                     self._partitions = [p.name for p in found]
         return self._partitions
 
@@ -202,13 +200,13 @@ def python_problems(version: tuple[int, ...], missing_packages: Sequence[str]) -
     return []
 
 
-def node_credentials(credentials: Credentials, options: Any) -> Credentials:
+def node_credentials(credentials: Credentials, settings: ParallelClusterSettings) -> Credentials:
     """The credentials that nodes are sent. For Bedrock they have the role of their instances, so
     that only keys go that were given for that: no profile's, and none that had to be looked up."""
     explicit = credentials.aws_bearer_token_bedrock or credentials.aws_access_key_id
     by_role = not explicit or bool(
         credentials.aws_profile and not credentials.aws_bearer_token_bedrock
     )
-    if options.get("provider") == "bedrock" and by_role:
+    if settings.provider == "bedrock" and by_role:
         return Credentials()
-    return sent_credentials(credentials, options)
+    return sent_credentials(credentials, settings)

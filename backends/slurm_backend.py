@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
 from backends.shared.result_watch import ResultWatch
@@ -21,15 +21,14 @@ from backends.slurm.arrays import FOLDER, JobArrays
 from backends.slurm.commands import (
     NAME_PREFIX,
     ClusterConfig,
-    SlurmOptions,
     is_native_id,
     job_name,
-    slurm_options,
 )
 from backends.slurm.host import ClusterHost, LocalHost
 from backends.slurm.preflight import find_problems
 from backends.slurm.probe import probe
 from backends.slurm.queue import SlurmQueue
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import JobRecord, failed_to_launch, has_failed, job_state, job_status
 from backends.slurm.submission import SlurmSubmission
 from core.clock import Clock
@@ -53,27 +52,25 @@ class SlurmBackend(Backend):
         self,
         run_dir: Path,
         host: ClusterHost,
-        options: SlurmOptions,
+        settings: SlurmSettings,
         *,
         clock: Clock,
         credentials: Callable[[], Credentials] = Credentials,
         mask: Callable[[str], str] = str,
-        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._run_id = run_dir.name
         self._host = host
-        self._options = options
         self._clock = clock
         self._mask = mask
-        self._settings = settings or {}
+        self._settings = settings
         self._arrays = JobArrays(run_dir)
         self._ended: dict[JobKey, JobStatus] = {}
         self._queue = SlurmQueue(host, self._arrays, job_name(run_dir.name))
         self._submission = SlurmSubmission(
             run_dir,
             host,
-            options,
+            settings,
             self._arrays,
             self._queue,
             name=self.name,
@@ -88,25 +85,25 @@ class SlurmBackend(Backend):
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
+        settings = SlurmSettings.read(context.options)
         return cls(
             context.run_dir,
             LocalHost(context.run_dir, context.environ),
-            slurm_options(context.options),
+            settings,
             clock=context.clock,
-            credentials=lambda: sent_credentials(context.credentials, context.options),
+            credentials=lambda: sent_credentials(context.credentials, settings),
             mask=context.credentials.mask,
-            settings=context.options,
         )
 
     def preflight(self) -> list[Problem]:
-        problems = find_problems(self._host, self._options, self._settings)
+        problems = find_problems(self._host, self._settings)
         if not problems:
             self._config()  # which sets the pace of polling
         return problems
 
     def probe(self) -> list[Problem]:
         paths = self._submission.worker_paths()
-        return probe(self._host, self._options, self._settings, paths, self._clock)
+        return probe(self._host, self._settings, paths, self._clock)
 
     # -- submit
 

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from backends.base import BackendContext
-from backends.batch.jobs import TERMINATED, chunks, region_of
+from backends.batch.jobs import TERMINATED, chunks
+from backends.batch.settings import BatchSettings
 from core.aws.calls import DENIED, AwsService
 from core.aws.session import build_client
 from core.errors import AwsRefused, BackendError
@@ -20,7 +21,7 @@ SHARE = "orchestrator"
 
 def connector(context: BackendContext) -> Callable[[str], Any]:
     """Makes a client of boto3 for a service, in the region of the queue."""
-    region, environ = region_of(context.options), context.environ
+    region, environ = BatchSettings.read(context.options).batch_region, context.environ
     return partial(build_client, credentials=context.credentials, region=region, environ=environ)
 
 

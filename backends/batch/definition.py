@@ -11,8 +11,8 @@ from typing import Any
 
 from backends.base import BackendContext
 from backends.batch.client import BatchClient, connector
-from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, JobTemplate, job_template, region_of
-from backends.batch.settings import SECRETS
+from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, JobTemplate, job_template
+from backends.batch.settings import SECRETS, BatchSettings
 from backends.shared.worker_image import LABEL, worker_command
 from core.aws.calls import AwsService
 from core.errors import Problem, UsageError
@@ -48,7 +48,7 @@ def is_on_fargate(environment: Mapping[str, Any]) -> bool:
 
 
 def credential_problems(
-    name: str, container: Mapping[str, Any], options: Mapping[str, Any]
+    name: str, container: Mapping[str, Any], settings: BatchSettings
 ) -> Iterator[Problem]:
     """Where workers of a real run would have no credentials for Claude, or visible ones."""
     shown = {str(v.get("name")) for v in container.get("environment") or ()} & set(SECRETS)
@@ -57,9 +57,9 @@ def credential_problems(
             f"The job definition {name!r} has {variable} in the clear, where many can see it.",
             "Move it to Secrets Manager, and register a job definition with --batch-secret.",
         )
-    if not options.get("real"):
+    if not settings.real:
         return
-    provider = str(options.get("provider") or "anthropic")
+    provider = settings.provider
     secret = {str(s.get("name")) for s in container.get("secrets") or ()}
     if any(variables <= secret for variables in _SIGN_IN_VARIABLES[provider]):
         return
@@ -99,22 +99,20 @@ def resources_of(container: Mapping[str, Any], template: JobTemplate) -> tuple[f
     return vcpus, template.memory_mib or int(own.get("MEMORY") or container.get("memory") or 0)
 
 
-def build_definition(
-    options: Mapping[str, Any], template: JobTemplate, platform: str, region: str
-) -> dict[str, Any]:
+def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
     """The request of RegisterJobDefinition, named by the digest of its content.
 
     Raises UsageError when the settings are not enough for one.
     """
-    image, role = str(options.get("batch_image") or ""), str(options.get("batch_job_role") or "")
-    if not image:
+    if not settings.batch_image:
         raise UsageError("A job definition needs an image.", "Name one with --batch-image.")
-    if not role:
+    if not settings.batch_job_role:
         raise UsageError(
             "A job definition needs a role with which its workers reach the bucket.",
             "Name one with --batch-job-role; docs/aws-batch.md has its policy.",
         )
-    container = _container(options, template, image, role, region)
+    template = job_template(settings)
+    container = _container(settings, template)
     if platform == FARGATE:
         if (problem := fargate_problem(container, template)) is not None:
             raise UsageError(problem.what, problem.fix)
@@ -141,19 +139,18 @@ def definition_name(definition: Mapping[str, Any]) -> str:
     return f"{LABEL}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
-def _container(
-    options: Mapping[str, Any], template: JobTemplate, image: str, role: str, region: str
-) -> dict[str, Any]:
-    secrets = [str(text).partition("=") for text in options.get("batch_secret") or ()]
+def _container(settings: BatchSettings, template: JobTemplate) -> dict[str, Any]:
+    role = settings.batch_job_role
+    secrets = [text.partition("=") for text in settings.batch_secret]
     container: dict[str, Any] = {
-        "image": image,
+        "image": settings.batch_image,
         "command": worker_command("batch_executor.py", "--help"),  # each job overrides it
         "jobRoleArn": role,
-        "executionRoleArn": str(options.get("batch_execution_role") or role),
+        "executionRoleArn": settings.batch_execution_role or role,
         "resourceRequirements": JobTemplate(
             "", "", template.vcpus or DEFAULT_VCPUS, template.memory_mib or DEFAULT_MEMORY_MIB
         ).resources,
-        "environment": [{"name": "AWS_DEFAULT_REGION", "value": region}],
+        "environment": [{"name": "AWS_DEFAULT_REGION", "value": settings.batch_region}],
         "linuxParameters": {"initProcessEnabled": True},
         "logConfiguration": {"logDriver": "awslogs"},
     }
@@ -180,9 +177,8 @@ def register(context: BackendContext) -> Registration:
 
 
 def register_with(client: BatchClient, context: BackendContext) -> Registration:
-    options, template = context.options, job_template(context.options)
-    platform = _platform(client, template.queue)
-    definition = build_definition(options, template, platform, region_of(options))
+    settings = BatchSettings.read(context.options)
+    definition = build_definition(settings, _platform(client, settings.batch_job_queue))
     name = str(definition["jobDefinitionName"])
     is_new = client.definition(name) is None
     if is_new:

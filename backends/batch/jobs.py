@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.batch.settings import BatchSettings
 from backends.shared.work_dir_id import work_dir_id
 from backends.shared.worker_image import LABEL, worker_command
 from core.aws.bundles import PackUri
@@ -106,11 +107,10 @@ def work_dir_objects(prefix: str, work_dir: str) -> str:
     return f"{prefix.strip('/')}/{work_dir}/".removeprefix("/")
 
 
-def location_settings(options: Mapping[str, Any]) -> dict[str, str]:
+def location_settings(settings: BatchSettings) -> dict[str, str]:
     """The settings that say where a run's jobs and objects are, by name."""
     names = ("batch_region", "batch_job_queue", "batch_s3_bucket", "batch_s3_prefix")
-    found = {name: str(options.get(name) or "") for name in names}
-    return found | {"batch_s3_prefix": found["batch_s3_prefix"].strip("/")}
+    return {name: getattr(settings, name).strip("/") for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +131,12 @@ class JobTemplate:
         return [{"type": name, "value": value} for name, value in values.items() if value]
 
 
-def region_of(options: Mapping[str, Any]) -> str:
-    return str(options.get("batch_region") or "eu-central-1")
-
-
-def job_template(options: Mapping[str, Any]) -> JobTemplate:
-    """From the settings `batch_*`."""
-    memory = options.get("batch_memory")
+def job_template(settings: BatchSettings) -> JobTemplate:
+    memory = settings.batch_memory
     return JobTemplate(
-        queue=str(options.get("batch_job_queue") or ""),
-        definition=str(options.get("batch_job_definition") or ""),
-        vcpus=options.get("batch_vcpus"),
+        queue=settings.batch_job_queue,
+        definition=settings.batch_job_definition,
+        vcpus=settings.batch_vcpus,
         memory_mib=max(1, size_bytes(memory) // 1024**2) if memory else None,
     )
 

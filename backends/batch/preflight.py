@@ -18,6 +18,7 @@ from backends.batch.definition import FARGATE, credential_problems, fargate_prob
 from backends.batch.jobs import JobTemplate
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
 from backends.batch.permissions import Permission, bucket_permissions, model_permission
+from backends.batch.settings import BatchSettings
 from core.aws.bucket import S3Bucket
 from core.aws.calls import AwsService
 from core.errors import AwsRefused, BackendError, Problem
@@ -35,8 +36,7 @@ class Preflight:
     streams: LogStreams
     iam: AwsService
     template: JobTemplate
-    prefix: str
-    options: Mapping[str, Any]
+    settings: BatchSettings
 
     def problems(self) -> list[Problem]:
         """What is missing, each with its fix."""
@@ -109,7 +109,7 @@ class Preflight:
             yield Problem(f"The job definition {name!r} is not of a single container.", fix)
             return
         yield from self._platform_problems(definition, environments)
-        yield from credential_problems(name, container, self.options)
+        yield from credential_problems(name, container, self.settings)
         if role := str(container.get("jobRoleArn") or ""):
             yield from self._role_problems(role, uses_bedrock=not container.get("secrets"))
         yield from self._log_problems(container)
@@ -136,10 +136,11 @@ class Preflight:
 
     def _role_problems(self, role: str, *, uses_bedrock: bool) -> Iterator[Problem]:
         """Permissions that the workers' role lacks. None where this identity may not ask."""
-        needed = list(bucket_permissions(self.bucket.name, self.prefix, role.split(":")[1]))
-        if uses_bedrock and self.options.get("real") and self.options.get("provider") == "bedrock":
-            region, model = str(self.options.get("region") or "*"), str(self.options.get("model"))
-            needed.append(model_permission(role, region, model))
+        settings = self.settings
+        partition = role.split(":")[1]
+        needed = list(bucket_permissions(self.bucket.name, settings.batch_s3_prefix, partition))
+        if uses_bedrock and settings.real and settings.provider == "bedrock":
+            needed.append(model_permission(role, settings.region, settings.model))
         try:
             for permission in needed:
                 if not self._is_allowed(role, permission):
@@ -183,7 +184,8 @@ class Preflight:
 
     def _bucket(self) -> Iterator[Problem]:
         """Put, list, get and delete one object, as a run does."""
-        key = f"{self.prefix.strip('/')}/probes/{secrets.token_hex(8)}".removeprefix("/")
+        prefix = self.settings.batch_s3_prefix.strip("/")
+        key = f"{prefix}/probes/{secrets.token_hex(8)}".removeprefix("/")
         content = secrets.token_bytes(16)
         self.bucket.put_new(key, io.BytesIO(content))
         try:

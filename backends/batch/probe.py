@@ -6,10 +6,9 @@ task it checks whether one could run. It costs as much as a minute of a job.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from backends.base import Backend
 from backends.shared.provider_endpoint import provider_address
@@ -17,6 +16,7 @@ from backends.shared.results import attempt_of
 from core.clock import Clock
 from core.errors import BackendError, BundleError, Problem
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
+from core.settings.worker import WorkerSettings
 from core.worker.check import (
     CheckRequest,
     WorkerCheck,
@@ -38,16 +38,14 @@ _FIXES = {
 }
 
 
-def probe(
-    backend: Backend, run_dir: Path, options: Mapping[str, Any], clock: Clock
-) -> list[Problem]:
+def probe(backend: Backend, run_dir: Path, settings: WorkerSettings, clock: Clock) -> list[Problem]:
     """Run the job to its end and return what it found missing; leaves nothing behind.
 
     `run_dir` is of no run, and is made.
     """
     try:
         try:
-            return list(_probe_problems(backend, run_dir, options, clock))
+            return list(_probe_problems(backend, run_dir, settings, clock))
         finally:
             backend.cleanup(run_dir.name)
     except BackendError as exc:
@@ -55,13 +53,13 @@ def probe(
 
 
 def _probe_problems(
-    backend: Backend, run_dir: Path, options: Mapping[str, Any], clock: Clock
+    backend: Backend, run_dir: Path, settings: WorkerSettings, clock: Clock
 ) -> Iterator[Problem]:
     key = JobKey(run_dir.name, "probe", 1)
     attempt = attempt_of(run_dir, key)
-    host, port = provider_address(options)
-    engine, provider = options.get("engine") or "api", options.get("provider") or "anthropic"
-    write_check_request(attempt, CheckRequest(key, str(engine), str(provider), host, port))
+    host, port = provider_address(settings)
+    request = CheckRequest(key, settings.engine, settings.provider, host, port)
+    write_check_request(attempt, request)
     [handle] = backend.submit([Job(key, attempt.root, RUN_S)])
     if not isinstance(handle, JobHandle):
         raise handle

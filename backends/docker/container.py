@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.docker.settings import DockerSettings
 from backends.shared.work_dir_id import work_dir_id
 from backends.shared.worker_image import LABEL
 from core.job import JobKey, JobState, JobStatus, Reason
+from core.settings.size import size_bytes
 from core.worker.exit_codes import STOPPED
 
 RUN, TASK, ATTEMPT, WORK_DIR, ROLE = (
@@ -40,6 +42,13 @@ class ContainerLimits:
     memory_bytes: int
     cpus: float
     network: str = ""
+
+    @classmethod
+    def of(cls, settings: DockerSettings) -> ContainerLimits:
+        memory_bytes = size_bytes(settings.docker_memory)
+        return cls(
+            settings.docker_image, memory_bytes, settings.docker_cpus, settings.docker_network
+        )
 
 
 @dataclass(frozen=True, slots=True)

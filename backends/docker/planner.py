@@ -25,7 +25,7 @@ from backends.docker.container import (
 )
 from backends.docker.logs import Cursor, parse_log
 from backends.docker.preflight import Preflight
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from backends.shared.worker_credentials import sent_credentials
 from backends.shared.worker_image import worker_command
 from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
@@ -70,14 +70,15 @@ class ContainedPlanner:
 
     def __init__(self, context: BackendContext) -> None:
         self._context = context
-        self._limits = container_limits(context.options)
+        self._settings = DockerSettings.read(context.options)
+        self._limits = ContainerLimits.of(self._settings)
         self._labels = RunLabels.of(context.run_dir)
 
     def problems(self) -> list[Problem]:
         """What is missing for containers, each with its fix."""
         context = self._context
         with closing(DockerHost(context.environ)) as host:
-            check = Preflight(host, self._limits, context.options, self._labels, context.clock)
+            check = Preflight(host, self._limits, self._settings, self._labels, context.clock)
             return check.problems()
 
     def __call__(
@@ -99,7 +100,7 @@ class ContainedPlanner:
                 self._limits,
                 self._labels,
                 clock,
-                lambda: sent_credentials(credentials, self._context.options),
+                lambda: sent_credentials(credentials, self._settings),
                 hooks.on_usage,
                 hooks.on_progress,
             )

@@ -22,6 +22,7 @@ from backends.docker.container import (
     build_spec,
     is_running,
 )
+from backends.docker.settings import DockerSettings
 from backends.shared.worker_image import LABEL, worker_command
 from core.bundle import WIRE_VERSION
 from core.clock import Clock
@@ -50,7 +51,7 @@ class ProbeResult:
 class Preflight:
     host: DockerHost
     limits: ContainerLimits
-    options: Mapping[str, Any]
+    settings: DockerSettings
     labels: RunLabels
     clock: Clock
 
@@ -109,17 +110,17 @@ class Preflight:
                 f"The Docker Engine has no network {network!r}.",
                 f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create.",
             )
-        options = self.options
-        bedrock = options.get("provider") == "bedrock"
-        url = options.get("bedrock_base_url" if bedrock else "base_url") or ""
-        if options.get("real") and network != "host" and urlsplit(url).hostname in _LOOPBACK:
+        settings = self.settings
+        bedrock = settings.provider == "bedrock"
+        url = settings.bedrock_base_url if bedrock else settings.base_url
+        if settings.real and network != "host" and urlsplit(url).hostname in _LOOPBACK:
             yield Problem(
                 f"The API's address {url} is this machine; in a container it means the container.",
                 "Use an address that containers can reach, or --docker-network host.",
             )
 
     def _probe_problems(self) -> Iterator[Problem]:
-        answer, image = self._probe(self.options.get("engine") or "api"), self.limits.image
+        answer, image = self._probe(self.settings.engine), self.limits.image
         if isinstance(answer, Problem):
             yield answer
             return

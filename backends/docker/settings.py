@@ -1,24 +1,38 @@
-"""From settings to what a container may have."""
+"""The settings of containers of the Docker Engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
-from backends.docker.container import ContainerLimits
+from core.settings.options import PLANNING_COMMANDS, RUN_COMMANDS, Group, setting
+from core.settings.types import Cpus, Name, Size
+from core.settings.worker import WorkerSettings
 
-DEFAULT_IMAGE = "parallel-orchestrator:latest"
-DEFAULT_MEMORY = "2g"
-DEFAULT_CPUS = 1.0
+_docker = partial(setting, Group.DOCKER, commands=PLANNING_COMMANDS | {"doctor"})
 
 
-def container_limits(options: Mapping[str, Any]) -> ContainerLimits:
-    """What the settings `docker_*` ask for; what is not there has its default."""
-    from docker.utils import parse_bytes
+@dataclass(frozen=True, kw_only=True)
+class DockerSettings(WorkerSettings):
+    """An empty network is the engine's default one."""
 
-    return ContainerLimits(
-        image=options.get("docker_image") or DEFAULT_IMAGE,
-        memory_bytes=int(parse_bytes(options.get("docker_memory") or DEFAULT_MEMORY)),
-        cpus=float(options.get("docker_cpus") or DEFAULT_CPUS),
-        network=options.get("docker_network") or "",
+    docker: bool = _docker(
+        False,
+        "same as --backend docker",
+        commands=RUN_COMMANDS | {"doctor"},
+        sets="backend",
+        sets_to="docker",
     )
+    docker_planner_in_docker: bool = _docker(
+        False,
+        "make the plan in a container too",
+        commands=PLANNING_COMMANDS,
+        sets="planner_in_docker",
+        sets_to=True,
+    )
+    docker_image: Name = _docker("parallel-orchestrator:latest", "image of the containers", "IMAGE")
+    docker_network: str = _docker(
+        "", "network of the containers", "NETWORK", default_text="the engine's default"
+    )
+    docker_cpus: Cpus = _docker(1.0, "CPUs of each container", "N")
+    docker_memory: Size = _docker("2g", "memory of each container", "SIZE")

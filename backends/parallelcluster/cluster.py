@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from backends.parallelcluster.discovery import Ec2Clusters, check_stack, choose_head_node
+from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshTarget
-from backends.slurm.commands import Partition, SlurmOptions, build_sinfo, parse_sinfo
+from backends.slurm.commands import Partition, build_sinfo, parse_sinfo
 from backends.slurm.host import ClusterHost
+from backends.slurm.settings import SlurmSettings
 from core.errors import BackendError, Problem
 
 log = logging.getLogger(__name__)
@@ -20,13 +21,13 @@ _MAX_CHARS = 300
 
 
 class ClusterFinder:
-    """Out of the settings by name. EC2 is asked only where no head node is named."""
+    """EC2 is asked only where no head node is named."""
 
-    def __init__(self, options: Mapping[str, Any], clusters: Ec2Clusters) -> None:
-        self.name = str(options.get("aws_cluster_name") or "")
-        self._host = str(options.get("aws_head_node") or "")
-        self._user = str(options.get("aws_ssh_user") or "")
-        self._key = str(options.get("aws_ssh_key") or "")
+    def __init__(self, settings: ParallelClusterSettings, clusters: Ec2Clusters) -> None:
+        self.name = settings.aws_cluster_name
+        self._host = settings.aws_head_node
+        self._user = settings.aws_ssh_user
+        self._key = str(settings.aws_ssh_key or "")
         self.clusters = clusters
 
     @property
@@ -56,10 +57,10 @@ class ClusterFinder:
 
 
 def fleet_problem(
-    host: ClusterHost, options: SlurmOptions, finder: ClusterFinder
+    host: ClusterHost, settings: SlurmSettings, finder: ClusterFinder
 ) -> Problem | None:
     """A stopped compute fleet, which Slurm shows as inactive partitions."""
-    chosen = chosen_partitions(host, options)
+    chosen = chosen_partitions(host, settings)
     if not chosen or not all(p.state.startswith("inact") for p in chosen):
         return None
     names = [p.name for p in chosen]
@@ -72,9 +73,9 @@ def fleet_problem(
     )
 
 
-def chosen_partitions(host: ClusterHost, options: SlurmOptions) -> list[Partition]:
+def chosen_partitions(host: ClusterHost, settings: SlurmSettings) -> list[Partition]:
     """Those that jobs go to: the default one where none is named."""
-    wanted = options.partition.split(",") if options.partition else []
+    wanted = settings.slurm_partition.split(",") if settings.slurm_partition else []
     found = parse_sinfo(host.run(build_sinfo()).stdout)
     return [p for p in found if p.name in wanted or (not wanted and p.is_default)]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
+from core.settings.worker import WorkerSettings
 
-def provider_address(settings: Mapping[str, Any]) -> tuple[str, int]:
+
+def provider_address(settings: WorkerSettings) -> tuple[str, int]:
     """Host and port of the provider."""
-    if settings.get("provider") == "bedrock":
-        region = settings.get("region") or "eu-central-1"
-        default, name = f"https://bedrock-runtime.{region}.amazonaws.com", "bedrock_base_url"
+    if settings.provider == "bedrock":
+        default = f"https://bedrock-runtime.{settings.region}.amazonaws.com"
+        url = urlsplit(settings.bedrock_base_url or default)
     else:
-        default, name = "https://api.anthropic.com", "base_url"
-    url = urlsplit(str(settings.get(name) or default))
+        url = urlsplit(settings.base_url or "https://api.anthropic.com")
     return url.hostname or "", url.port or (80 if url.scheme == "http" else 443)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from core.aws.session import find_keys
 from core.credentials import Credentials
+from core.settings.worker import WorkerSettings
 
 
-def sent_credentials(credentials: Credentials, options: Mapping[str, Any]) -> Credentials:
+def sent_credentials(credentials: Credentials, settings: WorkerSettings) -> Credentials:
     """What a worker elsewhere needs of `credentials`, and no more; nothing for a simulation.
 
     A profile or a role of AWS cannot be sent, so their present keys are; they are looked up anew
     each time, since they expire. Raises BackendError when that fails.
     """
-    if not options.get("real"):
+    if not settings.real:
         return Credentials()
-    if options.get("provider") != "bedrock":
+    if settings.provider != "bedrock":
         return Credentials(
             anthropic_api_key=credentials.anthropic_api_key,
             anthropic_auth_token=credentials.anthropic_auth_token,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import JobRecord, never_starts
 
 NAME_PREFIX = "orchestrator-"
@@ -23,42 +23,12 @@ _JOB_ID = re.compile(r"(\d+)(;[\w.-]+)?", re.ASCII)
 _NATIVE_ID = re.compile(r"(\d+)(?:_(\d+))?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class SlurmOptions:
-    """What the settings `slurm_*` ask for; empty texts are not passed on."""
-
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    time: str = "01:00:00"
-    mem: str = "4G"
-    cpus: int = 1
-    gpus: int = 0
-    constraint: str = ""
-    setup: Path | None = None
-    container: str = ""
-    arguments: tuple[str, ...] = ()
-
-
-def slurm_options(options: Mapping[str, Any]) -> SlurmOptions:
-    """Out of the settings by name; what is not there has its default."""
-    defaults = SlurmOptions()
-
-    def given(name: str) -> Any:
-        found = options.get(f"slurm_{name}")
-        return getattr(defaults, name) if found is None else found
-
-    names = ("partition", "account", "qos", "time", "mem", "cpus", "gpus", "constraint")
-    asked = {name: given(name) for name in (*names, "setup", "container")}
-    return SlurmOptions(**asked, arguments=tuple(options.get("slurm_arg") or ()))
-
-
 def job_name(run_id: str) -> str:
     return f"{NAME_PREFIX}{run_id}"
 
 
 def build_sbatch(
-    options: SlurmOptions, run_dir: str, name: str, digest: str, script: str, count: int
+    settings: SlurmSettings, run_dir: str, name: str, digest: str, script: str, count: int
 ) -> list[str]:
     """Submit `count` jobs, several as an array; `script` is relative to `run_dir`."""
     # Slurm expands the whole path of the output, the working directory's part too
@@ -73,25 +43,25 @@ def build_sbatch(
         "--open-mode=append",
         f"--signal=B:USR1@{SIGNAL_AHEAD_S}",
         *([f"--array=0-{count - 1}"] if count > 1 else []),
-        *_resource_arguments(options),
+        *_resource_arguments(settings),
         f"{run_dir}/{script}",
     ]
 
 
-def build_test(options: SlurmOptions, run_dir: str) -> list[str]:
+def build_test(settings: SlurmSettings, run_dir: str) -> list[str]:
     """Ask whether Slurm would take such a job; the script is read from standard input."""
     fixed = ("sbatch", "--test-only", "--export=NIL", f"--chdir={run_dir}")
-    return [*fixed, *_resource_arguments(options)]
+    return [*fixed, *_resource_arguments(settings)]
 
 
-def _resource_arguments(options: SlurmOptions) -> Iterator[str]:
-    yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={options.cpus}")
+def _resource_arguments(settings: SlurmSettings) -> Iterator[str]:
+    yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={settings.slurm_cpus}")
     for name in ("partition", "account", "qos", "time", "mem", "constraint"):
-        if value := getattr(options, name):
+        if value := getattr(settings, f"slurm_{name}"):
             yield f"--{name}={value}"
-    if options.gpus:
-        yield f"--gres=gpu:{options.gpus}"
-    yield from options.arguments
+    if settings.slurm_gpus:
+        yield f"--gres=gpu:{settings.slurm_gpus}"
+    yield from settings.slurm_arg
 
 
 def build_squeue(name: str = "") -> list[str]:
@@ -273,9 +243,11 @@ def may_start_later(stderr: str) -> bool:
     return _NOT_NOW.search(stderr) is not None
 
 
-def minimal_options(options: SlurmOptions) -> SlurmOptions:
+def minimal_settings(settings: SlurmSettings) -> SlurmSettings:
     """The smallest request in the same partition and for the same time."""
-    return replace(options, cpus=1, mem="", gpus=0, constraint="", arguments=())
+    return replace(
+        settings, slurm_cpus=1, slurm_mem="", slurm_gpus=0, slurm_constraint="", slurm_arg=()
+    )
 
 
 def concerns_ended_jobs(stderr: str) -> bool:

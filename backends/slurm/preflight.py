@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 from backends.slurm import commands
-from backends.slurm.commands import Partition, SlurmOptions
+from backends.slurm.commands import Partition
 from backends.slurm.host import ClusterHost, CommandResult
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import job_state
 from core.errors import BackendError, Problem
 
@@ -35,9 +36,7 @@ def errors_as_problems(find: Callable[P, Iterable[Problem]]) -> Callable[P, list
 
 
 @errors_as_problems
-def find_problems(
-    host: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
-) -> Iterator[Problem]:
+def find_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Problem]:
     """What is missing, each with its fix; the cluster is asked only when it can be."""
     if missing := host.missing_commands(COMMANDS):
         yield Problem(
@@ -45,8 +44,8 @@ def find_problems(
             "Run this on a login node of the cluster, or load its Slurm module.",
         )
         return
-    yield from _own_problems(host, options, settings)
-    yield from _cluster_problems(host, options)
+    yield from _own_problems(host, settings)
+    yield from _cluster_problems(host, settings)
 
 
 def read_setup(path: Path) -> bytes:
@@ -59,10 +58,8 @@ def read_setup(path: Path) -> bytes:
         ) from exc
 
 
-def _own_problems(
-    host: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any]
-) -> Iterator[Problem]:
-    if options.container and set(host.run_dir) & set(":,"):
+def _own_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Problem]:
+    if settings.slurm_container and set(host.run_dir) & set(":,"):
         yield Problem(
             f"Apptainer cannot bind {host.run_dir!r}: colons and commas separate paths there.",
             "Choose a --work-dir without them in its path.",
@@ -72,19 +69,18 @@ def _own_problems(
             f"Slurm cannot write logs below {host.run_dir!r}: it treats a backslash as an escape.",
             "Choose a --work-dir without one in its path.",
         )
-    if options.setup is not None and not options.setup.is_file():
-        yield Problem(f"The setup file {options.setup} was not found.", "Correct --slurm-setup.")
-    yield from _image_problems(host, options.container)
-    limit_s = commands.time_limit_s(options.time)
-    wanted_s = float(settings.get("task_timeout") or 0.0)
-    if limit_s is not None and limit_s <= wanted_s:
+    if (setup := settings.slurm_setup) is not None and not setup.is_file():
+        yield Problem(f"The setup file {setup} was not found.", "Correct --slurm-setup.")
+    yield from _image_problems(host, settings.slurm_container)
+    time, wanted_s = settings.slurm_time, settings.task_timeout
+    if (limit_s := commands.time_limit_s(time)) is not None and limit_s <= wanted_s:
         yield Problem(
-            f"--slurm-time {options.time} is not longer than --task-timeout ({wanted_s:g} s), so"
+            f"--slurm-time {time} is not longer than --task-timeout ({wanted_s:g} s), so"
             " Slurm would end tasks that may still run.",
             "Raise --slurm-time, or lower --task-timeout.",
         )
-    contained = bool(options.container) or bool(settings.get("allow_commands"))
-    if settings.get("engine") == "claude-code" and not contained:
+    contained = bool(settings.slurm_container) or settings.allow_commands
+    if settings.engine == "claude-code" and not contained:
         yield Problem(
             "The engine claude-code runs commands of the model, and a job without a container runs"
             " them with your own permissions.",
@@ -106,32 +102,32 @@ def _image_problems(host: ClusterHost, image: str) -> Iterator[Problem]:
         yield Problem(f"The image {image} was not found.", "Correct --slurm-container.")
 
 
-def _cluster_problems(host: ClusterHost, options: SlurmOptions) -> Iterator[Problem]:
+def _cluster_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Problem]:
     result = host.run(commands.build_sinfo())
     if result.exit_code != 0:
         yield _no_answer(result)
         return
-    if problem := _partition_problem(commands.parse_sinfo(result.stdout), options.partition):
+    if problem := _partition_problem(commands.parse_sinfo(result.stdout), settings.slurm_partition):
         yield problem
         return
-    tested = _test(host, options)
+    tested = _test(host, settings)
     if tested.exit_code == 0:
         return
     if commands.is_unreachable(tested.stderr):
         yield _no_answer(tested)
-    elif not _would_wait(host, options, tested.stderr):
+    elif not _would_wait(host, settings, tested.stderr):
         yield Problem(f"Slurm refused such jobs: {tested.error}.", "Correct the --slurm options.")
 
 
-def _test(host: ClusterHost, options: SlurmOptions) -> CommandResult:
-    return host.run(commands.build_test(options, "/"), stdin=_TEST_SCRIPT)
+def _test(host: ClusterHost, settings: SlurmSettings) -> CommandResult:
+    return host.run(commands.build_test(settings, "/"), stdin=_TEST_SCRIPT)
 
 
 def _no_answer(result: CommandResult) -> Problem:
     return Problem(f"Slurm did not answer: {result.error}.", "Check the cluster: scontrol ping.")
 
 
-def _would_wait(host: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
+def _would_wait(host: ClusterHost, settings: SlurmSettings, refusal: str) -> bool:
     """Whether Slurm would queue such a job. The test also fails where it only cannot start now,
     and that must not keep a run with running jobs from being resumed."""
     if commands.is_job_limit(refusal):
@@ -141,7 +137,7 @@ def _would_wait(host: ClusterHost, options: SlurmOptions, refusal: str) -> bool:
         return False
     if _AMBIGUOUS not in refusal:
         return True
-    return commands.may_start_later(_test(host, commands.minimal_options(options)).stderr)
+    return commands.may_start_later(_test(host, commands.minimal_settings(settings)).stderr)
 
 
 def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem | None:

@@ -4,16 +4,15 @@ its Python can run a worker, and whether it reaches the provider.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from backends.shared.provider_endpoint import provider_address
 from backends.slurm import commands
-from backends.slurm.commands import SlurmOptions
 from backends.slurm.host import ClusterHost, Upload, UploadFile
 from backends.slurm.preflight import errors_as_problems, read_setup
 from backends.slurm.script import WorkerPaths, render_probe
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import JobRecord, explain_pending, job_state
 from core.bundle import WIRE_VERSION
 from core.clock import Clock
@@ -32,16 +31,15 @@ _PAUSES_S = (0.25, 5.0)
 @errors_as_problems
 def probe(
     host: ClusterHost,
-    options: SlurmOptions,
-    settings: Mapping[str, Any],
+    settings: SlurmSettings,
     paths: WorkerPaths,
     clock: Clock,
 ) -> Iterator[Problem]:
     """Run one short job to its end and report what it found missing; leaves nothing behind."""
     try:
-        upload = Upload(list(_files(host, options, settings, paths)))
+        upload = Upload(list(_files(host, settings, paths)))
         name = commands.job_name("probe")
-        command = commands.build_sbatch(options, host.run_dir, name, "probe", _SCRIPT, 1)
+        command = commands.build_sbatch(settings, host.run_dir, name, "probe", _SCRIPT, 1)
         submitted = host.run(command, upload)
         if (job_id := commands.parse_job_id(submitted.stdout)) is not None:
             yield from _follow(host, name, job_id, clock)
@@ -52,17 +50,13 @@ def probe(
         host.remove([_FOLDER])
 
 
-def _files(
-    host: ClusterHost, options: SlurmOptions, settings: Mapping[str, Any], paths: WorkerPaths
-) -> Iterator[UploadFile]:
-    if options.setup is not None:
-        yield UploadFile(_SETUP, read_setup(options.setup), 0o600)
+def _files(host: ClusterHost, settings: SlurmSettings, paths: WorkerPaths) -> Iterator[UploadFile]:
+    if settings.slurm_setup is not None:
+        yield UploadFile(_SETUP, read_setup(settings.slurm_setup), 0o600)
         paths = replace(paths, setup=f"{host.run_dir}/{_SETUP}")
     provider_host, port = provider_address(settings)
-    engine = str(settings.get("engine") or "api")
-    provider = str(settings.get("provider") or "anthropic")
     answer = f"{host.run_dir}/{_ANSWER}"
-    script = render_probe(paths, answer, engine, provider, provider_host, port)
+    script = render_probe(paths, answer, settings.engine, settings.provider, provider_host, port)
     yield UploadFile(_SCRIPT, script.encode(), 0o755)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
-
-from core.settings.options import RUN_COMMANDS, Group, Option
-from core.settings.types import Count
+from core.settings.options import RUN_COMMANDS, Group, setting
+from core.settings.types import Count, checked, matching, whole_number
+from core.settings.worker import WorkerSettings
 
 OWN_ARGUMENTS = frozenset(
     {"array", "chdir", "clusters", "comment", "error", "export", "export-file", "get-user-env"}
@@ -23,12 +23,12 @@ _WITH_OPTION = {
     "cpus-per-task": "cpus",
 }
 
-_slurm = partial(Option, Group.SLURM, commands=RUN_COMMANDS | {"doctor"})
-_Word = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]*$")]
+_slurm = partial(setting, Group.SLURM, commands=RUN_COMMANDS | {"doctor"})
+_Word = Annotated[str, matching(r"[^\s\x00-\x1f\x7f]*", "a text without white space")]
 
 
 def check_argument(text: str) -> str:
-    """`text`, one more argument for sbatch. Raises ValueError for what would be none, or ours."""
+    """`text`, one more argument for sbatch. Raises ValueError with what it must be."""
     long, letter = text.startswith("--"), text[1:2]
     name = text[2:].partition("=")[0]
     # getopt takes a beginning for the whole
@@ -36,35 +36,31 @@ def check_argument(text: str) -> str:
     if not (text.startswith("-") and text.strip("-")) or not text.isprintable():
         raise ValueError("it must be one option of sbatch, such as --exclusive or --nice=100")
     if (long and ours) or (not long and letter in _OWN_LETTERS):
-        raise ValueError("this option of sbatch is set by the program itself")
+        raise ValueError("it must not be an option that this program sets itself")
     if long and name in _WITH_OPTION:
-        raise ValueError(f"there is an option of its own for this, --slurm-{_WITH_OPTION[name]}")
+        raise ValueError(f"it must be given as --slurm-{_WITH_OPTION[name]}")
     return text
 
 
-class SlurmSettings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class SlurmSettings(WorkerSettings):
     """An empty text is not passed to sbatch."""
 
-    slurm: Annotated[bool, _slurm("same as --backend slurm", sets="backend", sets_to="slurm")] = (
-        False
+    slurm: bool = _slurm(False, "same as --backend slurm", sets="backend", sets_to="slurm")
+    slurm_partition: _Word = _slurm(
+        "", "partition", "NAME", default_text="the default of the cluster"
     )
-    slurm_partition: Annotated[
-        _Word, _slurm("partition", "NAME", default_text="the cluster's own choice")
-    ] = ""
-    slurm_account: Annotated[_Word, _slurm("account to charge", "NAME")] = ""
-    slurm_qos: Annotated[_Word, _slurm("quality of service", "NAME")] = ""
-    slurm_time: Annotated[_Word, _slurm("time limit of each job", "TIME")] = "01:00:00"
-    slurm_mem: Annotated[_Word, _slurm("memory of each job", "SIZE")] = "4G"
-    slurm_cpus: Annotated[Count, _slurm("CPUs of each job", "N")] = 1
-    slurm_gpus: Annotated[int, Field(ge=0), _slurm("GPUs of each job", "N")] = 0
-    slurm_constraint: Annotated[_Word, _slurm("features that a node must have", "LIST")] = ""
-    slurm_setup: Annotated[
-        Path | None, _slurm("shell lines run before each worker: modules, venv", "FILE")
-    ] = None
-    slurm_container: Annotated[str, _slurm("image that apptainer runs each worker in", "IMAGE")] = (
-        ""
+    slurm_account: _Word = _slurm("", "account to charge", "NAME")
+    slurm_qos: _Word = _slurm("", "quality of service", "NAME")
+    slurm_time: _Word = _slurm("01:00:00", "time limit of each job", "TIME")
+    slurm_mem: _Word = _slurm("4G", "memory of each job", "SIZE")
+    slurm_cpus: Count = _slurm(1, "CPUs of each job", "N")
+    slurm_gpus: Annotated[int, whole_number(0)] = _slurm(0, "GPUs of each job", "N")
+    slurm_constraint: _Word = _slurm("", "features that a node must have", "LIST")
+    slurm_setup: Path | None = _slurm(
+        None, "shell lines run before each worker: modules, venv", "FILE"
     )
-    slurm_arg: Annotated[
-        tuple[Annotated[str, AfterValidator(check_argument)], ...],
-        _slurm("one more argument for sbatch; repeatable", "ARG"),
-    ] = ()
+    slurm_container: str = _slurm("", "image that apptainer runs each worker in", "IMAGE")
+    slurm_arg: tuple[Annotated[str, checked(check_argument)], ...] = _slurm(
+        (), "one more argument for sbatch; repeatable", "ARG"
+    )

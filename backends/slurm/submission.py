@@ -14,11 +14,12 @@ from pathlib import Path
 
 from backends.slurm import commands
 from backends.slurm.arrays import FOLDER, JobArray, JobArrays, make_array
-from backends.slurm.commands import ClusterConfig, SlurmOptions
+from backends.slurm.commands import ClusterConfig
 from backends.slurm.host import ClusterHost, CommandResult, Upload, UploadFile
 from backends.slurm.preflight import read_setup
 from backends.slurm.queue import SlurmQueue, check_reachable
 from backends.slurm.script import ATTEMPTS_NAME, WorkerPaths, render_script
+from backends.slurm.settings import SlurmSettings
 from core.credentials import Credentials
 from core.errors import BackendBusy, BackendError, SubmitError
 from core.job import JobHandle, JobKey
@@ -38,7 +39,7 @@ class SlurmSubmission:
         self,
         run_dir: Path,
         host: ClusterHost,
-        options: SlurmOptions,
+        settings: SlurmSettings,
         arrays: JobArrays,
         queue: SlurmQueue,
         *,
@@ -48,7 +49,7 @@ class SlurmSubmission:
     ) -> None:
         self._run_dir = run_dir
         self._host = host
-        self._options = options
+        self._settings = settings
         self._arrays = arrays
         self._queue = queue
         self._name = name
@@ -110,7 +111,7 @@ class SlurmSubmission:
         script = f"{array.folder}/{_SCRIPT_NAME}"
         name, run_dir = commands.job_name(self._run_dir.name), self._host.run_dir
         count = len(array.keys)
-        command = commands.build_sbatch(self._options, run_dir, name, array.digest, script, count)
+        command = commands.build_sbatch(self._settings, run_dir, name, array.digest, script, count)
         upload = Upload(list(self._files(array, script)), array.keys, once=array.folder)
         result = self._host.run(command, upload)
         if result.exit_code != 0:
@@ -146,13 +147,13 @@ class SlurmSubmission:
 
     def worker_paths(self) -> WorkerPaths:
         """Those that need no upload."""
-        host, container = self._host, self._options.container
+        host, container = self._host, self._settings.slurm_container
         return WorkerPaths(host.run_dir, host.worker_code(), host.python, container=container)
 
     @cached_property
     def _setup(self) -> bytes | None:
         """The setup file as it was when first needed: a later edit changes no job of the run."""
-        return read_setup(self._options.setup) if self._options.setup else None
+        return read_setup(self._settings.slurm_setup) if self._settings.slurm_setup else None
 
     def _handle(self, key: JobKey) -> JobHandle:
         """Without an id if that was never known."""

@@ -1,7 +1,7 @@
 """The sources of settings, weakest first, as layers of values by key; the strongest wins.
 
 Every value remembers its origin in words, so that an error can name the option, the variable or
-the key it came from. Reading through pydantic-settings is imported only when something is loaded.
+the key it came from. What cannot be used is added to a list of errors, and does not count.
 """
 
 from __future__ import annotations
@@ -9,221 +9,167 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
-
-from pydantic import BaseModel, ValidationError
 
 from core.credentials import MASK
 from core.errors import SettingsError
-from core.settings.options import ENV_PREFIX, Declared
-
-if TYPE_CHECKING:
-    from pydantic_settings import BaseSettings
+from core.settings.options import ENV_PREFIX, Setting
+from core.settings.types import Secret
 
 DEFAULT_ORIGIN = "default"
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """Values of one source by key, and the origin of each."""
+class Found:
+    """A value, where it came from, and the number of its layer."""
 
-    values: Mapping[str, object]
-    origin: Mapping[str, str]
-
-
-@dataclass
-class Merged:
-    """The strongest value of each key, where it came from, and the number of its layer."""
-
-    values: dict[str, object] = field(default_factory=dict)
-    origin: dict[str, str] = field(default_factory=dict)
-    rank: dict[str, int] = field(default_factory=dict)
-
-    def put(self, key: str, value: object, origin: str, rank: int) -> None:
-        self.values[key] = value
-        self.origin[key] = origin
-        self.rank[key] = rank
-
-    def drop(self, key: str) -> None:
-        """Back to the default."""
-        self.values.pop(key, None)
-        self.origin[key] = DEFAULT_ORIGIN
-        self.rank[key] = -1
+    value: object
+    origin: str = DEFAULT_ORIGIN
+    rank: int = -1
 
 
-def merge_layers(declared: Iterable[Declared], layers: Sequence[Layer]) -> Merged:
-    merged = Merged()
-    for setting in declared:
-        merged.drop(setting.key)
-    for rank, layer in enumerate(layers):
-        for key, value in layer.values.items():
-            merged.put(key, value, layer.origin[key], rank)
-    return merged
+Layer = Mapping[str, tuple[object, str]]
+"""Values of one source by key, each with its origin."""
+Values = dict[str, Found]
+Errors = list[SettingsError]
 
 
-def option_layer(declared: Iterable[Declared], options: Mapping[str, object]) -> Layer:
-    by_key = {d.key: d for d in declared}
-    _refuse_unknown(options, by_key, "The command line")
-    return Layer(options, {key: f"option {_spelling(by_key[key])}" for key in options})
+def standard_layer(settings: Iterable[Setting], environ: Mapping[str, str]) -> Layer:
+    """Variables of other programs; the first that is set and not empty counts."""
+    layer: dict[str, tuple[object, str]] = {}
+    for setting in settings:
+        for variable, meaning in setting.standard_env.items():
+            if text := environ.get(variable):
+                value = text if meaning is None else meaning
+                layer.setdefault(setting.key, (value, f"environment {variable}"))
+    return layer
 
 
-def saved_layer(declared: Iterable[Declared], saved: Mapping[str, object], owner: str) -> Layer:
-    """What a run kept. A key that is no setting any more is passed over."""
-    known = {d.key for d in declared}
-    values = {key: value for key, value in saved.items() if key in known}
-    return Layer(values, dict.fromkeys(values, owner))
+def environment_layer(settings: Iterable[Setting], environ: Mapping[str, str]) -> Layer:
+    """Our own variables; an empty one counts as absent."""
+    return {s.key: (environ[s.env], f"environment {s.env}") for s in settings if environ.get(s.env)}
 
 
-def standard_layer(declared: Iterable[Declared], environ: Mapping[str, str]) -> Layer:
-    """Variables of others; the first that is set and not empty counts."""
-    values: dict[str, object] = {}
-    origin: dict[str, str] = {}
-    for setting in declared:
-        for variable, meaning in setting.option.standard_env.items():
-            if environ.get(variable) and setting.key not in values:
-                values[setting.key] = environ[variable] if meaning is None else meaning
-                origin[setting.key] = f"environment {variable}"
-    return Layer(values, origin)
-
-
-def environment_layer(
-    model: type[BaseModel], declared: Sequence[Declared], environ: Mapping[str, str]
-) -> Layer:
-    """Our own variables; an empty one counts as absent, lists are written in JSON."""
-    from pydantic_settings import EnvSettingsSource
-    from pydantic_settings import SettingsError as Unreadable
-
-    source = EnvSettingsSource(_source_model(model))
-    source.env_vars = {d.key: environ[d.env] for d in declared if environ.get(d.env)}
-    try:
-        values = source()
-    except Unreadable as exc:
-        raise SettingsError(
-            f"A variable {ENV_PREFIX}... cannot be read: {exc}.", 'Write a list as ["a", "b"].'
-        ) from exc
-    return Layer(values, {d.key: f"environment {d.env}" for d in declared})
-
-
-def file_layer(model: type[BaseModel], declared: Sequence[Declared], path: Path | None) -> Layer:
-    """The settings file; no layer without one. Raises SettingsError for what it may not hold."""
+def file_layer(settings: Iterable[Setting], path: Path | None, errors: Errors) -> Layer:
+    """The settings file; no values without one."""
     if path is None:
-        return Layer({}, {})
-    from tomllib import TOMLDecodeError
-
-    from pydantic_settings import TomlConfigSettingsSource
+        return {}
+    import tomllib
 
     try:
-        path.open("rb").close()  # the source passes over what it cannot find
-        values = TomlConfigSettingsSource(_source_model(model), toml_file=path).toml_data
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"The settings file {path} does not exist.") from None
-    except (OSError, TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"The settings file {path} cannot be read: {exc}.") from exc
-    allowed = {d.key: d for d in declared if d.option.in_file}
-    _refuse_unknown(values, allowed, str(path))
-    return Layer(values, dict.fromkeys(values, path.name))
+        reason = "does not exist"
+    except (OSError, ValueError) as exc:
+        reason = f"cannot be read: {exc}"
+    else:
+        known = [s.key for s in settings if s.in_file]
+        errors += [_unknown(key, known, str(path)) for key in values if key not in known]
+        return {key: (value, path.name) for key, value in values.items() if key in known}
+    fix = "Correct it, or name another with --config."
+    errors.append(SettingsError(f"The settings file {path} {reason}.", fix))
+    return {}
 
 
-def absolute_path(text: str, cwd: Path, environ: Mapping[str, str]) -> Path:
-    """No shell has expanded ~ in a file or in --option=~/x; a directory named ~ is never meant."""
-    if (text == "~" or text.startswith("~/")) and environ.get("HOME"):
-        text = environ["HOME"] + text[1:]
-    return cwd / text
+def saved_layer(settings: Iterable[Setting], saved: Mapping[str, object], run: str) -> Layer:
+    """What a run kept. A key that is no setting any more is skipped."""
+    return {s.key: (saved[s.key], f"run {run}") for s in settings if s.key in saved}
 
 
-def make_absolute(
-    declared: Iterable[Declared], merged: Merged, cwd: Path, environ: Mapping[str, str]
-) -> None:
-    for setting in declared:
-        value = merged.values.get(setting.key, setting.default)
-        if setting.kind != "path" or not isinstance(value, str | Path):
+def option_layer(
+    settings: Iterable[Setting], options: Mapping[str, object], errors: Errors
+) -> Layer:
+    flags = {s.key: s.flag or s.key for s in settings}
+    errors += [_unknown(key, flags, "The command line") for key in options if key not in flags]
+    return {k: (value, f"option {flags[k]}") for k, value in options.items() if k in flags}
+
+
+def merge_layers(settings: Iterable[Setting], layers: Sequence[Layer]) -> Values:
+    """The strongest value of each key, as it was given."""
+    found = {s.key: Found(s.default) for s in settings}
+    for rank, layer in enumerate(layers):
+        found |= {key: Found(value, origin, rank) for key, (value, origin) in layer.items()}
+    return found
+
+
+def parse_values(settings: Iterable[Setting], found: Values, errors: Errors) -> None:
+    """Give each value its type; the default takes the place of one that cannot be used."""
+    for setting in settings:
+        given = found[setting.key]
+        if given.origin == DEFAULT_ORIGIN or (given.value is None and setting.default is None):
             continue
-        if not str(value).strip() or not _is_path(str(value)):
-            raise bad_value(setting, merged.origin[setting.key], value, "it must be a path")
-        merged.values[setting.key] = absolute_path(str(value), cwd, environ)
+        try:
+            found[setting.key] = replace(given, value=setting.kind.parse(given.value))
+        except ValueError as exc:
+            errors.append(bad_value(setting, given, str(exc)))
+            found[setting.key] = Found(setting.default, f"default; {given.origin} is not valid")
 
 
-def _is_path(text: str) -> bool:
-    """Without NUL, and with a name that can be written down in JSON."""
-    return "\0" not in text and text == text.encode(errors="replace").decode()
+def absolute_path(path: Path, cwd: Path, environ: Mapping[str, str]) -> Path:
+    """No shell has expanded ~ in a file or in --option=~/x; a directory named ~ is never meant."""
+    if path.parts[:1] == ("~",) and environ.get("HOME"):
+        path = Path(environ["HOME"], *path.parts[1:])
+    return cwd / path
 
 
-def validate(model: type[M], declared: Sequence[Declared], merged: Merged) -> M:
-    for setting in declared:
-        value = merged.values.get(setting.key)
-        if isinstance(value, bool) and setting.kind != "flag":  # pydantic would read true as 1
-            raise bad_value(setting, merged.origin[setting.key], value, "it takes a value")
-    try:
-        return model.model_validate(merged.values)
-    except ValidationError as exc:
-        # a default made from other settings fails only because one of those did
-        errors = [e for e in exc.errors() if e["type"] != "default_factory_not_called"]
-        by_key = {d.key: d for d in declared}
-        key = str(errors[0]["loc"][0])
-        why = re.sub(r"^(Input|String|Value) should", "it must", errors[0]["msg"])
-        why = why.removeprefix("Value error, ").partition(", unable to")[0]
-        value = merged.values.get(key)
-        raise bad_value(by_key[key], merged.origin[key], value, why) from None
+def apply_other_spellings(
+    settings: Sequence[Setting], found: Values, target: str, errors: Errors
+) -> None:
+    """Let the settings that are other spellings of `target` set it.
 
-
-def let_stand_in(
-    declared: Sequence[Declared], merged: Merged, found: BaseModel, target: str
-) -> bool:
-    """Apply the options that are other spellings of `target`; whether one did.
-
-    The strongest source decides. Within one, an option that beats wins, and two that differ are
-    refused.
+    The strongest source decides. Within one, a spelling that beats wins, and two that differ are
+    an error.
     """
-    by_key = {d.key: d for d in declared}
-    asked = [d for d in declared if d.option.sets == target and _says_something(d, found)]
-    if not asked:
-        return False
-    strongest = max(merged.rank[d.key] for d in asked)
-    asked = [d for d in asked if merged.rank[d.key] == strongest]
-    told = {d.key: d.option.sets_to if d.kind == "flag" else getattr(found, d.name) for d in asked}
-    if merged.rank[target] > strongest:
-        return False
-    if merged.rank[target] == strongest and not asked[0].option.beats:
-        told[target] = getattr(found, by_key[target].name)
-    keys = list(told)
-    if len(set(told.values())) > 1:
-        both = " and ".join(f"{told[k]!r} ({merged.origin[k]})" for k in keys)
-        raise SettingsError(f"{target} is asked for twice: {both}.", "Choose one of them.")
-    merged.put(target, told[keys[0]], merged.origin[keys[0]], strongest)
-    return True
+    given = [
+        s for s in settings if s.sets == target and found[s.key].value and has_effect(s, found)
+    ]
+    rank = max((found[s.key].rank for s in given), default=-1)
+    given = [s for s in given if found[s.key].rank == rank]
+    if not given or found[target].rank > rank:
+        return
+    values = {s.key: s.sets_to if s.kind.is_flag else found[s.key].value for s in given}
+    if found[target].rank == rank and not given[0].beats:
+        values[target] = found[target].value
+    if len(set(values.values())) > 1:
+        both = " and ".join(f"{v!r} ({found[k].origin})" for k, v in values.items())
+        errors.append(SettingsError(f"{target} is given twice: {both}.", "Give only one of them."))
+    found[target] = replace(found[given[0].key], value=values[given[0].key])
 
 
-def _says_something(setting: Declared, found: BaseModel) -> bool:
-    return bool(getattr(found, setting.name)) and has_effect(setting, found)
-
-
-def has_effect(setting: Declared, found: BaseModel) -> bool:
-    if setting.option.only_with is None:
+def has_effect(setting: Setting, found: Values) -> bool:
+    if setting.only_with is None:
         return True
-    name, value = setting.option.only_with
-    return bool(getattr(found, name) == value)
+    key, value = setting.only_with
+    return found[key].value == value
 
 
-def misspelt_variables(declared: Iterable[Declared], environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each of our variables that nobody reads but that looks like one that is."""
-    known = [d.env for d in declared]
+def misspelt_variables(settings: Iterable[Setting], environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each of our variables that is not read but looks like one that is."""
+    known = [s.env for s in settings]
     return [
-        f"The variable {name} is not read; did you mean {near[0]}?"
+        f"The variable {name} is not read. Did you mean {near[0]}?"
         for name in sorted(environ)
         if name.startswith(ENV_PREFIX) and name not in known
         if (near := difflib.get_close_matches(name, known, 1, 0.9))
     ]
 
 
-def bad_value(setting: Declared, origin: str, value: object, why: str) -> SettingsError:
-    shown = MASK if setting.option.secret else _without_secrets(repr(value))
-    default = "" if setting.default in (None, "", ()) else f": the default is {setting.default}"
+def bad_value(setting: Setting, given: Found, why: str) -> SettingsError:
+    shown = MASK if setting.secret else _without_secrets(repr(given.value))
+    default = setting.default
+    otherwise = "" if default in (None, "", ()) else f": the default is {default}"
     return SettingsError(
-        f"{setting.key} is {shown} ({origin}), but {why}.", f"Correct it or leave it out{default}."
+        f"Invalid value {shown} for {setting.key} ({given.origin}): {why}.",
+        f"Correct it, or leave it out{otherwise}.",
     )
+
+
+def plain(value: object) -> object:
+    """A typed value as JSON holds it, secrets masked."""
+    if isinstance(value, Path | Secret):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _without_secrets(text: str) -> str:
@@ -234,21 +180,7 @@ def _without_secrets(text: str) -> str:
     return re.sub(r"[?#].*", f"?{MASK}'", named)
 
 
-def _refuse_unknown(given: Iterable[str], known: Mapping[str, object], where: str) -> None:
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(key.replace("-", "_").lower(), known, 1, 0.5)
-            remedy = f"Did you mean {near[0]!r}?" if near else "--show-config lists all keys."
-            raise SettingsError(f"{where} has an unknown key {key!r}.", remedy)
-
-
-def _spelling(setting: Declared) -> str:
-    return setting.flags[0] if setting.flags else setting.key
-
-
-def _source_model(model: type[BaseModel]) -> type[BaseSettings]:
-    """The sources want a BaseSettings to look up names and types in."""
-    from pydantic import create_model
-    from pydantic_settings import BaseSettings
-
-    return cast("type[BaseSettings]", create_model("Sources", __base__=(model, BaseSettings)))
+def _unknown(key: str, known: Iterable[str], where: str) -> SettingsError:
+    near = difflib.get_close_matches(key.replace("-", "_").lower(), known, 1, 0.5)
+    remedy = f"Did you mean {near[0]!r}?" if near else "List all keys with --show-config."
+    return SettingsError(f"{where} has an unknown key {key!r}.", remedy)

@@ -1,19 +1,19 @@
-"""Declared options: one declaration a setting, from which all its spellings follow.
+"""Declared settings: one declaration each, from which all spellings of a setting follow.
 
-A setting is a field of a pydantic model whose annotation carries an Option. Its command-line
-flag, environment variable, key in the settings file and line of --show-config are all made here.
+A setting is a field of a frozen dataclass, made by `setting`; its annotation carries a Kind where
+the type alone does not tell which values are allowed. The command-line flag, the environment
+variable, the key in the settings file and the line of --show-config are all made from that.
 """
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from core.settings.types import TEXT, Kind, kind_of
 
+_KEY = "setting"
 ENV_PREFIX = "ORCHESTRATOR_"
 RUN_COMMANDS = frozenset({"run", "resume"})
 PLANNING_COMMANDS = frozenset({"run", "plan", "resume"})
@@ -22,15 +22,13 @@ ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "simulated-api", "cancel", "clean"}
 
 
 class Group:
-    """Headings of --help, in their order."""
+    """Headings of --help-all, in their order."""
 
     CORE = "Core"
     PLAN = "Plan"
     MODEL = "Model"
     LIMITS = "Limits"
-    CHECKS = "Checks"
     SIMULATION = "Simulation"
-    BACKENDS = "Backends"
     DOCKER = "Docker"
     BEDROCK = "Bedrock"
     BATCH = "AWS Batch"
@@ -38,110 +36,87 @@ class Group:
     PARALLELCLUSTER = "AWS ParallelCluster"
     OUTPUT = "Output"
     ORDER = (
-        *(CORE, PLAN, MODEL, LIMITS, CHECKS, SIMULATION, BACKENDS),
+        *(CORE, PLAN, MODEL, LIMITS, SIMULATION),
         *(DOCKER, BEDROCK, BATCH, SLURM, PARALLELCLUSTER, OUTPUT),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """What a field's type and default do not tell about a setting.
+class Setting:
+    """One setting. `declared_settings` adds the `name`, `kind` and `default` of its field.
 
-    `sets` makes it another spelling of that setting: a flag gives it `sets_to`, any other option
-    its own value. `only_with` names a setting and the value without which this one does nothing.
+    `sets` makes it another spelling of that setting: a flag gives it `sets_to`, any other its own
+    value. `only_with` names a setting and the value without which this one has no effect.
     """
 
     group: str
-    help: str
+    text: str
     metavar: str = ""
-    flags: tuple[str, ...] | None = None
-    """None: made from the key. Empty: no command-line spelling."""
+    key: str = ""
+    """Its name outside the code; made from the field's name where it is empty."""
+    on_command_line: bool = True
     commands: frozenset[str] = PLANNING_COMMANDS
-    secret: bool = False
     default_text: str = ""
-    """Shown in --help instead of the default."""
+    """Shown instead of the default."""
     standard_env: Mapping[str, object] = field(default_factory=dict)
-    """Variables of others that are honoured, weaker than our own file. What they are mapped to is
-    the value they stand for, or None for their own content."""
+    """Variables of other programs that are honoured, weaker than the settings file. Each is mapped
+    to the value it stands for, or to None for its own content."""
     in_file: bool = True
     kept: bool = True
-    """Whether a run keeps this value for `resume`."""
+    """Whether a run keeps the value for `resume`."""
     sets: str = ""
     sets_to: object = None
     beats: bool = False
     """Wins over what it sets when both come from the same place; otherwise that is an error."""
     only_with: tuple[str, object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One setting as all sources see it. `key` is its name everywhere outside the code."""
-
-    name: str
-    key: str
-    option: Option
-    kind: Literal["flag", "list", "path", "value"]
-    choices: tuple[str, ...]
-    default: object
-    """None also where the default depends on other settings."""
+    secret: bool = False
+    name: str = ""
+    kind: Kind = TEXT
+    default: object = None
 
     @property
-    def flags(self) -> tuple[str, ...]:
-        return self.option.flags if self.option.flags is not None else (f"--{dashed(self.key)}",)
+    def flag(self) -> str:
+        """Its option; empty where it has none."""
+        return f"--{dashed(self.key)}" if self.on_command_line else ""
 
     @property
     def env(self) -> str:
         return ENV_PREFIX + self.key.upper()
 
     @property
-    def metavar(self) -> str:
-        return self.option.metavar or "|".join(self.choices) or "TEXT"
+    def placeholder(self) -> str:
+        """What stands for its value in the help; empty for a flag."""
+        return "" if self.kind.is_flag else self.metavar or "|".join(self.kind.choices) or "TEXT"
 
     @property
-    def help(self) -> str:
-        """The help text with its default, where there is one worth a word."""
-        shown = self.option.default_text
-        if not shown and self.kind != "flag" and self.default not in (None, "", ()):
-            shown = f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
-        return f"{self.option.help} ({shown})" if shown else self.option.help
+    def shown_default(self) -> str:
+        """The default where there is one worth a word."""
+        if self.default_text or self.kind.is_flag or self.default in (None, "", ()):
+            return self.default_text
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
 
-def declared_options(model: type[BaseModel]) -> tuple[Declared, ...]:
-    """Every setting of `model`, by headings. Raises TypeError for a field without an Option."""
-    found = (_declare(name, info) for name, info in model.model_fields.items())
-    return tuple(sorted(found, key=lambda d: Group.ORDER.index(d.option.group)))
+def setting(group: str, default: object, text: str, metavar: str = "", **more: Any) -> Any:
+    """A field of a dataclass with its default; `more` are fields of Setting."""
+    return field(default=default, metadata={_KEY: Setting(group, text, metavar, **more)})
 
 
-def options_of(declared: Sequence[Declared], command: str) -> tuple[Declared, ...]:
+def declared_settings(model: type) -> tuple[Setting, ...]:
+    """Every setting of a dataclass, by headings. Raises TypeError for a field made otherwise."""
+    hints = get_type_hints(model, include_extras=True)
+    found = []
+    for f in fields(model):
+        if (declared := f.metadata.get(_KEY)) is None:
+            raise TypeError(f"The setting {f.name!r} is not declared with setting().")
+        key, kind = declared.key or f.name, kind_of(hints[f.name])
+        found.append(replace(declared, name=f.name, key=key, kind=kind, default=f.default))
+    return tuple(sorted(found, key=lambda s: Group.ORDER.index(s.group)))
+
+
+def settings_of(settings: Sequence[Setting], command: str) -> tuple[Setting, ...]:
     """Those that may be given on the command line of `command`."""
-    return tuple(d for d in declared if d.flags and command in d.option.commands)
+    return tuple(s for s in settings if s.on_command_line and command in s.commands)
 
 
 def dashed(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _declare(name: str, info: FieldInfo) -> Declared:
-    option = next((m for m in info.metadata if isinstance(m, Option)), None)
-    if option is None:
-        raise TypeError(f"setting {name!r} is not declared: its annotation has no Option")
-    kind, choices = _kind(info.annotation)
-    key = info.validation_alias if isinstance(info.validation_alias, str) else name
-    default = None if info.default_factory else info.default
-    return Declared(name, key, option, kind, choices, default)
-
-
-def _kind(
-    annotation: Any,
-) -> tuple[Literal["flag", "list", "path", "value"], tuple[str, ...]]:
-    """What sort of value an annotation takes, and its choices if they are fixed."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return _kind(next(a for a in arguments if a is not types.NoneType))
-    if origin is Literal:
-        return "value", tuple(map(str, arguments))
-    if annotation is bool:
-        return "flag", ()
-    if origin is tuple:
-        return "list", ()
-    return ("path" if getattr(annotation, "__name__", "") == "Path" else "value"), ()

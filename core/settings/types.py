@@ -1,20 +1,172 @@
-"""The types of settings that more than one setting has."""
+"""Types of settings: how each reads a value that was typed, or that a file holds.
+
+A Kind's `parse` gives the value in its type, and raises ValueError with what it must be.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import math
+import re
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, Field, StringConstraints
-
+from core.credentials import MASK
 from core.settings.base_url import check_base_url
 from core.settings.size import check_size
 
-Name = Annotated[str, StringConstraints(pattern=r"^\S+$")]
-Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]  # becomes part of host names
-Url = Annotated[str, AfterValidator(check_base_url)]
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Cpus = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]
-Size = Annotated[str, AfterValidator(check_size)]
-Speed = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_ON = frozenset({"1", "true", "t", "yes", "y", "on"})
+_OFF = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`parse` takes text or a value of TOML or JSON."""
+
+    parse: Callable[[Any], object]
+    choices: tuple[str, ...] = ()
+    is_flag: bool = False
+    is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that never shows by accident."""
+
+    value: str = field(repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __str__(self) -> str:
+        return MASK if self.value else ""
+
+
+def checked(check: Callable[[str], str]) -> Kind:
+    """A text that `check` gives back or refuses with ValueError."""
+    return Kind(lambda value: check(parse_text(value)))
+
+
+def matching(pattern: str, wanted: str) -> Kind:
+    """A text that is all of `pattern`; `wanted` says in words what that is."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"it must be {wanted}")
+        return text
+
+    return checked(check)
+
+
+def whole_number(least: float = -math.inf, most: float = math.inf) -> Kind:
+    bounds = f" from {least:,g} to {most:,g}" if most < math.inf else f" of at least {least:g}"
+    wanted = "a whole number" + ("" if least == -math.inf else bounds)
+    return _number_kind(wanted, lambda n: n == int(n) and least <= n <= most, int)
+
+
+def at_least(least: float) -> Kind:
+    return _number_kind(f"a number of at least {least:g}", lambda n: n >= least, float)
+
+
+def _number_kind(
+    wanted: str, fits: Callable[[float], bool], convert: Callable[[float], object]
+) -> Kind:
+    def parse(value: Any) -> object:
+        try:
+            is_integer = isinstance(value, int) or re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
+            number = int(value) if is_integer else float(value)
+            if not isinstance(value, bool) and math.isfinite(number) and fits(number):
+                return convert(number)
+        except (TypeError, ValueError, OverflowError):
+            pass
+        raise ValueError(f"it must be {wanted}")
+
+    return Kind(parse)
+
+
+def choice(*names: str) -> Kind:
+    wanted = "it must be " + " or ".join(map(repr, names))
+
+    def parse(value: Any) -> str:
+        if value not in names:
+            raise ValueError(wanted)
+        return str(value)
+
+    return Kind(parse, choices=names)
+
+
+def list_of(kind: Kind) -> Kind:
+    """Several values; as one text they are written in JSON."""
+
+    def parse(value: Any) -> tuple[object, ...]:
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            found = None
+        if not isinstance(found, list | tuple):
+            raise ValueError('it must be a list, such as ["a", "b"]')
+        return tuple(map(kind.parse, found))
+
+    return Kind(parse, is_list=True)
+
+
+def parse_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be a text")
+    return value.strip()
+
+
+def parse_flag(value: Any) -> bool:
+    text = str(value).strip().lower()
+    if not isinstance(value, bool | int | str) or text not in _ON | _OFF:
+        raise ValueError("it must be true or false")
+    return text in _ON
+
+
+def parse_path(value: Any) -> Path:
+    """Without NUL, and with a name that can be written down in JSON."""
+    text = str(value) if isinstance(value, str | Path) else ""
+    if not text.strip() or "\0" in text or text != text.encode(errors="replace").decode():
+        raise ValueError("it must be a path")
+    return Path(text)
+
+
+def parse_secret(value: Any) -> Secret:
+    return value if isinstance(value, Secret) else Secret(parse_text(value))
+
+
+TEXT = Kind(parse_text)
+_PLAIN = {
+    bool: Kind(parse_flag, is_flag=True),
+    int: whole_number(),
+    str: TEXT,
+    Path: Kind(parse_path),
+    Secret: Kind(parse_secret),
+}
+
+
+def kind_of(hint: Any) -> Kind:
+    """The Kind of an annotation: the one it carries, else that of its type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        carried = next((part for part in arguments if isinstance(part, Kind)), None)
+        return carried or kind_of(arguments[0])
+    if origin in (Union, types.UnionType):
+        return kind_of(next(part for part in arguments if part is not types.NoneType))
+    if origin is Literal:
+        return choice(*arguments)
+    return list_of(kind_of(arguments[0])) if origin is tuple else _PLAIN[hint]
+
+
+Name = Annotated[str, matching(r"\S+", "a name without white space")]
+# becomes part of host names
+Region = Annotated[str, matching(r"[a-z0-9-]+", "the name of a region, such as eu-central-1")]
+Url = Annotated[str, checked(check_base_url)]
+Size = Annotated[str, checked(check_size)]
+Count = Annotated[int, whole_number(1)]
+Positive = Annotated[float, _number_kind("a number above 0", lambda n: n > 0, float)]
+Cpus = Annotated[float, at_least(0.01)]
+Speed = Annotated[float, at_least(0)]

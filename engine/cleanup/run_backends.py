@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from backends import backend_class
@@ -45,7 +46,7 @@ def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
 def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
     """The place of the backend `name` that a run kept, as options, where `settings` mean another;
     empty where they mean the same."""
-    location, now = backend_class(name).location_settings, settings.model_dump()
+    location, now = backend_class(name).location_settings, settings.options()
     was, wanted = location({**now, **facts.settings}), location(now)
     moved = {key: value for key, value in was.items() if wanted.get(key) != value}
     return " ".join(f"--{dashed(key)} {clean(moved[key]) or repr('')}" for key in moved)
@@ -85,7 +86,7 @@ class RunBackends:
     def backend(self, run: RunDir, name: str, facts: RunFacts | None = None) -> Iterator[Backend]:
         """One that is asked about `run` and starts nothing; without `facts`, of a run unknown."""
         settings = self.settings(facts) if facts else self._loaded.settings
-        options = settings.model_copy(update={"backend": name}).model_dump()
+        options = replace(settings, backend=name).options()
         credentials = settings.credentials(self._environ)
         context = BackendContext(
             run.root, credentials, self.clock, _NoWork(), options, self._environ

@@ -1,4 +1,4 @@
-"""The command line, made from the declared settings: click parameters, grouped help, commands.
+"""The command line, made from the declared settings.
 
 `build_cli` takes functions for the commands and gives a click command; `run_cli` runs it, so that
 every usage error comes out as a core UsageError. A first word that is no command is the prompt of
@@ -17,23 +17,20 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from config import LoadedSettings, Settings, load_settings, render_settings
+from config import SETTINGS, LoadedSettings, load_settings, render_settings
 from core.errors import RunInterrupted, UsageError
-from core.settings.options import Declared, Group, declared_options, options_of
+from core.settings.options import Group, Setting, settings_of
+from engine.cli.help import HeadedOption, HelpedCommand, HelpedGroup
+from engine.cli.prompt import read_prompt
 
-MAX_PROMPT_CHARS = 200_000
-ORDINARY_HELP = frozenset({"-h", "--help", "--version"})
+ORDINARY_HELP = frozenset({"-h", "--help", "--help-all", "--version"})
 _IMPLIED = "prompt without a command"
-_EPILOG = (
-    "Every option also has an environment variable ORCHESTRATOR_<NAME> and a key in"
-    " orchestrator.toml; --show-config tells each value and where it came from."
-)
 
 
 @dataclass(frozen=True, slots=True)
 class DoctorOptions:
-    """What `doctor` is to do besides looking. `probe` runs a small job on the backend,
-    `register_job_definition` makes one for AWS Batch first."""
+    """What `doctor` does besides looking. `probe` runs a small job on the backend,
+    `register_job_definition` first makes one for AWS Batch."""
 
     probe: bool = False
     register_job_definition: bool = False
@@ -41,17 +38,17 @@ class DoctorOptions:
 
 @dataclass(frozen=True)
 class Handlers:
-    """What the commands do; each gives an exit code. None: not built, so not listed."""
+    """What the commands do; each gives an exit code."""
 
     run: Callable[[LoadedSettings, str], int]
-    plan: Callable[[LoadedSettings, str, Path | None], int] | None = None
-    resume: Callable[[LoadedSettings, str], int] | None = None
-    runs: Callable[[LoadedSettings], int] | None = None
-    simulated_api: Callable[[LoadedSettings, int], int] | None = None
-    doctor: Callable[[LoadedSettings, DoctorOptions], int] | None = None
-    cancel: Callable[[LoadedSettings, str], int] | None = None
-    clean: Callable[[LoadedSettings, str, float, bool], int] | None = None
-    """The run's name, "" for all; the age in seconds at which runs go; whether to do it."""
+    plan: Callable[[LoadedSettings, str, Path | None], int]
+    resume: Callable[[LoadedSettings, str], int]
+    runs: Callable[[LoadedSettings], int]
+    simulated_api: Callable[[LoadedSettings, int], int]
+    doctor: Callable[[LoadedSettings, DoctorOptions], int]
+    cancel: Callable[[LoadedSettings, str], int]
+    clean: Callable[[LoadedSettings, str, float, bool], int]
+    """The run's name, "" for all; the age in seconds from which runs go; whether to remove."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +58,9 @@ class Surroundings:
     environ: Mapping[str, str]
     cwd: Path
     stdin: BinaryIO | None
-    model: type[Settings] = Settings
-
-    def load(self, given: Mapping[str, object]) -> LoadedSettings:
-        return load_settings(given, self.environ, self.cwd, model=self.model)
 
 
-class HeadedOption(click.Option):
-    """A click option that knows its heading, and whether it is a declared setting."""
-
-    def __init__(
-        self, group: str, names: Sequence[str], *, setting: bool = False, **shape: Any
-    ) -> None:
-        super().__init__(list(names), **shape)
-        self.group = group
-        self.setting = setting
-
-
-class GroupedCommand(click.Command):
-    """A command whose --help lists options under the headings of core.settings.options.Group."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_grouped_options(self, ctx, formatter)
-
-
-class PromptGroup(click.Group):
+class PromptGroup(HelpedGroup):
     """Commands, where anything else is the prompt of `run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -97,66 +72,17 @@ class PromptGroup(click.Group):
             ctx.meta[_IMPLIED] = True
         return super().parse_args(ctx, args)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_commands(ctx, formatter)
-        run = self.commands["run"]
-        write_grouped_options(run, click.Context(run, parent=ctx, info_name="run"), formatter)
-
-
-def write_grouped_options(
-    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
-) -> None:
-    sections: dict[str, list[tuple[str, str]]] = {name: [] for name in (*Group.ORDER, "Help")}
-    for parameter in command.get_params(ctx):
-        record = parameter.get_help_record(ctx)
-        if isinstance(parameter, click.Option) and record is not None:
-            sections[getattr(parameter, "group", "Help")].append(record)
-    for name, rows in sections.items():
-        if rows:
-            with formatter.section(name):
-                formatter.write_dl(rows, col_max=28)
-
-
-def options_for(
-    command: str, model: type[Settings] = Settings
-) -> Callable[[click.Command], click.Command]:
-    """Adds the declared options of `command`, and --show-config, to a click command."""
-
-    def add(target: click.Command) -> click.Command:
-        target.params += map(_parameter, options_of(declared_options(model), command))
-        shown = HeadedOption(
-            Group.OUTPUT, ["--show-config"], is_flag=True, help="show all settings, and stop"
-        )
-        target.params.append(shown)
-        return target
-
-    return add
-
-
-def _parameter(declared: Declared) -> click.Parameter:
-    """Values stay as they were typed; the settings check them, whatever their source."""
-    shape: dict[str, Any] = {"metavar": declared.metavar}
-    if declared.kind == "flag":
-        shape = {"is_flag": True}
-    elif declared.kind == "list":
-        shape["multiple"] = True
-    names = [*declared.flags, declared.key]
-    return HeadedOption(declared.option.group, names, setting=True, help=declared.help, **shape)
-
 
 def build_cli(handlers: Handlers, around: Surroundings, version: str) -> click.Command:
     """The whole command line over `handlers`."""
     group = PromptGroup(
         "orchestrator",
-        help="Turns one sentence into a working project: Claude plans it, executors build it in"
-        " parallel. Without --real all is simulated, and no key is needed.",
-        epilog=_EPILOG,
         options_metavar="",
         subcommand_metavar='[COMMAND] "PROMPT" [OPTIONS]',
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     for command in _commands(handlers, around):
-        group.add_command(options_for(str(command.name), around.model)(command))
+        group.add_command(command)
     return click.version_option(version, message="%(prog)s %(version)s")(group)
 
 
@@ -175,226 +101,145 @@ def run_cli(cli: click.Command, args: Sequence[str], program: str = "orchestrato
 
 
 def given_options(ctx: click.Context) -> dict[str, object]:
-    """The declared options that stood on the command line, by key; their values as typed."""
+    """The settings that stood on the command line, by key; their values as typed."""
     return {
-        str(p.name): list(value) if isinstance(value := ctx.params[str(p.name)], tuple) else value
-        for p in ctx.command.params
-        if isinstance(p, HeadedOption)
-        and p.setting
-        and ctx.get_parameter_source(str(p.name)) is ParameterSource.COMMANDLINE
+        name: list(value) if isinstance(value := ctx.params[name], tuple) else value
+        for name in (p.name or "" for p in ctx.command.params if getattr(p, "setting", None))
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-
-
-def read_prompt(argument: str | None, prompt_file: str | None, stdin: BinaryIO | None) -> str:
-    """The prompt from its argument, a file, or standard input ("-" for either).
-
-    Raises UsageError when there is none, there are two, or it is not a text of a sane size.
-    """
-    if argument is not None and prompt_file is not None:
-        raise UsageError("There is a prompt and a --prompt-file.", "Give one of them.")
-    if argument is not None and argument != "-":
-        return _checked_prompt(argument, "The prompt")
-    if argument is None and prompt_file is None:
-        raise UsageError("There is no prompt.", 'Say what to build: "Build a todo list app".')
-    source = argument or prompt_file or "-"
-    where = "Standard input" if source == "-" else f"The prompt file {source}"
-    try:
-        return _checked_prompt(_read_bounded(source, stdin).decode("utf-8-sig"), where)
-    except FileNotFoundError:
-        raise UsageError(f"{where} does not exist.", "Check the path.") from None
-    except OSError as exc:
-        raise UsageError(f"{where} cannot be read: {exc.strerror}.", "Name a text file.") from exc
-    except ValueError as exc:  # undecodable bytes, or a path that cannot be one
-        raise UsageError(f"{where} is not text.", "Save it as UTF-8.") from exc
-
-
-def _read_bounded(source: str, stdin: BinaryIO | None) -> bytes:
-    """A little more than may be there, so that an endless device is refused and not read."""
-    most_bytes = 4 * MAX_PROMPT_CHARS + 4
-    if source != "-":
-        with open(source, "rb") as stream:
-            return stream.read(most_bytes)
-    if stdin is None:
-        raise UsageError("Standard input is closed.", "Give the prompt as an argument.")
-    return stdin.read(most_bytes)
-
-
-def _checked_prompt(text: str, where: str) -> str:
-    if not text.strip():
-        raise UsageError(f"{where} is empty.", "Say what to build.")
-    if len(text) > MAX_PROMPT_CHARS:
-        raise UsageError(
-            f"{where} is longer than {MAX_PROMPT_CHARS:,} characters.",
-            "Describe what to build, and leave out what is only reference.",
-        )
-    if "\0" in text or any(0xD800 <= ord(c) <= 0xDFFF for c in text):
-        raise UsageError(f"{where} is not text.", "Save it as UTF-8.")
-    return text.strip()
-
-
-def _commands(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
-    """In the order of --help."""
-    yield from _commands_that_ask(handlers, around)
-    yield from _commands_on_runs(handlers, around)
-    yield from _commands_on_this_machine(handlers, around)
-
-
-def _commands_that_ask(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
-    yield _command(
-        "run",
-        "Plan, execute, merge and report; the word may be left out.",
-        _prompt_parameters(),
-        lambda ctx, loaded: handlers.run(loaded, _prompt(ctx, around, loaded)),
-        around,
-    )
-    if (plan := handlers.plan) is not None:
-        yield _command(
-            "plan",
-            "Plan only: the tasks, the contracts and a forecast.",
-            [
-                *_prompt_parameters(),
-                HeadedOption(
-                    Group.CORE, ["-o", "--output"], metavar="FILE", help="write the plan there"
-                ),
-            ],
-            lambda ctx, loaded: plan(loaded, _prompt(ctx, around, loaded), _output_file(ctx)),
-            around,
-        )
-    if (resume := handlers.resume) is not None:
-        yield _command(
-            "resume",
-            "Go on with a run that was stopped or has failures.",
-            [click.Argument(["run_id"], metavar="RUN")],
-            lambda ctx, loaded: resume(loaded, ctx.params["run_id"]),
-            around,
-        )
-
-
-def _commands_on_runs(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
-    if (runs := handlers.runs) is not None:
-        yield _command(
-            "runs", "List the runs in the work directory.", [], lambda _, s: runs(s), around
-        )
-    if (cancel := handlers.cancel) is not None:
-        yield _command(
-            "cancel",
-            "Stop the jobs of a run wherever they run; it can be resumed.",
-            [click.Argument(["run_id"], metavar="RUN")],
-            lambda ctx, loaded: cancel(loaded, ctx.params["run_id"]),
-            around,
-        )
-    if (clean := handlers.clean) is not None:
-        yield _command(
-            "clean",
-            "Remove what runs left behind, and old runs; says first what.",
-            _clean_parameters(),
-            lambda ctx, loaded: clean(loaded, *_cleaning(ctx)),
-            around,
-        )
-
-
-def _commands_on_this_machine(handlers: Handlers, around: Surroundings) -> Iterator[click.Command]:
-    if (doctor := handlers.doctor) is not None:
-        yield _command(
-            "doctor",
-            "Look at what backends and providers need, what is missing here, and the fix.",
-            _doctor_parameters(),
-            lambda ctx, loaded: doctor(loaded, _doctor_wishes(ctx)),
-            around,
-        )
-    if (serve := handlers.simulated_api) is not None:
-        port = HeadedOption(
-            Group.CORE,
-            ["--port"],
-            type=click.IntRange(0, 65535),
-            default=0,
-            metavar="N",
-            help="port on loopback; 0: a free one",
-        )
-        yield _command(
-            "simulated-api",
-            "Serve the simulated Claude on loopback.",
-            [port],
-            lambda ctx, loaded: serve(loaded, ctx.params["port"]),
-            around,
-        )
-
-
-def _command(
-    name: str,
-    help_text: str,
-    parameters: list[click.Parameter],
-    act: Callable[[click.Context, LoadedSettings], int],
-    around: Surroundings,
-) -> click.Command:
-    """A command that loads the settings first, and only shows them when asked to."""
-
-    def callback(**_: object) -> int:
-        ctx = click.get_current_context()
-        if ctx.meta.get(_IMPLIED):
-            _refuse_mistyped_command(ctx)
-        loaded = around.load(given_options(ctx))
-        if ctx.params["show_config"]:
-            click.echo(render_settings(loaded, as_json=loaded.settings.json_lines))
-            return 0
-        return act(ctx, loaded)
-
-    return GroupedCommand(name, params=parameters, callback=callback, help=help_text)
-
-
-def _prompt_parameters() -> list[click.Parameter]:
-    return [
-        click.Argument(["words"], nargs=-1, metavar='"PROMPT"'),
-        HeadedOption(
-            Group.CORE, ["--prompt-file"], metavar="FILE", help="read the prompt there; -: stdin"
-        ),
-    ]
-
-
-def _clean_parameters() -> list[click.Parameter]:
-    return [
-        click.Argument(["run_id"], metavar="[RUN]", required=False),
-        HeadedOption(
-            Group.CORE,
-            ["--older-than"],
-            metavar="AGE",
-            default="7d",
-            help="age at which a run that ended goes as a whole: 12h, 7d, 2w (7d)",
-        ),
-        HeadedOption(
-            Group.CORE, ["--yes"], is_flag=True, help="remove it; without, only say what would go"
-        ),
-    ]
-
-
-def _doctor_parameters() -> list[click.Parameter]:
-    return [
-        HeadedOption(
-            Group.CORE, ["--probe"], is_flag=True, help="also run a small job on the backend"
-        ),
-        HeadedOption(
-            Group.BATCH,
-            ["--register-job-definition"],
-            is_flag=True,
-            help="make a job definition first, and look at that",
-        ),
-    ]
-
-
-def _doctor_wishes(ctx: click.Context) -> DoctorOptions:
-    return DoctorOptions(ctx.params["probe"], ctx.params["register_job_definition"])
-
-
-def _cleaning(ctx: click.Context) -> tuple[str, float, bool]:
-    given = ctx.params
-    return given["run_id"] or "", parse_age(given["older_than"]), given["yes"]
 
 
 def parse_age(text: str) -> float:
     """12h, 7d or 2w in seconds. Raises UsageError."""
     if (found := re.fullmatch(r"(\d{1,6})([hdw])", text.strip(), re.ASCII)) is None:
-        raise UsageError(f"--older-than {text!r} is no age.", "Write it as 12h, 7d or 2w.")
+        raise UsageError(
+            f"Invalid value {text!r} for --older-than: it must be an age.",
+            "Give hours, days or weeks: 12h, 7d or 2w.",
+        )
     return int(found[1]) * {"h": 3_600.0, "d": 86_400.0, "w": 604_800.0}[found[2]]
+
+
+def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
+    """In the order of --help."""
+
+    def command(
+        name: str,
+        text: str,
+        act: Callable[[click.Context, LoadedSettings], int],
+        *parameters: click.Parameter,
+    ) -> click.Command:
+        def callback(**_: object) -> int:
+            return _act(click.get_current_context(), act, around)
+
+        made = HelpedCommand(name, params=list(parameters), callback=callback, help=text)
+        made.params += [_parameter(setting) for setting in settings_of(SETTINGS, name)]
+        made.params.append(_flag(Group.OUTPUT, "--show-config", "show all settings, and stop"))
+        return made
+
+    run_id = click.Argument(["run_id"], metavar="RUN")
+    prompt = click.Argument(["words"], nargs=-1, metavar='"PROMPT"')
+    prompt_file = _own("--prompt-file", "FILE", "read the prompt from a file; -: standard input")
+    yield command(
+        "run",
+        "Plan and build a project; the word run may be left out.",
+        lambda ctx, loaded: do.run(loaded, _prompt(ctx, around, loaded)),
+        *(prompt, prompt_file),
+    )
+    yield command(
+        "plan",
+        "Plan only: show the tasks, the contracts and a forecast.",
+        lambda ctx, loaded: do.plan(loaded, _prompt(ctx, around, loaded), ctx.params["output"]),
+        *(
+            prompt,
+            prompt_file,
+            _own("--output", "FILE", "file to write the plan to", "-o", type=Path),
+        ),
+    )
+    yield command(
+        "resume",
+        "Continue a run that was stopped or has failures.",
+        lambda ctx, loaded: do.resume(loaded, ctx.params["run_id"]),
+        run_id,
+    )
+    yield command("runs", "List the runs in the work directory.", lambda _, s: do.runs(s))
+    yield command(
+        "cancel",
+        "Stop the jobs of a run wherever they run; it can be resumed.",
+        lambda ctx, loaded: do.cancel(loaded, ctx.params["run_id"]),
+        run_id,
+    )
+    yield command(
+        "clean",
+        "Show what old runs left behind; --yes removes it.",
+        lambda ctx, loaded: do.clean(loaded, *_cleaning(ctx.params)),
+        click.Argument(["run_id"], metavar="[RUN]", required=False),
+        _own("--older-than", "AGE", "age from which ended runs go: 12h, 7d, 2w (7d)", default="7d"),
+        _flag(Group.CORE, "--yes", "remove it; without, only show what would go"),
+    )
+    yield command(
+        "doctor",
+        "Check this machine, backends and providers; show each fix.",
+        lambda ctx, loaded: do.doctor(loaded, _doctor_options(ctx.params)),
+        _flag(Group.CORE, "--probe", "also run a small job on the backend"),
+        _flag(Group.BATCH, "--register-job-definition", "register a job definition, and check it"),
+    )
+    yield command(
+        "simulated-api",
+        "Serve the simulated Claude on this machine.",
+        lambda ctx, loaded: do.simulated_api(loaded, ctx.params["port"]),
+        _own(
+            *("--port", "N", "port on loopback; 0: any free one"),
+            type=click.IntRange(0, 65535),
+            default=0,
+        ),
+    )
+
+
+def _act(
+    ctx: click.Context, act: Callable[[click.Context, LoadedSettings], int], around: Surroundings
+) -> int:
+    """Load the settings first, and only show them when asked to."""
+    if ctx.meta.get(_IMPLIED):
+        _refuse_mistyped_command(ctx)
+    shows, given = ctx.params["show_config"], given_options(ctx)
+    loaded = load_settings(given, around.environ, around.cwd, lenient=shows)
+    return _show_config(loaded) if shows else act(ctx, loaded)
+
+
+def _show_config(loaded: LoadedSettings) -> int:
+    """Every setting, and what is wrong with them; gives the exit code."""
+    click.echo(render_settings(loaded, as_json=loaded.settings.json_lines))
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    for error in loaded.errors:
+        click.echo(f"error: {error}", err=True)
+    return UsageError.exit_code if loaded.errors else 0
+
+
+def _parameter(setting: Setting) -> click.Parameter:
+    """Values stay as they were typed; the settings check them, whatever their source."""
+    text = f"{setting.text} ({setting.shown_default})" if setting.shown_default else setting.text
+    kind = setting.kind
+    shape = {"is_flag": True} if kind.is_flag else {"multiple": kind.is_list}
+    names = [setting.flag, setting.key]
+    return HeadedOption(setting.group, names, text, setting.placeholder, setting, **shape)
+
+
+def _own(flag: str, metavar: str, text: str, *flags: str, **shape: Any) -> click.Parameter:
+    """An option of one command, which is no setting."""
+    return HeadedOption(Group.CORE, [*flags, flag], text, metavar, **shape)
+
+
+def _flag(group: str, flag: str, text: str) -> click.Parameter:
+    return HeadedOption(group, [flag], text, is_flag=True)
+
+
+def _doctor_options(given: Mapping[str, Any]) -> DoctorOptions:
+    return DoctorOptions(given["probe"], given["register_job_definition"])
+
+
+def _cleaning(given: Mapping[str, Any]) -> tuple[str, float, bool]:
+    return given["run_id"] or "", parse_age(given["older_than"]), given["yes"]
 
 
 def _prompt(ctx: click.Context, around: Surroundings, loaded: LoadedSettings) -> str:
@@ -411,10 +256,6 @@ def _prompt(ctx: click.Context, around: Surroundings, loaded: LoadedSettings) ->
     return read_prompt(argument, prompt_file, around.stdin)
 
 
-def _output_file(ctx: click.Context) -> Path | None:
-    return Path(ctx.params["output"]) if ctx.params["output"] else None
-
-
 def _refuse_mistyped_command(ctx: click.Context) -> None:
     """One bare word in small letters looks like a command; as a prompt it might cost money."""
     words: tuple[str, ...] = ctx.params["words"]
@@ -423,12 +264,12 @@ def _refuse_mistyped_command(ctx: click.Context) -> None:
     names = [*(group.commands if isinstance(group, click.Group) else ()), *ORDINARY_HELP]
     if first in names:
         raise UsageError(
-            f"Options stand before the command {first!r}.", f"Write '{first} ... --option'."
+            f"Options came before the command {first!r}.", f"Write '{first} ... --option'."
         )
     near = difflib.get_close_matches(first, names, 1, 0.7)
     alone = len(words) == 1 and re.fullmatch(r"[a-z][a-z-]*", first)
     if " " not in first and (near or alone):
-        meant = f"; did you mean {near[0]!r}?" if near else "."
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(
-            f"There is no command {first!r}{meant}", f'If it is a prompt, write: run "{first}".'
+            f"Unknown command {first!r}.{hint}", f'If it is a prompt, write: run "{first}".'
         )

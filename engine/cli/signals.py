@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks politely, the second means now."""
+"""Ctrl-C and SIGTERM: the first asks the run to stop, the second ends it at once."""
 
 from __future__ import annotations
 

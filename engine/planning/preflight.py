@@ -65,7 +65,7 @@ def prepare(
     governor = Governor()
     worker = ThreadWorker(credentials, governor)
     context = BackendContext(
-        directory.root, credentials, clock, worker, settings.model_dump(), environ
+        directory.root, credentials, clock, worker, settings.options(), environ
     )
     with ExitStack() as stack:
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))

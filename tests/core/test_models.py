@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from anthropic._data import DEPRECATED_MODELS
 
-from config import DEFAULT_MODELS
 from core.models import ENDING_MODELS, find_ending
+from core.settings.worker import DEFAULT_MODELS
 
 
 @pytest.mark.parametrize("model", DEPRECATED_MODELS)

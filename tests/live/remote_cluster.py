@@ -23,6 +23,7 @@ from moto import mock_aws
 from backends.base import Backend, BackendContext
 from backends.parallelcluster.cluster import ClusterFinder
 from backends.parallelcluster.discovery import Ec2Clusters
+from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshLink
 from backends.parallelcluster_backend import ParallelClusterBackend
 from core.bundle import AttemptDir
@@ -199,7 +200,8 @@ class RemoteCluster:
         )
         if self.cut is None:
             return ParallelClusterBackend.build(context)
-        finder = ClusterFinder(context.options, Ec2Clusters(REGION, self.credentials))
+        settings = ParallelClusterSettings.read(context.options)
+        finder = ClusterFinder(settings, Ec2Clusters(REGION, self.credentials))
         link = CutLink(SshLink(finder.target, context.environ), self.cut)
         return ParallelClusterBackend.over(link, finder, context)
 

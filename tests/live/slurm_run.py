@@ -9,8 +9,8 @@ from typing import Any
 
 from backends.base import BackendContext
 from backends.shared.worker_credentials import sent_credentials
-from backends.slurm.commands import slurm_options
 from backends.slurm.host import CommandRunner, LocalHost
+from backends.slurm.settings import SlurmSettings
 from backends.slurm_backend import SlurmBackend
 from claude.simulation.server import SimulatedServer
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
@@ -50,12 +50,13 @@ class SlurmRun(LiveRun):
 
     def backend_with(self, execute: CommandRunner) -> SlurmBackend:
         """A backend whose commands are run by `execute`."""
+        settings = SlurmSettings.read(self.options)
         return SlurmBackend(
             self.run.root,
             LocalHost(self.run.root, self.cluster.environ, execute),
-            slurm_options(self.options),
+            settings,
             clock=self.clock,
-            credentials=lambda: sent_credentials(self.credentials, self.options),
+            credentials=lambda: sent_credentials(self.credentials, settings),
         )
 
 

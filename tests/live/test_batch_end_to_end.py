@@ -212,8 +212,8 @@ def test_doctor_finds_all_well_and_registers_the_same_definition_once(
         said, complained = process.communicate(timeout=100)
         assert not complained
         lines += [json.loads(line) for line in said.splitlines()]
-    first, again = [c["said"] for c in lines if c["subject"] == "job definition"]
+    first, again = [c["message"] for c in lines if c["subject"] == "job definition"]
     assert "registered; use it" in first
-    assert "is registered already" in again
+    assert "was registered before" in again
     of_batch = [c for c in lines if c["subject"] == "backend batch"]
-    assert [c["verdict"] for c in of_batch] == ["ok", "ok"], of_batch
+    assert [c["state"] for c in of_batch] == ["ok", "ok"], of_batch

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import PLANNER, RunLabels
+from backends.docker.container import PLANNER, ContainerLimits, RunLabels
 from backends.docker.planner import DockerPlanner
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from claude.simulation.project import design_project
 from core.bundle import Allowance, Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock
@@ -52,7 +52,7 @@ class Planning:
 
         planner = DockerPlanner(
             self.host,
-            container_limits({**OPTIONS, **self.options}),
+            ContainerLimits.of(DockerSettings.read({**OPTIONS, **self.options})),
             self.home,
             SystemClock(),
             Credentials,

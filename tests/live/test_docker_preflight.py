@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import RunLabels
+from backends.docker.container import ContainerLimits, RunLabels
 from backends.docker.preflight import SOURCE_LABEL, Preflight
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from core.clock import SystemClock
 from core.errors import Problem
 from tests.live.docker_run import (
@@ -41,10 +41,11 @@ def problems(
     place: Path, environ: Mapping[str, str] | None = None, **options: Any
 ) -> list[Problem]:
     host = DockerHost(dict(os.environ) if environ is None else environ)
-    told = {**OPTIONS, **options}
+    settings = DockerSettings.read({**OPTIONS, **options})
+    limits = ContainerLimits.of(settings)
     home = RunLabels.of(place / "work" / "runs" / "20260101-120000-6666")
     try:
-        return Preflight(host, container_limits(told), told, home, SystemClock()).problems()
+        return Preflight(host, limits, settings, home, SystemClock()).problems()
     finally:
         host.close()
 

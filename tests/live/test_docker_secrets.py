@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from backends.docker.container import PLANNER
+from backends.docker.container import PLANNER, ContainerLimits
 from backends.docker.planner import DockerPlanner
-from backends.docker.settings import container_limits
+from backends.docker.settings import DockerSettings
 from claude.simulation.server import SimulatedServer
 from core.bundle import Limits, ModelSettings
 from core.credentials import Credentials
@@ -133,7 +133,7 @@ def test_a_planners_credentials_show_nowhere_while_it_holds_them(tmp_path: Path)
         options = {**OPTIONS, "docker_network": "host"}
         planner = DockerPlanner(
             live.host,
-            container_limits(options),
+            ContainerLimits.of(DockerSettings.read(options)),
             live.home,
             live.clock,
             lambda: API_KEY,

@@ -86,8 +86,8 @@ def test_the_probe_finds_what_a_node_cannot_reach_and_leaves_nothing(tmp_path: P
         access = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.base_url}
         done = call(tmp_path, "doctor", *SLURM, "--probe", "--json", **access)
     checks = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [c["said"] for c in checks if c["subject"] == "backend slurm"] == [
-        "usable; a small job ran well"
+    assert [c["message"] for c in checks if c["subject"] == "backend slurm"] == [
+        "usable; a test job ran"
     ]
     assert done.returncode == 0, done.stdout
     access["ANTHROPIC_BASE_URL"] = "http://127.0.0.1:9"  # the port for what is thrown away

@@ -11,7 +11,7 @@ import pytest
 
 from backends.batch.client import BatchClient
 from backends.batch.definition import FARGATE, build_definition, register_with
-from backends.batch.jobs import JobTemplate
+from backends.batch.settings import BatchSettings
 from core.aws.bundles import claim_name
 from core.aws.calls import AwsService
 from core.errors import CollectError
@@ -68,8 +68,8 @@ def lowered(value: Any) -> Any:
 
 def test_its_job_definition_is_the_one_that_doctor_registers() -> None:
     given = lowered(resources()["JobDefinition"]["Properties"])
-    options = {"batch_image": "image", "batch_job_role": ROLE}
-    made = build_definition(options, JobTemplate("", ""), FARGATE, "eu-central-1")
+    settings = BatchSettings(batch_image="image", batch_job_role=ROLE)
+    made = build_definition(settings, FARGATE)
     for name in ("type", "platformCapabilities", "propagateTags", "timeout"):
         assert given[name] == made[name], name
     assert given["retryStrategy"]["attempts"] == made["retryStrategy"]["attempts"]

@@ -1,4 +1,4 @@
-"""The documentation holds: what README and docs/ name exists, and all of --help is in README."""
+"""The documentation holds: what README and docs/ name exists, and all options are in docs/."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from backends import BACKENDS
 from backends.base import Backend
 from backends.slurm.states import PENDING_REASONS, never_starts
 from claude.simulation.faults import FAULTS, parse_faults
-from config import DEFAULT_MODELS, LoadedSettings, Settings, load_settings
+from config import SETTINGS, LoadedSettings, load_settings
 from core import errors
 from core.credentials import Credentials, resolve_credentials
 from core.job import JobState, Outcome, Reason
-from core.settings.options import Declared, declared_options
+from core.settings.options import Setting
+from core.settings.worker import DEFAULT_MODELS
 from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
+from tests.project.options_page import render_options_page
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+OPTIONS = ROOT / "docs" / "options.md"
 SIMULATION = ROOT / "docs" / "simulation.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-SETTINGS = declared_options(Settings)
 SOURCES = [
     path
     for path in ROOT.rglob("*.py")
@@ -94,7 +96,7 @@ def commands() -> dict[str, click.Command]:
 def flags() -> set[str]:
     every = [cli(Asked(), ROOT), *commands().values()]
     found = {flag for command in every for p in command.params for flag in p.opts}
-    return {flag for flag in found if flag.startswith("-")} | {"--help", "-h"}
+    return {flag for flag in found if flag.startswith("-")} | {"--help", "-h", "--help-all"}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -111,6 +113,12 @@ def rows(page: Path, heading: str) -> list[list[str]]:
     [text] = [part for part in section if part.startswith(f"{heading}\n")]
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def tables(page: Path) -> list[list[str]]:
+    """The cells of every table of a page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return [line.strip("|").split("|") for line in lines if line.startswith("|")]
 
 
 def example_lines(page: Path) -> Iterator[str]:
@@ -136,7 +144,7 @@ def test_every_example_is_understood_by_the_command_line(
     args = shlex.split(line.partition(" | ")[0])
     asked = Asked()
     assert run_cli(cli(asked, tmp_path), args) == 0
-    assert asked.command or {"--help", "--show-config"} & set(args)
+    assert asked.command or {"--help", "--help-all", "--show-config"} & set(args)
     parse_faults(str(asked.given.get("sim_faults", "")))
 
 
@@ -156,7 +164,7 @@ def test_every_option_named_exists(page: Path) -> None:
 @pages
 def test_every_environment_variable_named_is_read(page: Path) -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
-    known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.option.standard_env}
+    known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
     known |= OF_THE_NETWORK | OF_DOCKER | OF_CLOUDFORMATION
     unknown = {name for name in named - known if not is_credential(name)}
@@ -204,41 +212,30 @@ def test_the_commands_are_those_of_the_command_line() -> None:
     assert sorted(named) == sorted(commands())
 
 
-def test_the_table_of_options_holds_every_option() -> None:
-    named = {flag for row in rows(README, "Options") for flag in re.findall(r"`(-[^` ]+)", row[0])}
-    own = {
-        "-o",
-        "--output",
-        "--port",
-        "--older-than",
-        "--yes",
-        "--probe",
-        "--register-job-definition",
-    }  # of one command, told there
-    assert named == flags() - own
-    told = " ".join(row[1] for row in rows(README, "Commands"))
-    assert "`-o FILE`" in told
-    assert "`--port N`" in told
-    assert "`--older-than AGE`" in told
-    assert "`--yes`" in told
-    assert "`--probe`" in told
-    assert "`--register-job-definition`" in told
+def test_the_page_of_options_is_the_one_that_the_settings_give() -> None:
+    """Renewed by: PYTHONPATH=. python3 tests/project/options_page.py > docs/options.md"""
+    assert OPTIONS.read_text(encoding="utf-8") == render_options_page()
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda d: d.key)
-def test_each_setting_has_its_row_with_variable_and_default(setting: Declared) -> None:
-    [row] = [row for row in rows(README, "Options") if row[1] == f"`{setting.env}`"]
-    assert [flag.split()[0] for flag in re.findall(r"`([^`]+)`", row[0])] == list(setting.flags)
-    assert row[2].strip("`") == default_in_words(setting)
+def test_the_page_of_options_holds_every_option() -> None:
+    named = {
+        flag for row in tables(OPTIONS) for flag in re.findall(r"(--?[a-z][a-z0-9-]*)", row[0])
+    }
+    assert named == flags()
 
 
-def default_in_words(setting: Declared) -> str:
-    if setting.key == "model":
-        return DEFAULT_MODELS["anthropic"]
-    if setting.kind == "flag":
-        return "off"
-    shown = re.search(r"\(([^()]*)\)$", setting.help)
-    return shown[1] if shown else ""
+def test_the_table_of_commands_tells_of_the_options_of_single_commands() -> None:
+    text = " ".join(row[1] for row in rows(README, "Commands"))
+    of_one = ("-o FILE", "--port N", "--older-than AGE", "--yes", "--probe")
+    for option in (*of_one, "--register-job-definition"):
+        assert f"`{option}`" in text
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.key)
+def test_each_setting_has_its_row_with_variable_and_default(setting: Setting) -> None:
+    [row] = [row for row in rows(OPTIONS, setting.group) if row[1] == f"`{setting.env}`"]
+    assert (row[0].strip("`").split() or [""])[0] == setting.flag
+    assert row[2].strip("`") == ("off" if setting.kind.is_flag else setting.shown_default)
 
 
 def test_the_default_model_of_bedrock_is_named() -> None:

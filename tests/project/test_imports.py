@@ -25,7 +25,10 @@ MAY = {
     "docker_planner": {"core", "claude", *AGENTS},
     "docker_executor": {"core", "claude", *AGENTS},
     "batch_executor": {"core", "claude", *AGENTS},
-    "config": {"core", *(f"backends.{b}.settings" for b in ("batch", "parallelcluster", "slurm"))},
+    "config": {
+        "core",
+        *(f"backends.{b}.settings" for b in ("batch", "docker", "parallelcluster", "slurm")),
+    },
     "backends": {"core", "backends", "executor_agent"},
     "engine": {"core", "backends.base", "engine", *AGENTS},
     "orchestrator": {"core", "config", "backends", "claude", "engine", *AGENTS},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from backends.batch.definition import (
     register_with,
 )
 from backends.batch.jobs import JobTemplate
+from backends.batch.settings import BatchSettings
 from core.aws.calls import AwsService
 from core.errors import BackendError, Problem, UsageError
 from tests.fakes.aws import ROLE, FakeAws, usable_environment
@@ -75,11 +77,9 @@ def test_it_is_for_what_the_queue_has(
 
 
 def test_what_starts_workers_has_a_role_of_its_own_where_one_is_given() -> None:
-    wanted, other = JobTemplate("", ""), ROLE.replace("workers", "starts-workers")
-    own = build_definition(OPTIONS, wanted, FARGATE, "eu-central-1")
-    both = build_definition(
-        {**OPTIONS, "batch_execution_role": other}, wanted, FARGATE, "eu-central-1"
-    )
+    settings, other = BatchSettings.read(OPTIONS), ROLE.replace("workers", "starts-workers")
+    own = build_definition(settings, FARGATE)
+    both = build_definition(replace(settings, batch_execution_role=other), FARGATE)
     for definition, starter in ((own, ROLE), (both, other)):
         check_definition(definition)
         assert definition["containerProperties"]["executionRoleArn"] == starter
@@ -87,7 +87,8 @@ def test_what_starts_workers_has_a_role_of_its_own_where_one_is_given() -> None:
 
 
 def test_its_name_is_made_of_its_content_alone() -> None:
-    made = build_definition(OPTIONS, JobTemplate("q", "d", 2, 4096), FARGATE, "eu-central-1")
+    settings = BatchSettings.read({**OPTIONS, "batch_vcpus": 2.0, "batch_memory": "4g"})
+    made = build_definition(settings, FARGATE)
     name = made.pop("jobDefinitionName")
     assert name == definition_name(made)
     assert name == definition_name(dict(reversed(made.items())))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.batch.jobs import JobTemplate, job_template, region_of
+from backends.batch.jobs import JobTemplate, job_template
 from config import Settings, load_settings
 from core.errors import SettingsError
 from core.settings.size import size_bytes
@@ -18,7 +18,7 @@ def load(place: Path, **given: object) -> Settings:
     return load_settings(given, {}, place).settings
 
 
-def test_batch_is_another_word_for_the_backend(tmp_path: Path) -> None:
+def test_batch_is_another_spelling_of_the_backend(tmp_path: Path) -> None:
     assert load(tmp_path, batch=True).backend == "batch"
 
 
@@ -27,18 +27,18 @@ def test_two_backends_at_once_are_refused(tmp_path: Path) -> None:
         load(tmp_path, batch=True, docker=True)
 
 
-def test_the_region_is_frankfurt_unless_somebody_says_otherwise(tmp_path: Path) -> None:
-    assert load(tmp_path).batch_region == region_of({}) == "eu-central-1"
+def test_the_region_is_frankfurt_unless_another_is_given(tmp_path: Path) -> None:
+    assert load(tmp_path).batch_region == "eu-central-1"
     elsewhere = load_settings({}, {"AWS_REGION": "us-east-1"}, tmp_path).settings
-    assert region_of(elsewhere.model_dump()) == "us-east-1"
+    assert elsewhere.batch_region == "us-east-1"
     given = load_settings({"batch_region": "eu-west-1"}, {"AWS_REGION": "us-east-1"}, tmp_path)
     assert given.settings.batch_region == "eu-west-1"
 
 
 def test_what_jobs_may_have_is_left_to_their_definition_unless_given(tmp_path: Path) -> None:
-    assert job_template(load(tmp_path).model_dump()) == JobTemplate("", "")
+    assert job_template(load(tmp_path)) == JobTemplate("", "")
     given = load(tmp_path, batch_job_queue="q", batch_vcpus="0.25", batch_memory="1.5g")
-    assert job_template(given.model_dump()) == JobTemplate("q", "", 0.25, 1536)
+    assert job_template(given) == JobTemplate("q", "", 0.25, 1536)
 
 
 @pytest.mark.parametrize(

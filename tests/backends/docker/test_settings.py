@@ -1,15 +1,21 @@
-"""Tests for backends.docker.settings: limits out of settings."""
+"""The settings of containers, and the limits that follow from them."""
 
 from __future__ import annotations
 
-from backends.docker.settings import DEFAULT_IMAGE, container_limits
+from backends.docker.container import ContainerLimits
+from backends.docker.settings import DockerSettings
 
 
-def test_settings_that_are_absent_have_their_defaults() -> None:
-    limits = container_limits({})
-    assert (limits.image, limits.cpus, limits.network) == (DEFAULT_IMAGE, 1.0, "")
-    assert limits.memory_bytes == 2 * 1024**3
-    asked = {"docker_memory": "512m", "docker_cpus": 2, "docker_network": "n", "docker_image": "i"}
-    limits = container_limits(asked)
-    assert (limits.memory_bytes, limits.cpus) == (512 * 1024**2, 2.0)
-    assert (limits.network, limits.image) == ("n", "i")
+def test_limits_follow_from_the_settings_by_name() -> None:
+    limits = ContainerLimits.of(DockerSettings.read({}))
+    assert limits == ContainerLimits("parallel-orchestrator:latest", 2 * 1024**3, 1.0)
+    given = {"docker_memory": "512m", "docker_cpus": 2.0, "docker_network": "n", "other": 1}
+    limits = ContainerLimits.of(DockerSettings.read({**given, "docker_image": "i"}))
+    assert limits == ContainerLimits("i", 512 * 1024**2, 2.0, "n")
+
+
+def test_what_is_none_or_absent_has_its_default_and_a_list_becomes_a_tuple() -> None:
+    from backends.slurm.settings import SlurmSettings
+
+    given = {"slurm_mem": None, "slurm_arg": ["--exclusive"], "slurm_cpus": 4}
+    assert SlurmSettings.read(given) == SlurmSettings(slurm_arg=("--exclusive",), slurm_cpus=4)

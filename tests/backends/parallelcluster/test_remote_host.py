@@ -24,6 +24,7 @@ from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.remote_host import RemoteHost
 from backends.parallelcluster.rpc import HEARTBEAT_S, HeadNodeClient
 from backends.parallelcluster.s3_transfer import TransferBucket
+from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import IDLE_S
 from backends.parallelcluster.ssh_streams import InputFeeder, TimeoutReader
 from backends.parallelcluster_backend import (
@@ -147,7 +148,8 @@ class Remote:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         held = credentials or Credentials()
         context = BackendContext(self.run_dir, held, self.clock, _no_work, settings, {})
-        finder = ClusterFinder(settings, Ec2Clusters(REGION, Credentials()))
+        read = ParallelClusterSettings.read(settings)
+        finder = ClusterFinder(read, Ec2Clusters(REGION, Credentials()))
         return ParallelClusterBackend.over(self.link, finder, context)
 
     def setup(self) -> Path:
@@ -789,16 +791,16 @@ KEYS = Credentials(aws_access_key_id="id", aws_secret_access_key="secret")
 def test_for_bedrock_nodes_have_their_role_unless_keys_are_given(
     held: Credentials, sent: Credentials | None
 ) -> None:
-    options = {"real": True, "provider": "bedrock"}
+    settings = ParallelClusterSettings(real=True, provider="bedrock")
     wanted = Credentials(aws_bearer_token_bedrock="b") if sent is None else sent
-    assert node_credentials(held, options) == wanted
+    assert node_credentials(held, settings) == wanted
 
 
 def test_for_the_api_its_key_is_sent_and_nothing_else() -> None:
     held = Credentials(anthropic_api_key="k", aws_access_key_id="id")
-    sent = node_credentials(held, {"real": True, "provider": "anthropic"})
+    sent = node_credentials(held, ParallelClusterSettings(real=True))
     assert sent == Credentials(anthropic_api_key="k")
-    assert node_credentials(held, {"real": False}) == Credentials()
+    assert node_credentials(held, ParallelClusterSettings()) == Credentials()
 
 
 def test_how_far_a_transfer_has_come_is_reported(remote: Remote, tmp_path: Path) -> None:

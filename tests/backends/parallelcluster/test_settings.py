@@ -1,4 +1,4 @@
-"""The settings of a cluster behind SSH: other words for the backend, and what no host is called."""
+"""The settings of a cluster behind SSH: how to choose it, and which hosts are refused."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def load(place: Path, environ: dict[str, str] | None = None, **given: object) ->
     return load_settings(given, environ or {}, place).settings
 
 
-@pytest.mark.parametrize("word", ["aws", "parallelcluster"])
-def test_both_words_choose_the_backend(tmp_path: Path, word: str) -> None:
-    assert load_settings({word: True}, {}, tmp_path).settings.backend == "parallelcluster"
+@pytest.mark.parametrize("name", ["aws", "parallelcluster"])
+def test_both_options_choose_the_backend(tmp_path: Path, name: str) -> None:
+    assert load_settings({name: True}, {}, tmp_path).settings.backend == "parallelcluster"
 
 
-def test_both_words_at_once_are_no_contradiction(tmp_path: Path) -> None:
+def test_both_options_at_once_agree(tmp_path: Path) -> None:
     assert load(tmp_path, aws=True, parallelcluster=True).backend == "parallelcluster"
 
 
@@ -28,7 +28,7 @@ def test_another_backend_at_once_is_refused(tmp_path: Path) -> None:
         load(tmp_path, aws=True, slurm=True)
 
 
-def test_the_region_is_the_one_of_aws_unless_it_is_said(tmp_path: Path) -> None:
+def test_the_region_is_the_one_of_aws_unless_it_is_given(tmp_path: Path) -> None:
     environ = {"AWS_REGION": "eu-west-1"}
     assert load(tmp_path).aws_region == "eu-central-1"
     assert load(tmp_path, environ).aws_region == "eu-west-1"
@@ -61,5 +61,5 @@ def test_shared_directories_are_paths_there(tmp_path: Path, folder: str) -> None
 
 @pytest.mark.parametrize("folder", ["~bob/x", "~bob", "~~", "~ /x"])
 def test_the_home_of_another_login_is_given_by_its_path(tmp_path: Path, folder: str) -> None:
-    with pytest.raises(SettingsError, match=r"aws_shared_dir is .* as a full path"):
+    with pytest.raises(SettingsError, match=r"for aws_shared_dir .* as a full path"):
         load(tmp_path, aws_shared_dir=folder)

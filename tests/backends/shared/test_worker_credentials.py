@@ -11,6 +11,7 @@ from backends.shared.worker_credentials import sent_credentials
 from core.aws.session import find_keys
 from core.credentials import Credentials
 from core.errors import BackendError
+from core.settings.worker import WorkerSettings
 
 ALL = Credentials(
     anthropic_api_key="key",
@@ -20,7 +21,7 @@ ALL = Credentials(
     aws_session_token="session",
     aws_bearer_token_bedrock="bearer",
 )
-BEDROCK = {"real": True, "provider": "bedrock"}
+BEDROCK = WorkerSettings(real=True, provider="bedrock")
 
 
 @pytest.fixture
@@ -38,12 +39,12 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_simulation_is_sent_no_credentials_at_all() -> None:
-    assert sent_credentials(ALL, {}) == Credentials()
-    assert sent_credentials(ALL, {"provider": "bedrock"}) == Credentials()
+    assert sent_credentials(ALL, WorkerSettings()) == Credentials()
+    assert sent_credentials(ALL, WorkerSettings(provider="bedrock")) == Credentials()
 
 
 def test_a_worker_is_sent_only_what_its_provider_takes() -> None:
-    assert sent_credentials(ALL, {"real": True}) == Credentials(
+    assert sent_credentials(ALL, WorkerSettings(real=True)) == Credentials(
         anthropic_api_key="key", anthropic_auth_token="token"
     )
     assert sent_credentials(ALL, BEDROCK) == Credentials(aws_bearer_token_bedrock="bearer")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from backends.slurm.commands import (
     ClusterConfig,
     Partition,
-    SlurmOptions,
     build_sacct,
     build_sbatch,
     build_sinfo,
@@ -28,57 +25,37 @@ from backends.slurm.commands import (
     parse_sacct,
     parse_sinfo,
     parse_squeue,
-    slurm_options,
     time_limit_s,
 )
+from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import JobRecord
 
 RUN_DIR = "/scratch/it's 100% $HOME/runs/r1"
 ESCAPED = RUN_DIR.replace("%", "%%")
-ALL = SlurmOptions(
-    partition="compute",
-    account="physics",
-    qos="low",
-    time="00:10:00",
-    mem="2G",
-    cpus=4,
-    gpus=2,
-    constraint="a100&ib",
-    arguments=("--exclusive", "--nice=100"),
+ALL = SlurmSettings(
+    slurm_partition="compute",
+    slurm_account="physics",
+    slurm_qos="low",
+    slurm_time="00:10:00",
+    slurm_mem="2G",
+    slurm_cpus=4,
+    slurm_gpus=2,
+    slurm_constraint="a100&ib",
+    slurm_arg=("--exclusive", "--nice=100"),
 )
-
-
-# -- options
-
-
-def test_settings_become_options_and_what_is_not_given_has_its_default() -> None:
-    given_ = {
-        "slurm_partition": "compute",
-        "slurm_cpus": 4,
-        "slurm_mem": None,
-        "slurm_setup": Path("setup.sh"),
-        "slurm_arg": ["--exclusive"],
-        "other": 1,
-    }
-    options = slurm_options(given_)
-    assert options == SlurmOptions(
-        partition="compute", cpus=4, setup=Path("setup.sh"), arguments=("--exclusive",)
-    )
-    assert (options.mem, options.time) == ("4G", "01:00:00")
-    assert slurm_options({}) == SlurmOptions()
-
-
-def test_an_empty_memory_is_a_wish_to_ask_for_none() -> None:
-    options = slurm_options({"slurm_mem": "", "slurm_time": ""})
-    command = build_sbatch(options, RUN_DIR, "n", "b", "slurm/b/job.sh", 1)
-    assert not [part for part in command if part.startswith(("--mem", "--time"))]
 
 
 # -- sbatch
 
 
-def sbatch(count: int, options: SlurmOptions = ALL) -> list[str]:
-    return build_sbatch(options, RUN_DIR, "orchestrator-r1", "abc", "slurm/abc/job.sh", count)
+def test_an_empty_memory_asks_sbatch_for_none() -> None:
+    settings = SlurmSettings(slurm_mem="", slurm_time="")
+    command = build_sbatch(settings, RUN_DIR, "n", "b", "slurm/b/job.sh", 1)
+    assert not [part for part in command if part.startswith(("--mem", "--time"))]
+
+
+def sbatch(count: int, settings: SlurmSettings = ALL) -> list[str]:
+    return build_sbatch(settings, RUN_DIR, "orchestrator-r1", "abc", "slurm/abc/job.sh", count)
 
 
 def test_one_job_is_a_plain_one_and_several_are_an_array() -> None:
@@ -132,13 +109,13 @@ def test_what_is_asked_for_is_passed_on_and_what_is_empty_is_not() -> None:
         *("--account=physics", "--qos=low", "--time=00:10:00", "--mem=2G"),
         *("--constraint=a100&ib", "--gres=gpu:2", "--exclusive", "--nice=100"),
     ]
-    bare = sbatch(1, SlurmOptions())
+    bare = sbatch(1, SlurmSettings())
     names = ("--partition", "--account", "--qos", "--constraint", "--gres")
     assert not [part for part in bare if part.startswith(names)]
 
 
 def test_a_users_argument_comes_after_ours_so_that_it_wins() -> None:
-    command = sbatch(1, SlurmOptions(arguments=("--nodes=2",)))
+    command = sbatch(1, SlurmSettings(slurm_arg=("--nodes=2",)))
     assert command.index("--nodes=2") > command.index("--nodes=1")
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from backends.slurm.commands import SlurmOptions
 from backends.slurm.host import LocalHost, run_command
+from backends.slurm.settings import SlurmSettings
 from backends.slurm_backend import SlurmBackend
 from core.bundle import AttemptDir, SimulationSettings, write_result
 from core.errors import BackendBusy, BackendError, CollectError, SubmitError
@@ -453,7 +453,7 @@ def test_a_database_that_never_answers_is_given_up(tmp_path: Path) -> None:
         impatient = functools.partial(run_command, timeout_s=2)
         host = LocalHost(live.run.root, live.slurm.environ, impatient)
         with closing(
-            SlurmBackend(live.run.root, host, SlurmOptions(), clock=live.clock)
+            SlurmBackend(live.run.root, host, SlurmSettings(), clock=live.clock)
         ) as backend:
             for _ in range(2):
                 assert backend.poll([lost])[lost.key].state is JobState.LOST

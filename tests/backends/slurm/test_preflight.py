@@ -19,6 +19,7 @@ from core.bundle import WIRE_VERSION, AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import Problem
+from core.settings.worker import WorkerSettings
 from core.worker.check import WorkerCheck
 from tests.fakes.seams import FakeClock
 from tests.fakes.slurm import FakeSlurm
@@ -289,4 +290,4 @@ def test_each_finding_of_a_node_has_its_fix(answer: Options, what: str, fix: str
     ],
 )
 def test_the_provider_that_workers_will_ask(settings: Options, address: tuple[str, int]) -> None:
-    assert provider_address(settings) == address
+    assert provider_address(WorkerSettings.read(settings)) == address

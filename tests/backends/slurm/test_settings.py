@@ -1,4 +1,4 @@
-"""The settings of Slurm: what is passed on as it is, and what sbatch may not be told."""
+"""The settings of Slurm: what is passed on as it is, and what is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load(place: Path, **given: object) -> object:
     return load_settings(given, {}, place).settings
 
 
-def test_slurm_is_another_word_for_the_backend(tmp_path: Path) -> None:
+def test_slurm_is_another_spelling_of_the_backend(tmp_path: Path) -> None:
     assert load_settings({"slurm": True}, {}, tmp_path).settings.backend == "slurm"
 
 
@@ -32,24 +32,26 @@ def test_arguments_of_sbatch_pass(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("job.sh", "one option"),
         ("-", "one option"),
         ("--", "one option"),
         ("--nice=1\n#SBATCH", "one option"),
-        ("--array=1-5", "the program itself"),
-        ("--wrap=true", "the program itself"),
-        ("-o/tmp/x", "the program itself"),
-        ("-J", "the program itself"),
+        ("--array=1-5", "this program sets itself"),
+        ("--wrap=true", "this program sets itself"),
+        ("-o/tmp/x", "this program sets itself"),
+        ("-J", "this program sets itself"),
         ("--partition=p", "--slurm-partition"),
         ("--cpus-per-task=2", "--slurm-cpus"),
     ],
 )
-def test_arguments_that_are_none_or_ours_are_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_arguments_that_are_no_option_or_one_of_ours_are_refused(
+    tmp_path: Path, text: str, reason: str
+) -> None:
     with pytest.raises(SettingsError, match="slurm_arg") as refused:
         load(tmp_path, slurm_arg=[text])
-    assert told in str(refused.value)
+    assert reason in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["slurm_partition", "slurm_time", "slurm_mem", "slurm_constraint"])

@@ -1,4 +1,4 @@
-"""The doctor command: what it looks at, what it says, and what it ends with."""
+"""The doctor command: what it checks, what it shows, and its exit code."""
 
 from __future__ import annotations
 
@@ -74,28 +74,28 @@ def test_a_machine_where_all_is_well(
         assert orchestrator.main(["doctor"]) == 0
         assert len(server.asked) == 1
         assert server.asked[0].data["max_tokens"] == 1
-    said = capsys.readouterr().out
-    assert all(len(line) <= 80 for line in said.splitlines())
-    assert "provider anthropic: credentials: ANTHROPIC_API_KEY" in said
-    assert "claude-sonnet-5-5 answered in" in " ".join(said.split())
-    assert "21 tokens, which is next to nothing" in " ".join(said.split())
-    assert "backend threading: usable" in said
-    assert CANARY not in said
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert "provider anthropic: credentials: ANTHROPIC_API_KEY" in shown
+    assert "claude-sonnet-5-5 answered in" in " ".join(shown.split())
+    assert "s, for 21 tokens" in " ".join(shown.split())
+    assert "backend threading: usable" in shown
+    assert CANARY not in shown
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_engine_looked_at_is_the_one_that_the_environment_names(
+def test_the_docker_engine_checked_is_the_one_that_the_environment_names(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     code, checks = doctor(capsys, "--docker")
     [found] = of(checks, "backend docker")
     assert code == 3
-    assert found["verdict"] == "problem"
-    assert "at tcp://127.0.0.1:1 cannot be reached: Connection refused." in str(found["said"])
+    assert found["state"] == "problem"
+    assert "at tcp://127.0.0.1:1 cannot be reached: Connection refused." in str(found["message"])
 
 
-def test_without_credentials_nothing_is_sent_and_the_fix_is_told(
+def test_without_credentials_nothing_is_sent_and_the_fix_is_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with scripted_server(hello()) as server:
@@ -104,9 +104,9 @@ def test_without_credentials_nothing_is_sent_and_the_fix_is_told(
         assert server.asked == []
     assert code == 3
     (chosen,), (other,) = of(checks, "provider anthropic"), of(checks, "provider bedrock")
-    assert chosen["verdict"] == "problem"
+    assert chosen["state"] == "problem"
     assert "ANTHROPIC_API_KEY" in str(chosen["fix"])
-    assert other["verdict"] == "note"
+    assert other["state"] == "note"
 
 
 def test_the_provider_that_is_not_chosen_is_not_asked(
@@ -121,8 +121,8 @@ def test_the_provider_that_is_not_chosen_is_not_asked(
         assert (len(api.asked), len(bedrock.asked)) == (1, 0)
     assert code == 0
     (other,) = of(checks, "provider bedrock")
-    assert other["said"] == (
-        "credentials: AWS_BEARER_TOKEN_BEDROCK; not asked (--provider bedrock asks)"
+    assert other["message"] == (
+        "credentials: AWS_BEARER_TOKEN_BEDROCK; not asked (ask it with --provider bedrock)"
     )
 
 
@@ -141,12 +141,12 @@ def test_bedrock_is_asked_in_its_region_for_its_default_model(
     assert "/eu-central-1/bedrock/" in asked.headers["authorization"]
     assert "global.anthropic.claude-sonnet-4-5-20250929-v1:0" in asked.path
     found, answer = of(checks, "provider bedrock")
-    assert (found["verdict"], found["said"]) == ("ok", "credentials: an AWS access key")
-    assert answer["verdict"] == "problem"
+    assert (found["state"], found["message"]) == ("ok", "credentials: an AWS access key")
+    assert answer["state"] == "problem"
     assert "Bedrock console" in str(answer["fix"])
 
 
-def test_the_options_of_bedrock_are_heeded(
+def test_the_options_of_bedrock_are_used(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with scripted_server(aws_refusal(429, "ThrottlingException", "Too many")) as server:
@@ -160,7 +160,7 @@ def test_the_options_of_bedrock_are_heeded(
         code, checks = doctor(capsys, "--docker-use-bedrock", *given, *keys)
         (asked,) = server.asked
     assert code == 0, "a rate limit is only a warning"
-    assert [c["verdict"] for c in of(checks, "provider bedrock")] == ["ok", "warning"]
+    assert [c["state"] for c in of(checks, "provider bedrock")] == ["ok", "warning"]
     assert "Credential=AKIAOPT/" in asked.headers["authorization"]
     assert "/us-west-2/bedrock/" in asked.headers["authorization"]
     assert asked.path == "/model/us.anthropic.x/invoke-with-response-stream"
@@ -175,9 +175,9 @@ def test_a_backend_that_was_chosen_and_is_not_usable(
         code, checks = doctor(capsys, "--backend", f"{__name__}:BrokenBackend")
     assert code == 3
     (chosen,) = of(checks, f"backend {__name__}:BrokenBackend")
-    assert (chosen["verdict"], chosen["fix"]) == ("problem", "Build one.")
+    assert (chosen["state"], chosen["fix"]) == ("problem", "Build one.")
     (other,) = of(checks, "backend threading")
-    assert other["verdict"] == "ok"
+    assert other["state"] == "ok"
 
 
 def test_a_probe_is_made_only_when_it_is_asked_for_and_leaves_nothing(
@@ -191,17 +191,17 @@ def test_a_probe_is_made_only_when_it_is_asked_for_and_leaves_nothing(
         code, checks = doctor(capsys, *chosen, "--probe")
     assert code == 3
     (check,) = of(checks, f"backend {__name__}:ProbedBackend")
-    assert (check["said"], check["fix"]) == ("The node has no floor.", "Lay one.")
-    assert of(checks, "backend threading")[0]["said"] == "usable", "the others are not probed"
+    assert (check["message"], check["fix"]) == ("The node has no floor.", "Lay one.")
+    assert of(checks, "backend threading")[0]["message"] == "usable", "the others are not probed"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backend_without_a_probe_says_so(
+def test_a_backend_without_a_probe_is_shown_as_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "")
     _, checks = doctor(capsys, "--probe")
-    assert of(checks, "backend threading")[0]["said"] == "usable; it has no probe"
+    assert of(checks, "backend threading")[0]["message"] == "usable; it has no probe"
 
 
 def test_a_probe_beside_runs_leaves_them_alone(
@@ -229,30 +229,30 @@ def test_an_engine_that_is_not_usable_is_a_problem(
     code, checks = doctor(capsys, "--engine", "claude-code")
     assert code == 3
     found = of(checks, "engine claude-code")
-    assert {check["verdict"] for check in found} == {"problem"}
+    assert {check["state"] for check in found} == {"problem"}
     assert any("--allow-commands" in str(check["fix"]) for check in found)
 
 
-def test_a_provider_that_refuses_is_a_problem_and_the_rest_is_still_told(
+def test_a_provider_that_refuses_is_a_problem_and_the_rest_is_still_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with scripted_server(api_refusal(401, "authentication_error", f"bad {CANARY}")) as server:
         monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
         assert orchestrator.main(["doctor"]) == 3
-    said = capsys.readouterr()
-    assert "problem  provider anthropic" in said.out
-    assert "provider bedrock" in said.out
-    assert CANARY not in said.out + said.err
+    shown = capsys.readouterr()
+    assert "problem  provider anthropic" in shown.out
+    assert "provider bedrock" in shown.out
+    assert CANARY not in shown.out + shown.err
 
 
 def test_help_names_what_may_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
-    assert orchestrator.main(["doctor", "--help"]) == 0
-    said = capsys.readouterr().out
-    assert "--backend" in said
-    assert "--docker-bedrock-model" in said
-    assert "--real" not in said
-    assert "--probe" in said
+    assert orchestrator.main(["doctor", "--help-all"]) == 0
+    shown = capsys.readouterr().out
+    assert "--backend" in shown
+    assert "--docker-bedrock-model" in shown
+    assert "--real" not in shown
+    assert "--probe" in shown
 
 
 def test_a_bad_endpoint_cannot_paint_the_terminal(
@@ -271,23 +271,23 @@ def test_a_bad_endpoint_cannot_paint_the_terminal(
 
 def test_an_old_python_is_a_problem() -> None:
     check = check_python((3, 10, 4))
-    assert (check.verdict, check.said) == (CheckState.PROBLEM, "3.10.4 is too old")
-    assert check_python((3, 11, 0)).verdict is CheckState.OK
+    assert (check.state, check.message) == (CheckState.PROBLEM, "3.10.4 is too old")
+    assert check_python((3, 11, 0)).state is CheckState.OK
 
 
 def test_a_package_that_is_missing_is_named() -> None:
     missing, found = check_packages(["click", "no-such-package"])
-    assert missing.verdict is CheckState.PROBLEM
-    assert "no-such-package" in missing.said
-    assert found.said.startswith("click ")
+    assert missing.state is CheckState.PROBLEM
+    assert "no-such-package" in missing.message
+    assert found.message.startswith("click ")
 
 
 def test_a_work_directory_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a-file").write_text("x")
-    assert check_work_dir(tmp_path / "a-file" / "below").verdict is CheckState.PROBLEM
-    assert check_work_dir(Path("/proc/no/such")).verdict is CheckState.PROBLEM
-    assert check_work_dir(tmp_path).verdict is CheckState.OK
-    assert check_work_dir(tmp_path / "new" / "deep").verdict is CheckState.OK
+    assert check_work_dir(tmp_path / "a-file" / "below").state is CheckState.PROBLEM
+    assert check_work_dir(Path("/proc/no/such")).state is CheckState.PROBLEM
+    assert check_work_dir(tmp_path).state is CheckState.OK
+    assert check_work_dir(tmp_path / "new" / "deep").state is CheckState.OK
     assert not (tmp_path / "new").exists()
 
 
@@ -316,7 +316,7 @@ def on_aws(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
 
 
-def test_a_job_definition_is_registered_and_then_looked_at(
+def test_a_job_definition_is_registered_and_then_checked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws = FakeAws()
@@ -327,10 +327,10 @@ def test_a_job_definition_is_registered_and_then_looked_at(
         _, checks = doctor(capsys, *queue, *made)
         _, again = doctor(capsys, *queue, *made)
     [check] = of(checks, "job definition")
-    name = str(check["said"]).split()[-1]
-    assert check["said"] == f"{name} registered; use it with --batch-job-definition {name}"
-    assert "is registered already" in str(of(again, "job definition")[0]["said"])
-    assert [c["said"] for c in of(checks, "backend batch")] == ["usable"]
+    name = str(check["message"]).split()[-1]
+    assert check["message"] == f"{name} registered; use it with --batch-job-definition {name}"
+    assert "was registered before" in str(of(again, "job definition")[0]["message"])
+    assert [c["message"] for c in of(checks, "backend batch")] == ["usable"]
     assert aws.definitions[name]["containerProperties"]["jobRoleArn"] == ROLE
     assert CANARY not in str(checks)
 
@@ -343,7 +343,7 @@ def test_what_cannot_be_a_job_definition_is_refused_with_the_option_that_is_miss
     assert "Give --batch-image" in capsys.readouterr().err
 
 
-def test_without_options_for_aws_batch_it_is_told_what_is_missing_and_aws_is_not_asked(
+def test_without_options_for_aws_batch_what_is_missing_is_shown_and_aws_is_not_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws = FakeAws()

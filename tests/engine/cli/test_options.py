@@ -1,43 +1,27 @@
-"""The command line: what is a prompt, what is a command, and what a mistake is told."""
+"""The command line: what is a prompt, what is a command, and how mistakes are answered."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
+import shlex
 import subprocess
 import sys
-import threading
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import LoadedSettings, Settings
+from config import SETTINGS, LoadedSettings
 from core.errors import RunInterrupted, SettingsError, UsageError
-from core.settings.options import Group, Option, declared_options, options_of
-from engine.cli.options import (
-    MAX_PROMPT_CHARS,
-    Handlers,
-    Surroundings,
-    build_cli,
-    read_prompt,
-    run_cli,
-)
+from core.settings.options import settings_of
+from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-class Later(Settings):
-    """Settings with options as later parts will declare them."""
-
-    docker: Annotated[
-        bool, Option(Group.BACKENDS, "use docker", sets="backend", sets_to="docker")
-    ] = False
-    arg: Annotated[tuple[str, ...], Option(Group.BACKENDS, "repeatable", "ARG")] = ()
 
 
 class Program:
@@ -47,18 +31,10 @@ class Program:
         self.calls: list[tuple[Any, ...]] = []
         self.exit_code = 0
         environ = more.pop("environ", {})
-        model = more.pop("model", Settings)
-        around = Surroundings(environ, cwd, io.BytesIO(stdin), model)
-        handlers = more.pop("handlers", None) or Handlers(
-            run=self.note("run"),
-            plan=self.note("plan"),
-            resume=self.note("resume"),
-            runs=self.note("runs"),
-            simulated_api=self.note("simulated-api"),
-            cancel=self.note("cancel"),
-            clean=self.note("clean"),
-        )
-        self.cli = build_cli(handlers, around, "1.2.3")
+        around = Surroundings(environ, cwd, io.BytesIO(stdin))
+        names = [f.name for f in fields(Handlers)]
+        handlers = {name: self.note(name.replace("_", "-")) for name in names} | more
+        self.cli = build_cli(Handlers(**handlers), around, "1.2.3")
 
     def note(self, name: str) -> Any:
         def handler(loaded: LoadedSettings, *rest: object) -> int:
@@ -120,9 +96,9 @@ class TestPrompt:
         program("--plan", "p.json")
         assert program.calls == [("run", {"plan": "p.json"}, "")]
 
-    @pytest.mark.parametrize("word", ["todo", "doctor", "resumable-downloads", "x"])
+    @pytest.mark.parametrize("word", ["todo", "deploy", "resumable-downloads", "x"])
     def test_one_small_word_is_a_prompt_only_after_run(self, program: Program, word: str) -> None:
-        with pytest.raises(UsageError, match=f"There is no command '{word}'") as caught:
+        with pytest.raises(UsageError, match=f"Unknown command '{word}'") as caught:
             program(word)
         assert f'run "{word}"' in caught.value.remedy
         program("run", word)
@@ -155,31 +131,31 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("args", "part"),
         [
-            (["resum"], "did you mean 'resume'"),
-            (["resum", "r1"], "did you mean 'resume'"),
-            (["plam", "--quiet"], "did you mean 'plan'"),
-            (["help"], "did you mean '--help'"),
-            (["version"], "did you mean '--version'"),
-            (["--quiet", "resume", "r1"], "Options stand before the command 'resume'"),
+            (["resum"], "Did you mean 'resume'"),
+            (["resum", "r1"], "Did you mean 'resume'"),
+            (["plam", "--quiet"], "Did you mean 'plan'"),
+            (["help"], "Did you mean '--help'"),
+            (["version"], "Did you mean '--version'"),
+            (["--quiet", "resume", "r1"], "Options came before the command 'resume'"),
             (["build", "a", "todo", "app"], "quotes"),
             (["--max-executor", "3", "Build it"], "'--max-executors'"),
             (["Build it", "--max-executors"], "requires an argument"),
             (["Build it", "--real=yes"], "does not take a value"),
-            (["--quiet"], "There is no prompt"),
-            (["run"], "There is no prompt"),
-            (["plan"], "There is no prompt"),
+            (["--quiet"], "No prompt was given"),
+            (["run"], "No prompt was given"),
+            (["plan"], "No prompt was given"),
             ([""], "empty"),
             (["  \n"], "empty"),
-            (["Build it", "--prompt-file", "x"], "Give one of them"),
+            (["Build it", "--prompt-file", "x"], "Give only one of them"),
             (["a\udc80 b"], "not text"),
             (["resume"], "RUN"),
             (["resume", "a", "b"], "unexpected"),
             (["cancel"], "RUN"),
             (["cancel", "a", "b"], "unexpected"),
-            (["cancle", "a"], "did you mean 'cancel'"),
+            (["cancle", "a"], "Did you mean 'cancel'"),
             (["clean", "a", "b"], "unexpected"),
             (["clean", "--older-than"], "requires an argument"),
-            (["clean", "--older-than", ""], "is no age"),
+            (["clean", "--older-than", ""], "must be an age"),
             (["clean", "--older-than", "7"], "12h, 7d or 2w"),
             (["clean", "--older-than", "-7d"], "12h, 7d or 2w"),
             (["clean", "--older-than", "1.5d"], "12h, 7d or 2w"),
@@ -208,7 +184,7 @@ class TestMistakes:
         def interrupted(*_: object) -> int:
             raise KeyboardInterrupt
 
-        program = Program(tmp_path, handlers=Handlers(run=interrupted))
+        program = Program(tmp_path, run=interrupted)
         with pytest.raises(RunInterrupted):
             program("Build it")
 
@@ -219,58 +195,6 @@ class TestMistakes:
 
         with pytest.raises(UsageError, match=r"odd\. See"):
             run_cli(broken, [])
-
-
-class TestReadPrompt:
-    @pytest.mark.parametrize(
-        ("content", "part"),
-        [
-            (b"", "empty"),
-            (b" \n\t ", "empty"),
-            (b"\xff\xfe\x00\x01", "not text"),
-            (b"a\x00b", "not text"),
-            (b"\xed\xa0\x80", "not text"),
-            (b"x" * (MAX_PROMPT_CHARS + 1), "longer"),
-            ("ä".encode() * (MAX_PROMPT_CHARS + 1), "longer"),
-        ],
-    )
-    def test_a_file_that_is_no_prompt_is_refused(
-        self, tmp_path: Path, content: bytes, part: str
-    ) -> None:
-        path = tmp_path / "p"
-        path.write_bytes(content)
-        with pytest.raises(UsageError, match=part) as caught:
-            read_prompt(None, str(path), None)
-        assert caught.value.remedy
-
-    def test_a_prompt_just_small_enough_is_taken_whole(self, tmp_path: Path) -> None:
-        path = tmp_path / "p"
-        path.write_text("🙂" * MAX_PROMPT_CHARS, encoding="utf-8")
-        assert len(read_prompt(None, str(path), None)) == MAX_PROMPT_CHARS
-
-    def test_missing_and_unreadable_ones_are_named(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="nope"):
-            read_prompt(None, str(tmp_path / "nope"), None)
-        with pytest.raises(UsageError, match="directory"):
-            read_prompt(None, str(tmp_path), None)
-        with pytest.raises(UsageError, match="not text"):
-            read_prompt(None, "a\0b", None)
-
-    def test_an_endless_device_is_refused(self) -> None:
-        with pytest.raises(UsageError, match=r"/dev/zero"):
-            read_prompt(None, "/dev/zero", None)
-
-    def test_closed_standard_input_is_refused(self) -> None:
-        with pytest.raises(UsageError, match="closed"):
-            read_prompt("-", None, None)
-
-    def test_a_pipe_will_do(self, tmp_path: Path) -> None:
-        path = tmp_path / "pipe"
-        os.mkfifo(path)
-        writer = threading.Thread(target=path.write_text, args=("Build it",))
-        writer.start()
-        assert read_prompt(None, str(path), None) == "Build it"
-        writer.join()
 
 
 class TestCommands:
@@ -300,24 +224,13 @@ class TestCommands:
         program.exit_code = 4
         assert program("Build it") == 4
 
-    def test_what_is_not_built_is_not_listed(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        program = Program(tmp_path, handlers=Handlers(run=lambda *_: 0))
-        assert program("--help") == 0
-        shown = capsys.readouterr().out
-        assert "Plan, execute" in shown
-        assert "resume" not in shown
-        assert "simulated-api" not in shown
-
     def test_version(self, program: Program, capsys: pytest.CaptureFixture[str]) -> None:
         assert program("--version") == 0
         assert capsys.readouterr().out == "orchestrator.py 1.2.3\n"
 
-    def test_declarations_of_later_parts_need_nothing_else(self, tmp_path: Path) -> None:
-        program = Program(tmp_path, model=Later)
-        program("Build it", "--docker", "--arg", "-x", "--arg", "y")
-        assert program.calls == [("run", {"docker": True, "arg": ["-x", "y"]}, "Build it")]
+    def test_flags_and_repeatable_options_are_handed_on(self, program: Program) -> None:
+        program("Build it", "--docker", "--slurm-arg", "-x", "--slurm-arg=-w")
+        assert program.calls == [("run", {"docker": True, "slurm_arg": ["-x", "-w"]}, "Build it")]
         with pytest.raises(SettingsError, match="twice"):
             program("Build it", "--docker", "--backend", "threading")
 
@@ -327,24 +240,68 @@ class TestHelp:
         self, program: Program, capsys: pytest.CaptureFixture[str], *args: str
     ) -> list[str]:
         assert program(*args) == 0
-        return capsys.readouterr().out.splitlines()
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+        return lines
 
-    def test_it_lists_every_option_of_run_under_its_heading(
-        self, program: Program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("args", [["--help"], ["-h"]])
+    def test_it_fits_one_screen_of_80_columns(
+        self,
+        args: list[str],
+        program: Program,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setenv("COLUMNS", "80")
-        for args in (["--help"], ["-h"], ["run", "--help"], ["Build it", "--help"]):
-            lines = self.help_of(program, capsys, *args)
-            heading, found = "", {}
-            for line in lines:
-                if line.endswith(":") and not line.startswith(" "):
-                    heading = line[:-1]
-                elif line.startswith("  --"):
-                    found[line.split()[0]] = heading
-            for declared in options_of(declared_options(Settings), "run"):
-                for flag in declared.flags:
-                    assert found[flag] == declared.option.group
-            assert max(map(len, lines)) <= 80
+        lines = self.help_of(program, capsys, *args)
+        assert len(lines) <= 24
+        text = "\n".join(lines)
+        assert "--help-all lists every option" in text
+        for flag in ("--real", "--backend", "--max-executors", "--output-dir", "--max-cost"):
+            assert f"  {flag}" in text
+        commands = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :][:8]]
+        names = "run plan resume runs cancel clean doctor simulated-api"
+        assert commands == names.split()
+
+    def test_its_examples_are_command_lines_of_this_program(
+        self, program: Program, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = self.help_of(program, capsys, "--help")
+        examples = [shlex.split(line) for line in lines if "python3" in line]
+        assert len(examples) == 3
+        for _, name, *args in examples:
+            assert name == "orchestrator.py"
+            assert program(*args) == 0
+
+    @pytest.mark.parametrize(
+        "args", [["--help-all"], ["run", "--help-all"], ["Build it", "--help-all"]]
+    )
+    def test_all_of_it_lists_every_option_of_run_under_its_heading(
+        self,
+        args: list[str],
+        program: Program,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        heading, found = "", {}
+        for line in self.help_of(program, capsys, *args):
+            if line.endswith(":") and not line.startswith(" "):
+                heading = line[:-1]
+            elif line.startswith("  --"):
+                found[line.split()[0]] = heading
+        for setting in settings_of(SETTINGS, "run"):
+            assert found[setting.flag] == setting.group
+
+    @pytest.mark.parametrize("args", [["run", "--help"], ["Build it", "--help"]])
+    def test_a_command_of_many_options_shows_the_usual_ones(
+        self, args: list[str], program: Program, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        text = "\n".join(self.help_of(program, capsys, *args))
+        assert "--prompt-file" in text
+        assert "--max-cost" in text
+        assert "--help-all" in text
+        assert "--slurm-partition" not in text
 
     def test_a_command_shows_only_what_it_takes(
         self, program: Program, capsys: pytest.CaptureFixture[str]
@@ -352,13 +309,15 @@ class TestHelp:
         text = "\n".join(self.help_of(program, capsys, "runs", "--help"))
         assert "--work-dir" in text
         assert "--max-executors" not in text
+        assert "--help-all" not in text
 
-    def test_it_is_quick_because_nothing_heavy_is_imported(self) -> None:
+    @pytest.mark.parametrize("args", [["--help"], ["Build it", "--max-executor", "3"]])
+    def test_it_is_quick_because_nothing_heavy_is_imported(self, args: list[str]) -> None:
         code = (
-            "import sys; from engine.cli.options import *\n"
-            "cli = build_cli(Handlers(lambda *a: 0), Surroundings({}, Path(), None), '1')\n"
-            "run_cli(cli, ['--help'])\n"
-            "heavy = {'pydantic_settings', 'rich', 'anthropic', 'boto3', 'docker', 'asyncio'}\n"
+            "import sys; import orchestrator\n"
+            f"orchestrator.main({args!r})\n"
+            "heavy = {'pydantic', 'pydantic_core', 'pydantic_settings', 'rich', 'anthropic',"
+            " 'boto3', 'docker', 'asyncio', 'subprocess', 'socket', 'http', 'email'}\n"
             "print('LOADED', sorted(heavy & set(sys.modules)))"
         )
         command = [sys.executable, "-c", code]
@@ -385,3 +344,32 @@ class TestShowConfig:
     ) -> None:
         Program(tmp_path, environ={"ORCHESTRATOR_SIM_SEED": "5"})("--show-config")
         assert "environment ORCHESTRATOR_SIM_SEED" in capsys.readouterr().out
+
+    def test_a_file_that_cannot_be_used_is_explained_beside_the_rest(
+        self, program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "orchestrator.toml").write_text(
+            "max_executor = 3\nreal = 'perhaps'\nquiet = true"
+        )
+        assert program("--show-config") == 2
+        shown = capsys.readouterr()
+        rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in shown.out.splitlines()}
+        assert rows["quiet"] == ["yes", "orchestrator.toml"]
+        assert rows["real"] == ["no", "default; orchestrator.toml is not valid"]
+        assert "unknown key 'max_executor'. Did you mean 'max_executors'?" in shown.err
+        assert "Invalid value 'perhaps' for real (orchestrator.toml)" in shown.err
+
+    def test_a_file_that_is_not_toml_is_explained_too(
+        self, program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "orchestrator.toml").write_text("real = ")
+        assert program("--show-config") == 2
+        shown = capsys.readouterr()
+        assert "error: The settings file" in shown.err
+        assert "threading" in shown.out
+
+    def test_a_misspelt_variable_is_warned_of(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Program(tmp_path, environ={"ORCHESTRATOR_MAX_EXECUTOR": "5"})("--show-config")
+        assert "warning: The variable ORCHESTRATOR_MAX_EXECUTOR" in capsys.readouterr().err

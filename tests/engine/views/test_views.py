@@ -334,8 +334,8 @@ class TestJsonLines:
 class TestChoice:
     TERM = {"TERM": "xterm"}  # noqa: RUF012 - never changed
 
-    def choose(self, stream: Any, environ: dict[str, str], **wishes: bool) -> View:
-        return make_view(Settings.model_validate(wishes), stream, environ, price, FakeClock())
+    def choose(self, stream: Any, environ: dict[str, str], **wishes: Any) -> View:
+        return make_view(Settings(**wishes), stream, environ, price, FakeClock())
 
     def test_json_before_quiet_before_live_before_plain(self) -> None:
         assert isinstance(
