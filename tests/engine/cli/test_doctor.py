@@ -340,7 +340,7 @@ def test_what_cannot_be_a_job_definition_is_refused_with_the_option_that_is_miss
 ) -> None:
     code = orchestrator.main(["doctor", "--register-job-definition", "--batch-job-role", ROLE])
     assert code == 2
-    assert "Give --batch-image" in capsys.readouterr().err
+    assert "Name one with --batch-image" in capsys.readouterr().err
 
 
 def test_without_options_for_aws_batch_what_is_missing_is_shown_and_aws_is_not_asked(
