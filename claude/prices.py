@@ -28,7 +28,11 @@ def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
     price_in, price_out = model.price_input_usd, model.price_output_usd
     if price_in is None or price_out is None:
         return price_usd
-    return _fixed(price_in, price_out, lambda usage: _is_model(usage, model.provider, model.model))
+    return _fixed(
+        price_in,
+        price_out,
+        lambda used: (used.provider, used.model) == (model.provider, model.model),
+    )
 
 
 def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | None]:
@@ -37,11 +41,11 @@ def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | No
     if not isinstance(price_in, int | float) or not isinstance(price_out, int | float):
         return price_usd
     provider, model = settings.get("provider"), settings.get("model")
-    return _fixed(price_in, price_out, lambda usage: not model or _is_model(usage, provider, model))
-
-
-def _is_model(usage: Usage, provider: object, model: object) -> bool:
-    return (usage.provider, usage.model) == (provider, model)
+    return _fixed(
+        price_in,
+        price_out,
+        lambda used: not model or (used.provider, used.model) == (provider, model),
+    )
 
 
 def _fixed(
