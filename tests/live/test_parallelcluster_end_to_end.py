@@ -157,7 +157,7 @@ def quick_setup(place: Path) -> Path:
     """A setup whose python3 is a worker of a moment."""
     place.mkdir()
     python = place / "python3"
-    script = ROOT / "tests" / "quick_worker.py"
+    script = ROOT / "tests" / "fakes" / "quick_worker.py"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {script} "$@"\n', encoding="utf-8")
     python.chmod(0o755)
     setup = place / "quick.sh"
