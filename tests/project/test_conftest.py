@@ -43,7 +43,8 @@ def run_pytest(where: Path, ci: str) -> str:
 def test_a_skip_fails_on_ci_and_gives_its_reason(tmp_path: Path) -> None:
     printed = run_pytest(tmp_path, "true")
     for name in SKIPS:
-        assert re.search(rf"^(FAILED|ERROR) test_{name}.py - .*CI refuses.*no.moon", printed, re.M)
+        line = rf"^(FAILED|ERROR) test_{name}\.py.* - .*CI refuses.*no.moon"
+        assert re.search(line, printed, re.M), name
     assert " skipped" not in printed.splitlines()[-1]
     assert " 1 xfailed" in printed.splitlines()[-1]
 
