@@ -1,10 +1,12 @@
-"""Settings of the whole suite: steady property tests, and no skipped test on CI."""
+"""Settings of the whole suite: steady property tests, signals as in a foreground process, and no
+skipped test on CI."""
 
 from __future__ import annotations
 
 import functools
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -21,10 +23,23 @@ pytest.register_assert_rewrite(
 )
 
 ON_CI = os.environ.get("CI") == "true"
+SERVICES = ("docker_engine", "moto", "slurm", "sshd")
+NOT_UNIT = (*SERVICES, "claude_code", "wheel", "slow")
 
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.
 settings.register_profile("suite", deadline=None, derandomize=ON_CI)
 settings.load_profile("suite")
+
+
+def _heed_signals() -> None:
+    """`nohup make test &` makes all processes below ignore these; tests send them."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
+
+
+_heed_signals()
 
 
 @functools.cache
@@ -48,8 +63,20 @@ def _missing(marker: str) -> str:
     return _missing_engine() if marker == "docker_engine" else _missing_service(marker)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if not any(map(item.get_closest_marker, NOT_UNIT)):
+        item.add_marker("unit")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Live tests wait more than they compute, so that two cores carry four of them."""
+    cores = os.cpu_count() or 1
+    return cores if config.option.markexpr == "unit" else max(cores, 4)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("docker_engine", "moto", "slurm", "sshd"):
+    for marker in SERVICES:
         if item.get_closest_marker(marker) and (reason := _missing(marker)):
             pytest.skip(reason)
 

@@ -26,9 +26,10 @@ from core.plan import Plan
 from core.wire import decode, encode
 from engine.run.rundir import RunDir, RunFacts, create_run
 from executor_agent import ExecutorAgent
-from tests.conformance.live_run import MANY, PROMPT, Bounds, LiveRun, build_plan
+from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 
 CANARY = "sk-ant-canary-7f3a9c51d2"
+AT_ONCE = 8  # enough for an array and a queue; bench/ has scale
 
 
 class ConformanceFixtures:
@@ -119,8 +120,8 @@ class LifecycleConformance(ConformanceFixtures):
         [status] = live.wait_ended(*live.submit("fast-01"))
         assert status.state is JobState.SUCCEEDED
 
-    def test_twenty_jobs_at_once_all_end(self, live: LiveRun) -> None:
-        handles = live.submit(*(f"fast-{n:02}" for n in range(MANY)))
+    def test_many_jobs_at_once_all_end(self, live: LiveRun) -> None:
+        handles = live.submit(*(f"fast-{n:02}" for n in range(AT_ONCE)))
         assert {s.state for s in live.wait_ended(*handles)} == {JobState.SUCCEEDED}
 
     def test_a_running_job_says_running_and_goes_on_saying_so(self, live: LiveRun) -> None:

@@ -21,7 +21,7 @@ from tests.fakes.strict_aws import Cloud, cloud
 
 pytestmark = [
     *(pytest.mark.moto, pytest.mark.docker_engine, pytest.mark.slow),
-    pytest.mark.timeout(300),  # twenty containers at once, on two cores that others use too
+    pytest.mark.timeout(300),  # eight containers at once, on two cores that others use too
 ]
 IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")
 

@@ -13,13 +13,14 @@ import pytest
 from backends.base import Backend, LogChunk, Worker
 from backends.shared.results import read_lines
 from backends.threading_backend import ThreadingBackend
-from core.bundle import AttemptDir, claim, write_result
+from core.bundle import AttemptDir, SimulationSettings, claim, write_result
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import CollectError, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from engine.run.rundir import RunDir
-from tests.conformance.live_run import eventually
+from engine.scheduling.task_graph import TaskState
+from tests.conformance.live_run import LiveRun, design, eventually, merged_files, schedule
 from tests.conformance.suite import BackendConformance, DurableJobs, ReachableResults
 
 T = TypeVar("T")
@@ -30,6 +31,16 @@ SECRET = "sk-ant-do-not-tell"
 
 class TestThreading(BackendConformance, ReachableResults):
     backend = "threading"
+
+    def test_a_plan_runs_to_its_end_with_every_file(
+        self, start_run: Callable[..., LiveRun]
+    ) -> None:
+        """Whole runs on the other backends are compared with one on threads, in tests/live."""
+        plan, files = design()
+        live = start_run("20260101-120000-eeee", plan)
+        outcome, _ = schedule(live, SimulationSettings(speed=0))
+        assert set(outcome.states.values()) == {TaskState.SUCCEEDED}, outcome.messages
+        assert merged_files(live.run, outcome) == files
 
 
 class TestStayingThreads(DurableJobs):

@@ -28,7 +28,7 @@ from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes import slurm_commands as fake_slurm_commands
 from tests.fakes.slurm_commands import COMMANDS, Cluster, Job
 
-BOUNDS = Bounds(state_s=60, cancel_s=30, look_every_s=0.05)
+BOUNDS = Bounds(state_s=60, cancel_s=30, look_every_s=0.15)
 RUN_ID = "20260101-120000-7777"
 
 
@@ -41,7 +41,7 @@ class FakeSlurm:
             (root / name).mkdir(parents=True)
         for name in COMMANDS:
             if name not in leave_out:
-                program = [sys.executable, "-I", fake_slurm_commands.__file__, name, str(root)]
+                program = [sys.executable, "-IS", fake_slurm_commands.__file__, name, str(root)]
                 self.add_command(name, f'exec {" ".join(map(_quoted, program))} "$@"')
         self._settings: dict[str, Any] = {
             "max_array_size": 1001,
@@ -92,7 +92,7 @@ class FakeSlurm:
     def release(self, *native_ids: str) -> None:
         """Start these jobs, or all that wait."""
         self.set(holds=False)
-        program = [sys.executable, "-I", fake_slurm_commands.__file__, "release", str(self.root)]
+        program = [sys.executable, "-IS", fake_slurm_commands.__file__, "release", str(self.root)]
         subprocess.run([*program, *native_ids], check=True, timeout=60)
 
     def states(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ import orchestrator
 from core.clock import SystemClock
 from engine.run.rundir import RunDir, is_locked
 from tests.conformance.live_run import eventually
+from tests.fakes import detached_backend
 from tests.fakes.detached_backend import NAME, ROOT, VARIABLE, is_alive, pid_of
 
 PROMPT = "Build a todo list app"
@@ -144,7 +145,7 @@ class Desk:
                     subprocess.run(["rm", "-rf", str(stale)], check=True)
                 task = bundle / "request" / "task.json"
                 task.write_text(task.read_text().replace('"speed":0.05', '"speed":0.0'))
-                worker = [sys.executable, str(ROOT / "tests" / "detached_backend.py"), str(bundle)]
+                worker = [sys.executable, detached_backend.__file__, str(bundle)]
                 subprocess.run(worker, env=self.environ, check=True, timeout=60)
 
     def eventually(self, seen: Any, what: str) -> None:

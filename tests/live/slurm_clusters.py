@@ -108,10 +108,6 @@ class OwnCluster(Cluster):
     def start_node(self) -> None:
         self._script("start-node")
 
-    def end_time_of(self, job: str) -> None:
-        """Let a running job's time be over now; Slurm notices within 30 s."""
-        self.run("scontrol", "update", f"jobid={job}", "EndTime=now")
-
     def _script(self, what: str) -> None:
         done = subprocess.run(
             [SCRIPT, what],

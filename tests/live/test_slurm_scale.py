@@ -30,7 +30,7 @@ from tests.live.slurm_run import SlurmRun, slurm_run
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
-TASKS = 200
+TASKS = 60
 WORKER = """
 import sys
 from pathlib import Path

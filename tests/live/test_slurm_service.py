@@ -1,11 +1,10 @@
-"""The Slurm that the tests use does what the tests take for granted."""
+"""The Slurm that the tests use; what happens to its jobs and nodes is seen in test_slurm_faults."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ pytestmark = pytest.mark.slurm
 @pytest.fixture
 def shared() -> Cluster:
     return Cluster(service_conf())
-
-
-@pytest.fixture
-def own() -> Iterator[OwnCluster]:
-    with cluster_of_its_own(min_job_age=2, requeue_wait=5) as cluster:
-        yield cluster
 
 
 def test_a_started_service_is_used_as_it_is() -> None:
@@ -74,58 +67,3 @@ def processes_of(cluster: OwnCluster) -> list[str]:
             if known in (process / "environ").read_bytes():
                 found.append((process / "comm").read_text().strip())
     return found
-
-
-def test_a_job_outlives_its_controller(own: OwnCluster, tmp_path: Path) -> None:
-    go_on = tmp_path / "go-on"
-    job = own.submit(f"until [ -e {go_on} ]; do sleep 0.1; done")
-    own.await_states(job, "RUNNING")
-    own.stop_controller()
-    own.start_controller()
-    assert own.states(job) == {job: "RUNNING"}
-    go_on.touch()
-    own.await_states(job, "COMPLETED")
-
-
-def test_a_node_that_is_down_ends_jobs_or_queues_them_again(own: OwnCluster) -> None:
-    again, once = own.submit("sleep 100"), own.submit("sleep 100", "--no-requeue")
-    for job in (again, once):
-        own.await_states(job, "RUNNING")
-    own.run("scontrol", "update", f"nodename={own.node}", "state=down", "reason=test")
-    assert own.states(once) == {once: "NODE_FAIL"}
-    assert own.states(again) == {again: "PENDING"}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_jobs_of_a_node_that_lost_its_power_fail_with_it() -> None:
-    with cluster_of_its_own(node_timeout=5) as own:
-        job = own.submit("sleep 100", "--no-requeue")
-        own.await_states(job, "RUNNING")
-        own.kill_node()
-        own.await_states(job, "NODE_FAIL", within_s=150)
-        own.start_node()
-        own.await_states(own.submit("true"), "COMPLETED")
-
-
-def test_an_urgent_job_preempts_one_that_scavenges(own: OwnCluster) -> None:
-    job = own.submit("sleep 100", "--partition=scavenge", "--no-requeue")
-    own.await_states(job, "RUNNING")
-    own.submit("true", "--partition=urgent", "--exclusive")
-    own.await_states(job, "PREEMPTED")
-
-
-@pytest.mark.slow
-def test_an_ended_job_is_forgotten(own: OwnCluster) -> None:
-    job = own.submit("true")
-    own.await_states(job, "COMPLETED")
-    own.await_states(job)
-
-
-@pytest.mark.slow
-def test_a_job_past_its_time_times_out() -> None:
-    with cluster_of_its_own() as own:
-        job = own.submit("sleep 100")
-        own.await_states(job, "RUNNING")
-        own.end_time_of(job)
-        own.await_states(job, "TIMEOUT", within_s=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,17 @@ import pytest
 from tests.live.remote_cluster import Sshd
 
 pytestmark = [pytest.mark.sshd, pytest.mark.slow]
+
+
+def test_its_own_folder_may_be_first_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a shell that had another one started, or this one before."""
+    sshd = Sshd.of_its_own(tmp_path / "a")
+    with sshd.running():
+        monkeypatch.setenv("PATH", f"{sshd.place / 'bin'}:{os.environ['PATH']}")
+    with sshd.running():
+        assert answer(sshd, "true") != "no answer"
 
 
 def answer(sshd: Sshd, command: str) -> str:

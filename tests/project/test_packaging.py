@@ -190,7 +190,10 @@ def test_home_is_the_private_folder_where_there_is_one(tmp_path: Path) -> None:
     assert home(package) == package / "_app"
 
 
-LOCKS = ("requirements-dev.lock", "docker/requirements.txt", "docker/requirements-npm.txt")
+LOCKS = (
+    *("requirements.lock", "requirements-dev.lock"),
+    *("docker/requirements.txt", "docker/requirements-npm.txt"),
+)
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -201,13 +204,14 @@ def test_a_lock_names_no_machine_and_no_index(name: str) -> None:
     assert not [line for line in lines if "://" in line or "/" in line or line.startswith("-")]
 
 
-def test_the_lock_pins_everything_the_project_asks_for() -> None:
+@pytest.mark.parametrize("extras", [(), ("dev",)], ids=["runtime", "development"])
+def test_a_lock_pins_everything_the_project_asks_for(extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    asked = list(project["dependencies"])
+    for extra in extras:
+        asked += project["optional-dependencies"][extra]
     names = {a.split(">=")[0].split("[")[0] for a in asked}
-    lock = (ROOT / "requirements-dev.lock").read_text()
-    pinned = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
-    assert names <= pinned
+    assert names <= set(pins("requirements-dev.lock" if extras else "requirements.lock"))
 
 
 def test_the_lock_of_the_cli_names_no_registry_and_a_hash_for_each_package() -> None:
@@ -224,8 +228,10 @@ def pins(name: str) -> dict[str, str]:
     return dict(line.split(" ")[0].split("==", 1) for line in lines if "==" in line.split(" ")[0])
 
 
-def test_the_image_runs_the_versions_that_the_tests_run_with() -> None:
-    inside, tested = pins("docker/requirements.txt"), pins("requirements-dev.lock")
+def test_the_demo_and_the_image_run_the_versions_that_the_tests_run_with() -> None:
+    demo, tested = pins("requirements.lock"), pins("requirements-dev.lock")
+    inside = pins("docker/requirements.txt")
     assert {"anthropic", "boto3", "genai-prices", "pydantic"} <= set(inside)
-    assert inside.items() <= tested.items()
-    assert not {"click", "rich", "docker"} & set(inside)
+    assert inside.items() <= demo.items() <= tested.items()
+    assert not {"click", "rich", "docker", "pydantic-settings"} & set(inside)
+    assert not {"moto", "mypy", "pytest", "ruff"} & set(demo)

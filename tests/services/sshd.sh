@@ -31,10 +31,19 @@ running_pid() {
     && ! grep -q '^State:[[:space:]]Z' "/proc/$pid/status" && echo "$pid"
 }
 
-answers() { [ -x "$PLACE/bin/ssh" ] && timeout 20 "$PLACE/bin/ssh" -o BatchMode=yes head true 2>/dev/null; }
+answers() { [ -x "$PLACE/bin/ssh" ] && timeout 20 "$PLACE/bin/ssh" -o BatchMode=yes head true >/dev/null 2>&1; }
+
+# The ssh that is on PATH; not the script that this one puts there.
+system_ssh() {
+  local path
+  for path in $(type -ap ssh); do
+    [ "$(head -c 2 "$path")" = '#!' ] || { echo "$path"; return; }
+  done
+  return 1
+}
 
 install_sshd() {
-  [ -x /usr/sbin/sshd ] && command -v ssh >/dev/null && return
+  [ -x /usr/sbin/sshd ] && system_ssh >/dev/null && return
   command -v apt-get >/dev/null || fail "There is no sshd here. Install OpenSSH's server, then try again."
   {
     apt-get update -qq
@@ -85,7 +94,7 @@ Host *
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking ask
 CONF
-  printf '#!/bin/sh\nexec %s -F "%s" "$@"\n' "$(command -v ssh)" "$PLACE/ssh_config" >"$PLACE/bin/ssh"
+  printf '#!/bin/sh\nexec %s -F "%s" "$@"\n' "$(system_ssh)" "$PLACE/ssh_config" >"$PLACE/bin/ssh"
   chmod 755 "$PLACE/bin/ssh"
 }
 

@@ -19,7 +19,7 @@ from tests.fakes.aws import FakeAws
 from tests.fakes.batch_run import batch_run
 from tests.fakes.strict_batch import Ran
 
-MANY = 500
+MANY = 250  # more than one description holds
 
 
 def wide_plan(tasks: int) -> Plan:
@@ -59,7 +59,7 @@ def aws() -> FakeAws:
 
 
 @pytest.mark.slow
-def test_500_tasks_for_500_executors_take_few_calls(tmp_path: Path, aws: FakeAws) -> None:
+def test_many_tasks_for_as_many_executors_take_few_calls(tmp_path: Path, aws: FakeAws) -> None:
     rounds = Rounds()
     with batch_run(tmp_path, aws, plan=wide_plan(MANY)) as live:
         outcome, history = schedule(

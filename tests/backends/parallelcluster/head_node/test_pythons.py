@@ -99,16 +99,13 @@ class HeadNode:
         return self.ask("run", payload, variables=["PATH"], **fields)[0]
 
 
-@pytest.fixture(params=["the C locale", "no locale"])
-def environ(request: pytest.FixtureRequest) -> Mapping[str, str]:
-    return ASCII if request.param == "the C locale" else {}
+PYTHONS = [pytest.param((python, ASCII), id=f"{version(python)}, C locale") for python in pythons()]
 
 
-@pytest.fixture(params=[pytest.param(p, id=version(p)) for p in pythons()])
-def head_node(
-    request: pytest.FixtureRequest, environ: Mapping[str, str], tmp_path: Path
-) -> HeadNode:
-    return HeadNode(request.param, tmp_path, environ)
+@pytest.fixture(params=[*PYTHONS, pytest.param((sys.executable, {}), id="no locale")])
+def head_node(request: pytest.FixtureRequest, tmp_path: Path) -> HeadNode:
+    python, environ = request.param
+    return HeadNode(python, tmp_path, environ)
 
 
 def test_names_that_are_not_ascii_pass_through_as_they_are(head_node: HeadNode) -> None:
