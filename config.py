@@ -49,7 +49,18 @@ from core.settings.options import (
     Option,
     declared_options,
 )
-from core.settings.types import Count, Cpus, Dollars, Name, Region, Seconds, Size, Speed, Url
+from core.settings.types import (
+    Count,
+    Cpus,
+    Dollars,
+    Name,
+    PlanSize,
+    Region,
+    Seconds,
+    Size,
+    Speed,
+    Url,
+)
 
 DEFAULT_MODELS = {
     "anthropic": "claude-sonnet-5-5",
@@ -172,13 +183,17 @@ class Settings(SlurmSettings, ParallelClusterSettings, BatchSettings):
         Seconds, _limits("how long it may wait in a queue before that", "SECONDS")
     ] = 86_400.0
 
-    sim_seed: Annotated[int, _simulation("same seed, same project", "N")] = 0
+    sim_seed: Annotated[int, _simulation("same seed, same faults and same random plan", "N")] = 0
     sim_speed: Annotated[Speed, _simulation("simulated seconds per second; 0: no waiting", "X")] = (
         20.0
     )
     sim_faults: Annotated[
         str, _simulation("faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC")
     ] = ""
+    sim_tasks: Annotated[
+        PlanSize | None,
+        _simulation("plan N small tasks at random instead of a sample project", "N"),
+    ] = None
 
     docker: Annotated[
         bool,
@@ -244,7 +259,9 @@ class Settings(SlurmSettings, ParallelClusterSettings, BatchSettings):
     def model_settings(self) -> ModelSettings:
         """Which Claude to ask."""
         base_url = self.base_url if self.provider == "anthropic" else self.bedrock_base_url
-        simulation = SimulationSettings(self.sim_seed, self.sim_speed, self.sim_faults)
+        simulation = SimulationSettings(
+            self.sim_seed, self.sim_speed, self.sim_faults, self.sim_tasks or 0
+        )
         return ModelSettings(
             provider=self.provider,
             model=self.model,

@@ -21,13 +21,16 @@ from claude.http.plain_http import Outgoing as Outgoing
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect, Dialect
 from claude.simulation.faults import parse_faults
 from claude.simulation.latency import FIRST_TOKEN_S, Pace, pace, scaled_s, wait
-from claude.simulation.model import Designer, Improviser, Project, SimulatedModel
+from claude.simulation.model import SimulatedModel
 from claude.simulation.prompt_cache import PROCESS_CACHE, PromptCache, count_input
+from claude.simulation.random_plan import random_plan
+from claude.simulation.sample_projects import Designer, find_sample_files, plan_sample
 from claude.simulation.seeded_random import digest, draw
 from claude.simulation.validation import InvalidRequest, check_request, parse_request
 from claude.simulation.wire import Message, render_events, render_message
 from core.bundle import SimulationSettings
 from core.clock import Clock
+from core.plan import Plan
 
 WINDOW_TOKENS = 200_000
 _INVOKE = re.compile(r"/model/([^/]+)/invoke(-with-response-stream)?")
@@ -61,8 +64,7 @@ class SimulatedApi:
         settings: SimulationSettings,
         clock: Clock,
         *,
-        design: Designer | None = None,
-        improvise: Improviser | None = None,
+        designer: Designer | None = None,
         cache: PromptCache = PROCESS_CACHE,
         window_tokens: int = WINDOW_TOKENS,
     ) -> None:
@@ -70,9 +72,8 @@ class SimulatedApi:
         self._chances = parse_faults(settings.faults)
         self._clock, self._cache, self._window = clock, cache, window_tokens
         self._uncounted: Counter[str] = Counter()
-        self._model = SimulatedModel(
-            settings.seed, self._chances, design or _design, improvise or _improvise
-        )
+        designer = designer or _designer(settings)
+        self._model = SimulatedModel(settings.seed, self._chances, designer)
 
     def handle(self, incoming: Incoming) -> Outgoing:
         """Answer one request; every answer says in a header that it is simulated."""
@@ -234,16 +235,11 @@ class SimulatedApi:
         return Outgoing(status, {"x-simulated": "true", **headers}, (body,), len(body))
 
 
-def _design(prompt: str, seed: int) -> Project:
-    from claude.simulation.project import design_project  # reads templates: not before it is used
+def _designer(settings: SimulationSettings) -> Designer:
+    def plan_at_random(_: str) -> Plan:
+        return random_plan(settings.seed, settings.tasks)
 
-    return design_project(prompt, seed)
-
-
-def _improvise(task_id: str, owns: tuple[str, ...], prompt: str, seed: int) -> Mapping[str, str]:
-    from claude.simulation.project import write_unplanned
-
-    return write_unplanned(task_id, owns, prompt, seed)
+    return Designer(plan_at_random if settings.tasks else plan_sample, find_sample_files)
 
 
 def _check_headers(incoming: Incoming, dialect: Dialect) -> tuple[str, str] | None:

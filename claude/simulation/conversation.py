@@ -20,6 +20,7 @@ DROPPED = "\0"
 
 _REQUEST = re.compile(r"<request>\n(.*)\n</request>", re.DOTALL)
 _SHARED_REQUEST = re.compile(r"<request>\n(.*?)\n</request>\s*<plan>", re.DOTALL)
+_PLAN_TITLE = re.compile(r"^</request>\s*<plan>\n# (.*)$", re.MULTILINE)
 _TASK = re.compile(r'<task id="([^"]+)" attempt="(\d+)">')
 _OWNS = re.compile(r"^<owns>$(.*?)^</owns>$", re.DOTALL | re.MULTILINE)
 _CHECKS = re.compile(r"^<checks>$(.*?)^</checks>$", re.DOTALL | re.MULTILINE)
@@ -42,6 +43,7 @@ class Conversation:
     role: str
     turn: int
     prompt: str = ""
+    plan_title: str = ""
     task_id: str = ""
     attempt: int = 1
     owns: tuple[str, ...] = ()
@@ -75,6 +77,7 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             "executor",
             turn,
             _first(_SHARED_REQUEST, shared) or _first(_REQUEST, shared),
+            _first(_PLAN_TITLE, shared),
             head[1],
             int(head[2]),
             _section(_OWNS, task),

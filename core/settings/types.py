@@ -13,6 +13,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^\S+$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")]  # becomes part of host names
 Url = Annotated[str, AfterValidator(check_base_url)]
 Count = Annotated[int, Field(ge=1)]
+PlanSize = Annotated[int, Field(ge=1, le=10_000)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Cpus = Annotated[float, Field(ge=0.01, allow_inf_nan=False)]

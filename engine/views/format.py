@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from core.simulation_notice import limitation_notice, simulation_notice
 from engine.money.usage import Spend
 
 _SEQUENCES = re.compile(
@@ -65,6 +66,13 @@ def queue_text(waits: Iterable[tuple[object, int, bool]], limit: int = 60) -> st
         number = sum(number for _, number, _ in rest)
         parts.append(f"{number:,} for {plural(len(rest), 'other reason')}")
     return ", ".join(parts)
+
+
+def simulation_lines(title: str, prompt: str) -> list[str]:
+    """What a simulation delivers for the plan with this title, if there is one yet, and what it
+    cannot do of the prompt."""
+    notice = simulation_notice(clean(title)) if title else ""
+    return [line for line in (notice, limitation_notice(prompt)) if line]
 
 
 def cost_text(spend: Spend, simulated: bool) -> str:

@@ -21,7 +21,15 @@ from core.clock import Clock
 from core.events import Event
 from engine.run.run_view import Price, RunView, TaskPhase, TaskView
 from engine.views.console import SteadyStream
-from engine.views.format import NO_REASON, clean, cost_text, duration, queue_text, short_count
+from engine.views.format import (
+    NO_REASON,
+    clean,
+    cost_text,
+    duration,
+    queue_text,
+    short_count,
+    simulation_lines,
+)
 from engine.views.plain import View
 from engine.views.plan import forecast_line
 
@@ -115,10 +123,11 @@ class LiveView(View):
 
 def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableType:
     """The picture at Unix time `now`, at most `height` - 1 lines."""
-    parts: list[RenderableType] = [_title(run_view)]
+    simulation = _simulation(run_view)
+    parts: list[RenderableType] = [_title(run_view), *simulation]
     if run_view.planned:
         queue = _queue(run_view)
-        room = height - _AROUND_ROWS - len(queue)
+        room = height - _AROUND_ROWS - len(queue) - len(simulation)
         parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
     else:
         parts.append(_planning(run_view, now))
@@ -143,6 +152,13 @@ def _title(run_view: RunView) -> Text:
     ]
     line = _one_line(clean(run_view.title or header.prompt, 40), "bold")
     return line.append("  " + " · ".join(facts), style="not bold dim")
+
+
+def _simulation(run_view: RunView) -> list[Text]:
+    if not run_view.header.simulated:
+        return []
+    lines = simulation_lines(run_view.title, run_view.header.prompt)
+    return [_one_line(line, "yellow") for line in lines]
 
 
 def _planning(run_view: RunView, now: float) -> Text:

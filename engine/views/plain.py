@@ -19,7 +19,7 @@ from core.events import Event, Kind
 from core.wire import encode
 from engine.run.run_view import Price, RunView, TaskPhase, TaskView
 from engine.views.console import SteadyStream
-from engine.views.format import clean, cost_text, duration, plural, queue_text
+from engine.views.format import clean, cost_text, duration, plural, queue_text, simulation_lines
 from engine.views.plan import forecast_line
 
 
@@ -97,7 +97,8 @@ class PlainLines(View):
             return
         if text := _line(event, run_view, self._verbose):
             label = "simulated " if run_view.header.simulated else ""
-            self._stream.write(f"[{label}{duration(run_view.wall_s(event.at))}] {text}\n")
+            mark = f"[{label}{duration(run_view.wall_s(event.at))}]"
+            self._stream.write("".join(f"{mark} {line}\n" for line in text.splitlines()))
             self._stream.flush()
 
 
@@ -113,9 +114,13 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
     data, task = event.data, clean(event.task)
     match event.kind:
         case Kind.RUN_STARTED:
-            return _how_it_runs(run_view)
+            header = run_view.header
+            notices = simulation_lines("", header.prompt) if header.simulated else []
+            return "\n".join([_how_it_runs(run_view), *notices])
         case Kind.PLAN_READY:
-            return f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
+            plan = f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
+            notices = simulation_lines(run_view.title, "") if run_view.header.simulated else []
+            return "\n".join([plan, *notices])
         case Kind.FORECAST:
             return f"forecast: {forecast_line(data)}"
         case Kind.JOB_INTENDED:

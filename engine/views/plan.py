@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.plan import Plan, Task, topological_order
-from engine.views.format import clean, duration, plural, short_count
+from engine.views.format import clean, duration, plural, short_count, simulation_lines
 
 WIDTH = 80
 
@@ -64,6 +64,8 @@ def _dollars(amount: float) -> str:
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
     """The plan as text of 80 columns; of tasks and contracts at most `limit` each."""
     lines = [clean(plan.title), *_wrapped(plan.summary, 2), ""]
+    if forecast is not None and forecast.simulated:
+        lines += [*_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0), ""]
     lines += _analysis(plan)
     lines += _contracts(plan, limit)
     lines += _tasks(plan, limit)

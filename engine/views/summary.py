@@ -13,7 +13,7 @@ from core.job import JobKey, Usage
 from core.wire import plain
 from engine.run.run_view import Price, RunView, TaskPhase, TaskView
 from engine.run.rundir import RunDir
-from engine.views.format import clean, cost_text, duration, plural
+from engine.views.format import clean, cost_text, duration, plural, simulation_lines
 from engine.views.plan import forecast_line
 
 WIDTH = 80
@@ -28,6 +28,10 @@ _RESUMABLE_EXITS = {4, 130}
 def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
     """Everything, ending with a line break. `program` is what the resume command begins with."""
     lines = [_headline(run_view)]
+    header = run_view.header
+    if header.simulated:
+        text = " ".join(simulation_lines(run_view.title, header.prompt))
+        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
     for label, text in _facts(run_view):
         lines += _field(label, text)
     if is_resumable(run_view) and run_view.header.run:

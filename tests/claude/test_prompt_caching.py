@@ -35,7 +35,7 @@ from core.credentials import Credentials
 from core.job import JobKey, Outcome, TaskResult
 from engine.money.cache_savings import cache_savings
 from executor_agent import ExecutorAgent
-from tests.fakes.simulated import MODELS, PROVIDERS, design_small
+from tests.fakes.simulated import MODELS, PROVIDERS, SMALL, design_small
 
 KEYS = Credentials(anthropic_api_key="key-a", aws_bearer_token_bedrock="key-b")
 SIMULATION = SimulationSettings(speed=0)
@@ -49,7 +49,7 @@ class ListeningApi(SimulatedApi):
     """Keeps the bodies that it was sent, to the byte, in order."""
 
     def __init__(self) -> None:
-        super().__init__(SIMULATION, SystemClock(), design=design_small, cache=PromptCache())
+        super().__init__(SIMULATION, SystemClock(), designer=SMALL, cache=PromptCache())
         self.bodies: list[bytes] = []
 
     def handle(self, incoming: Incoming) -> Outgoing:
@@ -59,7 +59,7 @@ class ListeningApi(SimulatedApi):
 
 def run_task(root: Path, base_url: str, provider: str, task_id: str, **more: Any) -> TaskResult:
     """One task of the small project, over HTTP, in a run directory of its own."""
-    plan = design_small("a todo list", 0).plan
+    plan = design_small("a todo list").plan
     attempt = AttemptDir(root / task_id / str(more.get("attempt", 1)))
     (attempt.inputs / "app").mkdir(parents=True)
     (attempt.inputs / plan.contracts[0].path).write_text(plan.contracts[0].content)

@@ -159,11 +159,46 @@ def test_the_number_of_executors_does_not_change_the_tree(expected: Path, execut
     assert tree(Path("out")) == tree(expected)
 
 
-def test_another_seed_gives_another_tree_that_works(expected: Path) -> None:
+def test_another_seed_gives_the_same_sample(expected: Path) -> None:
     assert orchestrate(PROMPT, *FAST, "--sim-seed", "7", "--output-dir", "out", "--quiet") == 0
-    assert tree(Path("out")) != tree(expected)
-    done = python("-m", "unittest", "discover", "-s", "tests", "-t", ".", cwd=Path("out"))
-    assert done.returncode == 0, done.stderr
+    assert tree(Path("out")) == tree(expected)
+
+
+@pytest.mark.slow
+def test_a_random_plan_of_300_tasks_is_carried_out_and_says_that_it_is_random(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    many = ("--sim-tasks", "300", "--max-executors", "20")
+    assert orchestrate("Build it", *FAST, *many, "--output-dir", "out") == 0
+    assert len(succeeded()) == 300
+    assert len(list(Path("out/files").iterdir())) == 300
+    notice = "Simulated: a random plan of 300 tasks. Your prompt was not read by Claude;"
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count(notice) == 2  # when it is planned, and in the summary
+    assert Path("out/README.md").read_text().startswith(notice)
+
+
+def test_a_plan_of_a_person_is_carried_out_with_placeholders(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert orchestrate("plan", "x y", *FAST, "--sim-tasks", "3", "-o", "plan.json") == 0
+    edited = {**json.loads(Path("plan.json").read_text()), "title": "Mine"}
+    edited["tasks"][0]["owns"] = ["mine.py", "docs/"]
+    Path("plan.json").write_text(json.dumps(edited))
+    assert orchestrate("--plan", "plan.json", *FAST, "--output-dir", "out") == 0
+    assert 'the plan "Mine" with sample or placeholder files' in capsys.readouterr().out
+    for path in ("mine.py", "docs/README.md", "files/task-00002.txt"):
+        assert "Simulated: a placeholder" in Path("out", path).read_text()
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_question_gets_the_notice_that_a_simulation_cannot_answer_it(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrate(command, "what is 2+2", *FAST) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "A simulation cannot answer questions or change existing code" in shown
+    assert 'Simulated: the sample project "todo list".' in shown
 
 
 def test_bedrock_simulated_gives_the_same_tree(expected: Path) -> None:
@@ -542,6 +577,8 @@ BAD = [
     ((PROMPT, "--real", "--provider", "bedrock"), 3, "AWS"),
     ((PROMPT, "--sim-faults", "rate_limt=0.1"), 2, "rate_limit"),
     ((PROMPT, "--sim-faults", "refusal=7"), 2, "refusal"),
+    ((PROMPT, "--sim-tasks", "0"), 2, "--sim-tasks"),
+    ((PROMPT, "--sim-tasks", "10001"), 2, "10000"),
     ((PROMPT, "--config", "absent.toml"), 2, "absent.toml"),
     ((PROMPT, "--config", "typo.toml"), 2, "max_executors"),
     ((PROMPT, "--no-such-option"), 2, "no-such-option"),

@@ -271,9 +271,9 @@ def schedule(
 
 def design() -> tuple[Plan, dict[str, str]]:
     """The plan that the simulated Claude makes of PROMPT, and every file it writes for it."""
-    from claude.simulation.project import design_project
+    from claude.simulation.sample_projects import choose_sample, load_sample
 
-    project = design_project(PROMPT, 0)
+    project = load_sample(choose_sample(PROMPT))
     return project.plan, {p: text for files in project.files.values() for p, text in files.items()}
 
 

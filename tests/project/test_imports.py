@@ -48,10 +48,10 @@ OURS = {name.partition(".")[0] for names in MAY.values() for name in names} | se
 
 
 def sources() -> list[Path]:
-    """Every module of the program; what the simulation copies into projects is none."""
+    """Every module of the program; the simulation's samples are data."""
     top = list(ROOT.glob("*.py"))
     below = [p for room in MAY if (ROOT / room).is_dir() for p in (ROOT / room).rglob("*.py")]
-    return sorted(p for p in top + below if "templates" not in p.parts)
+    return sorted(p for p in top + below if "samples" not in p.parts)
 
 
 FILES = sources()
