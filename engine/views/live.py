@@ -123,7 +123,7 @@ class LiveView(View):
 
 def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableType:
     """The picture at Unix time `now`, at most `height` - 1 lines."""
-    simulation = _simulation(run_view)
+    simulation = _simulation(run_view) if height > 2 * _AROUND_ROWS else []
     parts: list[RenderableType] = [_title(run_view), *simulation]
     if run_view.planned:
         queue = _queue(run_view)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from claude.http.plain_http import Incoming, Outgoing
 from claude.prompts import load_prompt
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
+from claude.simulation.api import SimulatedApi
 from claude.simulation.prompt_cache import (
     LIFETIME_S,
     LONG_LIFETIME_S,

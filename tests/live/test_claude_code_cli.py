@@ -16,7 +16,8 @@ import pytest
 
 import orchestrator
 from claude.engines.processes import marked_processes
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
+from claude.http.plain_http import Incoming, Outgoing
+from claude.simulation.api import SimulatedApi
 from claude.simulation.sample_projects import choose_sample, load_sample
 from claude.simulation.server import SimulatedServer
 from core.bundle import (

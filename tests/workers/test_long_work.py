@@ -17,7 +17,8 @@ import pytest
 from claude.client.stall import PINGS_ONLY_FACTOR, StallWatch
 from claude.client.stream import StreamDamaged
 from claude.engines.transcript import render_transcript
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
+from claude.http.plain_http import Incoming, Outgoing
+from claude.simulation.api import SimulatedApi
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect
 from claude.simulation.prompt_cache import PromptCache, count_input
 from claude.simulation.sample_projects import Designer

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from claude.http.plain_http import Incoming
 from claude.simulation.answers import Answer, Part, say, use
-from claude.simulation.api import Incoming
 from claude.simulation.cli_tools import (
     find_workspace,
     hear,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.plan import Analysis, Contract, Criterion, Plan, Task
+from core.simulation_notice import simulation_notice
 from core.wire import plain
 from engine.views.plan import Forecast, Range, forecast_line, layers, render_plan_view
 from tests.engine.views.test_views import CONTROL, HOSTILE
@@ -93,6 +94,7 @@ def test_a_simulated_forecast_is_labelled() -> None:
     text = render_plan_view(plan(task("a")), forecast)
     assert "Forecast with 1 executor (simulated)" in text
     assert "$0.50, nothing is billed" in text
+    assert simulation_notice(plan(task("a")).title) in " ".join(text.split())
 
 
 def test_layers_follow_the_longest_chain() -> None:

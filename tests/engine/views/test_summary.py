@@ -10,6 +10,7 @@ import pytest
 
 from core.events import Event, Kind
 from core.job import Usage
+from core.simulation_notice import limitation_notice, simulation_notice
 from engine.run.run_view import RunView, TaskPhase
 from engine.views.summary import (
     LISTED,
@@ -91,9 +92,14 @@ def test_a_failure_without_a_reason_says_so() -> None:
 
 
 def test_a_simulation_is_labelled() -> None:
-    text = render_summary(done(told(simulated=True), "a").run_view)
+    story = done(told(simulated=True, prompt="why?"), "a")
+    story.tell(Kind.PLAN_READY, title="Todo List", tasks=[])
+    text = render_summary(story.run_view)
     assert text.startswith("Simulated run r1")
     assert "nothing is billed" in fields(text)["cost"]
+    shown = " ".join(text.split())
+    assert simulation_notice("Todo List") in shown
+    assert limitation_notice("why?") in shown
 
 
 def test_an_unknown_price_is_said() -> None:

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from config import Settings
 from core.events import Event, Kind
+from core.simulation_notice import limitation_notice, simulation_notice
 from core.wire import decode, encode
 from engine.money.usage import Spend
 from engine.run.run_view import RunView, TaskPhase
@@ -245,10 +246,11 @@ class TestSteadyStream:
 class TestPlainLines:
     def test_each_happening_is_a_line(self) -> None:
         said = [line.partition("] ")[2] for line in plain(run_events())]
-        assert said[:5] == [
+        assert said[:6] == [
             "run r1 started: m, backend threading, at most 3 executors at once",
             "planning: hello",
             "plan: hello, 3 tasks",
+            simulation_notice("hello"),
             "api: begun",
             "doc: begun",
         ]
@@ -264,6 +266,12 @@ class TestPlainLines:
     def test_a_simulation_is_labelled_on_every_line(self) -> None:
         assert all(line.startswith("[simulated 0:") for line in plain(run_events()))
         assert not any("simulated" in line for line in plain(run_events(simulated=False)))
+
+    def test_a_simulation_says_at_the_start_that_it_cannot_answer(self) -> None:
+        said = [line.partition("] ")[2] for line in plain(run_events(text="what is 2+2"))]
+        assert said[1] == limitation_notice("what is 2+2") != ""
+        real = plain(run_events(simulated=False, text="what is 2+2"))
+        assert not any("imulat" in line for line in real)
 
     def test_verbose_says_what_goes_on_inside(self) -> None:
         quiet, loud = plain(run_events()), plain(run_events(), verbose=True)
@@ -286,7 +294,7 @@ class TestPlainLines:
         tell(Kind.QUEUE, waits=[["Priority", 200, False]])
         tell(Kind.JOB_STATE, "t7", state="RUNNING", reason=None, message="on node-3")
         tell(Kind.JOB_STATE, "t7", state="QUEUED", reason=None, message="Requeued")
-        begun = len(names) + 3
+        begun = len(names) + 4
         said = [line.partition("] ")[2] for line in plain(events)][begun:]
         assert said == ["queue: 200 queued (Priority)"]
         said = [line.partition("] ")[2] for line in plain(events, verbose=True)][begun:]
@@ -378,7 +386,8 @@ class TestPicture:
             f"task-{n}" for n in range(12)
         ]
         assert "SIMULATED" in lines[0]
-        assert "1/12 tasks  0:20  about" in lines[1]
+        assert lines[1].startswith("Simulated: the plan")
+        assert "1/12 tasks  0:20  about" in lines[2]
         assert rows[0].split() == ["task-0", "done", "0:05", "110", "Title", "task-0"]
         assert rows[3].split() == ["1", "task-3", "running", "0:20", "110", "writing", "x.py"]
         assert "attempt 2" in rows[5]
@@ -386,6 +395,12 @@ class TestPicture:
         assert "2 running  1 failed  8 waiting  1 done" in lines
         assert lines[-2].startswith("200 tokens in, 20 out · $0.2200 (simulated")
         assert lines[-1] == "note: slow API"
+
+    def test_a_simulation_shows_its_notices_where_there_is_room(self) -> None:
+        story = Story().start(simulated=True, prompt="what is 2+2").plan(("a", [], 100))
+        assert picture(story.run_view, story.at, 120)[2] == limitation_notice("what is 2+2")
+        small = picture(story.run_view, story.at, 120, 10)
+        assert not any("cannot answer" in line for line in small)
 
     def test_planning_shows_that_something_goes_on(self) -> None:
         story = Story().start(prompt="Build a todo list").tell(Kind.PROGRESS, text="asking")
