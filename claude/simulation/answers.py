@@ -59,15 +59,11 @@ class Answer:
         return replace(self.limited(tokens), stop_reason="model_context_window_exceeded")
 
 
-def say(text: str) -> Part:
-    return Part(text)
-
-
-def use(tool: str, given: Mapping[str, Any]) -> Part:
+def tool_part(tool: str, given: Mapping[str, Any]) -> Part:
     """A call of `tool`; the keys keep their order."""
     return Part(json.dumps(given, ensure_ascii=False), tool)
 
 
-def calling(*parts: Part) -> Answer:
+def tool_answer(*parts: Part) -> Answer:
     """An answer that ends with calls."""
     return Answer(parts, "tool_use")

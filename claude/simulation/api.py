@@ -87,14 +87,14 @@ class SimulatedApi:
         self._chances = parse_faults(settings.faults)
         self._clock, self._cache, self._window = clock, cache, window_tokens
         self._uncounted: Counter[str] = Counter()
-        designer = designer or _designer(settings)
-        self._model = SimulatedModel(settings.seed, self._chances, designer)
+        self._model = SimulatedModel(self._seed, self._chances, designer or _designer(settings))
 
     def handle(self, incoming: Incoming) -> Outgoing:
         """Answer one request; every answer says in a header that it is simulated."""
         path = incoming.target.partition("?")[0]
         dialect = BedrockDialect() if path.startswith("/model/") else AnthropicDialect()
-        request_id = _request_id(incoming, self._seed)
+        retry = incoming.headers.get("x-stainless-retry-count", "0")
+        request_id = f"req_sim_{digest(self._seed, 'request', retry, incoming.fingerprint)[:20]}"
         try:
             answer = self._route(incoming, path, dialect)
         except InvalidRequest as exc:
@@ -113,10 +113,10 @@ class SimulatedApi:
                 return render_json(200, _list_models())
             case "POST", "/v1/messages":
                 request = _read_request(incoming, "anthropic-version")
-                stream = request.get("stream") is True
-                return self._answer(
-                    _Call(incoming, dialect, request, _model_of(request), stream),
-                )
+                model, stream = request.get("model"), request.get("stream") is True
+                if not isinstance(model, str) or not model:
+                    raise InvalidRequest("model: a name is required.")
+                return self._answer(_Call(incoming, dialect, request, model, stream))
             case "POST", "/v1/messages/count_tokens":
                 request = check_request({**parse_request(incoming.body), "max_tokens": 1})
                 return render_json(200, {"input_tokens": count_input(request)})
@@ -219,18 +219,6 @@ def _read_request(incoming: Incoming, *needed: str) -> dict[str, Any]:
             raise InvalidRequest(f"{name}: header is required")
     betas = incoming.headers.get("anthropic-beta", "")
     return check_request(parse_request(incoming.body), betas)
-
-
-def _model_of(request: Mapping[str, Any]) -> str:
-    model = request.get("model")
-    if not isinstance(model, str) or not model:
-        raise InvalidRequest("model: a name is required.")
-    return model
-
-
-def _request_id(incoming: Incoming, seed: int) -> str:
-    retry = incoming.headers.get("x-stainless-retry-count", "0")
-    return f"req_sim_{digest(seed, 'request', retry, incoming.fingerprint)[:20]}"
 
 
 def _list_models() -> dict[str, Any]:

@@ -12,8 +12,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from claude.simulation.answers import Answer, Part, calling, say, use
-from claude.simulation.cli_tools import RUN, remove_command, speak
+from claude.simulation.answers import Answer, Part, tool_answer, tool_part
+from claude.simulation.cli_tools import RUN, remove_command, to_cli
 from claude.simulation.conversation import DROPPED, Conversation, read_conversation
 from claude.simulation.misbehaviour import REFUSAL, Misbehaviour
 from claude.simulation.placeholders import write_placeholders
@@ -36,7 +36,7 @@ class SimulatedModel:
         """The answer to a valid request, and the conversation it belongs to."""
         talk = read_conversation(request)
         if talk.role == "other":
-            answer = Answer((say("This is a simulated reply; no model was asked."),))
+            answer = Answer((Part("This is a simulated reply; no model was asked."),))
         elif self._misbehaviour.refuses(talk):
             answer = REFUSAL
         elif talk.role == "planner":
@@ -61,7 +61,7 @@ class SimulatedModel:
         answer = _next_step(talk, _files_of(talk, project), max_tokens)
         others = _paths_of_others(talk, project)
         answer = self._misbehaviour.spoil_turn(answer, talk, others) or answer
-        return speak(answer, talk.workspace) if talk.workspace else answer
+        return to_cli(answer, talk.workspace) if talk.workspace else answer
 
 
 def _files_of(talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
@@ -83,17 +83,17 @@ def _paths_of_others(talk: Conversation, project: FilesByTask) -> list[str]:
 def _next_step(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> Answer:
     """Look around, write what is missing, a few files a turn, then submit."""
     if talk.turn == 0 and (looks := _looks(talk)):
-        return calling(say(f"Simulated: looking around for {talk.task_id}."), *looks)
-    if talk.strays:
-        return calling(use(RUN, {"command": remove_command(talk.strays)}))
+        return tool_answer(Part(f"Simulated: looking around for {talk.task_id}."), *looks)
+    if talk.unwanted:
+        return tool_answer(tool_part(RUN, {"command": remove_command(talk.unwanted)}))
     if writes := _writes(talk, files, max_tokens):
-        return calling(*writes)
+        return tool_answer(*writes)
     if talk.checks and {RUN, "submit_result"} <= talk.tools and not talk.tried:
-        return calling(use(RUN, {"command": check_command(files)}))
+        return tool_answer(tool_part(RUN, {"command": check_command(files)}))
     summary = f"Simulated: wrote {', '.join(files)}."
     if "submit_result" not in talk.tools:
-        return Answer((say(summary),))
-    return calling(use("submit_result", {"summary": summary}))
+        return Answer((Part(summary),))
+    return tool_answer(tool_part("submit_result", {"summary": summary}))
 
 
 def check_command(files: Iterable[str]) -> str:
@@ -106,32 +106,30 @@ def check_command(files: Iterable[str]) -> str:
 
 
 def _looks(talk: Conversation) -> list[Part]:
-    looks = [use("list_files", {})] if "list_files" in talk.tools else []
+    looks = [tool_part("list_files", {})] if "list_files" in talk.tools else []
     if "read_file" in talk.tools:
-        looks += [use("read_file", {"path": p}) for p in talk.contracts[:_MAX_CONTRACTS_READ]]
+        looks += [tool_part("read_file", {"path": p}) for p in talk.contracts[:_MAX_CONTRACTS_READ]]
     return looks
 
 
 def _writes(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> list[Part]:
-    done = dict(talk.files)
-    writes: list[Part] = []
+    """Write the next files, and go on with those that were cut."""
+    done, writes = dict(talk.files), list[Part]()
     for path, content in files.items():
-        if path in done and len(done[path]) == len(content) and _begins(content, done[path]):
+        before = done.get(path, "")
+        begun = path in done and _begins(content, before)
+        if begun and len(before) == len(content):
             continue
-        part = _write(talk, path, content, done.get(path))
+        appends = begun and before and "append_file" in talk.tools
+        rest = content[len(before) :] if appends else content
+        tool = "append_file" if appends else "write_file"
+        part = tool_part(tool, {"path": path, "content": rest})
         if writes and sum(p.tokens for p in [*writes, part]) > max_tokens:
             break
         writes.append(part)
         if len(writes) == MAX_WRITES_PER_TURN:
             break
     return writes
-
-
-def _write(talk: Conversation, path: str, content: str, before: str | None) -> Part:
-    """Write the file, or go on where it was cut."""
-    if before and _begins(content, before) and "append_file" in talk.tools:
-        return use("append_file", {"path": path, "content": content[len(before) :]})
-    return use("write_file", {"path": path, "content": content})
 
 
 def _begins(content: str, before: str) -> bool:

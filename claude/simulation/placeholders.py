@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import PurePosixPath
-
-Render = Callable[[str], str]
 
 
 def write_placeholders(task_id: str, owns: Iterable[str]) -> Mapping[str, str]:
@@ -19,33 +17,17 @@ def write_placeholders(task_id: str, owns: Iterable[str]) -> Mapping[str, str]:
 def _content(path: str, task_id: str) -> str:
     file = PurePosixPath(path)
     text = f"Simulated: a placeholder for {file.name}, written by the task {task_id}."
-    return _BY_SUFFIX.get(file.suffix.lower(), _render_text)(text)
-
-
-def _render_text(text: str) -> str:
+    match file.suffix.lower():
+        case ".py" | ".toml" | ".yaml" | ".yml" | ".sh" | ".ini" | ".cfg":
+            return f"# {text}\n"
+        case ".js" | ".mjs" | ".ts":
+            return f"// {text}\n"
+        case ".css":
+            return f"/* {text.replace('*/', '* /')} */\n"
+        case ".json":
+            return json.dumps({"note": text}, indent=2, ensure_ascii=False) + "\n"
+        case ".html" | ".htm":
+            return f'<!doctype html>\n<html lang="en">\n<title>Simulated</title>\n{escape(text)}\n'
+        case ".svg" | ".xml":
+            return f'<svg xmlns="http://www.w3.org/2000/svg"><title>{escape(text)}</title></svg>\n'
     return f"{text}\n"
-
-
-def _render_html(text: str) -> str:
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{escape(text)}</title>\n</head>\n<body>\n<p>{escape(text)}</p>\n</body>\n</html>\n"
-    )
-
-
-def _render_xml(text: str) -> str:
-    return f'<svg xmlns="http://www.w3.org/2000/svg"><title>{escape(text)}</title></svg>\n'
-
-
-def _commented(begin: str, end: str = "") -> Render:
-    return lambda text: f"{begin} {text.replace('*/', '* /')}{end}\n"
-
-
-_BY_SUFFIX: Mapping[str, Render] = {
-    **dict.fromkeys((".py", ".toml", ".yaml", ".yml", ".sh", ".ini", ".cfg"), _commented("#")),
-    **dict.fromkeys((".js", ".mjs", ".ts"), _commented("//")),
-    **dict.fromkeys((".html", ".htm"), _render_html),
-    **dict.fromkeys((".svg", ".xml"), _render_xml),
-    ".css": _commented("/*", " */"),
-    ".json": lambda text: json.dumps({"note": text}, indent=2, ensure_ascii=False) + "\n",
-}

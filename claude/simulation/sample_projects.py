@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from core.paths import is_owned
 from core.plan import Plan, Task, parse_plan
 
 _SAMPLES = Path(__file__).parent / "samples"
@@ -65,20 +66,17 @@ def choose_sample(prompt: str) -> str:
 
 @cache
 def load_sample(name: str) -> SampleProject:
-    path = _SAMPLES / name / "plan.json"
+    path, root = _SAMPLES / name / "plan.json", _SAMPLES / name / "files"
     plan = parse_plan(path.read_text(encoding="utf-8"), str(path))
-    files = _SAMPLES / name / "files"
-    return SampleProject(plan, {task.id: _files_of(task, files) for task in plan.tasks})
-
-
-def _files_of(task: Task, root: Path) -> Mapping[str, str]:
-    paths = [
-        path
-        for entry in task.owns
-        for path in (sorted((root / entry).rglob("*")) if entry.endswith("/") else [root / entry])
-    ]
-    return {
-        path.relative_to(root).as_posix(): path.read_text(encoding="utf-8")
-        for path in paths
-        if path.is_file() and path.suffix != ".pyc"
+    tree = {
+        file.relative_to(root).as_posix(): file.read_text(encoding="utf-8")
+        for file in sorted(root.rglob("*"))
+        if file.is_file() and file.suffix != ".pyc"
     }
+    return SampleProject(plan, {task.id: _owned_files(task, tree) for task in plan.tasks})
+
+
+def _owned_files(task: Task, tree: Mapping[str, str]) -> Mapping[str, str]:
+    """In the order in which the task names them."""
+    paths = [path for entry in task.owns for path in tree if is_owned((entry,), path)]
+    return {path: tree[path] for path in paths}
