@@ -24,9 +24,10 @@ from core.events import Event, Kind
 from core.wire import decode, encode
 from engine.money.usage import Spend
 from engine.run.run_view import RunView, TaskPhase
-from engine.views.console import SteadyStream
+from engine.views import make_view
+from engine.views.console import SafeStream
 from engine.views.format import (
-    NAMED_WAITS,
+    NAMED_REASONS,
     clean,
     cost_text,
     duration,
@@ -35,7 +36,8 @@ from engine.views.format import (
     short_count,
 )
 from engine.views.live import LiveView, chosen_rows, draw, live_console
-from engine.views.plain import JsonLines, PlainLines, Quiet, View, make_view
+from engine.views.plain import JsonLines, PlainLines, Quiet
+from engine.views.types import View
 from tests.engine.run.test_run_view import Story, price, usage
 from tests.fakes.seams import FakeClock
 
@@ -114,7 +116,7 @@ def picture(run_view: RunView, now: float, width: int = 80, height: int = 24) ->
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
-class TestWording:
+class TestFormat:
     @pytest.mark.parametrize(
         ("text", "cleaned"),
         [
@@ -171,22 +173,22 @@ class TestWording:
         assert queue_text([("x" * 99, 1, False)], 10) == "1 queued (xxxxxxxxx…)"
 
     def test_of_many_reasons_some_are_named_and_the_rest_is_counted(self) -> None:
-        waits = [(f"place {n}", 2, False) for n in range(NAMED_WAITS + 3)]
+        waits = [(f"place {n}", 2, False) for n in range(NAMED_REASONS + 3)]
         text = queue_text(waits)
-        assert text.count("queued (place ") == NAMED_WAITS
+        assert text.count("queued (place ") == NAMED_REASONS
         assert text.endswith("(place 3), 6 for 3 other reasons")
 
-    def test_a_cost_says_what_it_is(self) -> None:
+    def test_a_cost_is_labelled(self) -> None:
         assert cost_text(Spend(cost_usd=0.12345), simulated=False) == "$0.1235"
         assert "simulated" in cost_text(Spend(cost_usd=2), simulated=True)
         assert cost_text(Spend(unpriced=2), simulated=False).endswith("price for 2 requests")
 
 
-class TestSteadyStream:
+class TestSafeStream:
     @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), ValueError("closed")])
     def test_a_reader_that_left_is_forgotten(self, error: Exception) -> None:
         gone = Gone(error)
-        stream = SteadyStream(gone)
+        stream = SafeStream(gone)
         for _ in range(3):
             stream.write("x")
             stream.flush()
@@ -196,11 +198,11 @@ class TestSteadyStream:
     def test_a_closed_stream_is_no_terminal(self) -> None:
         closed = io.StringIO()
         closed.close()
-        assert not SteadyStream(closed).isatty()
-        SteadyStream(closed).flush()
+        assert not SafeStream(closed).isatty()
+        SafeStream(closed).flush()
 
     def test_no_stream_at_all_will_do(self) -> None:
-        stream = SteadyStream(None)
+        stream = SafeStream(None)
         assert stream.write("x") == 1
         stream.flush()
         assert not stream.isatty()
@@ -209,14 +211,14 @@ class TestSteadyStream:
 
     def test_what_the_encoding_lacks_is_replaced(self) -> None:
         below = io.BytesIO()
-        stream = SteadyStream(io.TextIOWrapper(below, encoding="ascii"))
+        stream = SafeStream(io.TextIOWrapper(below, encoding="ascii"))
         stream.write("a日\ud800")
         stream.flush()
         assert below.getvalue() == b"a??"
 
     def test_it_has_the_descriptor_of_what_is_below(self) -> None:
         with open(os.devnull, "w") as below:
-            assert SteadyStream(below).fileno() == below.fileno()
+            assert SafeStream(below).fileno() == below.fileno()
 
     def test_a_real_broken_pipe_ends_neither_the_run_nor_the_exit(self) -> None:
         code = (
@@ -243,17 +245,17 @@ class TestSteadyStream:
 
 
 class TestPlainLines:
-    def test_each_happening_is_a_line(self) -> None:
+    def test_each_event_is_a_line(self) -> None:
         said = [line.partition("] ")[2] for line in plain(run_events())]
         assert said[:5] == [
-            "run r1 started: m, backend threading, at most 3 executors at once",
+            "run r1 started: m, backend threading, up to 3 executors",
             "planning: hello",
             "plan: hello, 3 tasks",
-            "api: begun",
-            "doc: begun",
+            "api: started",
+            "doc: started",
         ]
-        assert "api: again in 1.5 s: hello" in said
-        assert "api: begun, attempt 2" in said
+        assert "api: retry in 1.5 s: hello" in said
+        assert "api: started, attempt 2" in said
         assert "api: failed (0/3) hello" in said
         assert "web: blocked (0/3) hello" in said
         assert "doc: done (1/3) 2 files in 0:03" in said
@@ -265,12 +267,12 @@ class TestPlainLines:
         assert all(line.startswith("[simulated 0:") for line in plain(run_events()))
         assert not any("simulated" in line for line in plain(run_events(simulated=False)))
 
-    def test_verbose_says_what_goes_on_inside(self) -> None:
+    def test_verbose_adds_the_states_of_jobs(self) -> None:
         quiet, loud = plain(run_events()), plain(run_events(), verbose=True)
         assert set(quiet) < set(loud)
         assert any(line.endswith("api: RUNNING") for line in loud)
 
-    def test_a_queue_is_told_in_one_line_however_many_wait_and_each_start_by_itself(self) -> None:
+    def test_a_queue_takes_one_line_however_many_jobs_wait_and_each_start_its_own(self) -> None:
         events = run_events()[:3]
         names = [f"t{n}" for n in range(200)]
 
@@ -355,7 +357,7 @@ class TestChoice:
     def test_a_closed_standard_output_is_no_terminal(self) -> None:
         assert isinstance(self.choose(None, self.TERM), PlainLines)
 
-    def test_quiet_says_nothing(self) -> None:
+    def test_quiet_prints_nothing(self) -> None:
         stream = io.StringIO()
         with self.choose(stream, self.TERM, quiet=True) as view, view.suspended():
             for event in run_events():
@@ -453,7 +455,7 @@ class TestPicture:
 
 class TestLiveView:
     def view(self, stream: Any, *, color: bool = True) -> LiveView:
-        return LiveView(live_console(SteadyStream(stream), color=color), price, FakeClock())
+        return LiveView(live_console(SafeStream(stream), color=color), price, FakeClock())
 
     def test_it_draws_and_hands_the_terminal_back(self) -> None:
         terminal = Terminal()
@@ -511,7 +513,7 @@ class TestLiveView:
             "from config import Settings\n"
             "from core.clock import SystemClock\n"
             "from core.events import Event, Kind\n"
-            "from engine.views.plain import make_view\n"
+            "from engine.views import make_view\n"
             "clock = SystemClock()\n"
             "with make_view(Settings(), sys.stdout, os.environ, lambda u: None, clock) as view:\n"
             "    view.emit(Event(Kind.RUN_STARTED, clock.time(), data={'prompt': 'Ready now'}))\n"
