@@ -22,7 +22,7 @@ from core.credentials import Credentials
 from core.errors import refuse_if
 from core.job import Usage
 from core.plan import Plan
-from engine.delivery.target import check_target
+from engine.delivery.target_check import check_target
 from engine.money.ledger import Price
 from engine.planning.forecast import forecast
 from engine.planning.types import Forecast

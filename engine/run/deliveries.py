@@ -19,7 +19,8 @@ from engine.delivery.merge import (
     merged_manifest,
     plan_merge,
 )
-from engine.delivery.target import apply_merge, recover_target, which_delivered
+from engine.delivery.target import apply_merge, recover_target
+from engine.delivery.target_check import which_delivered
 from engine.run.attempt_store import verify_results
 from engine.run.rundir import RunDir, RunFacts
 from engine.run.session import Session, storing

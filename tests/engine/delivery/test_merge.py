@@ -100,7 +100,7 @@ def test_names_that_differ_in_case_only_are_a_conflict_even_with_the_same_conten
     plan = merge(("a", {"README.md": "x"}), ("b", {"readme.md": "x"}))
     assert placed(plan) == {"README.md": "a", "readme.conflict-b.md": "b"}
     assert plan.conflicts[0].path == "README.md"
-    assert "case only" in plan.conflicts[0].why
+    assert "only in case" in plan.conflicts[0].why
 
 
 def test_directories_that_differ_in_case_only_are_named_once_and_stay() -> None:
