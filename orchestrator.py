@@ -95,7 +95,16 @@ def carry_out(prepared: PreparedRun) -> int:
     settings, run_view = prepared.settings, RunView(prepared.price)
     try:
         with ExitStack() as stack:
-            view = make_view(settings, sys.stdout, os.environ, prepared.price, CLOCK)
+            view = make_view(
+                sys.stdout,
+                os.environ,
+                prepared.price,
+                CLOCK,
+                json_lines=settings.json_lines,
+                quiet=settings.quiet,
+                verbose=settings.verbose,
+                color=not settings.no_color,
+            )
             stack.enter_context(view)
             stack.callback(prepared.close)  # before the summary
             opened = open_session(prepared.facts, prepared.directory, [run_view, view], CLOCK)
@@ -117,17 +126,17 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from engine.views.summary import reporting_spend
     from planner_agent import plan_alone
 
-    settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
+    settings = loaded.settings
     print_warnings(loaded.warnings)
     if output is not None:
         check_writable(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
-    context = backend_context(settings, run_dir, credentials, Governor(), os.environ, CLOCK)
+    context = backend_context(settings, run_dir, Governor(), os.environ, CLOCK)
     ask = choose_planner(settings, context)
     report = (lambda _: None) if settings.quiet or settings.json_lines else print_line
     price, simulated = pricing(settings.model_settings()), not settings.real
     with reporting_spend(price, report, simulated=simulated) as charge:
-        hooks = Hooks(charge, report)
+        hooks, credentials = Hooks(charge, report), context.credentials
         made = plan_alone(prompt, settings, credentials, CLOCK, hooks, print_line, ask)
     text = render_plan(made)
     if output is not None:

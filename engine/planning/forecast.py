@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.bundle import UNLIMITED, Allowance, ModelSettings
-from core.events import Event
+from core.events import Broadcast
 from core.job import Job, JobKey, Usage
 from core.plan import Plan, Task, render_brief
 from engine.money.budget import CostEstimate
@@ -67,11 +67,6 @@ class _NoStore:
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return ()
-
-
-class _NoSink:
-    def emit(self, event: Event) -> None:
-        pass
 
 
 def forecast(
@@ -178,7 +173,7 @@ def makespan_s(plan: Plan, max_executors: int, seconds_of: Callable[[Task], floa
         plan,
         backend=backend,
         store=_NoStore(),
-        sink=_NoSink(),
+        sink=Broadcast([]),
         calls=VirtualCalls(clock),
         clock=clock,
         policy=RetryPolicy(1, random.Random(0)),

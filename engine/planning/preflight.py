@@ -18,7 +18,6 @@ from claude.simulation.latency import usual_pace
 from config import Settings
 from core.bundle import Allowance
 from core.clock import Clock
-from core.credentials import Credentials
 from core.errors import refuse_if
 from core.job import Usage
 from core.plan import Plan
@@ -39,8 +38,7 @@ class PreparedRun:
     settings: Settings
     facts: RunFacts
     directory: RunDir
-    credentials: Credentials
-    clock: Clock
+    context: BackendContext
     governor: Governor
     """One for the planner and all executors of this process."""
     backend: Backend
@@ -55,15 +53,9 @@ class PreparedRun:
         self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
     ) -> Plan:
         """Raises what the planner raises."""
-        return self.ask(
-            self.facts.prompt,
-            self.settings,
-            self.credentials,
-            self.governor,
-            self.clock,
-            Hooks(on_usage, report),
-            allowance,
-        )
+        prompt, credentials, clock = self.facts.prompt, self.context.credentials, self.context.clock
+        hooks = Hooks(on_usage, report)
+        return self.ask(prompt, self.settings, credentials, self.governor, clock, hooks, allowance)
 
     def close(self) -> None:
         self.backend.close()
@@ -81,32 +73,26 @@ def prepare_run(
 
     Raises UsageError, and PreflightFailed with all that backend and provider lack.
     """
-    credentials, model = settings.credentials(environ), settings.model_settings()
+    model = settings.model_settings()
     check_priced(model, settings.max_cost)
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()
-    context = backend_context(settings, directory.root, credentials, governor, environ, clock)
+    context = backend_context(settings, directory.root, governor, environ, clock)
     with ExitStack() as stack:
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         ask = choose_planner(settings, context)
         problems = backend.preflight() + find_cli_problems(model, environ, backend.in_process)
         usage = try_provider(
-            model, credentials, problems, clock=clock, governor=governor, warn=warn
+            model, context.credentials, problems, clock=clock, governor=governor, warn=warn
         )
         stack.pop_all()
-    return PreparedRun(
-        settings, facts, directory, credentials, clock, governor, backend, ask, usage
-    )
+    return PreparedRun(settings, facts, directory, context, governor, backend, ask, usage)
 
 
 def backend_context(
-    settings: Settings,
-    run_dir: Path,
-    credentials: Credentials,
-    governor: Governor,
-    environ: Mapping[str, str],
-    clock: Clock,
+    settings: Settings, run_dir: Path, governor: Governor, environ: Mapping[str, str], clock: Clock
 ) -> BackendContext:
+    credentials = settings.credentials(environ)
     worker = ThreadWorker(credentials, governor)
     return BackendContext(run_dir, credentials, clock, worker, settings.model_dump(), environ)
 

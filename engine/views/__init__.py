@@ -8,29 +8,33 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from core.clock import Clock
     from engine.money.ledger import Price
-    from engine.views.types import View, ViewSettings
+    from engine.views.types import View
 
 
 def make_view(
-    settings: ViewSettings,
     stdout: TextIO | None,
     environ: Mapping[str, str],
     price: Price,
     clock: Clock,
+    *,
+    json_lines: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    color: bool = True,
 ) -> View:
     """The first that fits: JSON lines, nothing, plain lines, or a live view on a terminal. Use it
     in a `with`."""
     from engine.views.console import SafeStream
     from engine.views.plain import JsonLines, PlainLines, Quiet
 
-    if settings.json_lines:
+    if json_lines:
         return JsonLines(stdout)
-    if settings.quiet:
+    if quiet:
         return Quiet()
     terminal = SafeStream(stdout).isatty() and environ.get("TERM", "") not in ("", "dumb")
-    if not terminal or settings.verbose:
-        return PlainLines(stdout, price, clock, verbose=settings.verbose)
+    if not terminal or verbose:
+        return PlainLines(stdout, price, clock, verbose=verbose)
     from engine.views.live import LiveView, live_console  # rich, only where it is used
 
-    console = live_console(SafeStream(stdout), color=not settings.no_color)
+    console = live_console(SafeStream(stdout), color=color)
     return LiveView(console, price, clock)

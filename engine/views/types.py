@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
 from core.events import Event
 
@@ -36,19 +36,3 @@ class View(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class ViewSettings(Protocol):
-    """The settings that choose a view."""
-
-    @property
-    def json_lines(self) -> bool: ...
-
-    @property
-    def quiet(self) -> bool: ...
-
-    @property
-    def verbose(self) -> bool: ...
-
-    @property
-    def no_color(self) -> bool: ...

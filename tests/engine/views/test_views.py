@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from config import Settings
 from core.events import Event, Kind
 from core.wire import decode, encode
 from engine.money.usage import Spend
@@ -336,8 +335,8 @@ class TestJsonLines:
 class TestChoice:
     TERM = {"TERM": "xterm"}  # noqa: RUF012 - never changed
 
-    def choose(self, stream: Any, environ: dict[str, str], **wishes: bool) -> View:
-        return make_view(Settings.model_validate(wishes), stream, environ, price, FakeClock())
+    def choose(self, stream: Any, environ: dict[str, str], **options: bool) -> View:
+        return make_view(stream, environ, price, FakeClock(), **options)
 
     def test_json_before_quiet_before_live_before_plain(self) -> None:
         assert isinstance(
@@ -510,12 +509,11 @@ class TestLiveView:
     def test_on_a_real_terminal_an_interrupt_leaves_the_cursor_on(self) -> None:
         code = (
             "import os, sys\n"
-            "from config import Settings\n"
             "from core.clock import SystemClock\n"
             "from core.events import Event, Kind\n"
             "from engine.views import make_view\n"
             "clock = SystemClock()\n"
-            "with make_view(Settings(), sys.stdout, os.environ, lambda u: None, clock) as view:\n"
+            "with make_view(sys.stdout, os.environ, lambda u: None, clock) as view:\n"
             "    view.emit(Event(Kind.RUN_STARTED, clock.time(), data={'prompt': 'Ready now'}))\n"
             "    clock.sleep(60)\n"
         )
