@@ -152,9 +152,8 @@ def runs(loaded: LoadedSettings) -> int:
     from engine.views.listing import list_runs, render_runs
 
     rows = list_runs(runs_in(loaded.settings.work_dir), kept_pricing)
-    print_text(
-        render_runs(rows, as_json=loaded.settings.json_lines, verbose=loaded.settings.verbose)
-    )
+    as_json, verbose = loaded.settings.json_lines, loaded.settings.verbose
+    print_text(render_runs(rows, as_json=as_json, verbose=verbose))
     return 0
 
 
@@ -167,8 +166,8 @@ def cancel(loaded: LoadedSettings, name: str) -> int:
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
     from engine.cleanup.clean import clean_named
 
-    reopening = RunBackends(loaded, os.environ, Path.cwd(), CLOCK)
-    return clean_named(name, reopening, print_text, older_than_s, yes=yes)
+    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK)
+    return clean_named(name, backends, print_text, older_than_s, yes=yes)
 
 
 def simulated_api(loaded: LoadedSettings, port: int) -> int:
