@@ -34,7 +34,6 @@ def make_view(
     terminal = SafeStream(stdout).isatty() and environ.get("TERM", "") not in ("", "dumb")
     if not terminal or verbose:
         return PlainLines(stdout, price, clock, verbose=verbose)
-    from engine.views.live import LiveView, live_console  # rich, only where it is used
+    from engine.views.live import LiveView  # rich, only where it is used
 
-    console = live_console(SafeStream(stdout), color=color)
-    return LiveView(console, price, clock)
+    return LiveView(stdout, price, clock, color=color)

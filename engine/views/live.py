@@ -41,24 +41,20 @@ _STYLES = {
 _AROUND_ROWS = 8
 
 
-def live_console(stream: SafeStream, *, color: bool) -> Console:
-    """A console that finds no markup in texts."""
-    return Console(
-        # has all that rich uses of a file
-        file=cast(TextIO, stream),
-        force_terminal=True,
-        no_color=not color,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
-
-
 class LiveView(View):
     """Shows the run until `close`, which hands the terminal back as it was."""
 
-    def __init__(self, console: Console, price: Price, clock: Clock) -> None:
-        self._console = console
+    def __init__(
+        self, stream: TextIO | None, price: Price, clock: Clock, *, color: bool = True
+    ) -> None:
+        self._console = Console(
+            file=cast(TextIO, SafeStream(stream)),  # has all that rich uses of a file
+            force_terminal=True,
+            no_color=not color,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
         self._clock = clock
         self._run_view = RunView(price)
         self._lock = threading.Lock()

@@ -34,7 +34,7 @@ from engine.views.format import (
     queue_text,
     short_count,
 )
-from engine.views.live import LiveView, chosen_rows, draw, live_console
+from engine.views.live import LiveView, chosen_rows, draw
 from engine.views.plain import JsonLines, PlainLines, Quiet
 from engine.views.types import View
 from tests.engine.run.test_run_view import Story, price, usage
@@ -454,7 +454,7 @@ class TestPicture:
 
 class TestLiveView:
     def view(self, stream: Any, *, color: bool = True) -> LiveView:
-        return LiveView(live_console(SafeStream(stream), color=color), price, FakeClock())
+        return LiveView(stream, price, FakeClock(), color=color)
 
     def test_it_draws_and_hands_the_terminal_back(self) -> None:
         terminal = Terminal()
