@@ -31,7 +31,7 @@ def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
     for label, text in _facts(run_view):
         lines += _field(label, text)
     if is_resumable(run_view) and run_view.header.run:
-        lines.append(f"  {'resume':{_INDENT - 2}}{resume_command(run_view, program)}")
+        lines.append(f"  {'continue':{_INDENT - 2}}{resume_command(run_view, program)}")
     return "\n".join(lines) + "\n"
 
 

@@ -618,7 +618,7 @@ def test_a_work_directory_that_takes_no_more_is_named_and_the_run_can_go_on(expe
     assert done.returncode == 1
     assert "error: The work directory cannot be used: " in done.stderr
     assert "resume the run" in done.stderr
-    assert "  resume    " in done.stdout
+    assert "  continue  " in done.stdout
     assert not Path("out").exists()
     assert orchestrate("resume", "last", *FAST) == 0
     assert tree(Path("out")) == tree(expected)

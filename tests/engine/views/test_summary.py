@@ -74,7 +74,7 @@ def test_what_failed_is_named_with_its_reason_and_the_resume_command() -> None:
     assert found["failed"] == "b: It took longer than 1800 s."
     assert found["blocked"] == "c: It depends on 'b', which failed."
     assert found["target"] == "nothing was delivered"
-    assert found["resume"] == "par resume r1 --work-dir /w"
+    assert found["continue"] == "par resume r1 --work-dir /w"
 
 
 def test_a_failed_task_points_to_its_last_transcript_where_there_is_one() -> None:
@@ -153,7 +153,7 @@ def test_conflicts_and_refusals_are_named() -> None:
     found = fields(render_summary(ended(story, 1, "finished").run_view))
     assert found["conflict"] == "app.py of a and b: both wrote it; kept as app.py.from-b"
     assert found["left out"] == "../x of c: leaves the tree"
-    assert "resume" not in found
+    assert "continue" not in found
 
 
 def test_of_many_the_first_are_named_and_the_rest_counted() -> None:
@@ -190,7 +190,7 @@ def test_a_delivery_that_failed_can_be_resumed() -> None:
 def test_the_resume_command_can_be_pasted_whatever_it_names() -> None:
     work_dir = "/a place/with 'quotes'/" + "x" * 100
     story = started(run_dir=f"{work_dir}/runs/r1")
-    (line,) = [x for x in render_summary(story.run_view, "par").splitlines() if "resume" in x]
+    (line,) = [x for x in render_summary(story.run_view, "par").splitlines() if "continue" in x]
     assert shlex.split(line)[1:] == ["par", "resume", "r1", "--work-dir", work_dir]
 
 
@@ -210,12 +210,12 @@ def test_a_run_that_failed_before_it_had_a_plan_still_has_a_summary() -> None:
     found = fields(render_summary(story.run_view))
     assert found["tasks"] == "none"
     assert "reason" not in found  # the error is printed where it is caught
-    assert found["resume"].endswith("resume r1")
+    assert found["continue"].endswith("resume r1")
     assert "run dir" not in found
 
 
 def test_without_a_run_there_is_nothing_to_resume() -> None:
-    assert "resume" not in fields(render_summary(Story().run_view))
+    assert "continue" not in fields(render_summary(Story().run_view))
 
 
 def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
@@ -255,6 +255,6 @@ def test_the_resume_command_after_a_spent_budget_raises_the_cap() -> None:
     story = done(started(), "a").tell(
         Kind.RUN_ENDED, exit_code=4, outcome="stopped", resume_with="--max-cost 2.50"
     )
-    assert fields(render_summary(story.run_view))["resume"] == (
+    assert fields(render_summary(story.run_view))["continue"] == (
         "orchestrator.py resume r1 --work-dir /w --max-cost 2.50"
     )
