@@ -316,7 +316,7 @@ def test_a_second_orchestrator_is_kept_off_a_run(capsys: pytest.CaptureFixture[s
             run.communicate()
 
 
-def test_a_delivery_that_somebody_touched_is_not_replaced(
+def test_a_delivery_that_was_changed_is_not_replaced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert orchestrate(PROMPT, *FAST, "--output-dir", "out") == 0

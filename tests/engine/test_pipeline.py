@@ -86,8 +86,8 @@ def test_a_conflict_keeps_both_sides_is_named_and_gives_exit_code_1(
     assert (tmp_path / "out/app.py").read_text() == "one"
     assert (tmp_path / f"out/app.conflict-{second}.py").read_text() == "two"
     assert (tmp_path / "out/shared/types.py").read_text() == "X = 1\n"
-    (told,) = seen.of(Kind.DELIVERED)
-    assert [c["path"] for c in told.data["conflicts"]] == ["app.py"]
+    (event,) = seen.of(Kind.DELIVERED)
+    assert [c["path"] for c in event.data["conflicts"]] == ["app.py"]
     assert exit_code(found, delivery) == 1
 
 

@@ -1,4 +1,4 @@
-"""Delivery: all of it or nothing, whatever cuts it off, and nobody's files are lost."""
+"""Delivery: all of it or nothing, whatever interrupts it, and no other file is lost."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_modes_come_from_the_manifest_and_never_from_the_umask(
     assert found == [0o755, 0o755, 0o755, 0o644]
 
 
-def test_what_this_run_delivered_and_nobody_touched_is_replaced(
+def test_an_unchanged_delivery_of_this_run_is_replaced(
     target: Path, plan: MergePlan, delivered: Manifest
 ) -> None:
     check_target(target, delivered, target.parent.parent / "work")
@@ -117,7 +117,7 @@ def test_delivering_what_is_there_already_changes_nothing(target: Path, plan: Me
     ],
     ids=["edited", "added", "removed", "made executable", "linked"],
 )
-def test_a_delivered_target_that_somebody_touched_is_refused_and_kept(
+def test_a_delivered_target_that_was_changed_is_refused_and_kept(
     target: Path, plan: MergePlan, delivered: Manifest, touch: Callable[[Path], object]
 ) -> None:
     touch(target)
@@ -130,9 +130,7 @@ def test_a_delivered_target_that_somebody_touched_is_refused_and_kept(
     assert beside(target) == []
 
 
-def test_a_target_with_files_of_somebody_else_is_refused_and_kept(
-    target: Path, plan: MergePlan
-) -> None:
+def test_a_target_with_other_files_is_refused_and_kept(target: Path, plan: MergePlan) -> None:
     write_tree(target, {"mine": "x"})
     with pytest.raises(TargetRefused, match="not empty") as refused:
         check_target(target, None, target.parent.parent / "work")
@@ -497,7 +495,7 @@ def test_the_old_tree_comes_back_when_the_new_one_is_gone(
     assert beside(target) == []
 
 
-def test_recovery_keeps_everything_when_somebody_wrote_the_target_meanwhile(
+def test_recovery_keeps_everything_when_the_target_was_written_meanwhile(
     target: Path, plan: MergePlan, delivered: Manifest
 ) -> None:
     cut_after_aside(target, plan, delivered)
