@@ -12,12 +12,12 @@ from core.plan import Plan, parse_plan, render_plan
 from core.wire import plain, write_atomic
 from engine.cleanup.outstanding_jobs import Asking, release
 from engine.cli.signals import first_asks
+from engine.delivery.deliver import Delivery, deliver
 from engine.money.budget import Budget, open_budget
 from engine.planning.forecast import expected_needs
 from engine.planning.preflight import PreparedRun, forecast_run
 from engine.planning.types import Forecast
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
-from engine.run.deliveries import Delivery, deliver
 from engine.run.session import Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy

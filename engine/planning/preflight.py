@@ -21,11 +21,11 @@ from core.clock import Clock
 from core.errors import refuse_if
 from core.job import Usage
 from core.plan import Plan
+from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import check_target
 from engine.money.ledger import Price
 from engine.planning.forecast import forecast
 from engine.planning.types import Forecast
-from engine.run.deliveries import last_delivery
 from engine.run.rundir import RunDir, RunFacts
 from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan

@@ -12,6 +12,7 @@ from core.clock import SystemClock
 from core.events import Event, Kind
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Contract, Plan
+from engine.delivery.deliver import deliver, last_delivery
 from engine.pipeline import (
     PROGRESS_S,
     deliverable,
@@ -19,7 +20,6 @@ from engine.pipeline import (
     make_plan,
     pacing_of,
 )
-from engine.run.deliveries import deliver, last_delivery
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
 from engine.scheduling.task_graph import TaskState
