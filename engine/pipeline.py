@@ -12,7 +12,8 @@ from core.plan import Plan, parse_plan, render_plan
 from core.wire import plain, write_atomic
 from engine.cleanup.outstanding_jobs import Asking, release
 from engine.cli.signals import first_asks
-from engine.delivery.deliver import Delivery, deliver
+from engine.delivery.deliver import deliver
+from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
 from engine.planning.forecast import expected_needs
 from engine.planning.preflight import PreparedRun, forecast_run
@@ -53,8 +54,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         record_forecast(session, forecast)
         outcome = run_plan(session, plan, prepared.backend, settings, budget)
         release(session, prepared.backend, Asking(session.clock))
-        delivery = deliver(session, plan, deliverable(outcome))
-        return end_session(session, exit_code(outcome, delivery), why=outcome.stop)
+        merged = deliver(session, plan, deliverable(outcome))
+        return end_session(session, exit_code(outcome, merged), why=outcome.stop)
 
 
 @storing()
@@ -142,9 +143,9 @@ def deliverable(outcome: RunOutcome) -> dict[str, int]:
     return {} if interrupted else dict(outcome.succeeded)
 
 
-def exit_code(outcome: RunOutcome, delivery: Delivery) -> int:
+def exit_code(outcome: RunOutcome, merged: MergePlan) -> int:
     """0 all well, 1 something is left to do, 4 stopped by a limit, 130 interrupted."""
     if outcome.stop is not None:
         return 130 if outcome.stop.cause is StopCause.INTERRUPTED else 4
     complete = all(state is TaskState.SUCCEEDED for state in outcome.states.values())
-    return 0 if complete and delivery.clean else 1
+    return 0 if complete and merged.clean else 1

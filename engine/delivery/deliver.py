@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.bundle import build_manifest
@@ -11,14 +10,7 @@ from core.events import Kind
 from core.job import Manifest, TaskResult
 from core.plan import Plan
 from core.wire import plain
-from engine.delivery.merge import (
-    Conflict,
-    MergePlan,
-    MergeSource,
-    Refused,
-    merged_manifest,
-    plan_merge,
-)
+from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target
 from engine.delivery.target_check import which_delivered
 from engine.run.attempt_store import verify_results
@@ -27,36 +19,23 @@ from engine.run.rundir import RunDir, RunFacts
 from engine.run.session import Session, storing
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What was put into the target. Empty when there was nothing to deliver."""
-
-    manifest: Manifest = Manifest()  # noqa: RUF009 - a frozen value
-    conflicts: tuple[Conflict, ...] = ()
-    refused: tuple[Refused, ...] = ()
-
-    @property
-    def clean(self) -> bool:
-        return not self.conflicts and not self.refused
-
-
 @storing()
-def deliver(session: Session, plan: Plan, succeeded: Mapping[str, int]) -> Delivery:
+def deliver(session: Session, plan: Plan, succeeded: Mapping[str, int]) -> MergePlan:
     """Merge the results of the tasks that `succeeded`, by attempt, into the run's target: all of
-    it or nothing. Raises MergeError."""
+    it or nothing. Returns what was merged, empty when nothing succeeded. Raises MergeError."""
     if not succeeded:
-        return Delivery()
+        return MergePlan()
     verified = verify_results(session.run, succeeded)
     merge = plan_merge(merge_sources(session.run, plan, verified.results))
-    manifest = _replace_target(session, merge)
+    _replace_target(session, merge)
     session.emit(
         Kind.DELIVERED,
         target=session.facts.target,
-        files=len(manifest.entries),
+        files=len(merge.files),
         conflicts=[plain(c) for c in merge.conflicts],
         refused=[plain(r) for r in merge.refused],
     )
-    return Delivery(manifest, merge.conflicts, merge.refused)
+    return merge
 
 
 def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) -> list[MergeSource]:
@@ -70,7 +49,7 @@ def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) ->
     return [contracts, *tasks]
 
 
-def _replace_target(session: Session, merge: MergePlan) -> Manifest:
+def _replace_target(session: Session, merge: MergePlan) -> None:
     run, target = session.run, Path(session.facts.target)
     recover_target(target, run.run_id)
     before = which_delivered(target, known_deliveries(run))
@@ -80,7 +59,7 @@ def _replace_target(session: Session, merge: MergePlan) -> Manifest:
     write_deliveries(run, candidates)
     session.emit(Kind.MERGE_INTENDED, target=str(target), files=len(expected.entries))
     session.journal.commit()
-    return apply_merge(merge, target, run.run_id, before)
+    apply_merge(merge, target, run.run_id, before)
 
 
 def last_delivery(run: RunDir, facts: RunFacts) -> Manifest | None:

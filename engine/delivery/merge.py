@@ -67,6 +67,10 @@ class MergePlan:
     conflicts: tuple[Conflict, ...] = ()
     refused: tuple[Refused, ...] = ()
 
+    @property
+    def clean(self) -> bool:
+        return not self.conflicts and not self.refused
+
 
 def plan_merge(sources: Sequence[MergeSource]) -> MergePlan:
     """Lay the sources over each other; the earlier one wins each path.

@@ -115,14 +115,15 @@ def test_a_limit_delivers_what_is_done_and_an_interruption_nothing_yet(
     leave_result(session.run, first, {"app.py": "one"})
     found = outcome(plan, {first: 1}, Stop(cause, "why"))
     delivery = deliver(session, plan, deliverable(found))
-    assert len(delivery.manifest.entries) == files
+    assert len(delivery.files) == files
+    assert (tmp_path / "out").exists() == bool(files)
     assert exit_code(found, delivery) == code
 
 
 def test_nothing_is_delivered_when_nothing_succeeded(session: Session, tmp_path: Path) -> None:
     plan = make_plan(session, two_tasks)
     delivery = deliver(session, plan, {})
-    assert delivery.manifest.entries == ()
+    assert delivery.files == ()
     assert not (tmp_path / "out").exists()
 
 
