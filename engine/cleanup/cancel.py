@@ -34,10 +34,9 @@ from engine.cleanup.outstanding_jobs import (
     stop,
 )
 from engine.cleanup.run_backends import RunBackends, moved_from, used_backends
-from engine.pipeline import announce
 from engine.run.journal import History, read_journal, replay
 from engine.run.rundir import RunDir, find_run, is_locked
-from engine.run.session import Session, end_session, open_session
+from engine.run.session import Session, announce, end_session, open_session
 from engine.views.format import clean, plural
 
 LET_GO_S = 60.0

@@ -29,10 +29,9 @@ from engine.cleanup.scan import (
     read_story,
 )
 from engine.delivery.target import recover_target
-from engine.pipeline import announce
 from engine.run.journal import History
 from engine.run.rundir import RunDir, RunFacts, locked
-from engine.run.session import Session, open_session, storing
+from engine.run.session import Session, announce, open_session, storing
 from engine.views.format import clean, plural
 
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))

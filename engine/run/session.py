@@ -136,3 +136,20 @@ def ending(session: Session) -> Iterator[None]:
     except OrchestratorError as exc:
         end_session(session, exc.exit_code, {4: OUTCOMES[4]}.get(exc.exit_code, "failed"), exc)
         raise
+
+
+def announce(session: Session, backend: str, model: str, max_executors: int) -> None:
+    """The first event of every session."""
+    facts = session.facts
+    session.emit(
+        Kind.RUN_STARTED,
+        run=facts.run,
+        run_dir=str(session.run.root),
+        prompt=facts.prompt,
+        simulated=facts.simulated,
+        backend=backend,
+        model=model,
+        max_executors=max_executors,
+        target=facts.target,
+        resumed=session.resumed,
+    )

@@ -1,4 +1,4 @@
-"""`runs`: what there is in the work directory, a line or a JSON object each."""
+"""`runs`: the runs of the work directory, as text or a JSON object each."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from engine.views.format import clean, cost_text
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run. `created` is Unix time in seconds; `cost` is in words; `transcripts` holds the path
-    of each task's last transcript, by task id."""
+    """One run. `created` is Unix time in seconds; `cost` is text; `transcripts` holds the path of
+    each task's last transcript, by task id."""
 
     run: str
     state: str
@@ -37,8 +37,8 @@ class RunRow:
 def list_runs(
     runs: Sequence[RunDir], pricing: Callable[[Mapping[str, Any]], Price]
 ) -> list[RunRow]:
-    """What each run's own files say; one that cannot be read is listed as damaged. `pricing` gives
-    the price that holds for a run with these settings."""
+    """Each run as its own files describe it; one that cannot be read is listed as damaged.
+    `pricing` returns the price that holds for a run with these settings."""
     return [_row(run, pricing) for run in runs]
 
 
@@ -82,8 +82,8 @@ def _state(run: RunDir, run_view: RunView) -> str:
 
 
 def render_runs(rows: Sequence[RunRow], *, as_json: bool, verbose: bool = False) -> str:
-    """Text of 80 columns, or JSON lines. `verbose` shows the transcripts too, whatever the length
-    of their paths."""
+    """Text of 80 columns, or JSON lines. `verbose` adds the transcripts, whatever the length of
+    their paths."""
     if as_json:
         return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
     lines = [line for row in rows for line in _lines(row, verbose=verbose)]

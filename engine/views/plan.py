@@ -1,46 +1,20 @@
-"""How a plan and its forecast are shown to a person who has to say yes to them."""
+"""A plan and its forecast as text, for a person who has to approve them."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from core.plan import Plan, Task, topological_order
+from engine.planning.types import Forecast, Range
 from engine.views.format import clean, duration, plural, short_count, simulation_lines
 
 WIDTH = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A forecast figure. `exactly` makes one without doubt."""
-
-    low: float
-    likely: float
-    high: float
-
-    @classmethod
-    def exactly(cls, value: float) -> Range:
-        return cls(value, value, value)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What carrying out a plan will take: `seconds` from start to end with `executors`, and one
-    after the other. `cost_usd` is None where the model's price is unknown."""
-
-    executors: int
-    seconds: Range
-    work_s: float
-    tokens: Range
-    cost_usd: Range | None
-    simulated: bool = False
-
-
 def forecast_line(data: Mapping[str, Any]) -> str:
-    """One line from what the event of a forecast holds; empty when that is damaged."""
+    """One line from the data of a forecast event; empty when that is damaged."""
     try:
         seconds, tokens = _likely(data["seconds"], duration), _likely(data["tokens"], _count)
         cost = _likely(data["cost_usd"], _dollars) if data["cost_usd"] else "unknown price"
@@ -79,7 +53,7 @@ def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int
 
 
 def layers(plan: Plan) -> list[list[Task]]:
-    """Tasks by the longest chain below them: all of a layer can run once those before are done."""
+    """Tasks by depth: those of a layer depend only on tasks of the layers before."""
     by_id = {task.id: task for task in plan.tasks}
     depth: dict[str, int] = {}
     found: list[list[Task]] = []
@@ -94,7 +68,7 @@ def layers(plan: Plan) -> list[list[Task]]:
 
 def _analysis(plan: Plan) -> Iterator[str]:
     analysis = plan.analysis
-    verdict = "parallel work pays" if analysis.parallel_pays else "one executor does it best"
+    verdict = "worth running in parallel" if analysis.parallel_pays else "best done by one executor"
     executors = plural(analysis.recommended_executors, "executor")
     yield f"Complexity {analysis.complexity} of 10; {verdict}; {executors} recommended"
     yield from _wrapped(analysis.rationale, 2)
@@ -115,20 +89,20 @@ def _tasks(plan: Plan, limit: int) -> Iterator[str]:
         if shown >= limit:
             break
         yield ""
-        when = "at once" if number == 1 else "when what they need is done"
-        yield f"Step {number}: {plural(len(layer), 'task')}, {when}"
+        start = "start immediately" if number == 1 else "start when their dependencies are done"
+        yield f"Step {number}: {plural(len(layer), 'task')}; {start}"
         for task in layer[: limit - shown]:
             yield from _task(task)
         shown += len(layer)
     if len(plan.tasks) > limit:
-        yield f"  and {len(plan.tasks) - limit:,} more tasks; the plan as JSON has them all"
+        yield f"  and {len(plan.tasks) - limit:,} more tasks; write the plan with -o to see all"
 
 
 def _task(task: Task) -> Iterator[str]:
     tokens = f" (~{short_count(task.estimate)} tokens)" if task.estimate else ""
     yield from _bullet(f"{clean(task.id)}: {clean(task.title)}{tokens}")
     if task.depends_on:
-        yield from _wrapped("needs " + ", ".join(map(clean, task.depends_on)), 6)
+        yield from _wrapped("depends on " + ", ".join(map(clean, task.depends_on)), 6)
     yield from _wrapped("writes " + ", ".join(clean(entry, 400) for entry in task.owns), 6)
 
 
@@ -136,7 +110,7 @@ def _forecast(forecast: Forecast) -> Iterator[str]:
     label = " (simulated)" if forecast.simulated else ""
     yield f"Forecast with {plural(forecast.executors, 'executor')}{label}"
     seconds, tokens, cost = forecast.seconds, forecast.tokens, forecast.cost_usd
-    yield f"  time    {_range(seconds, duration)}; one after the other {duration(forecast.work_s)}"
+    yield f"  time    {_range(seconds, duration)}; with one executor {duration(forecast.work_s)}"
     yield f"  tokens  {_range(tokens, _count)}"
     billed = ", nothing is billed" if forecast.simulated else ""
     yield f"  cost    {_range(cost, _dollars) + billed if cost else 'unknown price'}"
@@ -148,17 +122,14 @@ def _range(figure: Range, show: Callable[[float], str]) -> str:
 
 
 def _bullet(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
-    )
+    return _wrap(text, "  - ", "    ")
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    margin = " " * indent
+    return _wrap(clean(text, 2000), " " * indent, " " * indent)
+
+
+def _wrap(text: str, first: str, following: str) -> list[str]:
     return textwrap.wrap(
-        clean(text, 2000),
-        WIDTH,
-        initial_indent=margin,
-        subsequent_indent=margin,
-        break_on_hyphens=False,
+        text, WIDTH, initial_indent=first, subsequent_indent=following, break_on_hyphens=False
     )

@@ -33,12 +33,12 @@ def make(tmp_path: Path, *events: Event) -> RunDir:
     return run
 
 
-def test_a_run_that_never_said_how_it_ended_was_interrupted(tmp_path: Path) -> None:
+def test_a_run_without_an_end_was_interrupted(tmp_path: Path) -> None:
     (row,) = list_runs([make(tmp_path)], by_list)
     assert (row.state, row.done, row.tasks, row.tokens) == ("interrupted", 0, 0, 0)
 
 
-def test_a_run_that_somebody_works_on_is_running(tmp_path: Path) -> None:
+def test_a_locked_run_is_running(tmp_path: Path) -> None:
     run = make(tmp_path)
     with locked(run):
         (row,) = list_runs([run], by_list)

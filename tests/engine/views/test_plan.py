@@ -1,4 +1,4 @@
-"""How a plan is shown before it is approved."""
+"""A plan as text, before it is approved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 from core.simulation_notice import simulation_notice
 from core.wire import plain
-from engine.views.plan import Forecast, Range, forecast_line, layers, render_plan_view
+from engine.planning.types import Forecast, Range
+from engine.views.plan import forecast_line, layers, render_plan_view
 from tests.engine.views.test_views import CONTROL, HOSTILE
 
 
@@ -53,35 +54,35 @@ def test_all_parts_of_a_plan_are_there() -> None:
         "A text",
         "  A text",
         "",
-        "Complexity 4 of 10; parallel work pays; 2 executors recommended",
+        "Complexity 4 of 10; worth running in parallel; 2 executors recommended",
         "  A text",
         "",
         "Contracts",
         "  - shared/0.json: A text",
         "",
-        "Step 1: 1 task, at once",
+        "Step 1: 1 task; start immediately",
         "  - a: Write it (~1.5k tokens)",
         "      writes a.py, a/",
         "",
-        "Step 2: 1 task, when what they need is done",
+        "Step 2: 1 task; start when their dependencies are done",
         "  - b: Write it (~1.5k tokens)",
-        "      needs a",
+        "      depends on a",
         "      writes b.py, b/",
         "",
         "Acceptance criteria",
         "  - A text [a]",
         "",
         "Forecast with 3 executors",
-        "  time    1:30 (1:00 to 3:20); one after the other 4:00",
+        "  time    1:30 (1:00 to 3:20); with one executor 4:00",
         "  tokens  12,000",
         "  cost    $0.25 ($0.10 to $1.00)",
     ]
 
 
-def test_a_small_job_and_an_unknown_price_are_said() -> None:
+def test_a_small_job_and_an_unknown_price_are_named() -> None:
     forecast = Forecast(1, Range.exactly(5), 5, Range.exactly(1), None)
     text = render_plan_view(plan(task("a"), contracts=0, pays=False), forecast)
-    assert "one executor does it best" in text
+    assert "best done by one executor" in text
     assert "No contracts" in text
     assert "unknown price" in text
     assert "simulated" not in text

@@ -19,15 +19,15 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from config import Settings
 from core.events import Event, Kind
 from core.simulation_notice import limitation_notice, simulation_notice
 from core.wire import decode, encode
 from engine.money.usage import Spend
 from engine.run.run_view import RunView, TaskPhase
-from engine.views.console import SteadyStream
+from engine.views import make_view
+from engine.views.console import SafeStream
 from engine.views.format import (
-    NAMED_WAITS,
+    NAMED_REASONS,
     clean,
     cost_text,
     duration,
@@ -35,8 +35,9 @@ from engine.views.format import (
     queue_text,
     short_count,
 )
-from engine.views.live import LiveView, chosen_rows, draw, live_console
-from engine.views.plain import JsonLines, PlainLines, Quiet, View, make_view
+from engine.views.live import LiveView, chosen_rows, draw
+from engine.views.plain import JsonLines, PlainLines, Quiet
+from engine.views.types import View
 from tests.engine.run.test_run_view import Story, price, usage
 from tests.fakes.seams import FakeClock
 
@@ -115,7 +116,7 @@ def picture(run_view: RunView, now: float, width: int = 80, height: int = 24) ->
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
-class TestWording:
+class TestFormat:
     @pytest.mark.parametrize(
         ("text", "cleaned"),
         [
@@ -172,22 +173,22 @@ class TestWording:
         assert queue_text([("x" * 99, 1, False)], 10) == "1 queued (xxxxxxxxx…)"
 
     def test_of_many_reasons_some_are_named_and_the_rest_is_counted(self) -> None:
-        waits = [(f"place {n}", 2, False) for n in range(NAMED_WAITS + 3)]
+        waits = [(f"place {n}", 2, False) for n in range(NAMED_REASONS + 3)]
         text = queue_text(waits)
-        assert text.count("queued (place ") == NAMED_WAITS
+        assert text.count("queued (place ") == NAMED_REASONS
         assert text.endswith("(place 3), 6 for 3 other reasons")
 
-    def test_a_cost_says_what_it_is(self) -> None:
+    def test_a_cost_is_labelled(self) -> None:
         assert cost_text(Spend(cost_usd=0.12345), simulated=False) == "$0.1235"
         assert "simulated" in cost_text(Spend(cost_usd=2), simulated=True)
         assert cost_text(Spend(unpriced=2), simulated=False).endswith("price for 2 requests")
 
 
-class TestSteadyStream:
+class TestSafeStream:
     @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), ValueError("closed")])
     def test_a_reader_that_left_is_forgotten(self, error: Exception) -> None:
         gone = Gone(error)
-        stream = SteadyStream(gone)
+        stream = SafeStream(gone)
         for _ in range(3):
             stream.write("x")
             stream.flush()
@@ -197,11 +198,11 @@ class TestSteadyStream:
     def test_a_closed_stream_is_no_terminal(self) -> None:
         closed = io.StringIO()
         closed.close()
-        assert not SteadyStream(closed).isatty()
-        SteadyStream(closed).flush()
+        assert not SafeStream(closed).isatty()
+        SafeStream(closed).flush()
 
     def test_no_stream_at_all_will_do(self) -> None:
-        stream = SteadyStream(None)
+        stream = SafeStream(None)
         assert stream.write("x") == 1
         stream.flush()
         assert not stream.isatty()
@@ -210,14 +211,14 @@ class TestSteadyStream:
 
     def test_what_the_encoding_lacks_is_replaced(self) -> None:
         below = io.BytesIO()
-        stream = SteadyStream(io.TextIOWrapper(below, encoding="ascii"))
+        stream = SafeStream(io.TextIOWrapper(below, encoding="ascii"))
         stream.write("a日\ud800")
         stream.flush()
         assert below.getvalue() == b"a??"
 
     def test_it_has_the_descriptor_of_what_is_below(self) -> None:
         with open(os.devnull, "w") as below:
-            assert SteadyStream(below).fileno() == below.fileno()
+            assert SafeStream(below).fileno() == below.fileno()
 
     def test_a_real_broken_pipe_ends_neither_the_run_nor_the_exit(self) -> None:
         code = (
@@ -244,18 +245,18 @@ class TestSteadyStream:
 
 
 class TestPlainLines:
-    def test_each_happening_is_a_line(self) -> None:
+    def test_each_event_is_a_line(self) -> None:
         said = [line.partition("] ")[2] for line in plain(run_events())]
         assert said[:6] == [
-            "run r1 started: m, backend threading, at most 3 executors at once",
+            "run r1 started: m, backend threading, up to 3 executors",
             "planning: hello",
             "plan: hello, 3 tasks",
             simulation_notice("hello"),
-            "api: begun",
-            "doc: begun",
+            "api: started",
+            "doc: started",
         ]
-        assert "api: again in 1.5 s: hello" in said
-        assert "api: begun, attempt 2" in said
+        assert "api: retry in 1.5 s: hello" in said
+        assert "api: started, attempt 2" in said
         assert "api: failed (0/3) hello" in said
         assert "web: blocked (0/3) hello" in said
         assert "doc: done (1/3) 2 files in 0:03" in said
@@ -273,12 +274,12 @@ class TestPlainLines:
         real = plain(run_events(simulated=False, text="what is 2+2"))
         assert not any("imulat" in line for line in real)
 
-    def test_verbose_says_what_goes_on_inside(self) -> None:
+    def test_verbose_adds_the_states_of_jobs(self) -> None:
         quiet, loud = plain(run_events()), plain(run_events(), verbose=True)
         assert set(quiet) < set(loud)
         assert any(line.endswith("api: RUNNING") for line in loud)
 
-    def test_a_queue_is_told_in_one_line_however_many_wait_and_each_start_by_itself(self) -> None:
+    def test_a_queue_takes_one_line_however_many_jobs_wait_and_each_start_its_own(self) -> None:
         events = run_events()[:3]
         names = [f"t{n}" for n in range(200)]
 
@@ -342,8 +343,8 @@ class TestJsonLines:
 class TestChoice:
     TERM = {"TERM": "xterm"}  # noqa: RUF012 - never changed
 
-    def choose(self, stream: Any, environ: dict[str, str], **wishes: bool) -> View:
-        return make_view(Settings.model_validate(wishes), stream, environ, price, FakeClock())
+    def choose(self, stream: Any, environ: dict[str, str], **options: bool) -> View:
+        return make_view(stream, environ, price, FakeClock(), **options)
 
     def test_json_before_quiet_before_live_before_plain(self) -> None:
         assert isinstance(
@@ -363,7 +364,7 @@ class TestChoice:
     def test_a_closed_standard_output_is_no_terminal(self) -> None:
         assert isinstance(self.choose(None, self.TERM), PlainLines)
 
-    def test_quiet_says_nothing(self) -> None:
+    def test_quiet_prints_nothing(self) -> None:
         stream = io.StringIO()
         with self.choose(stream, self.TERM, quiet=True) as view, view.suspended():
             for event in run_events():
@@ -468,7 +469,7 @@ class TestPicture:
 
 class TestLiveView:
     def view(self, stream: Any, *, color: bool = True) -> LiveView:
-        return LiveView(live_console(SteadyStream(stream), color=color), price, FakeClock())
+        return LiveView(stream, price, FakeClock(), color=color)
 
     def test_it_draws_and_hands_the_terminal_back(self) -> None:
         terminal = Terminal()
@@ -523,12 +524,11 @@ class TestLiveView:
     def test_on_a_real_terminal_an_interrupt_leaves_the_cursor_on(self) -> None:
         code = (
             "import os, sys\n"
-            "from config import Settings\n"
             "from core.clock import SystemClock\n"
             "from core.events import Event, Kind\n"
-            "from engine.views.plain import make_view\n"
+            "from engine.views import make_view\n"
             "clock = SystemClock()\n"
-            "with make_view(Settings(), sys.stdout, os.environ, lambda u: None, clock) as view:\n"
+            "with make_view(sys.stdout, os.environ, lambda u: None, clock) as view:\n"
             "    view.emit(Event(Kind.RUN_STARTED, clock.time(), data={'prompt': 'Ready now'}))\n"
             "    clock.sleep(60)\n"
         )
