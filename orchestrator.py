@@ -27,11 +27,10 @@ except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
-    from core.events import EventSink
+    from core.events import EventSink, Forecast
     from engine.planning.preflight import Work
     from engine.run.session import Session
     from engine.views.plain import View
-    from engine.views.plan import Forecast
 
 VERSION = "0.1.0"
 CLOCK = SystemClock()
@@ -175,7 +174,7 @@ def go(session: Session, work: Work, view: View) -> int:
     settings, price = work.settings, pricing(work.settings.model_settings())
     announce(session, settings.backend, settings.model, settings.max_executors)
     with ending(session):
-        budget = open_budget(settings.max_tokens, settings.max_cost, session.history, price)
+        budget = open_budget(settings.max_tokens, settings.max_cost, session.run_view.jobs, price)
         hooks = Hooks(budget.charging(session.spent), session.progress)
         for usage in work.spent:
             hooks.on_usage(usage)

@@ -7,54 +7,56 @@ import os
 import random
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.base import Backend
 from core.bundle import build_manifest
 from core.errors import UsageError
-from core.events import Kind
-from core.job import Manifest, TaskResult
-from core.plan import Plan, parse_plan, render_plan
-from core.wire import decode, encode, plain, write_atomic
-from engine.cli.signals import first_asks
-from engine.delivery.merge import (
+from core.events import (
     Conflict,
-    MergePlan,
-    MergeSource,
+    Delivered,
+    Forecast,
+    MergeIntended,
+    PlannedTask,
+    PlanReady,
     Refused,
-    merged_manifest,
-    plan_merge,
+    RunStarted,
 )
+from core.job import Manifest, TaskResult, TaskState
+from core.plan import Plan, parse_plan, render_plan
+from core.wire import decode, encode, write_atomic
+from engine.cli.signals import first_asks
+from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target, which_delivered
 from engine.money.budget import Budget
 from engine.planning.forecast import expected_needs
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
+from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir, RunFacts
 from engine.run.session import Session, storing
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Conditions, Pacing, RunOutcome, StopCause
 from engine.scheduling.warm_up import CACHE_LIVES_S
-from engine.views.plan import Forecast
 
 
 def announce(session: Session, backend: str, model: str, max_executors: int) -> None:
     """The first event of every session."""
     facts = session.facts
     session.emit(
-        Kind.RUN_STARTED,
-        run=facts.run,
-        run_dir=str(session.run.root),
-        prompt=facts.prompt,
-        simulated=facts.simulated,
-        backend=backend,
-        model=model,
-        max_executors=max_executors,
-        target=facts.target,
-        resumed=session.resumed,
+        RunStarted(
+            run=facts.run,
+            run_dir=str(session.run.root),
+            prompt=facts.prompt,
+            simulated=facts.simulated,
+            backend=backend,
+            model=model,
+            max_executors=max_executors,
+            target=facts.target,
+            resumed=session.resumed,
+        )
     )
 
 
@@ -92,11 +94,8 @@ def settle_plan(session: Session, make: Callable[[], Plan]) -> Plan:
         plan = make()
         write_atomic(run.plan, render_plan(plan), durable=True)
     write_contracts(run, plan)
-    session.emit(
-        Kind.PLAN_READY,
-        title=plan.title,
-        tasks=[[t.id, t.title, list(t.depends_on), t.estimate] for t in plan.tasks],
-    )
+    tasks = [PlannedTask(t.id, t.title, tuple(t.depends_on), t.estimate) for t in plan.tasks]
+    session.emit(PlanReady(plan.title, tuple(tasks)))
     return plan
 
 
@@ -106,8 +105,8 @@ PROGRESS_S = 0.5
 
 def tell_forecast(session: Session, figures: Forecast) -> None:
     """Once in a run: what came of it is held against what was said first."""
-    if not session.history.foreseen:
-        session.emit(Kind.FORECAST, **plain(figures))
+    if session.run_view.forecast is None:
+        session.emit(figures)
 
 
 @storing()
@@ -115,10 +114,10 @@ def run_plan(
     session: Session, plan: Plan, backend: Backend, conditions: Conditions, budget: Budget
 ) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
-    _forget_damaged(session)
+    earlier = _undamaged(session)
     model, limits = conditions.model_settings(), conditions.limits()
     budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
-    cached_at = session.history.spent_at
+    cached_at = earlier.spent_at
     store = DiskStore(session.run, plan, session.facts.prompt, model, limits)
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
@@ -135,7 +134,7 @@ def run_plan(
             warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
             cancel_lag_s=backend.cancel_lag_s,
         ),
-        history=session.history,
+        earlier=earlier,
         commit=session.journal.commit,
         budget=budget,
     )
@@ -158,12 +157,14 @@ def pacing_of(conditions: Conditions, *, warm_up: bool, cancel_lag_s: float = 0.
     )
 
 
-def _forget_damaged(session: Session) -> None:
-    """A result that no longer matches its manifest is made again, and the user told."""
-    history = session.history
-    for task, why in verify_results(session.run, history.succeeded).damaged.items():
-        del history.succeeded[task]
+def _undamaged(session: Session) -> JobsView:
+    """Without the results that no longer match their manifests, which the user is told."""
+    jobs = session.run_view.jobs
+    damaged = verify_results(session.run, jobs.succeeded).damaged
+    for task, why in damaged.items():
         session.notice(f"Task {task} is run again, since its result was changed: {why}")
+    succeeded = {task: number for task, number in jobs.succeeded.items() if task not in damaged}
+    return replace(jobs, succeeded=succeeded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +194,8 @@ def deliver(session: Session, plan: Plan, outcome: RunOutcome, target: Path) -> 
     merge = plan_merge(merge_sources(session.run, plan, outcome.succeeded, verified.results))
     manifest = _replace_target(session, merge, target)
     delivery = Delivery(target, manifest, merge.conflicts, merge.refused)
-    session.emit(
-        Kind.DELIVERED,
-        target=str(target),
-        files=len(manifest.entries),
-        conflicts=[plain(c) for c in merge.conflicts],
-        refused=[plain(r) for r in merge.refused],
-    )
+    files = len(manifest.entries)
+    session.emit(Delivered(str(target), files, merge.conflicts, merge.refused))
     return delivery
 
 
@@ -224,7 +220,7 @@ def _replace_target(session: Session, merge: MergePlan, target: Path) -> Manifes
     # What was there and what will be: after a crash in between, either may be found
     candidates = tuple(m for m in (before, expected) if m is not None)
     write_atomic(run.delivered, encode(Deliveries(candidates)), durable=True)
-    session.emit(Kind.MERGE_INTENDED, target=str(target), files=len(expected.entries))
+    session.emit(MergeIntended(str(target), len(expected.entries)))
     session.journal.commit()
     return apply_merge(merge, target, run.run_id, before)
 

@@ -10,19 +10,17 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from backends.base import Backend
 from core.clock import Clock
 from core.errors import BackendError, RunLocked
-from core.events import Broadcast, Event, EventSink, Kind
+from core.events import Event, EventSink, JobEnded, Notice, RunEnded, encode_event
 from core.job import JobKey, Outcome
-from core.wire import encode
 from engine.cleanup.outstanding_jobs import (
     STOP_S,
     Asking,
@@ -35,7 +33,9 @@ from engine.cleanup.outstanding_jobs import (
 )
 from engine.cleanup.run_backends import RunBackends, moved_from, used_backends
 from engine.pipeline import announce
-from engine.run.journal import History, read_journal, replay
+from engine.run.jobs_view import JobsView
+from engine.run.journal import read_journal
+from engine.run.run_view import read_run_view
 from engine.run.rundir import RunDir, find_run, is_locked
 from engine.run.session import Session, end_session, open_session
 from engine.views.format import clean, plural
@@ -54,21 +54,22 @@ class Spoken:
     as_json: bool
 
     def emit(self, event: Event) -> None:
-        if line := encode(event) if self.as_json else _in_words(event):
+        if line := encode_event(event) if self.as_json else _in_words(event):
             self.say(line + "\n")
 
 
 def _in_words(event: Event) -> str:
-    data, task = event.data, clean(event.task)
-    if event.kind is Kind.NOTICE:
-        return clean(data.get("text", ""), 2_000)
-    if event.kind is not Kind.JOB_ENDED:
-        return ""
-    if data.get("cause") == Outcome.INTERRUPTED:
-        return f"  {task}: stopped (attempt {event.attempt})"
-    if data.get("cause") == Outcome.OK:
-        return f"  {task}: had finished; its result is kept"
-    return f"  {task}: had ended: {clean(data.get('message', ''))}"
+    task = clean(event.task)
+    match event.data:
+        case Notice(text):
+            return clean(text, 2_000)
+        case JobEnded(Outcome.INTERRUPTED):
+            return f"  {task}: stopped (attempt {event.attempt})"
+        case JobEnded(Outcome.OK):
+            return f"  {task}: had finished; its result is kept"
+        case JobEnded(message=message):
+            return f"  {task}: had ended: {clean(message)}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +170,15 @@ def cancel_run(
     """
 
     def tell(text: str) -> None:
-        voice.emit(Event(Kind.NOTICE, clock.time(), data={"text": text}))
+        voice.emit(Event(Notice(text), clock.time()))
 
     asked_at = len(read_journal(run.journal))
     asked = ask_to_stop(run, clock, tell, let_go_s)
-    with open_session(run.read_facts(), run, [], clock) as opened:
-        events = read_journal(run.journal)
-        for event in events[asked_at:]:  # what the process did that was asked to stop
+    with open_session(run.read_facts(), run, [voice], clock, replayed=False) as session:
+        # what the process did that was asked to stop
+        for event in read_journal(run.journal)[asked_at:]:
             voice.emit(event)
-        session = replace(
-            opened, sink=Broadcast([opened.journal, voice]), listeners=Broadcast([voice])
-        )
-        return Cancelling(session, reopening, asked, stop_s).carry_out(events, tell)
+        return Cancelling(session, reopening, asked, stop_s).carry_out(tell)
 
 
 def leave_others(
@@ -188,17 +186,14 @@ def leave_others(
 ) -> None:
     """Before a run goes on with the backend `chosen`: cancel what it still has on others, since
     its tasks would be done, and paid for, twice. What cannot be asked is told and left."""
-    facts, events = run.read_facts(), read_journal(run.journal)
-    names = tuple(name for name in used_backends(facts, events) if name != chosen)
-    if not names or not replay(run.run_id, events).open:
+    facts, run_view = run.read_facts(), read_run_view(run)
+    names = tuple(name for name in used_backends(facts, run_view) if name != chosen)
+    if not names or not run_view.jobs.open:
         return
     voice = Spoken(lambda line: tell(line.rstrip("\n")), as_json=False)
     try:
-        with open_session(facts, run, [], reopening.clock) as opened:
-            sink = Broadcast([opened.journal, voice])
-            session = replace(opened, sink=sink, listeners=Broadcast([voice]))
-            cancelling = Cancelling(session, reopening, only=names)
-            cancelling.carry_out(read_journal(run.journal), lambda _: None)
+        with open_session(facts, run, [voice], reopening.clock, replayed=False) as session:
+            Cancelling(session, reopening, only=names).carry_out(lambda _: None)
     except BackendError as exc:
         tell(f"warning: {exc}")
 
@@ -216,27 +211,28 @@ class Cancelling:
     stop_s: float = STOP_S
     only: tuple[str, ...] = ()
 
-    def carry_out(self, events: Sequence[Event], tell: Callable[[str], None]) -> int:
+    def carry_out(self, tell: Callable[[str], None]) -> int:
         session, facts = self.session, self.session.facts
-        asking, history = Asking(session.clock), session.history
-        idle_s = session.clock.time() - (events[-1].at if events else facts.created)
+        asking, run_view = Asking(session.clock), session.run_view
+        ended, jobs = run_view.ended, run_view.jobs
+        idle_s = session.clock.time() - (run_view.last_at or facts.created)
         with ExitStack() as stack:
             found: list[tuple[Backend, OutstandingJobs]] = []
             moved = False
             try:
-                for name in self.only or used_backends(facts, events):
+                for name in self.only or used_backends(facts, run_view):
                     backend = stack.enter_context(self.reopening.backend(session.run, name, facts))
                     elsewhere = self._is_elsewhere(name, tell)
                     moved |= elsewhere
-                    known = History() if elsewhere else history
+                    known = JobsView() if elsewhere else jobs
                     remains = look(asking, backend, facts.run, known, idle_s)
                     found.append((backend, remains))
             except BackendError as exc:
-                raise self._out_of_reach(exc, history) from exc
+                raise self._out_of_reach(exc) from exc
             running = {key for _, r in found for key in (h.key for h in r.running)}
-            finished = (history.end or {}).get("exit_code") in _DONE_EXITS
-            if not running and history.end is not None and (finished or not history.open):
-                tell(self._nothing_runs(history.end))
+            finished = ended is not None and ended.exit_code in _DONE_EXITS
+            if not running and ended is not None and (finished or not jobs.open):
+                tell(self._nothing_runs(ended))
                 return 0
             if not finished:
                 self._begin()
@@ -262,7 +258,7 @@ class Cancelling:
         handles mean nothing, or somebody else's jobs."""
         session = self.session
         place = moved_from(name, session.facts, self.reopening.settings(session.facts))
-        if not place or not session.history.open:
+        if not place or not session.run_view.jobs.open:
             return False
         tell(
             f"Jobs are looked for where this command says. What may run on {name} where they were"
@@ -270,11 +266,11 @@ class Cancelling:
         )
         return True
 
-    def _nothing_runs(self, end: Mapping[str, Any]) -> str:
+    def _nothing_runs(self, end: RunEnded) -> str:
         run_id = self.session.facts.run
-        if self.asked and end.get("exit_code") not in _DONE_EXITS:
+        if self.asked and end.exit_code not in _DONE_EXITS:
             return f"Run {run_id} is stopped. 'resume {run_id}' goes on with it."
-        outcome = clean(end.get("outcome", "unknown"))
+        outcome = clean(end.outcome or "unknown")
         return f"Nothing of run {run_id} is running. How it ended: {outcome}."
 
     def _begin(self) -> None:
@@ -309,18 +305,19 @@ class Cancelling:
         self, asking: Asking, backend: Backend, after: OutstandingJobs, stopped: frozenset[JobKey]
     ) -> list[JobKey]:
         """Fetch and journal what ended; gives what is still to come."""
-        session = self.session
-        found = collect_ended(asking, backend, session.run, session.history, after)
-        to_come = note_ends(session, session.history, after, found, stopped)
-        for key in sorted(stopped - session.history.open.keys()):
+        session, jobs = self.session, self.session.run_view.jobs
+        given_up = stopped - jobs.open.keys()
+        found = collect_ended(asking, backend, session.run, jobs, after)
+        to_come = note_ends(session, after, found, stopped)
+        for key in sorted(given_up):
             session.notice(f"{key.task}: stopped (attempt {key.attempt}), given up before")
         return to_come
 
-    def _out_of_reach(self, exc: BackendError, history: History) -> BackendError:
-        run_id = self.session.facts.run
-        what = f" Of run {run_id}, these may still run: {_names(set(history.open))}."
+    def _out_of_reach(self, exc: BackendError) -> BackendError:
+        run_id, still_open = self.session.facts.run, self.session.run_view.jobs.open
+        what = f" Of run {run_id}, these may still run: {_names(set(still_open))}."
         return BackendError(
-            exc.message + (what if history.open else ""),
+            exc.message + (what if still_open else ""),
             f"{exc.remedy} Then cancel the run again.".strip(),
         )
 

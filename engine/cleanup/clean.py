@@ -14,7 +14,7 @@ from pathlib import Path
 
 from backends.base import Backend
 from core.errors import BackendError, OrchestratorError, RunLocked, StorageError
-from core.events import Kind
+from core.events import RunEnded
 from core.job import JobKey
 from core.wire import plain
 from engine.cleanup.outstanding_jobs import STOP_S, collect_ended, look, note_ends, stop
@@ -26,11 +26,11 @@ from engine.cleanup.scan import (
     CleanupItem,
     CleanupScan,
     is_plain,
-    read_story,
+    read_plain_run,
 )
 from engine.delivery.target import recover_target
 from engine.pipeline import announce
-from engine.run.journal import History
+from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir, RunFacts, locked
 from engine.run.session import Session, open_session, storing
 from engine.views.format import clean, plural
@@ -109,7 +109,7 @@ class Removal:
         if run.root.exists():
             return replace(self.found, left=_CHANGED)
         with self.survey.reopening.backend(run, name) as backend:
-            self._stop_and_forget(backend, History())
+            self._stop_and_forget(backend, JobsView())
         return self.found
 
     def _whole(self, run: RunDir) -> CleanupItem:
@@ -117,17 +117,17 @@ class Removal:
         if not again.goes_whole or not again.goes:
             return replace(again, left=again.left or _CHANGED)
         if again.state != DAMAGED:
-            story = read_story(run)
+            facts, run_view = read_plain_run(run)
             for name in again.leftovers:
-                with self.survey.reopening.backend(run, name, story.facts) as backend:
-                    self._stop_and_forget(backend, story.history, again.idle_s)
-            self._settle_target(run, story.facts)
+                with self.survey.reopening.backend(run, name, facts) as backend:
+                    self._stop_and_forget(backend, run_view.jobs, again.idle_s)
+            self._settle_target(run, facts)
         remove_run(run.root)
         return again
 
-    def _stop_and_forget(self, backend: Backend, history: History, idle_s: float = 0.0) -> None:
+    def _stop_and_forget(self, backend: Backend, jobs: JobsView, idle_s: float = 0.0) -> None:
         asking = self.survey.asking
-        remains = look(asking, backend, self.found.run, history, idle_s)
+        remains = look(asking, backend, self.found.run, jobs, idle_s)
         patience_s = self.stop_s + backend.cancel_lag_s
         if left := stop(asking, backend, remains, patience_s).running:
             tasks = ", ".join(sorted(clean(handle.key.task) for handle in left))
@@ -160,17 +160,17 @@ class Removal:
 
     def _take_in(self, session: Session, backend: Backend, idle_s: float) -> Sequence[JobKey]:
         """What ended comes to the disk and the journal; gives what is still to come."""
-        asking, history = self.survey.asking, session.history
-        remains = look(asking, backend, session.run.run_id, history, idle_s)
+        asking, jobs = self.survey.asking, session.run_view.jobs
+        remains = look(asking, backend, session.run.run_id, jobs, idle_s)
         if remains.running:
             return [handle.key for handle in remains.running]
-        if not (found := collect_ended(asking, backend, session.run, history, remains)):
+        if not (found := collect_ended(asking, backend, session.run, jobs, remains)):
             return []
+        ended = session.run_view.ended or RunEnded(130, "interrupted")
         settings = self.survey.reopening.settings(session.facts)
         announce(session, settings.backend, settings.model, settings.max_executors)
-        to_come = note_ends(session, history, remains, found)
-        ended = history.end or {"exit_code": 130, "outcome": "interrupted", "message": ""}
-        session.emit(Kind.RUN_ENDED, **{**ended, "wall_s": 0.0})
+        to_come = note_ends(session, remains, found)
+        session.emit(replace(ended, wall_s=0.0))
         session.journal.commit()
         return to_come
 

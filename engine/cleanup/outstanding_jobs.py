@@ -13,7 +13,7 @@ from backends.base import Backend
 from core.bundle import read_spent
 from core.clock import Clock
 from core.errors import BackendError, CollectError, OrchestratorError
-from core.events import Event, EventSink, Kind
+from core.events import JobEnded, TaskEnded
 from core.job import (
     JobHandle,
     JobKey,
@@ -22,14 +22,13 @@ from core.job import (
     Outcome,
     Reason,
     TaskResult,
+    TaskState,
 )
-from core.wire import plain
-from engine.run.journal import History, read_journal, replay
+from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir
 from engine.run.session import Session
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import NEVER_STARTED, End, end_of
-from engine.scheduling.task_graph import TaskState
 from engine.views.format import plural
 
 T = TypeVar("T")
@@ -98,7 +97,7 @@ def _is_missing(status: JobStatus) -> bool:
 
 
 def look(
-    asking: Asking, backend: Backend, run_id: str, history: History, idle_s: float = 0.0
+    asking: Asking, backend: Backend, run_id: str, jobs: JobsView, idle_s: float = 0.0
 ) -> OutstandingJobs:
     """Ask the backend once for all jobs of the run. Raises BackendError.
 
@@ -107,7 +106,7 @@ def look(
     """
     handles = {
         key: handle
-        for key, handle in history.open.items()
+        for key, handle in jobs.open.items()
         if handle is not None and handle.key == key and handle.backend == backend.name
     }
     fresh = dict.fromkeys(handles, asking.clock.monotonic() + backend.grace_s - idle_s)
@@ -146,10 +145,10 @@ def stop(
 
 
 def collect_ended(
-    asking: Asking, backend: Backend, run: RunDir, history: History, remains: OutstandingJobs
+    asking: Asking, backend: Backend, run: RunDir, jobs: JobsView, remains: OutstandingJobs
 ) -> dict[JobKey, TaskResult | CollectError]:
     """Bring what ended, and the journal has open, to this disk. Raises BackendError."""
-    handles = [h for h in remains.ended if h.key in history.open]
+    handles = [h for h in remains.ended if h.key in jobs.open]
     if not handles:
         return {}
     return asking.ask("collect", lambda: backend.collect(handles, run.tasks))
@@ -157,7 +156,6 @@ def collect_ended(
 
 def note_ends(
     session: Session,
-    history: History,
     remains: OutstandingJobs,
     found: Mapping[JobKey, TaskResult | CollectError],
     stopped: frozenset[JobKey] = frozenset(),
@@ -181,7 +179,7 @@ def note_ends(
             end = end_of(status, result)
         _note_end(session, key, status, end)
     for key in sorted(stopped - found.keys()):
-        if key in history.open:  # and is gone without a trace
+        if key in session.run_view.jobs.open:  # and is gone without a trace
             end = End(Outcome.INTERRUPTED, _STOPPED)
             _note_end(session, key, remains.statuses[key], end)
     session.journal.commit()
@@ -196,8 +194,7 @@ def note_gone(
     Not `settled`: one that was only intended may not show yet. Later it was never handed over, and
     has used nothing, unless the run has `moved` to where nobody can tell.
     """
-    open_jobs = replay(session.run.run_id, read_journal(session.run.journal)).open
-    for key, handle in sorted(open_jobs.items()):
+    for key, handle in sorted(session.run_view.jobs.open.items()):
         seen = [r.statuses[key] for r in found if key in r.statuses]
         if all(map(_is_missing, seen)) and (settled or handle is not None):
             status = _GONE if moved or handle is not None else _NEVER_SENT
@@ -209,23 +206,19 @@ def _note_end(session: Session, key: JobKey, status: JobStatus, end: End) -> Non
     """As the scheduler reports it; the next session takes the task up from there."""
     result = end.result
     usage = result.usage if result else tuple(read_spent(session.run.attempt(key)))
-    data = {
-        "cause": str(end.cause),
-        "state": status.state,
-        "message": end.message,
-        "usage": [plain(u) for u in usage],
-        "files": len(result.manifest.entries) if result else 0,
-        "duration_s": round(result.duration_s, 3) if result else 0.0,
-        **({} if result or usage or end.cause in NEVER_STARTED else {"unaccounted": True}),
-    }
-    _emit(session.sink, Kind.JOB_ENDED, session.clock, key, **data)
+    data = JobEnded(
+        cause=str(end.cause),
+        state=status.state,
+        message=end.message,
+        usage=usage,
+        files=len(result.manifest.entries) if result else 0,
+        duration_s=round(result.duration_s, 3) if result else 0.0,
+        unaccounted=not (result or usage or end.cause in NEVER_STARTED),
+    )
+    session.emit(data, key)
     if end.ok or end.cause == Outcome.INTERRUPTED:
         state = TaskState.SUCCEEDED if end.ok else TaskState.CANCELLED
-        _emit(session.sink, Kind.TASK_ENDED, session.clock, key, state=state, message=end.message)
-
-
-def _emit(sink: EventSink, kind: Kind, clock: Clock, key: JobKey, **data: object) -> None:
-    sink.emit(Event(kind, clock.time(), key.task, key.attempt, data))
+        session.emit(TaskEnded(state, end.message), key)
 
 
 def release(
@@ -239,17 +232,17 @@ def release(
     run_id = session.run.run_id
     later = f"'clean {run_id}' removes it."
     try:
-        history = replay(run_id, read_journal(session.run.journal))
-        before = look(asking, backend, run_id, history)
+        jobs = session.run_view.jobs
+        before = look(asking, backend, run_id, jobs)
         remains = stop(asking, backend, before, patience_s)
         if running := remains.running:
             tasks = ", ".join(sorted(h.key.task for h in running))
             told = f"{plural(len(running), 'job')} may still run ({tasks})"
             session.notice(f"{told}: 'cancel {run_id}' stops what runs.")
             return
-        found = collect_ended(asking, backend, session.run, history, remains)
+        found = collect_ended(asking, backend, session.run, jobs, remains)
         stopped = frozenset(handle.key for handle in before.running)
-        if note_ends(session, history, remains, found, stopped):
+        if note_ends(session, remains, found, stopped):
             session.notice(f"A result is still to come; 'resume {run_id}' fetches it.")
             return
         asking.ask("cleanup", lambda: backend.cleanup(run_id), asking.cleanup_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from config import LoadedSettings, Settings, load_settings
 from core.bundle import AttemptDir
 from core.clock import Clock
 from core.errors import OrchestratorError, UsageError
-from core.events import Event, Kind
 from core.settings.options import dashed
-from engine.run.journal import read_journal, replay
+from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, RunFacts
 from engine.views.format import clean, plural
 
@@ -29,10 +28,10 @@ def kept_settings(
 def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
     """That a run is not taken up in another place of a backend while it may have jobs in the one
     that it kept in `facts`: those would not be seen, and done twice. Raises UsageError."""
-    events = read_journal(run.journal)
-    if not (left := len(replay(run.run_id, events).open)):
+    run_view = read_run_view(run)
+    if not (left := len(run_view.jobs.open)):
         return
-    for name in used_backends(facts, events):
+    for name in used_backends(facts, run_view):
         if told := moved_from(name, facts, settings):
             raise UsageError(
                 f"{plural(left, 'job')} of run {run.run_id} may still run on {name} where it was"
@@ -94,10 +93,9 @@ class RunBackends:
             yield backend
 
 
-def used_backends(facts: RunFacts, events: Sequence[Event]) -> tuple[str, ...]:
+def used_backends(facts: RunFacts, run_view: RunView) -> tuple[str, ...]:
     """Names of all that a run was carried out on: a resumed one may have gone elsewhere."""
-    started = [e.data.get("backend") for e in events if e.kind is Kind.RUN_STARTED]
-    names = [facts.settings.get("backend"), *started]
+    names = [facts.settings.get("backend"), *run_view.backends]
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from backends.base import Backend
 from core.clock import Clock
 from core.errors import OrchestratorError
-from core.events import Event, Kind
 from core.paths import path_defect
 from engine.cleanup.outstanding_jobs import Asking, look
 from engine.cleanup.removal import ASIDE, half_removed, tree_size
 from engine.cleanup.run_backends import RunBackends, used_backends
-from engine.run.journal import History, read_journal, replay
+from engine.run.jobs_view import JobsView
+from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, RunFacts, find_run, is_locked
 from engine.views.format import plural
 
@@ -58,35 +58,12 @@ class CleanupItem:
         return bool(found) and not self.left and not self.trouble
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
-    """What the files of a run tell."""
-
-    facts: RunFacts
-    events: Sequence[Event]
-    history: History
-
-    @property
-    def delivered(self) -> bool:
-        return any(e.kind is Kind.DELIVERED for e in self.events)
-
-    @property
-    def last_at(self) -> float:
-        return max([self.facts.created, *(e.at for e in self.events)])
-
-    @property
-    def state(self) -> str:
-        end = self.history.end
-        return "interrupted" if end is None else str(end.get("outcome", "ended"))
-
-
-def read_story(run: RunDir) -> Story:
-    """Raises BundleError, OSError."""
+def read_plain_run(run: RunDir) -> tuple[RunFacts, RunView]:
+    """Raises BundleError, and OSError where something else lies in the place of a file."""
     for path in (run.facts, run.journal, run.lock):
         if os.path.lexists(path) and not is_plain(path):
             raise OSError(f"{path.name} is not a regular file")
-    facts, events = run.read_facts(), read_journal(run.journal)
-    return Story(facts, events, replay(run.run_id, events))
+    return run.read_facts(), read_run_view(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +114,17 @@ class CleanupScan:
         if not held and is_plain(run.lock) and is_locked(run):
             return replace(found, state="running", left="a process works on it; 'cancel' it before")
         try:
-            story = read_story(run)
+            facts, run_view = read_plain_run(run)
         except (OSError, OrchestratorError) as exc:
             return self._damaged(found, run.root, exc)
         found = replace(
             found,
-            state=story.state,
-            prompt=story.facts.prompt,
-            idle_s=self.clock.time() - story.last_at,
-            delivered=story.delivered,
+            state=run_view.state,
+            prompt=facts.prompt,
+            idle_s=self.clock.time() - max(facts.created, run_view.last_at),
+            delivered=run_view.delivered_files is not None,
         )
-        return self._judged(self._asked(found, run, story), story)
+        return self._judged(self._asked(found, run, facts, run_view), run_view)
 
     def _damaged(self, found: CleanupItem, root: Path, exc: Exception) -> CleanupItem:
         idle_s = self.clock.time() - root.stat().st_mtime
@@ -156,26 +133,28 @@ class CleanupScan:
             return replace(found, goes_whole=True)
         return replace(found, left=f"it cannot be read ({str(exc).rstrip('.')}); name it")
 
-    def _asked(self, found: CleanupItem, run: RunDir, story: Story) -> CleanupItem:
+    def _asked(
+        self, found: CleanupItem, run: RunDir, facts: RunFacts, run_view: RunView
+    ) -> CleanupItem:
         """With what its backends have of it."""
-        for name in used_backends(story.facts, story.events):
+        for name in used_backends(facts, run_view):
             try:
-                with self.reopening.backend(run, name, story.facts) as backend:
-                    found = self._with_remains(found, name, backend, story.history)
+                with self.reopening.backend(run, name, facts) as backend:
+                    found = self._with_remains(found, name, backend, run_view.jobs)
             except OrchestratorError as exc:
                 return replace(found, trouble=f"{name}: {exc}")
         return found
 
     def _with_remains(
-        self, found: CleanupItem, name: str, backend: Backend, history: History
+        self, found: CleanupItem, name: str, backend: Backend, jobs: JobsView
     ) -> CleanupItem:
         asking = self.asking
-        remains = look(asking, backend, found.run, history, found.idle_s)
+        remains = look(asking, backend, found.run, jobs, found.idle_s)
         phrases = asking.ask("leftovers", lambda: backend.leftovers(found.run))
         leftovers = {**found.leftovers, name: tuple(phrases)}
         return replace(found, leftovers=leftovers, running=found.running + len(remains.running))
 
-    def _judged(self, found: CleanupItem, story: Story) -> CleanupItem:
+    def _judged(self, found: CleanupItem, run_view: RunView) -> CleanupItem:
         if found.trouble:
             return found
         if self.named:
@@ -185,7 +164,7 @@ class CleanupScan:
             return replace(found, left=f"{jobs}; cancel it, resume it, or name it")
         if found.idle_s < self.older_than_s:
             return found
-        if story.delivered or story.history.end is not None:
+        if found.delivered or run_view.ended is not None:
             return replace(found, goes_whole=True)
         if any(found.leftovers.values()):
             return found
@@ -205,8 +184,7 @@ class CleanupScan:
         names = {self.reopening.chosen}
         for run in self.run_dirs():
             with suppress(OSError, OrchestratorError):
-                story = read_story(run)
-                names.update(used_backends(story.facts, story.events))
+                names.update(used_backends(*read_plain_run(run)))
         return sorted(names)
 
     def _known_to(self, name: str) -> list[str]:
@@ -224,7 +202,7 @@ class CleanupScan:
         found = CleanupItem(run_id)
         try:
             with self.reopening.backend(self._place(run_id), name) as backend:
-                return self._with_remains(found, name, backend, History())
+                return self._with_remains(found, name, backend, JobsView())
         except OrchestratorError as exc:
             return replace(found, trouble=f"{name}: {exc}")
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from core.bundle import UNLIMITED, Allowance
 from core.errors import UsageError
-from core.job import JobKey, Usage
-from engine.money.ledger import Amount, Ledger, Price, amount_of
-from engine.run.journal import History
+from core.job import Amount, JobKey, Usage
+from engine.money.ledger import Ledger, amount_of
+from engine.money.usage import Price
+from engine.run.jobs_view import JobsView
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +146,13 @@ class Budget:
 
 
 def open_budget(
-    max_tokens: int | None, max_cost_usd: float | None, history: History, price: Price
+    max_tokens: int | None, max_cost_usd: float | None, jobs: JobsView, price: Price
 ) -> Budget:
     """The budget of a run as earlier sessions left it. What nobody knows counts as reserved.
 
     Raises UsageError when a request of theirs has no price and there is a cap on the cost.
     """
-    unpriced = next((u for u in history.spent if price(u) is None), None)
+    unpriced = next((u for u in jobs.spent if price(u) is None), None)
     if max_cost_usd is not None and unpriced is not None:
         raise UsageError(
             f"--max-cost cannot be kept: what {unpriced.model!r} cost earlier in this run is not"
@@ -159,9 +160,9 @@ def open_budget(
             "Give --price-input and --price-output, in US dollars per million tokens.",
         )
     ledger = Ledger(max_tokens, max_cost_usd)
-    ledger.settle("earlier", amount_of(history.spent, price))
-    for key, amount in history.reserved.items():
-        if key in history.open:
+    ledger.settle("earlier", amount_of(jobs.spent, price))
+    for key, amount in jobs.reserved.items():
+        if key in jobs.open:
             ledger.hold(key, amount)
         else:
             ledger.settle(key, amount)

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Protocol
 
 from core.bundle import UNLIMITED, Allowance, ModelSettings
-from core.events import Event
+from core.events import Event, Forecast, Range
 from core.job import Job, JobKey, Usage
 from core.plan import Plan, Task, render_brief
 from engine.money.budget import CostEstimate
-from engine.money.ledger import Price, amount_of
+from engine.money.ledger import amount_of
+from engine.money.usage import Price
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing
 from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
 from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
-from engine.views.plan import Forecast, Range
 
 # An executor writes about this much in a turn, and has to be told everything again in the next.
 TOKENS_A_TURN = 1_500

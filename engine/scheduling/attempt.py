@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from backends.base import PollPace
 from core.bundle import UNLIMITED, Allowance
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason
+from core.errors import BundleError
+from core.events import Kind, Progress
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, Usage
+from core.wire import decode
 from engine.scheduling.retry_policy import End
 from engine.scheduling.types import Pacing
 
@@ -237,15 +239,18 @@ MOST_CHARS = 2_000
 """Of a line of progress; it is for people."""
 
 
-def parse_progress(line: str) -> dict[str, Any]:
-    """Data for a progress event: a worker's own event, or a line of text."""
+def parse_progress(line: str) -> Progress:
+    """A worker's own event, or a line of text. What is no usage is left out."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or found.get("kind") != "progress":
-        return {"text": line[:MOST_CHARS]}
-    data = {name: value for name, value in found.items() if name in ("text", "usage")}
-    if "text" in data:  # what a command wrote into the log may be of any size
-        data["text"] = str(data["text"])[:MOST_CHARS]
-    return data
+    if not isinstance(found, dict) or found.get("kind") != Kind.PROGRESS:
+        return Progress(line[:MOST_CHARS])
+    # what a command wrote into the log may be of any size
+    text = str(found.get("text", ""))[:MOST_CHARS]
+    try:
+        usage = decode(Usage, json.dumps(found["usage"]), "progress")
+    except (KeyError, BundleError):
+        usage = None
+    return Progress(text, usage)

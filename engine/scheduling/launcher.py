@@ -11,10 +11,9 @@ from functools import partial
 from typing import Any
 
 from core.errors import BackendBusy, BackendError, SubmitError
-from core.events import Kind
+from core.events import JobIntended, JobSubmitted
 from core.job import Job, JobHandle, JobKey, Reason, Usage
 from core.plan import Task
-from core.wire import plain
 from engine.money.budget import Budget
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.launch_pace import LaunchPace
@@ -128,7 +127,7 @@ class Launcher:
         desk, key = self._desk, self._next_key(task)
         desk.number[task] = key.attempt
         desk.tries[task] += 1
-        desk.emit(Kind.JOB_INTENDED, key, reservation=plain(self._budget.reservation(key)))
+        desk.emit(JobIntended(self._budget.reservation(key)), key)
         self.warm_up.begun(key, desk.now())
         attempt = Attempt(key, desk.now(), allowance=self._budget.allowance(key))
         desk.active[key] = attempt
@@ -167,7 +166,7 @@ class Launcher:
                 self._settle(attempt, End(cause, str(handle)))
             else:
                 attempt.hand_over(handle, desk.now())
-                desk.emit(Kind.JOB_SUBMITTED, attempt.key, handle=plain(handle))
+                desk.emit(JobSubmitted(handle), attempt.key)
         desk.polls.soon(desk.now())
 
     def _put_back(self, batch: Sequence[Attempt]) -> None:

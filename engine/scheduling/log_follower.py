@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from backends.base import LogChunk
-from core.events import Kind
+from core.events import Progress
 from core.job import JobHandle, JobKey
 from engine.scheduling.attempt import Attempt, parse_progress
 from engine.scheduling.shared_state import Desk
@@ -77,9 +77,9 @@ class LogFollower:
             attempt.cursor = chunk.cursor
             if attempt.key in self._desk.active:  # what has ended has told all that it used
                 for line in chunk.lines:
-                    self._tell(attempt.key, parse_progress(line))
+                    self._report(attempt.key, parse_progress(line))
 
-    def _tell(self, key: JobKey, data: dict[str, Any]) -> None:
-        if "usage" in data:
+    def _report(self, key: JobKey, progress: Progress) -> None:
+        if progress.usage is not None:
             self._warm_up.seen(key)
-        self._desk.emit(Kind.PROGRESS, key, **data)
+        self._desk.emit(progress, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from core.events import Kind
+from core.events import QueueWait, QueueWaits
 from engine.scheduling.shared_state import Desk
 
 NEWS_S = 60.0
@@ -27,4 +27,5 @@ class QueueReport:
         if desk.now() < self._after or waits.keys() <= self._told:
             return
         self._told, self._after = frozenset(waits), desk.now() + NEWS_S
-        desk.emit(Kind.QUEUE, waits=[[why, n, stuck] for (why, stuck), n in waits.most_common()])
+        told = (QueueWait(why, n, stuck) for (why, stuck), n in waits.most_common())
+        desk.emit(QueueWaits(tuple(told)))

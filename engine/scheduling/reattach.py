@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from core.job import JobHandle, JobKey
+from core.job import JobHandle, JobKey, TaskState
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.launcher import Launcher
 from engine.scheduling.shared_state import Desk
-from engine.scheduling.task_graph import TaskState
 
 
 class Reattachment:

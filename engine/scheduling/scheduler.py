@@ -17,12 +17,11 @@ from typing import Any
 from backends.base import Backend
 from core.clock import Clock
 from core.errors import CollectError
-from core.events import EventSink, Kind
-from core.job import JobKey, JobState, JobStatus, Outcome, TaskResult
+from core.events import EventSink, JobEnded, JobStateChanged, Notice, TaskEnded, TaskRetry
+from core.job import JobKey, JobState, JobStatus, Outcome, TaskResult, TaskState
 from core.plan import Plan
-from core.wire import plain
 from engine.money.budget import Budget
-from engine.run.journal import History
+from engine.run.jobs_view import JobsView
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.calls import Calls
 from engine.scheduling.launcher import Launcher
@@ -31,7 +30,7 @@ from engine.scheduling.queue_report import QueueReport
 from engine.scheduling.reattach import Reattachment
 from engine.scheduling.retry_policy import NEVER_STARTED, End, RetryPolicy, end_of
 from engine.scheduling.shared_state import Desk
-from engine.scheduling.task_graph import TaskGraph, TaskState
+from engine.scheduling.task_graph import TaskGraph
 from engine.scheduling.timeouts import HOPELESS, Timeouts
 from engine.scheduling.types import AttemptStore, Pacing, RunOutcome, Stop, StopCause
 
@@ -53,13 +52,13 @@ class Scheduler:
         clock: Clock,
         policy: RetryPolicy,
         pacing: Pacing,
-        history: History | None = None,
+        earlier: JobsView | None = None,
         commit: Callable[[], None] = lambda: None,
         budget: Budget | None = None,
     ) -> None:
-        history = history or History()
+        earlier = earlier or JobsView()
         tasks = {t.id: t for t in plan.tasks}
-        self._history = history
+        self._unreported = dict(earlier.unreported)
         self._store = store
         self._policy = policy
         desk = self._desk = Desk(
@@ -69,10 +68,10 @@ class Scheduler:
             clock,
             pacing,
             sink,
-            TaskGraph(plan, history.succeeded),
-            succeeded=dict(history.succeeded),
-            number=dict(history.attempts),
-            messages=dict(history.failures),
+            TaskGraph(plan, earlier.succeeded),
+            succeeded=dict(earlier.succeeded),
+            number=dict(earlier.attempts),
+            messages=dict(earlier.failures),
             tries=dict.fromkeys(tasks, 0),
         )
         launcher = self._launcher = Launcher(
@@ -84,7 +83,7 @@ class Scheduler:
             settle=self._settle,
             halt=self._halt,
         )
-        self._reattachment = Reattachment(desk, launcher, history.open)
+        self._reattachment = Reattachment(desk, launcher, dict(earlier.open))
         self._log_follower = LogFollower(desk, launcher.warm_up)
         self._timeouts = Timeouts(desk)
         self._queue_report = QueueReport(desk)
@@ -101,7 +100,7 @@ class Scheduler:
         """
         desk = self._desk
         desk.backend.on_change(self._on_change)
-        self._tell_untold()
+        self._report_successes()
         self._heed_interrupt()
         while not self._over():
             self._reattachment.take_up()
@@ -132,9 +131,9 @@ class Scheduler:
 
     # -- taking up an earlier session's work
 
-    def _tell_untold(self) -> None:
+    def _report_successes(self) -> None:
         """The journal's last lines may have been lost between a job's end and its task's."""
-        for task, message in self._history.untold.items():
+        for task, message in self._unreported.items():
             if task in self._desk.succeeded:
                 self._end_task(task, TaskState.SUCCEEDED, message)
 
@@ -171,13 +170,7 @@ class Scheduler:
         before = attempt.status.state
         if not attempt.observe(status, desk.now(), desk.backend.grace_s):
             return False
-        desk.emit(
-            Kind.JOB_STATE,
-            attempt.key,
-            state=status.state,
-            reason=status.reason,
-            message=status.message,
-        )
+        desk.emit(JobStateChanged(status.state, status.reason, status.message), attempt.key)
         return status.state is not before  # other words of a queue are no reason to ask more often
 
     def _collect(self) -> None:
@@ -219,7 +212,7 @@ class Scheduler:
         desk = self._desk
         if desk.interrupted and not (desk.stop and desk.stop.cause is StopCause.INTERRUPTED):
             self._halt(Stop(StopCause.INTERRUPTED, "The run was interrupted."))
-            desk.emit(Kind.NOTICE, text="Interrupted: stopping what runs; the run can be resumed.")
+            desk.emit(Notice("Interrupted: stopping what runs; the run can be resumed."))
 
     def _halt(self, stop: Stop) -> None:
         """Start nothing more."""
@@ -287,13 +280,8 @@ class Scheduler:
         desk = self._desk
         desk.graph.wait(task)
         heapq.heappush(desk.retries, (desk.now() + delay_s, task))
-        desk.emit(
-            Kind.TASK_RETRY,
-            JobKey(desk.run_id, task, desk.number[task]),
-            reason=str(end.cause),
-            delay_s=round(delay_s, 3),
-            message=end.message,
-        )
+        key = JobKey(desk.run_id, task, desk.number[task])
+        desk.emit(TaskRetry(str(end.cause), round(delay_s, 3), end.message), key)
 
     def _resume_due(self) -> None:
         desk = self._desk
@@ -308,15 +296,16 @@ class Scheduler:
         throttled = end.result.throttled if end.result else 0
         self._launcher.account(attempt.key, usage if accounted else None, throttled)
         self._desk.emit(
-            Kind.JOB_ENDED,
+            JobEnded(
+                cause=str(end.cause),
+                state=attempt.status.state,
+                message=end.message,
+                usage=tuple(usage),
+                files=len(end.result.manifest.entries) if end.result else 0,
+                duration_s=round(self._desk.now() - attempt.at_work_from, 3),
+                unaccounted=not accounted,
+            ),
             attempt.key,
-            cause=str(end.cause),
-            state=attempt.status.state,
-            message=end.message,
-            usage=[plain(u) for u in usage],
-            files=len(end.result.manifest.entries) if end.result else 0,
-            duration_s=round(self._desk.now() - attempt.at_work_from, 3),
-            **({} if accounted else {"unaccounted": True}),
         )
 
     def _end_task(self, task: str, state: TaskState, message: str) -> None:
@@ -324,7 +313,7 @@ class Scheduler:
         if state is not TaskState.SUCCEEDED and message:
             desk.messages.setdefault(task, message)
         key = JobKey(desk.run_id, task, desk.number.get(task, 0))
-        desk.emit(Kind.TASK_ENDED, key, state=state, message=message)
+        desk.emit(TaskEnded(state, message), key)
 
     # -- time
 

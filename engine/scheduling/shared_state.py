@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from backends.base import Backend
 from core.clock import Clock
-from core.events import Event, EventSink, Kind
+from core.events import EventData, EventSink, Notice, event_at
 from core.job import JobHandle, JobKey
 from engine.scheduling.attempt import Attempt, PollTimer
 from engine.scheduling.backend_health import BackendHealth
@@ -50,7 +49,7 @@ class Desk:
             self.backend.name,
             self.calls,
             self.clock,
-            lambda text: self.emit(Kind.NOTICE, text=text),
+            lambda text: self.emit(Notice(text)),
             notice_s=self.pacing.call_notice_s,
             give_up_s=self.pacing.give_up_s,
             under_way=self.backend.under_way,
@@ -59,6 +58,5 @@ class Desk:
     def now(self) -> float:
         return self.clock.monotonic()
 
-    def emit(self, kind: Kind, key: JobKey | None = None, **data: Any) -> None:
-        task, attempt = (key.task, key.attempt) if key else ("", 0)
-        self.sink.emit(Event(kind, self.clock.time(), task, attempt, data))
+    def emit(self, data: EventData, key: JobKey | None = None) -> None:
+        self.sink.emit(event_at(self.clock.time(), data, key))

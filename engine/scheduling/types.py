@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from core.bundle import Allowance, Limits, ModelSettings
-from core.job import Job, JobKey, Usage
+from core.job import Job, JobKey, TaskState, Usage
 from core.plan import Task
-from engine.scheduling.task_graph import TaskState
 
 
 class AttemptStore(Protocol):

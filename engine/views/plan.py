@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
+from core.events import Forecast, Range
 from core.plan import Plan, Task, topological_order
 from engine.views.format import clean, duration, plural, short_count
 
 WIDTH = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A forecast figure. `exactly` makes one without doubt."""
-
-    low: float
-    likely: float
-    high: float
-
-    @classmethod
-    def exactly(cls, value: float) -> Range:
-        return cls(value, value, value)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What carrying out a plan will take: `seconds` from start to end with `executors`, and one
-    after the other. `cost_usd` is None where the model's price is unknown."""
-
-    executors: int
-    seconds: Range
-    work_s: float
-    tokens: Range
-    cost_usd: Range | None
-    simulated: bool = False
-
-
-def forecast_line(data: Mapping[str, Any]) -> str:
-    """One line from what the event of a forecast holds; empty when that is damaged."""
-    try:
-        seconds, tokens = _likely(data["seconds"], duration), _likely(data["tokens"], _count)
-        cost = _likely(data["cost_usd"], _dollars) if data["cost_usd"] else "unknown price"
-    except (KeyError, TypeError, ValueError):
-        return ""
-    return f"{seconds}, {tokens} tokens, {cost}"
-
-
-def _likely(figure: Mapping[str, float], show: Callable[[float], str]) -> str:
-    return _range(Range(*(float(figure[name]) for name in ("low", "likely", "high"))), show)
+def forecast_line(forecast: Forecast) -> str:
+    """The likely figures and their ranges, on one line."""
+    cost = _range(forecast.cost_usd, _dollars) if forecast.cost_usd else "unknown price"
+    return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
 
 
 def _count(number: float) -> str:

@@ -19,14 +19,16 @@ import pytest
 from config import load_settings
 from core.clock import SystemClock
 from core.errors import RunLocked
-from core.events import Event, Kind
+from core.events import Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
 from engine.cleanup.cancel import Holder, ask_to_stop, cancel_named, find_holder
 from engine.cleanup.run_backends import RunBackends, check_place
-from engine.run.journal import Journal, read_journal, replay
+from engine.run.journal import Journal, read_journal
+from engine.run.run_view import replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
+from tests.fakes.events import data_of, event_of
 from tests.fakes.stopped_runs import PROMPT, Desk, opened, opened_here
 
 
@@ -339,14 +341,14 @@ def left_open(desk: Desk, *, submitted: bool, ended: bool) -> RunDir:
     run = create_run(desk.runs.parent, told)
     key, then = JobKey(run.run_id, "one", 1), time.time() - 3600
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_STARTED, then, data={"backend": NAME}))
-    journal.emit(Event(Kind.JOB_INTENDED, then, key.task, key.attempt))
+    journal.emit(event_of(Kind.RUN_STARTED, then, data={"backend": NAME}))
+    journal.emit(event_of(Kind.JOB_INTENDED, then, key.task, key.attempt))
     if submitted:
         handle = plain(JobHandle(key, "detached", str(key)))
-        journal.emit(Event(Kind.JOB_SUBMITTED, then, key.task, key.attempt, {"handle": handle}))
+        journal.emit(event_of(Kind.JOB_SUBMITTED, then, key.task, key.attempt, {"handle": handle}))
     if ended:
         data = {"exit_code": 130, "outcome": "interrupted", "message": ""}
-        journal.emit(Event(Kind.RUN_ENDED, then, data=data))
+        journal.emit(event_of(Kind.RUN_ENDED, then, data=data))
     journal.close()
     return run
 
@@ -364,9 +366,9 @@ def test_a_cancel_ends_what_nobody_knows_any_more_so_that_the_run_may_go_elsewhe
     assert f"  one: had ended: The job {told}" in said.out
     assert "nothing was running" in said.out
     events = read_journal(run.journal)
-    assert replay(run.run_id, events).open == {}
+    assert replay(run.run_id, events).jobs.open == {}
     [end] = [event for event in events if event.kind is Kind.JOB_ENDED]
-    assert ("unaccounted" in end.data) == submitted, "what was never sent has used nothing"
+    assert ("unaccounted" in data_of(end)) == submitted, "what was never sent has used nothing"
 
 
 @pytest.mark.parametrize("submitted", [True, False], ids=["submitted", "intended"])
@@ -382,6 +384,6 @@ def test_a_run_whose_place_is_gone_for_good_is_cancelled_by_naming_another(
     reopening = RunBackends(given, desk.environ, desk.place, SystemClock())
     assert cancel_named(run.run_id, reopening, said.append) == 0
     assert "(--docker-network here) is not stopped.\n" in said[0]
-    assert replay(run.run_id, read_journal(run.journal)).open == {}
+    assert replay(run.run_id, read_journal(run.journal)).jobs.open == {}
     again = RunDir(run.root)
     check_place(again, again.read_facts(), given.settings)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from core.events import Event, Kind
+from core.events import Kind
 from engine.cleanup.clean import age_in_words, size_in_words
 from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
+from tests.fakes.events import event_of
 from tests.fakes.stopped_runs import PROMPT, Desk, opened, opened_here
 
 DAY_S = 86_400.0
@@ -55,11 +56,11 @@ def make(
     facts = RunFacts(run_id, PROMPT, target, at, settings, simulated=True)
     run = create_run(desk.runs.parent, facts)
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_STARTED, at, data={"run": run_id, "backend": backend}))
+    journal.emit(event_of(Kind.RUN_STARTED, at, data={"run": run_id, "backend": backend}))
     if delivered:
-        journal.emit(Event(Kind.DELIVERED, at, data={"target": target, "files": 1}))
+        journal.emit(event_of(Kind.DELIVERED, at, data={"target": target, "files": 1}))
     if ended:
-        journal.emit(Event(Kind.RUN_ENDED, at, data=ENDED))
+        journal.emit(event_of(Kind.RUN_ENDED, at, data=ENDED))
     journal.close()
     return run
 

@@ -11,7 +11,7 @@ from core.bundle import build_manifest, write_result
 from core.clock import SystemClock
 from core.errors import PlanInvalid, UsageError
 from core.events import Event, Kind
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, Outcome, TaskResult, TaskState
 from core.plan import Contract, Plan, render_plan
 from engine.pipeline import (
     PROGRESS_S,
@@ -24,8 +24,8 @@ from engine.pipeline import (
 )
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Pacing, RunOutcome, Stop, StopCause
+from tests.fakes.events import data_of
 from tests.fakes.plans import fan
 
 RUN = "20260101-000000-aaaa"
@@ -89,7 +89,7 @@ def test_a_conflict_keeps_both_sides_is_named_and_gives_exit_code_1(
     assert (tmp_path / f"out/app.conflict-{second}.py").read_text() == "two"
     assert (tmp_path / "out/shared/types.py").read_text() == "X = 1\n"
     (told,) = seen.of(Kind.DELIVERED)
-    assert [c["path"] for c in told.data["conflicts"]] == ["app.py"]
+    assert [c["path"] for c in data_of(told)["conflicts"]] == ["app.py"]
     assert exit_code(found, delivery) == 1
 
 

@@ -15,7 +15,7 @@ from config import load_settings
 from core.bundle import AttemptDir, write_result
 from core.clock import SystemClock
 from core.errors import BackendError, CollectError, Problem, SubmitError
-from core.events import Event, Kind
+from core.events import Event, Kind, RunEnded
 from core.job import (
     Job,
     JobHandle,
@@ -33,10 +33,13 @@ from engine.cleanup.clean import Removal, clean_runs, remove
 from engine.cleanup.outstanding_jobs import Asking, look, release, stop
 from engine.cleanup.run_backends import RunBackends, used_backends
 from engine.cleanup.scan import CleanupScan
-from engine.run.journal import History, Journal, read_journal, replay
+from engine.run.jobs_view import JobsView
+from engine.run.journal import Journal, read_journal
+from engine.run.run_view import RunView, replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from engine.run.session import Session, open_session
 from engine.scheduling.retry_policy import NEVER_STARTED
+from tests.fakes.events import data_of, event_of
 
 RUN = "20260101-120000-aaaa"
 HERE = f"{__name__}:Scripted"
@@ -162,12 +165,12 @@ def run(tmp_path: Path) -> RunDir:
     facts = RunFacts(RUN, "Build it", str(tmp_path / "out"), at, settings, simulated=True)
     run = create_run(tmp_path, facts)
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_STARTED, at, data={"run": RUN, "backend": HERE}))
+    journal.emit(event_of(Kind.RUN_STARTED, at, data={"run": RUN, "backend": HERE}))
     for key in (ONE, TWO):
         run.attempt(key).root.mkdir(parents=True)
-        journal.emit(Event(Kind.JOB_INTENDED, at, key.task, 1))
+        journal.emit(event_of(Kind.JOB_INTENDED, at, key.task, 1))
         handle = plain(handle_of(key))
-        journal.emit(Event(Kind.JOB_SUBMITTED, at, key.task, 1, {"handle": handle}))
+        journal.emit(event_of(Kind.JOB_SUBMITTED, at, key.task, 1, {"handle": handle}))
     journal.close()
     return run
 
@@ -178,7 +181,7 @@ def session(run: RunDir) -> Iterator[Session]:
         yield stack.enter_context(open_session(run.read_facts(), run, [], CLOCK))
 
 
-def history_of(run: RunDir) -> History:
+def view_of(run: RunDir) -> RunView:
     return replay(RUN, read_journal(run.journal))
 
 
@@ -187,7 +190,7 @@ def kinds(run: RunDir, kind: Kind) -> list[Event]:
 
 
 def notices(run: RunDir) -> str:
-    return "\n".join(str(event.data["text"]) for event in kinds(run, Kind.NOTICE))
+    return "\n".join(str(data_of(event)["text"]) for event in kinds(run, Kind.NOTICE))
 
 
 def runs(world: World, **states: JobState) -> None:
@@ -217,24 +220,24 @@ def test_jobs_are_those_of_the_journal_and_those_the_backend_knows(
     stray, foreign = JobKey(RUN, "stray", 3), JobKey("another", "one", 1)
     runs(world, one=JobState.UNKNOWN)
     world.jobs |= {stray: JobStatus(JobState.QUEUED), foreign: JobStatus(JobState.RUNNING)}
-    remains = look(Asking(CLOCK), Scripted(world), RUN, history_of(run))
+    remains = look(Asking(CLOCK), Scripted(world), RUN, view_of(run).jobs)
     assert set(remains.handles) == {ONE, TWO, stray}
     assert [h.key for h in remains.running] == [ONE, stray]
     assert remains.ended == []
 
 
 def test_a_job_that_does_not_show_yet_may_run(world: World, run: RunDir) -> None:
-    backend, asking, history = Patient(world), Asking(CLOCK), history_of(run)
+    backend, asking, history = Patient(world), Asking(CLOCK), view_of(run).jobs
     assert len(look(asking, backend, RUN, history, idle_s=90).running) == 2
     assert look(asking, backend, RUN, history, idle_s=101).running == []
-    assert look(asking, backend, RUN, History(), idle_s=0).running == []
+    assert look(asking, backend, RUN, JobsView(), idle_s=0).running == []
 
 
 def test_waiting_for_a_stop_has_an_end(world: World, run: RunDir) -> None:
     world.obeys = False
     runs(world, one=JobState.RUNNING, two=JobState.FAILED)
     asking, backend = Asking(CLOCK), Scripted(world)
-    before = look(asking, backend, RUN, history_of(run))
+    before = look(asking, backend, RUN, view_of(run).jobs)
     after = stop(asking, backend, before, patience_s=0.3)
     assert [h.key for h in after.running] == [ONE]
     assert [h.key for h in after.ended] == [TWO]
@@ -251,11 +254,11 @@ def test_what_ended_is_brought_in_before_it_is_removed(
     world.answers[ONE] = TaskResult(ONE, Outcome.OK, usage=(USAGE,), duration_s=2.5)
     release(session, Scripted(world), Asking(CLOCK))
     assert world.said == ["reattach", "poll", "collect", "cleanup"]
-    ends = {e.task: e.data for e in kinds(run, Kind.JOB_ENDED)}
+    ends = {e.task: data_of(e) for e in kinds(run, Kind.JOB_ENDED)}
     assert (ends["one"]["cause"], ends["one"]["duration_s"]) == ("OK", 2.5)
     assert (ends["two"]["cause"], ends["two"]["unaccounted"]) == ("EXIT", True)
-    assert history_of(run).succeeded == {"one": 1}
-    assert history_of(run).open == {}
+    assert view_of(run).jobs.succeeded == {"one": 1}
+    assert view_of(run).jobs.open == {}
 
 
 def test_a_result_that_may_still_come_keeps_everything(
@@ -266,7 +269,7 @@ def test_a_result_that_may_still_come_keeps_everything(
     release(session, Scripted(world), Asking(CLOCK))
     assert "cleanup" not in world.said
     assert "still to come" in notices(run)
-    assert ONE in history_of(run).open
+    assert ONE in view_of(run).jobs.open
 
 
 def test_what_was_slow_to_stop_is_waited_for_noted_and_removed(
@@ -275,8 +278,8 @@ def test_what_was_slow_to_stop_is_waited_for_noted_and_removed(
     runs(world, one=JobState.RUNNING, two=JobState.UNKNOWN)
     release(session, Scripted(world), Asking(CLOCK))
     assert world.said == ["reattach", "poll", "cancel", "poll", "collect", "cleanup"]
-    assert {e.data["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {"INTERRUPTED"}
-    assert (history_of(run).open, notices(run)) == ({}, "")
+    assert {data_of(e)["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {"INTERRUPTED"}
+    assert (view_of(run).jobs.open, notices(run)) == ({}, "")
 
 
 def test_what_does_not_stop_is_not_removed_but_named(
@@ -339,11 +342,11 @@ def test_cancel_stops_notes_and_removes(world: World, reopening: RunBackends, ru
     assert cancel(run, reopening, said) == 0
     assert said[0] == "  one: stopped (attempt 1)\n"
     [end, gone] = kinds(run, Kind.JOB_ENDED)
-    assert (end.data["cause"], len(end.data["usage"])) == ("INTERRUPTED", 1)
-    assert (gone.task, gone.data["cause"]) == (TWO.task, "MISSING")
-    assert gone.data["unaccounted"], "it may have used its reservation"
-    assert (history_of(run).end or {})["outcome"] == "cancelled"
-    assert history_of(run).open == {}
+    assert (data_of(end)["cause"], len(data_of(end)["usage"])) == ("INTERRUPTED", 1)
+    assert (gone.task, data_of(gone)["cause"]) == (TWO.task, "MISSING")
+    assert data_of(gone)["unaccounted"], "it may have used its reservation"
+    assert view_of(run).state == "cancelled"
+    assert view_of(run).jobs.open == {}
     assert world.said[-2:] == ["cleanup", "close"]
 
 
@@ -355,7 +358,7 @@ def test_a_job_that_finishes_while_it_is_cancelled_counts(
     said: list[str] = []
     assert cancel(run, reopening, said) == 0
     assert said[0] == "  one: had finished; its result is kept\n"
-    assert history_of(run).succeeded == {"one": 1}
+    assert view_of(run).jobs.succeeded == {"one": 1}
 
 
 def test_a_job_that_had_failed_is_told(world: World, reopening: RunBackends, run: RunDir) -> None:
@@ -373,7 +376,7 @@ def test_only_what_never_started_is_known_to_have_used_nothing(
     world.jobs[ONE] = JobStatus(JobState.FAILED, reason)
     assert cancel(run, reopening, []) == 0
     [end] = [event for event in kinds(run, Kind.JOB_ENDED) if event.task == ONE.task]
-    assert ("unaccounted" in end.data) == (reason not in NEVER_STARTED)
+    assert ("unaccounted" in data_of(end)) == (reason not in NEVER_STARTED)
 
 
 def test_jobs_that_do_not_stop_are_an_error_that_names_them(
@@ -384,8 +387,8 @@ def test_jobs_that_do_not_stop_are_an_error_that_names_them(
     world.obeys = False
     with pytest.raises(BackendError, match=r"1 job of run .* may still run: one \(attempt 1\)"):
         cancel(run, reopening, [])
-    assert (history_of(run).end or {})["outcome"] == "interrupted"
-    assert history_of(run).succeeded == {"two": 1}
+    assert view_of(run).state == "interrupted"
+    assert view_of(run).jobs.succeeded == {"two": 1}
     assert "cleanup" not in world.said
     world.obeys = True
     assert cancel(run, reopening, []) == 0
@@ -426,22 +429,22 @@ def test_a_job_given_up_before_is_stopped_without_changing_how_the_run_ended(
 ) -> None:
     journal = Journal(run.journal)
     for key in (ONE, TWO):
-        journal.emit(Event(Kind.JOB_ENDED, 1.0, key.task, 1, {"cause": "TIMEOUT"}))
+        journal.emit(event_of(Kind.JOB_ENDED, 1.0, key.task, 1, {"cause": "TIMEOUT"}))
     ended = {"exit_code": 1, "outcome": "finished with problems"}
-    journal.emit(Event(Kind.RUN_ENDED, 1.0, data=ended))
+    journal.emit(event_of(Kind.RUN_ENDED, 1.0, data=ended))
     journal.close()
     runs(world, one=JobState.RUNNING)
     said: list[str] = []
     assert cancel(run, reopening, said) == 0
     assert said[0] == "one: stopped (attempt 1), given up before\n"
-    assert history_of(run).end == ended
+    assert view_of(run).ended == RunEnded(1, "finished with problems")
 
 
 def test_a_run_that_finishes_by_itself_meanwhile_is_said_to_have(
     world: World, reopening: RunBackends, run: RunDir
 ) -> None:
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_ENDED, 1.0, data={"exit_code": 0, "outcome": "succeeded"}))
+    journal.emit(event_of(Kind.RUN_ENDED, 1.0, data={"exit_code": 0, "outcome": "succeeded"}))
     journal.close()
     said: list[str] = []
     assert cancel(run, reopening, said) == 0
@@ -522,7 +525,7 @@ def test_how_a_run_was_stopped_is_kept_when_results_are_brought_in(
 ) -> None:
     journal = Journal(run.journal)
     ended = {"exit_code": 4, "outcome": "stopped", "resume_with": "--max-cost 2", "wall_s": 9.0}
-    journal.emit(Event(Kind.RUN_ENDED, time.time(), data=ended))
+    journal.emit(event_of(Kind.RUN_ENDED, time.time(), data=ended))
     journal.close()
     runs(world, one=JobState.SUCCEEDED)
     write_result(AttemptDir(run.attempt(ONE).root), TaskResult(ONE, Outcome.OK))
@@ -530,8 +533,8 @@ def test_how_a_run_was_stopped_is_kept_when_results_are_brought_in(
     said: list[str] = []
     survey = CleanupScan(tmp_path, reopening, CLOCK)
     assert clean_runs(survey, said.append, yes=True, as_json=False) == 0
-    assert history_of(run).end == {**ended, "wall_s": 0.0}
-    assert history_of(run).succeeded == {"one": 1}
+    assert view_of(run).ended == RunEnded(4, "stopped", resume_with="--max-cost 2")
+    assert view_of(run).jobs.succeeded == {"one": 1}
     assert world.jobs == {}
 
 
@@ -539,6 +542,6 @@ def test_the_backends_of_a_run_are_all_it_was_carried_out_on() -> None:
     def facts(settings: Mapping[str, object]) -> RunFacts:
         return RunFacts(RUN, "", "", 0.0, dict(settings), simulated=True)
 
-    events = [Event(Kind.RUN_STARTED, 0.0, data={"backend": name}) for name in ("a", "b", "a", 7)]
-    assert used_backends(facts({"backend": "c"}), events) == ("c", "a", "b")
-    assert used_backends(facts({}), []) == ()
+    events = [event_of(Kind.RUN_STARTED, 0.0, data={"backend": name}) for name in "aba"]
+    assert used_backends(facts({"backend": "c"}), replay(RUN, events)) == ("c", "a", "b")
+    assert used_backends(facts({"backend": 7}), RunView()) == ()

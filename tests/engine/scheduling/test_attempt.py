@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import PollPace
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
+from core.events import Progress
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
 from engine.scheduling.attempt import MOST_CHARS, Attempt, PollTimer, Unwanted, Wait, parse_progress
 from engine.scheduling.retry_policy import End
 from engine.scheduling.types import Pacing
@@ -268,22 +269,32 @@ def test_a_poll_that_decides_is_not_put_off_but_one_in_the_past_is_no_reason_to_
 
 
 @pytest.mark.parametrize(
-    ("line", "data"),
+    ("line", "progress"),
     [
-        ("hello", {"text": "hello"}),
-        ('{"kind": "progress", "text": "x", "more": 1}', {"text": "x"}),
-        ('{"kind": "progress", "usage": {"model": "m"}}', {"usage": {"model": "m"}}),
-        ('{"kind": "other"}', {"text": '{"kind": "other"}'}),
-        ('["progress"]', {"text": '["progress"]'}),
-        ("", {"text": ""}),
-        ("[" * 100_000, {"text": "[" * MOST_CHARS}),
-        (f'{{"kind": "progress", "text": "{"x" * 100_000}"}}', {"text": "x" * MOST_CHARS}),
+        ("hello", Progress("hello")),
+        ('{"kind": "progress", "text": "x", "more": 1}', Progress("x")),
+        (
+            '{"kind": "progress", "usage": {"provider": "anthropic", "model": "m"}}',
+            Progress(usage=Usage("anthropic", "m")),
+        ),
+        ('{"kind": "other"}', Progress('{"kind": "other"}')),
+        ('["progress"]', Progress('["progress"]')),
+        ("", Progress("")),
+        ("[" * 100_000, Progress("[" * MOST_CHARS)),
+        (f'{{"kind": "progress", "text": "{"x" * 100_000}"}}', Progress("x" * MOST_CHARS)),
     ],
 )
-def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, data: dict[str, object]) -> None:
-    assert parse_progress(line) == data
+def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, progress: Progress) -> None:
+    assert parse_progress(line) == progress
+
+
+@pytest.mark.parametrize(
+    "bad", ["null", '"text"', "5", "{}", '{"provider": "x"}', '{"provider": 1, "model": "m"}']
+)
+def test_what_is_no_usage_is_left_out(bad: str) -> None:
+    assert parse_progress(f'{{"kind": "progress", "usage": {bad}}}') == Progress()
 
 
 @given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
 def test_no_line_breaks_the_reading_of_progress(line: str) -> None:
-    assert set(parse_progress(line)) <= {"text", "usage"}
+    assert parse_progress(line).text == line[:MOST_CHARS]
