@@ -56,6 +56,7 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
 
 def resume(given: LoadedSettings, name: str) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.cancel import leave_others
     from engine.planning.preflight import prepare
     from engine.run.rundir import find_run
@@ -66,7 +67,7 @@ def resume(given: LoadedSettings, name: str) -> int:
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
-    others = RunBackends(given, os.environ, Path.cwd(), CLOCK)
+    others = RunBackends(given, os.environ, Path.cwd(), CLOCK, kept_pricing)
     with closing(prepare(loaded, facts, directory, os.environ, CLOCK)) as work:
         leave_others(directory, others, settings.backend, tell)
         return carry_out(work)
@@ -114,16 +115,19 @@ def runs(loaded: LoadedSettings) -> int:
 
 
 def cancel(loaded: LoadedSettings, name: str) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.cancel import cancel_named
 
-    return cancel_named(name, RunBackends(loaded, os.environ, Path.cwd(), CLOCK), say)
+    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
+    return cancel_named(name, backends, say)
 
 
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.clean import clean_named
 
-    reopening = RunBackends(loaded, os.environ, Path.cwd(), CLOCK)
-    return clean_named(name, reopening, say, older_than_s, yes=yes)
+    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
+    return clean_named(name, backends, say, older_than_s, yes=yes)
 
 
 def simulated_api(loaded: LoadedSettings, port: int) -> int:
@@ -164,7 +168,8 @@ def go(session: Session, work: Work, view: View) -> int:
     """The run itself: make the plan, approve, execute, merge, and say how it ended."""
     from claude.client.client import Hooks
     from claude.prices import pricing
-    from engine.cleanup.outstanding_jobs import Asking, release
+    from engine.cleanup.outstanding_jobs import release
+    from engine.cleanup.timed_backend import TimedBackend
     from engine.money.budget import open_budget
     from engine.pipeline import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
     from engine.run.session import end_session, ending
@@ -185,7 +190,7 @@ def go(session: Session, work: Work, view: View) -> int:
             return end_session(session, 1, "not approved")
         tell_forecast(session, figures)
         outcome = run_plan(session, made, work.backend, settings, budget)
-        release(session, work.backend, Asking(CLOCK))
+        release(session, TimedBackend(work.backend, CLOCK), budget.believes)
         delivery = deliver(session, made, outcome, Path(work.facts.target))
         return end_session(session, exit_code(outcome, delivery), why=outcome.stop)
 

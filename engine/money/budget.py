@@ -148,17 +148,25 @@ class Budget:
 def open_budget(
     max_tokens: int | None, max_cost_usd: float | None, jobs: JobsView, price: Price
 ) -> Budget:
-    """The budget of a run as earlier sessions left it. What nobody knows counts as reserved.
+    """The budget of a run as earlier sessions left it.
 
     Raises UsageError when a request of theirs has no price and there is a cap on the cost.
     """
     unpriced = next((u for u in jobs.spent if price(u) is None), None)
     if max_cost_usd is not None and unpriced is not None:
         raise UsageError(
-            f"--max-cost cannot be kept: what {unpriced.model!r} cost earlier in this run is not"
-            " known.",
+            f"--max-cost cannot be kept: the cost of {unpriced.model!r} earlier in this run is"
+            " unknown.",
             "Give --price-input and --price-output, in US dollars per million tokens.",
         )
+    return earlier_budget(max_tokens, max_cost_usd, jobs, price)
+
+
+def earlier_budget(
+    max_tokens: int | None, max_cost_usd: float | None, jobs: JobsView, price: Price
+) -> Budget:
+    """The same, requests without a price counted as free. What jobs that ended without an account
+    have reserved is spent."""
     ledger = Ledger(max_tokens, max_cost_usd)
     ledger.settle("earlier", amount_of(jobs.spent, price))
     for key, amount in jobs.reserved.items():

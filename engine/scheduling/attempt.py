@@ -13,7 +13,7 @@ from core.errors import BundleError
 from core.events import Kind, Progress
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, Usage
 from core.wire import decode
-from engine.scheduling.retry_policy import End
+from engine.scheduling.job_end import End
 from engine.scheduling.types import Pacing
 
 
@@ -38,8 +38,8 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Unwanted:
-    """Why a job is to stop: the cause that its attempt ends with, and words for people.
+class CancelReason:
+    """Why a job is to be cancelled: the cause that its attempt ends with, and words for people.
 
     `queued`: for as long as it is queued; one that starts after all may go on.
     """
@@ -75,7 +75,7 @@ class Attempt:
     ended_at: float | None = None
     given_up: bool = False
     collect_at: float = 0.0
-    unwanted: Unwanted | None = None
+    cancel_reason: CancelReason | None = None
     cancel_asked_at: float | None = None
     cursor: str = ""
 
@@ -104,7 +104,7 @@ class Attempt:
     @property
     def never_ran(self) -> bool:
         """Whether it was taken out of the queue before it came to run."""
-        was_queued = self.unwanted is not None and self.unwanted.queued
+        was_queued = self.cancel_reason is not None and self.cancel_reason.queued
         return was_queued and not self.may_have_run and self.status.state is JobState.CANCELLED
 
     @property

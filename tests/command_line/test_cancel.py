@@ -22,7 +22,7 @@ from core.errors import RunLocked
 from core.events import Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
-from engine.cleanup.cancel import Holder, ask_to_stop, cancel_named, find_holder
+from engine.cleanup.cancel import LockHolder, cancel_named, find_holder, stop_holder
 from engine.cleanup.run_backends import RunBackends, check_place
 from engine.run.journal import Journal, read_journal
 from engine.run.run_view import replay
@@ -256,14 +256,14 @@ class Signals:
 def test_the_holder_is_who_the_lock_says(run: RunDir) -> None:
     assert find_holder(run) is None
     with locked(run):
-        assert find_holder(run) == Holder(os.getpid(), socket.gethostname())
+        assert find_holder(run) == LockHolder(os.getpid(), socket.gethostname())
     assert find_holder(run) is None
 
 
 def test_nobody_is_asked_where_nobody_is(run: RunDir) -> None:
     signals = Signals()
     run.lock.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-    assert ask_to_stop(run, SystemClock(), pytest.fail, send=signals) is False
+    assert stop_holder(run, SystemClock(), pytest.fail, send=signals) is False
     assert signals.sent == []
 
 
@@ -271,8 +271,8 @@ def test_nobody_is_asked_where_nobody_is(run: RunDir) -> None:
     ("text", "part"),
     [
         ("process 1 on another-host\n", "process 1 on another-host"),
-        (f"process 1 on {socket.gethostname()}\n", "cannot be seen from here"),
-        (f"process 4194304999 on {socket.gethostname()}\n", "cannot be seen from here"),
+        (f"process 1 on {socket.gethostname()}\n", "not visible from here"),
+        (f"process 4194304999 on {socket.gethostname()}\n", "not visible from here"),
         ("process 0 on here\n", "another process"),
         ("process -1 on here\n", "another process"),
         ("", "another process"),
@@ -286,7 +286,7 @@ def test_who_is_elsewhere_or_does_not_have_the_lock_gets_no_signal(
     with locked(run):
         run.lock.write_text(text)
         with pytest.raises(RunLocked, match=part) as caught:
-            ask_to_stop(run, SystemClock(), pytest.fail, send=signals)
+            stop_holder(run, SystemClock(), pytest.fail, send=signals)
     assert signals.sent == []
     assert caught.value.remedy
     assert caught.value.exit_code == 2
@@ -295,7 +295,7 @@ def test_who_is_elsewhere_or_does_not_have_the_lock_gets_no_signal(
 def test_a_holder_that_does_not_stop_is_named_after_a_while(run: RunDir) -> None:
     signals, told = Signals(), list[str]()
     with locked(run), pytest.raises(RunLocked, match=r"not stopped within 0\.2 s") as caught:
-        ask_to_stop(run, SystemClock(), told.append, patience_s=0.2, send=signals)
+        stop_holder(run, SystemClock(), told.append, patience_s=0.2, send=signals)
     assert signals.sent == [(os.getpid(), signal.SIGTERM)]
     assert f"kill -9 {os.getpid()}" in caught.value.remedy
     assert len(told) == 1
@@ -306,7 +306,7 @@ def test_a_holder_that_may_not_be_asked_is_an_error(run: RunDir) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     with locked(run), pytest.raises(RunLocked, match="Operation not permitted"):
-        ask_to_stop(run, SystemClock(), lambda _: None, send=refuse)
+        stop_holder(run, SystemClock(), lambda _: None, send=refuse)
 
 
 def test_a_holder_that_stops_lets_the_run_go(run: RunDir) -> None:
@@ -319,7 +319,7 @@ def test_a_holder_that_stops_lets_the_run_go(run: RunDir) -> None:
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        assert ask_to_stop(run, SystemClock(), lambda _: None) is True
+        assert stop_holder(run, SystemClock(), lambda _: None) is True
         assert other.wait(timeout=5) == -signal.SIGTERM
 
 

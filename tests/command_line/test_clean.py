@@ -89,7 +89,7 @@ def test_nothing_is_removed_without_yes(desk: Desk) -> None:
     assert "To be removed:" in said.out
     assert f"  {run.run_id}  succeeded, idle for 9 days, delivered, " in said.out
     assert PROMPT in said.out
-    assert "Say --yes to remove 1 run (" in said.out
+    assert "Add --yes to remove 1 run (" in said.out
     assert run.facts.exists()
     assert desk("clean", "--yes").out.endswith(" bytes).\n")
     assert kept(desk) == []
@@ -104,7 +104,7 @@ def test_only_what_is_old_and_over_goes_unnamed(desk: Desk) -> None:
     assert said.code == 0
     assert kept(desk) == ["new1", "open"]
     assert "-old2  succeeded, idle for 8 days, never delivered" in said.out
-    assert "-open  it never ended; resume it, cancel it, or name it" in said.out
+    assert "-open  it never ended; resume it, cancel it, or remove it with 'clean" in said.out
     assert "-new1" not in said.out
 
 
@@ -181,7 +181,7 @@ def test_a_target_inside_of_the_run_keeps_it(desk: Desk) -> None:
     run.facts.write_text(json.dumps({**facts, "target": str(inside)}))
     said = desk("clean", "--yes")
     assert said.code == 1
-    assert "lies in it" in said.out
+    assert "lies in the run's directory" in said.out
     assert inside.exists()
 
 
@@ -265,7 +265,7 @@ def test_leftovers_go_and_the_run_stays(desk: Desk) -> None:
     said = desk("clean")
     assert said.code == 0
     assert f"    {NAME}: job one/1" in said.out
-    assert "Say --yes to remove 1 leftover." in said.out
+    assert "Add --yes to remove 1 leftover." in said.out
     assert desk("clean", "--yes").code == 0
     assert list(desk.engine.iterdir()) == []
     assert kept(desk) == ["aaaa"]
@@ -360,10 +360,10 @@ def test_kill_9_then_clean_leaves_what_runs_until_it_is_named(shell: Desk) -> No
     run_id = shell.killed()
     said = shell("clean", "--yes", "--older-than", "0h")
     assert said.code == 0
-    assert "1 job of it may still run; cancel it, resume it, or name it" in said.out
+    assert "1 job of it may still run; resume it, cancel it, or remove it with 'clean" in said.out
     assert shell.alive() != []
     named = shell("clean", run_id)
-    assert "1 job that may still run, which will be cancelled" in named.out
+    assert "1 job that may still run, to be cancelled" in named.out
     assert shell.alive() != []
     assert shell("clean", run_id, "--yes").code == 0
     assert shell.alive() == []

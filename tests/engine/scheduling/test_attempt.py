@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from backends.base import PollPace
 from core.events import Progress
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
-from engine.scheduling.attempt import MOST_CHARS, Attempt, PollTimer, Unwanted, Wait, parse_progress
-from engine.scheduling.retry_policy import End
+from engine.scheduling.attempt import (
+    MOST_CHARS,
+    Attempt,
+    CancelReason,
+    PollTimer,
+    Wait,
+    parse_progress,
+)
+from engine.scheduling.job_end import End
 from engine.scheduling.types import Pacing
 
 KEY = JobKey("run", "a", 1)
@@ -195,32 +202,35 @@ def test_time_in_a_queue_is_no_time_at_work() -> None:
     assert one.at_work_from == 50
 
 
-OUT_OF_THE_QUEUE = Unwanted(Reason.UNSCHEDULABLE, "late", queued=True)
+OUT_OF_THE_QUEUE = CancelReason(Reason.UNSCHEDULABLE, "late", queued=True)
 
 
 @pytest.mark.parametrize(
-    ("unwanted", "seen", "end", "never_ran"),
+    ("reason", "seen", "end", "never_ran"),
     [
         (OUT_OF_THE_QUEUE, [QUEUED], JobState.CANCELLED, True),
         (OUT_OF_THE_QUEUE, [RUNNING, QUEUED], JobState.CANCELLED, False),
         (OUT_OF_THE_QUEUE, [QUEUED], JobState.FAILED, False),
-        (Unwanted(Outcome.INTERRUPTED, "stopped"), [QUEUED], JobState.CANCELLED, False),
+        (CancelReason(Outcome.INTERRUPTED, "stopped"), [QUEUED], JobState.CANCELLED, False),
         (None, [QUEUED], JobState.CANCELLED, False),
     ],
 )
 def test_only_what_was_taken_out_of_the_queue_and_never_seen_to_run_has_not_run(
-    unwanted: Unwanted | None, seen: list[JobStatus], end: JobState, never_ran: bool
+    reason: CancelReason | None, seen: list[JobStatus], end: JobState, never_ran: bool
 ) -> None:
     one = attempt()
     for now, status in enumerate([*seen, JobStatus(end)]):
         one.observe(status, now, GRACE_S)
-    one.unwanted = unwanted
+    one.cancel_reason = reason
     assert one.never_ran is never_ran
 
 
-def test_an_unwanted_end_says_why_it_was_unwanted() -> None:
+def test_the_end_of_a_cancelled_attempt_says_why_it_was_cancelled() -> None:
     result = TaskResult(KEY, Outcome.INTERRUPTED, "saved")
-    late, interrupted = Unwanted(Reason.TIMEOUT, "late"), Unwanted(Outcome.INTERRUPTED, "stopped")
+    late, interrupted = (
+        CancelReason(Reason.TIMEOUT, "late"),
+        CancelReason(Outcome.INTERRUPTED, "stopped"),
+    )
     assert late.end(End("X", "x")) == End(Reason.TIMEOUT, "late")
     assert late.end(End("X", "saved", result)) == End(Reason.TIMEOUT, "late", result)
     assert interrupted.end(End("X", "x")) == End(Outcome.INTERRUPTED, "stopped")

@@ -64,8 +64,8 @@ class TestStuck:
         assert world.backend.called["cancel"] == 1
         assert outcome.states == {"a": TaskState.FAILED}
         assert outcome.messages["a"] == (
-            "It could not be started for 1:40: BadConstraints. Correct the backend's options, or"
-            " have the queue mended, then resume the run."
+            "It could not be started for 1:40: BadConstraints. Correct the backend's options or"
+            " the queue, then resume the run."
         )
 
     def test_all_others_go_on_meanwhile_and_get_its_slot(self) -> None:
@@ -128,8 +128,8 @@ class TestQueueTimeout:
         outcome = world.run()
         assert ends(world) == [("a", "UNSCHEDULABLE", 1000)]
         assert outcome.messages["a"] == (
-            "It was still queued after 16:40, as the queue was busy: Resources. Give it longer"
-            " with --queue-timeout, then resume the run."
+            "It was still queued after 16:40, as the queue was busy: Resources. Raise"
+            " --queue-timeout, then resume the run."
         )
 
     def test_that_message_fits_a_line_too(self) -> None:
