@@ -190,7 +190,7 @@ def go(session: Session, work: Work, view: View) -> int:
             return end_session(session, 1, "not approved")
         tell_forecast(session, figures)
         outcome = run_plan(session, made, work.backend, settings, budget)
-        release(session, TimedBackend(work.backend, CLOCK), budget.believes)
+        release(session, TimedBackend(work.backend, CLOCK), budget.is_credible)
         delivery = deliver(session, made, outcome, Path(work.facts.target))
         return end_session(session, exit_code(outcome, delivery), why=outcome.stop)
 

@@ -248,7 +248,7 @@ class Cancellation:
             notify(self._nothing_runs(ended))
             return 0
         budget = self.backends.budget(session.facts, session.run_view.jobs)
-        recorder = EndRecorder(session, budget.believes)
+        recorder = EndRecorder(session, budget.is_credible)
         if not finished:
             self._begin()
         left = self._stop_all(found, recorder)

@@ -172,7 +172,7 @@ class RunCleaner:
         settings = backends.settings(session.facts)
         announce(session, settings.backend, settings.model, settings.max_executors)
         budget = backends.budget(session.facts, run_view.jobs)
-        to_come = EndRecorder(session, budget.believes).record(jobs, found)
+        to_come = EndRecorder(session, budget.is_credible).record(jobs, found)
         session.emit(replace(last_end, wall_s=0.0))
         session.journal.commit()
         return to_come

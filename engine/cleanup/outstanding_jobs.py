@@ -30,7 +30,7 @@ from engine.scheduling.job_end import End, end_of, ended
 from engine.views.format import plural
 
 IsCredible = Callable[[JobKey, Sequence[Usage]], bool]
-"""Whether a job without a result may have used that: Budget.believes."""
+"""Whether a job without a result may have used that: Budget.is_credible."""
 
 STOP_S = 60.0
 """How long jobs have to stop; Slurm leaves them 30 s between its two signals."""

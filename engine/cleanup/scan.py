@@ -1,14 +1,14 @@
 """What there is to clean: every run is looked at and judged, and nothing is changed.
 
-What could still be somebody's work or money is left and named: what runs, what never ended, what
-cannot be asked. A run that is named goes all the same, but not while a process works on it.
+What could still be work or money is left and named: what runs, what never ended, what cannot be
+asked. A run that is named goes all the same, but not while a process works on it.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from engine.cleanup.run_backends import RunBackends, used_backends
 from engine.cleanup.timed_backend import TimedBackend
 from engine.run.jobs_view import JobsView
 from engine.run.run_view import RunView, read_run_view
-from engine.run.rundir import RunDir, RunFacts, find_run, is_locked
+from engine.run.rundir import RunDir, RunFacts, find_run, is_locked, matching_ids
 from engine.views.format import plural
 
 WEEK_S = 7 * 86_400.0
@@ -97,7 +97,7 @@ class CleanupScan:
         return self.named in ("", run_id)
 
     def run_dirs(self) -> list[RunDir]:
-        """Also those that nobody could use: without a run.json, or a damaged one."""
+        """Also those without a run.json, or with a damaged one."""
         try:
             entries = sorted((self.work_dir / "runs").iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -196,7 +196,7 @@ class CleanupScan:
         return RunDir(self.work_dir / "runs" / run_id)
 
     def orphan(self, run_id: str, name: str) -> CleanupItem:
-        """A run of which only the backend `name` knows: nobody can go on with it."""
+        """A run of which only the backend `name` knows: it cannot be resumed."""
         item = CleanupItem(run_id)
         try:
             with self.backends.open(self._place(run_id), name) as backend:
@@ -208,10 +208,10 @@ class CleanupScan:
         """The id that `name` means. Raises RunNotFound, listing what there is."""
         ids = {run.run_id for run in self.run_dirs()}
         ids |= {path.name.rpartition(".")[0] for path in half_removed(self.work_dir)}
-        if not (meant := _near(ids, name)):
+        if not (meant := matching_ids(ids, name)):
             for backend in self.backend_names():
                 with suppress(OrchestratorError):
-                    meant |= _near(self._known_to(backend), name)
+                    meant |= matching_ids(self._known_to(backend), name)
         if len(meant) == 1:
             return meant.pop()
         return find_run(self.work_dir, name).run_id  # "last", or what to say when there is none
@@ -219,11 +219,6 @@ class CleanupScan:
 
 def _choice(item: CleanupItem) -> str:
     return f"resume it, cancel it, or remove it with 'clean {item.run}'"
-
-
-def _near(ids: Iterable[str], name: str) -> set[str]:
-    near = {i for i in ids if name and (i.startswith(name) or i.endswith(name))}
-    return {name} if name in near else near
 
 
 def is_plain(path: Path) -> bool:
@@ -235,5 +230,5 @@ def is_plain(path: Path) -> bool:
 
 
 def _is_bare(root: Path) -> bool:
-    """A run that was killed as it was begun: nobody has put anything there."""
+    """A run that was killed as it was begun: nothing has been put there."""
     return set(os.listdir(root)) <= {"tasks"} and not any(root.glob("tasks/*"))

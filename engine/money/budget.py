@@ -30,7 +30,7 @@ NOTHING = CostEstimate(Amount(), Amount(), Amount())
 
 
 class Budget:
-    """What the scheduler asks before it launches, and tells of every end."""
+    """Admits attempts and settles them when they end."""
 
     def __init__(self, ledger: Ledger | None = None, price: Price = lambda _: None) -> None:
         self._ledger = ledger or Ledger()
@@ -46,12 +46,12 @@ class Budget:
         """What is neither used nor reserved; None where there is no cap."""
         return self._ledger.left()
 
-    def charging(self, tell: Callable[[Usage], None]) -> Callable[[Usage], None]:
-        """`tell`, for requests that belong to no attempt: they are spent as they are told."""
+    def charging(self, report: Callable[[Usage], None]) -> Callable[[Usage], None]:
+        """`report`, for requests that belong to no attempt: they are spent as they come."""
 
         def spent(usage: Usage) -> None:
             self._ledger.settle(usage, amount_of((usage,), self.price))
-            tell(usage)
+            report(usage)
 
         return spent
 
@@ -80,14 +80,14 @@ class Budget:
         return self._ledger.reserved(key) or Amount()
 
     def allowance(self, key: JobKey) -> Allowance:
-        """The reservation as the worker is told of it: only what is capped."""
+        """The reservation as the worker gets it: only what is capped."""
         caps, amount = self._ledger.caps, self.reservation(key)
         return Allowance(
             None if caps.max_tokens is None else amount.tokens,
             None if caps.max_cost_usd is None else amount.cost_usd,
         )
 
-    def believes(self, key: JobKey, usage: Sequence[Usage]) -> bool:
+    def is_credible(self, key: JobKey, usage: Sequence[Usage]) -> bool:
         """Whether an attempt may have used that: its worker keeps to its reservation, where there
         is a cap, and asks for nothing that has no price."""
         if self._ledger.reserved(key) is None:

@@ -25,7 +25,7 @@ def amount_of(usages: Iterable[Usage], price: Price) -> Amount:
 
 
 class Ledger:
-    """Reserved and settled together never pass the caps, as long as nobody uses more than was
+    """Reserved and settled together never pass the caps, as long as no one uses more than was
     reserved. Sums are exact, so that no order of events rounds past a cap."""
 
     def __init__(self, max_tokens: int | None = None, max_cost_usd: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""One process at work on one run: its directory, lock, journal and whoever listens."""
+"""One process at work on one run: its directory, lock, journal and listeners."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def storing() -> Iterator[None]:
 def end_session(
     session: Session, exit_code: int, outcome: str = "", why: Stop | OrchestratorError | None = None
 ) -> int:
-    """Say how it ended and why; the last event of every session that can still write one.
+    """Emit how it ended and why; the last event of every session that can still write one.
 
     `outcome` in words is that of OUTCOMES, unless it is given. Gives the exit code.
     """
@@ -127,7 +127,7 @@ def end_session(
     try:
         session.emit(end)
         session.journal.commit()
-    except OSError:  # a full disk takes no last word; those who watch get it all the same
+    except OSError:  # a full disk takes no last event; the listeners get it all the same
         session.listeners.emit(Event(end, session.clock.time()))
     return exit_code
 

@@ -19,7 +19,7 @@ from engine.scheduling.types import Pacing
 
 @dataclass(slots=True)
 class Wait:
-    """A state that goes on: since when, and when and in which words a poll last said so."""
+    """A state that goes on: since when, when a poll last confirmed it, and with which message."""
 
     since: float | None = None
     seen_at: float = -math.inf
@@ -39,7 +39,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class CancelReason:
-    """Why a job is to be cancelled: the cause that its attempt ends with, and words for people.
+    """Why a job is to be cancelled: the cause that its attempt ends with, and a message.
 
     `queued`: for as long as it is queued; one that starts after all may go on.
     """
@@ -49,9 +49,9 @@ class CancelReason:
     queued: bool = False
 
     def end(self, found: End) -> End:
-        """The end of an attempt that was stopped; what a worker says of an interrupt stands."""
-        own_words = found.result is not None and self.cause == Outcome.INTERRUPTED
-        return End(self.cause, found.message if own_words else self.message, found.result)
+        """The end of a stopped attempt; a worker's own message about an interrupt stands."""
+        is_own = found.result is not None and self.cause == Outcome.INTERRUPTED
+        return End(self.cause, found.message if is_own else self.message, found.result)
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Attempt:
 
     @property
     def at_work_from(self) -> float:
-        """Since when its time was not spent in a queue, as far as polls could tell."""
+        """Since when its time was not spent in a queue, as far as polls could see."""
         return max(self.begun_at, self.queued.seen_at)
 
     @property
@@ -116,7 +116,7 @@ class Attempt:
         return self.can_be_polled and self.cancel_asked_at is None
 
     def observe(self, status: JobStatus, now: float, grace_s: float) -> bool:
-        """Note what a poll said. True when it is news.
+        """Take in a poll's answer. True when it is news.
 
         Absent from the queue is not an end until it has been so for `grace_s`.
         """
@@ -155,17 +155,17 @@ class Attempt:
         return self.ended_at is not None and now >= self.collect_at
 
     def give_up(self, why: str, now: float) -> None:
-        """Nobody waits for it any more. What it has left by now is looked for once."""
+        """Wait for it no longer. What it has left by now is looked for once."""
         self.status, self.ended_at = JobStatus(JobState.LOST, message=why), now
         self.given_up = True
 
     def explained(self, why: str) -> JobStatus:
-        """The status with why there is no result, unless the backend had its own words."""
+        """The status with why there is no result, unless the backend gave one itself."""
         return self.status if self.status.message else replace(self.status, message=why)
 
     @property
     def _at_work_since(self) -> float | None:
-        """What nobody can tell of for long is taken to run, or its slot would be lost for ever."""
+        """What stays unknown for long is taken to run, or its slot would be lost for ever."""
         return self.unknown_since if self.running_since is None else self.running_since
 
     def runs_over(self, now: float, pacing: Pacing) -> bool:

@@ -71,7 +71,7 @@ class JobWatch:
         if not attempt.observe(status, context.now(), context.backend.grace_s):
             return False
         context.emit(JobStateChanged(status.state, status.reason, status.message), attempt.key)
-        return status.state is not before  # other words of a queue are no reason to ask more often
+        return status.state is not before  # a queue's new message is no reason to ask more often
 
     # -- collecting
 

@@ -295,7 +295,7 @@ class Scheduler:
             attempt.status,
             end,
             reported=self._store.spent,
-            is_credible=self._budget.believes,
+            is_credible=self._budget.is_credible,
             duration_s=self._context.now() - attempt.at_work_from,
             never_ran=attempt.never_ran if cancelled else end.cause in NEVER_STARTED,
         )

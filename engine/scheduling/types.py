@@ -111,7 +111,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """Every task's final state, the attempt that succeeded, and what is to be said of the rest."""
+    """Every task's final state, the attempt that succeeded, and the message of the others."""
 
     states: Mapping[str, TaskState]
     succeeded: Mapping[str, int]

@@ -210,7 +210,7 @@ def end_of_session(
     session: Session, world: World, clock: Clock = CLOCK, cleanup_s: float = 300.0, **how: float
 ) -> None:
     backend = TimedBackend(Scripted(world), clock, cleanup_s=cleanup_s)
-    release(session, backend, Budget().believes, **how)
+    release(session, backend, Budget().is_credible, **how)
 
 
 # -- calls
@@ -411,7 +411,7 @@ def test_a_job_without_a_result_has_used_what_it_reports_within_its_reservation(
     attempt.result.mkdir()
     attempt.events.write_text(json.dumps({"kind": "progress", "usage": plain(usage)}) + "\n")
     jobs = OutstandingJobs(TimedBackend(Scripted(world), CLOCK), statuses={ONE: status})
-    recorder = EndRecorder(session, budget.believes)
+    recorder = EndRecorder(session, budget.is_credible)
     assert recorder.record(jobs, {ONE: CollectError("There is no result.")}) == []
     [end] = [event for event in kinds(run, Kind.JOB_ENDED) if event.task == ONE.task]
     assert data_of(end)["usage"] == ([plain(usage)] if is_counted else [])

@@ -249,17 +249,17 @@ def told(tokens: int) -> list[Usage]:
 @pytest.mark.parametrize("caps", [{"max_tokens": 5_000}, {"max_cost": 5.0}])
 def test_an_attempt_is_believed_up_to_its_reservation(caps: dict[str, Any]) -> None:
     asked = budget(**caps, a=need(1, 2))
-    assert asked.believes(A1, told(9_999))  # nothing was reserved to hold it to
+    assert asked.is_credible(A1, told(9_999))  # nothing was reserved to hold it to
     assert asked.admit(A1)
-    assert asked.believes(A1, [])
-    assert asked.believes(A1, told(1_000) * 2)
-    assert not asked.believes(A1, [*told(1_000) * 2, *told(1)])
+    assert asked.is_credible(A1, [])
+    assert asked.is_credible(A1, told(1_000) * 2)
+    assert not asked.is_credible(A1, [*told(1_000) * 2, *told(1)])
 
 
 def test_without_a_cap_there_is_no_bound_to_hold_an_attempt_to() -> None:
     asked = budget(a=need(1, 2))
     assert asked.admit(A1)
-    assert asked.believes(A1, told(9_999))
+    assert asked.is_credible(A1, told(9_999))
 
 
 def test_under_a_cap_on_the_cost_no_worker_asks_for_what_has_no_price() -> None:
@@ -267,7 +267,7 @@ def test_under_a_cap_on_the_cost_no_worker_asks_for_what_has_no_price() -> None:
         asked = Budget(Ledger(5_000, max_cost), lambda _: None)
         assert asked.admit(A1)
         asked.expect({"a": need(1, 2)})
-        assert asked.believes(A1, [Usage("p", "unheard of", 0)]) is believed
+        assert asked.is_credible(A1, [Usage("p", "unheard of", 0)]) is believed
 
 
 def test_money_spent_at_an_unknown_price_cannot_be_capped() -> None:
