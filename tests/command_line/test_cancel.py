@@ -22,7 +22,8 @@ from core.errors import RunLocked
 from core.events import Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
-from engine.cleanup.cancel import LockHolder, cancel_named, find_holder, stop_holder
+from engine.cleanup.cancel import cancel_named
+from engine.cleanup.lock_holder import LockHolder, find_holder, stop_holder
 from engine.cleanup.run_backends import RunBackends, check_place
 from engine.run.journal import Journal, read_journal
 from engine.run.run_view import replay
