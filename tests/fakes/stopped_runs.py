@@ -144,7 +144,8 @@ class Cli:
                     subprocess.run(["rm", "-rf", str(stale)], check=True)
                 task = bundle / "request" / "task.json"
                 task.write_text(task.read_text().replace('"speed":0.05', '"speed":0.0'))
-                worker = [sys.executable, str(ROOT / "tests" / "detached_backend.py"), str(bundle)]
+                program = ROOT / "tests" / "fakes" / "detached_backend.py"
+                worker = [sys.executable, str(program), str(bundle)]
                 subprocess.run(worker, env=self.environ, check=True, timeout=60)
 
     def eventually(self, seen: Any, what: str) -> None:
