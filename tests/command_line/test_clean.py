@@ -431,7 +431,7 @@ def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(shell: Cli) -> None:
     result = shell("resume", "last", "--sim-speed", "0")
     assert result.code == 0, result.err
     assert "note: What detached holds of the run could not be removed" in result.out
-    assert f"'clean {shell.run_id}' removes it." in result.out
+    assert f"Remove it later with 'clean {shell.run_id}'." in result.out
     (shell.engine / "keeps").unlink()
     assert shell("clean", "--yes").code == 0
     assert list(shell.engine.iterdir()) == []
