@@ -59,6 +59,7 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
 
 def resume(given: LoadedSettings, name: str) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.cancel import leave_others
     from engine.run.rundir import find_run
 
@@ -68,7 +69,7 @@ def resume(given: LoadedSettings, name: str) -> int:
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
-    others = RunBackends(given, os.environ, Path.cwd(), CLOCK)
+    others = RunBackends(given, os.environ, Path.cwd(), CLOCK, kept_pricing)
     with closing(prepare(loaded, facts, directory)) as prepared:
         leave_others(directory, others, settings.backend, print_line)
         return carry_out(prepared)
@@ -158,15 +159,18 @@ def runs(loaded: LoadedSettings) -> int:
 
 
 def cancel(loaded: LoadedSettings, name: str) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.cancel import cancel_named
 
-    return cancel_named(name, RunBackends(loaded, os.environ, Path.cwd(), CLOCK), print_text)
+    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
+    return cancel_named(name, backends, print_text)
 
 
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.clean import clean_named
 
-    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK)
+    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
     return clean_named(name, backends, print_text, older_than_s, yes=yes)
 
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from backends.base import Backend
-from core.events import Kind
+from core.events import Forecast, PlannedTask, PlanReady
+from core.job import TaskState
 from core.plan import Plan, parse_plan, render_plan
-from core.wire import plain, write_atomic
-from engine.cleanup.outstanding_jobs import Asking, release
+from core.wire import write_atomic
+from engine.cleanup.outstanding_jobs import release
+from engine.cleanup.timed_backend import TimedBackend
 from engine.cli.signals import first_asks
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
 from engine.planning.forecast import expected_needs
 from engine.planning.preflight import PreparedRun, forecast_run
-from engine.planning.types import Forecast
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
+from engine.run.jobs_view import JobsView
 from engine.run.session import Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Conditions, Pacing, RunOutcome, StopCause
 from engine.scheduling.warm_up import CACHE_LIVES_S
 from engine.views.approval import is_approved
@@ -40,7 +42,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
     announce(session, settings.backend, settings.model, settings.max_executors)
     with ending(session):
         budget = open_budget(
-            settings.max_tokens, settings.max_cost, session.history, prepared.price
+            settings.max_tokens, settings.max_cost, session.run_view.jobs, prepared.price
         )
         charge = budget.charging(session.spent)
         for usage in prepared.preflight_usage:
@@ -53,7 +55,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             return end_session(session, 1, "not approved")
         record_forecast(session, forecast)
         outcome = run_plan(session, plan, prepared.backend, settings, budget)
-        release(session, prepared.backend, Asking(session.clock))
+        release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         merged = deliver(session, plan, deliverable(outcome))
         return end_session(session, exit_code(outcome, merged), why=outcome.stop)
 
@@ -68,18 +70,15 @@ def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
         plan = ask()
         write_atomic(run.plan, render_plan(plan), durable=True)
     write_contracts(run, plan)
-    session.emit(
-        Kind.PLAN_READY,
-        title=plan.title,
-        tasks=[[t.id, t.title, list(t.depends_on), t.estimate] for t in plan.tasks],
-    )
+    tasks = [PlannedTask(t.id, t.title, tuple(t.depends_on), t.estimate) for t in plan.tasks]
+    session.emit(PlanReady(plan.title, tuple(tasks)))
     return plan
 
 
 def record_forecast(session: Session, forecast: Forecast) -> None:
     """Once in a run: the summary compares the result with the first forecast."""
-    if not session.history.foreseen:
-        session.emit(Kind.FORECAST, **plain(forecast))
+    if session.run_view.forecast is None:
+        session.emit(forecast)
 
 
 @storing()
@@ -87,10 +86,10 @@ def run_plan(
     session: Session, plan: Plan, backend: Backend, conditions: Conditions, budget: Budget
 ) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
-    _forget_damaged(session)
+    earlier = _undamaged(session)
     model, limits = conditions.model_settings(), conditions.limits()
     budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
-    cached_at = session.history.spent_at
+    cached_at = earlier.spent_at
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
         session.run.run_id,
@@ -106,7 +105,7 @@ def run_plan(
             warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
             cancel_lag_s=backend.cancel_lag_s,
         ),
-        history=session.history,
+        earlier=earlier,
         commit=session.journal.commit,
         budget=budget,
     )
@@ -129,12 +128,14 @@ def pacing_of(conditions: Conditions, *, warm_up: bool, cancel_lag_s: float = 0.
     )
 
 
-def _forget_damaged(session: Session) -> None:
-    """A result that no longer matches its manifest is made again."""
-    history = session.history
-    for task, why in verify_results(session.run, history.succeeded).damaged.items():
-        del history.succeeded[task]
+def _undamaged(session: Session) -> JobsView:
+    """Without the results that no longer match their manifests; those tasks run again."""
+    jobs = session.run_view.jobs
+    damaged = verify_results(session.run, jobs.succeeded).damaged
+    for task, why in damaged.items():
         session.notice(f"The result of task {task} was changed; the task runs again: {why}")
+    succeeded = {task: number for task, number in jobs.succeeded.items() if task not in damaged}
+    return replace(jobs, succeeded=succeeded)
 
 
 def deliverable(outcome: RunOutcome) -> dict[str, int]:

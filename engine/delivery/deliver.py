@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.bundle import build_manifest
-from core.events import Kind
+from core.events import Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
-from core.wire import plain
 from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target
 from engine.delivery.target_check import which_delivered
@@ -28,13 +27,8 @@ def deliver(session: Session, plan: Plan, succeeded: Mapping[str, int]) -> Merge
     verified = verify_results(session.run, succeeded)
     merge = plan_merge(merge_sources(session.run, plan, verified.results))
     _replace_target(session, merge)
-    session.emit(
-        Kind.DELIVERED,
-        target=session.facts.target,
-        files=len(merge.files),
-        conflicts=[plain(c) for c in merge.conflicts],
-        refused=[plain(r) for r in merge.refused],
-    )
+    files = len(merge.files)
+    session.emit(Delivered(session.facts.target, files, merge.conflicts, merge.refused))
     return merge
 
 
@@ -57,7 +51,7 @@ def _replace_target(session: Session, merge: MergePlan) -> None:
     # What was there and what will be: after a crash in between, either may be found
     candidates = tuple(m for m in (before, expected) if m is not None)
     write_deliveries(run, candidates)
-    session.emit(Kind.MERGE_INTENDED, target=str(target), files=len(expected.entries))
+    session.emit(MergeIntended(str(target), len(expected.entries)))
     session.journal.commit()
     apply_merge(merge, target, run.run_id, before)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from core.events import Conflict, Refused
 from core.job import Manifest, ManifestEntry
 from core.paths import MAX_NAME_BYTES, MAX_PATH_CHARS, fold, path_defect
 
@@ -35,28 +36,6 @@ class MergedFile:
     owner: str
     source: Path
     entry: ManifestEntry
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Two owners have the same path: the first keeps `path`, the second is put at `kept_as`.
-
-    Two directories that differ only in case both stay: `kept_as` is the second.
-    """
-
-    path: str
-    owners: tuple[str, str]
-    kept_as: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A file that is not delivered; `why` is the end of a sentence about its path."""
-
-    path: str
-    owner: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from core.bundle import UNLIMITED, Allowance, ModelSettings
-from core.events import Broadcast
+from core.events import Broadcast, Forecast, Range
 from core.job import Job, JobKey, Usage
 from core.plan import Plan, Task, render_brief
 from engine.money.budget import CostEstimate
-from engine.money.ledger import Price, amount_of
-from engine.planning.types import Forecast, Range
+from engine.money.ledger import amount_of
+from engine.money.usage import Price
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing

@@ -19,13 +19,13 @@ from config import Settings
 from core.bundle import Allowance
 from core.clock import Clock
 from core.errors import refuse_if
+from core.events import Forecast
 from core.job import Usage
 from core.plan import Plan
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import check_target
-from engine.money.ledger import Price
+from engine.money.usage import Price
 from engine.planning.forecast import forecast
-from engine.planning.types import Forecast
 from engine.run.rundir import RunDir, RunFacts
 from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan

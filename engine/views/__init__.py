@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from core.clock import Clock
-    from engine.money.ledger import Price
+    from engine.money.usage import Price
     from engine.views.types import View
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from core.errors import BundleError
 from core.job import JobKey
-from engine.run.journal import read_journal
-from engine.run.run_view import Price, RunView, TaskPhase
+from engine.money.usage import Price
+from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, is_locked
+from engine.run.task_view import TaskPhase
 from engine.views.format import clean, cost_text
 
 
@@ -45,10 +46,8 @@ def list_runs(
 def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
     try:
         facts = run.read_facts()
-        run_view = RunView(pricing(facts.settings))
-        for event in read_journal(run.journal):
-            run_view.apply(event)
-    except (BundleError, OSError, KeyError, TypeError, ValueError) as exc:
+        run_view = read_run_view(run, pricing(facts.settings))
+    except (BundleError, OSError) as exc:
         return RunRow(run.run_id, "damaged", 0, 0, 0, "", 0.0, str(exc), "", str(run.root))
     spend = run_view.spend()
     return RunRow(
@@ -76,9 +75,7 @@ def _transcripts(run: RunDir, run_view: RunView) -> Iterator[tuple[str, str]]:
 def _state(run: RunDir, run_view: RunView) -> str:
     if is_locked(run):
         return "running"
-    if run_view.ended is None:
-        return "interrupted"
-    return str(run_view.ended.get("outcome", "ended"))
+    return run_view.state
 
 
 def render_runs(rows: Sequence[RunRow], *, as_json: bool, verbose: bool = False) -> str:

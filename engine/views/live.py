@@ -19,7 +19,9 @@ from rich.text import Text
 
 from core.clock import Clock
 from core.events import Event
-from engine.run.run_view import Price, RunView, TaskPhase, TaskView
+from engine.money.usage import Price
+from engine.run.run_view import RunView
+from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
 from engine.views.format import (
     NO_REASON,
@@ -118,8 +120,8 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
     else:
         parts.append(_planning(run_view, now))
     parts.append(_spend(run_view))
-    if foreseen := forecast_line(run_view.forecast or {}):
-        parts.append(_one_line(f"forecast: {foreseen}", "dim"))
+    if run_view.forecast:
+        parts.append(_one_line(f"forecast: {forecast_line(run_view.forecast)}", "dim"))
     if run_view.notices:
         parts.append(_one_line(f"note: {clean(run_view.notices[-1])}", "yellow"))
     return Group(*parts)

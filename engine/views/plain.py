@@ -7,9 +7,26 @@ import sys
 from typing import TextIO
 
 from core.clock import Clock
-from core.events import Event, Kind
-from core.wire import encode
-from engine.run.run_view import Price, RunView, TaskPhase, TaskView
+from core.events import (
+    Delivered,
+    Event,
+    Forecast,
+    JobIntended,
+    JobStateChanged,
+    Notice,
+    PlanReady,
+    Progress,
+    QueueWaits,
+    RunEnded,
+    RunStarted,
+    TaskEnded,
+    TaskRetry,
+    encode_event,
+)
+from core.job import JobState, TaskState
+from engine.money.usage import Price
+from engine.run.run_view import RunView
+from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
 from engine.views.format import clean, cost_text, duration, plural, queue_text, simulation_lines
 from engine.views.plan import forecast_line
@@ -33,7 +50,7 @@ class JsonLines(View):
         return sys.stderr
 
     def emit(self, event: Event) -> None:
-        line = encode(event)
+        line = encode_event(event)
         if self._stream.encoding.lower().replace("-", "") != "utf8":
             line = json.dumps(json.loads(line))  # the same value, in ASCII
         self._stream.write(line + "\n")
@@ -66,48 +83,49 @@ class PlainLines(View):
 
 def _is_still_queued(event: Event, run_view: RunView) -> bool:
     """Whether a job goes on waiting, before the view has seen it: QUEUE reports those together."""
-    task = run_view.tasks.get(event.task)
-    waits = event.kind is Kind.JOB_STATE and event.data.get("state") in ("QUEUED", "UNKNOWN")
-    return waits and task is not None and task.phase is TaskPhase.QUEUED
+    task, data = run_view.tasks.get(event.task), event.data
+    if not isinstance(data, JobStateChanged) or task is None:
+        return False
+    waits = data.state in (JobState.QUEUED, JobState.UNKNOWN)
+    return waits and task.phase is TaskPhase.QUEUED
 
 
 def _line(event: Event, run_view: RunView, verbose: bool) -> str:
     """What to print of an event that the run view has seen; empty for nothing."""
-    data, task = event.data, clean(event.task)
-    match event.kind:
-        case Kind.RUN_STARTED:
-            header = run_view.header
-            notices = simulation_lines("", header.prompt) if header.simulated else []
+    task = clean(event.task)
+    match event.data:
+        case RunStarted(prompt=prompt, simulated=simulated):
+            notices = simulation_lines("", prompt) if simulated else []
             return "\n".join([_started(run_view), *notices])
-        case Kind.PLAN_READY:
+        case PlanReady():
             plan = f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
             notices = simulation_lines(run_view.title, "") if run_view.header.simulated else []
             return "\n".join([plan, *notices])
-        case Kind.FORECAST:
+        case Forecast() as data:
             return f"forecast: {forecast_line(data)}"
-        case Kind.JOB_INTENDED:
+        case JobIntended():
             return f"{task}: started" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
-        case Kind.TASK_RETRY:
-            return f"{task}: retry in {data['delay_s']:.1f} s: {clean(data.get('message', ''))}"
-        case Kind.TASK_ENDED if data.get("state") == "CANCELLED":
+        case TaskRetry(_, delay_s, message):
+            return f"{task}: retry in {delay_s:.1f} s: {clean(message)}"
+        case TaskEnded(TaskState.CANCELLED):
             return ""  # the run's end covers all of them
-        case Kind.TASK_ENDED:
+        case TaskEnded():
             return _ended(run_view, run_view.tasks[event.task])
-        case Kind.NOTICE:
-            return f"note: {clean(data.get('text', ''))}"
-        case Kind.DELIVERED:
+        case Notice(text):
+            return f"note: {clean(text)}"
+        case Delivered():
             return _delivered(run_view)
-        case Kind.RUN_ENDED:
+        case RunEnded(outcome=outcome):
             spend = run_view.spend()
             cost = cost_text(spend, run_view.header.simulated)
-            return f"ended: {clean(data.get('outcome'))}; {spend.total_tokens:,} tokens, {cost}"
-        case Kind.PROGRESS if data.get("text") and (verbose or not event.task):
-            return f"{task or 'planning'}: {clean(data['text'])}"
-        case Kind.JOB_STATE if verbose:
-            detail = f": {clean(data['message'])}" if data.get("message") else ""
-            return f"{task}: {clean(data.get('state', ''))}{detail}"
-        case Kind.QUEUE:
-            return f"queue: {queue_text(data.get('waits', ()))}"
+            return f"ended: {clean(outcome)}; {spend.total_tokens:,} tokens, {cost}"
+        case Progress(text) if text and (verbose or not event.task):
+            return f"{task or 'planning'}: {clean(text)}"
+        case JobStateChanged(state, _, message) if verbose:
+            detail = f": {clean(message)}" if message else ""
+            return f"{task}: {clean(state)}{detail}"
+        case QueueWaits(waits):
+            return f"queue: {queue_text(waits)}"
         case _:
             return ""
 

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
+from core.events import Forecast, Range
 from core.plan import Plan, Task, topological_order
-from engine.planning.types import Forecast, Range
 from engine.views.format import clean, duration, plural, short_count, simulation_lines
 
 WIDTH = 80
 
 
-def forecast_line(data: Mapping[str, Any]) -> str:
-    """One line from the data of a forecast event; empty when that is damaged."""
-    try:
-        seconds, tokens = _likely(data["seconds"], duration), _likely(data["tokens"], _count)
-        cost = _likely(data["cost_usd"], _dollars) if data["cost_usd"] else "unknown price"
-    except (KeyError, TypeError, ValueError):
-        return ""
-    return f"{seconds}, {tokens} tokens, {cost}"
-
-
-def _likely(figure: Mapping[str, float], show: Callable[[float], str]) -> str:
-    return _range(Range(*(float(figure[name]) for name in ("low", "likely", "high"))), show)
+def forecast_line(forecast: Forecast) -> str:
+    """The likely figures and their ranges, on one line."""
+    cost = _range(forecast.cost_usd, _dollars) if forecast.cost_usd else "unknown price"
+    return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
 
 
 def _count(number: float) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.events import Event, Kind
+from core.events import Event, Progress, RunEnded
 from core.job import JobKey, Usage
-from core.wire import plain
-from engine.run.run_view import Price, RunView, TaskPhase, TaskView
+from engine.money.usage import Price
+from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
+from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import (
     NO_REASON,
     clean,
@@ -53,7 +54,7 @@ def resume_command(run_view: RunView, program: str) -> str:
     if run_view.header.run_dir:
         work_dir = Path(run_view.header.run_dir).parent.parent
         words += [] if work_dir == Path.cwd() / ".orchestrator" else ["--work-dir", str(work_dir)]
-    more = (run_view.ended or {}).get("resume_with") or ""
+    more = run_view.ended.resume_with if run_view.ended else ""
     return clean(f"{program} {shlex.join(words)} {more}".rstrip(), 4_096)
 
 
@@ -70,7 +71,7 @@ def reporting_spend(
     an error, what they cost together."""
     run_view = RunView(price)
     try:
-        yield lambda usage: run_view.emit(Event(Kind.PROGRESS, 0.0, data={"usage": plain(usage)}))
+        yield lambda usage: run_view.emit(Event(Progress(usage=usage), 0.0))
     finally:
         if (spend := run_view.spend()).requests:
             report(f"Planning used {spend.total_tokens:,} tokens, {cost_text(spend, simulated)}.")
@@ -85,23 +86,23 @@ def render_outcome(run_view: RunView) -> str:
 def _headline(run_view: RunView) -> str:
     done, total = run_view.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
     label = "Simulated run" if run_view.header.simulated else "Run"
-    outcome = clean((run_view.ended or {}).get("outcome") or "not ended")
+    outcome = clean((run_view.ended and run_view.ended.outcome) or "not ended")
     return f"{label} {clean(run_view.header.run)}: {outcome}, {done} of {plural(total, 'task')}"
 
 
 def is_resumable(run_view: RunView) -> bool:
     """Whether `resume` has something to do."""
     ended = run_view.ended
-    if ended is None or ended.get("exit_code") in _RESUMABLE_EXITS:
+    if ended is None or ended.exit_code in _RESUMABLE_EXITS:
         return True
     unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in run_view.tasks.values())
     return unfinished or not run_view.planned or run_view.delivered_files is None
 
 
 def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
-    ended = run_view.ended or {}
-    message = clean(ended.get("message") or "", 500)
-    if message and ended.get("outcome") != FAILED:
+    ended = run_view.ended or RunEnded()
+    message = clean(ended.message, 500)
+    if message and ended.outcome != FAILED:
         yield "reason", message
     files, target = run_view.delivered_files, clean(run_view.header.target)
     yield "target", f"{target} ({plural(files, 'file')})" if files else "nothing was delivered"
@@ -110,7 +111,8 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield from _unfinished(run_view, TaskPhase.BLOCKED)
     yield from _conflicts(run_view)
     yield "time", _times(run_view)
-    if forecast := forecast_line(run_view.forecast or {}):
+    if run_view.forecast:
+        forecast = forecast_line(run_view.forecast)
         yield "forecast", f"for the tasks {forecast}; actual {_actual(run_view)}"
     yield "tokens", _tokens(run_view)
     yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
@@ -158,13 +160,13 @@ def _transcript(run_view: RunView, task: TaskView) -> str:
 
 def _conflicts(run_view: RunView) -> Iterator[tuple[str, str]]:
     for conflict in run_view.conflicts[:LISTED]:
-        owners = " and ".join(clean(owner) for owner in conflict["owners"])
-        kept, reason = clean(conflict["kept_as"], 400), clean(conflict["why"])
-        yield "conflict", f"{clean(conflict['path'], 400)} of {owners}: {reason}; kept as {kept}"
+        owners = " and ".join(clean(owner) for owner in conflict.owners)
+        kept, reason = clean(conflict.kept_as, 400), clean(conflict.why)
+        yield "conflict", f"{clean(conflict.path, 400)} of {owners}: {reason}; kept as {kept}"
     yield from _more("conflict", len(run_view.conflicts))
     for refused in run_view.refused[:LISTED]:
-        path = clean(refused["path"], 400)
-        yield "left out", f"{path} of {clean(refused['owner'])}: {clean(refused['why'])}"
+        path = clean(refused.path, 400)
+        yield "left out", f"{path} of {clean(refused.owner)}: {clean(refused.why)}"
     yield from _more("left out", len(run_view.refused))
 
 

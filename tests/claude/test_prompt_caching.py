@@ -34,7 +34,7 @@ from core.bundle import (
 from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobKey, Outcome, TaskResult
-from engine.money.cache_savings import cache_savings
+from engine.money.usage import Spend
 from executor_agent import ExecutorAgent
 from tests.fakes.simulated import MODELS, PROVIDERS, SMALL, design_small
 
@@ -130,7 +130,8 @@ def test_a_second_task_reads_what_the_first_has_written(tmp_path: Path, provider
         for before, after in zip(result.usage, result.usage[1:], strict=False):
             whole = before.cache_read_tokens + before.cache_write_tokens
             assert after.cache_read_tokens == whole  # each turn pays for what is new in it
-    assert cache_savings([*first.usage, *second.usage], lambda _: None).share > 0.6
+    spends = [Spend.of(usage, lambda _: None) for usage in (*first.usage, *second.usage)]
+    assert sum(spends, Spend()).cached_share > 0.6
 
 
 def request(*blocks: Block, tools: Sequence[Block] = ()) -> Block:

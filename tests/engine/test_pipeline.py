@@ -10,7 +10,7 @@ from config import Settings
 from core.bundle import build_manifest, write_result
 from core.clock import SystemClock
 from core.events import Event, Kind
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, Outcome, TaskResult, TaskState
 from core.plan import Contract, Plan
 from engine.delivery.deliver import deliver, last_delivery
 from engine.pipeline import (
@@ -22,8 +22,8 @@ from engine.pipeline import (
 )
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Pacing, RunOutcome, Stop, StopCause
+from tests.fakes.events import data_of
 from tests.fakes.plans import fan
 
 RUN = "20260101-000000-aaaa"
@@ -87,7 +87,7 @@ def test_a_conflict_keeps_both_sides_is_named_and_gives_exit_code_1(
     assert (tmp_path / f"out/app.conflict-{second}.py").read_text() == "two"
     assert (tmp_path / "out/shared/types.py").read_text() == "X = 1\n"
     (event,) = seen.of(Kind.DELIVERED)
-    assert [c["path"] for c in event.data["conflicts"]] == ["app.py"]
+    assert [c["path"] for c in data_of(event)["conflicts"]] == ["app.py"]
     assert exit_code(found, delivery) == 1
 
 

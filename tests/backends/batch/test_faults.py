@@ -17,10 +17,9 @@ from backends.base import PollPace
 from core.bundle import AttemptDir, Limits, SimulationSettings
 from core.clock import Clock, SystemClock
 from core.errors import AwsRefused, BackendError, CollectError, SubmitError
-from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult
+from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult, TaskState
 from core.transfer.archive import decompressed, pack, unpack
 from core.worker.source import SOURCE_ROOT, source_digest
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import StopCause
 from tests.conformance.live_run import LiveRun, schedule
 from tests.fakes.aws import (

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from core.events import Event, Kind
+from core.events import Kind
 from core.job import Usage
 from core.simulation_notice import limitation_notice, simulation_notice
-from engine.run.run_view import RunView, TaskPhase
+from engine.run.run_view import RunView
+from engine.run.task_view import TaskPhase
 from engine.views.summary import (
     LISTED,
     is_resumable,
@@ -21,6 +22,7 @@ from engine.views.summary import (
 )
 from tests.engine.run.test_run_view import Story, usage
 from tests.engine.views.test_views import CONTROL, HOSTILE
+from tests.fakes.events import event_of
 
 
 def started(**header: Any) -> Story:
@@ -133,8 +135,8 @@ def test_the_savings_of_the_cache_are_reported(read: int, written: int, text: st
     run_view = RunView(price)
     plain_tokens = 1_000
     used = usage(plain_tokens, 1, cache_read_tokens=read, cache_write_tokens=written)
-    run_view.apply(Event(Kind.RUN_STARTED, 1.0, data={"run": "r1"}))
-    run_view.apply(Event(Kind.PROGRESS, 2.0, data={"usage": used}))
+    run_view.apply(event_of(Kind.RUN_STARTED, 1.0, data={"run": "r1"}))
+    run_view.apply(event_of(Kind.PROGRESS, 2.0, data={"usage": used}))
     assert fields(render_summary(run_view))["cache"] == text
 
 
@@ -249,7 +251,7 @@ def test_the_forecast_stands_beside_the_actual_figures() -> None:
     figures: dict[str, Any] = {
         name: {"low": 1.0, "likely": 2.0, "high": 3.0} for name in ("seconds", "tokens")
     }
-    story.tell(Kind.FORECAST, **figures, cost_usd=None)
+    story.tell(Kind.FORECAST, executors=1, work_s=2.0, cost_usd=None, **figures)
     text = render_summary(ended(done(story, "a", "b"), 0, "done").run_view)
     assert fields(text)["forecast"] == (
         "for the tasks 0:02 (0:01 to 0:03), 2 (1 to 3) tokens, unknown price;"

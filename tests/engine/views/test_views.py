@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from core.events import Event, Kind
+from core.events import Event, Kind, decode_event, encode_event
 from core.simulation_notice import limitation_notice, simulation_notice
-from core.wire import decode, encode
 from engine.money.usage import Spend
-from engine.run.run_view import RunView, TaskPhase
+from engine.run.run_view import RunView
+from engine.run.task_view import TaskPhase
 from engine.views import make_view
 from engine.views.console import SafeStream
 from engine.views.format import (
@@ -38,7 +38,8 @@ from engine.views.format import (
 from engine.views.live import LiveView, chosen_rows, draw
 from engine.views.plain import JsonLines, PlainLines, Quiet
 from engine.views.types import View
-from tests.engine.run.test_run_view import Story, price, usage
+from tests.engine.run.test_run_view import CONFLICT, Story, handle, price, usage
+from tests.fakes.events import event_of
 from tests.fakes.seams import FakeClock
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -71,16 +72,17 @@ def run_events(simulated: bool = True, text: str = "hello") -> list[Event]:
     events: list[Event] = []
 
     def tell(kind: Kind, task: str = "", attempt: int = 0, **data: Any) -> None:
-        events.append(Event(kind, 1_000.0 + len(events), task, attempt, data))
+        events.append(event_of(kind, 1_000.0 + len(events), task, attempt, data))
 
     tell(Kind.RUN_STARTED, run="r1", run_dir="/w/r1", prompt=text, simulated=simulated,
          backend="threading", model="m", max_executors=3, target="/out", resumed=False)  # fmt: skip
     tell(Kind.PROGRESS, text=text)
     tasks = [["api", text, [], 10], ["web", text, ["api"], 10], ["doc", text, [], 10]]
-    tell(Kind.PLAN_READY, title=text, usage=[usage()], tasks=tasks)
+    tell(Kind.PROGRESS, usage=usage())
+    tell(Kind.PLAN_READY, title=text, tasks=tasks)
     for name in ("api", "doc"):
         tell(Kind.JOB_INTENDED, name, 1)
-        tell(Kind.JOB_SUBMITTED, name, 1, handle={})
+        tell(Kind.JOB_SUBMITTED, name, 1, handle=handle(name, 1))
         tell(Kind.JOB_STATE, name, 1, state="RUNNING", reason=None, message="")
         tell(Kind.PROGRESS, name, 1, text=text)
         tell(Kind.PROGRESS, name, 1, usage=usage())
@@ -94,7 +96,7 @@ def run_events(simulated: bool = True, text: str = "hello") -> list[Event]:
     tell(Kind.TASK_ENDED, "doc", 1, state="SUCCEEDED", message=text)
     tell(Kind.NOTICE, text=text)
     tell(Kind.MERGE_INTENDED, target="/out", files=2)
-    tell(Kind.DELIVERED, target="/out", files=2, conflicts=[{"path": "x"}], refused=[])
+    tell(Kind.DELIVERED, target="/out", files=2, conflicts=[CONFLICT], refused=[])
     tell(Kind.RUN_ENDED, exit_code=1, outcome=text, message=text, wall_s=30.0)
     return events
 
@@ -224,11 +226,11 @@ class TestSafeStream:
         code = (
             "import sys\n"
             "from core.clock import SystemClock\n"
-            "from core.events import Event, Kind\n"
+            "from core.events import Event, Notice\n"
             "from engine.views.plain import PlainLines\n"
             "view = PlainLines(sys.stdout, lambda usage: None, SystemClock())\n"
             "for n in range(20000):\n"
-            "    view.emit(Event(Kind.NOTICE, 9e9, data={'text': 'x' * 100}))\n"
+            "    view.emit(Event(Notice('x' * 100), 9e9))\n"
             "print('still there', file=sys.stderr)\n"
         )
         worker = subprocess.Popen(
@@ -280,11 +282,11 @@ class TestPlainLines:
         assert any(line.endswith("api: RUNNING") for line in loud)
 
     def test_a_queue_takes_one_line_however_many_jobs_wait_and_each_start_its_own(self) -> None:
-        events = run_events()[:3]
+        events = run_events()[:4]
         names = [f"t{n}" for n in range(200)]
 
         def tell(kind: Kind, task: str = "", **data: Any) -> None:
-            events.append(Event(kind, 1_100.0, task, 1, data))
+            events.append(event_of(kind, 1_100.0, task, 1, data))
 
         for name in names:
             tell(Kind.JOB_INTENDED, name)
@@ -330,13 +332,13 @@ class TestJsonLines:
             for event in events:
                 view.emit(event)
         lines = stream.getvalue().splitlines()
-        assert lines == [encode(event) for event in events]
-        assert [decode(Event, line, "stdout") for line in lines] == events
+        assert lines == [encode_event(event) for event in events]
+        assert [decode_event(line, "stdout") for line in lines] == events
 
     def test_it_stays_json_where_the_encoding_is_poor(self) -> None:
         below = io.BytesIO()
         stream = io.TextIOWrapper(below, encoding="ascii")
-        JsonLines(stream).emit(Event(Kind.NOTICE, 1.0, data={"text": "日"}))
+        JsonLines(stream).emit(event_of(Kind.NOTICE, 1.0, data={"text": "日"}))
         assert json.loads(below.getvalue())["data"]["text"] == "日"
 
 
@@ -525,11 +527,11 @@ class TestLiveView:
         code = (
             "import os, sys\n"
             "from core.clock import SystemClock\n"
-            "from core.events import Event, Kind\n"
+            "from core.events import Event, RunStarted\n"
             "from engine.views import make_view\n"
             "clock = SystemClock()\n"
             "with make_view(sys.stdout, os.environ, lambda u: None, clock) as view:\n"
-            "    view.emit(Event(Kind.RUN_STARTED, clock.time(), data={'prompt': 'Ready now'}))\n"
+            "    view.emit(Event(RunStarted(prompt='Ready now'), clock.time()))\n"
             "    clock.sleep(60)\n"
         )
         ours, theirs = pty.openpty()
