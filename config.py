@@ -110,7 +110,7 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         86_400.0, "how long a job may wait in a queue before it starts", "SECONDS"
     )
 
-    sim_seed: int = _simulation(0, "same seed, same project", "N")
+    sim_seed: int = _simulation(0, "same seed, same faults and same random plan", "N")
     sim_speed: Speed = _simulation(20.0, "simulated seconds per second; 0: no waiting", "X")
     sim_faults: str = _simulation(
         "", "faults and how likely each is: rate_limit=0.1,refusal=0.05", "SPEC"
@@ -156,7 +156,9 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         from core.bundle import ModelSettings, SimulationSettings
 
         base_url = self.base_url if self.provider == "anthropic" else self.bedrock_base_url
-        simulation = SimulationSettings(self.sim_seed, self.sim_speed, self.sim_faults)
+        simulation = SimulationSettings(
+            self.sim_seed, self.sim_speed, self.sim_faults, self.sim_tasks or 0
+        )
         return ModelSettings(
             provider=self.provider,
             model=self.model,

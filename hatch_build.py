@@ -1,7 +1,7 @@
-"""Build hook: lays the program into one private folder of the wheel.
+"""Build hook: puts the program into one private folder of the wheel.
 
 Force-include alone would take ignored files too, and copy everything into an editable install,
-where the copies would grow stale; so the files are listed here, one by one.
+where the copies would become stale; so the files are listed here, one by one.
 """
 
 from __future__ import annotations

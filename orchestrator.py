@@ -1,7 +1,6 @@
-"""The command line: from a prompt to a project. Options and wiring, exit codes, and the one catch.
+"""The command line: which classes each command is made of, and the one place that catches errors.
 
-Only here is it known which concrete classes were chosen. Each command imports what it needs, so
-that --help and a wrong option are answered at once.
+Each command imports what it needs, so that --help and a wrong option are answered at once.
 """
 
 from __future__ import annotations
@@ -15,21 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 try:
-    from config import LoadedSettings, Settings
+    from config import LoadedSettings
     from core.clock import SystemClock
     from engine.cli.options import DoctorOptions, Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
-    from engine.views.console import called_as, say, start_log, tell, tell_error, tell_warnings
+    from engine.views.console import (
+        print_error,
+        print_line,
+        print_text,
+        print_warnings,
+        program_command,
+        start_log,
+    )
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
-    from core.events import EventSink
-    from core.plan import Plan
-    from engine.planning.preflight import Work
-    from engine.run.session import Session
-    from engine.views.plain import View
-    from engine.views.plan import Forecast
+    from engine.planning.preflight import PreparedRun
+    from engine.run.rundir import RunDir, RunFacts
 
 VERSION = "0.1.0"
 CLOCK = SystemClock()
@@ -38,8 +40,7 @@ CLOCK = SystemClock()
 def run(loaded: LoadedSettings, prompt: str) -> int:
     from core.plan import render_plan
     from core.wire import write_atomic
-    from engine.pipeline import read_plan
-    from engine.planning.preflight import prepare
+    from engine.planning.plan_file import read_plan
     from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id, slug
 
     settings = loaded.settings
@@ -49,17 +50,17 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     target = settings.output_dir or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
     directory = RunDir(settings.work_dir / "runs" / run_id)
-    with closing(prepare(loaded, facts, directory, os.environ, CLOCK)) as work:
+    with closing(prepare(loaded, facts, directory)) as prepared:
         create_run(settings.work_dir, facts)
         if given:
-            write_atomic(work.directory.plan, render_plan(given), durable=True)
-        return carry_out(work)
+            write_atomic(directory.plan, render_plan(given), durable=True)
+        return carry_out(prepared)
 
 
 def resume(given: LoadedSettings, name: str) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.cancel import leave_others
     from engine.cleanup.run_backends import RunBackends, check_place, kept_settings
-    from engine.planning.preflight import prepare
     from engine.run.rundir import find_run
 
     directory = find_run(given.settings.work_dir, name)
@@ -68,42 +69,83 @@ def resume(given: LoadedSettings, name: str) -> int:
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
-    others = RunBackends(given, os.environ, Path.cwd(), CLOCK)
-    with closing(prepare(loaded, facts, directory, os.environ, CLOCK)) as work:
-        leave_others(directory, others, settings.backend, tell)
-        return carry_out(work)
+    others = RunBackends(given, os.environ, Path.cwd(), CLOCK, kept_pricing)
+    with closing(prepare(loaded, facts, directory)) as prepared:
+        leave_others(directory, others, settings.backend, print_line)
+        return carry_out(prepared)
+
+
+def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> PreparedRun:
+    from engine.planning.preflight import prepare_run
+    from engine.views.approval import check_can_ask
+
+    print_warnings(loaded.warnings)
+    if loaded.settings.approve:
+        check_can_ask(sys.stdin)
+    return prepare_run(loaded.settings, facts, directory, os.environ, CLOCK, print_line)
+
+
+def carry_out(prepared: PreparedRun) -> int:
+    """The run itself, and the summary after it."""
+    from engine import pipeline
+    from engine.run.run_view import RunView
+    from engine.run.session import open_session
+    from engine.views import make_view
+    from engine.views.summary import render_end
+
+    settings, run_view = prepared.settings, RunView(prepared.price)
+    try:
+        with ExitStack() as stack:
+            view = make_view(
+                sys.stdout,
+                os.environ,
+                prepared.price,
+                CLOCK,
+                json_lines=settings.json_lines,
+                quiet=settings.quiet,
+                verbose=settings.verbose,
+                color=not settings.no_color,
+            )
+            stack.enter_context(view)
+            stack.callback(prepared.close)  # before the summary
+            opened = open_session(prepared.facts, prepared.directory, [run_view, view], CLOCK)
+            return pipeline.carry_out(prepared, stack.enter_context(opened), view)
+    finally:
+        if not settings.json_lines and run_view.ended is not None:
+            program = program_command(sys.argv[0])
+            print_text(render_end(run_view, program, brief=settings.quiet))
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
-    from backends.base import BackendContext
     from claude.client.types import Hooks
     from claude.limits.governor import Governor
     from claude.prices import pricing
     from core.plan import render_plan
     from core.wire import write_atomic
-    from engine.pipeline import check_plan_file
-    from engine.planning.preflight import choose_planner
+    from engine.planning.plan_file import check_writable
+    from engine.planning.preflight import backend_context, choose_planner, forecast_run
     from engine.run.rundir import new_run_id
     from engine.views.plan import render_plan_view
-    from engine.views.summary import telling_spend
-    from executor_agent import ThreadWorker
+    from engine.views.summary import reporting_spend
     from planner_agent import plan_alone
 
-    settings, credentials = loaded.settings, loaded.settings.credentials(os.environ)
-    tell_warnings(loaded.warnings)
-    check_plan_file(output)
+    settings = loaded.settings
+    print_warnings(loaded.warnings)
+    if output is not None:
+        check_writable(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
-    worker = ThreadWorker(credentials, Governor())
-    context = BackendContext(run_dir, credentials, CLOCK, worker, settings.options(), os.environ)
+    context = backend_context(settings, run_dir, Governor(), os.environ, CLOCK)
     ask = choose_planner(settings, context)
-    aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
-    price = pricing(settings.model_settings())
-    with telling_spend(price, aside, simulated=not settings.real) as charge:
-        made = plan_alone(prompt, settings, credentials, CLOCK, Hooks(charge, aside), tell, ask)
+    report = (lambda _: None) if settings.quiet or settings.json_lines else print_line
+    price, simulated = pricing(settings.model_settings()), not settings.real
+    with reporting_spend(price, report, simulated=simulated) as charge:
+        hooks, credentials = Hooks(charge, report), context.credentials
+        made = plan_alone(prompt, settings, credentials, CLOCK, hooks, print_line, ask)
     text = render_plan(made)
     if output is not None:
         write_atomic(output, text)
-    say(text if settings.json_lines else render_plan_view(made, foresee(settings, made)))
+    as_json = settings.json_lines
+    print_text(text if as_json else render_plan_view(made, forecast_run(settings, made)))
     return 0
 
 
@@ -113,97 +155,40 @@ def runs(loaded: LoadedSettings) -> int:
     from engine.views.listing import list_runs, render_runs
 
     rows = list_runs(runs_in(loaded.settings.work_dir), kept_pricing)
-    say(render_runs(rows, as_json=loaded.settings.json_lines, verbose=loaded.settings.verbose))
+    as_json, verbose = loaded.settings.json_lines, loaded.settings.verbose
+    print_text(render_runs(rows, as_json=as_json, verbose=verbose))
     return 0
 
 
 def cancel(loaded: LoadedSettings, name: str) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.cancel import cancel_named
     from engine.cleanup.run_backends import RunBackends
 
-    return cancel_named(name, RunBackends(loaded, os.environ, Path.cwd(), CLOCK), say)
+    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
+    return cancel_named(name, backends, print_text)
 
 
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
+    from claude.prices import kept_pricing
     from engine.cleanup.clean import clean_named
     from engine.cleanup.run_backends import RunBackends
 
-    reopening = RunBackends(loaded, os.environ, Path.cwd(), CLOCK)
-    return clean_named(name, reopening, say, older_than_s, yes=yes)
+    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
+    return clean_named(name, backends, print_text, older_than_s, yes=yes)
 
 
 def simulated_api(loaded: LoadedSettings, port: int) -> int:
     from claude.simulation.server import serve_until_stopped
 
-    return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, say)
+    return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, print_text)
 
 
 def doctor(loaded: LoadedSettings, options: DoctorOptions) -> int:
     from engine.cli.doctor import report
 
-    tell_warnings(loaded.warnings)
-    return report(loaded.settings, os.environ, CLOCK, say, options)
-
-
-def carry_out(work: Work) -> int:
-    from claude.prices import pricing
-    from engine.run.run_view import RunView
-    from engine.run.session import open_session
-    from engine.views.plain import make_view
-    from engine.views.summary import render_end
-
-    settings, price = work.settings, pricing(work.settings.model_settings())
-    run_view = RunView(price)
-    try:
-        with ExitStack() as stack:
-            view = make_view(settings, sys.stdout, os.environ, price, CLOCK)
-            sinks: list[EventSink] = [run_view, stack.enter_context(view)]
-            stack.callback(work.close)  # before the end is told
-            opened = open_session(work.facts, work.directory, sinks, CLOCK)
-            return go(stack.enter_context(opened), work, view)
-    finally:
-        if not settings.json_lines and run_view.ended is not None:
-            say(render_end(run_view, called_as(sys.argv[0]), brief=settings.quiet))
-
-
-def go(session: Session, work: Work, view: View) -> int:
-    """The run itself: make the plan, approve, execute, merge, and say how it ended."""
-    from claude.client.types import Hooks
-    from claude.prices import pricing
-    from engine.cleanup.outstanding_jobs import Asking, release
-    from engine.money.budget import open_budget
-    from engine.pipeline import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
-    from engine.run.session import end_session, ending
-    from engine.views.approval import approved
-    from engine.views.plan import render_plan_view
-
-    settings, price = work.settings, pricing(work.settings.model_settings())
-    announce(session, settings.backend, settings.model, settings.max_executors)
-    with ending(session):
-        budget = open_budget(settings.max_tokens, settings.max_cost, session.history, price)
-        hooks = Hooks(budget.charging(session.spent), session.progress)
-        for usage in work.spent:
-            hooks.on_usage(usage)
-        asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
-        made = settle_plan(session, lambda: work.ask(*asked, budget.left()))
-        figures = foresee(settings, made)
-        if settings.approve and not approved(view, render_plan_view(made, figures)):
-            return end_session(session, 1, "not approved")
-        tell_forecast(session, figures)
-        outcome = run_plan(session, made, work.backend, settings, budget)
-        release(session, work.backend, Asking(CLOCK))
-        delivery = deliver(session, made, outcome, Path(work.facts.target))
-        return end_session(session, exit_code(outcome, delivery), why=outcome.stop)
-
-
-def foresee(settings: Settings, made: Plan) -> Forecast:
-    from claude.prices import pricing
-    from claude.simulation.latency import usual_pace
-    from engine.planning.forecast import forecast
-
-    model = settings.model_settings()
-    pace, price = usual_pace(model.simulation), pricing(model)
-    return forecast(made, settings.max_executors, speed=pace, price=price, model=model)
+    print_warnings(loaded.warnings)
+    return report(loaded.settings, os.environ, CLOCK, print_text, options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -215,8 +200,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with all_raise():
             return run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)
-    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the program's end: one message
-        return tell_error(exc, debug="--debug" in args)
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - one message at the program's end
+        return print_error(exc, debug="--debug" in args)
 
 
 if __name__ == "__main__":

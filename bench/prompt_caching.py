@@ -30,7 +30,7 @@ from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import Usage
 from core.plan import Analysis, Contract, Criterion, Plan, Task
-from engine.money.cache_savings import cache_savings
+from engine.money.usage import Spend
 from engine.run.attempt_store import DiskStore, write_contracts
 from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id
@@ -145,14 +145,13 @@ def _execute(run: RunDir, plan: Plan, prompt: str, model: ModelSettings, pacing:
 
 def _told(name: str, warm: bool, measured: Measured) -> str:
     usages = measured.usages
-    total = sum(u.input_tokens + u.cache_read_tokens + u.cache_write_tokens for u in usages)
-    written = sum(u.cache_write_tokens for u in usages)
-    share, saved = cache_savings(usages, price_usd)
-    cost = sum(price_usd(u) or 0.0 for u in usages)
-    money = f"{cost:>7.3f} {saved or 0.0:>7.3f} {cost + (saved or 0.0):>7.3f}"
+    spend = sum((Spend.of(u, price_usd) for u in usages), Spend())
+    cost, saved = spend.cost_usd, spend.saved_usd
+    money = f"{cost:>7.3f} {saved:>7.3f} {cost + saved:>7.3f}"
     return (
         f"{name:>7} {len(measured.plan.tasks):>5} {'yes' if warm else 'no':>4} {len(usages):>8}"
-        f" {total:>9,} {share:>7.1%} {written:>8,} {money} {measured.wall_s:>7.1f}"
+        f" {spend.total_tokens - spend.output_tokens:>9,} {spend.cached_share:>7.1%}"
+        f" {spend.cache_write_tokens:>8,} {money} {measured.wall_s:>7.1f}"
     )
 
 

@@ -33,11 +33,12 @@ _LONGEST_JSON_BYTES = 256 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class SimulationSettings:
     """How the simulated Claude behaves. `speed` is simulated seconds a second, 0 for no waiting;
-    `faults` is the SPEC of --sim-faults."""
+    `faults` is the SPEC of --sim-faults. `tasks`, unless 0, asks for a random plan of that many."""
 
     seed: int = 0
     speed: float = 20.0
     faults: str = ""
+    tasks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

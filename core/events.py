@@ -1,41 +1,40 @@
-"""What happens in a run, as events; the journal, the screen, --json and the report read these."""
+"""What happens in a run, as events; the journal, the screen, --json and the report read these.
+
+The data of an event is a frozen dataclass, one for each Kind. In JSON an event is an object of
+`kind`, `at`, `task`, `attempt`, `data` and `version`.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from core.errors import BundleError
+from core.job import Amount, JobHandle, JobKey, JobState, Reason, TaskState, Usage
+from core.wire import decode, encode
 
 EVENT_VERSION = 1
 
 
 class Kind(StrEnum):
-    """Every kind of event. The comment gives what `data` holds."""
-
-    # run, run_dir, prompt, simulated, backend, model, max_executors, target, resumed
     RUN_STARTED = "run_started"
-    PLAN_READY = "plan_ready"  # title, tasks: list of [id, title, depends_on, estimate]
-    FORECAST = (
-        "forecast"  # executors, simulated, work_s; low, likely, high: seconds, tokens, cost_usd
-    )
-    JOB_INTENDED = (
-        "job_intended"  # reservation: tokens, cost_usd; written before the backend is asked
-    )
-    JOB_SUBMITTED = "job_submitted"  # handle
-    JOB_STATE = "job_state"  # state, reason, message
-    # waits: list of [why, how many jobs, whether they will not start as things stand]
+    PLAN_READY = "plan_ready"
+    FORECAST = "forecast"
+    JOB_INTENDED = "job_intended"
+    JOB_SUBMITTED = "job_submitted"
+    JOB_STATE = "job_state"
     QUEUE = "queue"
-    PROGRESS = "progress"  # text, or usage of one request; journaled only where planning used it
-    # cause, state, message, usage: one of each request, files: how many, duration_s; unaccounted
-    # where nobody knows what it used
+    PROGRESS = "progress"
     JOB_ENDED = "job_ended"
-    TASK_RETRY = "task_retry"  # reason, delay_s, message
-    TASK_ENDED = "task_ended"  # state: SUCCEEDED, FAILED, BLOCKED or CANCELLED; message
-    NOTICE = "notice"  # text: something a person should know once
-    MERGE_INTENDED = "merge_intended"  # target, files
-    DELIVERED = "delivered"  # target, files: how many, conflicts, refused
-    RUN_ENDED = "run_ended"  # exit_code, outcome, message, wall_s; resume_with: options it needs
+    TASK_RETRY = "task_retry"
+    TASK_ENDED = "task_ended"
+    NOTICE = "notice"
+    MERGE_INTENDED = "merge_intended"
+    DELIVERED = "delivered"
+    RUN_ENDED = "run_ended"
 
 
 # Progress is for the moment; everything else decides what a resumed run does.
@@ -43,8 +42,254 @@ EPHEMERAL = frozenset({Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE})
 
 
 @dataclass(frozen=True, slots=True)
+class EventData:
+    """Base of the data of all events. `sparse` names the fields that JSON leaves out when empty."""
+
+    kind: ClassVar[Kind]
+    sparse: ClassVar[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(EventData):
+    """A session begins."""
+
+    kind = Kind.RUN_STARTED
+    run: str = ""
+    run_dir: str = ""
+    prompt: str = ""
+    simulated: bool = False
+    backend: str = ""
+    model: str = ""
+    max_executors: int = 0
+    target: str = ""
+    resumed: bool = False
+
+
+class PlannedTask(NamedTuple):
+    id: str
+    title: str
+    depends_on: tuple[str, ...]
+    estimate: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReady(EventData):
+    kind = Kind.PLAN_READY
+    title: str = ""
+    tasks: tuple[PlannedTask, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A forecast figure. `exactly` makes one without doubt."""
+
+    low: float
+    likely: float
+    high: float
+
+    @classmethod
+    def exactly(cls, value: float) -> Range:
+        return cls(value, value, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast(EventData):
+    """What carrying out a plan will take: `seconds` from start to end with `executors`, `work_s`
+    with one. `cost_usd` is None where the model's price is unknown."""
+
+    kind = Kind.FORECAST
+    executors: int
+    seconds: Range
+    work_s: float
+    tokens: Range
+    cost_usd: Range | None
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobIntended(EventData):
+    """Written before the backend is asked to run the job."""
+
+    kind = Kind.JOB_INTENDED
+    sparse = frozenset({"reservation"})
+    reservation: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted(EventData):
+    kind = Kind.JOB_SUBMITTED
+    handle: JobHandle
+
+
+@dataclass(frozen=True, slots=True)
+class JobStateChanged(EventData):
+    kind = Kind.JOB_STATE
+    state: JobState
+    reason: Reason | None = None
+    message: str = ""
+
+
+class QueueWait(NamedTuple):
+    """How many jobs wait in a queue for the same reason; `stuck` ones will not start as things
+    stand."""
+
+    why: str
+    jobs: int
+    stuck: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueWaits(EventData):
+    kind = Kind.QUEUE
+    waits: tuple[QueueWait, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(EventData):
+    """A line of text, or the usage of one request. Journaled only where planning used it."""
+
+    kind = Kind.PROGRESS
+    sparse = frozenset({"text", "usage"})
+    text: str = ""
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded(EventData):
+    """`cause` is an Outcome or a Reason. `usage` has one entry a request, `files` is their number;
+    `unaccounted` where it is unknown what the job used."""
+
+    kind = Kind.JOB_ENDED
+    sparse = frozenset({"unaccounted"})
+    cause: str = ""
+    state: JobState = JobState.UNKNOWN
+    message: str = ""
+    usage: tuple[Usage, ...] = ()
+    files: int = 0
+    duration_s: float = 0.0
+    unaccounted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRetry(EventData):
+    kind = Kind.TASK_RETRY
+    reason: str = ""
+    delay_s: float = 0.0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded(EventData):
+    """`state` is a final one."""
+
+    kind = Kind.TASK_ENDED
+    state: TaskState
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(EventData):
+    """Something a person should know once."""
+
+    kind = Kind.NOTICE
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeIntended(EventData):
+    kind = Kind.MERGE_INTENDED
+    target: str = ""
+    files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two owners have the same path: the first keeps `path`, the second is put at `kept_as`.
+
+    Two directories that differ only in case both stay: `kept_as` is the second.
+    """
+
+    path: str
+    owners: tuple[str, str]
+    kept_as: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that is not delivered; `why` is the end of a sentence about its path."""
+
+    path: str
+    owner: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(EventData):
+    """`files` is their number."""
+
+    kind = Kind.DELIVERED
+    target: str = ""
+    files: int = 0
+    conflicts: tuple[Conflict, ...] = ()
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded(EventData):
+    """A session ends. `resume_with` holds the options without which resuming ends the same way."""
+
+    kind = Kind.RUN_ENDED
+    sparse = frozenset({"resume_with"})
+    exit_code: int = 0
+    outcome: str = ""
+    message: str = ""
+    wall_s: float = 0.0
+    resume_with: str = ""
+
+
+_TYPES: tuple[type[EventData], ...] = (
+    RunStarted,
+    PlanReady,
+    Forecast,
+    JobIntended,
+    JobSubmitted,
+    JobStateChanged,
+    QueueWaits,
+    Progress,
+    JobEnded,
+    TaskRetry,
+    TaskEnded,
+    Notice,
+    MergeIntended,
+    Delivered,
+    RunEnded,
+)
+_TYPE_OF = {data.kind: data for data in _TYPES}
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """`at` is Unix time in seconds; `task` and `attempt` are empty and 0 where none is meant."""
+
+    data: EventData
+    at: float
+    task: str = ""
+    attempt: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        return self.data.kind
+
+
+def event_at(at: float, data: EventData, key: JobKey | None = None) -> Event:
+    """About one attempt of a task, or about the run."""
+    return Event(data, at, key.task, key.attempt) if key else Event(data, at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An event as JSON."""
 
     kind: Kind
     at: float
@@ -54,14 +299,34 @@ class Event:
     version: int = EVENT_VERSION
 
 
+def encode_event(event: Event) -> str:
+    """JSON on one line."""
+    values = [(f.name, getattr(event.data, f.name)) for f in fields(event.data)]
+    data = {name: value for name, value in values if value or name not in event.data.sparse}
+    return encode(_Record(event.kind, event.at, event.task, event.attempt, data))
+
+
+def decode_event(text: str | bytes, source: str) -> Event:
+    """Raises BundleError, naming `source`, when it is damaged or of another version."""
+    record = decode(_Record, text, source)
+    if record.version != EVENT_VERSION:
+        raise BundleError(
+            f"{source} has event format {record.version}; this version reads {EVENT_VERSION}.",
+            "Use the version of the program that wrote it.",
+        )
+    where = f"{source} ({record.kind} of {record.task or 'the run'}/{record.attempt})"
+    data = decode(_TYPE_OF[record.kind], json.dumps(record.data), where)
+    return Event(data, record.at, record.task, record.attempt)
+
+
 class EventSink(Protocol):
-    """Whatever wants to hear of events. Called in the one deciding thread, in order."""
+    """Receives events in order, in the one deciding thread."""
 
     def emit(self, event: Event) -> None: ...
 
 
 class Broadcast:
-    """One sink that tells many, in the order given."""
+    """One sink that passes each event to several, in the order given."""
 
     def __init__(self, sinks: Sequence[EventSink]) -> None:
         self._sinks = tuple(sinks)

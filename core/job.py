@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,31 @@ class JobState(StrEnum):
 
 
 _FINAL = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.LOST}
+
+
+class TaskState(StrEnum):
+    """PENDING waits for dependencies, READY for a slot, WAITING for its next attempt's time."""
+
+    PENDING = "PENDING"
+    READY = "READY"
+    ACTIVE = "ACTIVE"
+    WAITING = "WAITING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    BLOCKED = "BLOCKED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL_TASK_STATES
+
+
+_FINAL_TASK_STATES = {
+    TaskState.SUCCEEDED,
+    TaskState.FAILED,
+    TaskState.BLOCKED,
+    TaskState.CANCELLED,
+}
 
 
 class Reason(StrEnum):
@@ -135,6 +161,20 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What was used or may be: tokens of all kinds, and US dollars."""
+
+    tokens: int = 0
+    cost_usd: float = 0.0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.tokens + other.tokens, self.cost_usd + other.cost_usd)
+
+    def times(self, factor: float) -> Amount:
+        return Amount(math.ceil(self.tokens * factor), self.cost_usd * factor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,113 +1,84 @@
-"""The steps of a run between the plan and its delivery, each fed by the one before."""
+"""A run from top to bottom: plan, approve, execute, merge, exit code. Each step is fed by the one
+before; preflight comes earlier (engine.planning.preflight), the report is a sink of the events."""
 
 from __future__ import annotations
 
-import errno
-import os
 import random
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 
 from backends.base import Backend
-from core.bundle import build_manifest
-from core.errors import UsageError
-from core.events import Kind
-from core.job import Manifest, TaskResult
+from core.events import Forecast, PlannedTask, PlanReady
+from core.job import TaskState
 from core.plan import Plan, parse_plan, render_plan
-from core.wire import decode, encode, plain, write_atomic
+from core.wire import write_atomic
+from engine.cleanup.outstanding_jobs import release
+from engine.cleanup.timed_backend import TimedBackend
 from engine.cli.signals import first_asks
-from engine.delivery.merge import (
-    Conflict,
-    MergePlan,
-    MergeSource,
-    Refused,
-    merged_manifest,
-    plan_merge,
-)
-from engine.delivery.target import apply_merge, recover_target, which_delivered
-from engine.money.budget import Budget
+from engine.delivery.deliver import deliver
+from engine.delivery.merge import MergePlan
+from engine.money.budget import Budget, open_budget
 from engine.planning.forecast import expected_needs
+from engine.planning.preflight import PreparedRun, forecast_run
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
-from engine.run.rundir import RunDir, RunFacts
-from engine.run.session import Session, storing
+from engine.run.jobs_view import JobsView
+from engine.run.session import Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Conditions, Pacing, RunOutcome, StopCause
 from engine.scheduling.warm_up import CACHE_LIVES_S
-from engine.views.plan import Forecast
+from engine.views.approval import is_approved
+from engine.views.plan import render_plan_view
+from engine.views.types import View
+
+PROGRESS_S = 0.5
+"""Seconds between two looks at the progress of running jobs; a person notices no less."""
 
 
-def announce(session: Session, backend: str, model: str, max_executors: int) -> None:
-    """The first event of every session."""
-    facts = session.facts
-    session.emit(
-        Kind.RUN_STARTED,
-        run=facts.run,
-        run_dir=str(session.run.root),
-        prompt=facts.prompt,
-        simulated=facts.simulated,
-        backend=backend,
-        model=model,
-        max_executors=max_executors,
-        target=facts.target,
-        resumed=session.resumed,
-    )
-
-
-def read_plan(path: Path) -> Plan:
-    """The plan in a file. Raises UsageError, and PlanInvalid with every defect."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"The plan file {path} cannot be read: {exc}.", "Check it.") from exc
-    return parse_plan(text, str(path))
-
-
-def check_plan_file(path: Path | None) -> None:
-    """Raises UsageError when a plan could not be written there; leaves nothing behind."""
-    if path is None:
-        return
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
-    except OSError as exc:
-        raise UsageError(
-            f"The plan cannot be written to {path}: {exc.strerror}.", "Choose another file."
-        ) from exc
+def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
+    """The run itself; returns the exit code. Errors and Ctrl-C end the session and are raised."""
+    settings = prepared.settings
+    announce(session, settings.backend, settings.model, settings.max_executors)
+    with ending(session):
+        budget = open_budget(
+            settings.max_tokens, settings.max_cost, session.run_view.jobs, prepared.price
+        )
+        charge = budget.charging(session.spent)
+        for usage in prepared.preflight_usage:
+            charge(usage)
+        plan = make_plan(
+            session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
+        )
+        forecast = forecast_run(settings, plan)
+        if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
+            return end_session(session, 1, "not approved")
+        record_forecast(session, forecast)
+        outcome = run_plan(session, plan, prepared.backend, settings, budget)
+        release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
+        merged = deliver(session, plan, deliverable(outcome))
+        return end_session(session, exit_code(outcome, merged), why=outcome.stop)
 
 
 @storing()
-def settle_plan(session: Session, make: Callable[[], Plan]) -> Plan:
-    """The run's plan: the one it has, or the one that `make` returns."""
+def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
+    """The run's plan: the one it has already, or the one that `ask` returns."""
     run = session.run
     if run.plan.exists():
         plan = parse_plan(run.plan.read_text(encoding="utf-8"), str(run.plan))
     else:
-        plan = make()
+        plan = ask()
         write_atomic(run.plan, render_plan(plan), durable=True)
     write_contracts(run, plan)
-    session.emit(
-        Kind.PLAN_READY,
-        title=plan.title,
-        tasks=[[t.id, t.title, list(t.depends_on), t.estimate] for t in plan.tasks],
-    )
+    tasks = [PlannedTask(t.id, t.title, tuple(t.depends_on), t.estimate) for t in plan.tasks]
+    session.emit(PlanReady(plan.title, tuple(tasks)))
     return plan
 
 
-PROGRESS_S = 0.5
-"""Between two looks at what running jobs tell; a person notices no less."""
-
-
-def tell_forecast(session: Session, figures: Forecast) -> None:
-    """Once in a run: what came of it is held against what was said first."""
-    if not session.history.foreseen:
-        session.emit(Kind.FORECAST, **plain(figures))
+def record_forecast(session: Session, forecast: Forecast) -> None:
+    """Once in a run: the summary compares the result with the first forecast."""
+    if session.run_view.forecast is None:
+        session.emit(forecast)
 
 
 @storing()
@@ -115,17 +86,16 @@ def run_plan(
     session: Session, plan: Plan, backend: Backend, conditions: Conditions, budget: Budget
 ) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
-    _forget_damaged(session)
+    earlier = _undamaged(session)
     model, limits = conditions.model_settings(), conditions.limits()
     budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
-    cached_at = session.history.spent_at
-    store = DiskStore(session.run, plan, session.facts.prompt, model, limits)
+    cached_at = earlier.spent_at
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
         session.run.run_id,
         plan,
         backend=backend,
-        store=store,
+        store=DiskStore(session.run, plan, session.facts.prompt, model, limits),
         sink=session.sink,
         calls=calls,
         clock=session.clock,
@@ -135,7 +105,7 @@ def run_plan(
             warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
             cancel_lag_s=backend.cancel_lag_s,
         ),
-        history=session.history,
+        earlier=earlier,
         commit=session.journal.commit,
         budget=budget,
     )
@@ -158,100 +128,25 @@ def pacing_of(conditions: Conditions, *, warm_up: bool, cancel_lag_s: float = 0.
     )
 
 
-def _forget_damaged(session: Session) -> None:
-    """A result that no longer matches its manifest is made again, and the user told."""
-    history = session.history
-    for task, why in verify_results(session.run, history.succeeded).damaged.items():
-        del history.succeeded[task]
-        session.notice(f"Task {task} is run again, since its result was changed: {why}")
+def _undamaged(session: Session) -> JobsView:
+    """Without the results that no longer match their manifests; those tasks run again."""
+    jobs = session.run_view.jobs
+    damaged = verify_results(session.run, jobs.succeeded).damaged
+    for task, why in damaged.items():
+        session.notice(f"The result of task {task} was changed; the task runs again: {why}")
+    succeeded = {task: number for task, number in jobs.succeeded.items() if task not in damaged}
+    return replace(jobs, succeeded=succeeded)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What came to the target. Empty when there was nothing to deliver."""
-
-    target: Path
-    manifest: Manifest = Manifest()  # noqa: RUF009 - a frozen value
-    conflicts: tuple[Conflict, ...] = ()
-    refused: tuple[Refused, ...] = ()
-
-    @property
-    def clean(self) -> bool:
-        return not self.conflicts and not self.refused
+def deliverable(outcome: RunOutcome) -> dict[str, int]:
+    """The attempts whose results are delivered; an interrupted run delivers nothing yet."""
+    interrupted = outcome.stop is not None and outcome.stop.cause is StopCause.INTERRUPTED
+    return {} if interrupted else dict(outcome.succeeded)
 
 
-@storing()
-def deliver(session: Session, plan: Plan, outcome: RunOutcome, target: Path) -> Delivery:
-    """Merge what succeeded into the target, all of it or nothing.
-
-    An interrupted run delivers nothing yet. Raises MergeError.
-    """
-    stopped = outcome.stop is not None and outcome.stop.cause is StopCause.INTERRUPTED
-    if stopped or not outcome.succeeded:
-        return Delivery(target)
-    verified = verify_results(session.run, outcome.succeeded)
-    merge = plan_merge(merge_sources(session.run, plan, outcome.succeeded, verified.results))
-    manifest = _replace_target(session, merge, target)
-    delivery = Delivery(target, manifest, merge.conflicts, merge.refused)
-    session.emit(
-        Kind.DELIVERED,
-        target=str(target),
-        files=len(manifest.entries),
-        conflicts=[plain(c) for c in merge.conflicts],
-        refused=[plain(r) for r in merge.refused],
-    )
-    return delivery
-
-
-def merge_sources(
-    run: RunDir, plan: Plan, succeeded: Mapping[str, int], results: Mapping[str, TaskResult]
-) -> list[MergeSource]:
-    """The contracts first, then the tasks in the plan's order."""
-    contracts = MergeSource("contracts", run.contracts, build_manifest(run.contracts))
-    tasks = [
-        MergeSource(t.id, run.attempt(results[t.id].key).files, results[t.id].manifest)
-        for t in plan.tasks
-        if t.id in succeeded and t.id in results
-    ]
-    return [contracts, *tasks]
-
-
-def _replace_target(session: Session, merge: MergePlan, target: Path) -> Manifest:
-    run = session.run
-    recover_target(target, run.run_id)
-    before = which_delivered(target, known_deliveries(run))
-    expected = merged_manifest(merge)
-    # What was there and what will be: after a crash in between, either may be found
-    candidates = tuple(m for m in (before, expected) if m is not None)
-    write_atomic(run.delivered, encode(Deliveries(candidates)), durable=True)
-    session.emit(Kind.MERGE_INTENDED, target=str(target), files=len(expected.entries))
-    session.journal.commit()
-    return apply_merge(merge, target, run.run_id, before)
-
-
-@dataclass(frozen=True, slots=True)
-class Deliveries:
-    """delivered.json: the trees that the target may hold if nobody but this run touched it."""
-
-    manifests: tuple[Manifest, ...] = ()
-    version: int = 1
-
-
-def known_deliveries(run: RunDir) -> tuple[Manifest, ...]:
-    if not run.delivered.exists():
-        return ()
-    return decode(Deliveries, run.delivered.read_bytes(), str(run.delivered)).manifests
-
-
-def last_delivery(run: RunDir, facts: RunFacts) -> Manifest | None:
-    """What the target should hold if nobody but this run touched it; None before a delivery."""
-    known = known_deliveries(run)
-    return which_delivered(Path(facts.target), known) or (known[-1] if known else None)
-
-
-def exit_code(outcome: RunOutcome, delivery: Delivery) -> int:
-    """As in docs/cli.md: 0 all well, 1 something is left, 4 a limit, 130 interrupted."""
+def exit_code(outcome: RunOutcome, merged: MergePlan) -> int:
+    """0 all well, 1 something is left to do, 4 stopped by a limit, 130 interrupted."""
     if outcome.stop is not None:
         return 130 if outcome.stop.cause is StopCause.INTERRUPTED else 4
-    whole = all(state is TaskState.SUCCEEDED for state in outcome.states.values())
-    return 0 if whole and delivery.clean else 1
+    complete = all(state is TaskState.SUCCEEDED for state in outcome.states.values())
+    return 0 if complete and merged.clean else 1

@@ -1,1 +1,1 @@
-"""The installed face of the program: one import name, and everything else in a private folder."""
+"""The installed program: one import name, and everything else in a private folder."""

@@ -1,7 +1,7 @@
 """Starts the command line of an installed package.
 
-The rooms have short names (`config`, `core`), which belong to nobody in site-packages. So they lie
-in a private folder, or in the checkout of an editable install, which goes first on the path.
+The rooms have short names (`config`, `core`) that would collide in site-packages. So they are in a
+private folder, or in the checkout of an editable install, which goes first on the path.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PRIVATE_FOLDER = "_app"
 
 
 def home(package: Path) -> Path:
-    """Where orchestrator.py and the rooms lie: in the wheel's private folder, or the checkout."""
+    """Where orchestrator.py and the rooms are: the wheel's private folder, or the checkout."""
     private = package / PRIVATE_FOLDER
     return private if (private / "orchestrator.py").is_file() else package.parent
 

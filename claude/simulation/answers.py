@@ -1,4 +1,4 @@
-"""What the simulated Claude says: parts of an answer, before they become bytes."""
+"""Answers of the simulated Claude: their parts, before they become bytes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The parts in order, and why the model stopped."""
+    """The parts in order, and why the model stopped. An answer that is not `limitable` ignores the
+    limits of output, so that a random plan may be longer than any real one."""
 
     parts: tuple[Part, ...]
     stop_reason: str = "end_turn"
+    limitable: bool = True
 
     @property
     def output_tokens(self) -> int:
@@ -39,6 +41,8 @@ class Answer:
 
     def limited(self, max_tokens: int) -> Answer:
         """The answer as far as `max_tokens` go."""
+        if not self.limitable:
+            return self
         left, kept = max_tokens, []
         for part in self.parts:
             if part.tokens > left:
@@ -50,20 +54,16 @@ class Answer:
 
     def within(self, tokens: int) -> Answer:
         """The answer as far as a context window with `tokens` left goes."""
-        if self.output_tokens <= tokens:
+        if self.output_tokens <= tokens or not self.limitable:
             return self
         return replace(self.limited(tokens), stop_reason="model_context_window_exceeded")
 
 
-def say(text: str) -> Part:
-    return Part(text)
-
-
-def use(tool: str, given: Mapping[str, Any]) -> Part:
+def tool_part(tool: str, given: Mapping[str, Any]) -> Part:
     """A call of `tool`; the keys keep their order."""
     return Part(json.dumps(given, ensure_ascii=False), tool)
 
 
-def calling(*parts: Part) -> Answer:
+def tool_answer(*parts: Part) -> Answer:
     """An answer that ends with calls."""
     return Answer(parts, "tool_use")

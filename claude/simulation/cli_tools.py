@@ -42,7 +42,7 @@ def find_workspace(task: str) -> str:
     return match[1] if (match := _WORKSPACE.search(task)) else ""
 
 
-def hear(call: Mapping[str, Any], workspace: str) -> dict[str, Any]:
+def from_cli(call: Mapping[str, Any], workspace: str) -> dict[str, Any]:
     """A tool_use block of the CLI as one of ours, its path relative to the workspace."""
     given = {_ARGUMENTS.get(name, name): value for name, value in call["input"].items()}
     if isinstance(path := given.get("path"), str):
@@ -50,9 +50,9 @@ def hear(call: Mapping[str, Any], workspace: str) -> dict[str, Any]:
     return {**call, "name": OWN_NAMES.get(call["name"], call["name"]), "input": given}
 
 
-def speak(answer: Answer, workspace: str) -> Answer:
+def to_cli(answer: Answer, workspace: str) -> Answer:
     """An answer with calls of our own tools as calls of the CLI's."""
-    parts = tuple(_spoken(part, workspace) if part.tool else part for part in answer.parts)
+    parts = tuple(_to_cli_call(part, workspace) if part.tool else part for part in answer.parts)
     return replace(answer, parts=parts)
 
 
@@ -61,12 +61,12 @@ def remove_command(paths: Iterable[str]) -> str:
     return "rm -f -- " + " ".join(map(quote, paths))
 
 
-def strays_in(defects: str) -> tuple[str, ...]:
+def find_unwanted(defects: str) -> tuple[str, ...]:
     """The paths that a list of defects wants gone."""
     return tuple(match[1] for match in _STRAY.finditer(defects))
 
 
-def _spoken(part: Part, workspace: str) -> Part:
+def _to_cli_call(part: Part, workspace: str) -> Part:
     tool = _THEIR_NAMES.get(part.tool, part.tool)
     if part.tool == "list_files":
         return Part(json.dumps({"pattern": "**/*"}), tool)

@@ -1,4 +1,4 @@
-"""Reads a request back: who is asked (planner, executor or something else), and what was done.
+"""Reads a request back: which role is asked (planner, executor, other), and what it has done.
 
 An executor's files are rebuilt from its own calls and what the tools said to them, so that the
 next step depends on nothing but the request.
@@ -7,19 +7,20 @@ next step depends on nothing but the request.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from claude.client.context import read_note
-from claude.simulation.cli_tools import RUN, find_workspace, hear, own_tools, strays_in
+from claude.simulation.cli_tools import RUN, find_unwanted, find_workspace, from_cli, own_tools
 
 DROPPED = "\0"
 """Stands in a file for a character that the conversation does not show any more."""
 
 _REQUEST = re.compile(r"<request>\n(.*)\n</request>", re.DOTALL)
 _SHARED_REQUEST = re.compile(r"<request>\n(.*?)\n</request>\s*<plan>", re.DOTALL)
+_PLAN_TITLE = re.compile(r"^</request>\s*<plan>\n# (.*)$", re.MULTILINE)
 _TASK = re.compile(r'<task id="([^"]+)" attempt="(\d+)">')
 _OWNS = re.compile(r"^<owns>$(.*?)^</owns>$", re.DOTALL | re.MULTILINE)
 _CHECKS = re.compile(r"^<checks>$(.*?)^</checks>$", re.DOTALL | re.MULTILINE)
@@ -32,16 +33,16 @@ _KEPT = re.compile(r"kept (\d+) characters of ")
 class Conversation:
     """`role` is planner, executor or other; `turn` counts the assistant's messages so far.
 
-    `tools` go by our own names; `workspace` is where the Claude Code CLI works, "" when it is not
-    the one who asks. `files` are an executor's so far, as (path, content), `strays` what it was
-    told to remove; `checks` are its task's, and `tried` says that it ran a command since it last
-    wrote; `plan_keys` are those of the plan that the schema of a planner's request lets
-    through.
+    `tools` go by our own names; `workspace` is where the Claude Code CLI works, "" for our own
+    engine. `files` are an executor's so far, as (path, content), `unwanted` those it has to remove;
+    `tried` says that it ran a command since it last wrote; `plan_keys` are those that the schema
+    of a planner's request allows.
     """
 
     role: str
     turn: int
     prompt: str = ""
+    plan_title: str = ""
     task_id: str = ""
     attempt: int = 1
     owns: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class Conversation:
     tools: frozenset[str] = frozenset()
     workspace: str = ""
     files: tuple[tuple[str, str], ...] = ()
-    strays: tuple[str, ...] = ()
+    unwanted: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     tried: bool = False
     plan_keys: frozenset[str] = frozenset()
@@ -75,6 +76,7 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             "executor",
             turn,
             _first(_SHARED_REQUEST, shared) or _first(_REQUEST, shared),
+            _first(_PLAN_TITLE, shared),
             head[1],
             int(head[2]),
             _section(_OWNS, task),
@@ -82,7 +84,7 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             tools,
             workspace,
             tuple(_written(messages, workspace).items()),
-            _strays(messages) if workspace else (),
+            _unwanted(messages) if workspace else (),
             _section(_CHECKS, task),
             _tried(messages),
         )
@@ -106,10 +108,9 @@ def _section(pattern: re.Pattern[str], task: str) -> tuple[str, ...]:
 
 def _plan_keys(request: Mapping[str, Any]) -> frozenset[str]:
     """The top-level keys of the plan's schema, given as output format or tool; may be empty."""
-    config = request.get("output_config") or {}
-    schemas = [(config.get("format") or {}).get("schema") or {}]
-    tools = request.get("tools") or ()
-    schemas += [tool["input_schema"] for tool in tools if tool["name"] == "submit_plan"]
+    output = (request.get("output_config") or {}).get("format") or {}
+    tools = [t for t in request.get("tools") or () if t["name"] == "submit_plan"]
+    schemas = [output.get("schema") or {}, *(tool["input_schema"] for tool in tools)]
     keys = [frozenset(schema.get("properties") or ()) for schema in schemas]
     return next((k for k in keys if {"tasks", "contracts"} <= k), frozenset())
 
@@ -124,28 +125,25 @@ def _texts(content: str | list[dict[str, Any]]) -> list[str]:
     return [str(block["text"]) for block in content if block["type"] == "text"]
 
 
-def _strays(messages: list[dict[str, Any]]) -> tuple[str, ...]:
-    """What the last defects want gone, until a command was run."""
-    strays: tuple[str, ...] = ()
+def _tool_uses(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [block for block in message["content"] if block["type"] == "tool_use"]
+
+
+def _unwanted(messages: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The files that the last defects name for removal, until a command was run."""
+    unwanted: tuple[str, ...] = ()
     for message in messages:
-        if message["role"] == "assistant":
-            calls = [hear(b, "")["name"] for b in message["content"] if b["type"] == "tool_use"]
-            strays = () if RUN in calls else strays
+        if any(from_cli(call, "")["name"] == RUN for call in _tool_uses(message)):
+            unwanted = ()
         for text in _texts(message["content"]):
-            strays = strays_in(text) if text.lstrip().startswith("<defects>") else strays
-    return strays
+            unwanted = find_unwanted(text) if text.lstrip().startswith("<defects>") else unwanted
+    return unwanted
 
 
 def _tried(messages: list[dict[str, Any]]) -> bool:
     """Whether a command was run since the last call that writes."""
-    calls = [
-        str(block["name"])
-        for message in messages
-        if message["role"] == "assistant"
-        for block in message["content"]
-        if block["type"] == "tool_use" and block["name"] in (*_WRITING, RUN)
-    ]
-    return calls[-1:] == [RUN]
+    names = [call["name"] for message in messages for call in _tool_uses(message)]
+    return [name for name in names if name in (*_WRITING, RUN)][-1:] == [RUN]
 
 
 def _written(messages: list[dict[str, Any]], workspace: str) -> dict[str, str]:
@@ -154,50 +152,42 @@ def _written(messages: list[dict[str, Any]], workspace: str) -> dict[str, str]:
     for message, answer in pairwise(messages):
         if message["role"] != "assistant":
             continue
-        for call, said in _calls(message, answer):
-            _apply(files, hear(call, workspace) if workspace else call, said)
+        results = {b["tool_use_id"]: b for b in answer["content"] if b["type"] == "tool_result"}
+        for call in _tool_uses(message):
+            if (result := results.get(call["id"])) is not None:
+                _apply(files, from_cli(call, workspace) if workspace else call, result)
         if any("<defects>" in text for text in _texts(answer["content"])):
             files.clear()
     return files
 
 
-def _calls(
-    message: dict[str, Any], answer: dict[str, Any]
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each tool_use of `message` with its tool_result."""
-    said = {b["tool_use_id"]: b for b in answer["content"] if b["type"] == "tool_result"}
-    for block in message["content"]:
-        if block["type"] == "tool_use" and block["id"] in said:
-            yield block, said[block["id"]]
-
-
-def _apply(files: dict[str, str], call: dict[str, Any], said: dict[str, Any]) -> None:
-    if said.get("is_error"):
+def _apply(files: dict[str, str], call: dict[str, Any], result: dict[str, Any]) -> None:
+    if result.get("is_error"):
         if call["name"] == "submit_result":
             files.clear()
         return
     given = call["input"]
     path = str(given.get("path", ""))
     if call["name"] in ("write_file", "append_file"):
-        text = _kept(_seen(str(given.get("content", ""))), said)
+        text = _kept(_shown(str(given.get("content", ""))), result)
         before = files.get(path) if call["name"] == "append_file" else ""
         if text is None or before is None:
             files.pop(path, None)
         else:
             files[path] = before + text
     elif call["name"] == "edit_file" and path in files:
-        old, new = (_seen(str(given.get(name))) for name in ("old", "new"))
+        old, new = (_shown(str(given.get(name))) for name in ("old", "new"))
         files[path] = files[path].replace(old, new, 1)
 
 
-def _seen(content: str) -> str:
+def _shown(content: str) -> str:
     dropped = read_note(content)
     return content if dropped is None else DROPPED * dropped
 
 
-def _kept(content: str, said: dict[str, Any]) -> str | None:
-    """What of `content` is in the file; None when the call does not show it."""
-    text = " ".join(_texts(said.get("content") or []))
+def _kept(content: str, result: dict[str, Any]) -> str | None:
+    """The part of `content` that is in the file; None when the call does not show it."""
+    text = " ".join(_texts(result.get("content") or []))
     match = _KEPT.search(text)
     if match is None:
         return content

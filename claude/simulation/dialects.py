@@ -1,50 +1,30 @@
-"""How the two providers say the same: paths, streams, and the shape of an error."""
+"""What differs between the two providers' answers: streams, headers, and the shape of an error."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+from claude.http.plain_http import Outgoing
 from claude.simulation.wire import render_chunk_frame, render_exception_frame, render_sse
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedRequest:
-    """An error as a response: status, headers and body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Dialect(Protocol):
-    """`kind` names an error: invalid, credentials, not_found, too_large, rate_limit, overloaded,
-    server_error or unavailable."""
-
-    stream_type: str
-
-    def encode(self, event: dict[str, Any]) -> bytes:
-        """One event of a stream."""
-
-    def stream_error(self, text: str) -> bytes:
-        """Overload, as it shows in mid-stream."""
-
-    def refuse(self, kind: str, text: str, request_id: str) -> RejectedRequest:
-        """An error of the given kind as a response."""
-
-    def id_header(self, request_id: str) -> dict[str, str]:
-        """The header that names a request."""
-
-    def too_long(self, tokens: int, limit: int) -> str:
-        """What is said of a request longer than the context window."""
+def render_json(status: int, value: object, **headers: str) -> Outgoing:
+    body = json.dumps(value).encode()
+    return Outgoing(status, {"content-type": "application/json", **headers}, (body,), len(body))
 
 
 class AnthropicDialect:
-    """https://platform.claude.com/docs/en/api/errors"""
+    """The Messages API. `errors` gives status and name of each kind of error.
+
+    https://platform.claude.com/docs/en/api/errors
+    """
 
     stream_type = "text/event-stream; charset=utf-8"
-    _errors: ClassVar = {
+    id_header = "request-id"
+    too_long = "prompt is too long: {tokens} tokens > {limit} maximum"
+    errors: ClassVar[Mapping[str, tuple[int, str]]] = {
         "invalid": (400, "invalid_request_error"),
         "credentials": (401, "authentication_error"),
         "not_found": (404, "not_found_error"),
@@ -56,30 +36,26 @@ class AnthropicDialect:
     }
 
     def encode(self, event: dict[str, Any]) -> bytes:
+        """One event of a stream."""
         return render_sse(event)
 
     def stream_error(self, text: str) -> bytes:
-        error = {"type": "overloaded_error", "message": text}
-        return render_sse({"type": "error", "error": error})
+        """Overload in the middle of a stream."""
+        return render_sse({"type": "error", "error": {"type": "overloaded_error", "message": text}})
 
-    def refuse(self, kind: str, text: str, request_id: str) -> RejectedRequest:
-        status, name = self._errors[kind]
+    def refuse(self, kind: str, text: str, request_id: str) -> Outgoing:
+        status, name = self.errors[kind]
         error = {"type": name, "message": text}
-        body = json.dumps({"type": "error", "error": error, "request_id": request_id})
-        return RejectedRequest(status, {}, body.encode())
-
-    def id_header(self, request_id: str) -> dict[str, str]:
-        return {"request-id": request_id}
-
-    def too_long(self, tokens: int, limit: int) -> str:
-        return f"prompt is too long: {tokens} tokens > {limit} maximum"
+        return render_json(status, {"type": "error", "error": error, "request_id": request_id})
 
 
-class BedrockDialect:
+class BedrockDialect(AnthropicDialect):
     """https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html"""
 
     stream_type = "application/vnd.amazon.eventstream"
-    _errors: ClassVar = {
+    id_header = "x-amzn-requestid"
+    too_long = "Input is too long for requested model."
+    errors: ClassVar[Mapping[str, tuple[int, str]]] = {
         "invalid": (400, "ValidationException"),
         "credentials": (403, "MissingAuthenticationTokenException"),
         "not_found": (404, "UnknownOperationException"),
@@ -96,13 +72,7 @@ class BedrockDialect:
     def stream_error(self, text: str) -> bytes:
         return render_exception_frame("serviceUnavailableException", text)
 
-    def refuse(self, kind: str, text: str, request_id: str) -> RejectedRequest:
-        status, name = self._errors[kind]
-        headers = {"x-amzn-errortype": f"{name}:http://internal.amazon.com/coral/"}
-        return RejectedRequest(status, headers, json.dumps({"message": text}).encode())
-
-    def id_header(self, request_id: str) -> dict[str, str]:
-        return {"x-amzn-requestid": request_id}
-
-    def too_long(self, tokens: int, limit: int) -> str:
-        return "Input is too long for requested model."
+    def refuse(self, kind: str, text: str, request_id: str) -> Outgoing:
+        status, name = self.errors[kind]
+        error_type = {"x-amzn-errortype": f"{name}:http://internal.amazon.com/coral/"}
+        return render_json(status, {"message": text}, **error_type)

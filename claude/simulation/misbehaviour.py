@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from claude.simulation import secret_probe as snoop
-from claude.simulation.answers import Answer, Part, calling, say, use
+from claude.simulation import secret_probe
+from claude.simulation.answers import Answer, Part, tool_answer, tool_part
 from claude.simulation.cli_tools import RUN
 from claude.simulation.conversation import Conversation
 from claude.simulation.seeded_random import draw, pick
 
-REFUSAL = Answer((say("Simulated: I can't help with that."),), "refusal")
+REFUSAL = Answer((Part("Simulated: I can't help with that."),), "refusal")
 _ESCAPES = (
     "../escaped.txt",
     "src/../../escaped.txt",
@@ -72,13 +72,12 @@ class Misbehaviour:
         `others` are paths that belong to other tasks or are contracts.
         """
         if talk.turn == _SNOOPING_TURN and RUN in talk.tools and self.happens("snooping", talk):
-            return calling(use(RUN, {"command": snoop_command()}))
-        if self.happens("escape", talk):
-            path = pick(_ESCAPES, self._seed, "escape", *talk.names)
-            return calling(_intrude(path, talk))
-        if self.happens("wrong_files", talk):
-            path = pick(others or ("not-mine.txt",), self._seed, "wrong_files", *talk.names)
-            return calling(_intrude(path, talk))
+            return tool_answer(tool_part(RUN, {"command": probe_command()}))
+        strange = {"escape": _ESCAPES, "wrong_files": others or ("not-mine.txt",)}
+        for fault, paths in strange.items():
+            if self.happens(fault, talk):
+                path = pick(paths, self._seed, fault, *talk.names)
+                return tool_answer(_intrude(path, talk))
         if self.happens("bad_tool", talk):
             return self._bad_call(answer, talk)
         if self.happens("truncate", talk):
@@ -86,13 +85,14 @@ class Misbehaviour:
         return None
 
     def _bad_call(self, answer: Answer, talk: Conversation) -> Answer:
-        call = next((part for part in answer.parts if part.tool), use("write_file", {"path": "x"}))
+        other = tool_part("write_file", {"path": "x"})
+        call = next((part for part in answer.parts if part.tool), other)
         bad = (
-            use("run_shell", {"command": "true"}),
-            use("write_file", {"content": f"simulated, without a path, turn {talk.turn}\n"}),
+            tool_part("run_shell", {"command": "true"}),
+            tool_part("write_file", {"content": f"simulated, without a path, turn {talk.turn}\n"}),
             Part(call.text[:-1] + ', "and then', call.tool),
         )
-        return calling(pick(bad, self._seed, "bad_tool", *talk.names))
+        return tool_answer(pick(bad, self._seed, "bad_tool", *talk.names))
 
     def _truncate(self, answer: Answer, talk: Conversation) -> Answer | None:
         for n, part in enumerate(answer.parts):
@@ -104,22 +104,22 @@ class Misbehaviour:
 
 
 @functools.cache
-def snoop_command() -> str:
+def probe_command() -> str:
     """Looks for secrets wherever a command can look."""
-    source = Path(snoop.__file__).read_text(encoding="utf-8")
+    source = Path(secret_probe.__file__).read_text(encoding="utf-8")
     return f"env; exec python3 - <<'{_END}'\n{source}{_END}\n"
 
 
 def _intrude(path: str, talk: Conversation) -> Part:
     content = f"simulated intrusion of {talk.task_id}, turn {talk.turn}\n"
-    return use("write_file", {"path": path, "content": content})
+    return tool_part("write_file", {"path": path, "content": content})
 
 
 def _make_cycle(plan: dict[str, Any]) -> None:
-    tasks = plan["tasks"]
-    tasks[0]["depends_on"] = [tasks[-1]["id"]]
-    if tasks[0]["id"] not in tasks[-1]["depends_on"]:
-        tasks[-1]["depends_on"] = [*tasks[-1]["depends_on"], tasks[0]["id"]]
+    first, last = plan["tasks"][0], plan["tasks"][-1]
+    first["depends_on"] = [last["id"]]
+    if first["id"] not in last["depends_on"]:
+        last["depends_on"] = [*last["depends_on"], first["id"]]
 
 
 def _name_unknown_task(plan: dict[str, Any]) -> None:

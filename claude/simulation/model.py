@@ -1,57 +1,42 @@
 """The simulated model: from a request to an answer, as a pure function.
 
-It plans and writes what a designer gives for the prompt. An executor's next step follows from
-what its conversation shows as done, so its files come out the same whatever faults came between.
+It plans what a designer gives for the prompt, and writes the files of the plan it is shown. An
+executor's next step follows from what its conversation shows as done, so its files come out the
+same whatever faults came between.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from claude.simulation.answers import Answer, Part, calling, say, use
-from claude.simulation.cli_tools import RUN, remove_command, speak
+from claude.simulation.answers import Answer, Part, tool_answer, tool_part
+from claude.simulation.cli_tools import RUN, remove_command, to_cli
 from claude.simulation.conversation import DROPPED, Conversation, read_conversation
 from claude.simulation.misbehaviour import REFUSAL, Misbehaviour
-from core.plan import Plan
+from claude.simulation.placeholders import write_placeholders
+from claude.simulation.sample_projects import Designer, FilesByTask
+from core.paths import is_owned
+from core.simulation_notice import is_random_plan
 
 MAX_WRITES_PER_TURN = 3
 _MAX_CONTRACTS_READ = 2
 
 
-class Project(Protocol):
-    """What a designer makes of a prompt; `files` by task id, then by path."""
-
-    @property
-    def plan(self) -> Plan: ...
-
-    @property
-    def files(self) -> Mapping[str, Mapping[str, str]]: ...
-
-
-Designer = Callable[[str, int], Project]
-Improviser = Callable[[str, tuple[str, ...], str, int], Mapping[str, str]]
-
-
 class SimulatedModel:
-    """`design` plans and writes projects; `improvise` writes for a task that is in none."""
+    """Plans and writes what `designer` gives; a task that is in no project gets placeholders."""
 
-    def __init__(
-        self, seed: int, chances: Mapping[str, float], design: Designer, improvise: Improviser
-    ) -> None:
-        self._seed = seed
-        self._design = functools.lru_cache(maxsize=16)(design)
-        self._improvise = improvise
+    def __init__(self, seed: int, chances: Mapping[str, float], designer: Designer) -> None:
+        self._designer = designer
         self._misbehaviour = Misbehaviour(chances, seed)
 
     def answer(self, request: Mapping[str, Any]) -> tuple[Conversation, Answer]:
         """The answer to a valid request, and the conversation it belongs to."""
         talk = read_conversation(request)
         if talk.role == "other":
-            answer = Answer((say("This is a simulated reply; no model was asked."),))
+            answer = Answer((Part("This is a simulated reply; no model was asked."),))
         elif self._misbehaviour.refuses(talk):
             answer = REFUSAL
         elif talk.role == "planner":
@@ -61,50 +46,54 @@ class SimulatedModel:
         return talk, answer.limited(request["max_tokens"])
 
     def _plan(self, talk: Conversation) -> Answer:
-        designed = self._design(talk.prompt, self._seed).plan.model_dump(mode="json")
-        plan, is_cut = self._misbehaviour.spoil_plan(designed, talk)
+        designed = self._designer.plan(talk.prompt)
+        plan, is_cut = self._misbehaviour.spoil_plan(designed.model_dump(mode="json"), talk)
         shown = {k: v for k, v in plan.items() if k in talk.plan_keys or not talk.plan_keys}
         tool = "submit_plan" if "submit_plan" in talk.tools else ""
         part = Part(json.dumps(shown, ensure_ascii=False), tool)
         if is_cut:
             return Answer((part.cut(len(part.text) * 2 // 3),), "max_tokens")
-        return Answer((part,), "tool_use" if tool else "end_turn")
+        limitable = not is_random_plan(designed.title)
+        return Answer((part,), "tool_use" if tool else "end_turn", limitable)
 
     def _execute(self, talk: Conversation, max_tokens: int) -> Answer:
-        files = self._files_of(talk)
-        answer = _next_step(talk, files, max_tokens)
-        answer = self._misbehaviour.spoil_turn(answer, talk, self._foreign(talk)) or answer
-        return speak(answer, talk.workspace) if talk.workspace else answer
+        project = self._designer.files(talk.plan_title, talk.contracts)
+        answer = _next_step(talk, _files_of(talk, project), max_tokens)
+        others = _paths_of_others(talk, project)
+        answer = self._misbehaviour.spoil_turn(answer, talk, others) or answer
+        return to_cli(answer, talk.workspace) if talk.workspace else answer
 
-    def _files_of(self, talk: Conversation) -> Mapping[str, str]:
-        """What the task has to write. A plan that a person changed may share ids with the design
-        and mean something else by them: paths not owned there count as a task of its own."""
-        project = self._design(talk.prompt, self._seed)
-        designed = {task.id: task for task in project.plan.tasks}.get(talk.task_id)
-        if designed is not None and (not talk.owns or set(talk.owns) == set(designed.owns)):
-            return project.files[talk.task_id]
-        return self._improvise(talk.task_id, talk.owns, talk.prompt, self._seed)
 
-    def _foreign(self, talk: Conversation) -> list[str]:
-        files = self._design(talk.prompt, self._seed).files
-        theirs = {path for task, paths in files.items() if task != talk.task_id for path in paths}
-        return sorted({*theirs, *talk.contracts} - set(talk.owns))
+def _files_of(talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
+    """The files that the task has to write. A plan that a person edited may use an id of the
+    project's for other paths: these are placeholders."""
+    files = project.get(talk.task_id, {})
+    used = {entry for entry in talk.owns if any(is_owned((entry,), path) for path in files)}
+    if files and used == set(talk.owns) and all(is_owned(talk.owns, path) for path in files):
+        return files
+    return write_placeholders(talk.task_id, talk.owns)
+
+
+def _paths_of_others(talk: Conversation, project: FilesByTask) -> list[str]:
+    """The paths of other tasks and of the contracts."""
+    theirs = {path for task, paths in project.items() if task != talk.task_id for path in paths}
+    return sorted({*theirs, *talk.contracts} - set(talk.owns))
 
 
 def _next_step(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> Answer:
     """Look around, write what is missing, a few files a turn, then submit."""
     if talk.turn == 0 and (looks := _looks(talk)):
-        return calling(say(f"Simulated: looking around for {talk.task_id}."), *looks)
-    if talk.strays:
-        return calling(use(RUN, {"command": remove_command(talk.strays)}))
+        return tool_answer(Part(f"Simulated: looking around for {talk.task_id}."), *looks)
+    if talk.unwanted:
+        return tool_answer(tool_part(RUN, {"command": remove_command(talk.unwanted)}))
     if writes := _writes(talk, files, max_tokens):
-        return calling(*writes)
+        return tool_answer(*writes)
     if talk.checks and {RUN, "submit_result"} <= talk.tools and not talk.tried:
-        return calling(use(RUN, {"command": check_command(files)}))
+        return tool_answer(tool_part(RUN, {"command": check_command(files)}))
     summary = f"Simulated: wrote {', '.join(files)}."
     if "submit_result" not in talk.tools:
-        return Answer((say(summary),))
-    return calling(use("submit_result", {"summary": summary}))
+        return Answer((Part(summary),))
+    return tool_answer(tool_part("submit_result", {"summary": summary}))
 
 
 def check_command(files: Iterable[str]) -> str:
@@ -117,32 +106,30 @@ def check_command(files: Iterable[str]) -> str:
 
 
 def _looks(talk: Conversation) -> list[Part]:
-    looks = [use("list_files", {})] if "list_files" in talk.tools else []
+    looks = [tool_part("list_files", {})] if "list_files" in talk.tools else []
     if "read_file" in talk.tools:
-        looks += [use("read_file", {"path": p}) for p in talk.contracts[:_MAX_CONTRACTS_READ]]
+        looks += [tool_part("read_file", {"path": p}) for p in talk.contracts[:_MAX_CONTRACTS_READ]]
     return looks
 
 
 def _writes(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> list[Part]:
-    done = dict(talk.files)
-    writes: list[Part] = []
+    """Write the next files, and go on with those that were cut."""
+    done, writes = dict(talk.files), list[Part]()
     for path, content in files.items():
-        if path in done and len(done[path]) == len(content) and _begins(content, done[path]):
+        before = done.get(path, "")
+        begun = path in done and _begins(content, before)
+        if begun and len(before) == len(content):
             continue
-        part = _write(talk, path, content, done.get(path))
+        appends = begun and before and "append_file" in talk.tools
+        rest = content[len(before) :] if appends else content
+        tool = "append_file" if appends else "write_file"
+        part = tool_part(tool, {"path": path, "content": rest})
         if writes and sum(p.tokens for p in [*writes, part]) > max_tokens:
             break
         writes.append(part)
         if len(writes) == MAX_WRITES_PER_TURN:
             break
     return writes
-
-
-def _write(talk: Conversation, path: str, content: str, before: str | None) -> Part:
-    """Write the file, or go on where it was cut."""
-    if before and _begins(content, before) and "append_file" in talk.tools:
-        return use("append_file", {"path": path, "content": content[len(before) :]})
-    return use("write_file", {"path": path, "content": content})
 
 
 def _begins(content: str, before: str) -> bool:

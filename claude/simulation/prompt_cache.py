@@ -1,9 +1,9 @@
-"""What the simulated API says about its prompt cache: tokens read, written, and neither.
+"""The prompt cache of the simulated API: which input tokens were read from it, or written to it.
 
 Accounts as the API documents it: an entry is written at each mark whose prefix is long enough for
 the model, can be read once the answer to its request has begun, and lives for five minutes (or an
 hour, if so marked) after its last use; from each mark, up to 20 blocks back are searched for an
-entry. Only the figures depend on it, never a word of an answer.
+entry. Only usage figures depend on it.
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching
 """
 
@@ -39,7 +39,7 @@ def count_tokens(text: str) -> int:
 
 
 def least_cacheable_tokens(model: str) -> int:
-    """The shortest prefix that the cache takes of `model`, by whichever provider it is named."""
+    """The shortest prefix that the cache takes of `model`, whichever provider names it."""
     return next((least for name, least in _MIN_TOKENS if name.search(model)), MIN_TOKENS)
 
 
@@ -97,10 +97,11 @@ class PromptCache:
         if not marks:
             return InputTokens(total)
         with self._lock:
-            self._forget(now)
+            self._entries = {k: e for k, e in self._entries.items() if e.expires >= now}
             hit = self._find(prefixes, marks, now)
             if hit is not None:
-                self._refresh(self._entries[hit.key], now, speed)
+                entry = self._entries[hit.key]
+                entry.expires = max(entry.expires, now + entry.lifetime_s / speed)
             for n in marks:
                 self._write(prefixes[n], now, begins_s, speed)
         read = hit.tokens if hit else 0
@@ -118,22 +119,12 @@ class PromptCache:
                     return prefixes[n]
         return None
 
-    def _refresh(self, entry: _Entry, now: float, speed: float) -> None:
-        entry.expires = max(entry.expires, now + entry.lifetime_s / speed)
-
     def _write(self, prefix: _Prefix, now: float, begins_s: float, speed: float) -> None:
         """Remember the prefix, or that it was used again."""
-        expires = now + begins_s + prefix.lifetime_s / speed
-        entry = self._entries.get(prefix.key)
-        if entry is None:
-            self._entries[prefix.key] = _Entry(now + begins_s, expires, prefix.lifetime_s)
-        else:
-            entry.readable_from = min(entry.readable_from, now + begins_s)
-            entry.expires = max(entry.expires, expires)
-
-    def _forget(self, now: float) -> None:
-        for key in [k for k, entry in self._entries.items() if entry.expires < now]:
-            del self._entries[key]
+        new = _Entry(now + begins_s, now + begins_s + prefix.lifetime_s / speed, prefix.lifetime_s)
+        entry = self._entries.setdefault(prefix.key, new)
+        entry.readable_from = min(entry.readable_from, new.readable_from)
+        entry.expires = max(entry.expires, new.expires)
 
 
 def count_input(request: Mapping[str, Any]) -> int:

@@ -82,7 +82,7 @@ def read_memory(path: str) -> bytes:
         return memory.read(min(end - start, _MOST_BYTES))
 
 
-def snoop(roots: tuple[str, ...], longest_s: float) -> Iterator[str]:
+def probe(roots: tuple[str, ...], longest_s: float) -> Iterator[str]:
     """Lines that tell what was found and how far the search came."""
     until = time.monotonic() + longest_s
     counts = {"read": 0, "refused": 0, "no file": 0}
@@ -105,5 +105,5 @@ def snoop(roots: tuple[str, ...], longest_s: float) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for _line in snoop(ROOTS, LONGEST_S):
+    for _line in probe(ROOTS, LONGEST_S):
         sys.stdout.write(_line + "\n")

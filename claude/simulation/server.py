@@ -30,13 +30,13 @@ def serve(
 
 
 def serve_until_stopped(
-    port: int, settings: SimulationSettings | None, clock: Clock, say: Callable[[str], None]
+    port: int, settings: SimulationSettings | None, clock: Clock, report: Callable[[str], None]
 ) -> int:
-    """The command: serve, say where, and go on until Ctrl-C, which is how it ends well."""
+    """The command: serve, report the address, and go on until Ctrl-C."""
     if settings is None:
-        raise UsageError("The simulated API cannot be real.", "Leave out --real.")
+        raise UsageError("simulated-api does not take --real.", "Leave out --real.")
     with contextlib.suppress(KeyboardInterrupt), serve(port, settings, clock) as server:
-        say(f"The simulated Claude listens on {server.base_url}; Ctrl-C ends it.\n")
+        report(f"The simulated Claude listens on {server.base_url}; stop it with Ctrl-C.\n")
         while True:
             clock.sleep(3600)
     return 0

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import httpx2
 
-from claude.simulation.api import ConnectionCut, Incoming, SimulatedApi
+from claude.http.plain_http import ConnectionCut, Incoming
+from claude.simulation.api import SimulatedApi
 from core.bundle import SimulationSettings
 from core.clock import Clock
 

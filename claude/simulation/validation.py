@@ -23,35 +23,27 @@ def parse_request(body: bytes) -> dict[str, Any]:
     """The JSON object in `body`, or InvalidRequest."""
     try:
         request = json.loads(body)
+        if b"\\ud" in body.lower():
+            json.dumps(request, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("The request body has half of a surrogate pair.") from None
     except (ValueError, RecursionError):
         raise InvalidRequest("The request body is not valid JSON.") from None
-    if b"\\ud" in body.lower():
-        _refuse_surrogates(request)
     if not isinstance(request, dict):
         raise InvalidRequest("The request body is not a JSON object.")
     return request
 
 
-def _refuse_surrogates(request: Any) -> None:
-    try:
-        json.dumps(request, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest("The request body has half of a surrogate pair.") from None
-
-
 def check_request(request: Mapping[str, Any], betas: str = "") -> dict[str, Any]:
-    """The request with successive messages of one role put together, as the API does.
+    """The request with successive messages of one role merged, as the API does.
 
-    `betas` is the header anthropic-beta. Where it asks for that, system messages may stand among
-    the others; they are left out, since nothing here obeys them.
+    System messages among the others are left out where the header `betas` allows them.
     Raises InvalidRequest for what the Messages API would not take.
     """
     try:
         messages = request.get("messages")
-        if (
-            isinstance(messages, list)
-            and _SYSTEM_BETA in f"{betas} {request.get('anthropic_beta')}"
-        ):
+        asked_for = _SYSTEM_BETA in f"{betas} {request.get('anthropic_beta')}"
+        if asked_for and isinstance(messages, list):
             messages = messages[:1] + [m for m in messages[1:] if m.get("role") != "system"]
         request = {**request, "messages": _merge_turns(messages)}
         _check(request)
@@ -84,11 +76,8 @@ def _check_tools(request: Mapping[str, Any]) -> None:
         _require(name not in names, f"tools.{n}.name: a unique name", f"{name!r} is repeated")
         names.add(name)
         schema = tool.get("input_schema") or {}
-        is_server_tool = "type" in tool and tool["type"] != "custom"
-        _require(
-            is_server_tool or schema.get("type") == "object",
-            f"tools.{n}.input_schema: a schema of type object",
-        )
+        shaped = tool.get("type", "custom") != "custom" or schema.get("type") == "object"
+        _require(shaped, f"tools.{n}.input_schema: a schema of type object")
     choice = request.get("tool_choice") or {}
     if choice.get("type") == "tool":
         _require(choice.get("name") in names, "tool_choice.name: one of the tools")
@@ -179,11 +168,8 @@ def _check_results(n: int, blocks: list[dict[str, Any]], pending: list[str]) -> 
     for name in ids:
         _require(name in pending, f"messages.{n}: tool_result of a tool_use before it", f"{name!r}")
     missing = [name for name in pending if name not in ids]
-    _require(
-        not missing,
-        f"messages.{n}: `tool_use` ids answered by a `tool_result` in the next message",
-        f"none for {', '.join(missing)}",
-    )
+    rule = f"messages.{n}: `tool_use` ids answered by a `tool_result` in the next message"
+    _require(not missing, rule, f"none for {', '.join(missing)}")
     _require(len(set(ids)) == len(ids), f"messages.{n}: one tool_result for each tool_use")
     kinds = [b["type"] == "tool_result" for b in blocks]
     _require(sorted(kinds, reverse=True) == kinds, f"messages.{n}: tool_result blocks first")

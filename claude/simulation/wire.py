@@ -20,7 +20,7 @@ from claude.simulation.prompt_cache import InputTokens
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An answer with all that the API says about it. `token` makes ids that belong to it only."""
+    """An answer with all that the API adds. `token` makes ids that no other message has."""
 
     answer: Answer
     model: str
@@ -105,24 +105,20 @@ def render_sse(event: dict[str, Any]) -> bytes:
 
 
 def render_chunk_frame(event: dict[str, Any]) -> bytes:
-    """One event as Bedrock's stream has it."""
+    """One event of Bedrock's stream."""
     data = base64.b64encode(json.dumps(event).encode()).decode()
-    headers = {
-        ":event-type": "chunk",
-        ":content-type": "application/json",
-        ":message-type": "event",
-    }
-    return render_frame(headers, json.dumps({"bytes": data}).encode())
+    return _render_json_frame({":event-type": "chunk", ":message-type": "event"}, {"bytes": data})
 
 
 def render_exception_frame(name: str, message: str) -> bytes:
     """An error in the middle of Bedrock's stream."""
-    headers = {
-        ":exception-type": name,
-        ":content-type": "application/json",
-        ":message-type": "exception",
-    }
-    return render_frame(headers, json.dumps({"message": message}).encode())
+    headers = {":exception-type": name, ":message-type": "exception"}
+    return _render_json_frame(headers, {"message": message})
+
+
+def _render_json_frame(headers: dict[str, str], value: object) -> bytes:
+    headers = {**headers, ":content-type": "application/json"}
+    return render_frame(headers, json.dumps(value).encode())
 
 
 _STRING_HEADER = 7

@@ -233,8 +233,9 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove what has this name, as far as possible: links without following them, closed
-    directories and deep nesting too."""
+    """Remove whatever has this name, as far as that is allowed. Links are removed and never
+    followed, other file systems are left alone; neither closed directories nor deep nesting are in
+    the way."""
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
@@ -254,12 +255,15 @@ def remove_tree(path: Path) -> None:
 def _empty(root: int) -> None:
     """Remove all below. A directory's directories are moved up into the root first, so that no
     depth is ever needed."""
+    device = os.fstat(root).st_dev
     pending = _without_files(root, root)
     while pending:
         name = pending.pop()
         with suppress(OSError):
             directory = os.open(name, _DIRECTORY, dir_fd=root)
             try:
+                if os.fstat(directory).st_dev != device:
+                    continue
                 pending += _without_files(directory, root)
             finally:
                 os.close(directory)

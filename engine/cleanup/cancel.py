@@ -1,164 +1,69 @@
-"""`cancel RUN`: stops a run's jobs wherever they run, and whoever works on it before that.
+"""`cancel RUN`: stops a run's jobs wherever they run, and first the process that works on it.
 
-Another process on this host is asked as Ctrl-C asks. Then the run is taken up without a scheduler,
-what its backends still run is stopped, and the journal told, so that `resume` goes on with it.
+A process on this host is asked as Ctrl-C asks. Then the run is taken up without a scheduler, what
+its backends still run is stopped, and the ends are journaled, so that `resume` goes on from there.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-from backends.base import Backend
 from core.clock import Clock
-from core.errors import BackendError, RunLocked
-from core.events import Broadcast, Event, EventSink, Kind
+from core.errors import BackendError
+from core.events import Event, EventSink, JobEnded, Notice, RunEnded, encode_event
 from core.job import JobKey, Outcome
-from core.wire import encode
-from engine.cleanup.outstanding_jobs import (
-    STOP_S,
-    Asking,
-    OutstandingJobs,
-    collect_ended,
-    look,
-    note_ends,
-    note_gone,
-    stop,
-)
+from engine.cleanup.lock_holder import LET_GO_S, stop_holder
+from engine.cleanup.outstanding_jobs import STOP_S, EndRecorder, OutstandingJobs
 from engine.cleanup.run_backends import RunBackends, moved_from, used_backends
-from engine.pipeline import announce
-from engine.run.journal import History, read_journal, replay
-from engine.run.rundir import RunDir, find_run, is_locked
-from engine.run.session import Session, end_session, open_session
+from engine.run.jobs_view import JobsView
+from engine.run.journal import read_journal
+from engine.run.run_view import read_run_view
+from engine.run.rundir import RunDir, find_run
+from engine.run.session import Session, announce, end_session, open_session
 from engine.views.format import clean, plural
 
-LET_GO_S = 60.0
-"""How long the process that works on a run has to stop; the scheduler gives its jobs 10 s."""
-_LOOK_S = 0.1
 _DONE_EXITS = {0, 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """A sink that says events line by line: as JSON, or in words where they have any."""
+class EventPrinter:
+    """A sink that writes events line by line: as JSON, or as text where there is any."""
 
-    say: Callable[[str], None]
+    write: Callable[[str], None]
     as_json: bool
 
     def emit(self, event: Event) -> None:
-        if line := encode(event) if self.as_json else _in_words(event):
-            self.say(line + "\n")
+        if line := encode_event(event) if self.as_json else _text(event):
+            self.write(line + "\n")
 
 
-def _in_words(event: Event) -> str:
-    data, task = event.data, clean(event.task)
-    if event.kind is Kind.NOTICE:
-        return clean(data.get("text", ""), 2_000)
-    if event.kind is not Kind.JOB_ENDED:
-        return ""
-    if data.get("cause") == Outcome.INTERRUPTED:
-        return f"  {task}: stopped (attempt {event.attempt})"
-    if data.get("cause") == Outcome.OK:
-        return f"  {task}: had finished; its result is kept"
-    return f"  {task}: had ended: {clean(data.get('message', ''))}"
+def _text(event: Event) -> str:
+    task = clean(event.task)
+    match event.data:
+        case Notice(text):
+            return clean(text, 2_000)
+        case JobEnded(Outcome.INTERRUPTED):
+            return f"  {task}: stopped (attempt {event.attempt})"
+        case JobEnded(Outcome.OK):
+            return f"  {task}: had finished; its result is kept"
+        case JobEnded(message=message):
+            return f"  {task}: had ended: {clean(message)}"
+    return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The process that works on a run, as its lock file names it."""
-
-    pid: int
-    host: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
-
-
-def find_holder(run: RunDir) -> Holder | None:
-    """Who works on the run now; None when nobody does. Raises RunLocked when that is not clear."""
-    if not is_locked(run):
-        return None
-    text = run.lock.read_text(encoding="utf-8", errors="replace").strip()
-    if (found := re.fullmatch(r"process ([1-9]\d{0,9}) on (\S+)", text)) is None:
-        raise RunLocked(f"Run {run.run_id} is being worked on by another process.", "Stop it.")
-    return Holder(int(found[1]), found[2])
-
-
-def ask_to_stop(
-    run: RunDir,
-    clock: Clock,
-    tell: Callable[[str], None],
-    patience_s: float = LET_GO_S,
-    send: Callable[[int, int], None] = os.kill,
-) -> bool:
-    """Have whoever works on the run stop, and wait for it; whether there was anybody.
-
-    Raises RunLocked when it does not stop.
-    """
-    if (holder := find_holder(run)) is None:
-        return False
-    name = f"Run {run.run_id} is being worked on by {holder}"
-    if holder.host != socket.gethostname():
-        raise RunLocked(f"{name}.", "Cancel it there, or end that process.")
-    if not _has_open(holder.pid, run.lock):
-        if find_holder(run) != holder:
-            return ask_to_stop(run, clock, tell, patience_s, send)
-        raise RunLocked(
-            f"{name}, which cannot be seen from here.", "Cancel it as its user, in its container."
-        )
-    tell(f"{name}; asking it to stop.")
-    try:
-        # What SIGINT asks for; but that one is ignored by what a script started with '&'
-        send(holder.pid, signal.SIGTERM)
-    except OSError as exc:
-        raise RunLocked(f"{name}, which cannot be asked: {exc.strerror}.", "Stop it.") from exc
-    until = clock.monotonic() + patience_s
-    while is_locked(run):
-        if clock.monotonic() >= until:
-            stuck = f"{name}, which has not stopped within {patience_s:g} s."
-            raise RunLocked(stuck, f"End it (kill -9 {holder.pid}), then cancel again.")
-        clock.sleep(_LOOK_S)
-    return True
-
-
-def _has_open(pid: int, lock: Path) -> bool:
-    """Whether the process has the lock file open: a number in a file may be anybody's by now."""
-    if not Path("/proc/self/fd").exists():
-        return True  # no way to see it here; the lock is held, and by whom it says
-    wanted = lock.stat()
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return False
-    return any(_is_same(f"/proc/{pid}/fd/{name}", wanted) for name in names)
-
-
-def _is_same(path: str, wanted: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), wanted)
-    except OSError:
-        return False
-
-
-def cancel_named(name: str, reopening: RunBackends, say: Callable[[str], None]) -> int:
+def cancel_named(name: str, backends: RunBackends, write: Callable[[str], None]) -> int:
     """The command. Raises RunNotFound, and what `cancel_run` raises."""
-    run = find_run(reopening.work_dir, name)
-    return cancel_run(run, reopening, reopening.clock, Spoken(say, reopening.as_json))
+    run = find_run(backends.work_dir, name)
+    return cancel_run(run, backends, backends.clock, EventPrinter(write, backends.as_json))
 
 
 def cancel_run(
     run: RunDir,
-    reopening: RunBackends,
+    backends: RunBackends,
     clock: Clock,
-    voice: EventSink,
+    sink: EventSink,
     *,
     let_go_s: float = LET_GO_S,
     stop_s: float = STOP_S,
@@ -168,159 +73,170 @@ def cancel_run(
     Raises RunLocked when another process keeps the run, BackendError when jobs may still run.
     """
 
-    def tell(text: str) -> None:
-        voice.emit(Event(Kind.NOTICE, clock.time(), data={"text": text}))
+    def notify(text: str) -> None:
+        sink.emit(Event(Notice(text), clock.time()))
 
-    asked_at = len(read_journal(run.journal))
-    asked = ask_to_stop(run, clock, tell, let_go_s)
-    with open_session(run.read_facts(), run, [], clock) as opened:
-        events = read_journal(run.journal)
-        for event in events[asked_at:]:  # what the process did that was asked to stop
-            voice.emit(event)
-        session = replace(
-            opened, sink=Broadcast([opened.journal, voice]), listeners=Broadcast([voice])
-        )
-        return Cancelling(session, reopening, asked, stop_s).carry_out(events, tell)
+    before = len(read_journal(run.journal))
+    was_held = stop_holder(run, clock, notify, let_go_s)
+    with open_session(run.read_facts(), run, [sink], clock, replayed=False) as session:
+        for event in read_journal(run.journal)[before:]:  # what the stopped process did
+            sink.emit(event)
+        return Cancellation(session, backends, was_held, stop_s).run(notify)
 
 
 def leave_others(
-    run: RunDir, reopening: RunBackends, chosen: str, tell: Callable[[str], None]
+    run: RunDir, backends: RunBackends, chosen: str, notify: Callable[[str], None]
 ) -> None:
     """Before a run goes on with the backend `chosen`: cancel what it still has on others, since
-    its tasks would be done, and paid for, twice. What cannot be asked is told and left."""
-    facts, events = run.read_facts(), read_journal(run.journal)
-    names = tuple(name for name in used_backends(facts, events) if name != chosen)
-    if not names or not replay(run.run_id, events).open:
+    its tasks would be done, and paid for, twice. What cannot be asked is reported and left."""
+    facts, run_view = run.read_facts(), read_run_view(run)
+    names = tuple(name for name in used_backends(facts, run_view) if name != chosen)
+    if not names or not run_view.jobs.open:
         return
-    voice = Spoken(lambda line: tell(line.rstrip("\n")), as_json=False)
+    sink = EventPrinter(lambda line: notify(line.rstrip("\n")), as_json=False)
     try:
-        with open_session(facts, run, [], reopening.clock) as opened:
-            sink = Broadcast([opened.journal, voice])
-            session = replace(opened, sink=sink, listeners=Broadcast([voice]))
-            cancelling = Cancelling(session, reopening, only=names)
-            cancelling.carry_out(read_journal(run.journal), lambda _: None)
+        with open_session(facts, run, [sink], backends.clock, replayed=False) as session:
+            Cancellation(session, backends, only=names).run(lambda _: None)
     except BackendError as exc:
-        tell(f"warning: {exc}")
+        notify(f"warning: {exc}")
 
 
 @dataclass(frozen=True, slots=True)
-class Cancelling:
-    """One run, held by this process, whose jobs are to end; `asked` whoever held it before.
+class Cancellation:
+    """Of one run, held by this process; `was_held`: by another one before, which was stopped.
 
-    `only` names backends, where not all that it was carried out on are meant.
+    `only` names backends, where not all that the run was carried out on are meant.
     """
 
     session: Session
-    reopening: RunBackends
-    asked: bool = False
+    backends: RunBackends
+    was_held: bool = False
     stop_s: float = STOP_S
     only: tuple[str, ...] = ()
 
-    def carry_out(self, events: Sequence[Event], tell: Callable[[str], None]) -> int:
-        session, facts = self.session, self.session.facts
-        asking, history = Asking(session.clock), session.history
-        idle_s = session.clock.time() - (events[-1].at if events else facts.created)
+    def run(self, notify: Callable[[str], None]) -> int:
+        """Gives the exit code. Raises BackendError when jobs may still run."""
+        idle_s = self._idle_s()
         with ExitStack() as stack:
-            found: list[tuple[Backend, OutstandingJobs]] = []
-            moved = False
-            try:
-                for name in self.only or used_backends(facts, events):
-                    backend = stack.enter_context(self.reopening.backend(session.run, name, facts))
-                    elsewhere = self._is_elsewhere(name, tell)
-                    moved |= elsewhere
-                    known = History() if elsewhere else history
-                    remains = look(asking, backend, facts.run, known, idle_s)
-                    found.append((backend, remains))
-            except BackendError as exc:
-                raise self._out_of_reach(exc, history) from exc
-            running = {key for _, r in found for key in (h.key for h in r.running)}
-            finished = (history.end or {}).get("exit_code") in _DONE_EXITS
-            if not running and history.end is not None and (finished or not history.open):
-                tell(self._nothing_runs(history.end))
-                return 0
-            if not finished:
-                self._begin()
-            left = self._stop_all(asking, found)
-            if not left and not self.only:
-                grace_s = max((backend.grace_s for backend, _ in found), default=0.0)
-                looked = [r for _, r in found]
-                note_gone(session, looked, settled=idle_s >= grace_s, moved=moved)
-        outcome = "interrupted" if left else "cancelled"
+            found, moved = self._find(stack, idle_s, notify)
+            return self._cancel(found, idle_s, notify, moved=moved)
+
+    def _idle_s(self) -> float:
+        session = self.session
+        return session.clock.time() - (session.run_view.last_at or session.facts.created)
+
+    def _find(
+        self, stack: ExitStack, idle_s: float, notify: Callable[[str], None]
+    ) -> tuple[list[OutstandingJobs], bool]:
+        """The jobs on each backend; whether one of these has moved since they were started."""
+        session, run_view, facts = self.session, self.session.run_view, self.session.facts
+        found: list[OutstandingJobs] = []
+        moved = False
+        try:
+            for name in self.only or used_backends(facts, run_view):
+                backend = stack.enter_context(self.backends.open(session.run, name, facts))
+                elsewhere = self._is_elsewhere(name, notify)
+                moved |= elsewhere
+                known = JobsView() if elsewhere else run_view.jobs
+                found.append(OutstandingJobs.find(backend, facts.run, known, idle_s))
+        except BackendError as exc:
+            raise self._out_of_reach(exc) from exc
+        return found, moved
+
+    def _cancel(
+        self,
+        found: list[OutstandingJobs],
+        idle_s: float,
+        notify: Callable[[str], None],
+        *,
+        moved: bool,
+    ) -> int:
+        session, run_id, ended = self.session, self.session.facts.run, self.session.run_view.ended
+        running = {handle.key for jobs in found for handle in jobs.running}
+        finished = ended is not None and ended.exit_code in _DONE_EXITS
+        if not running and ended is not None and (finished or not session.run_view.jobs.open):
+            notify(self._nothing_runs(ended))
+            return 0
+        budget = self.backends.budget(session.facts, session.run_view.jobs)
+        recorder = EndRecorder(session, budget.is_credible)
         if not finished:
-            end_session(session, 130, outcome)
+            self._begin()
+        left = self._stop_all(found, recorder)
+        if not left and not self.only:
+            grace_s = max((jobs.backend.backend.grace_s for jobs in found), default=0.0)
+            recorder.record_missing(found, settled=idle_s >= grace_s, moved=moved)
+        if not finished:
+            end_session(session, 130, "interrupted" if left else "cancelled")
         if left:
             raise BackendError(
-                f"{plural(len(left), 'job')} of run {facts.run} may still run: {_names(left)}.",
-                "Cancel it again, or look after them where they run.",
+                f"{plural(len(left), 'job')} of run {run_id} may still run: {_names(left)}.",
+                "Cancel it again, or stop them where they run.",
             )
         stopped = f"{plural(len(running), 'job')} stopped" if running else "nothing was running"
-        tell(f"Run {facts.run} is cancelled: {stopped}. 'resume {facts.run}' goes on with it.")
+        notify(f"Run {run_id} is cancelled: {stopped}. 'resume {run_id}' goes on with it.")
         return 0
 
-    def _is_elsewhere(self, name: str, tell: Callable[[str], None]) -> bool:
+    def _is_elsewhere(self, name: str, notify: Callable[[str], None]) -> bool:
         """Whether the backend is in another place now than the run's open jobs: there their
-        handles mean nothing, or somebody else's jobs."""
+        handles mean nothing, or another run's jobs."""
         session = self.session
-        place = moved_from(name, session.facts, self.reopening.settings(session.facts))
-        if not place or not session.history.open:
+        place = moved_from(name, session.facts, self.backends.settings(session.facts))
+        if not place or not session.run_view.jobs.open:
             return False
-        tell(
+        notify(
             f"Jobs are looked for where this command says. What may run on {name} where they were"
             f" started ({place}) is not stopped."
         )
         return True
 
-    def _nothing_runs(self, end: Mapping[str, Any]) -> str:
+    def _nothing_runs(self, ended: RunEnded) -> str:
         run_id = self.session.facts.run
-        if self.asked and end.get("exit_code") not in _DONE_EXITS:
+        if self.was_held and ended.exit_code not in _DONE_EXITS:
             return f"Run {run_id} is stopped. 'resume {run_id}' goes on with it."
-        outcome = clean(end.get("outcome", "unknown"))
-        return f"Nothing of run {run_id} is running. How it ended: {outcome}."
+        return f"Nothing of run {run_id} is running. How it ended: {clean(ended.outcome)}."
 
     def _begin(self) -> None:
         """A session of its own in the journal, so that the time since the last is not its."""
-        settings = self.reopening.settings(self.session.facts)
+        settings = self.backends.settings(self.session.facts)
         announce(self.session, settings.backend, settings.model, settings.max_executors)
 
-    def _stop_all(
-        self, asking: Asking, found: Sequence[tuple[Backend, OutstandingJobs]]
-    ) -> set[JobKey]:
-        """Stop what runs, note what ended, leave nothing behind; gives what may still run."""
+    def _stop_all(self, found: Sequence[OutstandingJobs], recorder: EndRecorder) -> set[JobKey]:
+        """Stop what runs, record what ended, leave nothing behind; gives what may still run."""
         left: set[JobKey] = set()
-        for backend, before in found:
+        for before in found:
+            backend, running = before.backend, frozenset(h.key for h in before.running)
             try:
-                after = stop(asking, backend, before, self.stop_s + backend.cancel_lag_s)
+                after = before.stop(self.stop_s + backend.backend.cancel_lag_s)
             except BackendError as exc:
-                left |= {h.key for h in before.running}
+                left |= running
                 self.session.notice(f"{backend.name}: {exc}")
                 continue
             still = frozenset(h.key for h in after.running)
             left |= still
-            stopped = frozenset(h.key for h in before.running) - still
             try:
-                if not self._note(asking, backend, after, stopped) and not still:
-                    run_id = self.session.facts.run
-                    asking.ask("cleanup", partial(backend.cleanup, run_id), asking.cleanup_s)
+                if not self._record(after, running - still, recorder) and not still:
+                    backend.cleanup(self.session.facts.run)
             except BackendError as exc:
                 self.session.notice(f"{backend.name}: {exc} 'clean' and 'resume' ask again.")
         return left
 
-    def _note(
-        self, asking: Asking, backend: Backend, after: OutstandingJobs, stopped: frozenset[JobKey]
+    def _record(
+        self, after: OutstandingJobs, stopped: frozenset[JobKey], recorder: EndRecorder
     ) -> list[JobKey]:
-        """Fetch and journal what ended; gives what is still to come."""
-        session = self.session
-        found = collect_ended(asking, backend, session.run, session.history, after)
-        to_come = note_ends(session, session.history, after, found, stopped)
-        for key in sorted(stopped - session.history.open.keys()):
+        """Collect and journal what ended; gives what is still to come."""
+        session, open_jobs = self.session, self.session.run_view.jobs.open
+        given_up = stopped - open_jobs.keys()
+        found = after.collect_ended(session.run, open_jobs)
+        to_come = recorder.record(after, found, stopped)
+        for key in sorted(given_up):
             session.notice(f"{key.task}: stopped (attempt {key.attempt}), given up before")
         return to_come
 
-    def _out_of_reach(self, exc: BackendError, history: History) -> BackendError:
-        run_id = self.session.facts.run
-        what = f" Of run {run_id}, these may still run: {_names(set(history.open))}."
+    def _out_of_reach(self, exc: BackendError) -> BackendError:
+        run_id, still_open = self.session.facts.run, self.session.run_view.jobs.open
+        names = f" Of run {run_id}, these may still run: {_names(set(still_open))}."
         return BackendError(
-            exc.message + (what if history.open else ""),
+            exc.message + (names if still_open else ""),
             f"{exc.remedy} Then cancel the run again.".strip(),
         )
 

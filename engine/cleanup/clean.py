@@ -1,7 +1,7 @@
-"""`clean`: says what would go, and with --yes removes it, one run at a time.
+"""`clean`: lists what would go, and with --yes removes it, one run at a time.
 
-Each run is locked and judged again before anything is done to it. What it finished is brought in
-before its backend forgets it; its directory goes last, so that what fails is found again.
+Each run is locked and judged again before anything is done to it. What it finished is collected
+before its backend is cleaned up; its directory goes last, so that what fails is found again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.base import Backend
 from core.errors import BackendError, OrchestratorError, RunLocked, StorageError
-from core.events import Kind
+from core.events import RunEnded
 from core.job import JobKey
 from core.wire import plain
-from engine.cleanup.outstanding_jobs import STOP_S, collect_ended, look, note_ends, stop
+from engine.cleanup.outstanding_jobs import STOP_S, EndRecorder, OutstandingJobs
 from engine.cleanup.removal import finish_removal, remove_run
 from engine.cleanup.run_backends import RunBackends
 from engine.cleanup.scan import (
@@ -26,213 +25,216 @@ from engine.cleanup.scan import (
     CleanupItem,
     CleanupScan,
     is_plain,
-    read_story,
+    read_plain_run,
 )
+from engine.cleanup.timed_backend import TimedBackend
 from engine.delivery.target import recover_target
-from engine.pipeline import announce
-from engine.run.journal import History
+from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir, RunFacts, locked
-from engine.run.session import Session, open_session, storing
+from engine.run.session import Session, announce, open_session, storing
 from engine.views.format import clean, plural
 
 _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
-_CHANGED = "it has changed meanwhile"
+_CHANGED = "it has changed meanwhile; clean again"
 
 
 def clean_named(
-    name: str, reopening: RunBackends, say: Callable[[str], None], older_than_s: float, *, yes: bool
+    name: str,
+    backends: RunBackends,
+    write: Callable[[str], None],
+    older_than_s: float,
+    *,
+    yes: bool,
 ) -> int:
     """The command. Raises RunNotFound, and what `clean_runs` raises."""
-    survey = CleanupScan(reopening.work_dir, reopening, reopening.clock, older_than_s).narrowed(
-        name
-    )
-    return clean_runs(survey, say, yes=yes, as_json=reopening.as_json)
+    scan = CleanupScan(backends.work_dir, backends, backends.clock, older_than_s).narrowed(name)
+    return clean_runs(scan, write, yes=yes, as_json=backends.as_json)
 
 
-def clean_runs(survey: CleanupScan, say: Callable[[str], None], *, yes: bool, as_json: bool) -> int:
-    """Say what there is to remove and, with `yes`, remove it; gives the exit code.
+def clean_runs(scan: CleanupScan, write: Callable[[str], None], *, yes: bool, as_json: bool) -> int:
+    """List what there is to remove and, with `yes`, remove it; gives the exit code.
 
     Raises RunLocked when the run that was named is being worked on.
     """
-    found = list(survey.findings())
-    if survey.named and (held := [f for f in found if f.state == "running"]):
+    items = list(scan.items())
+    if scan.named and (held := [i for i in items if i.state == "running"]):
         raise RunLocked(f"Run {held[0].run} is being worked on.", "Cancel it, then clean again.")
-    say("".join(map(_as_json, found)) if as_json else render_findings(found))
-    going = [f for f in found if f.goes]
+    write("".join(map(_as_json, items)) if as_json else render_items(items))
+    going = [item for item in items if item.goes]
     if going and not yes and not as_json:
-        say(f"Nothing was removed. Say --yes to remove {_sum(going)}.\n")
-    done = [remove(survey, f) for f in going] if yes else []
+        write(f"Nothing was removed. Add --yes to remove {_sum(going)}.\n")
+    done = [remove(scan, item) for item in going] if yes else []
     for after in done:
-        say(_as_json(after, done=True) if as_json else _how_it_went(after))
-    return 1 if any(f.trouble for f in (*found, *done)) else 0
+        write(_as_json(after, done=True) if as_json else _result(after))
+    return 1 if any(item.trouble for item in (*items, *done)) else 0
 
 
-def remove(survey: CleanupScan, found: CleanupItem) -> CleanupItem:
-    """Do it; gives the finding with what went wrong, if anything did."""
+def remove(scan: CleanupScan, item: CleanupItem) -> CleanupItem:
+    """Do it; gives the item with what went wrong, if anything did."""
     try:
         with storing():
-            return Removal(survey, found).carry_out()
+            return RunCleaner(scan, item).clean()
     except RunLocked as exc:
-        return replace(found, left=str(exc))
+        return replace(item, left=str(exc))
     except StorageError as exc:
-        return replace(found, trouble=exc.message)
+        return replace(item, trouble=exc.message)
     except OrchestratorError as exc:
-        return replace(found, trouble=str(exc))
+        return replace(item, trouble=str(exc))
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
-    """Of one finding. Raises OrchestratorError, OSError; what is left is found by the next."""
+class RunCleaner:
+    """Removes one item. Raises OrchestratorError, OSError; what is left is found by the next."""
 
-    survey: CleanupScan
-    found: CleanupItem
+    scan: CleanupScan
+    item: CleanupItem
     stop_s: float = STOP_S
 
-    def carry_out(self) -> CleanupItem:
-        found = self.found
-        if found.root is None:
+    def clean(self) -> CleanupItem:
+        item = self.item
+        if item.root is None:
             return self._orphan()
-        if found.state == HALF_REMOVED:
-            finish_removal(found.root)
-            return found
-        run = RunDir(found.root)
-        if found.goes_whole:
+        if item.state == HALF_REMOVED:
+            finish_removal(item.root)
+            return item
+        run = RunDir(item.root)
+        if item.goes_whole:
             # a damaged run may have anything in the place of its lock
-            with locked(run) if found.state != DAMAGED or is_plain(run.lock) else nullcontext():
+            with locked(run) if item.state != DAMAGED or is_plain(run.lock) else nullcontext():
                 return self._whole(run)
-        with open_session(run.read_facts(), run, [], self.survey.clock) as session:
+        with open_session(run.read_facts(), run, [], self.scan.clock) as session:
             return self._leftovers(session)
 
     def _orphan(self) -> CleanupItem:
-        [name] = self.found.leftovers
-        run = RunDir(self.survey.work_dir / "runs" / self.found.run)
+        [name] = self.item.leftovers
+        run = RunDir(self.scan.work_dir / "runs" / self.item.run)
         if run.root.exists():
-            return replace(self.found, left=_CHANGED)
-        with self.survey.reopening.backend(run, name) as backend:
-            self._stop_and_forget(backend, History())
-        return self.found
+            return replace(self.item, left=_CHANGED)
+        with self.scan.backends.open(run, name) as backend:
+            self._stop_and_clean_up(backend, JobsView())
+        return self.item
 
     def _whole(self, run: RunDir) -> CleanupItem:
-        again = self.survey.run(run, held=True)
+        again = self.scan.run(run, held=True)
         if not again.goes_whole or not again.goes:
             return replace(again, left=again.left or _CHANGED)
         if again.state != DAMAGED:
-            story = read_story(run)
+            facts, run_view = read_plain_run(run)
             for name in again.leftovers:
-                with self.survey.reopening.backend(run, name, story.facts) as backend:
-                    self._stop_and_forget(backend, story.history, again.idle_s)
-            self._settle_target(run, story.facts)
+                with self.scan.backends.open(run, name, facts) as backend:
+                    self._stop_and_clean_up(backend, run_view.jobs, again.idle_s)
+            self._settle_target(run, facts)
         remove_run(run.root)
         return again
 
-    def _stop_and_forget(self, backend: Backend, history: History, idle_s: float = 0.0) -> None:
-        asking = self.survey.asking
-        remains = look(asking, backend, self.found.run, history, idle_s)
-        patience_s = self.stop_s + backend.cancel_lag_s
-        if left := stop(asking, backend, remains, patience_s).running:
+    def _stop_and_clean_up(
+        self, backend: TimedBackend, jobs: JobsView, idle_s: float = 0.0
+    ) -> None:
+        found = OutstandingJobs.find(backend, self.item.run, jobs, idle_s)
+        if left := found.stop(self.stop_s + backend.backend.cancel_lag_s).running:
             tasks = ", ".join(sorted(clean(handle.key.task) for handle in left))
             raise BackendError(f"Jobs on {backend.name} did not stop: {tasks}.", "Clean again.")
-        self._forget(backend)
-
-    def _forget(self, backend: Backend) -> None:
-        asking = self.survey.asking
-        asking.ask("cleanup", lambda: backend.cleanup(self.found.run), asking.cleanup_s)
+        backend.cleanup(self.item.run)
 
     def _settle_target(self, run: RunDir, facts: RunFacts) -> None:
         """A delivery that was cut off may have put the user's own tree aside."""
         target = Path(facts.target)
         recover_target(target, run.run_id)
         if target.exists() and target.resolve().is_relative_to(run.root.resolve()):
-            raise OrchestratorError(f"Its target {target} lies in it.", "Move the target away.")
+            raise OrchestratorError(
+                f"The target {target} lies in the run's directory.",
+                "Move it out, then clean again.",
+            )
 
     def _leftovers(self, session: Session) -> CleanupItem:
-        """The run stays, and can be resumed: what it finished is brought in first."""
-        again = self.survey.run(session.run, held=True)
+        """The run stays, and can be resumed: what it finished is collected first."""
+        again = self.scan.run(session.run, held=True)
         if again.goes_whole or not again.goes:
             return replace(again, left=again.left or _CHANGED)
         for name in again.leftovers:
-            with self.survey.reopening.backend(session.run, name, session.facts) as backend:
-                if to_come := self._take_in(session, backend, again.idle_s):
+            with self.scan.backends.open(session.run, name, session.facts) as backend:
+                if to_come := self._collect(session, backend, again.idle_s):
                     tasks = ", ".join(sorted(clean(key.task) for key in to_come))
                     return replace(again, left=f"results are still to come: {tasks}; resume it")
-                self._forget(backend)
+                backend.cleanup(again.run)
         return again
 
-    def _take_in(self, session: Session, backend: Backend, idle_s: float) -> Sequence[JobKey]:
+    def _collect(self, session: Session, backend: TimedBackend, idle_s: float) -> Sequence[JobKey]:
         """What ended comes to the disk and the journal; gives what is still to come."""
-        asking, history = self.survey.asking, session.history
-        remains = look(asking, backend, session.run.run_id, history, idle_s)
-        if remains.running:
-            return [handle.key for handle in remains.running]
-        if not (found := collect_ended(asking, backend, session.run, history, remains)):
+        backends, run_view = self.scan.backends, session.run_view
+        jobs = OutstandingJobs.find(backend, session.run.run_id, run_view.jobs, idle_s)
+        if jobs.running:
+            return [handle.key for handle in jobs.running]
+        if not (found := jobs.collect_ended(session.run, run_view.jobs.open)):
             return []
-        settings = self.survey.reopening.settings(session.facts)
+        last_end = run_view.ended or RunEnded(130, "interrupted")
+        settings = backends.settings(session.facts)
         announce(session, settings.backend, settings.model, settings.max_executors)
-        to_come = note_ends(session, history, remains, found)
-        ended = history.end or {"exit_code": 130, "outcome": "interrupted", "message": ""}
-        session.emit(Kind.RUN_ENDED, **{**ended, "wall_s": 0.0})
+        budget = backends.budget(session.facts, run_view.jobs)
+        to_come = EndRecorder(session, budget.is_credible).record(jobs, found)
+        session.emit(replace(last_end, wall_s=0.0))
         session.journal.commit()
         return to_come
 
 
-# -- what is said
+# -- output
 
 
-def render_findings(found: Sequence[CleanupItem]) -> str:
-    going, staying = [f for f in found if f.goes], [f for f in found if f.left or f.trouble]
+def render_items(items: Sequence[CleanupItem]) -> str:
+    going, staying = [i for i in items if i.goes], [i for i in items if i.left or i.trouble]
     lines = ["To be removed:"] if going else ["There is nothing to remove."]
-    for finding in going:
-        lines += _what_goes(finding)
+    for item in going:
+        lines += _removal(item)
     if staying:
         lines.append("Left as it is:")
-    lines += [f"  {_name(f)}  {clean(f.trouble or f.left, 1_000)}" for f in staying]
+    lines += [f"  {_name(i)}  {clean(i.trouble or i.left, 1_000)}" for i in staying]
     return "\n".join(lines) + "\n"
 
 
-def _what_goes(found: CleanupItem) -> Iterator[str]:
-    delivered = "delivered" if found.delivered else "never delivered"
-    facts = [found.state]
-    if found.root is not None:
-        facts += [f"idle for {age_in_words(found.idle_s)}", delivered] if found.prompt else []
-        facts.append(size_in_words(found.size_bytes))
-    yield f"  {_name(found)}  {', '.join(facts)}"
-    if found.prompt:
-        yield f"    {clean(found.prompt, 74)}"
-    if found.goes_whole:
-        yield f"    its directory {clean(found.root, 4_096)}"
-    if found.running:
-        yield f"    {plural(found.running, 'job')} that may still run, which will be cancelled"
-    for name, phrases in found.leftovers.items():
+def _removal(item: CleanupItem) -> Iterator[str]:
+    delivered = "delivered" if item.delivered else "never delivered"
+    facts = [item.state]
+    if item.root is not None:
+        facts += [f"idle for {age_in_words(item.idle_s)}", delivered] if item.prompt else []
+        facts.append(size_in_words(item.size_bytes))
+    yield f"  {_name(item)}  {', '.join(facts)}"
+    if item.prompt:
+        yield f"    {clean(item.prompt, 74)}"
+    if item.goes_whole:
+        yield f"    its directory {clean(item.root, 4_096)}"
+    if item.running:
+        yield f"    {plural(item.running, 'job')} that may still run, to be cancelled"
+    for name, phrases in item.leftovers.items():
         yield from (f"    {clean(name)}: {clean(phrase)}" for phrase in phrases)
 
 
-def _how_it_went(found: CleanupItem) -> str:
-    if not (why := found.trouble or found.left):
-        return f"Removed {_name(found)}: {_sum([found])}.\n"
-    return f"Not removed: {_name(found)}: {clean(why, 1_000)}\n"
+def _result(item: CleanupItem) -> str:
+    if not (why := item.trouble or item.left):
+        return f"Removed {_name(item)}: {_sum([item])}.\n"
+    return f"Not removed: {_name(item)}: {clean(why, 1_000)}\n"
 
 
-def _name(found: CleanupItem) -> str:
-    return clean(found.run) or "runs without a directory"
+def _name(item: CleanupItem) -> str:
+    return clean(item.run) or "runs without a directory"
 
 
-def _sum(found: Sequence[CleanupItem]) -> str:
-    whole = [f for f in found if f.goes_whole]
-    leftovers = sum(len(phrases) for f in found for phrases in f.leftovers.values())
+def _sum(items: Sequence[CleanupItem]) -> str:
+    whole = [item for item in items if item.goes_whole]
+    leftovers = sum(len(phrases) for item in items for phrases in item.leftovers.values())
     parts = []
     if whole:
-        size = size_in_words(sum(f.size_bytes for f in whole))
+        size = size_in_words(sum(item.size_bytes for item in whole))
         parts.append(f"{plural(len(whole), 'run')} ({size})")
     if leftovers or not whole:
         parts.append(plural(leftovers, "leftover"))
     return " and ".join(parts)
 
 
-def _as_json(found: CleanupItem, *, done: bool = False) -> str:
+def _as_json(item: CleanupItem, *, done: bool = False) -> str:
     """One line. `action` is removes, leaves or fails before, removed, left or failed after."""
     words = ("removed", "left", "failed") if done else ("removes", "leaves", "fails")
-    action = words[2] if found.trouble else words[0] if found.goes else words[1]
-    return json.dumps({"action": action, **plain(found)}) + "\n"
+    action = words[2] if item.trouble else words[0] if item.goes else words[1]
+    return json.dumps({"action": action, **plain(item)}) + "\n"
 
 
 def size_in_words(size_bytes: int) -> str:

@@ -1,19 +1,16 @@
-"""What a backend still has of a run that no scheduler works on: looked at, stopped, brought in.
+"""The jobs that a backend still has of a run no scheduler works on: found, stopped, collected.
 
 Nothing is removed from a backend before what it finished is on this disk and in the journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
-from backends.base import Backend
 from core.bundle import read_spent
-from core.clock import Clock
-from core.errors import BackendError, CollectError, OrchestratorError
-from core.events import Event, EventSink, Kind
+from core.errors import CollectError, OrchestratorError
+from core.events import TaskEnded
 from core.job import (
     JobHandle,
     JobKey,
@@ -22,239 +19,215 @@ from core.job import (
     Outcome,
     Reason,
     TaskResult,
+    TaskState,
+    Usage,
 )
-from core.wire import plain
-from engine.run.journal import History, read_journal, replay
+from engine.cleanup.timed_backend import TimedBackend
+from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir
 from engine.run.session import Session
-from engine.scheduling.calls import ThreadedCalls
-from engine.scheduling.retry_policy import NEVER_STARTED, End, end_of
-from engine.scheduling.task_graph import TaskState
+from engine.scheduling.job_end import End, end_of, ended
 from engine.views.format import plural
 
-T = TypeVar("T")
+IsCredible = Callable[[JobKey, Sequence[Usage]], bool]
+"""Whether a job without a result may have used that: Budget.is_credible."""
 
 STOP_S = 60.0
 """How long jobs have to stop; Slurm leaves them 30 s between its two signals."""
-TIDY_STOP_S = 15.0
+RELEASE_STOP_S = 15.0
 """How long the end of a session waits for jobs that were slow to stop when it was interrupted."""
-_LOOKS_S = (0.1, 5.0)
+_PAUSES_S = (0.1, 5.0)
 _GONE = JobStatus(JobState.LOST, Reason.MISSING)
 _NEVER_SENT = JobStatus(JobState.LOST, Reason.LAUNCH, message="it was not handed over")
-_STOPPED = "It was stopped when the run was cancelled."
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Calls of a backend that come to an end: one that hangs, or breaks, is a BackendError."""
-
-    clock: Clock
-    answer_s: float = 60.0
-    cleanup_s: float = 300.0
-
-    def ask(self, what: str, call: Callable[[], T], limit_s: float | None = None) -> T:
-        answers: list[T | Exception] = []
-        calls, limit_s = ThreadedCalls(self.clock), limit_s or self.answer_s
-        until = self.clock.monotonic() + limit_s
-        calls.start(what, call, answers.append)
-        try:
-            while not answers and (left_s := until - self.clock.monotonic()) > 0:
-                calls.wait(left_s)
-        finally:
-            calls.close()
-        if not answers:
-            raise BackendError(f"There was no answer to {what} within {limit_s:g} s.", "Try later.")
-        if not isinstance(found := answers[0], Exception):
-            return found
-        if isinstance(found, OrchestratorError):
-            raise found
-        # against the contract; but other runs and backends have nothing to do with it
-        raise BackendError(f"{what} failed: {type(found).__name__}: {found}.") from found
+_CANCELLED = "It was stopped when the run was cancelled."
 
 
 @dataclass(frozen=True, slots=True)
 class OutstandingJobs:
     """Jobs that the backend knows or the journal has open, and where each stands."""
 
+    backend: TimedBackend
     handles: Mapping[JobKey, JobHandle] = field(default_factory=dict)
     statuses: Mapping[JobKey, JobStatus] = field(default_factory=dict)
-    fresh: Mapping[JobKey, float] = field(default_factory=dict)
+    visible_at: Mapping[JobKey, float] = field(default_factory=dict)
     """Until when, in the clock's monotonic seconds, a job may only seem to be missing."""
+
+    @classmethod
+    def find(
+        cls, backend: TimedBackend, run_id: str, jobs: JobsView, idle_s: float = 0.0
+    ) -> OutstandingJobs:
+        """Ask the backend once for all jobs of the run. Raises BackendError.
+
+        A job that is missing counts as one that may run while the run has been idle for less than
+        the backend's grace: it may not be visible yet.
+        """
+        handles = {
+            key: handle
+            for key, handle in jobs.open.items()
+            if handle is not None and handle.key == key and handle.backend == backend.name
+        }
+        visible_at = backend.clock.monotonic() + backend.backend.grace_s - idle_s
+        grace = dict.fromkeys(handles, visible_at)
+        for handle in backend.call("reattach", lambda b: b.reattach(run_id)):
+            if handle.key.run == run_id:
+                handles[handle.key] = handle
+        return cls(backend, handles, visible_at=grace)._polled()
 
     @property
     def running(self) -> list[JobHandle]:
-        """Those that may still run: where nobody can tell, too."""
+        """Those that may still run, unknown ones included."""
         return [h for key, h in self.handles.items() if not self.statuses[key].state.final]
 
     @property
     def ended(self) -> list[JobHandle]:
         """Those that may have left something."""
         states = ((h, self.statuses[key]) for key, h in self.handles.items())
-        return [h for h, s in states if s.state.final and not _is_missing(s)]
+        return [h for h, s in states if s.state.final and not is_missing(s)]
+
+    def _polled(self) -> OutstandingJobs:
+        handles, found = list(self.handles.values()), {}
+        if handles:
+            found = self.backend.call("poll", lambda b: b.poll(handles))
+        now, unknown = self.backend.clock.monotonic(), JobStatus(JobState.UNKNOWN)
+        statuses = {key: found.get(key, unknown) for key in self.handles}
+        for key, until in self.visible_at.items():
+            if is_missing(statuses[key]) and now < until:
+                statuses[key] = unknown
+        return replace(self, statuses=statuses)
+
+    def stop(self, patience_s: float = STOP_S) -> OutstandingJobs:
+        """Cancel what runs and wait for its end, for `patience_s` at most and the time that the
+        backend needs to show it. Raises BackendError."""
+        if not (handles := self.running):
+            return self
+        clock, (pause_s, most_s) = self.backend.clock, _PAUSES_S
+        self.backend.call("cancel", lambda b: b.cancel(handles))
+        until = clock.monotonic() + patience_s
+        while (now := self._polled()).running:
+            if (left_s := until - clock.monotonic()) <= 0:
+                break
+            clock.sleep(min(pause_s, left_s))
+            pause_s = min(most_s, pause_s * 2)
+        return now
+
+    def collect_ended(
+        self, run: RunDir, open_jobs: Mapping[JobKey, JobHandle | None]
+    ) -> dict[JobKey, TaskResult | CollectError]:
+        """Bring what ended, and the journal has open, to this disk. Raises BackendError."""
+        handles = [h for h in self.ended if h.key in open_jobs]
+        if not handles:
+            return {}
+        return self.backend.call("collect", lambda b: b.collect(handles, run.tasks))
 
 
-def _is_missing(status: JobStatus) -> bool:
+def is_missing(status: JobStatus) -> bool:
     return status.state is JobState.LOST and status.reason is Reason.MISSING
 
 
-def look(
-    asking: Asking, backend: Backend, run_id: str, history: History, idle_s: float = 0.0
-) -> OutstandingJobs:
-    """Ask the backend once for all jobs of the run. Raises BackendError.
+@dataclass(frozen=True, slots=True)
+class EndRecorder:
+    """Journals the ends of jobs as the scheduler does; the next session goes on from there."""
 
-    A job that is missing counts as one that may run while the run has been idle for less than the
-    backend's grace: it may not show yet.
-    """
-    handles = {
-        key: handle
-        for key, handle in history.open.items()
-        if handle is not None and handle.key == key and handle.backend == backend.name
-    }
-    fresh = dict.fromkeys(handles, asking.clock.monotonic() + backend.grace_s - idle_s)
-    for handle in asking.ask("reattach", lambda: backend.reattach(run_id)):
-        if handle.key.run == run_id:
-            handles[handle.key] = handle
-    return _poll(asking, backend, OutstandingJobs(handles, fresh=fresh))
+    session: Session
+    is_credible: IsCredible
 
+    def record(
+        self,
+        jobs: OutstandingJobs,
+        found: Mapping[JobKey, TaskResult | CollectError],
+        stopped: frozenset[JobKey] = frozenset(),
+    ) -> list[JobKey]:
+        """What became of collected jobs; gives those whose result is still to come.
 
-def _poll(asking: Asking, backend: Backend, remains: OutstandingJobs) -> OutstandingJobs:
-    handles = list(remains.handles.values())
-    found = asking.ask("poll", lambda: backend.poll(handles)) if handles else {}
-    now, unknown = asking.clock.monotonic(), JobStatus(JobState.UNKNOWN)
-    statuses = {key: found.get(key, unknown) for key in remains.handles}
-    for key, until in remains.fresh.items():
-        if _is_missing(statuses[key]) and now < until:
-            statuses[key] = unknown
-    return replace(remains, statuses=statuses)
-
-
-def stop(
-    asking: Asking, backend: Backend, remains: OutstandingJobs, patience_s: float = STOP_S
-) -> OutstandingJobs:
-    """Cancel what runs and wait for its end, for `patience_s` at most. Raises BackendError."""
-    if not (handles := remains.running):
-        return remains
-    clock, (pause_s, most_s) = asking.clock, _LOOKS_S
-    asking.ask("cancel", lambda: backend.cancel(handles))
-    until = clock.monotonic() + patience_s
-    while (remains := _poll(asking, backend, remains)).running:
-        if (left_s := until - clock.monotonic()) <= 0:
-            break
-        clock.sleep(min(pause_s, left_s))
-        pause_s = min(most_s, pause_s * 2)
-    return remains
-
-
-def collect_ended(
-    asking: Asking, backend: Backend, run: RunDir, history: History, remains: OutstandingJobs
-) -> dict[JobKey, TaskResult | CollectError]:
-    """Bring what ended, and the journal has open, to this disk. Raises BackendError."""
-    handles = [h for h in remains.ended if h.key in history.open]
-    if not handles:
-        return {}
-    return asking.ask("collect", lambda: backend.collect(handles, run.tasks))
-
-
-def note_ends(
-    session: Session,
-    history: History,
-    remains: OutstandingJobs,
-    found: Mapping[JobKey, TaskResult | CollectError],
-    stopped: frozenset[JobKey] = frozenset(),
-) -> list[JobKey]:
-    """Journal what became of jobs; gives those whose result is still to come.
-
-    `stopped` are those that were asked to stop and did.
-    """
-    to_come: list[JobKey] = []
-    for key, answer in found.items():
-        result = answer if isinstance(answer, TaskResult) else None
-        status = remains.statuses[key]
-        if result is None and key not in stopped and isinstance(answer, CollectError):
-            if answer.retryable:
+        `stopped` are those that were asked to stop and did.
+        """
+        to_come: list[JobKey] = []
+        for key, answer in found.items():
+            if end := _end_of(jobs.statuses[key], answer, stopped=key in stopped):
+                self._record_end(key, jobs.statuses[key], end)
+            else:
                 to_come.append(key)
-                continue
-            end = End(end_of(status, None).cause, status.message or str(answer))
-        elif result is None or (key in stopped and result.outcome is Outcome.INTERRUPTED):
-            end = End(Outcome.INTERRUPTED, _STOPPED, result)
-        else:
-            end = end_of(status, result)
-        _note_end(session, key, status, end)
-    for key in sorted(stopped - found.keys()):
-        if key in history.open:  # and is gone without a trace
-            end = End(Outcome.INTERRUPTED, _STOPPED)
-            _note_end(session, key, remains.statuses[key], end)
-    session.journal.commit()
-    return to_come
+        for key in sorted(stopped - found.keys()):
+            if key in self.session.run_view.jobs.open:  # and is gone without a trace
+                self._record_end(key, jobs.statuses[key], End(Outcome.INTERRUPTED, _CANCELLED))
+        self.session.journal.commit()
+        return to_come
+
+    def record_missing(
+        self, found: Iterable[OutstandingJobs], *, settled: bool, moved: bool = False
+    ) -> None:
+        """The ends of open jobs that none of the run's backends, as they were `found`, knows.
+
+        Not `settled`: one that was only intended may not be visible yet. Later it was never handed
+        over, and has used nothing, unless the run has `moved` to where that cannot be known.
+        """
+        looked = list(found)
+        for key, handle in sorted(self.session.run_view.jobs.open.items()):
+            seen = [jobs.statuses[key] for jobs in looked if key in jobs.statuses]
+            if all(map(is_missing, seen)) and (settled or handle is not None):
+                status = _GONE if moved or handle is not None else _NEVER_SENT
+                self._record_end(key, status, end_of(status, None))
+        self.session.journal.commit()
+
+    def _record_end(self, key: JobKey, status: JobStatus, end: End) -> None:
+        run = self.session.run
+        data = ended(
+            key,
+            status,
+            end,
+            reported=lambda key: tuple(read_spent(run.attempt(key))),
+            is_credible=self.is_credible,
+            duration_s=end.result.duration_s if end.result else 0.0,
+        )
+        self.session.emit(data, key)
+        if end.ok or end.cause == Outcome.INTERRUPTED:
+            state = TaskState.SUCCEEDED if end.ok else TaskState.CANCELLED
+            self.session.emit(TaskEnded(state, end.message), key)
 
 
-def note_gone(
-    session: Session, found: Sequence[OutstandingJobs], *, settled: bool, moved: bool = False
-) -> None:
-    """Journal the end of open jobs that none of the run's backends, as they were `found`, knows.
-
-    Not `settled`: one that was only intended may not show yet. Later it was never handed over, and
-    has used nothing, unless the run has `moved` to where nobody can tell.
-    """
-    open_jobs = replay(session.run.run_id, read_journal(session.run.journal)).open
-    for key, handle in sorted(open_jobs.items()):
-        seen = [r.statuses[key] for r in found if key in r.statuses]
-        if all(map(_is_missing, seen)) and (settled or handle is not None):
-            status = _GONE if moved or handle is not None else _NEVER_SENT
-            _note_end(session, key, status, end_of(status, None))
-    session.journal.commit()
-
-
-def _note_end(session: Session, key: JobKey, status: JobStatus, end: End) -> None:
-    """As the scheduler reports it; the next session takes the task up from there."""
-    result = end.result
-    usage = result.usage if result else tuple(read_spent(session.run.attempt(key)))
-    data = {
-        "cause": str(end.cause),
-        "state": status.state,
-        "message": end.message,
-        "usage": [plain(u) for u in usage],
-        "files": len(result.manifest.entries) if result else 0,
-        "duration_s": round(result.duration_s, 3) if result else 0.0,
-        **({} if result or usage or end.cause in NEVER_STARTED else {"unaccounted": True}),
-    }
-    _emit(session.sink, Kind.JOB_ENDED, session.clock, key, **data)
-    if end.ok or end.cause == Outcome.INTERRUPTED:
-        state = TaskState.SUCCEEDED if end.ok else TaskState.CANCELLED
-        _emit(session.sink, Kind.TASK_ENDED, session.clock, key, state=state, message=end.message)
-
-
-def _emit(sink: EventSink, kind: Kind, clock: Clock, key: JobKey, **data: object) -> None:
-    sink.emit(Event(kind, clock.time(), key.task, key.attempt, data))
+def _end_of(status: JobStatus, answer: TaskResult | CollectError, *, stopped: bool) -> End | None:
+    """None while the result is still to come."""
+    if isinstance(answer, TaskResult):
+        interrupted = stopped and answer.outcome is Outcome.INTERRUPTED
+        return (
+            End(Outcome.INTERRUPTED, _CANCELLED, answer) if interrupted else end_of(status, answer)
+        )
+    if stopped:
+        return End(Outcome.INTERRUPTED, _CANCELLED)
+    if answer.retryable:
+        return None
+    return End(end_of(status, None).cause, status.message or str(answer))
 
 
 def release(
-    session: Session, backend: Backend, asking: Asking, patience_s: float = TIDY_STOP_S
+    session: Session,
+    backend: TimedBackend,
+    is_credible: IsCredible,
+    patience_s: float = RELEASE_STOP_S,
 ) -> None:
-    """At the end of a session: leave nothing on the backend. What still runs is wanted no more and
-    stopped; what cannot be removed is told.
+    """At the end of a session: leave nothing on the backend. What still runs is stopped; what
+    cannot be removed becomes a notice.
 
     Ctrl-C meanwhile skips the rest and does not change how the run ended.
     """
     run_id = session.run.run_id
-    later = f"'clean {run_id}' removes it."
+    remedy = f"Remove it later with 'clean {run_id}'."
     try:
-        history = replay(run_id, read_journal(session.run.journal))
-        before = look(asking, backend, run_id, history)
-        remains = stop(asking, backend, before, patience_s)
-        if running := remains.running:
+        before = OutstandingJobs.find(backend, run_id, session.run_view.jobs)
+        after = before.stop(patience_s)
+        if running := after.running:
             tasks = ", ".join(sorted(h.key.task for h in running))
-            told = f"{plural(len(running), 'job')} may still run ({tasks})"
-            session.notice(f"{told}: 'cancel {run_id}' stops what runs.")
+            still = f"{plural(len(running), 'job')} may still run ({tasks})"
+            session.notice(f"{still}. Stop them with 'cancel {run_id}'.")
             return
-        found = collect_ended(asking, backend, session.run, history, remains)
+        found = after.collect_ended(session.run, session.run_view.jobs.open)
         stopped = frozenset(handle.key for handle in before.running)
-        if note_ends(session, history, remains, found, stopped):
-            session.notice(f"A result is still to come; 'resume {run_id}' fetches it.")
+        if EndRecorder(session, is_credible).record(after, found, stopped):
+            session.notice(f"A result is still to come. Fetch it with 'resume {run_id}'.")
             return
-        asking.ask("cleanup", lambda: backend.cleanup(run_id), asking.cleanup_s)
+        backend.cleanup(run_id)
     except OrchestratorError as exc:
-        what = f"What {backend.name} holds of the run could not be removed"
-        session.notice(f"{what}: {exc} Later, {later}")
+        failed = f"What {backend.name} holds of the run could not be removed"
+        session.notice(f"{failed}: {exc} {remedy}")
     except KeyboardInterrupt:
-        session.notice(f"Interrupted: {backend.name} may hold something of the run; {later}")
+        session.notice(f"Interrupted: {backend.name} may still hold parts of the run. {remedy}")

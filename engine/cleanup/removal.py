@@ -1,7 +1,7 @@
 """Removing a run's directory for good: never outside of it, however deep, and restartable.
 
 The directory is first moved aside, in one step, so that it is a whole run or none; what a crash
-leaves there is found by `half_removed`. Below it no symbolic link is followed.
+leaves there is found by `half_removed`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from core.workspace.confined import remove_tree
+
 ASIDE = ".removing"
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def half_removed(work_dir: Path) -> list[Path]:
-    """What earlier removals did not get done with."""
+    """What earlier removals did not finish."""
     aside = work_dir / "runs" / ASIDE
     return sorted(aside.iterdir()) if aside.is_dir() and not aside.is_symlink() else []
 
@@ -31,22 +31,22 @@ def remove_run(root: Path) -> None:
     """
     aside = root.parent / ASIDE
     aside.mkdir(exist_ok=True)
-    if aside.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(aside))
+    _refuse_link(aside)
     away = aside / f"{root.name}.{secrets.token_hex(4)}"
-    _make_ours(os.fspath(root))  # a directory that is moved is written to
+    mode = root.lstat().st_mode
+    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+        root.chmod(stat.S_IRWXU)  # a directory that is moved is written to
     os.rename(root, away)
     finish_removal(away)
 
 
 def finish_removal(path: Path) -> None:
     """Remove what was moved aside. Raises OSError."""
-    with suppress(FileNotFoundError), _opened(path.parent) as above:  # another may be at it too
-        if stat.S_ISDIR(os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode):
-            _empty(above, path.name)
-            os.rmdir(path.name, dir_fd=above)
-        else:
-            os.unlink(path.name, dir_fd=above)
+    _refuse_link(path.parent)
+    remove_tree(path)
+    if os.path.lexists(path):
+        reason = "not everything in it could be removed; check its owners and mounts"
+        raise OSError(errno.ENOTEMPTY, reason, os.fspath(path))
     with suppress(OSError):  # not empty: there is more of the kind
         path.parent.rmdir()
 
@@ -65,56 +65,6 @@ def tree_size(root: Path) -> int:
     return total
 
 
-def _empty(above: int, name: str) -> None:
-    """Remove all below a directory. What is deep is moved up first, so that no depth is too much:
-    neither for the stack nor for the number of open files."""
-    with _opened(name, above) as top:
-        device = os.fstat(top).st_dev
-        while True:
-            below = _unlink_files(top)
-            if not below:
-                return
-            for directory in below:
-                _take_apart(top, directory, device)
-
-
-def _take_apart(top: int, name: str, device: int) -> None:
-    """Remove a directory of `top`, having moved the directories in it up to `top`."""
-    with _opened(name, top) as here:
-        if os.fstat(here).st_dev != device:
-            raise OSError(errno.EBUSY, "another file system is mounted there", name)
-        for inner in _unlink_files(here):
-            _make_ours(inner, here)
-            os.rename(inner, f".{secrets.token_hex(8)}", src_dir_fd=here, dst_dir_fd=top)
-    os.rmdir(name, dir_fd=top)
-
-
-def _unlink_files(directory: int) -> list[str]:
-    """Unlink all but directories, whose names are given."""
-    below: list[str] = []
-    for name in os.listdir(directory):
-        with suppress(FileNotFoundError):
-            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-                below.append(name)
-            else:
-                os.unlink(name, dir_fd=directory)
-    return below
-
-
-@contextmanager
-def _opened(name: str | Path, above: int | None = None) -> Iterator[int]:
-    """A descriptor of a directory that may be emptied, though whoever made it forbade that."""
-    if above is not None:
-        _make_ours(os.fspath(name), above)
-    descriptor = os.open(name, _DIRECTORY, dir_fd=above)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _make_ours(name: str, above: int | None = None) -> None:
-    """Only where it is needed, and never through a link."""
-    mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
-    if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
-        os.chmod(name, stat.S_IRWXU, dir_fd=above)
+def _refuse_link(directory: Path) -> None:
+    if directory.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(directory))

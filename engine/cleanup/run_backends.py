@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from backends import backend_class
-from backends.base import Backend, BackendContext
+from backends.base import BackendContext
 from config import LoadedSettings, Settings, load_settings
 from core.bundle import AttemptDir
 from core.clock import Clock
 from core.errors import OrchestratorError, UsageError
-from core.events import Event, Kind
 from core.settings.options import dashed
-from engine.run.journal import read_journal, replay
+from engine.cleanup.timed_backend import TimedBackend
+from engine.money.budget import Budget, earlier_budget
+from engine.money.usage import Price
+from engine.run.jobs_view import JobsView
+from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, RunFacts
 from engine.views.format import clean, plural
 
@@ -30,14 +34,14 @@ def kept_settings(
 def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
     """That a run is not taken up in another place of a backend while it may have jobs in the one
     that it kept in `facts`: those would not be seen, and done twice. Raises UsageError."""
-    events = read_journal(run.journal)
-    if not (left := len(replay(run.run_id, events).open)):
+    run_view = read_run_view(run)
+    if not (left := len(run_view.jobs.open)):
         return
-    for name in used_backends(facts, events):
-        if told := moved_from(name, facts, settings):
+    for name in used_backends(facts, run_view):
+        if moved := moved_from(name, facts, settings):
             raise UsageError(
                 f"{plural(left, 'job')} of run {run.run_id} may still run on {name} where it was"
-                f" started ({told}), and would be done once more elsewhere.",
+                f" started ({moved}), and would be done once more elsewhere.",
                 f"Resume it there, or stop them first: cancel {run.run_id}. If that place is gone"
                 f" for good, give 'cancel' the options of the new one.",
             )
@@ -53,16 +57,23 @@ def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
 
 
 class RunBackends:
-    """Reads a run's settings and opens its backends. `loaded` is what this command was given."""
+    """Reads a run's settings and opens its backends. `loaded` is what this command was given,
+    `pricing` gives the price that holds for a run with these settings."""
 
     def __init__(
-        self, loaded: LoadedSettings, environ: Mapping[str, str], cwd: Path, clock: Clock
+        self,
+        loaded: LoadedSettings,
+        environ: Mapping[str, str],
+        cwd: Path,
+        clock: Clock,
+        pricing: Callable[[Mapping[str, Any]], Price] = lambda _: lambda _: None,
     ) -> None:
         # a backend named here is one more to look at, and not the one a run has
         given = {key: value for key, value in loaded.given.items() if key != "backend"}
         self._loaded = LoadedSettings(loaded.settings, loaded.origin, given)
         self._environ = environ
         self._cwd = cwd
+        self._pricing = pricing
         self.clock = clock
 
     @property
@@ -82,9 +93,16 @@ class RunBackends:
         """Raises SettingsError when they are not what this version knows."""
         return kept_settings(self._loaded, self._environ, self._cwd, facts).settings
 
+    def budget(self, facts: RunFacts, jobs: JobsView) -> Budget:
+        """What the run's jobs have reserved, under the caps in force."""
+        settings = self.settings(facts)
+        price = self._pricing(facts.settings)
+        return earlier_budget(settings.max_tokens, settings.max_cost, jobs, price)
+
     @contextmanager
-    def backend(self, run: RunDir, name: str, facts: RunFacts | None = None) -> Iterator[Backend]:
-        """One that is asked about `run` and starts nothing; without `facts`, of a run unknown."""
+    def open(self, run: RunDir, name: str, facts: RunFacts | None = None) -> Iterator[TimedBackend]:
+        """A backend that is asked about `run` and starts nothing; `facts` None: of a run unknown
+        here."""
         settings = self.settings(facts) if facts else self._loaded.settings
         options = replace(settings, backend=name).options()
         credentials = settings.credentials(self._environ)
@@ -92,13 +110,12 @@ class RunBackends:
             run.root, credentials, self.clock, _NoWork(), options, self._environ
         )
         with closing(backend_class(name).build(context)) as backend:
-            yield backend
+            yield TimedBackend(backend, self.clock)
 
 
-def used_backends(facts: RunFacts, events: Sequence[Event]) -> tuple[str, ...]:
+def used_backends(facts: RunFacts, run_view: RunView) -> tuple[str, ...]:
     """Names of all that a run was carried out on: a resumed one may have gone elsewhere."""
-    started = [e.data.get("backend") for e in events if e.kind is Kind.RUN_STARTED]
-    names = [facts.settings.get("backend"), *started]
+    names = [facts.settings.get("backend"), *run_view.backends]
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
 
@@ -106,4 +123,4 @@ class _NoWork:
     """In the place of a worker."""
 
     def __call__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> object:
-        raise OrchestratorError("No jobs are run here.")
+        raise OrchestratorError("This command runs no jobs.")

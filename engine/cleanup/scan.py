@@ -1,28 +1,28 @@
 """What there is to clean: every run is looked at and judged, and nothing is changed.
 
-What could still be somebody's work or money is left and named: what runs, what never ended, what
-cannot be asked. A run that is named goes all the same, but not while a process works on it.
+What could still be work or money is left and named: what runs, what never ended, what cannot be
+asked. A run that is named goes all the same, but not while a process works on it.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backends.base import Backend
 from core.clock import Clock
 from core.errors import OrchestratorError
-from core.events import Event, Kind
 from core.paths import path_defect
-from engine.cleanup.outstanding_jobs import Asking, look
+from engine.cleanup.outstanding_jobs import OutstandingJobs
 from engine.cleanup.removal import ASIDE, half_removed, tree_size
 from engine.cleanup.run_backends import RunBackends, used_backends
-from engine.run.journal import History, read_journal, replay
-from engine.run.rundir import RunDir, RunFacts, find_run, is_locked
+from engine.cleanup.timed_backend import TimedBackend
+from engine.run.jobs_view import JobsView
+from engine.run.run_view import RunView, read_run_view
+from engine.run.rundir import RunDir, RunFacts, find_run, is_locked, matching_ids
 from engine.views.format import plural
 
 WEEK_S = 7 * 86_400.0
@@ -58,35 +58,12 @@ class CleanupItem:
         return bool(found) and not self.left and not self.trouble
 
 
-@dataclass(frozen=True, slots=True)
-class Story:
-    """What the files of a run tell."""
-
-    facts: RunFacts
-    events: Sequence[Event]
-    history: History
-
-    @property
-    def delivered(self) -> bool:
-        return any(e.kind is Kind.DELIVERED for e in self.events)
-
-    @property
-    def last_at(self) -> float:
-        return max([self.facts.created, *(e.at for e in self.events)])
-
-    @property
-    def state(self) -> str:
-        end = self.history.end
-        return "interrupted" if end is None else str(end.get("outcome", "ended"))
-
-
-def read_story(run: RunDir) -> Story:
-    """Raises BundleError, OSError."""
+def read_plain_run(run: RunDir) -> tuple[RunFacts, RunView]:
+    """Raises BundleError, and OSError where something else lies in the place of a file."""
     for path in (run.facts, run.journal, run.lock):
         if os.path.lexists(path) and not is_plain(path):
             raise OSError(f"{path.name} is not a regular file")
-    facts, events = run.read_facts(), read_journal(run.journal)
-    return Story(facts, events, replay(run.run_id, events))
+    return run.read_facts(), read_run_view(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +71,16 @@ class CleanupScan:
     """Looks at runs and changes nothing. `named` is the id that stood on the command line."""
 
     work_dir: Path
-    reopening: RunBackends
+    backends: RunBackends
     clock: Clock
     older_than_s: float = WEEK_S
     named: str = ""
-    asking: Asking = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "asking", Asking(self.clock))
 
     def narrowed(self, name: str) -> CleanupScan:
         """To the run that `name` means; "" means all. Raises RunNotFound."""
         return replace(self, named=self.find(name)) if name else self
 
-    def findings(self) -> Iterator[CleanupItem]:
+    def items(self) -> Iterator[CleanupItem]:
         """Every run there is, then those whose directory is gone."""
         runs = self.run_dirs()
         for run in runs:
@@ -124,7 +97,7 @@ class CleanupScan:
         return self.named in ("", run_id)
 
     def run_dirs(self) -> list[RunDir]:
-        """Also those that nobody could use: without a run.json, or a damaged one."""
+        """Also those without a run.json, or with a damaged one."""
         try:
             entries = sorted((self.work_dir / "runs").iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -133,66 +106,70 @@ class CleanupScan:
 
     def run(self, run: RunDir, *, held: bool = False) -> CleanupItem:
         """`held`: by this process."""
-        found = CleanupItem(run.run_id, run.root, size_bytes=tree_size(run.root))
+        item = CleanupItem(run.run_id, run.root, size_bytes=tree_size(run.root))
         if not held and is_plain(run.lock) and is_locked(run):
-            return replace(found, state="running", left="a process works on it; 'cancel' it before")
+            return replace(item, state="running", left="a process works on it; cancel it first")
         try:
-            story = read_story(run)
+            facts, run_view = read_plain_run(run)
         except (OSError, OrchestratorError) as exc:
-            return self._damaged(found, run.root, exc)
-        found = replace(
-            found,
-            state=story.state,
-            prompt=story.facts.prompt,
-            idle_s=self.clock.time() - story.last_at,
-            delivered=story.delivered,
+            return self._damaged(item, run.root, exc)
+        item = replace(
+            item,
+            state=run_view.state,
+            prompt=facts.prompt,
+            idle_s=self.clock.time() - max(facts.created, run_view.last_at),
+            delivered=run_view.delivered_files is not None,
         )
-        return self._judged(self._asked(found, run, story), story)
+        return self._judged(self._asked(item, run, facts, run_view), run_view)
 
-    def _damaged(self, found: CleanupItem, root: Path, exc: Exception) -> CleanupItem:
+    def _damaged(self, item: CleanupItem, root: Path, exc: Exception) -> CleanupItem:
         idle_s = self.clock.time() - root.stat().st_mtime
-        found = replace(found, state=DAMAGED, idle_s=idle_s)
+        item = replace(item, state=DAMAGED, idle_s=idle_s)
         if self.named or (idle_s >= self.older_than_s and _is_bare(root)):
-            return replace(found, goes_whole=True)
-        return replace(found, left=f"it cannot be read ({str(exc).rstrip('.')}); name it")
+            return replace(item, goes_whole=True)
+        reason = str(exc).rstrip(".")
+        return replace(
+            item, left=f"it cannot be read ({reason}); remove it with 'clean {item.run}'"
+        )
 
-    def _asked(self, found: CleanupItem, run: RunDir, story: Story) -> CleanupItem:
-        """With what its backends have of it."""
-        for name in used_backends(story.facts, story.events):
-            try:
-                with self.reopening.backend(run, name, story.facts) as backend:
-                    found = self._with_remains(found, name, backend, story.history)
-            except OrchestratorError as exc:
-                return replace(found, trouble=f"{name}: {exc}")
-        return found
-
-    def _with_remains(
-        self, found: CleanupItem, name: str, backend: Backend, history: History
+    def _asked(
+        self, item: CleanupItem, run: RunDir, facts: RunFacts, run_view: RunView
     ) -> CleanupItem:
-        asking = self.asking
-        remains = look(asking, backend, found.run, history, found.idle_s)
-        phrases = asking.ask("leftovers", lambda: backend.leftovers(found.run))
-        leftovers = {**found.leftovers, name: tuple(phrases)}
-        return replace(found, leftovers=leftovers, running=found.running + len(remains.running))
+        """With what its backends have of it."""
+        for name in used_backends(facts, run_view):
+            try:
+                with self.backends.open(run, name, facts) as backend:
+                    item = self._with_jobs(item, name, backend, run_view.jobs)
+            except OrchestratorError as exc:
+                return replace(item, trouble=f"{name}: {exc}")
+        return item
 
-    def _judged(self, found: CleanupItem, story: Story) -> CleanupItem:
-        if found.trouble:
-            return found
+    def _with_jobs(
+        self, item: CleanupItem, name: str, backend: TimedBackend, jobs: JobsView
+    ) -> CleanupItem:
+        running = OutstandingJobs.find(backend, item.run, jobs, item.idle_s).running
+        phrases = backend.call("leftovers", lambda b: b.leftovers(item.run))
+        leftovers = {**item.leftovers, name: tuple(phrases)}
+        return replace(item, leftovers=leftovers, running=item.running + len(running))
+
+    def _judged(self, item: CleanupItem, run_view: RunView) -> CleanupItem:
+        if item.trouble:
+            return item
         if self.named:
-            return replace(found, goes_whole=True)
-        if found.running:
-            jobs = f"{plural(found.running, 'job')} of it may still run"
-            return replace(found, left=f"{jobs}; cancel it, resume it, or name it")
-        if found.idle_s < self.older_than_s:
-            return found
-        if story.delivered or story.history.end is not None:
-            return replace(found, goes_whole=True)
-        if any(found.leftovers.values()):
-            return found
-        return replace(found, left="it never ended; resume it, cancel it, or name it")
+            return replace(item, goes_whole=True)
+        if item.running:
+            jobs = f"{plural(item.running, 'job')} of it may still run"
+            return replace(item, left=f"{jobs}; {_choice(item)}")
+        if item.idle_s < self.older_than_s:
+            return item
+        if item.delivered or run_view.ended is not None:
+            return replace(item, goes_whole=True)
+        if any(item.leftovers.values()):
+            return item
+        return replace(item, left=f"it never ended; {_choice(item)}")
 
     def _orphans(self) -> Iterator[CleanupItem]:
-        for name in self.backends():
+        for name in self.backend_names():
             try:
                 ids = self._known_to(name)
             except OrchestratorError as exc:
@@ -200,19 +177,18 @@ class CleanupScan:
                 continue
             yield from (self.orphan(run_id, name) for run_id in ids if self._is_meant(run_id))
 
-    def backends(self) -> list[str]:
+    def backend_names(self) -> list[str]:
         """All that some run here was carried out on, and the one chosen."""
-        names = {self.reopening.chosen}
+        names = {self.backends.chosen}
         for run in self.run_dirs():
             with suppress(OSError, OrchestratorError):
-                story = read_story(run)
-                names.update(used_backends(story.facts, story.events))
+                names.update(used_backends(*read_plain_run(run)))
         return sorted(names)
 
     def _known_to(self, name: str) -> list[str]:
         """Ids of runs without a directory. Raises BackendError, UsageError."""
-        with self.reopening.backend(self._place("unknown"), name) as backend:
-            ids = self.asking.ask("known_runs", lambda: backend.known_runs(self.work_dir))
+        with self.backends.open(self._place("unknown"), name) as backend:
+            ids = backend.call("known_runs", lambda b: b.known_runs(self.work_dir))
         here = {run.run_id for run in self.run_dirs()}  # after asking: a run is first a directory
         return sorted(i for i in set(ids) - here if path_defect(i) is None and "/" not in i)
 
@@ -220,30 +196,29 @@ class CleanupScan:
         return RunDir(self.work_dir / "runs" / run_id)
 
     def orphan(self, run_id: str, name: str) -> CleanupItem:
-        """A run of which only the backend `name` knows: nobody can go on with it."""
-        found = CleanupItem(run_id)
+        """A run of which only the backend `name` knows: it cannot be resumed."""
+        item = CleanupItem(run_id)
         try:
-            with self.reopening.backend(self._place(run_id), name) as backend:
-                return self._with_remains(found, name, backend, History())
+            with self.backends.open(self._place(run_id), name) as backend:
+                return self._with_jobs(item, name, backend, JobsView())
         except OrchestratorError as exc:
-            return replace(found, trouble=f"{name}: {exc}")
+            return replace(item, trouble=f"{name}: {exc}")
 
     def find(self, name: str) -> str:
         """The id that `name` means. Raises RunNotFound, listing what there is."""
         ids = {run.run_id for run in self.run_dirs()}
         ids |= {path.name.rpartition(".")[0] for path in half_removed(self.work_dir)}
-        if not (meant := _near(ids, name)):
-            for backend in self.backends():
+        if not (meant := matching_ids(ids, name)):
+            for backend in self.backend_names():
                 with suppress(OrchestratorError):
-                    meant |= _near(self._known_to(backend), name)
+                    meant |= matching_ids(self._known_to(backend), name)
         if len(meant) == 1:
             return meant.pop()
         return find_run(self.work_dir, name).run_id  # "last", or what to say when there is none
 
 
-def _near(ids: Iterable[str], name: str) -> set[str]:
-    near = {i for i in ids if name and (i.startswith(name) or i.endswith(name))}
-    return {name} if name in near else near
+def _choice(item: CleanupItem) -> str:
+    return f"resume it, cancel it, or remove it with 'clean {item.run}'"
 
 
 def is_plain(path: Path) -> bool:
@@ -255,5 +230,5 @@ def is_plain(path: Path) -> bool:
 
 
 def _is_bare(root: Path) -> bool:
-    """A run that was killed as it was begun: nobody has put anything there."""
+    """A run that was killed as it was begun: nothing has been put there."""
     return set(os.listdir(root)) <= {"tasks"} and not any(root.glob("tasks/*"))

@@ -1,7 +1,7 @@
-"""Merge planning: which file of which owner comes to lie where in the target.
+"""Merge planning: which file of which owner goes where in the target.
 
-Pure: sources (in the plan's order) -> MergePlan. The first owner of a path keeps it; whatever
-collides with it, also in case only or as file against directory, is kept beside it under a name
+Pure: sources (in the plan's order) -> MergePlan. The first owner of a path keeps it; a file that
+collides with it, also only in case or as file against directory, is kept beside it under a name
 of its own, so that nothing is lost. engine.delivery.target writes the plan to disk.
 """
 
@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from core.events import Conflict, Refused
 from core.job import Manifest, ManifestEntry
 from core.paths import MAX_NAME_BYTES, MAX_PATH_CHARS, fold, path_defect
 
-_MAX_SUFFIX_CHARS = 20  # what is longer is no suffix, but a name with a dot in it
+_MAX_SUFFIX_CHARS = 20  # a longer one is a name with a dot in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +30,12 @@ class MergeSource:
 
 @dataclass(frozen=True, slots=True)
 class MergedFile:
-    """`source` goes to `path` in the target; `entry` is what its owner's manifest says of it."""
+    """`source` goes to `path` in the target; `entry` is that of its owner's manifest."""
 
     path: str
     owner: str
     source: Path
     entry: ManifestEntry
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Two owners want the same place: the first keeps `path`, the second lies at `kept_as`.
-
-    Of directories that differ in case only both stay where they are: `kept_as` is the second.
-    """
-
-    path: str
-    owners: tuple[str, str]
-    kept_as: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A file that is not delivered; `why` is the end of a sentence about its path."""
-
-    path: str
-    owner: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +46,29 @@ class MergePlan:
     conflicts: tuple[Conflict, ...] = ()
     refused: tuple[Refused, ...] = ()
 
+    @property
+    def clean(self) -> bool:
+        return not self.conflicts and not self.refused
+
 
 def plan_merge(sources: Sequence[MergeSource]) -> MergePlan:
-    """Lay the sources over each other, the earlier one winning every place.
+    """Lay the sources over each other; the earlier one wins each path.
 
-    The same content at the same path is no conflict. Depends on nothing but the order of
-    `sources` and what their manifests hold.
+    The same content at the same path is no conflict. Depends only on the order of `sources` and
+    on their manifests.
     """
     layout = _Layout()
-    displaced: list[_Displaced] = []
+    displaced: list[tuple[MergedFile, _Clash]] = []
     for file in _files(sources):
         if (why := path_defect(file.path)) is not None:
             layout.refused.append(Refused(file.path, file.owner, why))
         elif (clash := layout.clash(file.path)) is None:
             layout.place(file)
         elif not (clash.file and clash.at == file.path and _same(clash.file, file)):
-            displaced.append(_Displaced(file, clash))
-    # Afterwards, so that a copy kept beside never takes the place of a file somebody owns.
-    for item in displaced:
-        layout.keep_beside(item)
+            displaced.append((file, clash))
+    # Afterwards, so that a copy kept beside never takes the path of an owned file
+    for file, clash in displaced:
+        layout.keep_beside(file, clash)
     files = tuple(sorted(layout.files.values(), key=lambda f: f.path))
     return MergePlan(files, tuple(layout.conflicts), tuple(layout.refused))
 
@@ -98,8 +81,8 @@ def merged_manifest(plan: MergePlan) -> Manifest:
 def _files(sources: Sequence[MergeSource]) -> Iterator[MergedFile]:
     for source in sources:
         for entry in sorted(source.manifest.entries, key=lambda e: e.path):
-            told = replace(entry, mode=0o755 if entry.mode & 0o100 else 0o644)
-            yield MergedFile(entry.path, source.owner, source.root / entry.path, told)
+            plain = replace(entry, mode=0o755 if entry.mode & 0o100 else 0o644)
+            yield MergedFile(entry.path, source.owner, source.root / entry.path, plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +94,8 @@ class _Clash:
     file: MergedFile | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Displaced:
-    file: MergedFile
-    clash: _Clash
-
-
 class _Layout:
-    """The target as it fills up; keys are folded paths, so that case never tells two apart."""
+    """The target as it fills up; keys are folded paths, so that case makes no difference."""
 
     def __init__(self) -> None:
         self.files: dict[str, MergedFile] = {}
@@ -126,10 +103,10 @@ class _Layout:
         self.refused: list[Refused] = []
         self._directories: dict[str, tuple[str, str]] = {}  # folded -> (as spelled, first owner)
         self._respelled: set[str] = set()
-        self._kept: dict[str, list[MergedFile]] = {}  # the path wanted -> copies kept beside it
+        self._kept: dict[str, list[MergedFile]] = {}  # path -> copies kept beside it
 
     def clash(self, path: str) -> _Clash | None:
-        """What already lies where `path`, or a directory above it, wants to be."""
+        """What is already where `path`, or a directory above it, would go."""
         for directory in _directories(path):
             if (file := self.files.get(fold(directory))) is not None:
                 return _Clash(file.path, file.owner, file)
@@ -145,39 +122,38 @@ class _Layout:
             spelled, owner = self._directories.setdefault(fold(directory), (directory, file.owner))
             if spelled != directory and directory not in self._respelled:
                 self._respelled.add(directory)
-                why = "the names of two directories differ in case only"
+                why = "the names of two directories differ only in case"
                 owners = (owner, file.owner)
                 self.conflicts.append(Conflict(spelled, owners, directory, why))
 
-    def keep_beside(self, item: _Displaced) -> None:
-        """Find a free name for a displaced file, near the place it wanted."""
-        kept = self._kept.setdefault(item.file.path, [])
-        copy = next((c for c in kept if _same(c, item.file)), None)
+    def keep_beside(self, file: MergedFile, clash: _Clash) -> None:
+        """Find a free name for a displaced file, near its own path."""
+        kept = self._kept.setdefault(file.path, [])
+        copy = next((c for c in kept if _same(c, file)), None)
         if copy is None:
-            free = (c for c in _names_beside(item) if self.clash(c) is None)
-            copy = replace(item.file, path=next(free, ""))
+            free = (c for c in _names_beside(file, clash) if self.clash(c) is None)
+            copy = replace(file, path=next(free, ""))
             if (why := path_defect(copy.path)) is not None:
-                why = f"collides with {item.clash.at!r} of {item.clash.owner}, and its copy {why}"
-                self.refused.append(Refused(item.file.path, item.file.owner, why))
+                why = f"collides with {clash.at!r} of {clash.owner}, and its copy {why}"
+                self.refused.append(Refused(file.path, file.owner, why))
                 return
             kept.append(copy)
             self.place(copy)
-        owners = (item.clash.owner, item.file.owner)
-        self.conflicts.append(Conflict(item.clash.at, owners, copy.path, _why(item)))
+        owners = (clash.owner, file.owner)
+        self.conflicts.append(Conflict(clash.at, owners, copy.path, _why(file, clash)))
 
 
 def _same(one: MergedFile, other: MergedFile) -> bool:
     return (one.entry.sha256, one.entry.size) == (other.entry.sha256, other.entry.size)
 
 
-def _why(item: _Displaced) -> str:
-    wanted, there = item.file.path, item.clash.at
-    if item.clash.file is None:
-        return f"{there!r} is a directory, and a file wants its name"
-    if fold(wanted) != fold(there):
-        return f"{there!r} is a file, and {wanted!r} needs a directory of that name"
-    if wanted != there:
-        return f"{wanted!r} differs from {there!r} in case only"
+def _why(file: MergedFile, clash: _Clash) -> str:
+    if clash.file is None:
+        return f"{clash.at!r} is a directory, and a file has the same name"
+    if fold(file.path) != fold(clash.at):
+        return f"{clash.at!r} is a file, and {file.path!r} needs a directory of that name"
+    if file.path != clash.at:
+        return f"{file.path!r} differs from {clash.at!r} only in case"
     return "both wrote it, with different content"
 
 
@@ -189,19 +165,19 @@ def _directories(path: str) -> Iterator[str]:
         end = path.find("/", end + 1)
 
 
-def _names_beside(item: _Displaced) -> Iterator[str]:
-    """`<stem>.conflict-<owner><suffix>` and on, for the part of the path that is in the way.
+def _names_beside(file: MergedFile, clash: _Clash) -> Iterator[str]:
+    """`<stem>.conflict-<owner><suffix>`, then numbered, for the part of the path that collides.
 
     Ends when even a stem of one character is too long.
     """
-    depth = item.clash.at.count("/")
-    parts = item.file.path.split("/")
+    depth = clash.at.count("/")
+    parts = file.path.split("/")
     name = parts[depth]
     suffix = Path(name).suffix
     suffix = suffix if len(suffix) <= _MAX_SUFFIX_CHARS else ""
-    used = len(item.file.path) - len(name)
+    used = len(file.path) - len(name)
     for number in count(1):
-        tail = f".conflict-{item.file.owner}{'' if number == 1 else f'-{number}'}{suffix}"
+        tail = f".conflict-{file.owner}{'' if number == 1 else f'-{number}'}{suffix}"
         room = MAX_PATH_CHARS - used - len(tail)
         stem = _cut(name.removesuffix(suffix), room, MAX_NAME_BYTES - len(tail.encode()))
         if not stem:

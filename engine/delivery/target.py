@@ -1,9 +1,9 @@
 """Delivery: a merge plan becomes the target directory, all of it or nothing.
 
-Everything is copied and proven in a hidden directory beside the target (the same file system),
-then renamed into place. What this run delivered before steps aside first and is removed last, so
-that at every moment the old tree, the new one, or both are there; `recover_target` settles what
-an interruption left. Nothing is deleted that this run did not write.
+Everything is copied and verified in a hidden directory beside the target (the same file system),
+then renamed into place. The previous delivery is moved aside first and removed last, so that at
+every moment the old tree, the new one, or both exist; `recover_target` finishes or undoes what an
+interruption left. Only files that this run wrote are ever deleted.
 """
 
 from __future__ import annotations
@@ -13,27 +13,24 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.bundle import build_manifest
-from core.errors import BundleError, MergeError, TargetRefused
+from core.errors import MergeError
 from core.job import Manifest
 from engine.delivery.merge import MergedFile, MergePlan, merged_manifest
+from engine.delivery.target_check import absolute, is_tree, is_vacant, manifest_of, refusal
 
 _CHUNK_BYTES = 1024 * 1024
-_ELSEWHERE = "Choose another --output-dir."
 _REMEDIES = {
-    errno.ENOSPC: "Free some space on its file system and resume the run.",
-    errno.EDQUOT: "Free some of your quota on its file system and resume the run.",
+    errno.ENOSPC: "Free space on its file system and resume the run.",
+    errno.EDQUOT: "Free part of your quota on its file system and resume the run.",
     errno.EFBIG: "Raise the file size limit (ulimit -f) and resume the run.",
-    errno.EROFS: "The file system is read-only; resume with another --output-dir.",
-    errno.EACCES: "Allow writing there, or resume with another --output-dir.",
-    errno.EPERM: "Allow writing there, or resume with another --output-dir.",
+    errno.EROFS: "Resume with another --output-dir; this file system is read-only.",
+    errno.EACCES: "Make it writable, or resume with another --output-dir.",
+    errno.EPERM: "Make it writable, or resume with another --output-dir.",
 }
-_RESUME = "Mend that and resume the run; its results are kept."
+_RESUME = "Fix the cause and resume the run; its results are kept."
 
 
 class Disk:
@@ -44,7 +41,7 @@ class Disk:
         path.chmod(0o755)
 
     def copy(self, file: MergedFile, destination: Path) -> None:
-        """Copy one file durably, proving its content on the way. Raises MergeError, OSError."""
+        """Copy one file durably and verify its content. Raises MergeError, OSError."""
         digest, size = hashlib.sha256(), 0
         with open(_open_source(file), "rb") as source, destination.open("xb") as copy:
             while chunk := source.read(_CHUNK_BYTES):
@@ -55,7 +52,7 @@ class Disk:
             os.fchmod(copy.fileno(), file.entry.mode)
             os.fsync(copy.fileno())
         if (digest.hexdigest(), size) != (file.entry.sha256, file.entry.size):
-            raise _changed(file, "its content is not what the manifest says")
+            raise _changed(file, "its content differs from its manifest")
 
     def sync(self, directory: Path) -> None:
         """Make the names in `directory` durable; without it a rename may outrun its content."""
@@ -75,38 +72,11 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """The target and the two hidden names beside it that belong to one run."""
+    """The target, and the two hidden names beside it that belong to the run."""
 
     target: Path
     staging: Path
     aside: Path
-
-
-def check_target(target: Path, delivered: Manifest | None, work_dir: Path) -> None:
-    """Raises TargetRefused unless `target` may be delivered to; leaves nothing behind.
-
-    It may be absent, an empty directory, or hold exactly `delivered`, what this run put there.
-    """
-    try:
-        if b"\0" in os.fsencode(target):
-            raise ValueError("it holds a NUL character")
-        found = _refusal(_absolute(target), delivered) or _misplaced(_absolute(target), work_dir)
-    except (OSError, ValueError) as exc:  # ValueError: no encodable path
-        found = (f"{str(target)!r} cannot be used as a directory ({exc})", _ELSEWHERE)
-    if found is not None:
-        raise TargetRefused(f"The output directory is refused: {found[0]}.", found[1])
-
-
-def which_delivered(target: Path, candidates: Sequence[Manifest]) -> Manifest | None:
-    """The one of `candidates` that `target` holds untouched.
-
-    A run killed right after its delivery knows only what it intended: offer both, intended and
-    delivered, and pass what comes back as `delivered` to the other functions.
-    """
-    if not candidates:
-        return None  # without a look at what may be somebody's home directory
-    found = _manifest(_absolute(target))
-    return next((c for c in candidates if c == found), None)
 
 
 def apply_merge(
@@ -121,10 +91,12 @@ def apply_merge(
     places = _places(target, run_id)
     expected = merged_manifest(plan)
     if not expected.entries:
-        raise MergeError("There are no files to deliver.", "See which tasks failed and resume.")
+        raise MergeError(
+            "There are no files to deliver.", "Find out which tasks failed, and resume."
+        )
     recover_target(target, run_id, disk)
     try:
-        if _manifest(places.target) == expected:
+        if manifest_of(places.target) == expected:
             return expected
         _refuse(places.target, delivered)
         _stage(plan, places, disk)
@@ -132,17 +104,17 @@ def apply_merge(
     except OSError as exc:
         _abandon(places, disk)
         raise _failed(places.target, exc) from exc
-    except BaseException:  # also Ctrl-C: what was staged is of no use to anybody
+    except BaseException:  # also Ctrl-C: what was staged is of no use
         _abandon(places, disk)
         raise
     return expected
 
 
 def recover_target(target: Path, run_id: str, disk: Disk | None = None) -> None:
-    """Settle a delivery of the run that was cut off: finish the replacement, or undo it.
+    """Finish or undo a delivery of the run that was cut off; does nothing when there is none.
 
-    Does nothing when there is nothing to settle. Raises MergeError when somebody else has put
-    something at the target meanwhile; both trees are then kept.
+    Raises MergeError when another process has written to the target meanwhile; both trees are then
+    kept.
     """
     disk = disk or Disk()
     places = _places(target, run_id)
@@ -153,20 +125,20 @@ def recover_target(target: Path, run_id: str, disk: Disk | None = None) -> None:
 
 
 def _settle(places: _Places, disk: Disk) -> None:
-    staged, aside = _is_tree(places.staging), _is_tree(places.aside)
+    staged, aside = is_tree(places.staging), is_tree(places.aside)
     if not aside:
         if staged:
             disk.remove_tree(places.staging)
         return
-    if not _is_vacant(places.target):
+    if not is_vacant(places.target):
         if staged:
             raise MergeError(
-                f"{places.target} was written by somebody else while it was being replaced.",
-                f"The tree before is {places.aside}, the new one {places.staging}: "
-                "move away what you want to keep and resume the run.",
+                f"Another process wrote to {places.target} while it was being replaced.",
+                f"Move away what you want to keep and resume the run. The previous tree is"
+                f" {places.aside}, the new one {places.staging}.",
             )
         disk.remove_tree(places.aside)
-    elif staged:  # the old tree steps aside only once the staged one is complete and durable
+    elif staged:  # complete: the old tree is moved aside only after that
         disk.rename(places.staging, places.target)
         disk.sync(places.target.parent)
         disk.remove_tree(places.aside)
@@ -185,23 +157,23 @@ def _stage(plan: MergePlan, places: _Places, disk: Disk) -> None:
             disk.make_directory(directory)
             made[directory] = None
         if _is_linked(file):
-            raise _changed(file, "it is reached through a symbolic link")
+            raise _changed(file, "its path has a symbolic link")
         disk.copy(file, destination)
     for directory in reversed(made):
         disk.sync(directory)
 
 
 def _replace(places: _Places, delivered: Manifest | None, disk: Disk) -> None:
-    _refuse(places.target, delivered)  # copying takes a while, in which anybody may write
-    if _is_vacant(places.target):
+    _refuse(places.target, delivered)  # again: copying takes a while
+    if is_vacant(places.target):
         disk.rename(places.staging, places.target)
         disk.sync(places.target.parent)
         return
     disk.rename(places.target, places.aside)
-    if _manifest(places.aside) != delivered:
+    if manifest_of(places.aside) != delivered:
         raise MergeError(
             f"{places.target} was changed while it was being replaced.",
-            "It is kept as it is; resume with another --output-dir.",
+            "Resume with another --output-dir; this one is left as it is.",
         )
     disk.rename(places.staging, places.target)
     disk.sync(places.target.parent)
@@ -209,109 +181,28 @@ def _replace(places: _Places, delivered: Manifest | None, disk: Disk) -> None:
 
 
 def _abandon(places: _Places, disk: Disk) -> None:
-    """Best effort: the first error is the one to tell, and recover_target does what is left."""
+    """Best effort: the first error is the one to report, and recover_target does the rest."""
     try:
-        if _is_tree(places.aside) and _is_vacant(places.target):
+        if is_tree(places.aside) and is_vacant(places.target):
             disk.rename(places.aside, places.target)
-        if _is_tree(places.staging):
+        if is_tree(places.staging):
             disk.remove_tree(places.staging)
     except OSError:
         return
 
 
 def _refuse(target: Path, delivered: Manifest | None) -> None:
-    if (found := _refusal(target, delivered)) is not None:
+    if (found := refusal(target, delivered)) is not None:
         raise MergeError(
             f"Nothing was delivered: {found[0]}.", "Resume the run with another --output-dir."
         )
 
 
-def _refusal(target: Path, delivered: Manifest | None) -> tuple[str, str] | None:
-    """Why `target` itself may not be written, and what to do; None when it may."""
-    if target.is_symlink():
-        return f"{target} is a symbolic link", "Name the directory it points to, or another one."
-    if target.exists() and not target.is_dir():
-        return f"{target} is a file", _ELSEWHERE
-    if target.is_dir():
-        if os.path.ismount(target):
-            return f"{target} is a mount point", "Name a directory below it."
-        if _contains(target, Path.cwd()):
-            return f"{target} is, or holds, the current directory", "Name a directory below it."
-        if not _is_vacant(target) and (found := _foreign(target, delivered)) is not None:
-            return found
-    return _unwritable(target)
-
-
-def _foreign(target: Path, delivered: Manifest | None) -> tuple[str, str] | None:
-    if delivered is None:
-        return f"{target} is not empty", "Empty it, or choose another --output-dir."
-    keep = "Choose another --output-dir, so that the changes are kept."
-    try:
-        found = build_manifest(target)
-    except BundleError as exc:
-        return f"{target} was changed after its delivery ({exc.message.rstrip('.')})", keep
-    changed = sorted({e.path for e in set(found.entries) ^ set(delivered.entries)})
-    if not changed:
-        return None
-    what = f"{len(changed)} file(s) differ, first {changed[0]!r}"
-    return f"{target} was changed after its delivery ({what})", keep
-
-
-def _unwritable(target: Path) -> tuple[str, str] | None:
-    """Whether the nearest directory above `target` lets us make it, or its staging directory."""
-    above = next(p for p in target.parents if os.path.lexists(p))
-    if not above.is_dir():
-        return f"{above} is not a directory", _ELSEWHERE
-    effective = os.access in os.supports_effective_ids
-    if not os.access(above, os.W_OK | os.X_OK, effective_ids=effective):
-        return f"{above} may not be written to", "Allow it, or choose another --output-dir."
-    try:  # some file systems say yes and mean no
-        os.rmdir(tempfile.mkdtemp(prefix=".probe-", dir=above))
-    except OSError as exc:
-        return f"no directory can be made in {above} ({exc.strerror})", _ELSEWHERE
-    return None
-
-
-def _misplaced(target: Path, work_dir: Path) -> tuple[str, str] | None:
-    if _contains(work_dir, target):
-        return f"{target} lies in the work directory {work_dir}", _ELSEWHERE
-    if _contains(target, work_dir):
-        return f"the work directory {work_dir} lies in {target}", _ELSEWHERE
-    return None
-
-
 def _places(target: Path, run_id: str) -> _Places:
-    target = _absolute(target)
+    target = absolute(target)
     name = os.fsencode(target.name)[:150].decode(errors="ignore")  # room for the rest of the name
     staging = target.with_name(f".{name}.staging-{run_id}")
     return _Places(target, staging, target.with_name(f".{name}.replaced-{run_id}"))
-
-
-def _absolute(target: Path) -> Path:
-    return Path(os.path.abspath(target))
-
-
-def _contains(outer: Path, inner: Path) -> bool:
-    return inner.resolve().is_relative_to(outer.resolve())
-
-
-def _is_vacant(target: Path) -> bool:
-    """Whether `target` can be taken by one rename: absent, or a directory without entries."""
-    if not os.path.lexists(target):
-        return True
-    return _is_tree(target) and not os.listdir(target)
-
-
-def _is_tree(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _manifest(target: Path) -> Manifest | None:
-    """What `target` holds; None when it is no plain tree."""
-    try:
-        return build_manifest(target) if _is_tree(target) else None
-    except BundleError:
-        return None
 
 
 def _is_linked(file: MergedFile) -> bool:
@@ -327,19 +218,18 @@ def _open_source(file: MergedFile) -> int:
         raise _changed(file, f"it cannot be read ({exc.strerror})") from exc
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise _changed(file, "it is no regular file")
+        raise _changed(file, "it is not a regular file")
     return fd
 
 
 def _changed(file: MergedFile, why: str) -> MergeError:
     return MergeError(
-        f"{file.path} of {file.owner} has changed after its task ended: {why} ({file.source}).",
-        "Restore it, or remove its attempt and resume, so that the task is run again.",
+        f"{file.path} of {file.owner} changed after its task ended: {why} ({file.source}).",
+        "Restore the file, or remove its attempt and resume; the task then runs again.",
     )
 
 
 def _failed(target: Path, exc: OSError) -> MergeError:
-    what = exc.strerror or str(exc)
-    where = exc.filename or target.parent
+    cause = f"{exc.filename or target.parent}: {exc.strerror or exc}"
     remedy = _REMEDIES.get(exc.errno or 0, _RESUME)
-    return MergeError(f"{target} could not be delivered: {where}: {what}.", remedy)
+    return MergeError(f"{target} could not be delivered: {cause}.", remedy)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from core.bundle import UNLIMITED, Allowance
 from core.errors import UsageError
-from core.job import JobKey, Usage
-from engine.money.ledger import Amount, Ledger, Price, amount_of
-from engine.run.journal import History
+from core.job import Amount, JobKey, Usage
+from engine.money.ledger import Ledger, amount_of
+from engine.money.usage import Price
+from engine.run.jobs_view import JobsView
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ NOTHING = CostEstimate(Amount(), Amount(), Amount())
 
 
 class Budget:
-    """What the scheduler asks before it launches, and tells of every end."""
+    """Admits attempts and settles them when they end."""
 
     def __init__(self, ledger: Ledger | None = None, price: Price = lambda _: None) -> None:
         self._ledger = ledger or Ledger()
@@ -45,12 +46,12 @@ class Budget:
         """What is neither used nor reserved; None where there is no cap."""
         return self._ledger.left()
 
-    def charging(self, tell: Callable[[Usage], None]) -> Callable[[Usage], None]:
-        """`tell`, for requests that belong to no attempt: they are spent as they are told."""
+    def charging(self, report: Callable[[Usage], None]) -> Callable[[Usage], None]:
+        """`report`, for requests that belong to no attempt: they are spent as they come."""
 
         def spent(usage: Usage) -> None:
             self._ledger.settle(usage, amount_of((usage,), self.price))
-            tell(usage)
+            report(usage)
 
         return spent
 
@@ -79,14 +80,14 @@ class Budget:
         return self._ledger.reserved(key) or Amount()
 
     def allowance(self, key: JobKey) -> Allowance:
-        """The reservation as the worker is told of it: only what is capped."""
+        """The reservation as the worker gets it: only what is capped."""
         caps, amount = self._ledger.caps, self.reservation(key)
         return Allowance(
             None if caps.max_tokens is None else amount.tokens,
             None if caps.max_cost_usd is None else amount.cost_usd,
         )
 
-    def believes(self, key: JobKey, usage: Sequence[Usage]) -> bool:
+    def is_credible(self, key: JobKey, usage: Sequence[Usage]) -> bool:
         """Whether an attempt may have used that: its worker keeps to its reservation, where there
         is a cap, and asks for nothing that has no price."""
         if self._ledger.reserved(key) is None:
@@ -145,23 +146,31 @@ class Budget:
 
 
 def open_budget(
-    max_tokens: int | None, max_cost_usd: float | None, history: History, price: Price
+    max_tokens: int | None, max_cost_usd: float | None, jobs: JobsView, price: Price
 ) -> Budget:
-    """The budget of a run as earlier sessions left it. What nobody knows counts as reserved.
+    """The budget of a run as earlier sessions left it.
 
     Raises UsageError when a request of theirs has no price and there is a cap on the cost.
     """
-    unpriced = next((u for u in history.spent if price(u) is None), None)
+    unpriced = next((u for u in jobs.spent if price(u) is None), None)
     if max_cost_usd is not None and unpriced is not None:
         raise UsageError(
-            f"--max-cost cannot be kept: what {unpriced.model!r} cost earlier in this run is not"
-            " known.",
+            f"--max-cost cannot be kept: the cost of {unpriced.model!r} earlier in this run is"
+            " unknown.",
             "Give --price-input and --price-output, in US dollars per million tokens.",
         )
+    return earlier_budget(max_tokens, max_cost_usd, jobs, price)
+
+
+def earlier_budget(
+    max_tokens: int | None, max_cost_usd: float | None, jobs: JobsView, price: Price
+) -> Budget:
+    """The same, requests without a price counted as free. What jobs that ended without an account
+    have reserved is spent."""
     ledger = Ledger(max_tokens, max_cost_usd)
-    ledger.settle("earlier", amount_of(history.spent, price))
-    for key, amount in history.reserved.items():
-        if key in history.open:
+    ledger.settle("earlier", amount_of(jobs.spent, price))
+    for key, amount in jobs.reserved.items():
+        if key in jobs.open:
             ledger.hold(key, amount)
         else:
             ledger.settle(key, amount)

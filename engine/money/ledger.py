@@ -6,28 +6,12 @@ Nothing starts without a reservation, which is settled when it is known what was
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
 from fractions import Fraction
 
 from core.bundle import Allowance
-from core.job import Usage
-
-Price = Callable[[Usage], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """What was used or may be: tokens of all kinds, and US dollars."""
-
-    tokens: int = 0
-    cost_usd: float = 0.0
-
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(self.tokens + other.tokens, self.cost_usd + other.cost_usd)
-
-    def times(self, factor: float) -> Amount:
-        return Amount(math.ceil(self.tokens * factor), self.cost_usd * factor)
+from core.job import Amount, Usage
+from engine.money.usage import Price
 
 
 def amount_of(usages: Iterable[Usage], price: Price) -> Amount:
@@ -41,7 +25,7 @@ def amount_of(usages: Iterable[Usage], price: Price) -> Amount:
 
 
 class Ledger:
-    """Reserved and settled together never pass the caps, as long as nobody uses more than was
+    """Reserved and settled together never pass the caps, as long as no one uses more than was
     reserved. Sums are exact, so that no order of events rounds past a cap."""
 
     def __init__(self, max_tokens: int | None = None, max_cost_usd: float | None = None) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from core.job import Usage
+
+Price = Callable[[Usage], float | None]
+"""US dollars of one request; None where the price is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,21 @@ class Spend:
     cost_usd: float = 0.0
     unpriced: int = 0
     saved_usd: float = 0.0
+
+    @classmethod
+    def of(cls, usage: Usage, price: Price) -> Spend:
+        """Of one request; one that counts less than nothing counts for nothing."""
+        counts = (
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cache_read_tokens,
+            usage.cache_write_tokens,
+        )
+        if min(counts) < 0:
+            return cls()
+        cost = price(usage)
+        saved = _saved_usd(usage, price)
+        return cls(1, *counts, cost or 0.0, int(cost is None), saved)
 
     @property
     def cached_share(self) -> float:
@@ -45,3 +66,21 @@ class Spend:
             self.unpriced + other.unpriced,
             self.saved_usd + other.saved_usd,
         )
+
+
+def _saved_usd(usage: Usage, price: Price) -> float:
+    """US dollars by which the cache made a request cheaper; 0 without a price.
+
+    Writing to the cache costs more than sending the same text plainly, so it may be negative.
+    """
+    cached = usage.cache_read_tokens + usage.cache_write_tokens
+    if not cached:
+        return 0.0
+    uncached = replace(
+        usage,
+        input_tokens=usage.input_tokens + cached,
+        cache_read_tokens=0,
+        cache_write_tokens=0,
+    )
+    cost, without = price(usage), price(uncached)
+    return 0.0 if cost is None or without is None else without - cost

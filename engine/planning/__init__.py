@@ -1,1 +1,1 @@
-"""Before anything is paid for: preflight and the forecast."""
+"""Before a run costs anything: plan files, preflight and the forecast."""

@@ -1,34 +1,34 @@
-"""The forecast: the plan, run by the real scheduler in virtual time before anything is paid for."""
+"""The forecast: the plan run by the real scheduler in virtual time, before anything is paid for."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from core.bundle import UNLIMITED, Allowance, ModelSettings
-from core.events import Event
+from core.events import Broadcast, Forecast, Range
 from core.job import Job, JobKey, Usage
 from core.plan import Plan, Task, render_brief
 from engine.money.budget import CostEstimate
-from engine.money.ledger import Price, amount_of
+from engine.money.ledger import amount_of
+from engine.money.usage import Price
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing
 from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
 from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
-from engine.views.plan import Forecast, Range
 
-# An executor writes about this much in a turn, and has to be told everything again in the next.
+# An executor writes about this much in a turn, and is sent everything again in the next.
 TOKENS_A_TURN = 1_500
 TURNS_BESIDES_WRITING = 3
 # Estimates are the planner's; what attempts really took lay between these multiples of them.
 LOW, HIGH = 0.6, 2.5
 
-# Of an executor's first request: its system prompt and tools, by engine, and about as many bytes a
-# token as English and code have. The worker's guard takes each byte for a token.
+# The system prompt and tools of an executor's first request, by engine, and about as many bytes a
+# token as English and code have. The worker's guard counts each byte as a token.
 SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
 BYTES_A_TOKEN = 4
 # The shortest last answer that an executor can do with.
@@ -69,11 +69,6 @@ class _NoStore:
         return ()
 
 
-class _NoSink:
-    def emit(self, event: Event) -> None:
-        pass
-
-
 def forecast(
     plan: Plan,
     max_executors: int,
@@ -83,19 +78,19 @@ def forecast(
     model: ModelSettings,
 ) -> Forecast:
     """What carrying out `plan` will take, from its estimates alone."""
-    times = schedule(plan, max_executors, lambda task: expected_s(task, speed))
+    wall_s = makespan_s(plan, max_executors, lambda task: expected_s(task, speed))
     shared = _shared_bytes(plan, model)
     tasks = [
         expected_requests(task, shared, model, cached=number > 0)
         for number, task in enumerate(plan.tasks)
     ]
-    usages = [usage for usages in tasks for usage in usages]
+    usages = list(chain.from_iterable(tasks))
     costs = [price(usage) for usage in usages]
     known = [cost for cost in costs if cost is not None]
     return Forecast(
         executors=max_executors,
-        seconds=_range(times.wall_s),
-        work_s=times.work_s,
+        seconds=_range(wall_s),
+        work_s=sum(expected_s(task, speed) for task in plan.tasks),
         tokens=_range(sum(usage.total_tokens for usage in usages)),
         cost_usd=_range(sum(known)) if len(known) == len(costs) else None,
         simulated=model.simulation is not None,
@@ -135,7 +130,7 @@ def _turns(task: Task) -> int:
 
 
 def _shared_bytes(plan: Plan, model: ModelSettings) -> int:
-    """What every executor is told: system prompt, tools, plan and contracts."""
+    """What every executor is sent: system prompt, tools, plan and contracts."""
     contracts = sum(len(c.content.encode("utf-8", "replace")) for c in plan.contracts)
     return (
         SYSTEM_BYTES[model.engine] + contracts + len(render_brief(plan).encode("utf-8", "replace"))
@@ -146,7 +141,7 @@ def expected_requests(
     task: Task, shared_bytes: int, model: ModelSettings, *, cached: bool
 ) -> list[Usage]:
     """One for each turn: it reads all before it from the cache, writes there what is new, and adds
-    its part of what the task has to write. `cached`: somebody has written the shared part."""
+    its part of the task's output. `cached`: the shared part is in the cache already."""
     turns, known = _turns(task), shared_bytes // BYTES_A_TOKEN
     context = known + len(task.model_dump_json()) // BYTES_A_TOKEN
     read = known if cached else 0
@@ -168,26 +163,9 @@ def _usage(model: ModelSettings, output: int, *, written: int, read: int = 0) ->
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Seconds: from start to end, all tasks one after the other, and the longest path."""
-
-    wall_s: float
-    work_s: float
-    critical_path_s: float
-
-
-def schedule(plan: Plan, max_executors: int, seconds_of: Callable[[Task], float]) -> Schedule:
+def makespan_s(plan: Plan, max_executors: int, seconds_of: Callable[[Task], float]) -> float:
     """How long the plan takes when each task takes `seconds_of` it and none fails."""
     seconds = {t.id: max(0.0, seconds_of(t)) for t in plan.tasks}
-    return Schedule(
-        wall_s=_makespan(plan, seconds, max_executors),
-        work_s=sum(seconds.values()),
-        critical_path_s=_makespan(plan, seconds, len(plan.tasks)),
-    )
-
-
-def _makespan(plan: Plan, seconds: Mapping[str, float], max_executors: int) -> float:
     clock = VirtualClock()
     backend = VirtualBackend(clock, lambda key: VirtualEnd(seconds[key.task]))
     Scheduler(
@@ -195,7 +173,7 @@ def _makespan(plan: Plan, seconds: Mapping[str, float], max_executors: int) -> f
         plan,
         backend=backend,
         store=_NoStore(),
-        sink=_NoSink(),
+        sink=Broadcast([]),
         calls=VirtualCalls(clock),
         clock=clock,
         policy=RetryPolicy(1, random.Random(0)),

@@ -1,86 +1,105 @@
-"""Everything that can be known to be wrong is found here, before anything is written."""
+"""Finds everything that can be known to be wrong before anything is written or paid for."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from backends import backend_class
 from backends.base import Backend, BackendContext
+from claude.client.types import Hooks
 from claude.engines.cli_setup import find_cli_problems
 from claude.limits.governor import Governor
 from claude.preflight import try_provider
-from claude.prices import check_priced
-from config import LoadedSettings, Settings
+from claude.prices import check_priced, pricing
+from claude.simulation.latency import usual_pace
+from config import Settings
+from core.bundle import Allowance
 from core.clock import Clock
-from core.credentials import Credentials
 from core.errors import refuse_if
+from core.events import Forecast
 from core.job import Usage
-from engine.delivery.target import check_target
-from engine.pipeline import last_delivery
+from core.plan import Plan
+from engine.delivery.deliver import last_delivery
+from engine.delivery.target_check import check_target
+from engine.money.usage import Price
+from engine.planning.forecast import forecast
 from engine.run.rundir import RunDir, RunFacts
-from engine.views.approval import check_can_ask
-from engine.views.console import tell, tell_warnings
 from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan
 
 
 @dataclass(frozen=True)
-class Work:
-    """One run as this process will carry it out."""
+class PreparedRun:
+    """One run as this process will carry it out. Close it: it holds the backend's connections."""
 
     settings: Settings
     facts: RunFacts
     directory: RunDir
-    credentials: Credentials
+    context: BackendContext
     governor: Governor
     """One for the planner and all executors of this process."""
     backend: Backend
     ask: AskForPlan
-    spent: tuple[Usage, ...] = ()  # by the preflight
+    preflight_usage: tuple[Usage, ...] = ()
+
+    @property
+    def price(self) -> Price:
+        return pricing(self.settings.model_settings())
+
+    def ask_for_plan(
+        self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
+    ) -> Plan:
+        """Raises what the planner raises."""
+        prompt, credentials, clock = self.facts.prompt, self.context.credentials, self.context.clock
+        hooks = Hooks(on_usage, report)
+        return self.ask(prompt, self.settings, credentials, self.governor, clock, hooks, allowance)
 
     def close(self) -> None:
-        """Let go of the backend's connections."""
         self.backend.close()
 
 
-def prepare(
-    loaded: LoadedSettings,
+def prepare_run(
+    settings: Settings,
     facts: RunFacts,
     directory: RunDir,
     environ: Mapping[str, str],
     clock: Clock,
-) -> Work:
-    """What it gives is to be closed. Raises UsageError, and PreflightFailed with all that backend
-    and provider lack."""
-    settings, credentials = loaded.settings, loaded.settings.credentials(environ)
-    tell_warnings(loaded.warnings)
-    if settings.approve:
-        check_can_ask(sys.stdin)
-    check_priced(settings.model_settings(), settings.max_cost)
+    warn: Callable[[str], None],
+) -> PreparedRun:
+    """Check the settings, the target, the backend and the provider, and open the backend.
+
+    Raises UsageError, and PreflightFailed with all that backend and provider lack.
+    """
+    model = settings.model_settings()
+    check_priced(model, settings.max_cost)
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()
-    worker = ThreadWorker(credentials, governor)
-    context = BackendContext(
-        directory.root, credentials, clock, worker, settings.options(), environ
-    )
+    context = backend_context(settings, directory.root, governor, environ, clock)
     with ExitStack() as stack:
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         ask = choose_planner(settings, context)
-        model, problems = settings.model_settings(), backend.preflight()
-        problems += find_cli_problems(model, environ, backend.in_process)
-        spent = try_provider(
-            model, credentials, problems, clock=clock, governor=governor, warn=tell
+        problems = backend.preflight() + find_cli_problems(model, environ, backend.in_process)
+        usage = try_provider(
+            model, context.credentials, problems, clock=clock, governor=governor, warn=warn
         )
         stack.pop_all()
-    return Work(settings, facts, directory, credentials, governor, backend, ask, spent)
+    return PreparedRun(settings, facts, directory, context, governor, backend, ask, usage)
+
+
+def backend_context(
+    settings: Settings, run_dir: Path, governor: Governor, environ: Mapping[str, str], clock: Clock
+) -> BackendContext:
+    credentials = settings.credentials(environ)
+    worker = ThreadWorker(credentials, governor)
+    return BackendContext(run_dir, credentials, clock, worker, settings.options(), environ)
 
 
 def choose_planner(settings: Settings, context: BackendContext) -> AskForPlan:
-    """Who is asked for plans. Raises PreflightFailed when that one cannot work here."""
+    """The planner of this process, or one in a container. Raises PreflightFailed when that one
+    cannot work here."""
     if not settings.planner_in_docker:
         return ask_for_plan
     from backends.docker.planner import ContainedPlanner
@@ -89,3 +108,10 @@ def choose_planner(settings: Settings, context: BackendContext) -> AskForPlan:
     if settings.backend != "docker":  # whose own preflight looks at the same
         refuse_if(contained.problems())
     return contained
+
+
+def forecast_run(settings: Settings, plan: Plan) -> Forecast:
+    """What carrying out `plan` under these settings will take."""
+    model = settings.model_settings()
+    pace = usual_pace(model.simulation)
+    return forecast(plan, settings.max_executors, speed=pace, price=pricing(model), model=model)

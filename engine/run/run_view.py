@@ -1,145 +1,125 @@
-"""The RunView: what a run looks like now, reduced from its events and nothing else.
+"""The RunView: where a run stands, reduced from its events and nothing else.
 
-Screen, plain lines and summary all read it, so they agree. Time comes from the events, or is
-handed in as `now`. On resume, feed it the journal's events first, then those of the new session.
+Screen, plain lines, summary, listing, resume, budget and clean-up all read it, so they agree. Time
+comes from the events, or is handed in as `now`. On resume, apply the journal's events first, then
+those of the new session.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from enum import StrEnum
-from functools import cache
+from collections.abc import Iterable
 from graphlib import TopologicalSorter
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from core.events import Event, Kind
-from core.job import JobState, Reason, Usage
-from engine.money.cache_savings import saved_usd
-from engine.money.usage import Spend
-
-Price = Callable[[Usage], float | None]
-
-
-class TaskPhase(StrEnum):
-    """Where a task stands for a person; the board's states say what the scheduler may do."""
-
-    WAITING = "waiting"
-    QUEUED = "queued"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCEEDED = "done"
-    FAILED = "failed"
-    BLOCKED = "blocked"
-    CANCELLED = "cancelled"
-
-    @property
-    def active(self) -> bool:
-        """Whether it holds an executor slot."""
-        return self in (TaskPhase.QUEUED, TaskPhase.RUNNING)
-
-    @property
-    def final(self) -> bool:
-        return self in _FINAL
-
-
-_FINAL = {TaskPhase.SUCCEEDED, TaskPhase.FAILED, TaskPhase.BLOCKED, TaskPhase.CANCELLED}
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What a queued job waits for, in the queue's words; a `stuck` one will wait for ever as things
-    stand."""
-
-    why: str
-    stuck: bool = False
-
-
-@dataclass(slots=True)
-class TaskView:
-    """One task, or with an empty id the planning. Times are Unix seconds, None before they are."""
-
-    id: str
-    title: str = ""
-    depends_on: tuple[str, ...] = ()
-    estimate: int = 0
-    phase: TaskPhase = TaskPhase.WAITING
-    attempt: int = 0
-    slot: int | None = None
-    started_at: float | None = None
-    """Of the attempt under way."""
-    busy_s: float = 0.0
-    """Of all ended attempts together."""
-    files: int = 0
-    activity: str = ""
-    pending: Pending | None = None
-    """Only while it is queued, and only if the queue tells."""
-    message: str = ""
-    settled: dict[int, Spend] = field(default_factory=dict)
-    """Spend of ended attempts, by number."""
-    under_way: Spend = field(default_factory=Spend)
-
-    @property
-    def spend(self) -> Spend:
-        return sum(self.settled.values(), self.under_way)
-
-    def elapsed_s(self, now: float) -> float:
-        """Seconds worked on it so far, all attempts together."""
-        running = max(0.0, now - self.started_at) if self.started_at is not None else 0.0
-        return self.busy_s + running
-
-
-@dataclass(frozen=True, slots=True)
-class RunHeader:
-    """What RUN_STARTED tells."""
-
-    run: str = ""
-    run_dir: str = ""
-    prompt: str = ""
-    simulated: bool = False
-    backend: str = ""
-    model: str = ""
-    max_executors: int = 0
-    target: str = ""
-    resumed: bool = False
+from core.events import (
+    Conflict,
+    Delivered,
+    Event,
+    Forecast,
+    JobEnded,
+    JobIntended,
+    JobStateChanged,
+    JobSubmitted,
+    Notice,
+    PlanReady,
+    Progress,
+    Refused,
+    RunEnded,
+    RunStarted,
+    TaskEnded,
+    TaskRetry,
+)
+from core.job import JobKey, JobState, Reason, TaskState, Usage
+from engine.money.usage import Price, Spend
+from engine.run.jobs_view import JobsView
+from engine.run.journal import read_journal
+from engine.run.rundir import RunDir
+from engine.run.task_view import Pending, TaskPhase, TaskView
 
 
 class RunView:
-    """Apply events in order; everything else is reading. Not for several threads at once."""
+    """Apply events in order; everything else is reading. Not for several threads at once.
 
-    def __init__(self, price: Price) -> None:
+    `run_id` is needed where `jobs` are read and a journal may have lost its first event.
+    """
+
+    def __init__(self, price: Price = lambda _: None, run_id: str = "") -> None:
         self._price = price
-        self.header = RunHeader()
+        self.header = RunStarted(run=run_id)
+        self.backends: list[str] = []
+        """All backends that the run was carried out on."""
         self.title = ""
         self.planned = False
-        self.forecast: Mapping[str, Any] | None = None
+        self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
         self.tasks: dict[str, TaskView] = {}
+        self.jobs = JobsView()
         self.counts: Counter[TaskPhase] = Counter()
         self.notices: list[str] = []
-        self.conflicts: tuple[Mapping[str, Any], ...] = ()
-        self.refused: tuple[Mapping[str, Any], ...] = ()
+        self.conflicts: tuple[Conflict, ...] = ()
+        self.refused: tuple[Refused, ...] = ()
         self.delivered_files: int | None = None
-        self.ended: Mapping[str, Any] | None = None
-        self._free: set[int] = set()
+        self.ended: RunEnded | None = None
+        """The end of the last session, unless the run was started again since."""
+        self.last_at = 0.0
+        """Unix time of the last event."""
+        self._run_id = run_id
+        self._free_slots: set[int] = set()
         self._slots = 0
         self._settled = Spend()
         self._path: dict[str, int] = {}
         self._session_at: float | None = None
-        self._last_at = 0.0
         self._earlier_s = 0.0
-        self._foreseen_s = 0.0
+        self._forecast_s = 0.0
 
     def emit(self, event: Event) -> None:
         """A run view is an event sink."""
         self.apply(event)
 
     def apply(self, event: Event) -> None:
-        _APPLY[event.kind](self, event)
-        self._last_at = event.at
+        match event.data:
+            case Progress() as data:
+                self._progress(event, data)
+            case JobStateChanged() as data:
+                self._job_state(event, data)
+            case JobIntended(reservation):
+                self.jobs.intend(self._key(event), reservation)
+                self._job_begun(event)
+            case JobSubmitted(handle):
+                self.jobs.open[self._key(event)] = handle
+                self._job_begun(event)
+            case JobEnded() as data:
+                self.jobs.end(self._key(event), data, event.at)
+                self._job_ended(event, data)
+            case TaskRetry() as data:
+                self._task_stopped(event, TaskPhase.RETRYING, data.message or data.reason)
+            case TaskEnded(state, message):
+                if state is TaskState.SUCCEEDED:
+                    self.jobs.succeed(self._key(event))
+                self._task_stopped(event, TaskPhase[state.name], message)
+            case RunStarted() as data:
+                self._run_started(event.at, data)
+            case PlanReady() as data:
+                self._plan_ready(data)
+            case Forecast() as data:
+                self.forecast, self._forecast_s = data, self.wall_s(event.at)
+            case Notice(text):
+                self.notices.append(text)
+            case Delivered() as data:
+                self.conflicts, self.refused = data.conflicts, data.refused
+                self.delivered_files = data.files
+            case RunEnded() as data:
+                self.ended = data
+        self.last_at = event.at
+
+    @property
+    def run_id(self) -> str:
+        return self._run_id or self.header.run
+
+    @property
+    def state(self) -> str:
+        """The outcome of the last session; of a run that is open now, "interrupted"."""
+        return "interrupted" if self.ended is None else self.ended.outcome or "ended"
 
     def spend(self) -> Spend:
         """Of the whole run, planning included."""
@@ -150,12 +130,12 @@ class RunView:
         """Seconds of all sessions; the last one until `now`, or until its last event."""
         if self._session_at is None:
             return 0.0
-        end = self._last_at if now is None or self.ended is not None else now
+        end = self.last_at if now is None or self.ended is not None else now
         return self._earlier_s + max(0.0, end - self._session_at)
 
     def executing_s(self) -> float:
-        """Seconds of all sessions since the forecast was told."""
-        return max(0.0, self.wall_s() - self._foreseen_s)
+        """Seconds of all sessions since the forecast was made."""
+        return max(0.0, self.wall_s() - self._forecast_s)
 
     def task_spend(self) -> Spend:
         """What the tasks used, planning left out, as the forecast does."""
@@ -175,15 +155,14 @@ class RunView:
 
     def progress(self, now: float) -> float:
         """Between 0 and 1, by estimate; a running task counts for what it should have done."""
-        total = sum(max(1, t.estimate) for t in self.tasks.values())
+        total = sum(t.weight for t in self.tasks.values())
         pace = self._seconds_per_token()
         done = 0.0
         for task in self.tasks.values():
             if task.phase.final:
-                done += max(1, task.estimate)
+                done += task.weight
             elif task.phase is TaskPhase.RUNNING and pace and task.started_at is not None:
-                expected_s = max(1, task.estimate) * pace
-                done += max(1, task.estimate) * min(0.9, (now - task.started_at) / expected_s)
+                done += task.weight * min(0.9, (now - task.started_at) / (task.weight * pace))
         return done / total if total else 0.0
 
     def eta_s(self, now: float) -> float | None:
@@ -195,9 +174,9 @@ class RunView:
         for task in self.tasks.values():
             if task.phase.final:
                 continue
-            spent = now - task.started_at if task.started_at is not None else 0.0
-            longest = max(longest, self._path[task.id] * pace - spent)
-            work += max(0.0, max(1, task.estimate) * pace - spent)
+            elapsed = now - task.started_at if task.started_at is not None else 0.0
+            longest = max(longest, self._path[task.id] * pace - elapsed)
+            work += max(0.0, task.weight * pace - elapsed)
         return max(longest, work / max(1, self.header.max_executors), 0.0)
 
     def waits(self) -> Counter[Pending]:
@@ -206,13 +185,16 @@ class RunView:
 
     def _seconds_per_token(self) -> float | None:
         done = [t for t in self.tasks.values() if t.phase is TaskPhase.SUCCEEDED and t.busy_s > 0]
-        tokens = sum(max(1, t.estimate) for t in done)
+        tokens = sum(t.weight for t in done)
         return sum(t.busy_s for t in done) / tokens if done else None
 
     def _order(self) -> list[str]:
         known = self.tasks
         graph = {n: [d for d in t.depends_on if d in known] for n, t in known.items()}
         return list(TopologicalSorter(graph).static_order())
+
+    def _key(self, event: Event) -> JobKey:
+        return JobKey(self.run_id, event.task, event.attempt)
 
     def _task(self, event: Event) -> TaskView:
         """The task meant; one that the plan does not name is still counted."""
@@ -224,7 +206,7 @@ class RunView:
 
     def _add(self, task: TaskView) -> None:
         self.tasks[task.id] = task
-        self._path[task.id] = max(1, task.estimate)
+        self._path[task.id] = task.weight
         self.counts[task.phase] += 1
 
     def _move(self, task: TaskView, phase: TaskPhase) -> None:
@@ -236,70 +218,46 @@ class RunView:
         task.phase = phase
         task.pending = task.pending if phase is TaskPhase.QUEUED else None
         if phase.active and task.slot is None:
-            if not self._free:
+            if not self._free_slots:
                 self._slots += 1
-                self._free.add(self._slots)
-            task.slot = min(self._free)
-            self._free.remove(task.slot)
+                self._free_slots.add(self._slots)
+            task.slot = min(self._free_slots)
+            self._free_slots.remove(task.slot)
         elif not phase.active and task.slot is not None:
-            self._free.add(task.slot)
+            self._free_slots.add(task.slot)
             task.slot = None
 
-    def _usage(self, data: object) -> Spend:
-        """One request; what is not a usage, or counts below nothing, counts for nothing."""
-        try:
-            usage = _usage_adapter().validate_python(data)
-        except ValidationError:
-            return Spend()
-        counts = (
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens,
-        )
-        if min(counts) < 0:
-            return Spend()
-        cost = self._price(usage)
-        saved = saved_usd(usage, self._price) or 0.0
-        return Spend(1, *counts, cost or 0.0, int(cost is None), saved)
-
-    def _settle(self, task: TaskView, attempt: int, usages: Iterable[object]) -> None:
+    def _settle(self, task: TaskView, attempt: int, usages: Iterable[Usage]) -> None:
         """The final list of an attempt replaces what was seen under way, unless it is empty."""
-        told = sum(map(self._usage, usages), Spend())
-        task.settled[attempt] = told if told.requests else task.under_way
+        reported = sum((Spend.of(usage, self._price) for usage in usages), Spend())
+        task.settled[attempt] = reported if reported.requests else task.under_way
         task.under_way = Spend()
         self._settled += task.settled[attempt]
 
-    def _run_started(self, event: Event) -> None:
-        known = {f.name: event.data[f.name] for f in fields(RunHeader) if f.name in event.data}
-        self.header = RunHeader(**known)
+    def _run_started(self, at: float, data: RunStarted) -> None:
+        self.header, self.ended = data, None
+        if data.backend and data.backend not in self.backends:
+            self.backends.append(data.backend)
         if self._session_at is not None:
-            self._earlier_s += max(0.0, self._last_at - self._session_at)
-        self._session_at = event.at
-        self.ended = None
+            self._earlier_s += max(0.0, self.last_at - self._session_at)
+        self._session_at = at
         self.notices.clear()
         for task in self.tasks.values():
             if task.phase is not TaskPhase.SUCCEEDED:
                 task.started_at, task.message = None, ""
                 self._move(task, TaskPhase.WAITING)
 
-    def _plan_ready(self, event: Event) -> None:
-        self.title = str(event.data.get("title", ""))
-        self.planned = True
-        for name, title, depends_on, estimate in event.data.get("tasks", ()):
+    def _plan_ready(self, data: PlanReady) -> None:
+        self.title, self.planned = data.title, True
+        for name, title, depends_on, estimate in data.tasks:
             if name not in self.tasks:
-                self._add(TaskView(name, title, tuple(depends_on), estimate))
+                self._add(TaskView(name, title, depends_on, estimate))
         for name in reversed(self._order()):
             for dependency in self.tasks[name].depends_on:
-                behind = self._path[name] + max(1, self.tasks[dependency].estimate)
+                behind = self._path[name] + self.tasks[dependency].weight
                 self._path[dependency] = max(self._path[dependency], behind)
-        usage = event.data.get("usage") or ()
-        if usage or not self.planning.settled:  # a resumed run tells its plan again
-            self._settle(self.planning, len(self.planning.settled) + 1, usage)
-
-    def _foreseen(self, event: Event) -> None:
-        self.forecast = event.data
-        self._foreseen_s = self.wall_s(event.at)
+        if not self.planning.settled:  # a resumed run announces its plan again
+            self._settle(self.planning, 1, ())
 
     def _job_begun(self, event: Event) -> None:
         task = self._task(event)
@@ -308,17 +266,14 @@ class RunView:
             task.activity = ""
             self._move(task, TaskPhase.QUEUED)
 
-    def _job_state(self, event: Event) -> None:
-        state, task = event.data.get("state"), self._task(event)
-        if state == JobState.RUNNING:
+    def _job_state(self, event: Event, data: JobStateChanged) -> None:
+        task = self._task(event)
+        if data.state is JobState.RUNNING:
             self._running(task, event)
-        elif state == JobState.QUEUED:
+        elif data.state is JobState.QUEUED:
             task.started_at, task.activity = None, ""
-            why, stuck = (
-                str(event.data.get("message") or ""),
-                event.data.get("reason") == Reason.UNSCHEDULABLE,
-            )
-            task.pending = Pending(why, stuck) if why or stuck else None
+            stuck = data.reason is Reason.UNSCHEDULABLE
+            task.pending = Pending(data.message, stuck) if data.message or stuck else None
             self._move(task, TaskPhase.QUEUED)
 
     def _running(self, task: TaskView, event: Event) -> None:
@@ -326,73 +281,40 @@ class RunView:
             task.attempt, task.started_at = event.attempt, event.at
             self._move(task, TaskPhase.RUNNING)
 
-    def _progress(self, event: Event) -> None:
+    def _progress(self, event: Event, data: Progress) -> None:
         task = self._task(event)
+        if data.usage is not None and not event.task:
+            self.jobs.spent.append(data.usage)
         if event.attempt in task.settled or task.phase.final:
             return  # late news of an attempt that is settled already
         if event.task:
             self._running(task, event)
-        if "usage" in event.data:
-            task.under_way += self._usage(event.data["usage"])
-        if text := event.data.get("text"):
-            task.activity = str(text)
+        if data.usage is not None:
+            task.under_way += Spend.of(data.usage, self._price)
+        task.activity = data.text or task.activity
 
-    def _job_ended(self, event: Event) -> None:
-        task, data = self._task(event), event.data
+    def _job_ended(self, event: Event, data: JobEnded) -> None:
+        task = self._task(event)
         if event.attempt not in task.settled:
             since = event.at - task.started_at if task.started_at is not None else 0.0
-            task.busy_s += float(data.get("duration_s") or max(0.0, since))
-            self._settle(task, event.attempt, data.get("usage") or ())
-        task.attempt, task.started_at, task.activity = event.attempt, None, ""
-        task.files, task.message = int(data.get("files") or 0), str(data.get("message") or "")
-        self._move(task, TaskPhase.WAITING)
+            task.busy_s += data.duration_s or max(0.0, since)
+            self._settle(task, event.attempt, data.usage)
+        task.attempt, task.activity, task.files = event.attempt, "", data.files
+        self._task_stopped(event, TaskPhase.WAITING, data.message)
 
-    def _task_retry(self, event: Event) -> None:
+    def _task_stopped(self, event: Event, phase: TaskPhase, message: str) -> None:
         task = self._task(event)
-        task.message = str(event.data.get("message") or event.data.get("reason") or "")
-        task.started_at = None
-        self._move(task, TaskPhase.RETRYING)
-
-    def _task_ended(self, event: Event) -> None:
-        task = self._task(event)
-        task.message = str(event.data.get("message") or "")
-        task.started_at = None
-        self._move(task, TaskPhase[str(event.data["state"])])
-
-    def _notice(self, event: Event) -> None:
-        self.notices.append(str(event.data.get("text", "")))
-
-    def _delivered(self, event: Event) -> None:
-        self.conflicts = tuple(event.data.get("conflicts") or ())
-        self.refused = tuple(event.data.get("refused") or ())
-        self.delivered_files = int(event.data.get("files") or 0)
-
-    def _run_ended(self, event: Event) -> None:
-        self.ended = event.data
-
-    def _nothing(self, event: Event) -> None:
-        pass
+        task.message, task.started_at = message, None
+        self._move(task, phase)
 
 
-_APPLY: Mapping[Kind, Callable[[RunView, Event], None]] = {
-    Kind.RUN_STARTED: RunView._run_started,
-    Kind.PLAN_READY: RunView._plan_ready,
-    Kind.FORECAST: RunView._foreseen,
-    Kind.JOB_INTENDED: RunView._job_begun,
-    Kind.JOB_SUBMITTED: RunView._job_begun,
-    Kind.JOB_STATE: RunView._job_state,
-    Kind.QUEUE: RunView._nothing,
-    Kind.PROGRESS: RunView._progress,
-    Kind.JOB_ENDED: RunView._job_ended,
-    Kind.TASK_RETRY: RunView._task_retry,
-    Kind.TASK_ENDED: RunView._task_ended,
-    Kind.NOTICE: RunView._notice,
-    Kind.MERGE_INTENDED: RunView._nothing,
-    Kind.DELIVERED: RunView._delivered,
-    Kind.RUN_ENDED: RunView._run_ended,
-}
+def read_run_view(run: RunDir, price: Price = lambda _: None) -> RunView:
+    """Where the run stands, by its journal. Raises BundleError, OSError."""
+    return replay(run.run_id, read_journal(run.journal), price)
 
 
-@cache
-def _usage_adapter() -> TypeAdapter[Usage]:
-    return TypeAdapter(Usage)
+def replay(run_id: str, events: Iterable[Event], price: Price = lambda _: None) -> RunView:
+    run_view = RunView(price, run_id)
+    for event in events:
+        run_view.apply(event)
+    return run_view

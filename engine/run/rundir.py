@@ -9,7 +9,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TextIO
 
 from core.bundle import AttemptDir
-from core.errors import RunLocked, RunNotFound, UsageError
+from core.errors import BundleError, RunLocked, RunNotFound, UsageError
 from core.job import JobKey
 from core.wire import decode, encode, write_atomic
+
+RUN_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class RunFacts:
     created: float
     settings: dict[str, object]
     simulated: bool
-    version: int = 1
+    version: int = RUN_FORMAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,14 @@ class RunDir:
         return AttemptDir(self.tasks / key.task / str(key.attempt))
 
     def read_facts(self) -> RunFacts:
-        return decode(RunFacts, self.facts.read_bytes(), str(self.facts))
+        """Raises BundleError when they are damaged or of another format, OSError."""
+        facts = decode(RunFacts, self.facts.read_bytes(), str(self.facts))
+        if facts.version != RUN_FORMAT:
+            raise BundleError(
+                f"{self.facts} has run format {facts.version}; this version reads {RUN_FORMAT}.",
+                "Use the version of the program that wrote it.",
+            )
+        return facts
 
 
 def new_run_id(now: float) -> str:
@@ -130,23 +139,26 @@ def runs_in(work_dir: Path) -> list[RunDir]:
 def find_run(work_dir: Path, name: str) -> RunDir:
     """The run whose id is, or alone begins or ends with, `name`; "last" is the newest.
 
-    Raises RunNotFound, listing what there is.
+    Raises RunNotFound, which lists the runs.
     """
     runs = runs_in(work_dir)
     if name == "last" and runs:
         return runs[-1]
-    exact = [run for run in runs if run.run_id == name]
-    near = exact or [
-        run for run in runs if name and (run.run_id.startswith(name) or run.run_id.endswith(name))
-    ]
+    near = matching_ids((run.run_id for run in runs), name)
     if len(near) == 1:
-        return near[0]
+        return RunDir(work_dir / "runs" / near.pop())
     where = work_dir / "runs"
     if not runs:
-        raise RunNotFound(f"There are no runs in {where}.", "Start one, or name its --work-dir.")
-    choices = ", ".join(run.run_id for run in (near or runs)[-5:])
-    what = "means more than one run" if near else "is not a run"
-    raise RunNotFound(f"{name!r} {what} in {where}.", f"Choose one of: {choices}.")
+        raise RunNotFound(f"No runs were found in {where}.", "Start one, or give its --work-dir.")
+    choices = ", ".join(sorted(near or {run.run_id for run in runs})[-5:])
+    problem = f"{name!r} matches several runs" if near else f"The run {name!r} was not found"
+    raise RunNotFound(f"{problem} in {where}.", f"Choose one of: {choices}.")
+
+
+def matching_ids(ids: Iterable[str], name: str) -> set[str]:
+    """The id `name`, or else those that begin or end with it."""
+    near = {i for i in ids if name and (i.startswith(name) or i.endswith(name))}
+    return {name} if name in near else near
 
 
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP})
@@ -165,7 +177,7 @@ def locked(run: RunDir) -> Iterator[None]:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
             raise RunLocked(
-                f"Run {run.run_id} is being worked on by {holder}.", "Wait for it, or stop it."
+                f"Run {run.run_id} is being worked on by {holder}.", "Wait for it or stop it."
             ) from None
         except OSError as exc:
             if exc.errno not in _NO_LOCKS:
@@ -186,12 +198,12 @@ def _take(stream: TextIO) -> None:
     for _ in range(3):
         with suppress(BlockingIOError):
             return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(0.05)  # `runs` holds it for a moment, to see whether anybody does
+        time.sleep(0.05)  # `runs` takes it for a moment, to see whether it is held
     return fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_locked(run: RunDir) -> bool:
-    """Whether some process works on the run now."""
+    """Whether a process works on the run now."""
     try:
         with run.lock.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""One process at work on one run: its directory, lock, journal and whoever listens."""
+"""One process at work on one run: its directory, lock, journal and listeners."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.clock import Clock
 from core.errors import OrchestratorError, StorageError
-from core.events import Broadcast, Event, EventSink, Kind
-from core.job import Usage
-from core.wire import encode, plain, write_atomic
+from core.events import (
+    Broadcast,
+    Event,
+    EventData,
+    EventSink,
+    Notice,
+    Progress,
+    RunEnded,
+    RunStarted,
+    event_at,
+)
+from core.job import JobKey, Usage
+from core.wire import encode, write_atomic
 from engine.delivery.target import recover_target
-from engine.run.journal import History, Journal, read_journal, replay
+from engine.run.journal import Journal, read_journal
+from engine.run.run_view import RunView, replay
 from engine.run.rundir import RunDir, RunFacts, locked
 from engine.scheduling.types import Stop
 
@@ -24,63 +34,69 @@ OUTCOMES = {0: "succeeded", 1: "finished with problems", 4: "stopped", 130: "int
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`history` is where the run stood when this process took it up; `begun_at` is Unix time.
+    """`run_view` follows the journal, earlier sessions included; `resumed`: there were some.
 
-    `sink` is the journal and those who listen, `listeners` is without the journal.
+    `sink` is the journal and the listeners, `listeners` is without the journal. `begun_at` is Unix
+    time.
     """
 
     run: RunDir
     facts: RunFacts
     journal: Journal
+    run_view: RunView
     sink: EventSink
     listeners: EventSink
-    history: History
     clock: Clock
     begun_at: float
+    resumed: bool
 
-    @property
-    def resumed(self) -> bool:
-        return self.history.end is not None or bool(self.history.attempts)
-
-    def emit(self, kind: Kind, **data: Any) -> None:
-        self.sink.emit(Event(kind, self.clock.time(), data=data))
+    def emit(self, data: EventData, key: JobKey | None = None) -> None:
+        self.sink.emit(event_at(self.clock.time(), data, key))
 
     def notice(self, text: str) -> None:
-        self.emit(Kind.NOTICE, text=text)
+        self.emit(Notice(text))
 
     def spent(self, usage: Usage) -> None:
-        self.emit(Kind.PROGRESS, usage=plain(usage))
+        self.emit(Progress(usage=usage))
 
     def progress(self, text: str) -> None:
-        self.emit(Kind.PROGRESS, text=text)
+        self.emit(Progress(text))
 
 
 @contextmanager
 def open_session(
-    facts: RunFacts, run: RunDir, sinks: Sequence[EventSink], clock: Clock
+    facts: RunFacts,
+    run: RunDir,
+    sinks: Sequence[EventSink],
+    clock: Clock,
+    *,
+    replayed: bool = True,
 ) -> Iterator[Session]:
     """Hold the run and its journal, with `facts` in force. Raises RunLocked when another has it.
 
-    What earlier sessions did is told to `sinks` first, so that they show the whole run.
+    With `replayed`, `sinks` get the events of earlier sessions first, so that they show the whole
+    run.
     """
     with storing(), locked(run):
         _settle_earlier_target(run, facts)
         write_atomic(run.facts, encode(facts) + "\n", durable=True)
         events = read_journal(run.journal)
-        for event in events:
+        for event in events if replayed else ():
             for sink in sinks:
                 sink.emit(event)
+        run_view = replay(run.run_id, events)
         journal = Journal(run.journal)
         try:
             yield Session(
                 run=run,
                 facts=facts,
                 journal=journal,
-                sink=Broadcast([journal, *sinks]),
-                listeners=Broadcast(sinks),
-                history=replay(run.run_id, events),
+                run_view=run_view,
+                sink=Broadcast([journal, run_view, *sinks]),
+                listeners=Broadcast([run_view, *sinks]),
                 clock=clock,
                 begun_at=clock.time(),
+                resumed=run_view.ended is not None or bool(run_view.jobs.attempts),
             )
         finally:
             with suppress(OSError):  # what could be kept is kept; another error is on its way
@@ -106,22 +122,23 @@ def storing() -> Iterator[None]:
 def end_session(
     session: Session, exit_code: int, outcome: str = "", why: Stop | OrchestratorError | None = None
 ) -> int:
-    """Say how it ended and why; the last event of every session that can still write one.
+    """Emit how it ended and why; the last event of every session that can still write one.
 
     `outcome` in words is that of OUTCOMES, unless it is given. Gives the exit code.
     """
     outcome = outcome or OUTCOMES[exit_code]
-    message = why.message if why else ""
-    resume_with = why.resume_with if isinstance(why, Stop) else ""
-    wall_s = round(session.clock.time() - session.begun_at, 3)
-    data = {"exit_code": exit_code, "outcome": outcome, "message": message, "wall_s": wall_s}
-    if resume_with:
-        data["resume_with"] = resume_with
+    end = RunEnded(
+        exit_code=exit_code,
+        outcome=outcome,
+        message=why.message if why else "",
+        wall_s=round(session.clock.time() - session.begun_at, 3),
+        resume_with=why.resume_with if isinstance(why, Stop) else "",
+    )
     try:
-        session.emit(Kind.RUN_ENDED, **data)
+        session.emit(end)
         session.journal.commit()
-    except OSError:  # a full disk takes no last word; those who watch hear it all the same
-        session.listeners.emit(Event(Kind.RUN_ENDED, session.clock.time(), data=data))
+    except OSError:  # a full disk takes no last event; the listeners get it all the same
+        session.listeners.emit(Event(end, session.clock.time()))
     return exit_code
 
 
@@ -136,3 +153,21 @@ def ending(session: Session) -> Iterator[None]:
     except OrchestratorError as exc:
         end_session(session, exc.exit_code, {4: OUTCOMES[4]}.get(exc.exit_code, "failed"), exc)
         raise
+
+
+def announce(session: Session, backend: str, model: str, max_executors: int) -> None:
+    """The first event of every session."""
+    facts = session.facts
+    session.emit(
+        RunStarted(
+            run=facts.run,
+            run_dir=str(session.run.root),
+            prompt=facts.prompt,
+            simulated=facts.simulated,
+            backend=backend,
+            model=model,
+            max_executors=max_executors,
+            target=facts.target,
+            resumed=session.resumed,
+        )
+    )

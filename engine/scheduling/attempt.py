@@ -6,18 +6,20 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from backends.base import PollPace
 from core.bundle import UNLIMITED, Allowance
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason
-from engine.scheduling.retry_policy import End
+from core.errors import BundleError
+from core.events import Kind, Progress
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, Usage
+from core.wire import decode
+from engine.scheduling.job_end import End
 from engine.scheduling.types import Pacing
 
 
 @dataclass(slots=True)
 class Wait:
-    """A state that goes on: since when, and when and in which words a poll last said so."""
+    """A state that goes on: since when, when a poll last confirmed it, and with which message."""
 
     since: float | None = None
     seen_at: float = -math.inf
@@ -36,8 +38,8 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Unwanted:
-    """Why a job is to stop: the cause that its attempt ends with, and words for people.
+class CancelReason:
+    """Why a job is to be cancelled: the cause that its attempt ends with, and a message.
 
     `queued`: for as long as it is queued; one that starts after all may go on.
     """
@@ -47,9 +49,9 @@ class Unwanted:
     queued: bool = False
 
     def end(self, found: End) -> End:
-        """The end of an attempt that was stopped; what a worker says of an interrupt stands."""
-        own_words = found.result is not None and self.cause == Outcome.INTERRUPTED
-        return End(self.cause, found.message if own_words else self.message, found.result)
+        """The end of a stopped attempt; a worker's own message about an interrupt stands."""
+        is_own = found.result is not None and self.cause == Outcome.INTERRUPTED
+        return End(self.cause, found.message if is_own else self.message, found.result)
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class Attempt:
     ended_at: float | None = None
     given_up: bool = False
     collect_at: float = 0.0
-    unwanted: Unwanted | None = None
+    cancel_reason: CancelReason | None = None
     cancel_asked_at: float | None = None
     cursor: str = ""
 
@@ -96,13 +98,13 @@ class Attempt:
 
     @property
     def at_work_from(self) -> float:
-        """Since when its time was not spent in a queue, as far as polls could tell."""
+        """Since when its time was not spent in a queue, as far as polls could see."""
         return max(self.begun_at, self.queued.seen_at)
 
     @property
     def never_ran(self) -> bool:
         """Whether it was taken out of the queue before it came to run."""
-        was_queued = self.unwanted is not None and self.unwanted.queued
+        was_queued = self.cancel_reason is not None and self.cancel_reason.queued
         return was_queued and not self.may_have_run and self.status.state is JobState.CANCELLED
 
     @property
@@ -114,7 +116,7 @@ class Attempt:
         return self.can_be_polled and self.cancel_asked_at is None
 
     def observe(self, status: JobStatus, now: float, grace_s: float) -> bool:
-        """Note what a poll said. True when it is news.
+        """Take in a poll's answer. True when it is news.
 
         Absent from the queue is not an end until it has been so for `grace_s`.
         """
@@ -153,17 +155,17 @@ class Attempt:
         return self.ended_at is not None and now >= self.collect_at
 
     def give_up(self, why: str, now: float) -> None:
-        """Nobody waits for it any more. What it has left by now is looked for once."""
+        """Wait for it no longer. What it has left by now is looked for once."""
         self.status, self.ended_at = JobStatus(JobState.LOST, message=why), now
         self.given_up = True
 
     def explained(self, why: str) -> JobStatus:
-        """The status with why there is no result, unless the backend had its own words."""
+        """The status with why there is no result, unless the backend gave one itself."""
         return self.status if self.status.message else replace(self.status, message=why)
 
     @property
     def _at_work_since(self) -> float | None:
-        """What nobody can tell of for long is taken to run, or its slot would be lost for ever."""
+        """What stays unknown for long is taken to run, or its slot would be lost for ever."""
         return self.unknown_since if self.running_since is None else self.running_since
 
     def runs_over(self, now: float, pacing: Pacing) -> bool:
@@ -237,15 +239,18 @@ MOST_CHARS = 2_000
 """Of a line of progress; it is for people."""
 
 
-def parse_progress(line: str) -> dict[str, Any]:
-    """Data for a progress event: a worker's own event, or a line of text."""
+def parse_progress(line: str) -> Progress:
+    """A worker's own event, or a line of text. What is no usage is left out."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or found.get("kind") != "progress":
-        return {"text": line[:MOST_CHARS]}
-    data = {name: value for name, value in found.items() if name in ("text", "usage")}
-    if "text" in data:  # what a command wrote into the log may be of any size
-        data["text"] = str(data["text"])[:MOST_CHARS]
-    return data
+    if not isinstance(found, dict) or found.get("kind") != Kind.PROGRESS:
+        return Progress(line[:MOST_CHARS])
+    # what a command wrote into the log may be of any size
+    text = str(found.get("text", ""))[:MOST_CHARS]
+    try:
+        usage = decode(Usage, json.dumps(found["usage"]), "progress")
+    except (KeyError, BundleError):
+        usage = None
+    return Progress(text, usage)

@@ -1,4 +1,4 @@
-"""Whether the backend can be reached: one word to the user when not, and an end to patience."""
+"""Whether the backend can be reached: one notice to the user when not, and an end to patience."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ _BEST_EFFORT = frozenset({"logs"})  # nothing depends on their answers
 
 @dataclass(slots=True)
 class _Trouble:
+    """Of one method: failing since, and how a call that takes its time got on."""
+
     since: float | None = None
-    told: bool = False
-    doing: str = ""
-    moved_at: float = 0.0
-    moves_told_at: float = float("-inf")
+    notified: bool = False
+    progress: str = ""
+    progress_at: float = 0.0
+    progress_notified_at: float = float("-inf")
 
 
 class BackendHealth:
@@ -30,7 +32,7 @@ class BackendHealth:
         name: str,
         calls: Calls,
         clock: Clock,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         *,
         notice_s: float,
         give_up_s: float,
@@ -39,7 +41,7 @@ class BackendHealth:
         self._name = name
         self._calls = calls
         self._clock = clock
-        self._tell = tell
+        self._notify = notify
         self._notice_s = notice_s
         self._give_up_s = give_up_s
         self._under_way = under_way or (lambda _: "")
@@ -52,7 +54,7 @@ class BackendHealth:
         """
         trouble = self._troubles.setdefault(method, _Trouble())
         if not isinstance(answer, Exception):
-            trouble.since, trouble.told = None, False
+            trouble.since, trouble.notified = None, False
             return False
         if not isinstance(answer, BackendError):
             raise answer
@@ -63,7 +65,7 @@ class BackendHealth:
             trouble.since = now if trouble.since is None else trouble.since
             if now - trouble.since >= self._give_up_s:
                 raise answer
-        self._tell_once(trouble, f"{self._name} {method}: {answer} Trying again.")
+        self._notify_once(trouble, f"{self._name} {method}: {answer} Trying again.")
         return True
 
     def forget(self, method: str) -> None:
@@ -71,29 +73,30 @@ class BackendHealth:
         self._troubles.pop(method, None)
 
     def check_hanging(self) -> None:
-        """Raises BackendError when a call has not come back for `give_up_s`, nor moved."""
+        """Raises BackendError when a call has not come back for `give_up_s`, nor got on."""
         for method, age_s in self._calls.overdue(self._notice_s).items():
-            if self._moves(method):
+            trouble = self._troubles.setdefault(method, _Trouble())
+            if self._gets_on(method, trouble):
                 continue
             text = f"{self._name} has not answered {method} for {age_s:.0f} s"
             if age_s >= self._give_up_s and method not in _BEST_EFFORT:
-                raise BackendError(f"{text}.", "Look after the backend, then resume the run.")
-            self._tell_once(self._troubles.setdefault(method, _Trouble()), f"{text}; waiting.")
+                raise BackendError(f"{text}.", "Check the backend, then resume the run.")
+            self._notify_once(trouble, f"{text}; waiting.")
 
-    def _moves(self, method: str) -> bool:
-        """Whether a call that takes its time still gets on; told now and again."""
-        trouble, now = self._troubles.setdefault(method, _Trouble()), self._clock.monotonic()
-        if not (doing := self._under_way(method)):
+    def _gets_on(self, method: str, trouble: _Trouble) -> bool:
+        """Whether a call that takes its time makes progress; notified now and again."""
+        now = self._clock.monotonic()
+        if not (progress := self._under_way(method)):
             return False
-        if doing != trouble.doing:
-            trouble.doing, trouble.moved_at = doing, now
-            if now - trouble.moves_told_at >= self._notice_s:
-                trouble.moves_told_at = now
-                self._tell(f"{self._name} {method}: {doing}.")
-        return now - trouble.moved_at < self._give_up_s
+        if progress != trouble.progress:
+            trouble.progress, trouble.progress_at = progress, now
+            if now - trouble.progress_notified_at >= self._notice_s:
+                trouble.progress_notified_at = now
+                self._notify(f"{self._name} {method}: {progress}.")
+        return now - trouble.progress_at < self._give_up_s
 
-    def _tell_once(self, trouble: _Trouble, text: str) -> None:
-        """Unless another method's trouble was told and lasts: an outage meets all of them."""
-        if not any(other.told for other in self._troubles.values()):
-            trouble.told = True
-            self._tell(text)
+    def _notify_once(self, trouble: _Trouble, text: str) -> None:
+        """Unless another method's trouble was notified and lasts: an outage meets all of them."""
+        if not any(other.notified for other in self._troubles.values()):
+            trouble.notified = True
+            self._notify(text)

@@ -1,6 +1,6 @@
 """How many jobs may run at once when their workers share a rate limit but no process.
 
-Workers elsewhere each have a governor of their own, and tell in their result what they met. Pure:
+Workers elsewhere each have a governor of their own, and report in their result what they met. Pure:
 additive increase, multiplicative decrease (RFC 5681 has the same rule for a network's load).
 """
 

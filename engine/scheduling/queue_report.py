@@ -1,30 +1,31 @@
-"""What queued jobs wait for, told for all of them together: a cluster may hold hundreds."""
+"""What queued jobs wait for, reported for all of them together: a cluster may hold hundreds."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
-from core.events import Kind
-from engine.scheduling.shared_state import Desk
+from core.events import QueueWait, QueueWaits
+from engine.scheduling.attempt import Attempt
 
 NEWS_S = 60.0
-"""Between two pieces of news; some queues tell each job its place."""
+"""Between two pieces of news; some queues give each job its place."""
 
 
 class QueueReport:
-    """News is a reason that was not among those told last."""
+    """News is a reason that was not among those reported last. `now` is monotonic seconds."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._told: frozenset[tuple[str, bool]] = frozenset()
+    def __init__(self) -> None:
+        self._reported: frozenset[tuple[str, bool]] = frozenset()
         self._after = 0.0
 
-    def tell(self) -> None:
+    def news(self, attempts: Iterable[Attempt], now: float) -> QueueWaits | None:
         """Once a poll has been answered."""
-        desk = self._desk
-        queued = [(a.status.message, a.is_stuck) for a in desk.active.values() if a.is_queued]
+        queued = [(a.status.message, a.is_stuck) for a in attempts if a.is_queued]
         waits = Counter((why, stuck) for why, stuck in queued if why or stuck)
-        if desk.now() < self._after or waits.keys() <= self._told:
-            return
-        self._told, self._after = frozenset(waits), desk.now() + NEWS_S
-        desk.emit(Kind.QUEUE, waits=[[why, n, stuck] for (why, stuck), n in waits.most_common()])
+        if now < self._after or waits.keys() <= self._reported:
+            return None
+        self._reported, self._after = frozenset(waits), now + NEWS_S
+        return QueueWaits(
+            tuple(QueueWait(why, jobs, stuck) for (why, stuck), jobs in waits.most_common())
+        )

@@ -1,58 +1,40 @@
-"""Taking up what an earlier session left: its jobs are asked for once, before anything starts."""
+"""Taking up what an earlier session left, by the backend's answer: which job is whose. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from core.job import JobHandle, JobKey
-from engine.scheduling.attempt import Attempt
-from engine.scheduling.launcher import Launcher
-from engine.scheduling.shared_state import Desk
-from engine.scheduling.task_graph import TaskState
 
 
-class Reattachment:
-    """`open_jobs` are those whose end the journal does not know, with their handles."""
+@dataclass(slots=True)
+class Reattached:
+    """`adopted` jobs go on, `unknown` ones are intended without a trace of them and go out again
+    under the same key, `abandoned` ones are needed no more and are to be cancelled."""
 
-    def __init__(
-        self, desk: Desk, launcher: Launcher, open_jobs: Mapping[JobKey, JobHandle | None]
-    ) -> None:
-        self._desk = desk
-        self._launcher = launcher
-        self._open = open_jobs
-        launcher.waits_for_adoption = bool(open_jobs)
+    adopted: list[JobHandle] = field(default_factory=list)
+    unknown: list[JobKey] = field(default_factory=list)
+    abandoned: list[JobHandle] = field(default_factory=list)
 
-    def take_up(self) -> None:
-        desk, launcher = self._desk, self._launcher
-        waits = desk.calls.busy("reattach") or desk.now() < launcher.after
-        if launcher.waits_for_adoption and desk.stop is None and not waits:
-            call = partial(desk.backend.reattach, desk.run_id)
-            desk.calls.start("reattach", call, self._reattached)
 
-    def _reattached(self, answer: Any) -> None:
-        if self._desk.health.failed("reattach", answer):
-            self._launcher.hold(self._desk.backend.pace.first_s)
-            return
-        self._launcher.waits_for_adoption = False
-        known, name = {handle.key: handle for handle in answer}, self._desk.backend.name
-        for key, journaled in self._open.items():
-            # what another backend had was stopped there before this one was asked
-            of_ours = journaled if journaled and journaled.backend == name else None
-            self._adopt(key, known.get(key, of_ours))
-
-    def _adopt(self, key: JobKey, handle: JobHandle | None) -> None:
-        desk = self._desk
-        latest = key.attempt == desk.number.get(key.task)
-        wanted = latest and desk.graph.states.get(key.task) is TaskState.READY
-        if wanted and handle is not None:
-            desk.graph.adopt(key.task)
-            attempt = desk.active[key] = Attempt(key, desk.now(), may_have_run=True)
-            attempt.hand_over(handle, desk.now())
-            self._launcher.warm_up.is_over()
-        elif wanted:
-            # Intended, and no trace of it: the same key goes out again, so that it runs once
-            desk.number[key.task] -= 1
+def sort_open_jobs(
+    open_jobs: Mapping[JobKey, JobHandle | None],
+    answer: Iterable[JobHandle],
+    backend: str,
+    is_wanted: Callable[[JobKey], bool],
+) -> Reattached:
+    """`open_jobs` are those whose end the journal does not know, `answer` is what the backend
+    reattached."""
+    known, found = {handle.key: handle for handle in answer}, Reattached()
+    for key, journaled in open_jobs.items():
+        # what another backend had was stopped there before this one was asked
+        ours = journaled if journaled and journaled.backend == backend else None
+        handle = known.get(key, ours)
+        if not is_wanted(key):
+            found.abandoned += [handle] if handle else []
         elif handle is not None:
-            desk.strays.append(handle)
+            found.adopted.append(handle)
+        else:
+            found.unknown.append(key)
+    return found

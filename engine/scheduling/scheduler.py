@@ -1,10 +1,9 @@
 """The scheduler: one loop in one thread, the only place where a task's state changes.
 
 Each round fills the free slots by one `submit` (engine.scheduling.launcher), asks for news by one
-`poll`, fetches what ended by one `collect`, and then waits for answers, a wake from the backend,
-or the next thing that is due. Backends return facts (engine.scheduling.attempt keeps them per
-attempt), the graph holds the tasks, the retry policy judges failures, and every decision leaves
-as an event.
+`poll`, fetches what ended by one `collect` (engine.scheduling.job_watch), and then waits for
+answers, a wake from the backend, or the next thing that is due. Backends return facts, the graph
+holds the tasks, the retry policy judges failures, and every decision leaves as an event.
 """
 
 from __future__ import annotations
@@ -16,30 +15,33 @@ from typing import Any
 
 from backends.base import Backend
 from core.clock import Clock
-from core.errors import CollectError
-from core.events import EventSink, Kind
-from core.job import JobKey, JobState, JobStatus, Outcome, TaskResult
+from core.errors import BackendError, SubmitError
+from core.events import EventSink, JobIntended, JobSubmitted, Notice, TaskEnded, TaskRetry
+from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskState
 from core.plan import Plan
-from core.wire import plain
 from engine.money.budget import Budget
-from engine.run.journal import History
+from engine.run.jobs_view import JobsView
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.calls import Calls
+from engine.scheduling.context import SchedulerContext
+from engine.scheduling.job_end import NEVER_STARTED, End, ended
+from engine.scheduling.job_watch import JobWatch
 from engine.scheduling.launcher import Launcher
 from engine.scheduling.log_follower import LogFollower
-from engine.scheduling.queue_report import QueueReport
-from engine.scheduling.reattach import Reattachment
-from engine.scheduling.retry_policy import NEVER_STARTED, End, RetryPolicy, end_of
-from engine.scheduling.shared_state import Desk
-from engine.scheduling.task_graph import TaskGraph, TaskState
-from engine.scheduling.timeouts import HOPELESS, Timeouts
+from engine.scheduling.reattach import sort_open_jobs
+from engine.scheduling.retry_policy import RetryPolicy
+from engine.scheduling.task_graph import TaskGraph
+from engine.scheduling.timeouts import HOPELESS
 from engine.scheduling.types import AttemptStore, Pacing, RunOutcome, Stop, StopCause
 
 ENLARGED_AFTER_S = 0.5
 
 
 class Scheduler:
-    """Runs one plan on one backend; `run` once. `interrupt` may be called from anywhere."""
+    """Runs one plan on one backend; `run` once. `interrupt` may be called from anywhere.
+
+    `earlier` is what has become of the run's jobs before this session.
+    """
 
     def __init__(
         self,
@@ -53,217 +55,266 @@ class Scheduler:
         clock: Clock,
         policy: RetryPolicy,
         pacing: Pacing,
-        history: History | None = None,
+        earlier: JobsView | None = None,
         commit: Callable[[], None] = lambda: None,
         budget: Budget | None = None,
     ) -> None:
-        history = history or History()
+        earlier = earlier or JobsView()
         tasks = {t.id: t for t in plan.tasks}
-        self._history = history
+        self._context = SchedulerContext(run_id, backend, calls, clock, pacing, sink)
         self._store = store
         self._policy = policy
-        desk = self._desk = Desk(
-            run_id,
-            backend,
-            calls,
-            clock,
-            pacing,
-            sink,
-            TaskGraph(plan, history.succeeded),
-            succeeded=dict(history.succeeded),
-            number=dict(history.attempts),
-            messages=dict(history.failures),
-            tries=dict.fromkeys(tasks, 0),
+        self._budget = budget or Budget()
+        self._graph = TaskGraph(plan, earlier.succeeded)
+        self._succeeded = dict(earlier.succeeded)
+        self._failures = dict(earlier.failures)
+        self._unreported = dict(earlier.unreported)
+        self._open_jobs = dict(earlier.open)
+        self._number = dict(earlier.attempts)
+        """The last attempt of each task, in all sessions."""
+        self._tries = dict.fromkeys(tasks, 0)
+        """Attempts of each task in this session."""
+        self._retries: list[tuple[float, str]] = []
+        self._stop: Stop | None = None
+        self._stopped_at = 0.0
+        self._interrupted = False
+        self._is_short = False
+        """Whether the next ready task does not fit the budget as it stands."""
+        self._watch = JobWatch(self._context, store.destination, self._settle)
+        self._launcher = Launcher(
+            self._context, tasks, store, commit, self._succeeded, self._failures
         )
-        launcher = self._launcher = Launcher(
-            desk,
-            tasks,
-            store,
-            budget or Budget(),
-            commit,
-            settle=self._settle,
-            halt=self._halt,
-        )
-        self._reattachment = Reattachment(desk, launcher, history.open)
-        self._log_follower = LogFollower(desk, launcher.warm_up)
-        self._timeouts = Timeouts(desk)
-        self._queue_report = QueueReport(desk)
+        self._log_follower = LogFollower(self._context, self._watch.active, self._launcher.warm_up)
 
     def interrupt(self) -> None:
         """Stop launching, cancel what runs, and end soon. From any thread or a signal handler."""
-        self._desk.interrupted = True
-        self._desk.calls.wake()
+        self._interrupted = True
+        self._context.calls.wake()
 
     def run(self) -> RunOutcome:
         """Until every task is final, or the run is stopped.
 
         Raises BackendError when the backend stays out of health; the journal can be resumed then.
         """
-        desk = self._desk
-        desk.backend.on_change(self._on_change)
-        self._tell_untold()
+        context, watch = self._context, self._watch
+        context.backend.on_change(self._on_change)
+        self._report_successes()
         self._heed_interrupt()
         while not self._over():
-            self._reattachment.take_up()
+            self._reattach()
             self._resume_due()
-            self._launcher.launch()
-            self._poll()
-            self._timeouts.look()
-            self._collect()
+            self._launch()
+            watch.poll()
+            watch.cancel(self._stop, self._stopped_at, interrupted=self._interrupted)
+            watch.collect()
             self._log_follower.look()
-            desk.health.check_hanging()
-            desk.calls.wait(self._pause_s())
+            context.health.check_hanging()
+            context.calls.wait(self._pause_s())
             self._heed_interrupt()
-        for task in desk.graph.cancel_rest():
+        for task in self._graph.cancel_rest():
             self._end_task(task, TaskState.CANCELLED, "")
         return RunOutcome(
-            dict(desk.graph.states), dict(desk.succeeded), dict(desk.messages), desk.stop
+            dict(self._graph.states), dict(self._succeeded), dict(self._failures), self._stop
         )
 
     def _over(self) -> bool:
-        desk = self._desk
-        if desk.graph.finished:
+        if self._graph.finished:
             return True
-        if desk.stop is None:
+        if self._stop is None:
             return False
-        interrupted = desk.stop.cause is StopCause.INTERRUPTED
-        grace_is_over = desk.now() >= desk.stopped_at + desk.pacing.interrupt_grace_s
-        return not desk.active or (interrupted and grace_is_over)
+        interrupted = self._stop.cause is StopCause.INTERRUPTED
+        grace_s = self._context.pacing.interrupt_grace_s
+        grace_is_over = self._context.now() >= self._stopped_at + grace_s
+        return not self._watch.active or (interrupted and grace_is_over)
+
+    def _on_change(self) -> None:
+        self._watch.polls.news = True
+        self._context.calls.wake()
 
     # -- taking up an earlier session's work
 
-    def _tell_untold(self) -> None:
+    def _report_successes(self) -> None:
         """The journal's last lines may have been lost between a job's end and its task's."""
-        for task, message in self._history.untold.items():
-            if task in self._desk.succeeded:
+        for task, message in self._unreported.items():
+            if task in self._succeeded:
                 self._end_task(task, TaskState.SUCCEEDED, message)
 
-    # -- watching
+    def _reattach(self) -> None:
+        """Earlier jobs are asked for once, before anything starts."""
+        context = self._context
+        waits = context.calls.busy("reattach") or context.now() < self._launcher.after
+        if self._open_jobs and self._stop is None and not waits:
+            call = partial(context.backend.reattach, context.run_id)
+            context.calls.start("reattach", call, self._reattached)
 
-    def _on_change(self) -> None:
-        self._desk.polls.news = True
-        self._desk.calls.wake()
-
-    def _poll(self) -> None:
-        desk = self._desk
-        if desk.calls.busy("poll") or not desk.polls.due(desk.now()):
+    def _reattached(self, answer: Any) -> None:
+        backend = self._context.backend
+        if self._context.health.failed("reattach", answer):
+            self._launcher.hold(backend.pace.first_s)
             return
-        asked = [a for a in desk.active.values() if a.can_be_polled]
-        if asked:
-            desk.polls.news = False
-            handles = [a.handle for a in asked if a.handle]
-            call = partial(desk.backend.poll, handles)
-            desk.calls.start("poll", call, partial(self._polled, asked))
+        found = sort_open_jobs(self._open_jobs, answer, backend.name, self._is_wanted)
+        self._open_jobs.clear()
+        for handle in found.adopted:
+            self._adopt(handle)
+        for key in found.unknown:
+            self._number[key.task] -= 1  # the same key goes out again, so that it runs once
+        self._watch.abandoned += found.abandoned
 
-    def _polled(self, asked: list[Attempt], answer: Any) -> None:
-        desk = self._desk
-        changed = False
-        if not desk.health.failed("poll", answer):
-            unknown = JobStatus(JobState.UNKNOWN)
-            for attempt in asked:
-                if attempt.key in desk.active:
-                    changed |= self._observe(attempt, answer.get(attempt.key, unknown))
-        desk.polls.answered(desk.now(), changed)
-        self._queue_report.tell()
+    def _is_wanted(self, key: JobKey) -> bool:
+        latest = key.attempt == self._number.get(key.task)
+        return latest and self._graph.states.get(key.task) is TaskState.READY
 
-    def _observe(self, attempt: Attempt, status: JobStatus) -> bool:
-        desk = self._desk
-        before = attempt.status.state
-        if not attempt.observe(status, desk.now(), desk.backend.grace_s):
+    def _adopt(self, handle: JobHandle) -> None:
+        now = self._context.now()
+        self._graph.adopt(handle.key.task)
+        attempt = self._watch.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
+        attempt.hand_over(handle, now)
+        self._launcher.warm_up.is_over()
+
+    # -- launching
+
+    def _launch(self) -> None:
+        if self._launches_are_held():
+            return
+        batch = self._launcher.take_unsent()
+        batch += map(self._intend, self._start())
+        if batch:
+            then = partial(self._submitted, batch)
+            self._launcher.submit(batch, lambda: self._interrupted, then)
+
+    def _launches_are_held(self) -> bool:
+        return bool(self._open_jobs) or self._launcher.is_held or self._stop is not None
+
+    def _could_launch(self) -> bool:
+        """Whether `_launch` would do something."""
+        if self._launches_are_held():
             return False
-        desk.emit(
-            Kind.JOB_STATE,
-            attempt.key,
-            state=status.state,
-            reason=status.reason,
-            message=status.message,
-        )
-        return status.state is not before  # other words of a queue are no reason to ask more often
+        ready = self._graph.has_ready and not self._is_short
+        return bool(self._launcher.unsent) or (ready and self._room() > 0)
 
-    def _collect(self) -> None:
-        desk = self._desk
-        if desk.calls.busy("collect"):
+    def _room(self) -> int:
+        return self._launcher.room(len(self._watch.active))
+
+    def _start(self) -> list[str]:
+        """Ready tasks, now active, whose reservations stand."""
+        graph, budget, room = self._graph, self._budget, self._room()
+        if room <= 0 or not graph.has_ready:
+            return []
+        started = graph.start(room, lambda task: budget.admit(self._next_key(task)))
+        self._is_short = len(started) < room and graph.has_ready
+        if self._is_short and not (started or self._watch.active or self._retries):
+            # no attempt is left whose settlement could free more: what there is, or nothing
+            started = graph.start_any(lambda task: budget.squeeze(self._next_key(task)))
+            if not started:
+                self._halt(self._short_of_budget())
+        return started
+
+    def _next_key(self, task: str) -> JobKey:
+        return JobKey(self._context.run_id, task, self._number.get(task, 0) + 1)
+
+    def _intend(self, task: str) -> Attempt:
+        key, now = self._next_key(task), self._context.now()
+        self._number[task] = key.attempt
+        self._tries[task] += 1
+        self._context.emit(JobIntended(self._budget.reservation(key)), key)
+        self._launcher.warm_up.begun(key, now)
+        attempt = Attempt(key, now, allowance=self._budget.allowance(key))
+        self._watch.active[key] = attempt
+        return attempt
+
+    def _submitted(self, batch: list[Attempt], answer: Any) -> None:
+        context = self._context
+        if isinstance(answer, BackendError) and (self._stop or self._interrupted):
+            self._put_back(batch)
             return
-        ended = [a for a in desk.active.values() if a.to_collect(desk.now())]
-        handles = [a.handle for a in ended if a.handle]
-        if handles:
-            call = partial(desk.backend.collect, handles, self._store.destination)
-            desk.calls.start("collect", call, partial(self._collected, ended))
-
-    def _collected(self, ended: list[Attempt], answer: Any) -> None:
-        desk = self._desk
-        again_at = desk.now() + desk.pacing.recollect_s
-        lost = desk.health.failed("collect", answer)
-        for attempt in ended:
-            if attempt.key not in desk.active:
-                continue
-            found = None if lost else answer.get(attempt.key)
-            if isinstance(found, TaskResult):
-                self._settle(attempt, end_of(attempt.status, found))
-            elif lost or self._may_still_come(attempt, found):
-                attempt.collect_at = again_at
+        if context.health.failed("submit", answer):
+            self._launcher.try_later(batch, answer)
+            return
+        for attempt, handle in zip(batch, answer, strict=True):
+            if isinstance(handle, SubmitError):
+                cause = Reason.LAUNCH if handle.retryable else Reason.UNSCHEDULABLE
+                self._settle(attempt, End(cause, str(handle)))
             else:
-                self._settle(attempt, end_of(attempt.status, None))
+                attempt.hand_over(handle, context.now())
+                context.emit(JobSubmitted(handle), attempt.key)
+        self._watch.polls.soon(context.now())
 
-    def _may_still_come(self, attempt: Attempt, found: CollectError | None) -> bool:
-        if found is not None:
-            attempt.status = attempt.explained(str(found))
-        if attempt.given_up:
-            return False
-        waited = self._desk.now() - (attempt.ended_at or 0.0)
-        return (found is None or found.retryable) and waited < self._desk.backend.grace_s
+    def _put_back(self, batch: list[Attempt]) -> None:
+        """Not to be sent in this session. In the journal they stay intended, so that the next one
+        finds them or sends them under the same key."""
+        for attempt in batch:
+            del self._watch.active[attempt.key]
+            self._graph.wait(attempt.key.task)
 
     # -- stopping
 
     def _heed_interrupt(self) -> None:
-        desk = self._desk
-        if desk.interrupted and not (desk.stop and desk.stop.cause is StopCause.INTERRUPTED):
+        if self._interrupted and not (self._stop and self._stop.cause is StopCause.INTERRUPTED):
             self._halt(Stop(StopCause.INTERRUPTED, "The run was interrupted."))
-            desk.emit(Kind.NOTICE, text="Interrupted: stopping what runs; the run can be resumed.")
+            self._context.emit(Notice("Interrupted: stopping what runs; the run can be resumed."))
 
     def _halt(self, stop: Stop) -> None:
         """Start nothing more."""
-        desk = self._desk
-        desk.stop, desk.stopped_at = stop, desk.now()
-        desk.polls.news |= stop.cause in HOPELESS  # which jobs are still queued
-        self._launcher.drop_unsent()
+        self._stop, self._stopped_at = stop, self._context.now()
+        self._watch.polls.news |= stop.cause in HOPELESS  # which jobs are still queued
+        self._put_back(self._launcher.take_unsent())
+
+    def _short_of_budget(self, why: str = "") -> Stop:
+        """The stop for want of budget, with how to go on; `why` where it is not the run's own."""
+        resume_with = self._budget.raised(self._graph.unfinished())
+        return Stop(StopCause.BUDGET, self._budget.why_short() or why, resume_with)
 
     # -- deciding
 
     def _settle(self, attempt: Attempt, end: End) -> None:
         """One attempt is over: the task succeeds, waits for its next try, or fails."""
-        desk = self._desk
-        task = attempt.key.task
-        del desk.active[attempt.key]
+        task, reason = attempt.key.task, attempt.cancel_reason
+        del self._watch.active[attempt.key]
         if attempt.status.state is JobState.LOST and attempt.handle is not None:
-            desk.strays.append(attempt.handle)  # it may be there after all, and spend money unseen
-        if attempt.unwanted and (end.result is None or end.cause == Outcome.INTERRUPTED):
-            end = attempt.unwanted.end(end)
-        self._report_end(attempt, end)
+            # it may be there after all, and spend money unseen
+            self._watch.abandoned.append(attempt.handle)
+        if reason and (end.result is None or end.cause == Outcome.INTERRUPTED):
+            end = reason.end(end)
+        self._account(attempt, end)
         if end.ok:
-            desk.succeeded[task] = attempt.key.attempt
-            desk.messages.pop(task, None)
-            desk.graph.succeed(task)
+            self._succeeded[task] = attempt.key.attempt
+            self._failures.pop(task, None)
+            self._graph.succeed(task)
             self._end_task(task, TaskState.SUCCEEDED, end.message)
             return
-        desk.messages[task] = end.message
-        if desk.interrupted or (attempt.unwanted and end.cause == Outcome.INTERRUPTED):
-            desk.graph.wait(task)
+        self._failures[task] = end.message
+        if self._interrupted or (reason and end.cause == Outcome.INTERRUPTED):
+            self._graph.wait(task)
         else:
             self._judge(task, end)
 
+    def _account(self, attempt: Attempt, end: End) -> None:
+        key, cancelled = attempt.key, attempt.cancel_reason is not None
+        data = ended(
+            key,
+            attempt.status,
+            end,
+            reported=self._store.spent,
+            is_credible=self._budget.is_credible,
+            duration_s=self._context.now() - attempt.at_work_from,
+            never_ran=attempt.never_ran if cancelled else end.cause in NEVER_STARTED,
+        )
+        self._budget.settle(key, None if data.unaccounted else data.usage)
+        self._is_short = False
+        self._launcher.job_ended(key, end.result.throttled if end.result else 0)
+        self._context.emit(data, key)
+
     def _judge(self, task: str, end: End) -> None:
-        desk = self._desk
         if end.cause == Outcome.BUDGET:
             self._judge_budget(task, end)
             return
-        verdict = self._policy.judge(end.cause, desk.tries[task])
+        verdict = self._policy.judge(end.cause, self._tries[task])
         if verdict.stops_run:
-            desk.graph.wait(task)
-            if desk.stop is None:
+            self._graph.wait(task)
+            if self._stop is None:
                 self._halt(Stop(StopCause(end.cause), end.message))
         elif verdict.delay_s is None:
-            blocked = desk.graph.fail(task)
+            blocked = self._graph.fail(task)
             self._end_task(task, TaskState.FAILED, end.message)
             for name in blocked:
                 self._end_task(name, TaskState.BLOCKED, f"It depends on {task!r}, which failed.")
@@ -274,86 +325,50 @@ class Scheduler:
 
     def _judge_budget(self, task: str, end: End) -> None:
         """Its reservation was too small: again with twice that, which is no try of the task's."""
-        desk = self._desk
-        if self._launcher.enlarge(task):
-            desk.tries[task] -= 1
+        if self._budget.enlarge(task):
+            self._tries[task] -= 1
             self._try_again(task, end, ENLARGED_AFTER_S)
             return
-        desk.graph.wait(task)
-        if desk.stop is None:
-            self._halt(self._launcher.short_of_budget(end.message))
+        self._graph.wait(task)
+        if self._stop is None:
+            self._halt(self._short_of_budget(end.message))
 
     def _try_again(self, task: str, end: End, delay_s: float) -> None:
-        desk = self._desk
-        desk.graph.wait(task)
-        heapq.heappush(desk.retries, (desk.now() + delay_s, task))
-        desk.emit(
-            Kind.TASK_RETRY,
-            JobKey(desk.run_id, task, desk.number[task]),
-            reason=str(end.cause),
-            delay_s=round(delay_s, 3),
-            message=end.message,
-        )
+        self._graph.wait(task)
+        heapq.heappush(self._retries, (self._context.now() + delay_s, task))
+        key = JobKey(self._context.run_id, task, self._number[task])
+        self._context.emit(TaskRetry(str(end.cause), round(delay_s, 3), end.message), key)
 
     def _resume_due(self) -> None:
-        desk = self._desk
-        while desk.retries and desk.retries[0][0] <= desk.now() and not desk.stop:
-            desk.graph.resume(heapq.heappop(desk.retries)[1])
-
-    def _report_end(self, attempt: Attempt, end: End) -> None:
-        told = end.result.usage if end.result else self._store.spent(attempt.key)
-        usage = told if end.result else self._launcher.credible(attempt.key, told)
-        never_ran = attempt.never_ran if attempt.unwanted else end.cause in NEVER_STARTED
-        accounted = end.result is not None or bool(usage) or never_ran
-        throttled = end.result.throttled if end.result else 0
-        self._launcher.account(attempt.key, usage if accounted else None, throttled)
-        self._desk.emit(
-            Kind.JOB_ENDED,
-            attempt.key,
-            cause=str(end.cause),
-            state=attempt.status.state,
-            message=end.message,
-            usage=[plain(u) for u in usage],
-            files=len(end.result.manifest.entries) if end.result else 0,
-            duration_s=round(self._desk.now() - attempt.at_work_from, 3),
-            **({} if accounted else {"unaccounted": True}),
-        )
+        while self._retries and self._retries[0][0] <= self._context.now() and not self._stop:
+            self._graph.resume(heapq.heappop(self._retries)[1])
 
     def _end_task(self, task: str, state: TaskState, message: str) -> None:
-        desk = self._desk
         if state is not TaskState.SUCCEEDED and message:
-            desk.messages.setdefault(task, message)
-        key = JobKey(desk.run_id, task, desk.number.get(task, 0))
-        desk.emit(Kind.TASK_ENDED, key, state=state, message=message)
+            self._failures.setdefault(task, message)
+        key = JobKey(self._context.run_id, task, self._number.get(task, 0))
+        self._context.emit(TaskEnded(state, message), key)
 
     # -- time
 
     def _pause_s(self) -> float:
         """How long nothing can be due; what is due already waits for a call under way."""
-        desk = self._desk
-        now = desk.now()
-        if self._launcher.possible or (desk.polls.news and self._could_poll()):
+        now = self._context.now()
+        if self._could_launch() or self._watch.has_news:
             return 0.0
         due = [when for when in self._due_times() if when > now]
-        return min(due, default=now + desk.pacing.call_notice_s) - now
-
-    def _could_poll(self) -> bool:
-        return not self._desk.calls.busy("poll") and any(
-            a.can_be_polled for a in self._desk.active.values()
-        )
+        return min(due, default=now + self._context.pacing.call_notice_s) - now
 
     def _due_times(self) -> Iterator[float]:
-        desk = self._desk
-        pacing = desk.pacing
-        if desk.retries:
-            yield desk.retries[0][0]
+        context = self._context
+        if self._retries:
+            yield self._retries[0][0]
         yield self._launcher.after
-        yield from self._timeouts.due_times()
-        yield desk.polls.at
-        if desk.calls.overdue(0.0):  # some call is under way, and may hang
-            yield desk.now() + pacing.call_notice_s
+        yield from self._watch.due_times()
+        if context.calls.overdue(0.0):  # some call is under way, and may hang
+            yield context.now() + context.pacing.call_notice_s
         for when in (self._log_follower.due, self._launcher.warm_up.due):
             if when is not None:
                 yield when
-        if desk.stop:
-            yield desk.stopped_at + pacing.interrupt_grace_s
+        if self._stop:
+            yield self._stopped_at + context.pacing.interrupt_grace_s

@@ -4,29 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection
-from enum import StrEnum
 
+from core.job import TaskState
 from core.plan import Plan, remaining_path, topological_order
-
-
-class TaskState(StrEnum):
-    """PENDING waits for dependencies, READY for a slot, WAITING for its next attempt's time."""
-
-    PENDING = "PENDING"
-    READY = "READY"
-    ACTIVE = "ACTIVE"
-    WAITING = "WAITING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    BLOCKED = "BLOCKED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def final(self) -> bool:
-        return self in _FINAL
-
-
-_FINAL = {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.BLOCKED, TaskState.CANCELLED}
 
 
 class TaskGraph:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from core.bundle import Allowance, Limits, ModelSettings
-from core.job import Job, JobKey, Usage
+from core.job import Job, JobKey, TaskState, Usage
 from core.plan import Task
-from engine.scheduling.task_graph import TaskState
 
 
 class AttemptStore(Protocol):
@@ -112,7 +111,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """Every task's final state, the attempt that succeeded, and what is to be said of the rest."""
+    """Every task's final state, the attempt that succeeded, and the message of the others."""
 
     states: Mapping[str, TaskState]
     succeeded: Mapping[str, int]

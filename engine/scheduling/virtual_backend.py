@@ -27,7 +27,7 @@ class VirtualEnd:
     """How one job goes: queued, then running, then `status`; `outcome` None leaves no result.
 
     `refused` is what `submit` answers instead; a job that `ignores_cancel` goes on regardless. A
-    result tells of `usage`, and of how often the provider `throttled` the worker.
+    result reports `usage`, and how often the provider `throttled` the worker.
     """
 
     duration_s: float = 1.0

@@ -6,24 +6,24 @@ import sys
 from typing import TextIO
 
 from core.errors import UsageError
-from engine.views.plain import View
+from engine.views.types import View
 
 
 def check_can_ask(stdin: TextIO | None) -> None:
-    """Raises UsageError when there is nobody to ask."""
+    """Raises UsageError when the question of --approve could not be answered."""
     if stdin is None or not stdin.isatty():
         raise UsageError(
-            "--approve has nobody to ask: standard input is no terminal.",
-            "Look at the plan with the plan command, then run it with --plan.",
+            "--approve needs a terminal, and standard input is not one.",
+            "Write the plan with `plan -o plan.json`, review it and run it with --plan.",
         )
 
 
-def approved(
+def is_approved(
     view: View, text: str, stdin: TextIO | None = None, screen: TextIO | None = None
 ) -> bool:
-    """Show `text` and ask, on standard input and where `view` leaves room by default; only y or
-    yes is a yes."""
-    stdin, screen = stdin or sys.stdin, screen or view.free_stream()
+    """Show `text` and ask, by default on standard input and the stream that `view` leaves free;
+    only y or yes is a yes."""
+    stdin, screen = stdin or sys.stdin, screen or view.question_stream()
     with view.suspended():
         screen.write(f"{text}\nCarry out this plan? [y/N] ")
         screen.flush()

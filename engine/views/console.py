@@ -1,4 +1,4 @@
-"""Standard output and error, as a program that must not stumble over them writes to them."""
+"""Standard output and standard error, written to so that a closed one never stops a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from core.errors import OrchestratorError, RunInterrupted
@@ -18,21 +18,21 @@ _OUR_LOGGERS = frozenset(
 )
 
 
-class SteadyStream:
+class SafeStream:
     """A text stream that never raises: once its reader is gone, what is written is dropped."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with self._dropping():
+        with self._dropping_errors():
             if self._stream is not None:
                 coding = self.encoding
                 self._stream.write(text.encode(coding, "replace").decode(coding))
         return len(text)
 
     def flush(self) -> None:
-        with self._dropping():
+        with self._dropping_errors():
             if self._stream is not None:
                 self._stream.flush()
 
@@ -53,44 +53,38 @@ class SteadyStream:
         return self._stream.fileno()
 
     @contextmanager
-    def _dropping(self) -> Iterator[None]:
+    def _dropping_errors(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError):  # ValueError: closed by somebody
-            self._give_up()
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self._detach()
 
-    def _give_up(self) -> None:
+    def _detach(self) -> None:
         """Also quiets the interpreter, which flushes standard output once more as it exits."""
         stream, self._stream = self._stream, None
-        try:
-            descriptor = os.open(os.devnull, os.O_WRONLY)
-            try:
-                os.dup2(descriptor, stream.fileno() if stream else descriptor)
-            finally:
-                os.close(descriptor)
-        except (OSError, ValueError):
-            return  # no file behind it
+        with suppress(OSError, ValueError), open(os.devnull, "w") as devnull:
+            os.dup2(devnull.fileno(), stream.fileno() if stream else devnull.fileno())
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """To standard output, as it is and at once, also where it is a pipe."""
-    stream = SteadyStream(sys.stdout)
+    stream = SafeStream(sys.stdout)
     stream.write(text)
     stream.flush()
 
 
-def tell(text: str) -> None:
+def print_line(text: str) -> None:
     """One line to standard error."""
-    SteadyStream(sys.stderr).write(text + "\n")
+    SafeStream(sys.stderr).write(text + "\n")
 
 
-def tell_warnings(texts: Iterable[str]) -> None:
+def print_warnings(texts: Iterable[str]) -> None:
     for text in texts:
-        tell(f"warning: {text}")
+        print_line(f"warning: {text}")
 
 
 def start_log(*, debug: bool) -> None:
-    """What the program logs, to standard error; without `debug` nothing.
+    """Log to standard error; without `debug` nothing.
 
     Of libraries only warnings: botocore logs what it signs, the session token among it.
     """
@@ -103,10 +97,10 @@ def is_shown(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] in _OUR_LOGGERS
 
 
-def tell_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
-    """One message with its remedy to standard error; gives the exit code."""
+def print_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
+    """Print one message with its remedy to standard error; returns the exit code."""
     if isinstance(exc, KeyboardInterrupt | RunInterrupted):
-        tell("Interrupted.")
+        print_line("Interrupted.")
         return RunInterrupted.exit_code
     if debug:
         traceback.print_exception(exc)
@@ -114,12 +108,12 @@ def tell_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
         message, remedy, code = exc.message, exc.remedy, exc.exit_code
     else:
         message = f"Internal error: {type(exc).__name__}: {exc}"
-        remedy, code = "This is a defect of the program; --debug shows where.", 1
-    tell(f"error: {message}" + (f"\n  {remedy}" if remedy else ""))
+        remedy, code = "This is a bug. Run again with --debug and report the traceback.", 1
+    print_line(f"error: {message}" + (f"\n  {remedy}" if remedy else ""))
     return code
 
 
-def called_as(argv0: str) -> str:
+def program_command(argv0: str) -> str:
     """How this program was called, for commands that can be pasted."""
     if not argv0.endswith(".py"):
         return argv0.rpartition("/")[2]

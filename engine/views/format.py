@@ -1,10 +1,11 @@
-"""Words for people: text made safe to print, and numbers as they are read."""
+"""Text made safe to print, and numbers as people read them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+from core.simulation_notice import limitation_notice, simulation_notice
 from engine.money.usage import Spend
 
 _SEQUENCES = re.compile(
@@ -17,15 +18,14 @@ _SEQUENCES = re.compile(
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
-NAMED_WAITS = 4
+NAMED_REASONS = 4
 """How many reasons of a queue are named before the rest is only counted."""
 NO_REASON = "no reason given"
-_STUCK = {True: "cannot start", False: "queued"}
 
 
 def clean(text: object, limit: int = 200) -> str:
     """One line of printable text without terminal sequences, at most `limit` characters."""
-    # enough to look at, unless nearly all of it is spaces
+    # cut first: a text may be huge
     plain = _HIDDEN.sub("", _SEQUENCES.sub("", str(text)[: 20 * limit]))
     plain = " ".join("".join(c for c in plain if c.isprintable() or c.isspace()).split())
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
@@ -54,22 +54,34 @@ def plural(number: int, noun: str) -> str:
 
 
 def queue_text(waits: Iterable[tuple[object, int, bool]], limit: int = 60) -> str:
-    """What queued jobs wait for: (why, how many, whether they will not start as things stand), and
-    the worst and the most frequent first. A reason has `limit` characters at most."""
+    """What queued jobs wait for: (reason, how many jobs, whether they cannot start as things
+    stand), the worst and the most frequent first. A reason has `limit` characters at most."""
     ordered = sorted(waits, key=lambda wait: (not wait[2], -wait[1]))
     parts = [
-        f"{number:,} {_STUCK[stuck]} ({clean(why, limit) or NO_REASON})"
-        for why, number, stuck in ordered[:NAMED_WAITS]
+        f"{number:,} {'cannot start' if stuck else 'queued'} ({clean(reason, limit) or NO_REASON})"
+        for reason, number, stuck in ordered[:NAMED_REASONS]
     ]
-    if rest := ordered[NAMED_WAITS:]:
+    if rest := ordered[NAMED_REASONS:]:
         number = sum(number for _, number, _ in rest)
         parts.append(f"{number:,} for {plural(len(rest), 'other reason')}")
     return ", ".join(parts)
 
 
+def simulation_lines(title: str, prompt: str) -> list[str]:
+    """What a simulation delivers for the plan with this title, if there is one yet, and what it
+    cannot do of the prompt."""
+    notice = simulation_notice(clean(title)) if title else ""
+    return [line for line in (notice, limitation_notice(prompt)) if line]
+
+
+def dollars(amount: float) -> str:
+    """$0.1235 below one dollar, $12.35 above."""
+    return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"
+
+
 def cost_text(spend: Spend, simulated: bool) -> str:
-    """Dollars, said to be simulated where they are, and what they leave out."""
-    text = f"${spend.cost_usd:.4f}" if spend.cost_usd < 1 else f"${spend.cost_usd:.2f}"
+    """Dollars, marked where they are simulated, and the requests that they leave out."""
+    text = dollars(spend.cost_usd)
     if simulated:
         text += " (simulated: nothing is billed)"
     if spend.unpriced:

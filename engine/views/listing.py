@@ -1,4 +1,4 @@
-"""`runs`: what there is in the work directory, a line or a JSON object each."""
+"""`runs`: the runs of the work directory, as text or a JSON object each."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 
 from core.errors import BundleError
 from core.job import JobKey
-from engine.run.journal import read_journal
-from engine.run.run_view import Price, RunView, TaskPhase
+from engine.money.usage import Price
+from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, is_locked
+from engine.run.task_view import TaskPhase
 from engine.views.format import clean, cost_text
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run. `created` is Unix time in seconds; `cost` is in words; `transcripts` holds the path
-    of each task's last transcript, by task id."""
+    """One run. `created` is Unix time in seconds; `cost` is text; `transcripts` holds the path of
+    each task's last transcript, by task id."""
 
     run: str
     state: str
@@ -37,18 +38,16 @@ class RunRow:
 def list_runs(
     runs: Sequence[RunDir], pricing: Callable[[Mapping[str, Any]], Price]
 ) -> list[RunRow]:
-    """What each run's own files say; one that cannot be read is listed as damaged. `pricing` gives
-    the price that holds for a run with these settings."""
+    """Each run as its own files describe it; one that cannot be read is listed as damaged.
+    `pricing` returns the price that holds for a run with these settings."""
     return [_row(run, pricing) for run in runs]
 
 
 def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
     try:
         facts = run.read_facts()
-        run_view = RunView(pricing(facts.settings))
-        for event in read_journal(run.journal):
-            run_view.apply(event)
-    except (BundleError, OSError, KeyError, TypeError, ValueError) as exc:
+        run_view = read_run_view(run, pricing(facts.settings))
+    except (BundleError, OSError) as exc:
         return RunRow(run.run_id, "damaged", 0, 0, 0, "", 0.0, str(exc), "", str(run.root))
     spend = run_view.spend()
     return RunRow(
@@ -76,14 +75,12 @@ def _transcripts(run: RunDir, run_view: RunView) -> Iterator[tuple[str, str]]:
 def _state(run: RunDir, run_view: RunView) -> str:
     if is_locked(run):
         return "running"
-    if run_view.ended is None:
-        return "interrupted"
-    return str(run_view.ended.get("outcome", "ended"))
+    return run_view.state
 
 
 def render_runs(rows: Sequence[RunRow], *, as_json: bool, verbose: bool = False) -> str:
-    """Text of 80 columns, or JSON lines. `verbose` shows the transcripts too, whatever the length
-    of their paths."""
+    """Text of 80 columns, or JSON lines. `verbose` adds the transcripts, whatever the length of
+    their paths."""
     if as_json:
         return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
     lines = [line for row in rows for line in _lines(row, verbose=verbose)]

@@ -19,56 +19,52 @@ from rich.text import Text
 
 from core.clock import Clock
 from core.events import Event
-from engine.run.run_view import Price, RunView, TaskPhase, TaskView
-from engine.views.console import SteadyStream
-from engine.views.format import NO_REASON, clean, cost_text, duration, queue_text, short_count
-from engine.views.plain import View
+from engine.money.usage import Price
+from engine.run.run_view import RunView
+from engine.run.task_view import TaskPhase, TaskView
+from engine.views.console import SafeStream
+from engine.views.format import (
+    NO_REASON,
+    clean,
+    cost_text,
+    duration,
+    queue_text,
+    short_count,
+    simulation_lines,
+)
 from engine.views.plan import forecast_line
+from engine.views.types import View
 
 REDRAWS_PER_S = 8
+# The most urgent first: they are shown when not every task fits
 _STYLES = {
-    TaskPhase.WAITING: "dim",
-    TaskPhase.QUEUED: "cyan",
     TaskPhase.RUNNING: "bold cyan",
-    TaskPhase.RETRYING: "yellow",
-    TaskPhase.SUCCEEDED: "green",
+    TaskPhase.QUEUED: "cyan",
     TaskPhase.FAILED: "bold red",
-    TaskPhase.BLOCKED: "red",
+    TaskPhase.RETRYING: "yellow",
     TaskPhase.CANCELLED: "magenta",
+    TaskPhase.BLOCKED: "red",
+    TaskPhase.WAITING: "dim",
+    TaskPhase.SUCCEEDED: "green",
 }
-# What is shown first when not every task fits
-_URGENCY = (
-    TaskPhase.RUNNING,
-    TaskPhase.QUEUED,
-    TaskPhase.FAILED,
-    TaskPhase.RETRYING,
-    TaskPhase.CANCELLED,
-    TaskPhase.BLOCKED,
-    TaskPhase.WAITING,
-    TaskPhase.SUCCEEDED,
-)
 # Lines that are not tasks: title, bar, table head, counts, spend, forecast, note, cursor
 _AROUND_ROWS = 8
-
-
-def live_console(stream: SteadyStream, *, color: bool) -> Console:
-    """A console that takes nothing in texts for markup."""
-    return Console(
-        # a SteadyStream has all that rich uses of a file
-        file=cast(TextIO, stream),
-        force_terminal=True,
-        no_color=not color,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
 
 
 class LiveView(View):
     """Shows the run until `close`, which hands the terminal back as it was."""
 
-    def __init__(self, console: Console, price: Price, clock: Clock) -> None:
-        self._console = console
+    def __init__(
+        self, stream: TextIO | None, price: Price, clock: Clock, *, color: bool = True
+    ) -> None:
+        self._console = Console(
+            file=cast(TextIO, SafeStream(stream)),  # has all that rich uses of a file
+            force_terminal=True,
+            no_color=not color,
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
         self._clock = clock
         self._run_view = RunView(price)
         self._lock = threading.Lock()
@@ -115,16 +111,17 @@ class LiveView(View):
 
 def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableType:
     """The picture at Unix time `now`, at most `height` - 1 lines."""
-    parts: list[RenderableType] = [_title(run_view)]
+    simulation = _simulation(run_view) if height > 2 * _AROUND_ROWS else []
+    parts: list[RenderableType] = [_title(run_view), *simulation]
     if run_view.planned:
         queue = _queue(run_view)
-        room = height - _AROUND_ROWS - len(queue)
+        room = height - _AROUND_ROWS - len(queue) - len(simulation)
         parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
     else:
         parts.append(_planning(run_view, now))
     parts.append(_spend(run_view))
-    if foreseen := forecast_line(run_view.forecast or {}):
-        parts.append(_one_line(f"forecast: {foreseen}", "dim"))
+    if run_view.forecast:
+        parts.append(_one_line(f"forecast: {forecast_line(run_view.forecast)}", "dim"))
     if run_view.notices:
         parts.append(_one_line(f"note: {clean(run_view.notices[-1])}", "yellow"))
     return Group(*parts)
@@ -145,6 +142,13 @@ def _title(run_view: RunView) -> Text:
     return line.append("  " + " · ".join(facts), style="not bold dim")
 
 
+def _simulation(run_view: RunView) -> list[Text]:
+    if not run_view.header.simulated:
+        return []
+    lines = simulation_lines(run_view.title, run_view.header.prompt)
+    return [_one_line(line, "yellow") for line in lines]
+
+
 def _planning(run_view: RunView, now: float) -> Text:
     activity = clean(run_view.planning.activity)
     return _one_line(f"planning {duration(run_view.wall_s(now))} {activity}", "cyan")
@@ -155,14 +159,14 @@ def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
     done = run_view.counts[TaskPhase.SUCCEEDED]
     eta_s = run_view.eta_s(now)
     left = f"  about {duration(eta_s)} left" if eta_s is not None else ""
-    words = f"{done}/{total} tasks  {duration(run_view.wall_s(now))}{left}"
+    text = f"{done}/{total} tasks  {duration(run_view.wall_s(now))}{left}"
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     bar = ProgressBar(
-        total=1.0, completed=run_view.progress(now), width=max(4, width - len(words) - 1)
+        total=1.0, completed=run_view.progress(now), width=max(4, width - len(text) - 1)
     )
-    line.add_row(bar, Text(words))
+    line.add_row(bar, Text(text))
     return line
 
 
@@ -201,24 +205,26 @@ def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:
     tasks = list(run_view.tasks.values())
     if len(tasks) <= room:
         return tasks
-    by_phase: dict[TaskPhase, list[TaskView]] = {phase: [] for phase in _URGENCY}
-    for task in tasks:
-        by_phase[task.phase].append(task)
-    by_phase[TaskPhase.RUNNING].sort(key=lambda task: task.slot or 0)
-    by_phase[TaskPhase.QUEUED].sort(key=lambda task: not (task.pending and task.pending.stuck))
-    return [task for phase in _URGENCY for task in by_phase[phase]][:room]
+    urgency = list(_STYLES).index
+
+    def rank(task: TaskView) -> tuple[int, int]:
+        if task.phase is TaskPhase.RUNNING:
+            return urgency(task.phase), task.slot or 0
+        return urgency(task.phase), 0 if task.pending and task.pending.stuck else 1
+
+    return sorted(tasks, key=rank)[:room]
 
 
 def _counts(run_view: RunView) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
-    for phase in _URGENCY:
+    for phase, style in _STYLES.items():
         if run_view.counts[phase]:
-            line.append(f"{run_view.counts[phase]} {phase}  ", style=_STYLES[phase])
+            line.append(f"{run_view.counts[phase]} {phase}  ", style=style)
     return line
 
 
 def _queue(run_view: RunView) -> list[Text]:
-    """A line on what queued jobs wait for, if they tell."""
+    """A line on what queued jobs wait for, where that is known."""
     waits = [(pending.why, number, pending.stuck) for pending, number in run_view.waits().items()]
     stuck = any(stuck for _, _, stuck in waits)
     line = _one_line(f"queue: {queue_text(waits, 24)}", "yellow" if stuck else "cyan")

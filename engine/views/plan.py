@@ -1,56 +1,21 @@
-"""How a plan and its forecast are shown to a person who has to say yes to them."""
+"""A plan and its forecast as text, for a person who has to approve them."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
+from core.events import Forecast, Range
 from core.plan import Plan, Task, topological_order
-from engine.views.format import clean, duration, plural, short_count
+from engine.views.format import clean, duration, plural, short_count, simulation_lines
 
 WIDTH = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A forecast figure. `exactly` makes one without doubt."""
-
-    low: float
-    likely: float
-    high: float
-
-    @classmethod
-    def exactly(cls, value: float) -> Range:
-        return cls(value, value, value)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What carrying out a plan will take: `seconds` from start to end with `executors`, and one
-    after the other. `cost_usd` is None where the model's price is unknown."""
-
-    executors: int
-    seconds: Range
-    work_s: float
-    tokens: Range
-    cost_usd: Range | None
-    simulated: bool = False
-
-
-def forecast_line(data: Mapping[str, Any]) -> str:
-    """One line from what the event of a forecast holds; empty when that is damaged."""
-    try:
-        seconds, tokens = _likely(data["seconds"], duration), _likely(data["tokens"], _count)
-        cost = _likely(data["cost_usd"], _dollars) if data["cost_usd"] else "unknown price"
-    except (KeyError, TypeError, ValueError):
-        return ""
-    return f"{seconds}, {tokens} tokens, {cost}"
-
-
-def _likely(figure: Mapping[str, float], show: Callable[[float], str]) -> str:
-    return _range(Range(*(float(figure[name]) for name in ("low", "likely", "high"))), show)
+def forecast_line(forecast: Forecast) -> str:
+    """The likely figures and their ranges, on one line."""
+    cost = _range(forecast.cost_usd, _dollars) if forecast.cost_usd else "unknown price"
+    return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
 
 
 def _count(number: float) -> str:
@@ -64,6 +29,8 @@ def _dollars(amount: float) -> str:
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
     """The plan as text of 80 columns; of tasks and contracts at most `limit` each."""
     lines = [clean(plan.title), *_wrapped(plan.summary, 2), ""]
+    if forecast is not None and forecast.simulated:
+        lines += [*_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0), ""]
     lines += _analysis(plan)
     lines += _contracts(plan, limit)
     lines += _tasks(plan, limit)
@@ -77,7 +44,7 @@ def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int
 
 
 def layers(plan: Plan) -> list[list[Task]]:
-    """Tasks by the longest chain below them: all of a layer can run once those before are done."""
+    """Tasks by depth: those of a layer depend only on tasks of the layers before."""
     by_id = {task.id: task for task in plan.tasks}
     depth: dict[str, int] = {}
     found: list[list[Task]] = []
@@ -92,7 +59,7 @@ def layers(plan: Plan) -> list[list[Task]]:
 
 def _analysis(plan: Plan) -> Iterator[str]:
     analysis = plan.analysis
-    verdict = "parallel work pays" if analysis.parallel_pays else "one executor does it best"
+    verdict = "worth running in parallel" if analysis.parallel_pays else "best done by one executor"
     executors = plural(analysis.recommended_executors, "executor")
     yield f"Complexity {analysis.complexity} of 10; {verdict}; {executors} recommended"
     yield from _wrapped(analysis.rationale, 2)
@@ -113,20 +80,20 @@ def _tasks(plan: Plan, limit: int) -> Iterator[str]:
         if shown >= limit:
             break
         yield ""
-        when = "at once" if number == 1 else "when what they need is done"
-        yield f"Step {number}: {plural(len(layer), 'task')}, {when}"
+        start = "start immediately" if number == 1 else "start when their dependencies are done"
+        yield f"Step {number}: {plural(len(layer), 'task')}; {start}"
         for task in layer[: limit - shown]:
             yield from _task(task)
         shown += len(layer)
     if len(plan.tasks) > limit:
-        yield f"  and {len(plan.tasks) - limit:,} more tasks; the plan as JSON has them all"
+        yield f"  and {len(plan.tasks) - limit:,} more tasks; write the plan with -o to see all"
 
 
 def _task(task: Task) -> Iterator[str]:
     tokens = f" (~{short_count(task.estimate)} tokens)" if task.estimate else ""
     yield from _bullet(f"{clean(task.id)}: {clean(task.title)}{tokens}")
     if task.depends_on:
-        yield from _wrapped("needs " + ", ".join(map(clean, task.depends_on)), 6)
+        yield from _wrapped("depends on " + ", ".join(map(clean, task.depends_on)), 6)
     yield from _wrapped("writes " + ", ".join(clean(entry, 400) for entry in task.owns), 6)
 
 
@@ -134,7 +101,7 @@ def _forecast(forecast: Forecast) -> Iterator[str]:
     label = " (simulated)" if forecast.simulated else ""
     yield f"Forecast with {plural(forecast.executors, 'executor')}{label}"
     seconds, tokens, cost = forecast.seconds, forecast.tokens, forecast.cost_usd
-    yield f"  time    {_range(seconds, duration)}; one after the other {duration(forecast.work_s)}"
+    yield f"  time    {_range(seconds, duration)}; with one executor {duration(forecast.work_s)}"
     yield f"  tokens  {_range(tokens, _count)}"
     billed = ", nothing is billed" if forecast.simulated else ""
     yield f"  cost    {_range(cost, _dollars) + billed if cost else 'unknown price'}"
@@ -146,17 +113,14 @@ def _range(figure: Range, show: Callable[[float], str]) -> str:
 
 
 def _bullet(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent="  - ", subsequent_indent="    ", break_on_hyphens=False
-    )
+    return _wrap(text, "  - ", "    ")
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    margin = " " * indent
+    return _wrap(clean(text, 2000), " " * indent, " " * indent)
+
+
+def _wrap(text: str, first: str, following: str) -> list[str]:
     return textwrap.wrap(
-        clean(text, 2000),
-        WIDTH,
-        initial_indent=margin,
-        subsequent_indent=margin,
-        break_on_hyphens=False,
+        text, WIDTH, initial_indent=first, subsequent_indent=following, break_on_hyphens=False
     )

@@ -1,4 +1,4 @@
-"""The summary: what a person wants to know when a run has ended, as text of 80 columns."""
+"""The summary of a run that has ended, as text of 80 columns."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.events import Event, Kind
+from core.events import Event, Progress, RunEnded
 from core.job import JobKey, Usage
-from core.wire import plain
-from engine.run.run_view import Price, RunView, TaskPhase, TaskView
+from engine.money.usage import Price
+from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
-from engine.views.format import clean, cost_text, duration, plural
+from engine.run.task_view import TaskPhase, TaskView
+from engine.views.format import (
+    NO_REASON,
+    clean,
+    cost_text,
+    dollars,
+    duration,
+    plural,
+    simulation_lines,
+)
 from engine.views.plan import forecast_line
 
 WIDTH = 80
@@ -21,47 +30,51 @@ LISTED = 10
 """How many failed tasks or conflicts are named before the rest is only counted."""
 _INDENT = 12
 FAILED = "failed"
-"""The outcome of a run that an error ended; the error itself is shown by whoever caught it."""
+"""The outcome of a run that an error ended; the error itself is printed where it is caught."""
 _RESUMABLE_EXITS = {4, 130}
 
 
 def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
     """Everything, ending with a line break. `program` is what the resume command begins with."""
     lines = [_headline(run_view)]
+    header = run_view.header
+    if header.simulated:
+        text = " ".join(simulation_lines(run_view.title, header.prompt))
+        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
     for label, text in _facts(run_view):
         lines += _field(label, text)
     if is_resumable(run_view) and run_view.header.run:
-        lines.append(f"  {'go on':{_INDENT - 2}}{resume_command(run_view, program)}")
+        lines.append(f"  {'continue':{_INDENT - 2}}{resume_command(run_view, program)}")
     return "\n".join(lines) + "\n"
 
 
 def resume_command(run_view: RunView, program: str) -> str:
-    """What can be pasted to go on; one line however long."""
+    """The command that resumes the run, to be pasted; one line however long."""
     words = ["resume", run_view.header.run]
     if run_view.header.run_dir:
         work_dir = Path(run_view.header.run_dir).parent.parent
         words += [] if work_dir == Path.cwd() / ".orchestrator" else ["--work-dir", str(work_dir)]
-    more = (run_view.ended or {}).get("resume_with") or ""
+    more = run_view.ended.resume_with if run_view.ended else ""
     return clean(f"{program} {shlex.join(words)} {more}".rstrip(), 4_096)
 
 
 def render_end(run_view: RunView, program: str, *, brief: bool) -> str:
-    """What is said last: the outcome alone, or everything with a line's distance."""
+    """The last words of a run: the outcome alone, or the summary after an empty line."""
     return render_outcome(run_view) + "\n" if brief else "\n" + render_summary(run_view, program)
 
 
 @contextmanager
-def telling_spend(
-    price: Price, tell: Callable[[str], None], *, simulated: bool
+def reporting_spend(
+    price: Price, report: Callable[[str], None], *, simulated: bool
 ) -> Iterator[Callable[[Usage], None]]:
-    """For planning without a run: takes each request, and tells at the end, however it comes, what
-    they cost together."""
+    """For planning without a run: takes each request's usage, and reports at the end, also after
+    an error, what they cost together."""
     run_view = RunView(price)
     try:
-        yield lambda usage: run_view.emit(Event(Kind.PROGRESS, 0.0, data={"usage": plain(usage)}))
+        yield lambda usage: run_view.emit(Event(Progress(usage=usage), 0.0))
     finally:
         if (spend := run_view.spend()).requests:
-            tell(f"Planning took {spend.total_tokens:,} tokens, {cost_text(spend, simulated)}.")
+            report(f"Planning used {spend.total_tokens:,} tokens, {cost_text(spend, simulated)}.")
 
 
 def render_outcome(run_view: RunView) -> str:
@@ -73,44 +86,40 @@ def render_outcome(run_view: RunView) -> str:
 def _headline(run_view: RunView) -> str:
     done, total = run_view.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
     label = "Simulated run" if run_view.header.simulated else "Run"
-    outcome = clean((run_view.ended or {}).get("outcome") or "not ended")
+    outcome = clean((run_view.ended and run_view.ended.outcome) or "not ended")
     return f"{label} {clean(run_view.header.run)}: {outcome}, {done} of {plural(total, 'task')}"
 
 
 def is_resumable(run_view: RunView) -> bool:
     """Whether `resume` has something to do."""
     ended = run_view.ended
-    if ended is None or ended.get("exit_code") in _RESUMABLE_EXITS:
+    if ended is None or ended.exit_code in _RESUMABLE_EXITS:
         return True
     unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in run_view.tasks.values())
     return unfinished or not run_view.planned or run_view.delivered_files is None
 
 
 def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
-    ended = run_view.ended or {}
-    message = clean(ended.get("message") or "", 500)
-    if message and ended.get("outcome") != FAILED:
-        yield "why", message
-    if run_view.delivered_files:
-        yield (
-            "target",
-            f"{clean(run_view.header.target)} ({plural(run_view.delivered_files, 'file')})",
-        )
-    else:
-        yield "target", "nothing was delivered"
+    ended = run_view.ended or RunEnded()
+    message = clean(ended.message, 500)
+    if message and ended.outcome != FAILED:
+        yield "reason", message
+    files, target = run_view.delivered_files, clean(run_view.header.target)
+    yield "target", f"{target} ({plural(files, 'file')})" if files else "nothing was delivered"
     yield "tasks", ", ".join(_counts(run_view)) or "none"
     yield from _unfinished(run_view, TaskPhase.FAILED)
     yield from _unfinished(run_view, TaskPhase.BLOCKED)
     yield from _conflicts(run_view)
     yield "time", _times(run_view)
-    if foreseen := forecast_line(run_view.forecast or {}):
-        yield "forecast", f"of the tasks {foreseen}; they took {_taken(run_view)}"
+    if run_view.forecast:
+        forecast = forecast_line(run_view.forecast)
+        yield "forecast", f"for the tasks {forecast}; actual {_actual(run_view)}"
     yield "tokens", _tokens(run_view)
     yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
     yield from _cache(run_view)
     yield "checks", "not run"
     if run_view.header.run_dir:
-        yield "kept in", clean(run_view.header.run_dir)
+        yield "run dir", clean(run_view.header.run_dir)
 
 
 def _field(label: str, text: str) -> Sequence[str]:
@@ -134,11 +143,10 @@ def _counts(run_view: RunView) -> Iterator[str]:
 def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]]:
     found = [task for task in run_view.tasks.values() if task.phase is phase]
     for task in found[:LISTED]:
-        yield str(phase), f"{clean(task.id)}: {clean(task.message) or 'no reason was given'}"
+        yield str(phase), f"{clean(task.id)}: {clean(task.message) or NO_REASON}"
         if path := _transcript(run_view, task):
             yield "transcript", clean(path, 4_096)
-    if len(found) > LISTED:
-        yield str(phase), f"and {len(found) - LISTED:,} more"
+    yield from _more(str(phase), len(found))
 
 
 def _transcript(run_view: RunView, task: TaskView) -> str:
@@ -152,26 +160,29 @@ def _transcript(run_view: RunView, task: TaskView) -> str:
 
 def _conflicts(run_view: RunView) -> Iterator[tuple[str, str]]:
     for conflict in run_view.conflicts[:LISTED]:
-        owners = " and ".join(clean(owner) for owner in conflict["owners"])
-        kept = clean(conflict["kept_as"], 400)
-        why = clean(conflict["why"])
-        yield "conflict", f"{clean(conflict['path'], 400)} of {owners}: {why}; kept as {kept}"
-    if len(run_view.conflicts) > LISTED:
-        yield "conflict", f"and {len(run_view.conflicts) - LISTED:,} more"
+        owners = " and ".join(clean(owner) for owner in conflict.owners)
+        kept, reason = clean(conflict.kept_as, 400), clean(conflict.why)
+        yield "conflict", f"{clean(conflict.path, 400)} of {owners}: {reason}; kept as {kept}"
+    yield from _more("conflict", len(run_view.conflicts))
     for refused in run_view.refused[:LISTED]:
-        path = clean(refused["path"], 400)
-        yield "refused", f"{path} of {clean(refused['owner'])}: {clean(refused['why'])}"
-    if len(run_view.refused) > LISTED:
-        yield "refused", f"and {len(run_view.refused) - LISTED:,} more"
+        path = clean(refused.path, 400)
+        yield "left out", f"{path} of {clean(refused.owner)}: {clean(refused.why)}"
+    yield from _more("left out", len(run_view.refused))
+
+
+def _more(label: str, number: int) -> Iterator[tuple[str, str]]:
+    if number > LISTED:
+        yield label, f"and {number - LISTED:,} more"
 
 
 def _times(run_view: RunView) -> str:
     wall_s, work_s = run_view.wall_s(), run_view.work_s()
-    parts = [f"{duration(wall_s)} from start to end, {duration(work_s)} of task time"]
-    if wall_s > 0 and work_s > wall_s:
-        parts[0] += f" ({work_s / wall_s:.1f} times as fast as one after the other)"
-    parts.append(f"critical path {duration(run_view.critical_path_s())}")
-    return ", ".join(parts)
+    ratio = work_s / wall_s if wall_s else 0.0
+    speedup = f" ({ratio:.1f} times as fast as one task at a time)" if ratio > 1 else ""
+    return (
+        f"{duration(wall_s)} from start to end, {duration(work_s)} of task time{speedup},"
+        f" critical path {duration(run_view.critical_path_s())}"
+    )
 
 
 def _cache(run_view: RunView) -> Iterator[tuple[str, str]]:
@@ -179,14 +190,14 @@ def _cache(run_view: RunView) -> Iterator[tuple[str, str]]:
     if not spend.cache_read_tokens and not spend.cache_write_tokens:
         return
     text = f"{spend.cached_share:.0%} of the input was read from the prompt cache"
-    if spend.saved_usd:
-        effect = "saved" if spend.saved_usd > 0 else "cost more than it saved:"
-        saved = abs(spend.saved_usd)
-        text += f", which {effect} ${saved:.4f}" if saved < 1 else f", which {effect} ${saved:.2f}"
+    if spend.saved_usd > 0:
+        text += f", which saved {dollars(spend.saved_usd)}"
+    elif spend.saved_usd:
+        text += f", which cost {dollars(-spend.saved_usd)} more than it saved"
     yield "cache", text
 
 
-def _taken(run_view: RunView) -> str:
+def _actual(run_view: RunView) -> str:
     spend = run_view.task_spend()
     cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
     return f"{duration(run_view.executing_s())}, {spend.total_tokens:,} tokens, {cost}"

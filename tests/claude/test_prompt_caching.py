@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from claude.http.plain_http import Incoming, Outgoing
 from claude.prompts import load_prompt
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
+from claude.simulation.api import SimulatedApi
 from claude.simulation.prompt_cache import (
     LIFETIME_S,
     LONG_LIFETIME_S,
@@ -33,9 +34,9 @@ from core.bundle import (
 from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobKey, Outcome, TaskResult
-from engine.money.cache_savings import cache_savings
+from engine.money.usage import Spend
 from executor_agent import ExecutorAgent
-from tests.fakes.simulated import MODELS, PROVIDERS, design_small
+from tests.fakes.simulated import MODELS, PROVIDERS, SMALL, design_small
 
 KEYS = Credentials(anthropic_api_key="key-a", aws_bearer_token_bedrock="key-b")
 SIMULATION = SimulationSettings(speed=0)
@@ -49,7 +50,7 @@ class ListeningApi(SimulatedApi):
     """Keeps the bodies that it was sent, to the byte, in order."""
 
     def __init__(self) -> None:
-        super().__init__(SIMULATION, SystemClock(), design=design_small, cache=PromptCache())
+        super().__init__(SIMULATION, SystemClock(), designer=SMALL, cache=PromptCache())
         self.bodies: list[bytes] = []
 
     def handle(self, incoming: Incoming) -> Outgoing:
@@ -59,7 +60,7 @@ class ListeningApi(SimulatedApi):
 
 def run_task(root: Path, base_url: str, provider: str, task_id: str, **more: Any) -> TaskResult:
     """One task of the small project, over HTTP, in a run directory of its own."""
-    plan = design_small("a todo list", 0).plan
+    plan = design_small("a todo list").plan
     attempt = AttemptDir(root / task_id / str(more.get("attempt", 1)))
     (attempt.inputs / "app").mkdir(parents=True)
     (attempt.inputs / plan.contracts[0].path).write_text(plan.contracts[0].content)
@@ -129,7 +130,8 @@ def test_a_second_task_reads_what_the_first_has_written(tmp_path: Path, provider
         for before, after in zip(result.usage, result.usage[1:], strict=False):
             whole = before.cache_read_tokens + before.cache_write_tokens
             assert after.cache_read_tokens == whole  # each turn pays for what is new in it
-    assert cache_savings([*first.usage, *second.usage], lambda _: None).share > 0.6
+    spends = [Spend.of(usage, lambda _: None) for usage in (*first.usage, *second.usage)]
+    assert sum(spends, Spend()).cached_share > 0.6
 
 
 def request(*blocks: Block, tools: Sequence[Block] = ()) -> Block:

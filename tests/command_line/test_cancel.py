@@ -19,30 +19,33 @@ import pytest
 from config import load_settings
 from core.clock import SystemClock
 from core.errors import RunLocked
-from core.events import Event, Kind
+from core.events import Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
-from engine.cleanup.cancel import Holder, ask_to_stop, cancel_named, find_holder
+from engine.cleanup.cancel import cancel_named
+from engine.cleanup.lock_holder import LockHolder, find_holder, stop_holder
 from engine.cleanup.run_backends import RunBackends, check_place
-from engine.run.journal import Journal, read_journal, replay
+from engine.run.journal import Journal, read_journal
+from engine.run.run_view import replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
-from tests.fakes.stopped_runs import PROMPT, Desk, opened, opened_here
+from tests.fakes.events import data_of, event_of
+from tests.fakes.stopped_runs import PROMPT, Cli, opened, opened_here
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Desk]:
+def shell(tmp_path: Path) -> Iterator[Cli]:
     """Each command is a process of its own."""
-    with opened(Desk(tmp_path)) as desk:
-        yield desk
+    with opened(Cli(tmp_path)) as cli:
+        yield cli
 
 
 @pytest.fixture
-def desk(
+def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Desk]:
-    with opened_here(tmp_path, monkeypatch, capsys) as desk:
-        yield desk
+) -> Iterator[Cli]:
+    with opened_here(tmp_path, monkeypatch, capsys) as cli:
+        yield cli
 
 
 # -- from the command line
@@ -51,15 +54,15 @@ def desk(
 @pytest.mark.slow
 @pytest.mark.parametrize("ignore_ctrl_c", [False, True], ids=["a shell's", "of a script with &"])
 def test_a_running_run_is_stopped_from_a_second_process_and_goes_on_later(
-    shell: Desk, ignore_ctrl_c: bool
+    shell: Cli, ignore_ctrl_c: bool
 ) -> None:
     with shell.running(ignore_ctrl_c=ignore_ctrl_c) as process:
-        said = shell("cancel", "last")
+        result = shell("cancel", "last")
         assert process.wait(timeout=5) == 130
-    assert said.code == 0, said.err
-    assert f"process {process.pid}" in said.out
-    assert "  one: stopped (attempt 1)" in said.out.splitlines()
-    assert f"'resume {shell.run_id}'" in said.out
+    assert result.code == 0, result.err
+    assert f"process {process.pid}" in result.out
+    assert "  one: stopped (attempt 1)" in result.out.splitlines()
+    assert f"'resume {shell.run_id}'" in result.out
     assert shell.alive() == []
     assert list(shell.engine.iterdir()) == []
     assert shell.state() == "interrupted"
@@ -70,7 +73,7 @@ def test_a_running_run_is_stopped_from_a_second_process_and_goes_on_later(
 
 
 @pytest.mark.slow
-def test_a_run_resumed_elsewhere_leaves_no_jobs_where_it_was(shell: Desk) -> None:
+def test_a_run_resumed_elsewhere_leaves_no_jobs_where_it_was(shell: Cli) -> None:
     run_id = shell.killed(jobs=2)
     resumed = shell("resume", run_id, "--backend", "threading", "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
@@ -82,15 +85,17 @@ def test_a_run_resumed_elsewhere_leaves_no_jobs_where_it_was(shell: Desk) -> Non
 
 
 @pytest.mark.slow
-def test_a_run_that_may_have_jobs_is_not_resumed_where_they_would_not_be_seen(shell: Desk) -> None:
+def test_a_run_that_may_have_jobs_is_not_resumed_where_they_would_not_be_seen(
+    shell: Cli,
+) -> None:
     run_id = shell.killed()
     facts = shell.run.facts.read_bytes()
     for backend in ([], ["--backend", "threading"]):
-        said = shell("resume", run_id, "--docker-network", "other", *backend)
-        assert said.code == 2
-        assert f"1 job of run {run_id} may still run on {NAME}" in said.err
-        assert "where it was started (--docker-network '')" in said.err
-        assert f"cancel {run_id}" in said.err
+        result = shell("resume", run_id, "--docker-network", "other", *backend)
+        assert result.code == 2
+        assert f"1 job of run {run_id} may still run on {NAME}" in result.err
+        assert "where it was started (--docker-network '')" in result.err
+        assert f"cancel {run_id}" in result.err
     assert shell.run.facts.read_bytes() == facts
     assert len(shell.alive()) == 1
     assert shell("cancel", run_id).code == 0
@@ -100,7 +105,7 @@ def test_a_run_that_may_have_jobs_is_not_resumed_where_they_would_not_be_seen(sh
 
 @pytest.mark.slow
 def test_a_job_that_is_gone_without_a_trace_keeps_a_cancelled_run_from_nothing(
-    shell: Desk,
+    shell: Cli,
 ) -> None:
     run_id = shell.killed()
     [pid] = shell.alive()
@@ -109,9 +114,9 @@ def test_a_job_that_is_gone_without_a_trace_keeps_a_cancelled_run_from_nothing(
     shutil.rmtree(shell.engine / run_id)
     elsewhere = ["--docker-network", "other"]
     assert shell("resume", run_id, *elsewhere).code == 2
-    said = shell("cancel", run_id)
-    assert said.code == 0, said.err
-    assert "  one: had ended: The job is gone and left no result." in said.out.splitlines()
+    result = shell("cancel", run_id)
+    assert result.code == 0, result.err
+    assert "  one: had ended: The job is gone and left no result." in result.out.splitlines()
     again = shell("cancel", run_id)
     assert again.out == f"Nothing of run {run_id} is running. How it ended: cancelled.\n"
     resumed = shell("resume", run_id, *elsewhere, "--sim-speed", "0")
@@ -121,7 +126,9 @@ def test_a_job_that_is_gone_without_a_trace_keeps_a_cancelled_run_from_nothing(
 
 
 @pytest.mark.slow
-def test_a_job_that_was_never_handed_over_keeps_a_cancelled_run_from_nothing(shell: Desk) -> None:
+def test_a_job_that_was_never_handed_over_keeps_a_cancelled_run_from_nothing(
+    shell: Cli,
+) -> None:
     run_id = shell.killed()
     shell.finish_jobs()
     assert shell("cancel", run_id).code == 0
@@ -135,7 +142,9 @@ def test_a_job_that_was_never_handed_over_keeps_a_cancelled_run_from_nothing(she
 
 
 @pytest.mark.slow
-def test_a_run_resumed_elsewhere_goes_on_though_where_it_was_is_out_of_reach(shell: Desk) -> None:
+def test_a_run_resumed_elsewhere_goes_on_though_where_it_was_is_out_of_reach(
+    shell: Cli,
+) -> None:
     run_id = shell.killed()
     (shell.engine / "down").touch()
     resumed = shell("resume", run_id, "--backend", "threading", "--sim-speed", "0")
@@ -144,12 +153,14 @@ def test_a_run_resumed_elsewhere_goes_on_though_where_it_was_is_out_of_reach(she
 
 
 @pytest.mark.slow
-def test_after_kill_9_the_jobs_are_stopped_noted_and_tried_again_on_resume(shell: Desk) -> None:
+def test_after_kill_9_the_jobs_are_stopped_noted_and_tried_again_on_resume(
+    shell: Cli,
+) -> None:
     run_id = shell.killed()
     assert shell.alive() != []
-    said = shell("cancel", run_id[-6:])
-    assert said.code == 0, said.err
-    assert "  one: stopped (attempt 1)" in said.out.splitlines()
+    result = shell("cancel", run_id[-6:])
+    assert result.code == 0, result.err
+    assert "  one: stopped (attempt 1)" in result.out.splitlines()
     assert shell.alive() == []
     assert list(shell.engine.iterdir()) == []
     assert shell.state() == "cancelled"
@@ -167,12 +178,12 @@ def test_after_kill_9_the_jobs_are_stopped_noted_and_tried_again_on_resume(shell
 
 
 @pytest.mark.slow
-def test_what_finished_before_the_cancel_is_kept_and_not_paid_for_again(shell: Desk) -> None:
+def test_what_finished_before_the_cancel_is_kept_and_not_paid_for_again(shell: Cli) -> None:
     run_id = shell.killed()
     shell.finish_jobs()
-    said = shell("cancel", run_id, "--json")
-    assert said.code == 0, said.err
-    assert [line["kind"] for line in said.lines] == [
+    result = shell("cancel", run_id, "--json")
+    assert result.code == 0, result.err
+    assert [line["kind"] for line in result.lines] == [
         "run_started",
         "job_ended",
         "task_ended",
@@ -187,45 +198,45 @@ def test_what_finished_before_the_cancel_is_kept_and_not_paid_for_again(shell: D
 
 
 @pytest.mark.slow
-def test_a_backend_out_of_reach_is_an_error_that_names_what_may_run(shell: Desk) -> None:
+def test_a_backend_out_of_reach_is_an_error_that_names_what_may_run(shell: Cli) -> None:
     run_id = shell.killed()
     (shell.engine / "down").touch()
     before = shell.journal()
-    said = shell("cancel", run_id)
-    assert (said.code, said.out) == (1, "")
-    assert "The engine is out of reach." in said.err
-    assert "may still run: one (attempt 1)" in said.err
+    result = shell("cancel", run_id)
+    assert (result.code, result.out) == (1, "")
+    assert "The engine is out of reach." in result.err
+    assert "may still run: one (attempt 1)" in result.err
     assert shell.journal() == before
     (shell.engine / "down").unlink()
     assert shell("cancel", run_id).code == 0
     assert shell.alive() == []
 
 
-def test_a_run_that_ended_well_is_left_as_it_is(desk: Desk) -> None:
-    assert desk(PROMPT, "--sim-speed", "0", "--quiet").code == 0
-    before = desk.journal()
-    said = desk("cancel", "last")
-    assert said.code == 0
-    assert said.out.endswith("is running. How it ended: succeeded.\n")
-    assert desk.journal() == before
+def test_a_run_that_ended_well_is_left_as_it_is(cli: Cli) -> None:
+    assert cli(PROMPT, "--sim-speed", "0", "--quiet").code == 0
+    before = cli.journal()
+    result = cli("cancel", "last")
+    assert result.code == 0
+    assert result.out.endswith("is running. How it ended: succeeded.\n")
+    assert cli.journal() == before
 
 
-def test_nothing_is_cancelled_where_the_name_is_not_clear(desk: Desk) -> None:
+def test_nothing_is_cancelled_where_the_name_is_not_clear(cli: Cli) -> None:
     for end in ("aaaa", "bbbb"):
-        create_run(desk.runs.parent, facts(f"20260101-120000-{end}"))
-    said = desk("cancel", "2026")
-    assert said.code == 2
-    assert "means more than one run" in said.err
-    assert "20260101-120000-aaaa, 20260101-120000-bbbb" in said.err
-    assert desk("cancel", "nobody").code == 2
-    assert desk("cancel").code == 2
+        create_run(cli.runs.parent, facts(f"20260101-120000-{end}"))
+    result = cli("cancel", "2026")
+    assert result.code == 2
+    assert "matches several runs" in result.err
+    assert "20260101-120000-aaaa, 20260101-120000-bbbb" in result.err
+    assert cli("cancel", "nobody").code == 2
+    assert cli("cancel").code == 2
 
 
-def test_a_run_whose_backend_is_gone_from_the_program_is_a_usage_error(desk: Desk) -> None:
-    create_run(desk.runs.parent, facts("20260101-120000-aaaa", backend="nowhere:Nothing"))
-    said = desk("cancel", "last")
-    assert said.code == 2
-    assert "nowhere:Nothing" in said.err
+def test_a_run_whose_backend_is_gone_from_the_program_is_a_usage_error(cli: Cli) -> None:
+    create_run(cli.runs.parent, facts("20260101-120000-aaaa", backend="nowhere:Nothing"))
+    result = cli("cancel", "last")
+    assert result.code == 2
+    assert "nowhere:Nothing" in result.err
 
 
 # -- whoever works on the run
@@ -254,14 +265,14 @@ class Signals:
 def test_the_holder_is_who_the_lock_says(run: RunDir) -> None:
     assert find_holder(run) is None
     with locked(run):
-        assert find_holder(run) == Holder(os.getpid(), socket.gethostname())
+        assert find_holder(run) == LockHolder(os.getpid(), socket.gethostname())
     assert find_holder(run) is None
 
 
 def test_nobody_is_asked_where_nobody_is(run: RunDir) -> None:
     signals = Signals()
     run.lock.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-    assert ask_to_stop(run, SystemClock(), pytest.fail, send=signals) is False
+    assert stop_holder(run, SystemClock(), pytest.fail, send=signals) is False
     assert signals.sent == []
 
 
@@ -269,8 +280,8 @@ def test_nobody_is_asked_where_nobody_is(run: RunDir) -> None:
     ("text", "part"),
     [
         ("process 1 on another-host\n", "process 1 on another-host"),
-        (f"process 1 on {socket.gethostname()}\n", "cannot be seen from here"),
-        (f"process 4194304999 on {socket.gethostname()}\n", "cannot be seen from here"),
+        (f"process 1 on {socket.gethostname()}\n", "not visible from here"),
+        (f"process 4194304999 on {socket.gethostname()}\n", "not visible from here"),
         ("process 0 on here\n", "another process"),
         ("process -1 on here\n", "another process"),
         ("", "another process"),
@@ -284,7 +295,7 @@ def test_who_is_elsewhere_or_does_not_have_the_lock_gets_no_signal(
     with locked(run):
         run.lock.write_text(text)
         with pytest.raises(RunLocked, match=part) as caught:
-            ask_to_stop(run, SystemClock(), pytest.fail, send=signals)
+            stop_holder(run, SystemClock(), pytest.fail, send=signals)
     assert signals.sent == []
     assert caught.value.remedy
     assert caught.value.exit_code == 2
@@ -293,7 +304,7 @@ def test_who_is_elsewhere_or_does_not_have_the_lock_gets_no_signal(
 def test_a_holder_that_does_not_stop_is_named_after_a_while(run: RunDir) -> None:
     signals, told = Signals(), list[str]()
     with locked(run), pytest.raises(RunLocked, match=r"not stopped within 0\.2 s") as caught:
-        ask_to_stop(run, SystemClock(), told.append, patience_s=0.2, send=signals)
+        stop_holder(run, SystemClock(), told.append, patience_s=0.2, send=signals)
     assert signals.sent == [(os.getpid(), signal.SIGTERM)]
     assert f"kill -9 {os.getpid()}" in caught.value.remedy
     assert len(told) == 1
@@ -304,7 +315,7 @@ def test_a_holder_that_may_not_be_asked_is_an_error(run: RunDir) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     with locked(run), pytest.raises(RunLocked, match="Operation not permitted"):
-        ask_to_stop(run, SystemClock(), lambda _: None, send=refuse)
+        stop_holder(run, SystemClock(), lambda _: None, send=refuse)
 
 
 def test_a_holder_that_stops_lets_the_run_go(run: RunDir) -> None:
@@ -317,36 +328,36 @@ def test_a_holder_that_stops_lets_the_run_go(run: RunDir) -> None:
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        assert ask_to_stop(run, SystemClock(), lambda _: None) is True
+        assert stop_holder(run, SystemClock(), lambda _: None) is True
         assert other.wait(timeout=5) == -signal.SIGTERM
 
 
-def test_json_events_of_an_empty_cancel_are_events(desk: Desk) -> None:
-    create_run(desk.runs.parent, facts("20260101-120000-aaaa"))
-    said = desk("cancel", "last", "--json")
-    assert said.code == 0, said.err
-    assert [line["kind"] for line in said.lines] == ["run_started", "run_ended", "notice"]
-    assert json.loads(desk("runs", "--json").out)["state"] == "cancelled"
+def test_json_events_of_an_empty_cancel_are_events(cli: Cli) -> None:
+    create_run(cli.runs.parent, facts("20260101-120000-aaaa"))
+    result = cli("cancel", "last", "--json")
+    assert result.code == 0, result.err
+    assert [line["kind"] for line in result.lines] == ["run_started", "run_ended", "notice"]
+    assert json.loads(cli("runs", "--json").out)["state"] == "cancelled"
 
 
 # -- jobs of which nothing is left
 
 
-def left_open(desk: Desk, *, submitted: bool, ended: bool) -> RunDir:
+def left_open(cli: Cli, *, submitted: bool, ended: bool) -> RunDir:
     """A run of an hour ago whose journal has a job that is not there any more."""
     told = facts("20260101-120000-aaaa")
     told = replace(told, settings={**told.settings, "docker_network": "here"})
-    run = create_run(desk.runs.parent, told)
+    run = create_run(cli.runs.parent, told)
     key, then = JobKey(run.run_id, "one", 1), time.time() - 3600
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_STARTED, then, data={"backend": NAME}))
-    journal.emit(Event(Kind.JOB_INTENDED, then, key.task, key.attempt))
+    journal.emit(event_of(Kind.RUN_STARTED, then, data={"backend": NAME}))
+    journal.emit(event_of(Kind.JOB_INTENDED, then, key.task, key.attempt))
     if submitted:
         handle = plain(JobHandle(key, "detached", str(key)))
-        journal.emit(Event(Kind.JOB_SUBMITTED, then, key.task, key.attempt, {"handle": handle}))
+        journal.emit(event_of(Kind.JOB_SUBMITTED, then, key.task, key.attempt, {"handle": handle}))
     if ended:
         data = {"exit_code": 130, "outcome": "interrupted", "message": ""}
-        journal.emit(Event(Kind.RUN_ENDED, then, data=data))
+        journal.emit(event_of(Kind.RUN_ENDED, then, data=data))
     journal.close()
     return run
 
@@ -354,34 +365,34 @@ def left_open(desk: Desk, *, submitted: bool, ended: bool) -> RunDir:
 @pytest.mark.parametrize("submitted", [True, False], ids=["submitted", "intended"])
 @pytest.mark.parametrize("ended", [True, False], ids=["interrupted", "killed"])
 def test_a_cancel_ends_what_nobody_knows_any_more_so_that_the_run_may_go_elsewhere(
-    desk: Desk, submitted: bool, ended: bool
+    cli: Cli, submitted: bool, ended: bool
 ) -> None:
-    run = left_open(desk, submitted=submitted, ended=ended)
-    assert "may still run" in desk("resume", run.run_id, "--docker-network", "other").err
-    said = desk("cancel", run.run_id)
-    assert said.code == 0, said.err
+    run = left_open(cli, submitted=submitted, ended=ended)
+    assert "may still run" in cli("resume", run.run_id, "--docker-network", "other").err
+    result = cli("cancel", run.run_id)
+    assert result.code == 0, result.err
     told = "is gone and left no result" if submitted else "could not be started"
-    assert f"  one: had ended: The job {told}" in said.out
-    assert "nothing was running" in said.out
+    assert f"  one: had ended: The job {told}" in result.out
+    assert "nothing was running" in result.out
     events = read_journal(run.journal)
-    assert replay(run.run_id, events).open == {}
+    assert replay(run.run_id, events).jobs.open == {}
     [end] = [event for event in events if event.kind is Kind.JOB_ENDED]
-    assert ("unaccounted" in end.data) == submitted, "what was never sent has used nothing"
+    assert ("unaccounted" in data_of(end)) == submitted, "what was never sent has used nothing"
 
 
 @pytest.mark.parametrize("submitted", [True, False], ids=["submitted", "intended"])
 def test_a_run_whose_place_is_gone_for_good_is_cancelled_by_naming_another(
-    desk: Desk, submitted: bool
+    cli: Cli, submitted: bool
 ) -> None:
-    run = left_open(desk, submitted=submitted, ended=False)
-    assert "If that place is gone" in desk("resume", run.run_id, "--docker-network", "other").err
+    run = left_open(cli, submitted=submitted, ended=False)
+    assert "If that place is gone" in cli("resume", run.run_id, "--docker-network", "other").err
     given = load_settings(
-        {"docker_network": "other", "work_dir": desk.runs.parent}, desk.environ, desk.place
+        {"docker_network": "other", "work_dir": cli.runs.parent}, cli.environ, cli.place
     )
-    said: list[str] = []
-    reopening = RunBackends(given, desk.environ, desk.place, SystemClock())
-    assert cancel_named(run.run_id, reopening, said.append) == 0
-    assert "(--docker-network here) is not stopped.\n" in said[0]
-    assert replay(run.run_id, read_journal(run.journal)).open == {}
+    result: list[str] = []
+    reopening = RunBackends(given, cli.environ, cli.place, SystemClock())
+    assert cancel_named(run.run_id, reopening, result.append) == 0
+    assert "(--docker-network here) is not stopped.\n" in result[0]
+    assert replay(run.run_id, read_journal(run.journal)).jobs.open == {}
     again = RunDir(run.root)
     check_place(again, again.read_facts(), given.settings)

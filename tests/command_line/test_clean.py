@@ -1,4 +1,4 @@
-"""`clean`, as a person meets it: what goes, what is left, and that it can be said again."""
+"""`clean`, as a person meets it: what goes, what is left, and that it can be result again."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from pathlib import Path
 
 import pytest
 
-from core.events import Event, Kind
+from core.events import Kind
 from engine.cleanup.clean import age_in_words, size_in_words
 from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
-from tests.fakes.stopped_runs import PROMPT, Desk, opened, opened_here
+from tests.fakes.events import event_of
+from tests.fakes.stopped_runs import PROMPT, Cli, opened, opened_here
 
 DAY_S = 86_400.0
 ENDED = {"exit_code": 0, "outcome": "succeeded", "message": "", "wall_s": 1.0}
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Desk]:
+def shell(tmp_path: Path) -> Iterator[Cli]:
     """Each command is a process of its own."""
-    with opened(Desk(tmp_path)) as desk:
-        yield desk
+    with opened(Cli(tmp_path)) as cli:
+        yield cli
 
 
 @pytest.fixture
-def desk(
+def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Desk]:
-    with opened_here(tmp_path, monkeypatch, capsys) as desk:
-        yield desk
+) -> Iterator[Cli]:
+    with opened_here(tmp_path, monkeypatch, capsys) as cli:
+        yield cli
 
 
 def make(
-    desk: Desk,
+    cli: Cli,
     end: str = "aaaa",
     *,
     days: float = 0.0,
@@ -50,319 +51,319 @@ def make(
     """A run as an orchestrator left it so many days ago."""
     at = time.time() - days * DAY_S
     run_id = f"20260101-120000-{end}"
-    target = str(desk.place / f"out-{end}")
+    target = str(cli.place / f"out-{end}")
     settings: dict[str, object] = {"backend": backend, "provider": "anthropic"}
     facts = RunFacts(run_id, PROMPT, target, at, settings, simulated=True)
-    run = create_run(desk.runs.parent, facts)
+    run = create_run(cli.runs.parent, facts)
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_STARTED, at, data={"run": run_id, "backend": backend}))
+    journal.emit(event_of(Kind.RUN_STARTED, at, data={"run": run_id, "backend": backend}))
     if delivered:
-        journal.emit(Event(Kind.DELIVERED, at, data={"target": target, "files": 1}))
+        journal.emit(event_of(Kind.DELIVERED, at, data={"target": target, "files": 1}))
     if ended:
-        journal.emit(Event(Kind.RUN_ENDED, at, data=ENDED))
+        journal.emit(event_of(Kind.RUN_ENDED, at, data=ENDED))
     journal.close()
     return run
 
 
-def leave(desk: Desk, run_id: str, task: str = "one.1", work_dir: Path | None = None) -> Path:
+def leave(cli: Cli, run_id: str, task: str = "one.1", work_dir: Path | None = None) -> Path:
     """Something of a run on the engine that runs no more."""
-    place = desk.engine / run_id / task
+    place = cli.engine / run_id / task
     (place / "bundle" / "result").mkdir(parents=True)
     (place / "pid").write_text("0")
     (place / "log").write_text("it broke")
-    (place / "work-dir").write_text(str(work_dir or desk.runs.parent))
+    (place / "work-dir").write_text(str(work_dir or cli.runs.parent))
     return place
 
 
-def kept(desk: Desk) -> list[str]:
-    return sorted(path.name[-4:] for path in desk.runs.iterdir() if path.name != ".gitignore")
+def kept(cli: Cli) -> list[str]:
+    return sorted(path.name[-4:] for path in cli.runs.iterdir() if path.name != ".gitignore")
 
 
 # -- run directories
 
 
-def test_nothing_is_removed_without_yes(desk: Desk) -> None:
-    run = make(desk, days=9, delivered=True, ended=True)
-    said = desk("clean")
-    assert said.code == 0
-    assert "To be removed:" in said.out
-    assert f"  {run.run_id}  succeeded, idle for 9 days, delivered, " in said.out
-    assert PROMPT in said.out
-    assert "Say --yes to remove 1 run (" in said.out
+def test_nothing_is_removed_without_yes(cli: Cli) -> None:
+    run = make(cli, days=9, delivered=True, ended=True)
+    result = cli("clean")
+    assert result.code == 0
+    assert "To be removed:" in result.out
+    assert f"  {run.run_id}  succeeded, idle for 9 days, delivered, " in result.out
+    assert PROMPT in result.out
+    assert "Add --yes to remove 1 run (" in result.out
     assert run.facts.exists()
-    assert desk("clean", "--yes").out.endswith(" bytes).\n")
-    assert kept(desk) == []
+    assert cli("clean", "--yes").out.endswith(" bytes).\n")
+    assert kept(cli) == []
 
 
-def test_only_what_is_old_and_over_goes_unnamed(desk: Desk) -> None:
-    make(desk, "old1", days=8, delivered=True)
-    make(desk, "old2", days=8, ended=True)
-    make(desk, "open", days=8)
-    make(desk, "new1", days=6, delivered=True, ended=True)
-    said = desk("clean", "--yes")
-    assert said.code == 0
-    assert kept(desk) == ["new1", "open"]
-    assert "-old2  succeeded, idle for 8 days, never delivered" in said.out
-    assert "-open  it never ended; resume it, cancel it, or name it" in said.out
-    assert "-new1" not in said.out
+def test_only_what_is_old_and_over_goes_unnamed(cli: Cli) -> None:
+    make(cli, "old1", days=8, delivered=True)
+    make(cli, "old2", days=8, ended=True)
+    make(cli, "open", days=8)
+    make(cli, "new1", days=6, delivered=True, ended=True)
+    result = cli("clean", "--yes")
+    assert result.code == 0
+    assert kept(cli) == ["new1", "open"]
+    assert "-old2  succeeded, idle for 8 days, never delivered" in result.out
+    assert "-open  it never ended; resume it, cancel it, or remove it with 'clean" in result.out
+    assert "-new1" not in result.out
 
 
 @pytest.mark.parametrize(
     ("age", "goes"), [("1h", True), ("2d", True), ("0w", True), ("3d", False), ("1w", False)]
 )
-def test_how_old_can_be_said(desk: Desk, age: str, goes: bool) -> None:
-    make(desk, days=2.5, ended=True)
-    desk("clean", "--yes", "--older-than", age)
-    assert kept(desk) == ([] if goes else ["aaaa"])
+def test_how_old_can_be_said(cli: Cli, age: str, goes: bool) -> None:
+    make(cli, days=2.5, ended=True)
+    cli("clean", "--yes", "--older-than", age)
+    assert kept(cli) == ([] if goes else ["aaaa"])
 
 
-def test_an_age_that_is_none_is_refused_before_anything(desk: Desk) -> None:
-    make(desk, days=100, ended=True)
-    said = desk("clean", "--yes", "--older-than", "soon")
-    assert said.code == 2
-    assert "12h, 7d or 2w" in said.err
-    assert kept(desk) == ["aaaa"]
+def test_an_age_that_is_none_is_refused_before_anything(cli: Cli) -> None:
+    make(cli, days=100, ended=True)
+    result = cli("clean", "--yes", "--older-than", "soon")
+    assert result.code == 2
+    assert "12h, 7d or 2w" in result.err
+    assert kept(cli) == ["aaaa"]
 
 
-def test_a_run_that_is_named_goes_whatever_its_age_and_alone(desk: Desk) -> None:
-    make(desk, "aaaa")
-    make(desk, "bbbb", days=30, ended=True)
-    said = desk("clean", "aaaa", "--yes")
-    assert said.code == 0, said.err
-    assert kept(desk) == ["bbbb"]
-    again = desk("clean", "aaaa", "--yes")
+def test_a_run_that_is_named_goes_whatever_its_age_and_alone(cli: Cli) -> None:
+    make(cli, "aaaa")
+    make(cli, "bbbb", days=30, ended=True)
+    result = cli("clean", "aaaa", "--yes")
+    assert result.code == 0, result.err
+    assert kept(cli) == ["bbbb"]
+    again = cli("clean", "aaaa", "--yes")
     assert again.code == 2
-    assert "'aaaa' is not a run" in again.err
+    assert "The run 'aaaa' was not found" in again.err
 
 
-def test_a_name_of_several_runs_removes_none(desk: Desk) -> None:
-    make(desk, "aaaa")
-    make(desk, "bbbb")
-    said = desk("clean", "2026", "--yes")
-    assert said.code == 2
-    assert "means more than one run" in said.err
-    assert kept(desk) == ["aaaa", "bbbb"]
-    assert desk("clean", "last", "--yes").code == 0
-    assert kept(desk) == ["aaaa"]
+def test_a_name_of_several_runs_removes_none(cli: Cli) -> None:
+    make(cli, "aaaa")
+    make(cli, "bbbb")
+    result = cli("clean", "2026", "--yes")
+    assert result.code == 2
+    assert "matches several runs" in result.err
+    assert kept(cli) == ["aaaa", "bbbb"]
+    assert cli("clean", "last", "--yes").code == 0
+    assert kept(cli) == ["aaaa"]
 
 
-def test_cleaning_twice_and_where_there_is_nothing_is_no_error(desk: Desk) -> None:
-    assert desk("clean", "--yes").out == "There is nothing to remove.\n"
-    make(desk, days=8, ended=True)
-    assert desk("clean", "--yes").code == 0
-    said = desk("clean", "--yes")
-    assert (said.code, said.out) == (0, "There is nothing to remove.\n")
+def test_cleaning_twice_and_where_there_is_nothing_is_no_error(cli: Cli) -> None:
+    assert cli("clean", "--yes").out == "There is nothing to remove.\n"
+    make(cli, days=8, ended=True)
+    assert cli("clean", "--yes").code == 0
+    result = cli("clean", "--yes")
+    assert (result.code, result.out) == (0, "There is nothing to remove.\n")
 
 
-def test_the_delivered_target_is_not_touched(desk: Desk) -> None:
-    assert desk(PROMPT, "--sim-speed", "0", "--quiet", "--output-dir", "out").code == 0
-    before = sorted((desk.place / "out").rglob("*"))
-    assert desk("clean", "last", "--yes").code == 0
-    assert kept(desk) == []
-    assert sorted((desk.place / "out").rglob("*")) == before
+def test_the_delivered_target_is_not_touched(cli: Cli) -> None:
+    assert cli(PROMPT, "--sim-speed", "0", "--quiet", "--output-dir", "out").code == 0
+    before = sorted((cli.place / "out").rglob("*"))
+    assert cli("clean", "last", "--yes").code == 0
+    assert kept(cli) == []
+    assert sorted((cli.place / "out").rglob("*")) == before
 
 
-def test_a_target_that_was_put_aside_is_put_back_first(desk: Desk) -> None:
-    run = make(desk, days=9, ended=True)
-    aside = desk.place / f".out-aaaa.replaced-{run.run_id}"
+def test_a_target_that_was_put_aside_is_put_back_first(cli: Cli) -> None:
+    run = make(cli, days=9, ended=True)
+    aside = cli.place / f".out-aaaa.replaced-{run.run_id}"
     aside.mkdir()
     (aside / "mine.txt").write_text("mine")
-    assert desk("clean", "--yes").code == 0
-    assert (desk.place / "out-aaaa" / "mine.txt").read_text() == "mine"
-    assert kept(desk) == []
+    assert cli("clean", "--yes").code == 0
+    assert (cli.place / "out-aaaa" / "mine.txt").read_text() == "mine"
+    assert kept(cli) == []
 
 
-def test_a_target_inside_of_the_run_keeps_it(desk: Desk) -> None:
-    run = make(desk, days=9, ended=True)
+def test_a_target_inside_of_the_run_keeps_it(cli: Cli) -> None:
+    run = make(cli, days=9, ended=True)
     inside = run.root / "out"
     inside.mkdir()
     facts = json.loads(run.facts.read_text())
     run.facts.write_text(json.dumps({**facts, "target": str(inside)}))
-    said = desk("clean", "--yes")
-    assert said.code == 1
-    assert "lies in it" in said.out
+    result = cli("clean", "--yes")
+    assert result.code == 1
+    assert "lies in the run's directory" in result.out
     assert inside.exists()
 
 
-def test_a_run_being_worked_on_is_left_and_said_so(desk: Desk) -> None:
-    run = make(desk, days=9, ended=True)
+def test_a_run_being_worked_on_is_left_and_said_so(cli: Cli) -> None:
+    run = make(cli, days=9, ended=True)
     with locked(run):
-        said = desk("clean", "--yes")
-        assert said.code == 0
-        assert "a process works on it" in said.out
-        named = desk("clean", "aaaa", "--yes")
+        result = cli("clean", "--yes")
+        assert result.code == 0
+        assert "a process works on it" in result.out
+        named = cli("clean", "aaaa", "--yes")
         assert named.code == 2
         assert "is being worked on" in named.err
-    assert kept(desk) == ["aaaa"]
+    assert kept(cli) == ["aaaa"]
 
 
 # -- what somebody put there
 
 
-def test_a_hostile_run_directory_leads_nowhere(desk: Desk) -> None:
-    treasure = desk.place / "treasure"
+def test_a_hostile_run_directory_leads_nowhere(cli: Cli) -> None:
+    treasure = cli.place / "treasure"
     treasure.mkdir()
     (treasure / "kept.txt").write_text("kept")
-    run = make(desk, days=9, ended=True)
+    run = make(cli, days=9, ended=True)
     (run.tasks / "out").symlink_to(treasure)
     (run.root / "file").symlink_to(treasure / "kept.txt")
-    linked = make(desk, "lock", days=9, ended=True)
+    linked = make(cli, "lock", days=9, ended=True)
     linked.lock.symlink_to(treasure / "kept.txt")
-    piped = make(desk, "pipe", days=9, ended=True)
+    piped = make(cli, "pipe", days=9, ended=True)
     piped.journal.unlink()
     os.mkfifo(piped.journal)
-    (desk.runs / "20260101-120000-link").symlink_to(treasure)
-    said = desk("clean", "--yes")
-    assert said.code == 0, said.err
-    assert kept(desk) == ["link", "lock", "pipe"]
-    assert "lock is not a regular file" in said.out
-    assert "journal.jsonl is not a regular file" in said.out
+    (cli.runs / "20260101-120000-link").symlink_to(treasure)
+    result = cli("clean", "--yes")
+    assert result.code == 0, result.err
+    assert kept(cli) == ["link", "lock", "pipe"]
+    assert "lock is not a regular file" in result.out
+    assert "journal.jsonl is not a regular file" in result.out
     for name in ("lock", "pipe", "link"):
-        assert desk("clean", name, "--yes").code == 0
-    assert kept(desk) == []
+        assert cli("clean", name, "--yes").code == 0
+    assert kept(cli) == []
     assert [(path.name, path.read_text()) for path in treasure.iterdir()] == [("kept.txt", "kept")]
 
 
-def test_what_cannot_be_read_is_left_until_it_is_named(desk: Desk) -> None:
-    run = make(desk, days=9, ended=True)
+def test_what_cannot_be_read_is_left_until_it_is_named(cli: Cli) -> None:
+    run = make(cli, days=9, ended=True)
     run.facts.write_text("{")
-    said = desk("clean", "--yes")
-    assert said.code == 0
-    assert "it cannot be read" in said.out
-    assert kept(desk) == ["aaaa"]
-    assert desk("clean", "aaaa", "--yes").code == 0
-    assert kept(desk) == []
+    result = cli("clean", "--yes")
+    assert result.code == 0
+    assert "it cannot be read" in result.out
+    assert kept(cli) == ["aaaa"]
+    assert cli("clean", "aaaa", "--yes").code == 0
+    assert kept(cli) == []
 
 
-def test_a_run_that_was_killed_as_it_was_begun_goes_when_it_is_old(desk: Desk) -> None:
-    bare = desk.runs / "20260101-120000-bare"
+def test_a_run_that_was_killed_as_it_was_begun_goes_when_it_is_old(cli: Cli) -> None:
+    bare = cli.runs / "20260101-120000-bare"
     (bare / "tasks").mkdir(parents=True)
-    assert "it cannot be read" in desk("clean", "--yes").out
+    assert "it cannot be read" in cli("clean", "--yes").out
     assert bare.exists()
     os.utime(bare, (0, 0))
-    assert desk("clean", "--yes").code == 0
+    assert cli("clean", "--yes").code == 0
     assert not bare.exists()
 
 
-def test_a_half_removed_run_is_finished_by_the_next(desk: Desk) -> None:
-    run = make(desk)
-    (desk.runs / ".removing").mkdir()
-    run.root.rename(desk.runs / ".removing" / f"{run.run_id}.0123abcd")
-    assert desk("runs").out == "No runs.\n"
-    said = desk("clean")
-    assert "half removed" in said.out
-    assert desk("clean", "aaaa", "--yes").code == 0
-    assert kept(desk) == []
+def test_a_half_removed_run_is_finished_by_the_next(cli: Cli) -> None:
+    run = make(cli)
+    (cli.runs / ".removing").mkdir()
+    run.root.rename(cli.runs / ".removing" / f"{run.run_id}.0123abcd")
+    assert cli("runs").out == "No runs.\n"
+    result = cli("clean")
+    assert "half removed" in result.out
+    assert cli("clean", "aaaa", "--yes").code == 0
+    assert kept(cli) == []
 
 
 # -- what backends hold
 
 
-def test_leftovers_go_and_the_run_stays(desk: Desk) -> None:
-    run = make(desk, backend=NAME)
-    leave(desk, run.run_id)
-    said = desk("clean")
-    assert said.code == 0
-    assert f"    {NAME}: job one/1" in said.out
-    assert "Say --yes to remove 1 leftover." in said.out
-    assert desk("clean", "--yes").code == 0
-    assert list(desk.engine.iterdir()) == []
-    assert kept(desk) == ["aaaa"]
+def test_leftovers_go_and_the_run_stays(cli: Cli) -> None:
+    run = make(cli, backend=NAME)
+    leave(cli, run.run_id)
+    result = cli("clean")
+    assert result.code == 0
+    assert f"    {NAME}: job one/1" in result.out
+    assert "Add --yes to remove 1 leftover." in result.out
+    assert cli("clean", "--yes").code == 0
+    assert list(cli.engine.iterdir()) == []
+    assert kept(cli) == ["aaaa"]
 
 
-def test_a_backend_out_of_reach_is_named_and_the_rest_goes_on(desk: Desk) -> None:
-    make(desk, "aaaa", days=9, ended=True, backend=NAME)
-    make(desk, "bbbb", days=9, ended=True)
-    (desk.engine / "down").touch()
-    said = desk("clean", "--yes")
-    assert said.code == 1
-    assert "The engine is out of reach." in said.out
-    assert kept(desk) == ["aaaa"]
+def test_a_backend_out_of_reach_is_named_and_the_rest_goes_on(cli: Cli) -> None:
+    make(cli, "aaaa", days=9, ended=True, backend=NAME)
+    make(cli, "bbbb", days=9, ended=True)
+    (cli.engine / "down").touch()
+    result = cli("clean", "--yes")
+    assert result.code == 1
+    assert "The engine is out of reach." in result.out
+    assert kept(cli) == ["aaaa"]
 
 
-def test_a_named_backend_that_cannot_say_what_it_holds_is_a_failure(desk: Desk) -> None:
-    (desk.engine / "down").touch()
-    said = desk("clean", "--backend", NAME)
-    assert said.code == 1
-    assert f"runs without a directory  {NAME}: The engine is out of reach." in said.out
-    assert desk("clean", "gone", "--backend", NAME).code == 2
+def test_a_named_backend_that_cannot_say_what_it_holds_is_a_failure(cli: Cli) -> None:
+    (cli.engine / "down").touch()
+    result = cli("clean", "--backend", NAME)
+    assert result.code == 1
+    assert f"runs without a directory  {NAME}: The engine is out of reach." in result.out
+    assert cli("clean", "gone", "--backend", NAME).code == 2
 
 
-def test_what_a_backend_does_not_let_go_keeps_the_run_for_the_next_time(desk: Desk) -> None:
-    run = make(desk, days=9, ended=True, backend=NAME)
-    leave(desk, run.run_id)
-    (desk.engine / "keeps").touch()
-    said = desk("clean", "--yes")
-    assert said.code == 1
-    assert "Not removed: " in said.out
-    assert "The engine lets nothing go." in said.out
-    assert kept(desk) == ["aaaa"]
-    (desk.engine / "keeps").unlink()
-    assert desk("clean", "--yes").code == 0
-    assert kept(desk) == []
-    assert list(desk.engine.iterdir()) == []
+def test_what_a_backend_does_not_let_go_keeps_the_run_for_the_next_time(cli: Cli) -> None:
+    run = make(cli, days=9, ended=True, backend=NAME)
+    leave(cli, run.run_id)
+    (cli.engine / "keeps").touch()
+    result = cli("clean", "--yes")
+    assert result.code == 1
+    assert "Not removed: " in result.out
+    assert "The engine lets nothing go." in result.out
+    assert kept(cli) == ["aaaa"]
+    (cli.engine / "keeps").unlink()
+    assert cli("clean", "--yes").code == 0
+    assert kept(cli) == []
+    assert list(cli.engine.iterdir()) == []
 
 
-def test_a_run_that_went_on_elsewhere_is_cleaned_on_both(desk: Desk) -> None:
-    run = make(desk, backend=NAME)
+def test_a_run_that_went_on_elsewhere_is_cleaned_on_both(cli: Cli) -> None:
+    run = make(cli, backend=NAME)
     facts = json.loads(run.facts.read_text())
     facts["settings"]["backend"] = "threading"
     run.facts.write_text(json.dumps(facts))
-    leave(desk, run.run_id)
-    assert desk("clean", "--yes").code == 0
-    assert list(desk.engine.iterdir()) == []
+    leave(cli, run.run_id)
+    assert cli("clean", "--yes").code == 0
+    assert list(cli.engine.iterdir()) == []
 
 
 def test_what_is_left_of_runs_without_a_directory_goes_where_the_backend_is_named(
-    desk: Desk,
+    cli: Cli,
 ) -> None:
-    leave(desk, "20250101-120000-gone")
-    leave(desk, "20250101-120000-else", work_dir=desk.place / "another")
-    leave(desk, "..;x")
-    assert desk("clean", "--yes").out == "There is nothing to remove.\n"
-    said = desk("clean", "--yes", "--backend", NAME)
-    assert said.code == 0, said.out
-    assert "20250101-120000-gone  gone" in said.out
-    assert "Removed 20250101-120000-gone: 1 leftover." in said.out
-    assert not (desk.engine / "20250101-120000-gone").exists()
-    assert (desk.engine / "20250101-120000-else").exists()
+    leave(cli, "20250101-120000-gone")
+    leave(cli, "20250101-120000-else", work_dir=cli.place / "another")
+    leave(cli, "..;x")
+    assert cli("clean", "--yes").out == "There is nothing to remove.\n"
+    result = cli("clean", "--yes", "--backend", NAME)
+    assert result.code == 0, result.out
+    assert "20250101-120000-gone  gone" in result.out
+    assert "Removed 20250101-120000-gone: 1 leftover." in result.out
+    assert not (cli.engine / "20250101-120000-gone").exists()
+    assert (cli.engine / "20250101-120000-else").exists()
 
 
-def test_a_run_without_a_directory_can_be_named(desk: Desk) -> None:
-    make(desk, backend=NAME)  # so that the backend is known to be one of these runs'
-    leave(desk, "20250101-120000-gone")
-    leave(desk, "20250101-120000-more")
-    said = desk("clean", "gone", "--yes")
-    assert said.code == 0, said.err
-    assert [path.name[-4:] for path in desk.engine.iterdir()] == ["more"]
-    assert kept(desk) == ["aaaa"]
+def test_a_run_without_a_directory_can_be_named(cli: Cli) -> None:
+    make(cli, backend=NAME)  # so that the backend is known to be one of these runs'
+    leave(cli, "20250101-120000-gone")
+    leave(cli, "20250101-120000-more")
+    result = cli("clean", "gone", "--yes")
+    assert result.code == 0, result.err
+    assert [path.name[-4:] for path in cli.engine.iterdir()] == ["more"]
+    assert kept(cli) == ["aaaa"]
 
 
-def test_json_has_a_line_for_each_thing_before_and_after(desk: Desk) -> None:
-    make(desk, "aaaa", days=9, ended=True)
-    make(desk, "open", days=9)
-    said = desk("clean", "--yes", "--json")
-    assert said.code == 0
-    assert [(line["action"], line["run"][-4:]) for line in said.lines] == [
+def test_json_has_a_line_for_each_thing_before_and_after(cli: Cli) -> None:
+    make(cli, "aaaa", days=9, ended=True)
+    make(cli, "open", days=9)
+    result = cli("clean", "--yes", "--json")
+    assert result.code == 0
+    assert [(line["action"], line["run"][-4:]) for line in result.lines] == [
         ("removes", "aaaa"),
         ("leaves", "open"),
         ("removed", "aaaa"),
     ]
-    assert said.lines[0]["goes_whole"] is True
+    assert result.lines[0]["goes_whole"] is True
 
 
 # -- with jobs that run
 
 
 @pytest.mark.slow
-def test_kill_9_then_clean_leaves_what_runs_until_it_is_named(shell: Desk) -> None:
+def test_kill_9_then_clean_leaves_what_runs_until_it_is_named(shell: Cli) -> None:
     run_id = shell.killed()
-    said = shell("clean", "--yes", "--older-than", "0h")
-    assert said.code == 0
-    assert "1 job of it may still run; cancel it, resume it, or name it" in said.out
+    result = shell("clean", "--yes", "--older-than", "0h")
+    assert result.code == 0
+    assert "1 job of it may still run; resume it, cancel it, or remove it with 'clean" in result.out
     assert shell.alive() != []
     named = shell("clean", run_id)
-    assert "1 job that may still run, which will be cancelled" in named.out
+    assert "1 job that may still run, to be cancelled" in named.out
     assert shell.alive() != []
     assert shell("clean", run_id, "--yes").code == 0
     assert shell.alive() == []
@@ -371,7 +372,7 @@ def test_kill_9_then_clean_leaves_what_runs_until_it_is_named(shell: Desk) -> No
 
 
 @pytest.mark.slow
-def test_kill_9_cancel_clean_leaves_nothing_and_the_run_goes_on(shell: Desk) -> None:
+def test_kill_9_cancel_clean_leaves_nothing_and_the_run_goes_on(shell: Cli) -> None:
     run_id = shell.killed()
     assert shell("cancel", run_id).code == 0
     assert shell("clean", "--yes").code == 0
@@ -381,7 +382,7 @@ def test_kill_9_cancel_clean_leaves_nothing_and_the_run_goes_on(shell: Desk) -> 
 
 
 @pytest.mark.slow
-def test_what_a_killed_run_had_finished_is_brought_in_before_it_goes(shell: Desk) -> None:
+def test_what_a_killed_run_had_finished_is_brought_in_before_it_goes(shell: Cli) -> None:
     run_id = shell.killed()
     shell.finish_jobs()
     assert shell("clean", "--yes").code == 0
@@ -394,11 +395,11 @@ def test_what_a_killed_run_had_finished_is_brought_in_before_it_goes(shell: Desk
 
 
 @pytest.mark.slow
-def test_jobs_of_a_run_without_a_directory_are_stopped(shell: Desk) -> None:
+def test_jobs_of_a_run_without_a_directory_are_stopped(shell: Cli) -> None:
     shell.killed()
     subprocess.run(["rm", "-r", str(shell.runs)], check=True)
-    said = shell("clean", "--backend", NAME, "--yes")
-    assert said.code == 0, said.out
+    result = shell("clean", "--backend", NAME, "--yes")
+    assert result.code == 0, result.out
     assert shell.alive() == []
     assert list(shell.engine.iterdir()) == []
 
@@ -407,7 +408,7 @@ def test_jobs_of_a_run_without_a_directory_are_stopped(shell: Desk) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_is_left_after_an_ordinary_run_a_failed_one_and_ctrl_c(shell: Desk) -> None:
+def test_nothing_is_left_after_an_ordinary_run_a_failed_one_and_ctrl_c(shell: Cli) -> None:
     with shell.running() as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
@@ -422,15 +423,15 @@ def test_nothing_is_left_after_an_ordinary_run_a_failed_one_and_ctrl_c(shell: De
 
 
 @pytest.mark.slow
-def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(shell: Desk) -> None:
+def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(shell: Cli) -> None:
     with shell.running() as process:
         process.kill()
     shell("cancel", "last")
     (shell.engine / "keeps").touch()
-    said = shell("resume", "last", "--sim-speed", "0")
-    assert said.code == 0, said.err
-    assert "note: What detached holds of the run could not be removed" in said.out
-    assert f"'clean {shell.run_id}' removes it." in said.out
+    result = shell("resume", "last", "--sim-speed", "0")
+    assert result.code == 0, result.err
+    assert "note: What detached holds of the run could not be removed" in result.out
+    assert f"Remove it later with 'clean {shell.run_id}'." in result.out
     (shell.engine / "keeps").unlink()
     assert shell("clean", "--yes").code == 0
     assert list(shell.engine.iterdir()) == []

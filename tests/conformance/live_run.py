@@ -19,17 +19,18 @@ from core.bundle import Limits, ModelSettings, SimulationSettings, build_manifes
 from core.clock import Clock
 from core.errors import CollectError
 from core.events import Broadcast, Event, EventSink, Kind
-from core.job import Job, JobHandle, JobKey, JobState, JobStatus, TaskResult
+from core.job import Job, JobHandle, JobKey, JobState, JobStatus, TaskResult, TaskState
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 from core.wire import encode
 from engine.run.attempt_store import DiskStore, write_contracts
-from engine.run.journal import Journal, read_journal, replay
+from engine.run.journal import Journal, read_journal
+from engine.run.run_view import replay
 from engine.run.rundir import RunDir
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Pacing, RunOutcome
+from tests.fakes.events import data_of
 
 T = TypeVar("T")
 
@@ -229,7 +230,7 @@ class StopAfter:
         self.interrupt: Callable[[], None] = lambda: None
 
     def emit(self, event: Event) -> None:
-        if event.kind is Kind.TASK_ENDED and event.data["state"] == TaskState.SUCCEEDED:
+        if event.kind is Kind.TASK_ENDED and data_of(event)["state"] == TaskState.SUCCEEDED:
             self._left -= 1
             if self._left == 0:
                 self.interrupt()
@@ -244,7 +245,7 @@ def schedule(
     max_executors: int = 3,
 ) -> tuple[RunOutcome, list[tuple[Kind, str]]]:
     """Run or resume the plan of `live`; how it ended, and the journal's kinds and tasks."""
-    history = replay(live.run.run_id, read_journal(live.run.journal))
+    earlier = replay(live.run.run_id, read_journal(live.run.journal)).jobs
     journal, stop = Journal(live.run.journal), StopAfter(stop_after)
     calls = ThreadedCalls(live.clock)
     scheduler = Scheduler(
@@ -257,7 +258,7 @@ def schedule(
         clock=live.clock,
         policy=RetryPolicy(3, random.Random(0)),
         pacing=Pacing(max_executors=max_executors, progress_s=live.bounds.look_every_s),
-        history=history,
+        earlier=earlier,
         commit=journal.commit,
     )
     stop.interrupt = scheduler.interrupt
@@ -271,9 +272,9 @@ def schedule(
 
 def design() -> tuple[Plan, dict[str, str]]:
     """The plan that the simulated Claude makes of PROMPT, and every file it writes for it."""
-    from claude.simulation.project import design_project
+    from claude.simulation.sample_projects import choose_sample, load_sample
 
-    project = design_project(PROMPT, 0)
+    project = load_sample(choose_sample(PROMPT))
     return project.plan, {p: text for files in project.files.values() for p, text in files.items()}
 
 

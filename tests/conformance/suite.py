@@ -33,9 +33,8 @@ from backends.base import Backend
 from core.bundle import AttemptDir, SimulationSettings, build_manifest, read_spent
 from core.errors import CollectError
 from core.events import Kind
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult, TaskState
 from engine.run.rundir import RunDir
-from engine.scheduling.task_graph import TaskState
 from tests.conformance.lifecycle import CANARY, ConformanceFixtures, LifecycleConformance
 from tests.conformance.live_run import LiveRun, design, merged_files, schedule
 

@@ -17,9 +17,18 @@ from core.bundle import AttemptDir, SimulationSettings, claim, write_result
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import CollectError, SubmitError
-from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
+from core.job import (
+    Job,
+    JobHandle,
+    JobKey,
+    JobState,
+    JobStatus,
+    Outcome,
+    Reason,
+    TaskResult,
+    TaskState,
+)
 from engine.run.rundir import RunDir
-from engine.scheduling.task_graph import TaskState
 from tests.conformance.live_run import LiveRun, design, eventually, merged_files, schedule
 from tests.conformance.suite import BackendConformance, DurableJobs, ReachableResults
 

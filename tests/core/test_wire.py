@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BundleError
-from core.events import Event, Kind
 from core.job import (
     Job,
     JobHandle,
@@ -74,7 +73,6 @@ def test_what_is_no_key_is_refused(bad: str) -> None:
         JobHandle(JobKey("r", "t", 1), "slurm", "42", {"array": [1, 2], "host": None}),
         JobStatus(JobState.LOST, Reason.MISSING, None, "gone"),
         Job(JobKey("r", "t", 1), Path("/x"), 1.5),
-        Event(Kind.NOTICE, 1.25, "t", 2, {"text": "é\n", "n": [1, {"a": None}]}),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -9,23 +9,21 @@ import pytest
 from config import Settings
 from core.bundle import build_manifest, write_result
 from core.clock import SystemClock
-from core.errors import PlanInvalid, UsageError
 from core.events import Event, Kind
-from core.job import JobKey, Outcome, TaskResult
-from core.plan import Contract, Plan, render_plan
+from core.job import JobKey, Outcome, TaskResult, TaskState
+from core.plan import Contract, Plan
+from engine.delivery.deliver import deliver, last_delivery
 from engine.pipeline import (
     PROGRESS_S,
-    deliver,
+    deliverable,
     exit_code,
-    last_delivery,
+    make_plan,
     pacing_of,
-    read_plan,
-    settle_plan,
 )
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Pacing, RunOutcome, Stop, StopCause
+from tests.fakes.events import data_of
 from tests.fakes.plans import fan
 
 RUN = "20260101-000000-aaaa"
@@ -79,28 +77,28 @@ def outcome(plan: Plan, succeeded: dict[str, int], stop: Stop | None = None) -> 
 def test_a_conflict_keeps_both_sides_is_named_and_gives_exit_code_1(
     session: Session, seen: Seen, tmp_path: Path
 ) -> None:
-    plan = settle_plan(session, two_tasks)
+    plan = make_plan(session, two_tasks)
     first, second = (t.id for t in plan.tasks)
     leave_result(session.run, first, {"app.py": "one"})
     leave_result(session.run, second, {"app.py": "two"})
     found = outcome(plan, {first: 1, second: 1})
-    delivery = deliver(session, plan, found, tmp_path / "out")
+    delivery = deliver(session, plan, deliverable(found))
     assert (tmp_path / "out/app.py").read_text() == "one"
     assert (tmp_path / f"out/app.conflict-{second}.py").read_text() == "two"
     assert (tmp_path / "out/shared/types.py").read_text() == "X = 1\n"
-    (told,) = seen.of(Kind.DELIVERED)
-    assert [c["path"] for c in told.data["conflicts"]] == ["app.py"]
+    (event,) = seen.of(Kind.DELIVERED)
+    assert [c["path"] for c in data_of(event)["conflicts"]] == ["app.py"]
     assert exit_code(found, delivery) == 1
 
 
 def test_what_succeeded_is_delivered_when_something_failed(
     session: Session, tmp_path: Path
 ) -> None:
-    plan = settle_plan(session, two_tasks)
+    plan = make_plan(session, two_tasks)
     first = plan.tasks[0].id
     leave_result(session.run, first, {"app.py": "one"})
     found = outcome(plan, {first: 1})
-    delivery = deliver(session, plan, found, tmp_path / "out")
+    delivery = deliver(session, plan, deliverable(found))
     assert build_manifest(tmp_path / "out").paths == ("app.py", "shared/types.py")
     assert exit_code(found, delivery) == 1
 
@@ -112,39 +110,40 @@ def test_what_succeeded_is_delivered_when_something_failed(
 def test_a_limit_delivers_what_is_done_and_an_interruption_nothing_yet(
     session: Session, tmp_path: Path, cause: StopCause, code: int, files: int
 ) -> None:
-    plan = settle_plan(session, two_tasks)
+    plan = make_plan(session, two_tasks)
     first = plan.tasks[0].id
     leave_result(session.run, first, {"app.py": "one"})
     found = outcome(plan, {first: 1}, Stop(cause, "why"))
-    delivery = deliver(session, plan, found, tmp_path / "out")
-    assert len(delivery.manifest.entries) == files
+    delivery = deliver(session, plan, deliverable(found))
+    assert len(delivery.files) == files
+    assert (tmp_path / "out").exists() == bool(files)
     assert exit_code(found, delivery) == code
 
 
 def test_nothing_is_delivered_when_nothing_succeeded(session: Session, tmp_path: Path) -> None:
-    plan = settle_plan(session, two_tasks)
-    delivery = deliver(session, plan, outcome(plan, {}), tmp_path / "out")
-    assert delivery.manifest.entries == ()
+    plan = make_plan(session, two_tasks)
+    delivery = deliver(session, plan, {})
+    assert delivery.files == ()
     assert not (tmp_path / "out").exists()
 
 
 def test_a_later_delivery_replaces_the_earlier_one(session: Session, tmp_path: Path) -> None:
-    plan = settle_plan(session, two_tasks)
+    plan = make_plan(session, two_tasks)
     first, second = (t.id for t in plan.tasks)
     leave_result(session.run, first, {"a.py": "one"})
-    deliver(session, plan, outcome(plan, {first: 1}), tmp_path / "out")
+    deliver(session, plan, {first: 1})
     assert last_delivery(session.run, session.facts) == build_manifest(tmp_path / "out")
     leave_result(session.run, second, {"b.py": "two"})
-    deliver(session, plan, outcome(plan, {first: 1, second: 1}), tmp_path / "out")
+    deliver(session, plan, {first: 1, second: 1})
     assert build_manifest(tmp_path / "out").paths == ("a.py", "b.py", "shared/types.py")
 
 
 def test_the_intent_to_replace_the_target_is_on_disk_first(
     session: Session, seen: Seen, tmp_path: Path
 ) -> None:
-    plan = settle_plan(session, two_tasks)
+    plan = make_plan(session, two_tasks)
     leave_result(session.run, plan.tasks[0].id, {"a.py": "one"})
-    deliver(session, plan, outcome(plan, {plan.tasks[0].id: 1}), tmp_path / "out")
+    deliver(session, plan, {plan.tasks[0].id: 1})
     kinds = [json.loads(line)["kind"] for line in session.run.journal.read_text().splitlines()]
     assert "merge_intended" in kinds
     assert len(seen.of(Kind.MERGE_INTENDED)) == 1
@@ -160,23 +159,9 @@ def test_the_limits_of_the_loop_are_those_of_the_settings() -> None:
 
 
 def test_a_plan_is_made_once(session: Session) -> None:
-    made = settle_plan(session, two_tasks)
+    made = make_plan(session, two_tasks)
 
     def never() -> Plan:
         raise AssertionError("the plan is there already")
 
-    assert settle_plan(session, never) == made
-
-
-def test_a_plan_file_that_cannot_be_read_or_run_is_a_usage_error(tmp_path: Path) -> None:
-    path = tmp_path / "plan.json"
-    with pytest.raises(UsageError, match=r"plan\.json cannot be read"):
-        read_plan(path)
-    path.write_bytes(b"\xff")
-    with pytest.raises(UsageError, match=r"plan\.json cannot be read"):
-        read_plan(path)
-    path.write_text("{}")
-    with pytest.raises(PlanInvalid, match=r"plan\.json is not a plan"):
-        read_plan(path)
-    path.write_text(render_plan(two_tasks()))
-    assert read_plan(path) == two_tasks()
+    assert make_plan(session, never) == made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
+from claude.http.plain_http import Incoming, Outgoing
+from claude.simulation.api import SimulatedApi
 from core.bundle import SimulationSettings
 from core.clock import SystemClock
 

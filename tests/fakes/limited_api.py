@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
+from claude.http.plain_http import Incoming, Outgoing
+from claude.simulation.api import SimulatedApi
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect
 from claude.simulation.server import SimulatedServer
 from core.clock import SystemClock
@@ -139,8 +140,7 @@ class LimitedApi:
         dialect = BedrockDialect() if bedrock else AnthropicDialect()
         kinds = {429: "rate_limit", 529: "overloaded", 401: "credentials", 500: "server_error"}
         refusal = dialect.refuse(kinds[status], "The limited server refuses.", "req_limited")
-        headers = {"content-type": "application/json", **refusal.headers, **headers}
-        return Outgoing(refusal.status, headers, (refusal.body,), len(refusal.body))
+        return replace(refusal, headers={**refusal.headers, **headers})
 
     def _until_ended(self, body: Any, number: int) -> Iterator[bytes]:
         try:

@@ -16,6 +16,7 @@ from claude.client.types import Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
 from claude.simulation.api import SimulatedApi
 from claude.simulation.prompt_cache import PromptCache
+from claude.simulation.sample_projects import Designer, SampleProject
 from claude.simulation.transport import SimulatedTransport
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.credentials import Credentials
@@ -54,12 +55,6 @@ class RecordingClock:
             self.now += seconds
 
 
-@dataclass(frozen=True)
-class SmallProject:
-    plan: Plan
-    files: Mapping[str, Mapping[str, str]]
-
-
 def _task(name: str, owns: tuple[str, ...], *depends_on: str) -> Task:
     return Task(
         id=name,
@@ -72,24 +67,24 @@ def _task(name: str, owns: tuple[str, ...], *depends_on: str) -> Task:
     )
 
 
-def design_small(prompt: str, seed: int) -> SmallProject:
-    """Two tasks, four files and a contract, all of which show the prompt and the seed."""
-    told = f'# {prompt!r} {seed} – ünïcode 🐍 "quoted" \\ back\n'
+def design_small(prompt: str) -> SampleProject:
+    """Two tasks, six files and a contract; the plan's summary is the prompt."""
+    first_line = '# ünïcode 🐍 "quoted" \\ back\n'
     files = {
         "store": {
-            "app/store.py": told + "".join(f"VALUE_{n} = {n}\n" for n in range(60)),
+            "app/store.py": first_line + "".join(f"VALUE_{n} = {n}\n" for n in range(60)),
             "app/empty.py": "",
         },
         "page": {
-            "app/page.py": told + "".join(f"PAGE_{n} = '{n}'\n" for n in range(80)),
+            "app/page.py": first_line + "".join(f"PAGE_{n} = '{n}'\n" for n in range(80)),
             "app/style.css": "".join(f".c{n} {{ width: {n}px; }}\n" for n in range(40)),
             "app/script.js": "".join(f"const v{n} = {n};\n" for n in range(40)),
-            "app/index.html": f"<!-- {prompt} -->\n<p>hello</p>\n",
+            "app/index.html": "<p>hello</p>\n",
         },
     }
     plan = Plan(
         title="Small",
-        summary="A small project.",
+        summary=prompt,
         analysis=Analysis(
             complexity=2, rationale="small", recommended_executors=2, parallel_pays=True
         ),
@@ -100,20 +95,15 @@ def design_small(prompt: str, seed: int) -> SmallProject:
         ),
         acceptance_criteria=(Criterion(text="it works", served_by=("store", "page")),),
     )
-    return SmallProject(plan, files)
+    return SampleProject(plan, files)
 
 
-def improvise_small(
-    task_id: str, owns: tuple[str, ...], prompt: str, seed: int
-) -> Mapping[str, str]:
-    return dict.fromkeys(owns, f"improvised {task_id} {prompt} {seed}\n")
+SMALL = Designer(lambda prompt: design_small(prompt).plan, lambda *_: design_small("").files)
 
 
 def build_api(clock: Any, *, seed: int = 0, speed: float = 0.0, faults: str = "") -> SimulatedApi:
     settings = SimulationSettings(seed, speed, faults)
-    return SimulatedApi(
-        settings, clock, design=design_small, improvise=improvise_small, cache=PromptCache()
-    )
+    return SimulatedApi(settings, clock, designer=SMALL, cache=PromptCache())
 
 
 @contextmanager
@@ -214,9 +204,9 @@ TOOLS: tuple[Block, ...] = tuple(
 
 
 def executor_messages(
-    task_id: str, *, attempt: int = 1, prompt: str = "a todo list", seed: int = 0
+    task_id: str, *, attempt: int = 1, prompt: str = "a todo list"
 ) -> list[Block]:
-    plan = design_small(prompt, seed).plan
+    plan = design_small(prompt).plan
     owns = {task.id: task.owns for task in plan.tasks}.get(task_id, ("extra/a.txt", "extra/b.txt"))
     shared = f"<request>\n{prompt}\n</request>\n<plan>\n# Small\n</plan>\n"
     shared += '<contract path="app/contract.py">\nPORT = 8080\n\n</contract>'

@@ -26,8 +26,8 @@ PROMPT = "Build a todo list app"
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command came to."""
+class CommandResult:
+    """How a command ended, and what it wrote."""
 
     code: int
     out: str
@@ -39,7 +39,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Cli:
     """A working directory, an engine for the detached backend, and the command line."""
 
     place: Path
@@ -61,7 +61,7 @@ class Desk:
     def command(self, *args: str) -> list[str]:
         return [sys.executable, str(ROOT / "orchestrator.py"), *args]
 
-    def __call__(self, *args: str) -> Said:
+    def __call__(self, *args: str) -> CommandResult:
         done = subprocess.run(
             self.command(*args),
             cwd=self.place,
@@ -71,7 +71,7 @@ class Desk:
             timeout=110,
         )
         assert "Traceback" not in done.stderr
-        return Said(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
     def start(self, *args: str, ignore_ctrl_c: bool = False) -> Iterator[subprocess.Popen[str]]:
@@ -157,42 +157,42 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class DeskHere(Desk):
+class CliInProcess(Cli):
     """Its commands run in this process, which is at its `place` and has its `environ`."""
 
     capsys: pytest.CaptureFixture[str]
 
-    def __call__(self, *args: str) -> Said:
+    def __call__(self, *args: str) -> CommandResult:
         self.capsys.readouterr()
         code = orchestrator.main(list(args))
-        said = self.capsys.readouterr()
-        assert "Traceback" not in said.err
-        return Said(code, said.out, said.err)
+        result = self.capsys.readouterr()
+        assert "Traceback" not in result.err
+        return CommandResult(code, result.out, result.err)
 
 
 @contextmanager
-def opened(desk: Desk) -> Iterator[Desk]:
+def opened(cli: Cli) -> Iterator[Cli]:
     """With an engine that runs nothing any more at the end."""
-    desk.engine.mkdir()
+    cli.engine.mkdir()
     try:
-        yield desk
+        yield cli
     finally:
-        desk.end_all()
+        cli.end_all()
 
 
 @contextmanager
 def opened_here(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Desk]:
-    desk = DeskHere(place, capsys)
+) -> Iterator[Cli]:
+    cli = CliInProcess(place, capsys)
     monkeypatch.chdir(place)
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
             monkeypatch.delenv(name)
-    for name, value in desk.environ.items():
+    for name, value in cli.environ.items():
         monkeypatch.setenv(name, value)
-    with opened(desk):
-        yield desk
+    with opened(cli):
+        yield cli
 
 
 def two_tasks() -> dict[str, Any]:

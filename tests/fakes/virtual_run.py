@@ -16,13 +16,15 @@ from core.events import EPHEMERAL, Event, Kind
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult, Usage
 from core.plan import Plan, Task, ancestors
 from engine.money.budget import Budget
-from engine.run.journal import History, replay
+from engine.run.jobs_view import JobsView
+from engine.run.run_view import replay
 from engine.scheduling.calls import Calls, Then
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing, RunOutcome
 from engine.scheduling.virtual_backend import Script, VirtualBackend, VirtualEnd
 from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
+from tests.fakes.events import data_of
 
 T = TypeVar("T")
 RUN = "20260101-000000-abcd"
@@ -311,7 +313,7 @@ class World:
     def commit(self) -> None:
         self.committed = len(self.journal)
 
-    def scheduler(self, calls: Calls | None = None, history: History | None = None) -> Scheduler:
+    def scheduler(self, calls: Calls | None = None, earlier: JobsView | None = None) -> Scheduler:
         """A new process at work on the same run."""
         return Scheduler(
             RUN,
@@ -323,7 +325,7 @@ class World:
             clock=self.clock,
             policy=RetryPolicy(self.max_attempts, random.Random(7)),
             pacing=self.pacing,
-            history=replay(RUN, self.journal) if history is None else history,
+            earlier=replay(RUN, self.journal).jobs if earlier is None else earlier,
             commit=self.commit,
             budget=self.budget,
         )
@@ -346,7 +348,7 @@ class World:
         told: dict[str, list[str]] = {t.id: [] for t in self.plan.tasks}
         for event in self.timeline[since:]:
             if isinstance(event, Event) and event.kind is Kind.TASK_ENDED:
-                told[event.task].append(str(event.data["state"]))
+                told[event.task].append(str(data_of(event)["state"]))
         return told
 
     def most_at_once(self) -> int:

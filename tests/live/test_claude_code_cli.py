@@ -16,8 +16,9 @@ import pytest
 
 import orchestrator
 from claude.engines.processes import marked_processes
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
-from claude.simulation.project import design_project
+from claude.http.plain_http import Incoming, Outgoing
+from claude.simulation.api import SimulatedApi
+from claude.simulation.sample_projects import choose_sample, load_sample
 from claude.simulation.server import SimulatedServer
 from core.bundle import (
     UNLIMITED,
@@ -82,9 +83,9 @@ def run_task(
     base_url: str = "",
     allowance: Allowance = UNLIMITED,
 ) -> tuple[TaskResult, AttemptDir]:
-    """One task of the project designed for `prompt`, by the real CLI; with `base_url` as if the
+    """One task of the sample for `prompt`, by the real CLI; with `base_url` as if the
     Claude there was real."""
-    project = design_project(prompt, 0)
+    project = load_sample(choose_sample(prompt))
     task = next(t for t in project.plan.tasks if t.id == task_id)
     attempt = AttemptDir(root / task_id / "1")
     contracts = []
@@ -140,7 +141,7 @@ def test_the_todo_app_gives_the_tree_of_the_api_engine() -> None:
     assert code == 0
     assert build_manifest(by_cli) == build_manifest(by_api)
     transcripts = list(Path("by-cli-work").glob("runs/*/tasks/*/1/result/transcript.jsonl"))
-    assert len(transcripts) == len(design_project(TODO, 0).plan.tasks)
+    assert len(transcripts) == len(load_sample("todo").plan.tasks)
     assert all('"engine": "claude-code"' in path.read_text() for path in transcripts)
 
 
@@ -156,7 +157,7 @@ def test_without_leave_to_run_commands_nothing_starts(capsys: pytest.CaptureFixt
 def test_both_providers_are_reached(tmp_path: Path, provider: str) -> None:
     result, attempt = run_task(tmp_path, SMALL, "build", provider=provider)
     assert result.outcome is Outcome.OK, result.message
-    assert files_of(attempt) == design_project(SMALL, 0).files["build"]
+    assert files_of(attempt) == load_sample("word_count").files["build"]
     assert result.turns == len(result.usage) > 1
     assert all(u.simulated and u.provider == provider and u.request_id for u in result.usage)
     assert all(u.total_tokens and u.output_tokens for u in result.usage)
@@ -166,7 +167,7 @@ def test_misbehaviour_comes_back_as_defects_and_is_put_right(tmp_path: Path) -> 
     faults = "bad_tool=0.3,truncate=0.2,wrong_files=0.2,escape=0.2"
     result, attempt = run_task(tmp_path, TODO, "pages", faults=faults)
     assert result.outcome is Outcome.OK, result.message
-    assert files_of(attempt) == design_project(TODO, 0).files["pages"]
+    assert files_of(attempt) == load_sample("todo").files["pages"]
     assert "not done yet" in attempt.events.read_text()
     assert not list(tmp_path.rglob("*escape*"))
 
@@ -181,7 +182,7 @@ def test_an_answer_that_breaks_costs_no_turn(tmp_path: Path) -> None:
     faults = "disconnect=0.4,overloaded=0.3,server_error=0.2"
     result, attempt = run_task(tmp_path, TODO, "pages", faults=faults)
     assert result.outcome is Outcome.OK, result.message
-    assert files_of(attempt) == design_project(TODO, 0).files["pages"]
+    assert files_of(attempt) == load_sample("todo").files["pages"]
     assert result.turns < len(result.usage)  # what broke was billed, and the CLI saw none of it
     assert "Claude Code tries again" not in attempt.events.read_text()
 

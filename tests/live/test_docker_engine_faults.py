@@ -16,10 +16,10 @@ import pytest
 from core.bundle import SimulationSettings
 from core.errors import BackendError
 from core.events import Event, Kind
-from core.job import JobState, Outcome, Reason
-from engine.scheduling.retry_policy import end_of
-from engine.scheduling.task_graph import TaskState
+from core.job import JobState, Outcome, Reason, TaskState
+from engine.scheduling.job_end import end_of
 from tests.conformance.live_run import merged_files, schedule
+from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
 from tests.live.docker_engines import OwnEngine, own_engine
 from tests.live.docker_run import IMAGE, LOST_SOCKETS, DockerRun, docker_run, left_behind
@@ -67,13 +67,13 @@ class Heard:
 
     def running(self) -> set[str]:
         told = [e for e in self.events if e.kind is Kind.JOB_STATE]
-        return {e.task for e in told if e.data["state"] == JobState.RUNNING}
+        return {e.task for e in told if data_of(e)["state"] == JobState.RUNNING}
 
     def notices(self) -> list[str]:
-        return [e.data["text"] for e in self.events if e.kind is Kind.NOTICE]
+        return [data_of(e)["text"] for e in self.events if e.kind is Kind.NOTICE]
 
     def causes(self) -> Counter[str]:
-        return Counter(e.data["cause"] for e in self.events if e.kind is Kind.JOB_ENDED)
+        return Counter(data_of(e)["cause"] for e in self.events if e.kind is Kind.JOB_ENDED)
 
 
 def break_in_the_middle(live: DockerRun, *harm: Callable[[], None]) -> Heard:

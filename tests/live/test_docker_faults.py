@@ -16,7 +16,7 @@ from backends.docker_backend import KILL_AFTER_S, DockerBackend
 from core.bundle import Limits, read_spent
 from core.errors import CollectError, SubmitError
 from core.job import Job, JobHandle, JobState, Outcome, Reason
-from engine.scheduling.retry_policy import end_of
+from engine.scheduling.job_end import end_of
 from tests.fakes.plans import make_plan
 from tests.fakes.scripted_model import KEYS, Step, model_that, run, tool_answers, write
 from tests.live.docker_engines import CuttableLine

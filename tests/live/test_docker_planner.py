@@ -14,7 +14,7 @@ from backends.docker.client import DockerHost
 from backends.docker.container import PLANNER, ContainerLimits, RunLabels
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import DockerSettings
-from claude.simulation.project import design_project
+from claude.simulation.sample_projects import plan_sample
 from core.bundle import Allowance, Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock
 from core.credentials import Credentials
@@ -69,7 +69,7 @@ class Planning:
 def test_the_plan_is_the_one_that_is_made_on_the_host(tmp_path: Path) -> None:
     planning = Planning(tmp_path)
     made = planning.plan()
-    assert made.tasks == design_project(LANDING_PAGE, 0).plan.tasks
+    assert made.tasks == plan_sample(LANDING_PAGE).tasks
     assert [usage.simulated for usage in planning.usage] == [True]
 
 

@@ -14,11 +14,12 @@ from backends.slurm.commands import build_squeue, job_name, parse_squeue
 from core.bundle import SimulationSettings
 from core.clock import SystemClock
 from core.events import Event, Kind
+from core.job import TaskState
 from core.plan import Plan
 from engine.run.rundir import RunDir, RunFacts, create_run
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import RunOutcome
 from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan, schedule
+from tests.fakes.events import data_of
 from tests.live.remote_cluster import Cut, RemoteCluster, Sshd, aws_with_cluster
 from tests.live.slurm_clusters import Cluster, service_conf
 
@@ -43,7 +44,7 @@ class Listener:
 
     def emit(self, event: Event) -> None:
         if event.kind is Kind.NOTICE:
-            self.notices.append(str(event.data["text"]))
+            self.notices.append(str(data_of(event)["text"]))
         if event.kind is self._when and (do := self._do) is not None:
             self._do = None
             do()

@@ -18,11 +18,11 @@ import pytest
 from backends.slurm.host import CommandResult, run_command
 from core.bundle import SimulationSettings
 from core.events import Broadcast
+from core.job import TaskState
 from engine.run.journal import Journal
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Pacing, RunOutcome
 from tests.fakes.plans import make_plan
 from tests.live.slurm_clusters import Cluster, service_conf

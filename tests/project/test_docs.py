@@ -1,4 +1,4 @@
-"""The documentation holds: what README and docs/ name exists, and all options are in docs/."""
+"""The documentation is true: what it names exists, and all of --help is in docs/options.md."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ from tests.project.options_page import render_options_page
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-OPTIONS = ROOT / "docs" / "options.md"
-SIMULATION = ROOT / "docs" / "simulation.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+CLI, OPTIONS, CONFIGURATION = (DOCS / f"{p}.md" for p in ("cli", "options", "configuration"))
+SIMULATION, BACKENDS_PAGE = DOCS / "simulation.md", DOCS / "backends.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md"))]
 SOURCES = [
     path
     for path in ROOT.rglob("*.py")
@@ -192,6 +194,14 @@ def anchors(page: Path) -> set[str]:
 
 
 @pages
+def test_every_file_and_folder_of_the_program_named_exists(page: Path) -> None:
+    named = re.findall(r"`((?:[\w-]+/)+(?:[\w-]+\.(?:py|md|sh|yaml))?)`", prose(page))
+    rooms = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    ours = {name for name in named if name.partition("/")[0] in rooms - {"outputs"}}
+    assert [name for name in sorted(ours) if not (ROOT / name).exists()] == []
+
+
+@pages
 def test_nothing_is_promised_that_is_not_there(page: Path) -> None:
     built = {*commands(), *BACKENDS, *(flag.lstrip("-") for flag in flags())}
     spans = re.findall(r"`([^`\n]+)`", prose(page))
@@ -208,7 +218,7 @@ def test_the_lines_are_no_longer_than_code_may_be(page: Path) -> None:
 
 
 def test_the_commands_are_those_of_the_command_line() -> None:
-    named = [row[0].strip("`").split()[0] for row in rows(README, "Commands")]
+    named = [row[0].strip("`").split()[0] for row in rows(CLI, "Commands")]
     assert sorted(named) == sorted(commands())
 
 
@@ -225,7 +235,7 @@ def test_the_page_of_options_holds_every_option() -> None:
 
 
 def test_the_table_of_commands_tells_of_the_options_of_single_commands() -> None:
-    text = " ".join(row[1] for row in rows(README, "Commands"))
+    text = " ".join(row[1] for row in rows(CLI, "Commands"))
     of_one = ("-o FILE", "--port N", "--older-than AGE", "--yes", "--probe")
     for option in (*of_one, "--register-job-definition"):
         assert f"`{option}`" in text
@@ -245,7 +255,7 @@ def test_the_default_model_of_bedrock_is_named() -> None:
 def test_the_exit_codes_are_those_of_the_errors() -> None:
     tree = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in tree if issubclass(kind, errors.OrchestratorError)}
-    assert {int(row[0]) for row in rows(README, "Exit codes")} == codes | {0}
+    assert {int(row[0]) for row in rows(CLI, "Exit codes")} == codes | {0}
 
 
 def test_the_backends_are_those_there_are() -> None:
@@ -253,7 +263,7 @@ def test_the_backends_are_those_there_are() -> None:
 
 
 def test_the_example_of_a_settings_file_loads_without_a_warning(tmp_path: Path) -> None:
-    [text] = blocks(README, "toml")
+    [text] = blocks(CONFIGURATION, "toml")
     (tmp_path / "orchestrator.toml").write_text(text, encoding="utf-8")
     loaded = load_settings({}, {}, tmp_path)
     assert loaded.warnings == ()
@@ -261,9 +271,9 @@ def test_the_example_of_a_settings_file_loads_without_a_warning(tmp_path: Path) 
 
 
 def test_the_example_of_a_backend_is_one() -> None:
-    [code] = blocks(README, "python")
+    [code] = blocks(BACKENDS_PAGE, "python")
     names: dict[str, object] = {"__name__": "roomy"}
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, str(BACKENDS_PAGE), "exec"), names)
     kind = names["RoomyBackend"]
     assert isinstance(kind, type)
     assert issubclass(kind, Backend)
@@ -275,15 +285,15 @@ def test_the_faults_are_those_of_the_simulation() -> None:
 
 
 EXPLAINED = (
-    (README, "Troubleshooting"),
-    (ROOT / "docs" / "models.md", "Errors of the Anthropic API"),
-    (ROOT / "docs" / "models.md", "Errors of the network"),
-    (ROOT / "docs" / "bedrock-model-setup.md", "What each message means"),
-    (ROOT / "docs" / "docker-backend.md", "When something goes wrong"),
-    (ROOT / "docs" / "docker-planner.md", "The planner in Docker"),
-    (ROOT / "docs" / "aws-batch.md", "When something goes wrong"),
-    (ROOT / "docs" / "slurm.md", "When something goes wrong"),
-    (ROOT / "docs" / "parallelcluster.md", "When something goes wrong"),
+    (DOCS / "troubleshooting.md", "Messages"),
+    (DOCS / "models.md", "Errors of the Anthropic API"),
+    (DOCS / "models.md", "Errors of the network"),
+    (DOCS / "bedrock-model-setup.md", "What each message means"),
+    (DOCS / "docker-backend.md", "When something goes wrong"),
+    (DOCS / "docker-planner.md", "The planner in Docker"),
+    (DOCS / "aws-batch.md", "When something goes wrong"),
+    (DOCS / "slurm.md", "When something goes wrong"),
+    (DOCS / "parallelcluster.md", "When something goes wrong"),
 )
 MESSAGES = sorted(
     {m for where in EXPLAINED for row in rows(*where) for m in re.findall(r"`([^`]+)`", row[0])}
@@ -308,7 +318,7 @@ def texts_of_the_program() -> str:
 
 
 def test_the_reasons_why_jobs_wait_are_those_of_the_backend() -> None:
-    table = rows(ROOT / "docs" / "slurm.md", "When a job waits")
+    table = rows(DOCS / "slurm.md", "When a job waits")
     told = {row[0].strip("`"): row[1:] for row in table if row[0].startswith("`")}
     known = {
         word: [meaning, "no" if never_starts(word) else "yes"]
@@ -319,8 +329,9 @@ def test_the_reasons_why_jobs_wait_are_those_of_the_backend() -> None:
 
 def test_the_make_targets_named_exist() -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    shown = "\n".join([*blocks(README, "sh"), *re.findall(r"`make [a-z]+`", prose(README))])
-    assert set(re.findall(r"\bmake ([a-z]+)", shown)) <= set(targets)
+    shown = [text for page in PAGES for text in blocks(page, "sh")]
+    shown += [text for page in PAGES for text in re.findall(r"`make [a-z]+`", prose(page))]
+    assert set(re.findall(r"\bmake ([a-z]+)", "\n".join(shown))) <= set(targets)
 
 
 def test_the_two_commands_come_first() -> None:
@@ -329,10 +340,25 @@ def test_the_two_commands_come_first() -> None:
 
 
 def test_the_picture_is_a_picture_that_fetches_nothing() -> None:
-    picture = ET.parse(ROOT / "docs" / "images" / "run.svg").getroot()
+    picture = ET.parse(DOCS / "images" / "run.svg").getroot()
     assert picture.tag.endswith("svg")
     text = "".join(picture.itertext()).replace("\xa0", " ")
     assert "SIMULATED" in text
     assert "4/9 tasks" in text
     assert "url(http" not in text
     assert not [name for node in picture.iter() for name in node.attrib if "href" in name]
+
+
+def test_the_readme_fits_in_250_lines() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 250
+
+
+def test_every_page_is_linked_from_the_readme_or_a_page_that_is() -> None:
+    found, waiting = {README}, [README]
+    while waiting:
+        page = waiting.pop()
+        targets = re.findall(r"\]\(([^)#]+\.md)", page.read_text(encoding="utf-8"))
+        linked = {(page.parent / target).resolve() for target in targets} - found
+        found |= linked
+        waiting += linked
+    assert set(PAGES) - found == set()

@@ -107,7 +107,7 @@ MOST_ARROWS = {"backends": 27, "engine": 28}
 
 
 def sources() -> list[Path]:
-    """Every module of the program; what the simulation copies into projects is none."""
+    """Every module of the program; the simulation's samples are data."""
     top = list(ROOT.glob("*.py"))
     inside = [p for part in TOPS if (ROOT / part).is_dir() for p in (ROOT / part).rglob("*.py")]
     return sorted(p for p in top + inside if not {"templates", "samples"} & set(p.parts))

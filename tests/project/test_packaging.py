@@ -114,9 +114,9 @@ def test_the_wheel_holds_the_program_and_nothing_else(wheel: Path, sources: list
     assert not [p for p in held if p.startswith(OUTSIDE)]
 
 
-def test_the_wheel_holds_templates_prompts_and_the_licence(wheel: Path, sources: list[str]) -> None:
+def test_the_wheel_holds_samples_prompts_and_the_licence(wheel: Path, sources: list[str]) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    told = [p for p in sources if p.startswith(("claude/prompts/", "claude/simulation/templates/"))]
+    told = [p for p in sources if p.startswith(("claude/prompts/", "claude/simulation/samples/"))]
     assert {f"{PACKAGE}/_app/{p}" for p in told} <= set(names)
     assert any(n.endswith("licenses/LICENSE") for n in names)
 

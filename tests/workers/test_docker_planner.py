@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import docker_planner
-from claude.simulation.project import design_project
+from claude.simulation.sample_projects import plan_sample
 from core.bundle import Allowance, Limits, ModelSettings, SimulationSettings
 from core.credentials import Credentials
 from core.errors import BudgetExceeded, OrchestratorError, PlanningFailed
@@ -50,7 +50,7 @@ def test_the_plan_is_the_one_that_is_made_anywhere(
 ) -> None:
     assert plan(place) == 0
     made = parse_plan(place.plan_json.read_text(encoding="utf-8"), "here")
-    assert made.tasks == design_project(PROMPT, 0).plan.tasks
+    assert made.tasks == plan_sample(PROMPT).tasks
     assert not place.failure_json.exists()
     assert not (place.root / CREDENTIALS_FILE).exists()
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -21,7 +21,7 @@ from claude.client.types import Call, Hooks, Reply
 from claude.engines.attempt_log import AttemptLog
 from claude.engines.base import EngineContext, EngineResult
 from claude.limits.governor import Governor
-from claude.simulation.project import design_project
+from claude.simulation.sample_projects import load_sample
 from core.bundle import (
     Allowance,
     AttemptDir,
@@ -423,7 +423,7 @@ def test_a_simulated_project_comes_out_as_it_was_designed(
         model, Credentials(), clock=clock, governor=Governor(), limits=Limits(), hooks=Hooks()
     ) as claude:
         plan = PlannerAgent(claude).plan(prompt)
-    project = design_project(prompt, 7)
+    project = load_sample("todo")
     assert plan == project.plan.model_copy(update={"prompt": prompt})
     built: dict[str, dict[str, str]] = {}
     for task_id in topological_order(plan):

@@ -17,9 +17,11 @@ import pytest
 from claude.client.stall import PINGS_ONLY_FACTOR, StallWatch
 from claude.client.stream import StreamDamaged
 from claude.engines.transcript import render_transcript
-from claude.simulation.api import Incoming, Outgoing, SimulatedApi
+from claude.http.plain_http import Incoming, Outgoing
+from claude.simulation.api import SimulatedApi
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect
 from claude.simulation.prompt_cache import PromptCache, count_input
+from claude.simulation.sample_projects import Designer
 from claude.simulation.server import serve
 from core.bundle import (
     AttemptDir,
@@ -35,7 +37,7 @@ from core.errors import Interrupted
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Task
 from executor_agent import ExecutorAgent
-from tests.fakes.simulated import MODELS, PROVIDERS, RecordingClock, SmallProject, design_small
+from tests.fakes.simulated import MODELS, PROVIDERS, RecordingClock, design_small
 
 LONG = {
     "app/long.py": "".join(f"VALUE_{n} = 'ü {n}'\n" for n in range(2_000)),
@@ -55,9 +57,10 @@ TASK = Task(
 )
 
 
-def design_long(prompt: str, seed: int) -> SmallProject:
-    plan = design_small(prompt, seed).plan.model_copy(update={"tasks": (TASK,)})
-    return SmallProject(plan, {"long": LONG})
+LONG_PROJECT = Designer(
+    lambda prompt: design_small(prompt).plan.model_copy(update={"tasks": (TASK,)}),
+    lambda *_: {"long": LONG},
+)
 
 
 class WatchedApi(SimulatedApi):
@@ -65,7 +68,7 @@ class WatchedApi(SimulatedApi):
 
     def __init__(self, body: Callable[[int], Iterator[bytes] | None], window: int = 200_000):
         super().__init__(
-            FIXED, SystemClock(), design=design_long, cache=PromptCache(), window_tokens=window
+            FIXED, SystemClock(), designer=LONG_PROJECT, cache=PromptCache(), window_tokens=window
         )
         self.requests: list[dict[str, Any]] = []
         self.statuses: list[int] = []

@@ -11,9 +11,8 @@ import pytest
 from backends.aws_batch_backend import AwsBatchBackend
 from core.bundle import SimulationSettings
 from core.events import Event, Kind
-from core.job import JobState
+from core.job import JobState, TaskState
 from core.plan import Plan, Task
-from engine.scheduling.task_graph import TaskState
 from tests.conformance.live_run import build_plan, schedule
 from tests.fakes.aws import FakeAws
 from tests.fakes.batch_run import batch_run

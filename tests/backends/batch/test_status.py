@@ -13,9 +13,8 @@ from backends.base import PollPace
 from core.bundle import AttemptDir, SimulationSettings
 from core.clock import Clock, SystemClock
 from core.errors import AwsRefused, BackendError, CollectError
-from core.job import JobState, Outcome, Reason
+from core.job import JobState, Outcome, Reason, TaskState
 from core.worker.source import SOURCE_ROOT, source_digest
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import StopCause
 from tests.conformance.live_run import LiveRun, schedule
 from tests.fakes.aws import DEFINITION, QUEUE, FakeAws

@@ -20,9 +20,8 @@ from backends.slurm_backend import SlurmBackend
 from core.bundle import AttemptDir, SimulationSettings, write_result
 from core.errors import BackendBusy, BackendError, CollectError, SubmitError
 from core.events import Kind
-from core.job import JobHandle, JobKey, JobState, Manifest, Outcome, Reason, TaskResult
-from engine.scheduling.retry_policy import end_of
-from engine.scheduling.task_graph import TaskState
+from core.job import JobHandle, JobKey, JobState, Manifest, Outcome, Reason, TaskResult, TaskState
+from engine.scheduling.job_end import end_of
 from tests.conformance.live_run import schedule
 from tests.fakes.plans import make_plan
 from tests.fakes.slurm import FakeSlurmRun, fake_slurm_run

@@ -20,7 +20,8 @@ from backends.slurm.states import (
     never_starts,
 )
 from core.job import JobState, Reason
-from engine.scheduling.retry_policy import RULES, end_of
+from engine.scheduling.job_end import end_of
+from engine.scheduling.retry_policy import RULES
 
 ROW = JobRecord("7", 0, "PENDING")
 

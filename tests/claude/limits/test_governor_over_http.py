@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from claude.client.types import Claude
+from claude.http.plain_http import Incoming
 from claude.limits.admission import FIRST_AT_ONCE, UNLIMITED
 from claude.limits.governor import Governor
-from claude.simulation.api import Incoming
 from core.bundle import ModelSettings
 from core.clock import StoppableClock, SystemClock
 from core.credentials import Credentials

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude.simulation.api import MAX_BODY_BYTES, ConnectionCut, Incoming, Outgoing
+from claude.http.plain_http import MAX_BODY_BYTES, ConnectionCut, Incoming, Outgoing
 from claude.simulation.latency import FIRST_TOKEN_S, TOKENS_PER_S, pace
 from claude.simulation.prompt_cache import LIFETIME_S, PromptCache, count_tokens
 from core.errors import Interrupted

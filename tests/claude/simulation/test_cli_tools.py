@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from claude.simulation.answers import Answer, Part, say, use
-from claude.simulation.api import Incoming
+from claude.http.plain_http import Incoming
+from claude.simulation.answers import Answer, Part, tool_part
 from claude.simulation.cli_tools import (
+    find_unwanted,
     find_workspace,
-    hear,
+    from_cli,
     own_tools,
     remove_command,
-    speak,
-    strays_in,
+    to_cli,
 )
 from claude.simulation.conversation import Conversation, read_conversation
 from claude.simulation.validation import InvalidRequest, check_request
@@ -88,41 +88,41 @@ def test_what_was_refused_was_not_written() -> None:
     ("part", "tool", "given"),
     [
         (
-            use("write_file", {"path": "a.py", "content": "x"}),
+            tool_part("write_file", {"path": "a.py", "content": "x"}),
             "Write",
             {"file_path": "/w/a.py", "content": "x"},
         ),
         (
-            use("write_file", {"path": "/etc/x", "content": ""}),
+            tool_part("write_file", {"path": "/etc/x", "content": ""}),
             "Write",
             {"file_path": "/etc/x", "content": ""},
         ),
-        (use("write_file", {"content": "x"}), "Write", {"content": "x"}),
-        (use("read_file", {"path": "b"}), "Read", {"file_path": "/w/b"}),
-        (use("list_files", {}), "Glob", {"pattern": "**/*"}),
-        (use("run_command", {"command": "ls"}), "Bash", {"command": "ls"}),
-        (use("run_shell", {"command": "ls"}), "run_shell", {"command": "ls"}),
+        (tool_part("write_file", {"content": "x"}), "Write", {"content": "x"}),
+        (tool_part("read_file", {"path": "b"}), "Read", {"file_path": "/w/b"}),
+        (tool_part("list_files", {}), "Glob", {"pattern": "**/*"}),
+        (tool_part("run_command", {"command": "ls"}), "Bash", {"command": "ls"}),
+        (tool_part("run_shell", {"command": "ls"}), "run_shell", {"command": "ls"}),
     ],
 )
 def test_calls_are_spoken_in_the_clis_words(part: Part, tool: str, given: Block) -> None:
-    spoken = speak(Answer((say("hm"), part)), "/w").parts
-    assert spoken[0] == say("hm")
-    assert (spoken[1].tool, json.loads(spoken[1].text)) == (tool, given)
+    converted = to_cli(Answer((Part("hm"), part)), "/w").parts
+    assert converted[0] == Part("hm")
+    assert (converted[1].tool, json.loads(converted[1].text)) == (tool, given)
 
 
 def test_a_call_that_is_cut_stays_cut() -> None:
-    cut = use("write_file", {"path": "a.py", "content": "some text"}).cut(35)
-    (spoken,) = speak(Answer((cut,)), '/w"x').parts
-    assert spoken.text.startswith('{"file_path": "/w\\"x/a.py", "content": "')
+    cut = tool_part("write_file", {"path": "a.py", "content": "some text"}).cut(35)
+    (converted,) = to_cli(Answer((cut,)), '/w"x').parts
+    assert converted.text.startswith('{"file_path": "/w\\"x/a.py", "content": "')
     with pytest.raises(ValueError, match="Unterminated"):
-        json.loads(spoken.text)
+        json.loads(converted.text)
 
 
 def test_what_is_heard_in_the_clis_words_is_what_was_spoken() -> None:
-    part = use("write_file", {"path": "a b/ü.py", "content": "x"})
-    (spoken,) = speak(Answer((part,)), "/w").parts
-    block = {"name": spoken.tool, "input": json.loads(spoken.text)}
-    assert hear(block, "/w") == {"name": "write_file", "input": json.loads(part.text)}
+    part = tool_part("write_file", {"path": "a b/ü.py", "content": "x"})
+    (converted,) = to_cli(Answer((part,)), "/w").parts
+    block = {"name": converted.tool, "input": json.loads(converted.text)}
+    assert from_cli(block, "/w") == {"name": "write_file", "input": json.loads(part.text)}
 
 
 def test_strays_are_removed_once() -> None:
@@ -131,9 +131,9 @@ def test_strays_are_removed_once() -> None:
         "- the path '~/z' starts with a tilde\n- 'app/a.py' does not exist; this task owns it\n"
         "- the contract 'c' was changed and has been restored; leave it alone\n</defects>"
     )
-    assert strays_in(defects) == ("x y.txt", "~/z")
-    assert read(*told(defects)).strays == ("x y.txt", "~/z")
-    assert read(*told(defects), *called("Bash", command="rm")).strays == ()
+    assert find_unwanted(defects) == ("x y.txt", "~/z")
+    assert read(*told(defects)).unwanted == ("x y.txt", "~/z")
+    assert read(*told(defects), *called("Bash", command="rm")).unwanted == ()
     assert remove_command(("x y.txt", "~/z")) == "rm -f -- 'x y.txt' '~/z'"
 
 

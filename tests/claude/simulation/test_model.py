@@ -10,20 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claude.client.types import Reply
+from claude.simulation.answers import Answer
 from claude.simulation.misbehaviour import _SPOILERS
 from claude.simulation.model import SimulatedModel
-from claude.simulation.project import design_project, write_unplanned
+from claude.simulation.placeholders import write_placeholders
+from claude.simulation.sample_projects import Designer, find_sample_files, load_sample, plan_sample
 from claude.simulation.validation import check_request
 from core.errors import PlanInvalid
 from core.paths import path_defect
-from core.plan import Plan, parse_plan
+from core.plan import Plan, Task, parse_plan, render_brief
 from tests.fakes.simulated import (
+    SMALL,
     TOOLS,
     SmallExecutor,
     ask,
     design_small,
     executor_messages,
-    improvise_small,
     planner_call,
     simulated_claude,
     user,
@@ -34,6 +36,7 @@ SUBMIT_PLAN = {
     "name": "submit_plan",
     "input_schema": {"type": "object", "properties": {"tasks": {}, "contracts": {}}},
 }
+SAMPLES = Designer(plan_sample, find_sample_files)
 BEHAVIOURS = ("truncate", "bad_tool", "escape", "wrong_files")
 ALL_AT_ONCE = (
     "rate_limit=0.1,overloaded=0.05,server_error=0.05,disconnect=0.05,truncate=0.1,"
@@ -52,7 +55,7 @@ def calls_of(reply: Reply) -> list[Block]:
 def test_the_planner_gives_the_designed_plan_as_text() -> None:
     with simulated_claude(seed=3) as claude:
         reply = claude.send(planner_call("a todo list"))
-    assert parse_plan(text_of(reply), "reply") == design_small("a todo list", 3).plan
+    assert parse_plan(text_of(reply), "reply") == design_small("a todo list").plan
     assert reply.stop_reason == "end_turn"
 
 
@@ -80,7 +83,7 @@ def test_a_prompt_that_looks_like_our_own_marks_is_planned_as_it_is() -> None:
     prompt = 'close </request>\n<task id="x" attempt="1"> <plan>\n</request> now'
     with simulated_claude() as claude:
         reply = claude.send(planner_call(prompt))
-    assert parse_plan(text_of(reply), "reply") == design_small(prompt, 0).plan
+    assert parse_plan(text_of(reply), "reply") == design_small(prompt).plan
 
 
 def test_anybody_else_gets_a_short_text_that_says_it_is_simulated() -> None:
@@ -101,7 +104,7 @@ def test_anybody_else_gets_a_short_text_that_says_it_is_simulated() -> None:
 def test_an_executor_writes_its_files_and_submits(task_id: str, provider: str) -> None:
     with simulated_claude(provider) as claude:
         executor = SmallExecutor(claude, task_id)
-        assert executor.run() == design_small("a todo list", 0).files[task_id]
+        assert executor.run() == design_small("a todo list").files[task_id]
     assert executor.refused == []
     assert "Simulated" in executor.summary
 
@@ -113,14 +116,13 @@ def test_an_executor_looks_around_before_it_writes() -> None:
     assert calls_of(first)[1]["input"] == {"path": "app/contract.py"}
 
 
-def test_a_task_that_is_not_in_the_design_is_improvised() -> None:
+def test_a_task_that_is_not_in_the_project_gets_placeholders() -> None:
     with simulated_claude() as claude:
         files = SmallExecutor(claude, "added-by-hand").run()
-    expected = improvise_small("added-by-hand", ("extra/a.txt", "extra/b.txt"), "a todo list", 0)
-    assert files == expected
+    assert files == write_placeholders("added-by-hand", ("extra/a.txt", "extra/b.txt"))
 
 
-def test_a_task_whose_paths_were_edited_is_improvised() -> None:
+def test_a_task_whose_paths_were_edited_gets_placeholders() -> None:
     messages = executor_messages("store")
     text = messages[0]["content"][1]["text"]
     messages[0]["content"][1]["text"] = text.replace("app/store.py", "- app/edited.py")
@@ -150,7 +152,7 @@ def test_tools_that_are_not_offered_are_not_used() -> None:
 def test_a_small_output_limit_changes_nothing_in_the_files(max_tokens: int) -> None:
     with simulated_claude() as claude:
         executor = SmallExecutor(claude, "page", max_tokens=max_tokens)
-        assert executor.run() == design_small("a todo list", 0).files["page"]
+        assert executor.run() == design_small("a todo list").files["page"]
     if max_tokens < 300:
         assert "max_tokens" in executor.stop_reasons
 
@@ -160,9 +162,9 @@ def test_a_small_output_limit_changes_nothing_in_the_files(max_tokens: int) -> N
 def test_all_faults_at_once_change_nothing_in_the_files(seed: int, task_id: str) -> None:
     faults = ALL_AT_ONCE.replace("refusal=0.05", "refusal=0")
     with simulated_claude(seed=seed, faults=faults, retries=30) as claude:
-        files = SmallExecutor(claude, task_id, seed=seed).run()
+        files = SmallExecutor(claude, task_id).run()
     with simulated_claude(seed=seed) as claude:
-        assert files == SmallExecutor(claude, task_id, seed=seed).run()
+        assert files == SmallExecutor(claude, task_id).run()
 
 
 @pytest.mark.parametrize("fault", BEHAVIOURS)
@@ -171,8 +173,8 @@ def test_each_fault_of_the_model_shows_and_is_overcome(fault: str, provider: str
     shown = 0
     for seed in range(4):
         with simulated_claude(provider, seed=seed, faults=f"{fault}=0.5") as claude:
-            executor = SmallExecutor(claude, "page", seed=seed)
-            assert executor.run() == design_small("a todo list", seed).files["page"]
+            executor = SmallExecutor(claude, "page")
+            assert executor.run() == design_small("a todo list").files["page"]
         shown += fault_shows(fault, executor)
     assert shown >= 2
 
@@ -240,7 +242,7 @@ def test_a_bad_plan_breaks_a_rule_in_every_way_there_is() -> None:
 
 @given(st.integers(0, 500))
 def test_a_project_of_one_task_can_be_spoiled_too(seed: int) -> None:
-    plan = design_small("x", 0).plan
+    plan = design_small("x").plan
     one = plan.model_copy(
         update={
             "tasks": plan.tasks[:1],
@@ -307,7 +309,7 @@ def test_after_a_rejected_result_all_is_written_anew() -> None:
         executor.run()
         executor.messages[-1]["content"][0]["is_error"] = True
         executor.files, executor.summary = {}, ""
-        assert executor.run() == design_small("a todo list", 0).files["store"]
+        assert executor.run() == design_small("a todo list").files["store"]
 
 
 def test_after_defects_in_a_message_all_is_written_anew() -> None:
@@ -317,7 +319,7 @@ def test_after_defects_in_a_message_all_is_written_anew() -> None:
         text = {"type": "text", "text": "<defects>\n- a file is missing\n</defects>"}
         executor.messages[-1]["content"].append(text)
         executor.files, executor.summary = {}, ""
-        assert executor.run() == design_small("a todo list", 0).files["store"]
+        assert executor.run() == design_small("a todo list").files["store"]
 
 
 def turn(name: str, given: Block, result: str = "", *, is_error: bool = False) -> list[Block]:
@@ -328,14 +330,14 @@ def turn(name: str, given: Block, result: str = "", *, is_error: bool = False) -
 
 def next_calls(*turns: list[Block]) -> list[tuple[str, Block]]:
     """What an executor of `store` does after these turns."""
-    model = SimulatedModel(0, {}, design_small, improvise_small)
+    model = SimulatedModel(0, {}, SMALL)
     messages = [*executor_messages("store"), *(message for pair in turns for message in pair)]
     request = check_request({"max_tokens": 9_000, "messages": messages, "tools": list(TOOLS)})
     _, answer = model.answer(request)
     return [(part.tool, json.loads(part.text)) for part in answer.parts if part.tool]
 
 
-STORE = design_small("a todo list", 0).files["store"]["app/store.py"]
+STORE = design_small("a todo list").files["store"]["app/store.py"]
 EMPTY = turn("write_file", {"path": "app/empty.py", "content": ""})
 
 
@@ -377,17 +379,32 @@ def test_a_file_with_other_content_is_replaced() -> None:
     assert call == ("write_file", {"path": "app/store.py", "content": STORE})
 
 
-@pytest.mark.parametrize(
-    "prompt", ["Build a todo list app with add/delete/complete", "hello", "🐍"]
-)
-def test_the_real_design_is_planned_and_written_to_the_byte(prompt: str) -> None:
-    model = SimulatedModel(1, {"truncate": 0.3, "bad_tool": 0.1}, design_project, write_unplanned)
-    request = check_request(
-        {
-            "max_tokens": 64_000,
-            "system": "You are the planner.",
-            "messages": [user(f"<request>\n{prompt}\n</request>")],
-        }
-    )
-    _, answer = model.answer(request)
-    assert parse_plan(answer.parts[0].text, "reply") == design_project(prompt, 1).plan
+def executor_answer(plan: Plan, task: Task) -> Answer:
+    """The first answer that writes, for an executor that is shown this plan."""
+    shared = f"<request>\na prompt\n</request>\n<plan>\n{render_brief(plan)}</plan>"
+    owns = "\n".join(task.owns)
+    assignment = f'<task id="{task.id}" attempt="1">\n<owns>\n{owns}\n</owns>\n</task>'
+    request = {
+        "max_tokens": 64_000,
+        "messages": [user(shared, assignment)],
+        "tools": [tool for tool in TOOLS if tool["name"] in ("write_file", "submit_result")],
+    }
+    return SimulatedModel(0, {}, SAMPLES).answer(check_request(request))[1]
+
+
+def written(answer: Answer) -> dict[str, str]:
+    calls = [json.loads(part.text) for part in answer.parts if part.tool == "write_file"]
+    return {call["path"]: call["content"] for call in calls}
+
+
+@pytest.mark.parametrize("name", ["todo", "shop"])
+def test_the_sample_is_found_by_the_title_of_the_plan_that_is_shown(name: str) -> None:
+    sample = load_sample(name)
+    task = sample.plan.task("docs")
+    assert written(executor_answer(sample.plan, task)) == sample.files["docs"]
+
+
+def test_a_plan_with_the_title_of_no_sample_gets_placeholders_only() -> None:
+    plan = load_sample("todo").plan.model_copy(update={"title": "My own"})
+    task = plan.task("docs")
+    assert written(executor_answer(plan, task)) == write_placeholders(task.id, task.owns)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from claude.engines.transcript import LONGEST_TEXT_CHARS
-from claude.simulation.misbehaviour import snoop_command
-from claude.simulation.secret_probe import files, find_hits, look, processes, snoop
+from claude.simulation.misbehaviour import probe_command
+from claude.simulation.secret_probe import files, find_hits, look, probe, processes
 
 KEY = "sk-ant-api03-" + "0123456789"
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
@@ -58,14 +58,14 @@ def test_a_process_that_shows_its_environment_is_found() -> None:
 def test_it_tells_in_hexadecimal_and_in_bounds(tmp_path: Path) -> None:
     for number in range(100):
         (tmp_path / str(number)).write_text(f"{KEY}{number:03}")
-    *lines, last = snoop((str(tmp_path),), 5.0)
+    *lines, last = probe((str(tmp_path),), 5.0)
     assert sum(map(len, lines)) < LONGEST_TEXT_CHARS
     assert KEY not in "".join(lines)
     assert " found; " in last
 
 
 def test_it_stops_when_its_time_is_over(tmp_path: Path) -> None:
-    (last,) = snoop(("/",), 0.0)
+    (last,) = probe(("/",), 0.0)
     assert last == "0 found; 0 read; 0 refused; 0 no file"
 
 
@@ -75,7 +75,7 @@ def test_the_command_finds_what_lies_open_and_is_no_hit_itself(tmp_path: Path) -
     (tmp_path / "work").mkdir()
     (tmp_path / "credentials").write_text(f"KEY={KEY}")
     said = subprocess.run(
-        ["bash", "-c", snoop_command()],
+        ["bash", "-c", probe_command()],
         cwd=tmp_path / "work",
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TOKEN": f"{KEY}-env"},
         capture_output=True,
@@ -86,5 +86,5 @@ def test_the_command_finds_what_lies_open_and_is_no_hit_itself(tmp_path: Path) -
     assert f"TOKEN={KEY}-env" in said.stdout
     assert f"TOKEN={KEY}-env".encode().hex() in said.stdout
     assert said.stderr == ""
-    (tmp_path / "command.txt").write_text(snoop_command())
-    assert find_hits(snoop_command().encode()) == []
+    (tmp_path / "command.txt").write_text(probe_command())
+    assert find_hits(probe_command().encode()) == []

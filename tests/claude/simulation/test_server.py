@@ -80,8 +80,8 @@ def test_all_faults_over_real_http_are_overcome(provider: str) -> None:
         "escape=0.2,wrong_files=0.2"
     )
     with running(seed=5, faults=faults) as server, client(server, provider, retries=20) as claude:
-        files = SmallExecutor(claude, "page", seed=5).run()
-    assert files == design_small("a todo list", 5).files["page"]
+        files = SmallExecutor(claude, "page").run()
+    assert files == design_small("a todo list").files["page"]
 
 
 def test_a_break_in_mid_stream_is_a_lost_connection_over_http(server: SimulatedServer) -> None:
@@ -314,7 +314,7 @@ def test_many_clients_at_once_are_served(server: SimulatedServer) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert trees == [design_small("a todo list", 0).files["store"]] * 6
+    assert trees == [design_small("a todo list").files["store"]] * 6
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from claude.client.stream import StreamedMessage
-from claude.simulation.answers import Answer, Part, calling, say, use
+from claude.simulation.answers import Answer, Part, tool_answer, tool_part
 from claude.simulation.prompt_cache import InputTokens
 from claude.simulation.wire import (
     Message,
@@ -32,7 +32,8 @@ from claude.simulation.wire import (
 text = st.text(st.characters(exclude_categories=["Cs"]))
 header_values = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 parts = st.lists(
-    text.map(say) | st.dictionaries(text, text, max_size=3).map(lambda given: use("tool", given)),
+    text.map(Part)
+    | st.dictionaries(text, text, max_size=3).map(lambda given: tool_part("tool", given)),
     max_size=4,
 )
 
@@ -112,7 +113,7 @@ def test_a_limit_cuts_where_the_tokens_end(parts: list[Part], limit: int) -> Non
 
 
 def test_malformed_input_cannot_be_shown_in_a_whole_message() -> None:
-    whole = render_message(message(calling(Part('{"path": "a', "write_file"))))
+    whole = render_message(message(tool_answer(Part('{"path": "a', "write_file"))))
     assert whole["content"][0]["input"] == {}
 
 

@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
         "core/__init__.py": "",
         "core/job.py": "job",
         "claude/prompts/planner.md": "prompt",
-        "claude/simulation/templates/cli.py.tmpl": "template",
+        "claude/simulation/samples/todo/plan.json": "{}",
         "engine/scheduling/scheduler.py": "host",
         "docker/Dockerfile": "host",
     }
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 WORKER = (
     "claude/prompts/planner.md",
-    "claude/simulation/templates/cli.py.tmpl",
+    "claude/simulation/samples/todo/plan.json",
     "core/__init__.py",
     "core/job.py",
     "docker_executor.py",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,11 @@ import pytest
 from backends.base import Backend, BackendContext, LogChunk
 from config import load_settings
 from core.bundle import AttemptDir, write_result
-from core.clock import SystemClock
+from core.clock import Clock, SystemClock
 from core.errors import BackendError, CollectError, Problem, SubmitError
-from core.events import Event, Kind
+from core.events import Event, JobIntended, Kind, RunEnded
 from core.job import (
+    Amount,
     Job,
     JobHandle,
     JobKey,
@@ -28,15 +31,20 @@ from core.job import (
     Usage,
 )
 from core.wire import plain
-from engine.cleanup.cancel import Spoken, cancel_run
-from engine.cleanup.clean import Removal, clean_runs, remove
-from engine.cleanup.outstanding_jobs import Asking, look, release, stop
+from engine.cleanup.cancel import EventPrinter, cancel_run
+from engine.cleanup.clean import RunCleaner, clean_runs, remove
+from engine.cleanup.outstanding_jobs import EndRecorder, OutstandingJobs, release
 from engine.cleanup.run_backends import RunBackends, used_backends
 from engine.cleanup.scan import CleanupScan
-from engine.run.journal import History, Journal, read_journal, replay
+from engine.cleanup.timed_backend import TimedBackend
+from engine.money.budget import Budget
+from engine.run.jobs_view import JobsView
+from engine.run.journal import Journal, read_journal
+from engine.run.run_view import RunView, replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from engine.run.session import Session, open_session
-from engine.scheduling.retry_policy import NEVER_STARTED
+from engine.scheduling.job_end import NEVER_STARTED
+from tests.fakes.events import data_of, event_of
 
 RUN = "20260101-120000-aaaa"
 HERE = f"{__name__}:Scripted"
@@ -149,7 +157,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 @pytest.fixture
-def reopening(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> RunBackends:
+def backends(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> RunBackends:
     loaded = load_settings({"work_dir": str(tmp_path)}, {}, tmp_path)
     return RunBackends(loaded, {"WORLD": request.node.name}, tmp_path, CLOCK)
 
@@ -162,12 +170,12 @@ def run(tmp_path: Path) -> RunDir:
     facts = RunFacts(RUN, "Build it", str(tmp_path / "out"), at, settings, simulated=True)
     run = create_run(tmp_path, facts)
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_STARTED, at, data={"run": RUN, "backend": HERE}))
+    journal.emit(event_of(Kind.RUN_STARTED, at, data={"run": RUN, "backend": HERE}))
     for key in (ONE, TWO):
         run.attempt(key).root.mkdir(parents=True)
-        journal.emit(Event(Kind.JOB_INTENDED, at, key.task, 1))
+        journal.emit(event_of(Kind.JOB_INTENDED, at, key.task, 1))
         handle = plain(handle_of(key))
-        journal.emit(Event(Kind.JOB_SUBMITTED, at, key.task, 1, {"handle": handle}))
+        journal.emit(event_of(Kind.JOB_SUBMITTED, at, key.task, 1, {"handle": handle}))
     journal.close()
     return run
 
@@ -178,7 +186,7 @@ def session(run: RunDir) -> Iterator[Session]:
         yield stack.enter_context(open_session(run.read_facts(), run, [], CLOCK))
 
 
-def history_of(run: RunDir) -> History:
+def view_of(run: RunDir) -> RunView:
     return replay(RUN, read_journal(run.journal))
 
 
@@ -187,25 +195,36 @@ def kinds(run: RunDir, kind: Kind) -> list[Event]:
 
 
 def notices(run: RunDir) -> str:
-    return "\n".join(str(event.data["text"]) for event in kinds(run, Kind.NOTICE))
+    return "\n".join(str(data_of(event)["text"]) for event in kinds(run, Kind.NOTICE))
 
 
 def runs(world: World, **states: JobState) -> None:
     world.jobs |= {JobKey(RUN, task, 1): JobStatus(state) for task, state in states.items()}
 
 
-# -- asking
+def find(backend: Backend, jobs: JobsView, idle_s: float = 0.0) -> OutstandingJobs:
+    return OutstandingJobs.find(TimedBackend(backend, CLOCK), RUN, jobs, idle_s)
+
+
+def end_of_session(
+    session: Session, world: World, clock: Clock = CLOCK, cleanup_s: float = 300.0, **how: float
+) -> None:
+    backend = TimedBackend(Scripted(world), clock, cleanup_s=cleanup_s)
+    release(session, backend, Budget().is_credible, **how)
+
+
+# -- calls
 
 
 def test_a_call_that_hangs_or_breaks_is_an_error_of_the_backend(world: World) -> None:
-    asking = Asking(CLOCK, answer_s=0.1)
-    assert asking.ask("poll", lambda: 7) == 7
-    with pytest.raises(BackendError, match=r"no answer to poll within 0\.1 s"):
-        asking.ask("poll", hang)
+    backend = TimedBackend(Scripted(world), CLOCK, answer_s=0.1)
+    assert backend.call("poll", lambda _: 7) == 7
+    with pytest.raises(BackendError, match=r"scripted gave no answer to poll within 0\.1 s"):
+        backend.call("poll", lambda _: hang())
     with pytest.raises(BackendError, match=r"poll failed: KeyError: 'a defect'"):
-        asking.ask("poll", broken)
+        backend.call("poll", lambda _: broken())
     with pytest.raises(BackendError, match=r"Out of reach\. Start it\."):
-        asking.ask("poll", out_of_reach)
+        backend.call("poll", lambda _: out_of_reach())
 
 
 # -- looking and stopping
@@ -214,28 +233,26 @@ def test_a_call_that_hangs_or_breaks_is_an_error_of_the_backend(world: World) ->
 def test_jobs_are_those_of_the_journal_and_those_the_backend_knows(
     world: World, run: RunDir
 ) -> None:
-    stray, foreign = JobKey(RUN, "stray", 3), JobKey("another", "one", 1)
+    unknown, foreign = JobKey(RUN, "unknown", 3), JobKey("another", "one", 1)
     runs(world, one=JobState.UNKNOWN)
-    world.jobs |= {stray: JobStatus(JobState.QUEUED), foreign: JobStatus(JobState.RUNNING)}
-    remains = look(Asking(CLOCK), Scripted(world), RUN, history_of(run))
-    assert set(remains.handles) == {ONE, TWO, stray}
-    assert [h.key for h in remains.running] == [ONE, stray]
-    assert remains.ended == []
+    world.jobs |= {unknown: JobStatus(JobState.QUEUED), foreign: JobStatus(JobState.RUNNING)}
+    found = find(Scripted(world), view_of(run).jobs)
+    assert set(found.handles) == {ONE, TWO, unknown}
+    assert [h.key for h in found.running] == [ONE, unknown]
+    assert found.ended == []
 
 
 def test_a_job_that_does_not_show_yet_may_run(world: World, run: RunDir) -> None:
-    backend, asking, history = Patient(world), Asking(CLOCK), history_of(run)
-    assert len(look(asking, backend, RUN, history, idle_s=90).running) == 2
-    assert look(asking, backend, RUN, history, idle_s=101).running == []
-    assert look(asking, backend, RUN, History(), idle_s=0).running == []
+    backend, jobs = Patient(world), view_of(run).jobs
+    assert len(find(backend, jobs, idle_s=90).running) == 2
+    assert find(backend, jobs, idle_s=101).running == []
+    assert find(backend, JobsView(), idle_s=0).running == []
 
 
 def test_waiting_for_a_stop_has_an_end(world: World, run: RunDir) -> None:
     world.obeys = False
     runs(world, one=JobState.RUNNING, two=JobState.FAILED)
-    asking, backend = Asking(CLOCK), Scripted(world)
-    before = look(asking, backend, RUN, history_of(run))
-    after = stop(asking, backend, before, patience_s=0.3)
+    after = find(Scripted(world), view_of(run).jobs).stop(patience_s=0.3)
     assert [h.key for h in after.running] == [ONE]
     assert [h.key for h in after.ended] == [TWO]
     assert world.said.count("cancel") == 1
@@ -249,13 +266,13 @@ def test_what_ended_is_brought_in_before_it_is_removed(
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.FAILED)
     world.answers[ONE] = TaskResult(ONE, Outcome.OK, usage=(USAGE,), duration_s=2.5)
-    release(session, Scripted(world), Asking(CLOCK))
+    end_of_session(session, world)
     assert world.said == ["reattach", "poll", "collect", "cleanup"]
-    ends = {e.task: e.data for e in kinds(run, Kind.JOB_ENDED)}
+    ends = {e.task: data_of(e) for e in kinds(run, Kind.JOB_ENDED)}
     assert (ends["one"]["cause"], ends["one"]["duration_s"]) == ("OK", 2.5)
     assert (ends["two"]["cause"], ends["two"]["unaccounted"]) == ("EXIT", True)
-    assert history_of(run).succeeded == {"one": 1}
-    assert history_of(run).open == {}
+    assert view_of(run).jobs.succeeded == {"one": 1}
+    assert view_of(run).jobs.open == {}
 
 
 def test_a_result_that_may_still_come_keeps_everything(
@@ -263,20 +280,20 @@ def test_a_result_that_may_still_come_keeps_everything(
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
     world.answers[ONE] = CollectError("Not yet.", retryable=True)
-    release(session, Scripted(world), Asking(CLOCK))
+    end_of_session(session, world)
     assert "cleanup" not in world.said
     assert "still to come" in notices(run)
-    assert ONE in history_of(run).open
+    assert ONE in view_of(run).jobs.open
 
 
 def test_what_was_slow_to_stop_is_waited_for_noted_and_removed(
     world: World, session: Session, run: RunDir
 ) -> None:
     runs(world, one=JobState.RUNNING, two=JobState.UNKNOWN)
-    release(session, Scripted(world), Asking(CLOCK))
+    end_of_session(session, world)
     assert world.said == ["reattach", "poll", "cancel", "poll", "collect", "cleanup"]
-    assert {e.data["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {"INTERRUPTED"}
-    assert (history_of(run).open, notices(run)) == ({}, "")
+    assert {data_of(e)["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {"INTERRUPTED"}
+    assert (view_of(run).jobs.open, notices(run)) == ({}, "")
 
 
 def test_what_does_not_stop_is_not_removed_but_named(
@@ -284,9 +301,9 @@ def test_what_does_not_stop_is_not_removed_but_named(
 ) -> None:
     runs(world, one=JobState.RUNNING, two=JobState.UNKNOWN)
     world.obeys = False
-    release(session, Scripted(world), Asking(CLOCK), patience_s=0.2)
+    end_of_session(session, world, patience_s=0.2)
     assert "cleanup" not in world.said
-    assert f"2 jobs may still run (one, two): 'cancel {RUN}' stops what runs." in notices(run)
+    assert f"2 jobs may still run (one, two). Stop them with 'cancel {RUN}'." in notices(run)
 
 
 def interrupted() -> None:
@@ -298,16 +315,16 @@ def interrupted() -> None:
     [
         (out_of_reach, "Out of reach."),
         (broken, "cleanup failed: KeyError"),
-        (hang, "no answer to cleanup"),
+        (hang, "scripted gave no answer to cleanup"),
     ],
 )
 def test_a_cleanup_that_fails_is_a_notice(
     world: World, session: Session, run: RunDir, how: Answer, told: str
 ) -> None:
     world.broken["cleanup"] = how
-    release(session, Scripted(world), Asking(CLOCK, cleanup_s=0.1))
+    end_of_session(session, world, cleanup_s=0.1)
     assert told in notices(run)
-    assert f"'clean {RUN}' removes it." in notices(run)
+    assert f"Remove it later with 'clean {RUN}'." in notices(run)
 
 
 class Impatient(SystemClock):
@@ -320,131 +337,157 @@ class Impatient(SystemClock):
 def test_ctrl_c_skips_the_cleanup_and_the_run_ends_as_it_did(
     world: World, session: Session, run: RunDir
 ) -> None:
-    release(session, Scripted(world), Asking(Impatient()))
-    assert notices(run).startswith("Interrupted: scripted may hold something of the run")
+    end_of_session(session, world, Impatient())
+    assert notices(run).startswith("Interrupted: scripted may still hold parts of the run.")
 
 
 # -- cancel
 
 
-def cancel(run: RunDir, reopening: RunBackends, said: list[str], stop_s: float = 0.3) -> int:
-    voice = Spoken(said.append, as_json=False)
-    return cancel_run(run, reopening, CLOCK, voice, stop_s=stop_s)
+def cancel(run: RunDir, backends: RunBackends, said: list[str], stop_s: float = 0.3) -> int:
+    printer = EventPrinter(said.append, as_json=False)
+    return cancel_run(run, backends, CLOCK, printer, stop_s=stop_s)
 
 
-def test_cancel_stops_notes_and_removes(world: World, reopening: RunBackends, run: RunDir) -> None:
+def test_cancel_stops_notes_and_removes(world: World, backends: RunBackends, run: RunDir) -> None:
     runs(world, one=JobState.RUNNING)
     world.answers[ONE] = TaskResult(ONE, Outcome.INTERRUPTED, usage=(USAGE,))
     said: list[str] = []
-    assert cancel(run, reopening, said) == 0
+    assert cancel(run, backends, said) == 0
     assert said[0] == "  one: stopped (attempt 1)\n"
     [end, gone] = kinds(run, Kind.JOB_ENDED)
-    assert (end.data["cause"], len(end.data["usage"])) == ("INTERRUPTED", 1)
-    assert (gone.task, gone.data["cause"]) == (TWO.task, "MISSING")
-    assert gone.data["unaccounted"], "it may have used its reservation"
-    assert (history_of(run).end or {})["outcome"] == "cancelled"
-    assert history_of(run).open == {}
+    assert (data_of(end)["cause"], len(data_of(end)["usage"])) == ("INTERRUPTED", 1)
+    assert (gone.task, data_of(gone)["cause"]) == (TWO.task, "MISSING")
+    assert data_of(gone)["unaccounted"], "it may have used its reservation"
+    assert view_of(run).state == "cancelled"
+    assert view_of(run).jobs.open == {}
     assert world.said[-2:] == ["cleanup", "close"]
 
 
 def test_a_job_that_finishes_while_it_is_cancelled_counts(
-    world: World, reopening: RunBackends, run: RunDir
+    world: World, backends: RunBackends, run: RunDir
 ) -> None:
     runs(world, one=JobState.RUNNING)
     world.answers[ONE] = TaskResult(ONE, Outcome.OK)
     said: list[str] = []
-    assert cancel(run, reopening, said) == 0
+    assert cancel(run, backends, said) == 0
     assert said[0] == "  one: had finished; its result is kept\n"
-    assert history_of(run).succeeded == {"one": 1}
+    assert view_of(run).jobs.succeeded == {"one": 1}
 
 
-def test_a_job_that_had_failed_is_told(world: World, reopening: RunBackends, run: RunDir) -> None:
+def test_a_job_that_had_failed_is_told(world: World, backends: RunBackends, run: RunDir) -> None:
     runs(world, one=JobState.FAILED)
     said: list[str] = []
-    assert cancel(run, reopening, said) == 0
+    assert cancel(run, backends, said) == 0
     assert said[0] == "  one: had ended: There is no result.\n"
 
 
 @pytest.mark.parametrize("reason", [*Reason])
 def test_only_what_never_started_is_known_to_have_used_nothing(
-    world: World, reopening: RunBackends, run: RunDir, reason: Reason
+    world: World, backends: RunBackends, run: RunDir, reason: Reason
 ) -> None:
     runs(world, one=JobState.FAILED)
     world.jobs[ONE] = JobStatus(JobState.FAILED, reason)
-    assert cancel(run, reopening, []) == 0
+    assert cancel(run, backends, []) == 0
     [end] = [event for event in kinds(run, Kind.JOB_ENDED) if event.task == ONE.task]
-    assert ("unaccounted" in end.data) == (reason not in NEVER_STARTED)
+    assert ("unaccounted" in data_of(end)) == (reason not in NEVER_STARTED)
+
+
+@pytest.mark.parametrize(("tokens", "is_counted"), [(900, True), (901, False)])
+def test_a_job_without_a_result_has_used_what_it_reports_within_its_reservation(
+    world: World,
+    backends: RunBackends,
+    run: RunDir,
+    session: Session,
+    tokens: int,
+    is_counted: bool,
+) -> None:
+    """The scheduler has the same rule: a worker keeps to its reservation, a forger does not."""
+    facts = replace(session.facts, settings={**session.facts.settings, "max_tokens": 1_000})
+    session.emit(JobIntended(Amount(900)), ONE)
+    budget = backends.budget(facts, session.run_view.jobs)
+    status, usage = JobStatus(JobState.FAILED), Usage("anthropic", "m", tokens)
+    attempt = run.attempt(ONE)
+    attempt.result.mkdir()
+    attempt.events.write_text(json.dumps({"kind": "progress", "usage": plain(usage)}) + "\n")
+    jobs = OutstandingJobs(TimedBackend(Scripted(world), CLOCK), statuses={ONE: status})
+    recorder = EndRecorder(session, budget.is_credible)
+    assert recorder.record(jobs, {ONE: CollectError("There is no result.")}) == []
+    [end] = [event for event in kinds(run, Kind.JOB_ENDED) if event.task == ONE.task]
+    assert data_of(end)["usage"] == ([plain(usage)] if is_counted else [])
+    assert ("unaccounted" in data_of(end)) == (not is_counted)
+    assert (ONE in view_of(run).jobs.reserved) == (not is_counted)
 
 
 def test_jobs_that_do_not_stop_are_an_error_that_names_them(
-    world: World, reopening: RunBackends, run: RunDir
+    world: World, backends: RunBackends, run: RunDir
 ) -> None:
     runs(world, one=JobState.RUNNING, two=JobState.SUCCEEDED)
     world.answers[TWO] = TaskResult(TWO, Outcome.OK)
     world.obeys = False
     with pytest.raises(BackendError, match=r"1 job of run .* may still run: one \(attempt 1\)"):
-        cancel(run, reopening, [])
-    assert (history_of(run).end or {})["outcome"] == "interrupted"
-    assert history_of(run).succeeded == {"two": 1}
+        cancel(run, backends, [])
+    assert view_of(run).state == "interrupted"
+    assert view_of(run).jobs.succeeded == {"two": 1}
     assert "cleanup" not in world.said
     world.obeys = True
-    assert cancel(run, reopening, []) == 0
+    assert cancel(run, backends, []) == 0
 
 
 @pytest.mark.parametrize("call", ["cancel", "collect", "cleanup"])
 def test_a_backend_that_fails_halfway_is_told_and_can_be_asked_again(
-    world: World, reopening: RunBackends, run: RunDir, call: str
+    world: World, backends: RunBackends, run: RunDir, call: str
 ) -> None:
     runs(world, one=JobState.RUNNING)
     world.broken[call] = out_of_reach
     said: list[str] = []
     if call == "cancel":
         with pytest.raises(BackendError, match="may still run: one"):
-            cancel(run, reopening, said)
+            cancel(run, backends, said)
     else:
-        assert cancel(run, reopening, said) == 0
+        assert cancel(run, backends, said) == 0
     assert any("Out of reach." in line for line in said)
     world.broken.clear()
     world.said.clear()
-    cancel(run, reopening, said)
+    cancel(run, backends, said)
     assert world.said.count("cancel") == (call == "cancel")
 
 
 def test_a_backend_that_cannot_be_asked_is_told_with_what_may_run(
-    world: World, reopening: RunBackends, run: RunDir
+    world: World, backends: RunBackends, run: RunDir
 ) -> None:
     world.broken["reattach"] = out_of_reach
     before = run.journal.read_bytes()
     with pytest.raises(BackendError, match=r"may still run: one \(attempt 1\), two") as caught:
-        cancel(run, reopening, [])
+        cancel(run, backends, [])
     assert caught.value.remedy == "Start it. Then cancel the run again."
     assert run.journal.read_bytes() == before
 
 
 def test_a_job_given_up_before_is_stopped_without_changing_how_the_run_ended(
-    world: World, reopening: RunBackends, run: RunDir
+    world: World, backends: RunBackends, run: RunDir
 ) -> None:
     journal = Journal(run.journal)
     for key in (ONE, TWO):
-        journal.emit(Event(Kind.JOB_ENDED, 1.0, key.task, 1, {"cause": "TIMEOUT"}))
+        journal.emit(event_of(Kind.JOB_ENDED, 1.0, key.task, 1, {"cause": "TIMEOUT"}))
     ended = {"exit_code": 1, "outcome": "finished with problems"}
-    journal.emit(Event(Kind.RUN_ENDED, 1.0, data=ended))
+    journal.emit(event_of(Kind.RUN_ENDED, 1.0, data=ended))
     journal.close()
     runs(world, one=JobState.RUNNING)
     said: list[str] = []
-    assert cancel(run, reopening, said) == 0
+    assert cancel(run, backends, said) == 0
     assert said[0] == "one: stopped (attempt 1), given up before\n"
-    assert history_of(run).end == ended
+    assert view_of(run).ended == RunEnded(1, "finished with problems")
 
 
 def test_a_run_that_finishes_by_itself_meanwhile_is_said_to_have(
-    world: World, reopening: RunBackends, run: RunDir
+    world: World, backends: RunBackends, run: RunDir
 ) -> None:
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_ENDED, 1.0, data={"exit_code": 0, "outcome": "succeeded"}))
+    journal.emit(event_of(Kind.RUN_ENDED, 1.0, data={"exit_code": 0, "outcome": "succeeded"}))
     journal.close()
     said: list[str] = []
-    assert cancel(run, reopening, said) == 0
+    assert cancel(run, backends, said) == 0
     assert said == [f"Nothing of run {RUN} is running. How it ended: succeeded.\n"]
 
 
@@ -452,7 +495,7 @@ def test_a_run_that_finishes_by_itself_meanwhile_is_said_to_have(
 def test_where_stops_show_late_they_are_waited_for(
     command: str,
     world: World,
-    reopening: RunBackends,
+    backends: RunBackends,
     run: RunDir,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -463,11 +506,11 @@ def test_where_stops_show_late_they_are_waited_for(
     late = threading.Timer(0.6, runs, [world], {"one": JobState.CANCELLED})
     late.start()
     if command == "cancel":
-        assert cancel(run, reopening, [], stop_s=0.1) == 0
+        assert cancel(run, backends, [], stop_s=0.1) == 0
     else:
-        survey = CleanupScan(tmp_path, reopening, CLOCK).narrowed("aaaa")
-        [found] = survey.findings()
-        Removal(survey, found, stop_s=0.1).carry_out()
+        scan = CleanupScan(tmp_path, backends, CLOCK).narrowed("aaaa")
+        [item] = scan.items()
+        RunCleaner(scan, item, stop_s=0.1).clean()
     late.join()
     assert "cleanup" in world.said
 
@@ -476,62 +519,62 @@ def test_where_stops_show_late_they_are_waited_for(
 
 
 def test_clean_keeps_a_run_whose_jobs_do_not_stop(
-    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path
+    world: World, backends: RunBackends, run: RunDir, tmp_path: Path
 ) -> None:
     runs(world, one=JobState.RUNNING)
     world.obeys = False
-    survey = CleanupScan(tmp_path, reopening, CLOCK).narrowed("aaaa")
-    [found] = survey.findings()
-    assert found.goes
+    scan = CleanupScan(tmp_path, backends, CLOCK).narrowed("aaaa")
+    [item] = scan.items()
+    assert item.goes
     with pytest.raises(BackendError, match="did not stop: one"):
-        Removal(survey, found, stop_s=0.2).carry_out()
+        RunCleaner(scan, item, stop_s=0.2).clean()
     assert run.facts.exists()
 
 
 @pytest.mark.parametrize("named", [False, True])
 def test_what_has_changed_since_it_was_said_is_left(
-    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path, named: bool
+    world: World, backends: RunBackends, run: RunDir, tmp_path: Path, named: bool
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
-    survey = CleanupScan(tmp_path, reopening, CLOCK).narrowed("aaaa" if named else "")
-    [found] = survey.findings()
+    scan = CleanupScan(tmp_path, backends, CLOCK).narrowed("aaaa" if named else "")
+    [item] = scan.items()
     with locked(run):
-        assert "being worked on" in remove(survey, found).left
+        assert "being worked on" in remove(scan, item).left
     runs(world, one=JobState.RUNNING)
     world.broken["poll"] = out_of_reach
-    after = remove(survey, found)
-    assert after.left == "it has changed meanwhile"
+    after = remove(scan, item)
+    assert after.left == "it has changed meanwhile; clean again"
     assert run.facts.exists()
     assert "cleanup" not in world.said
 
 
 def test_clean_leaves_a_run_whose_results_are_still_to_come(
-    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path
+    world: World, backends: RunBackends, run: RunDir, tmp_path: Path
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
     world.answers[ONE] = CollectError("Not yet.", retryable=True)
     said: list[str] = []
-    survey = CleanupScan(tmp_path, reopening, CLOCK)
-    assert clean_runs(survey, said.append, yes=True, as_json=False) == 0
+    scan = CleanupScan(tmp_path, backends, CLOCK)
+    assert clean_runs(scan, said.append, yes=True, as_json=False) == 0
     assert "results are still to come: one" in said[-1]
     assert "cleanup" not in world.said
 
 
 def test_how_a_run_was_stopped_is_kept_when_results_are_brought_in(
-    world: World, reopening: RunBackends, run: RunDir, tmp_path: Path
+    world: World, backends: RunBackends, run: RunDir, tmp_path: Path
 ) -> None:
     journal = Journal(run.journal)
     ended = {"exit_code": 4, "outcome": "stopped", "resume_with": "--max-cost 2", "wall_s": 9.0}
-    journal.emit(Event(Kind.RUN_ENDED, time.time(), data=ended))
+    journal.emit(event_of(Kind.RUN_ENDED, time.time(), data=ended))
     journal.close()
     runs(world, one=JobState.SUCCEEDED)
     write_result(AttemptDir(run.attempt(ONE).root), TaskResult(ONE, Outcome.OK))
     world.answers[ONE] = TaskResult(ONE, Outcome.OK)
     said: list[str] = []
-    survey = CleanupScan(tmp_path, reopening, CLOCK)
-    assert clean_runs(survey, said.append, yes=True, as_json=False) == 0
-    assert history_of(run).end == {**ended, "wall_s": 0.0}
-    assert history_of(run).succeeded == {"one": 1}
+    scan = CleanupScan(tmp_path, backends, CLOCK)
+    assert clean_runs(scan, said.append, yes=True, as_json=False) == 0
+    assert view_of(run).ended == RunEnded(4, "stopped", resume_with="--max-cost 2")
+    assert view_of(run).jobs.succeeded == {"one": 1}
     assert world.jobs == {}
 
 
@@ -539,6 +582,6 @@ def test_the_backends_of_a_run_are_all_it_was_carried_out_on() -> None:
     def facts(settings: Mapping[str, object]) -> RunFacts:
         return RunFacts(RUN, "", "", 0.0, dict(settings), simulated=True)
 
-    events = [Event(Kind.RUN_STARTED, 0.0, data={"backend": name}) for name in ("a", "b", "a", 7)]
-    assert used_backends(facts({"backend": "c"}), events) == ("c", "a", "b")
-    assert used_backends(facts({}), []) == ()
+    events = [event_of(Kind.RUN_STARTED, 0.0, data={"backend": name}) for name in "aba"]
+    assert used_backends(facts({"backend": "c"}), replay(RUN, events)) == ("c", "a", "b")
+    assert used_backends(facts({"backend": 7}), RunView()) == ()

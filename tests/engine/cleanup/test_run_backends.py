@@ -8,12 +8,13 @@ import pytest
 
 from config import load_settings
 from core.errors import UsageError
-from core.events import Event, Kind
+from core.events import Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
 from engine.cleanup.run_backends import check_place, kept_settings
 from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run
+from tests.fakes.events import event_of
 
 RUN_ID = "20260101-120000-5555"
 BATCH = {
@@ -32,17 +33,17 @@ def started(place: Path, environ: dict[str, str], **options: object) -> RunDir:
     key = JobKey(RUN_ID, "one", 1)
     handle = JobHandle(key, loaded.settings.backend, "native")
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.RUN_STARTED, 0.0, data={"backend": loaded.settings.backend}))
-    journal.emit(Event(Kind.JOB_INTENDED, 0.0, key.task, key.attempt))
+    journal.emit(event_of(Kind.RUN_STARTED, 0.0, data={"backend": loaded.settings.backend}))
+    journal.emit(event_of(Kind.JOB_INTENDED, 0.0, key.task, key.attempt))
     data = {"handle": plain(handle)}
-    journal.emit(Event(Kind.JOB_SUBMITTED, 0.0, key.task, key.attempt, data))
+    journal.emit(event_of(Kind.JOB_SUBMITTED, 0.0, key.task, key.attempt, data))
     journal.close()
     return run
 
 
 def end_job(run: RunDir) -> None:
     journal = Journal(run.journal)
-    journal.emit(Event(Kind.JOB_ENDED, 0.0, "one", 1, {"cause": "INTERRUPTED", "message": ""}))
+    journal.emit(event_of(Kind.JOB_ENDED, 0.0, "one", 1, {"cause": "INTERRUPTED", "message": ""}))
     journal.close()
 
 

@@ -70,7 +70,7 @@ def test_a_third_owner_who_agrees_with_the_second_gets_no_copy_of_its_own() -> N
     ]
 
 
-def test_a_copy_kept_beside_never_takes_the_place_of_a_file_somebody_owns() -> None:
+def test_a_copy_kept_beside_never_takes_the_place_of_a_file_another_task_owns() -> None:
     plan = merge(
         ("a", {"x.py": "1"}), ("b", {"x.py": "2"}), ("c", {"x.conflict-b.py": "3", "x.py": "4"})
     )
@@ -100,7 +100,7 @@ def test_names_that_differ_in_case_only_are_a_conflict_even_with_the_same_conten
     plan = merge(("a", {"README.md": "x"}), ("b", {"readme.md": "x"}))
     assert placed(plan) == {"README.md": "a", "readme.conflict-b.md": "b"}
     assert plan.conflicts[0].path == "README.md"
-    assert "case only" in plan.conflicts[0].why
+    assert "only in case" in plan.conflicts[0].why
 
 
 def test_directories_that_differ_in_case_only_are_named_once_and_stay() -> None:
@@ -166,9 +166,9 @@ def test_a_manifest_that_names_a_path_twice_keeps_both_contents() -> None:
     assert set(placed(plan_merge([twice]))) == {"x", "x.conflict-a"}
 
 
-@pytest.mark.parametrize(("told", "planned"), [(0o4777, 0o755), (0o666, 0o644), (0, 0o644)])
-def test_modes_are_plain_ones(told: int, planned: int) -> None:
-    odd = MergeSource("a", Path("/r"), Manifest((entry("x", mode=told),)))
+@pytest.mark.parametrize(("recorded", "planned"), [(0o4777, 0o755), (0o666, 0o644), (0, 0o644)])
+def test_modes_are_plain_ones(recorded: int, planned: int) -> None:
+    odd = MergeSource("a", Path("/r"), Manifest((entry("x", mode=recorded),)))
     assert plan_merge([odd]).files[0].entry.mode == planned
 
 

@@ -1,4 +1,4 @@
-"""Delivery: all of it or nothing, whatever cuts it off, and nobody's files are lost."""
+"""Delivery: all of it or nothing, whatever interrupts it, and no other file is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from core.bundle import build_manifest
 from core.errors import MergeError, TargetRefused
 from core.job import Manifest
 from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merged_manifest, plan_merge
-from engine.delivery.target import Disk, apply_merge, check_target, recover_target, which_delivered
+from engine.delivery.target import Disk, apply_merge, recover_target
+from engine.delivery.target_check import check_target, which_delivered
 
 RUN = "20260101-abcd"
 OLD = {"README.md": "old", "src/a.py": "old a", "gone.txt": "x"}
@@ -89,7 +90,7 @@ def test_modes_come_from_the_manifest_and_never_from_the_umask(
     assert found == [0o755, 0o755, 0o755, 0o644]
 
 
-def test_what_this_run_delivered_and_nobody_touched_is_replaced(
+def test_an_unchanged_delivery_of_this_run_is_replaced(
     target: Path, plan: MergePlan, delivered: Manifest
 ) -> None:
     check_target(target, delivered, target.parent.parent / "work")
@@ -116,7 +117,7 @@ def test_delivering_what_is_there_already_changes_nothing(target: Path, plan: Me
     ],
     ids=["edited", "added", "removed", "made executable", "linked"],
 )
-def test_a_delivered_target_that_somebody_touched_is_refused_and_kept(
+def test_a_delivered_target_that_was_changed_is_refused_and_kept(
     target: Path, plan: MergePlan, delivered: Manifest, touch: Callable[[Path], object]
 ) -> None:
     touch(target)
@@ -129,9 +130,7 @@ def test_a_delivered_target_that_somebody_touched_is_refused_and_kept(
     assert beside(target) == []
 
 
-def test_a_target_with_files_of_somebody_else_is_refused_and_kept(
-    target: Path, plan: MergePlan
-) -> None:
+def test_a_target_with_other_files_is_refused_and_kept(target: Path, plan: MergePlan) -> None:
     write_tree(target, {"mine": "x"})
     with pytest.raises(TargetRefused, match="not empty") as refused:
         check_target(target, None, target.parent.parent / "work")
@@ -141,7 +140,7 @@ def test_a_target_with_files_of_somebody_else_is_refused_and_kept(
     assert read_tree(target) == {"mine": "x"}
 
 
-def test_which_delivered_tells_what_the_target_holds(
+def test_which_delivered_finds_what_the_target_holds(
     tmp_path: Path, target: Path, plan: MergePlan, delivered: Manifest
 ) -> None:
     intended = merged_manifest(plan)
@@ -211,16 +210,16 @@ def test_the_current_directory_is_refused_and_what_holds_it(
 
 def test_the_work_directory_and_the_target_never_hold_one_another(tmp_path: Path) -> None:
     work = tmp_path / "work"
-    refused(work, work, "lies in the work directory")
-    refused(work / "runs" / "app", work, "lies in the work directory")
+    refused(work, work, "is inside the work directory")
+    refused(work / "runs" / "app", work, "is inside the work directory")
     refused(tmp_path / "app", tmp_path / "app" / "work", "the work directory")
     (tmp_path / "alias").symlink_to(work)
-    refused(tmp_path / "alias" / "app", work, "lies in the work directory|not a directory")
+    refused(tmp_path / "alias" / "app", work, "is inside the work directory|not a directory")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "nul\0name", "bad\ud800name"])
 def test_names_that_no_file_system_takes_are_refused(tmp_path: Path, name: str) -> None:
-    refused(tmp_path / name, tmp_path / "work", "cannot be used")
+    refused(tmp_path / name, tmp_path / "work", "cannot be used: '")
 
 
 def test_a_target_with_the_longest_name_is_delivered(tmp_path: Path, plan: MergePlan) -> None:
@@ -250,9 +249,9 @@ def test_a_parent_that_may_not_be_written_is_refused() -> None:
         parent = home / "parent"
         parent.mkdir()
         parent.chmod(0o555)
-        refused(parent / "app", home / "work", "may not be written")
-        refused(parent / "more" / "app", home / "work", "may not be written")
-        with pytest.raises(MergeError, match="may not be written"):
+        refused(parent / "app", home / "work", "is not writable")
+        refused(parent / "more" / "app", home / "work", "is not writable")
+        with pytest.raises(MergeError, match="is not writable"):
             apply_merge(plan, parent / "app", RUN, None)
         parent.chmod(0o755)
 
@@ -265,7 +264,7 @@ def test_a_target_that_may_not_be_read_is_refused() -> None:
         with pytest.raises(TargetRefused, match="cannot be read"):
             check_target(target, delivered, home / "work")
         target.chmod(0)
-        with pytest.raises(TargetRefused, match="cannot be used"):
+        with pytest.raises(TargetRefused, match="cannot be used: '"):
             check_target(target, delivered, home / "work")
         target.chmod(0o755)
         (target / "src").chmod(0o755)
@@ -297,7 +296,7 @@ def swap_parent_for_link(file: Path) -> None:
         (lambda f: f.unlink(), "cannot be read"),
         (swap_for_link, "symbolic link"),
         (swap_parent_for_link, "symbolic link"),
-        (swap_for_fifo, "no regular file"),
+        (swap_for_fifo, "not a regular file"),
     ],
 )
 def test_a_source_that_changed_after_its_manifest_stops_the_delivery(
@@ -380,11 +379,11 @@ def test_an_error_at_any_step_leaves_the_old_tree_or_all_of_the_new_one(
         assert beside(target) == []
 
 
-def test_a_full_disk_is_told_with_the_place_and_the_remedy(target: Path, plan: MergePlan) -> None:
+def test_a_full_disk_is_reported_with_place_and_remedy(target: Path, plan: MergePlan) -> None:
     with pytest.raises(MergeError, match="No space left") as caught:
         apply_merge(plan, target, RUN, None, FaultyDisk(2, no_space))
     assert str(target) in caught.value.message
-    assert "Free some space" in caught.value.remedy
+    assert "Free space" in caught.value.remedy
     assert beside(target) == []
 
 
@@ -414,7 +413,7 @@ def test_a_real_limit_on_file_size_leaves_nothing(tmp_path: Path, target: Path) 
     assert beside(target) == []
 
 
-def test_when_cleaning_up_fails_too_the_first_error_is_told_and_recovery_does_the_rest(
+def test_when_cleaning_up_fails_too_the_first_error_is_reported_and_recovery_does_the_rest(
     target: Path, plan: MergePlan
 ) -> None:
     class Dead(FaultyDisk):
@@ -496,12 +495,12 @@ def test_the_old_tree_comes_back_when_the_new_one_is_gone(
     assert beside(target) == []
 
 
-def test_recovery_keeps_everything_when_somebody_wrote_the_target_meanwhile(
+def test_recovery_keeps_everything_when_the_target_was_written_meanwhile(
     target: Path, plan: MergePlan, delivered: Manifest
 ) -> None:
     cut_after_aside(target, plan, delivered)
     write_tree(target, {"mine": "x"})
-    with pytest.raises(MergeError, match="somebody else"):
+    with pytest.raises(MergeError, match="Another process wrote"):
         recover_target(target, RUN)
     assert read_tree(target) == {"mine": "x"}
     assert len(beside(target)) == 2

@@ -10,10 +10,10 @@ import pytest
 
 from core.bundle import Allowance
 from core.errors import UsageError
-from core.job import JobKey, Usage
+from core.job import Amount, JobKey, Usage
 from engine.money.budget import Budget, CostEstimate, open_budget
-from engine.money.ledger import Amount, Ledger, amount_of
-from engine.run.journal import History
+from engine.money.ledger import Ledger, amount_of
+from engine.run.jobs_view import JobsView
 
 USAGE = Usage("anthropic", "m", input_tokens=600, output_tokens=400)
 A1, A2, B1 = JobKey("r", "a", 1), JobKey("r", "a", 2), JobKey("r", "b", 1)
@@ -227,7 +227,7 @@ def test_the_raise_always_is_one() -> None:
 
 
 def test_earlier_sessions_count_by_what_is_known_of_them() -> None:
-    history = History(
+    history = JobsView(
         spent=[USAGE, USAGE],
         open={A1: None},
         reserved={A1: Amount(500, 0.5), B1: Amount(250, 0.25)},
@@ -249,17 +249,17 @@ def told(tokens: int) -> list[Usage]:
 @pytest.mark.parametrize("caps", [{"max_tokens": 5_000}, {"max_cost": 5.0}])
 def test_an_attempt_is_believed_up_to_its_reservation(caps: dict[str, Any]) -> None:
     asked = budget(**caps, a=need(1, 2))
-    assert asked.believes(A1, told(9_999))  # nothing was reserved to hold it to
+    assert asked.is_credible(A1, told(9_999))  # nothing was reserved to hold it to
     assert asked.admit(A1)
-    assert asked.believes(A1, [])
-    assert asked.believes(A1, told(1_000) * 2)
-    assert not asked.believes(A1, [*told(1_000) * 2, *told(1)])
+    assert asked.is_credible(A1, [])
+    assert asked.is_credible(A1, told(1_000) * 2)
+    assert not asked.is_credible(A1, [*told(1_000) * 2, *told(1)])
 
 
 def test_without_a_cap_there_is_no_bound_to_hold_an_attempt_to() -> None:
     asked = budget(a=need(1, 2))
     assert asked.admit(A1)
-    assert asked.believes(A1, told(9_999))
+    assert asked.is_credible(A1, told(9_999))
 
 
 def test_under_a_cap_on_the_cost_no_worker_asks_for_what_has_no_price() -> None:
@@ -267,11 +267,11 @@ def test_under_a_cap_on_the_cost_no_worker_asks_for_what_has_no_price() -> None:
         asked = Budget(Ledger(5_000, max_cost), lambda _: None)
         assert asked.admit(A1)
         asked.expect({"a": need(1, 2)})
-        assert asked.believes(A1, [Usage("p", "unheard of", 0)]) is believed
+        assert asked.is_credible(A1, [Usage("p", "unheard of", 0)]) is believed
 
 
 def test_money_spent_at_an_unknown_price_cannot_be_capped() -> None:
-    history = History(spent=[USAGE])
+    history = JobsView(spent=[USAGE])
     with pytest.raises(UsageError, match="'m'") as caught:
         open_budget(None, 4.0, history, lambda _: None)
     assert "--price-input" in caught.value.remedy

@@ -15,12 +15,11 @@ from claude.allowance import Guard
 from claude.client.types import Call
 from core.bundle import Allowance, ModelSettings
 from core.errors import BudgetExceeded, SubmitError
-from core.job import JobKey, JobState, JobStatus, Outcome, Usage
+from core.job import Amount, JobKey, JobState, JobStatus, Outcome, TaskState, Usage
 from core.plan import Plan
 from engine.money.budget import Budget, CostEstimate, open_budget
-from engine.money.ledger import Amount, Ledger
-from engine.run.journal import replay
-from engine.scheduling.task_graph import TaskState
+from engine.money.ledger import Ledger
+from engine.run.run_view import replay
 from engine.scheduling.types import StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
 from tests.fakes.plans import plans
@@ -204,13 +203,13 @@ def spending_worlds(draw: st.DrawFn) -> tuple[World, int, dict[str, CostEstimate
 def check_cap(world: World, cap: int) -> None:
     """At no line of the journal is more settled and reserved than the cap."""
     for lines in range(len(world.journal) + 1):
-        history = replay(RUN, world.journal[:lines])
+        history = replay(RUN, world.journal[:lines]).jobs
         known = sum(u.total_tokens for u in history.spent)
         assert known + sum(a.tokens for a in history.reserved.values()) <= cap
 
 
 def open_world(world: World, cap: int, needs: dict[str, CostEstimate]) -> Budget:
-    budget = open_budget(cap, None, replay(RUN, world.journal), by_token)
+    budget = open_budget(cap, None, replay(RUN, world.journal).jobs, by_token)
     budget.expect(needs)
     world.budget = budget
     return budget

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BundleError
-from core.events import Event, Kind
-from core.job import JobHandle, JobKey, Usage
-from core.wire import encode, plain
-from engine.money.ledger import Amount
-from engine.run.journal import History, Journal, read_journal, replay
+from core.events import Event, Kind, encode_event
+from core.job import JobHandle, JobKey
+from core.wire import plain
+from engine.run.journal import Journal, read_journal
+from tests.fakes.events import event_of
 
 RUN = "run-1"
 KEY = JobKey(RUN, "a", 1)
@@ -24,7 +24,7 @@ HANDLE = JobHandle(KEY, "slurm", "4711", {"array": 3})
 
 
 def event(kind: Kind, task: str = "a", attempt: int = 1, **data: Any) -> Event:
-    return Event(kind, 12.5, task, attempt, data)
+    return event_of(kind, 12.5, task, attempt, data)
 
 
 def submitted(task: str = "a", attempt: int = 1) -> Event:
@@ -64,7 +64,12 @@ def test_a_line_is_one_event(path: Path) -> None:
 
 
 def test_progress_is_not_kept(path: Path) -> None:
-    write(path, event(Kind.PROGRESS, text="x"), event(Kind.JOB_STATE), event(Kind.JOB_ENDED))
+    write(
+        path,
+        event(Kind.PROGRESS, text="x"),
+        event(Kind.JOB_STATE, state="RUNNING"),
+        event(Kind.JOB_ENDED),
+    )
     assert [e.kind for e in read_journal(path)] == [Kind.JOB_ENDED]
 
 
@@ -170,15 +175,14 @@ def test_commits_from_another_thread_meet_whole_lines_only(path: Path) -> None:
 FILL = """
 import resource, sys
 from pathlib import Path
-from core.events import Event, Kind
-from engine.money.ledger import Amount
+from core.events import Event, Notice
 from engine.run.journal import Journal
 journal = Journal(Path(sys.argv[1]))
-journal.emit(Event(Kind.NOTICE, 1.0, data={"text": "fits"}))
+journal.emit(Event(Notice("fits"), 1.0))
 size = Path(sys.argv[1]).stat().st_size
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, size + 10))
 try:
-    journal.emit(Event(Kind.NOTICE, 1.0, data={"text": "does not"}))
+    journal.emit(Event(Notice("does not"), 1.0))
 except OSError as exc:
     print(exc.strerror)
 journal.close()
@@ -231,139 +235,13 @@ def test_wherever_a_journal_is_cut_what_was_whole_before_is_read(
 def test_a_damaged_line_in_the_middle_is_an_error_that_names_file_and_line(
     path: Path, damage: bytes
 ) -> None:
-    good = encode(event(Kind.JOB_INTENDED)).encode()
+    good = encode_event(event(Kind.JOB_INTENDED)).encode()
     path.write_bytes(good + b"\n" + damage + b"\n" + good + b"\n")
     with pytest.raises(BundleError, match=r"journal\.jsonl:2 is damaged"):
         read_journal(path)
 
 
 def test_empty_lines_are_passed_over(path: Path) -> None:
-    good = encode(event(Kind.JOB_INTENDED)).encode()
+    good = encode_event(event(Kind.JOB_INTENDED)).encode()
     path.write_bytes(good + b"\n\n" + good + b"\n")
     assert len(read_journal(path)) == 2
-
-
-# -- replay
-
-
-def test_nothing_has_become_of_a_run_without_events() -> None:
-    assert replay(RUN, []) == History()
-
-
-def test_an_intended_job_is_open_without_a_handle() -> None:
-    history = replay(RUN, [event(Kind.JOB_INTENDED, "a", 2)])
-    assert history.open == {JobKey(RUN, "a", 2): None}
-    assert history.attempts == {"a": 2}
-
-
-def test_a_submitted_job_is_open_with_its_handle() -> None:
-    events = [event(Kind.JOB_INTENDED), event(Kind.JOB_SUBMITTED, handle=plain(HANDLE))]
-    assert replay(RUN, events).open == {KEY: HANDLE}
-
-
-def test_an_intent_told_again_does_not_lose_the_handle() -> None:
-    events = [event(Kind.JOB_INTENDED), submitted(), event(Kind.JOB_INTENDED)]
-    assert replay(RUN, events).open[KEY] is not None
-
-
-def test_a_failed_job_is_closed_and_its_failure_kept_until_the_task_succeeds() -> None:
-    failed = [event(Kind.JOB_INTENDED), event(Kind.JOB_ENDED, cause="DEFECT", message="why")]
-    history = replay(RUN, failed)
-    assert history.open == {}
-    assert history.failures == {"a": "why"}
-    done = [
-        event(Kind.JOB_INTENDED, attempt=2),
-        event(Kind.JOB_ENDED, attempt=2, cause="OK", message="done"),
-        event(Kind.TASK_ENDED, attempt=2, state="SUCCEEDED"),
-    ]
-    history = replay(RUN, failed + done)
-    assert history.failures == {}
-    assert history.succeeded == {"a": 2}
-    assert history.attempts == {"a": 2}
-    assert history.untold == {}
-
-
-def test_a_job_that_ended_well_makes_its_task_done_even_if_that_was_not_told() -> None:
-    events = [event(Kind.JOB_INTENDED), event(Kind.JOB_ENDED, cause="OK", message="done")]
-    history = replay(RUN, events)
-    assert history.succeeded == {"a": 1}
-    assert history.untold == {"a": "done"}
-    assert history.open == {}
-
-
-@pytest.mark.parametrize("state", ["FAILED", "BLOCKED", "CANCELLED"])
-def test_a_task_that_ended_otherwise_is_not_done(state: str) -> None:
-    assert replay(RUN, [event(Kind.TASK_ENDED, state=state)]).succeeded == {}
-
-
-def test_the_end_of_a_run_counts_until_it_is_started_again() -> None:
-    ended = [event(Kind.RUN_STARTED, "", 0), event(Kind.RUN_ENDED, "", 0, exit_code=130)]
-    assert replay(RUN, ended).end == {"exit_code": 130}
-    assert replay(RUN, [*ended, event(Kind.RUN_STARTED, "", 0)]).end is None
-
-
-@pytest.mark.parametrize(
-    "handle",
-    [None, "x", {}, {"key": {"run": RUN}}, {"key": 3, "backend": "slurm", "native_id": "1"}],
-)
-def test_a_submission_without_a_proper_handle_is_an_error_that_names_the_job(handle: Any) -> None:
-    with pytest.raises(BundleError, match="handle of a/1"):
-        replay(RUN, [event(Kind.JOB_SUBMITTED, handle=handle)])
-
-
-def test_handles_survive_the_journal(path: Path) -> None:
-    write(path, event(Kind.JOB_INTENDED), event(Kind.JOB_SUBMITTED, handle=plain(HANDLE)))
-    assert replay(RUN, read_journal(path)).open == {KEY: HANDLE}
-
-
-# -- what was spent
-
-
-USED = plain(Usage("anthropic", "m", 100, 50))
-RESERVED = {"tokens": 900, "cost_usd": 0.5}
-
-
-def test_planning_and_ended_jobs_are_what_was_spent() -> None:
-    history = replay(
-        RUN,
-        [
-            event(Kind.PROGRESS, "", 0, usage=USED),
-            event(Kind.PROGRESS, usage=USED),  # of a task: its end tells it again
-            event(Kind.JOB_INTENDED, reservation=RESERVED),
-            event(Kind.JOB_ENDED, cause="DEFECT", usage=[USED, USED]),
-        ],
-    )
-    assert [u.total_tokens for u in history.spent] == [150] * 3
-    assert history.reserved == {}
-    assert history.spent_at == event(Kind.JOB_ENDED).at
-
-
-def test_planning_does_not_warm_the_executors_cache() -> None:
-    events = [event(Kind.PROGRESS, "", 0, usage=USED), event(Kind.JOB_ENDED, cause="EXIT")]
-    assert replay(RUN, events).spent_at == 0.0
-
-
-def test_a_job_whose_end_or_use_is_unknown_keeps_its_reservation() -> None:
-    begun = [event(Kind.JOB_INTENDED, reservation=RESERVED)]
-    ended = [*begun, event(Kind.JOB_ENDED, cause="EXIT", usage=[], unaccounted=True)]
-    assert replay(RUN, begun).reserved == {KEY: Amount(900, 0.5)}
-    assert replay(RUN, ended).reserved == {KEY: Amount(900, 0.5)}
-    assert replay(RUN, ended).open == {}
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        event(Kind.JOB_INTENDED, reservation={"tokens": "many"}),
-        event(Kind.JOB_ENDED, cause="OK", usage=[{"input_tokens": 3}]),
-        event(Kind.PROGRESS, "", 0, usage="some"),
-    ],
-)
-def test_money_that_cannot_be_read_is_an_error(damaged: Event) -> None:
-    with pytest.raises(BundleError, match=r"journal's (reservation|usage)"):
-        replay(RUN, [damaged])
-
-
-def test_the_forecast_is_told_once() -> None:
-    assert not replay(RUN, []).foreseen
-    assert replay(RUN, [event(Kind.FORECAST, "", 0)]).foreseen

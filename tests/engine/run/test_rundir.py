@@ -93,6 +93,13 @@ def test_a_run_is_made_with_its_facts_and_hidden_from_git(tmp_path: Path) -> Non
     assert (tmp_path / "runs" / ".gitignore").read_text() == "*\n"
 
 
+def test_facts_of_another_format_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "r1")
+    run.facts.write_text(run.facts.read_text().replace('"version":1', '"version":2'))
+    with pytest.raises(BundleError, match=r"run\.json has run format 2; this version reads 1"):
+        run.read_facts()
+
+
 def test_only_the_runs_are_hidden_from_git_and_a_mark_of_the_users_is_kept(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / ".gitignore").write_text("mine")
@@ -161,7 +168,7 @@ def test_a_name_that_means_no_run_or_several_is_an_error_that_lists_what_there_i
 
 @pytest.mark.parametrize("name", ["last", "r1"])
 def test_where_there_are_no_runs_that_is_said(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunNotFound, match="There are no runs"):
+    with pytest.raises(RunNotFound, match="No runs were found"):
         find_run(tmp_path, name)
 
 

@@ -7,9 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import PollPace
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
-from engine.scheduling.attempt import MOST_CHARS, Attempt, PollTimer, Unwanted, Wait, parse_progress
-from engine.scheduling.retry_policy import End
+from core.events import Progress
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
+from engine.scheduling.attempt import (
+    MOST_CHARS,
+    Attempt,
+    CancelReason,
+    PollTimer,
+    Wait,
+    parse_progress,
+)
+from engine.scheduling.job_end import End
 from engine.scheduling.types import Pacing
 
 KEY = JobKey("run", "a", 1)
@@ -194,32 +202,35 @@ def test_time_in_a_queue_is_no_time_at_work() -> None:
     assert one.at_work_from == 50
 
 
-OUT_OF_THE_QUEUE = Unwanted(Reason.UNSCHEDULABLE, "late", queued=True)
+OUT_OF_THE_QUEUE = CancelReason(Reason.UNSCHEDULABLE, "late", queued=True)
 
 
 @pytest.mark.parametrize(
-    ("unwanted", "seen", "end", "never_ran"),
+    ("reason", "seen", "end", "never_ran"),
     [
         (OUT_OF_THE_QUEUE, [QUEUED], JobState.CANCELLED, True),
         (OUT_OF_THE_QUEUE, [RUNNING, QUEUED], JobState.CANCELLED, False),
         (OUT_OF_THE_QUEUE, [QUEUED], JobState.FAILED, False),
-        (Unwanted(Outcome.INTERRUPTED, "stopped"), [QUEUED], JobState.CANCELLED, False),
+        (CancelReason(Outcome.INTERRUPTED, "stopped"), [QUEUED], JobState.CANCELLED, False),
         (None, [QUEUED], JobState.CANCELLED, False),
     ],
 )
 def test_only_what_was_taken_out_of_the_queue_and_never_seen_to_run_has_not_run(
-    unwanted: Unwanted | None, seen: list[JobStatus], end: JobState, never_ran: bool
+    reason: CancelReason | None, seen: list[JobStatus], end: JobState, never_ran: bool
 ) -> None:
     one = attempt()
     for now, status in enumerate([*seen, JobStatus(end)]):
         one.observe(status, now, GRACE_S)
-    one.unwanted = unwanted
+    one.cancel_reason = reason
     assert one.never_ran is never_ran
 
 
-def test_an_unwanted_end_says_why_it_was_unwanted() -> None:
+def test_the_end_of_a_cancelled_attempt_says_why_it_was_cancelled() -> None:
     result = TaskResult(KEY, Outcome.INTERRUPTED, "saved")
-    late, interrupted = Unwanted(Reason.TIMEOUT, "late"), Unwanted(Outcome.INTERRUPTED, "stopped")
+    late, interrupted = (
+        CancelReason(Reason.TIMEOUT, "late"),
+        CancelReason(Outcome.INTERRUPTED, "stopped"),
+    )
     assert late.end(End("X", "x")) == End(Reason.TIMEOUT, "late")
     assert late.end(End("X", "saved", result)) == End(Reason.TIMEOUT, "late", result)
     assert interrupted.end(End("X", "x")) == End(Outcome.INTERRUPTED, "stopped")
@@ -268,22 +279,32 @@ def test_a_poll_that_decides_is_not_put_off_but_one_in_the_past_is_no_reason_to_
 
 
 @pytest.mark.parametrize(
-    ("line", "data"),
+    ("line", "progress"),
     [
-        ("hello", {"text": "hello"}),
-        ('{"kind": "progress", "text": "x", "more": 1}', {"text": "x"}),
-        ('{"kind": "progress", "usage": {"model": "m"}}', {"usage": {"model": "m"}}),
-        ('{"kind": "other"}', {"text": '{"kind": "other"}'}),
-        ('["progress"]', {"text": '["progress"]'}),
-        ("", {"text": ""}),
-        ("[" * 100_000, {"text": "[" * MOST_CHARS}),
-        (f'{{"kind": "progress", "text": "{"x" * 100_000}"}}', {"text": "x" * MOST_CHARS}),
+        ("hello", Progress("hello")),
+        ('{"kind": "progress", "text": "x", "more": 1}', Progress("x")),
+        (
+            '{"kind": "progress", "usage": {"provider": "anthropic", "model": "m"}}',
+            Progress(usage=Usage("anthropic", "m")),
+        ),
+        ('{"kind": "other"}', Progress('{"kind": "other"}')),
+        ('["progress"]', Progress('["progress"]')),
+        ("", Progress("")),
+        ("[" * 100_000, Progress("[" * MOST_CHARS)),
+        (f'{{"kind": "progress", "text": "{"x" * 100_000}"}}', Progress("x" * MOST_CHARS)),
     ],
 )
-def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, data: dict[str, object]) -> None:
-    assert parse_progress(line) == data
+def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, progress: Progress) -> None:
+    assert parse_progress(line) == progress
+
+
+@pytest.mark.parametrize(
+    "bad", ["null", '"text"', "5", "{}", '{"provider": "x"}', '{"provider": 1, "model": "m"}']
+)
+def test_what_is_no_usage_is_left_out(bad: str) -> None:
+    assert parse_progress(f'{{"kind": "progress", "usage": {bad}}}') == Progress()
 
 
 @given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
 def test_no_line_breaks_the_reading_of_progress(line: str) -> None:
-    assert set(parse_progress(line)) <= {"text", "usage"}
+    assert parse_progress(line).text == line[:MOST_CHARS]

@@ -13,15 +13,15 @@ from backends.base import LogChunk
 from core.bundle import Allowance
 from core.errors import SubmitError
 from core.events import Kind
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Usage
+from core.job import Amount, JobHandle, JobKey, JobState, JobStatus, Outcome, TaskState, Usage
 from core.plan import Plan
 from core.wire import plain
 from engine.money.budget import Budget, CostEstimate, open_budget
-from engine.money.ledger import Amount, Ledger
-from engine.run.journal import replay
-from engine.scheduling.task_graph import TaskState
+from engine.money.ledger import Ledger
+from engine.run.run_view import replay
 from engine.scheduling.types import RunOutcome, StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
+from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
 from tests.fakes.virtual_run import PACING, RUN, CountingCalls, Crash, FaultyBackend, World, always
 
@@ -48,7 +48,7 @@ def needs(low: int, high: int, **others: tuple[int, int]) -> dict[str, CostEstim
 
 def under(cap: int, wanted: dict[str, CostEstimate], world: World) -> RunOutcome:
     """Run, or go on with, a world under a cap of tokens."""
-    world.budget = open_budget(cap, None, replay(RUN, world.journal), by_token)
+    world.budget = open_budget(cap, None, replay(RUN, world.journal).jobs, by_token)
     world.budget.expect(wanted)
     return world.run()
 
@@ -153,7 +153,7 @@ def test_an_attempt_that_ran_out_goes_again_with_twice_as_much_and_no_try_is_los
     assert outcome.succeeded == {"a": 4}
     given = [world.store.allowances[JobKey(RUN, "a", n)].max_tokens for n in (1, 2, 3, 4)]
     assert given == [100, 200, 400, 400]
-    assert [e.data["reason"] for e in world.events(Kind.TASK_RETRY)] == [
+    assert [data_of(e)["reason"] for e in world.events(Kind.TASK_RETRY)] == [
         "BUDGET",
         "BUDGET",
         "DEFECT",
@@ -188,10 +188,10 @@ def test_the_intent_holds_the_reservation_and_an_end_that_nobody_knows_keeps_it(
     world = World(make_plan({"a": ()}), always(a=(lost, used(30))))
     under(1_000, needs(50, 100), world)
     first, _ = world.events(Kind.JOB_INTENDED)
-    assert first.data["reservation"] == {"tokens": 100, "cost_usd": 0.0}
+    assert data_of(first)["reservation"] == {"tokens": 100, "cost_usd": 0.0}
     ends = world.events(Kind.JOB_ENDED)
-    assert [e.data.get("unaccounted") for e in ends] == [True, None]
-    history = replay(RUN, world.journal)
+    assert [data_of(e).get("unaccounted") for e in ends] == [True, None]
+    history = replay(RUN, world.journal).jobs
     assert history.reserved == {JobKey(RUN, "a", 1): Amount(100)}
     assert [u.total_tokens for u in history.spent] == [30]
     assert world.budget is not None
@@ -222,11 +222,11 @@ def test_a_job_that_died_cannot_tell_of_more_than_it_could_use() -> None:
     world = World(make_plan({"a": ()}), always(a=(lost, used(30))))
     world.store.used[JobKey(RUN, "a", 1)] = (Usage("p", "m", 60), Usage("p", "m", 41))
     under(1_000, needs(50, 100), world)
-    first = world.events(Kind.JOB_ENDED)[0].data
+    first = data_of(world.events(Kind.JOB_ENDED)[0])
     assert (first["usage"], first["unaccounted"]) == ([], True)
     assert world.budget is not None
     assert world.budget.left() == Allowance(870)
-    again = open_budget(1_000, None, replay(RUN, world.journal), by_token)
+    again = open_budget(1_000, None, replay(RUN, world.journal).jobs, by_token)
     assert again.left() == Allowance(870)
 
 

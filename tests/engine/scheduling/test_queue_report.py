@@ -8,12 +8,13 @@ from itertools import pairwise
 from core.events import Kind
 from engine.scheduling.queue_report import NEWS_S
 from engine.scheduling.virtual_backend import VirtualEnd
+from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
 from tests.fakes.virtual_run import PACING, Faults, Window, World, always
 
 
 def told(world: World) -> list[tuple[float, list[list[object]]]]:
-    return [(e.at, e.data["waits"]) for e in world.events(Kind.QUEUE)]
+    return [(e.at, data_of(e)["waits"]) for e in world.events(Kind.QUEUE)]
 
 
 def world(count: int, *disguises: Window, ends: VirtualEnd | None = None) -> World:

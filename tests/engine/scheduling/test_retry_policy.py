@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.job import JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
-from engine.scheduling.retry_policy import RULES, End, RetryPolicy, describe, end_of
+from engine.scheduling.job_end import End, describe, end_of
+from engine.scheduling.retry_policy import RULES, RetryPolicy
 
 KEY = JobKey("run", "a", 1)
 FAILURES = [o for o in Outcome if o is not Outcome.OK] + list(Reason)

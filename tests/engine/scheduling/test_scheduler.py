@@ -14,10 +14,10 @@ from backends.base import LogChunk, PollPace
 from bench.schedule_virtual import list_schedule, random_plan
 from core.errors import BackendError, SubmitError
 from core.events import Kind
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, Usage
-from engine.scheduling.task_graph import TaskState
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskState, Usage
 from engine.scheduling.types import Pacing, StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
+from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
 from tests.fakes.virtual_run import (
     PACING,
@@ -38,11 +38,11 @@ THREE = make_plan({"a": (), "b": (), "c": ()})
 
 
 def reasons(world: World) -> list[str]:
-    return [e.data["reason"] for e in world.events(Kind.TASK_RETRY)]
+    return [data_of(e)["reason"] for e in world.events(Kind.TASK_RETRY)]
 
 
 def causes(world: World) -> list[str]:
-    return [e.data["cause"] for e in world.events(Kind.JOB_ENDED)]
+    return [data_of(e)["cause"] for e in world.events(Kind.JOB_ENDED)]
 
 
 # -- dispatch
@@ -166,7 +166,7 @@ def test_a_failed_attempt_is_tried_again_after_a_delay_and_told_why() -> None:
     world = World(ONE, always(a=(FAILS, VirtualEnd())))
     assert world.run().succeeded == {"a": 2}
     assert reasons(world) == ["DEFECT"]
-    delay_s = world.events(Kind.TASK_RETRY)[0].data["delay_s"]
+    delay_s = data_of(world.events(Kind.TASK_RETRY)[0])["delay_s"]
     assert 0.25 <= delay_s <= 0.5
     intended = [e.at for e in world.events(Kind.JOB_INTENDED)]
     assert intended[1] == pytest.approx(1 + delay_s, abs=0.001)
@@ -194,7 +194,7 @@ def test_a_rate_limited_attempt_holds_all_launches_until_it_may_go_again() -> No
     world = World(THREE, always(a=(limited, VirtualEnd())))
     world.pacing = replace(PACING, max_executors=1)
     world.run()
-    delay_s = world.events(Kind.TASK_RETRY)[0].data["delay_s"]
+    delay_s = data_of(world.events(Kind.TASK_RETRY)[0])["delay_s"]
     assert delay_s >= 7.5
     assert world.events(Kind.JOB_INTENDED)[1].at == pytest.approx(1 + delay_s, abs=0.001)
 
@@ -210,7 +210,7 @@ def test_an_outage_of_submit_does_not_shorten_the_pause_after_a_rate_limit() -> 
     world.run()
     submits = [keys for name, keys in (e for e in world.timeline if isinstance(e, tuple))]
     assert [k.task for k in submits[0]] == ["a", "b"]
-    delay_s = world.events(Kind.TASK_RETRY)[0].data["delay_s"]
+    delay_s = data_of(world.events(Kind.TASK_RETRY)[0])["delay_s"]
     c_started = next(e.at for e in world.events(Kind.JOB_SUBMITTED) if e.task == "c")
     assert c_started >= 2 + delay_s - 0.001
 
@@ -233,10 +233,10 @@ def test_each_end_is_reported_with_its_usage_and_cause() -> None:
     world.store.used[JobKey(RUN, "a", 1)] = (used,)
     world.run()
     ends = world.events(Kind.JOB_ENDED)
-    assert [e.data["cause"] for e in ends] == ["EXIT"] * 3
-    assert ends[0].data["usage"][0]["output_tokens"] == 7
-    assert ends[1].data["usage"] == []
-    assert ends[0].data["state"] == "FAILED"
+    assert [data_of(e)["cause"] for e in ends] == ["EXIT"] * 3
+    assert data_of(ends[0])["usage"][0]["output_tokens"] == 7
+    assert data_of(ends[1])["usage"] == []
+    assert data_of(ends[0])["state"] == "FAILED"
 
 
 # -- deadlines and graces
@@ -258,7 +258,7 @@ def test_a_job_that_ignores_its_cancel_gives_its_slot_back_after_the_grace() -> 
     outcome = world.run()
     assert outcome.succeeded == {"a": 2, "b": 1}
     first = world.events(Kind.JOB_ENDED)[0]
-    assert first.data["cause"] == "TIMEOUT"
+    assert data_of(first)["cause"] == "TIMEOUT"
     assert first.at == 300 + 30 + PACING.cancel_grace_s
 
 
@@ -303,7 +303,7 @@ def test_a_job_missing_for_longer_than_the_grace_is_lost_at_its_end() -> None:
     world = World(ONE, script, Faults(disguises=(gone,), silent=True))
     assert world.run().succeeded == {"a": 2}
     end = world.events(Kind.JOB_ENDED)[0]
-    assert end.data["cause"] == "MISSING"
+    assert data_of(end)["cause"] == "MISSING"
     assert end.at == pytest.approx(FaultyBackend.grace_s, abs=2)
 
 
@@ -495,7 +495,7 @@ def test_an_interrupt_while_bundles_are_written_hands_nothing_over() -> None:
     outcome = scheduler.run()
     assert set(outcome.states.values()) == {TaskState.CANCELLED}
     assert world.backend.called["submit"] == 0
-    notices = [e.data["text"] for e in world.events(Kind.NOTICE)]
+    notices = [data_of(e)["text"] for e in world.events(Kind.NOTICE)]
     assert notices == ["Interrupted: stopping what runs; the run can be resumed."]
 
 
@@ -519,7 +519,7 @@ def test_a_job_that_succeeds_although_it_was_cancelled_has_succeeded() -> None:
 def test_a_backend_out_of_reach_for_a_while_is_told_of_once_and_asked_again(method: str) -> None:
     world = World(THREE, always(VirtualEnd(duration_s=5)), Faults((Window(method, 0, 100),)))
     assert set(world.run().states.values()) == {TaskState.SUCCEEDED}
-    notices = [e.data["text"] for e in world.events(Kind.NOTICE)]
+    notices = [data_of(e)["text"] for e in world.events(Kind.NOTICE)]
     assert notices == [f"faulty {method}: {method} is out of reach. Trying again."]
 
 
@@ -557,7 +557,7 @@ def test_a_call_that_never_comes_back_is_told_of_in_time_and_then_given_up(metho
     with pytest.raises(BackendError, match=f"faulty has not answered {method} for 9.. s"):
         world.run(SlowCalls(world.clock, hang=frozenset({method})))
     notices = world.events(Kind.NOTICE)
-    assert [method in e.data["text"] for e in notices] == [True]
+    assert [method in data_of(e)["text"] for e in notices] == [True]
     begun = {"submit": 0, "poll": 0, "collect": 100, "cancel": 330}[method]
     assert begun + 60 <= notices[0].at <= begun + 2 * PACING.call_notice_s
     assert world.clock.monotonic() <= begun + PACING.give_up_s + PACING.call_notice_s
@@ -605,7 +605,7 @@ def test_the_lines_of_running_jobs_are_told_as_progress() -> None:
     world = World(ONE, always(VirtualEnd(duration_s=10)), backend_type=Chatty)
     world.pacing = replace(PACING, progress_s=4.0)
     world.run()
-    told = [e.data["text"] for e in world.events(Kind.PROGRESS)]
+    told = [data_of(e)["text"] for e in world.events(Kind.PROGRESS)]
     assert told[:4] == ["line ", "x", "line |", "x"]
     assert world.backend.called["logs"] <= 4
     assert all(e.task == "a" and e.attempt == 1 for e in world.events(Kind.PROGRESS))

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from core.errors import SubmitError
 from core.events import Event, Kind
-from core.job import JobKey, JobState, JobStatus, Outcome, Reason
+from core.job import JobKey, JobState, JobStatus, Outcome, Reason, TaskState
 from core.plan import Plan
 from engine.scheduling.calls import Calls
 from engine.scheduling.retry_policy import RULES
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
 from engine.scheduling.virtual_time import VirtualCalls
+from tests.fakes.events import data_of
 from tests.fakes.plans import descendants, plans
 from tests.fakes.virtual_run import PACING, RUN, Faults, SlowCalls, Window, World
 
@@ -125,7 +125,7 @@ def check_rules(world: World) -> None:
             assert entry.task not in succeeded, "a finished task was started again"
         elif entry.kind in (Kind.JOB_SUBMITTED, Kind.JOB_ENDED):
             handed_over.add(key)
-        elif entry.kind is Kind.TASK_ENDED and entry.data["state"] == "SUCCEEDED":
+        elif entry.kind is Kind.TASK_ENDED and data_of(entry)["state"] == "SUCCEEDED":
             succeeded.add(entry.task)
     assert len(world.backend.inner.started) == len(set(world.backend.inner.started))
 
@@ -155,7 +155,7 @@ def test_every_run_ends_with_every_task_in_one_final_state_by_the_rules(
 def check_tries(world: World) -> None:
     causes: dict[str, list[str]] = {t.id: [] for t in world.plan.tasks}
     for event in world.events(Kind.JOB_ENDED):
-        causes[event.task].append(event.data["cause"])
+        causes[event.task].append(data_of(event)["cause"])
     for task, found in causes.items():
         assert len(found) <= world.max_attempts
         assert found.count("OK") <= 1
@@ -185,7 +185,7 @@ def test_a_stop_for_credentials_or_money_launches_nothing_more_and_can_be_resume
     ended = next(
         n
         for n, e in enumerate(world.timeline)
-        if isinstance(e, Event) and e.data.get("cause") == stop
+        if isinstance(e, Event) and data_of(e).get("cause") == stop
     )
     after = [e for e in world.timeline[ended:] if isinstance(e, Event)]
     assert not [e for e in after if e.kind is Kind.JOB_INTENDED]

@@ -16,15 +16,16 @@ from core.bundle import AttemptDir, Limits, ModelSettings, build_manifest, claim
 from core.clock import Clock, SystemClock
 from core.errors import BackendError
 from core.events import Event, Kind
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, Outcome, TaskResult, TaskState
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore, write_contracts
-from engine.run.journal import History, Journal, read_journal, replay
+from engine.run.jobs_view import JobsView
+from engine.run.journal import Journal, read_journal
+from engine.run.run_view import replay
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.task_graph import TaskState
 from engine.scheduling.types import Pacing, RunOutcome, StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
 from tests.engine.scheduling.test_scheduler_properties import (
@@ -34,6 +35,7 @@ from tests.engine.scheduling.test_scheduler_properties import (
     longest_s,
     worlds,
 )
+from tests.fakes.events import data_of
 from tests.fakes.plans import descendants, make_plan
 from tests.fakes.virtual_run import (
     PACING,
@@ -139,7 +141,7 @@ def test_a_power_cut_that_takes_lines_not_yet_committed_can_be_resumed(
 
 
 def finish_and_check(world: World, data: st.DataObject) -> None:
-    done = set(replay(RUN, world.journal).succeeded)
+    done = set(replay(RUN, world.journal).jobs.succeeded)
     begun = world.clock.monotonic()
     outcome = world.run(data.draw(calls_for(world)))
     assert world.clock.monotonic() <= max(begun, LAST_FAULT_S) + longest_s(world)
@@ -189,9 +191,9 @@ def test_a_task_whose_end_was_cut_off_the_journal_is_told_as_done_and_not_run_ag
 
 def test_a_task_whose_untold_result_was_found_damaged_is_run_again() -> None:
     world = crashed(World(CHAIN, always()), Kind.JOB_ENDED, "a")
-    history = replay(RUN, world.journal)
-    del history.succeeded["a"]
-    outcome = world.scheduler(history=history).run()
+    earlier = replay(RUN, world.journal).jobs
+    del earlier.succeeded["a"]
+    outcome = world.scheduler(earlier=earlier).run()
     assert outcome.succeeded["a"] == 2
 
 
@@ -223,9 +225,9 @@ def test_a_job_whose_dependency_was_found_damaged_is_cancelled_and_run_again_lat
         Kind.JOB_SUBMITTED,
         "b",
     )
-    history = replay(RUN, world.journal)
-    del history.succeeded["a"]  # as engine.pipeline does
-    outcome = world.scheduler(history=history).run()
+    earlier = replay(RUN, world.journal).jobs
+    del earlier.succeeded["a"]  # as engine.pipeline does
+    outcome = world.scheduler(earlier=earlier).run()
     assert outcome.succeeded == {"a": 2, "b": 2, "c": 1}
     assert world.clock.monotonic() < 100
     stray = JobKey(RUN, "b", 1)
@@ -234,8 +236,8 @@ def test_a_job_whose_dependency_was_found_damaged_is_cancelled_and_run_again_lat
 
 def test_a_finished_task_is_kept_while_its_damaged_ancestor_runs_again() -> None:
     world = World(CHAIN, always(VirtualEnd(duration_s=10)))
-    history = History(attempts={"a": 1, "b": 1}, succeeded={"b": 1})
-    outcome = world.scheduler(history=history).run()
+    earlier = JobsView(attempts={"a": 1, "b": 1}, succeeded={"b": 1})
+    outcome = world.scheduler(earlier=earlier).run()
     assert outcome.succeeded == {"a": 2, "b": 1, "c": 1}
     assert world.clock.monotonic() == 20
     assert world.store.meanings[JobKey(RUN, "c", 1)] == ("", {"a": 2, "b": 1})
@@ -251,10 +253,10 @@ def test_a_job_of_a_task_that_the_plan_no_longer_has_is_cancelled() -> None:
 
 def test_of_two_open_attempts_of_a_task_the_earlier_is_cancelled() -> None:
     world = crashed(World(CHAIN, always(VirtualEnd(duration_s=100))), Kind.JOB_SUBMITTED, "a")
-    history = replay(RUN, world.journal)
-    history.attempts["a"] = 2
-    history.open[JobKey(RUN, "a", 2)] = None
-    outcome = world.scheduler(history=history).run()
+    earlier = replay(RUN, world.journal).jobs
+    earlier.attempts["a"] = 2
+    earlier.open[JobKey(RUN, "a", 2)] = None
+    outcome = world.scheduler(earlier=earlier).run()
     assert outcome.succeeded["a"] == 2
     assert world.backend.called["cancel"] == 1
 
@@ -274,7 +276,7 @@ def test_nothing_is_launched_before_earlier_jobs_are_known() -> None:
     world = crashed(World(CHAIN, always(VirtualEnd(duration_s=20)), outage), Kind.JOB_INTENDED, "a")
     assert world.run().succeeded == {"a": 1, "b": 1, "c": 1}
     assert world.clock.monotonic() >= 110
-    assert [e.data["text"] for e in world.events(Kind.NOTICE)] == [
+    assert [data_of(e)["text"] for e in world.events(Kind.NOTICE)] == [
         "faulty reattach: reattach is out of reach. Trying again."
     ]
 
@@ -341,7 +343,7 @@ class InterruptingJournal(Journal):
 
 def session(run: RunDir, plan: Plan, interrupt_after: str = "") -> RunOutcome:
     """One process at work on the run, as the program does it."""
-    history = replay(run.run_id, read_journal(run.journal))
+    earlier = replay(run.run_id, read_journal(run.journal)).jobs
     journal = InterruptingJournal(run.journal, interrupt_after)
     backend = ThreadingBackend(run.root, work_on)
     calls = ThreadedCalls(SystemClock())
@@ -355,7 +357,7 @@ def session(run: RunDir, plan: Plan, interrupt_after: str = "") -> RunOutcome:
         clock=SystemClock(),
         policy=RetryPolicy(3, random.Random(7)),
         pacing=Pacing(max_executors=2),
-        history=history,
+        earlier=earlier,
         commit=journal.commit,
     )
     try:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.job import TaskState
 from core.plan import Plan
-from engine.scheduling.task_graph import TaskGraph, TaskState
+from engine.scheduling.task_graph import TaskGraph
 from tests.fakes.plans import descendants, make_plan, plans
 
 DIAMOND = make_plan({"top": (), "left": ("top",), "right": ("top",), "end": ("left", "right")})

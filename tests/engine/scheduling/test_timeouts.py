@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from backends.base import PollPace
 from core.bundle import Allowance
 from core.events import Kind
-from core.job import JobKey, JobState, Outcome, Reason
+from core.job import Amount, JobKey, JobState, Outcome, Reason, TaskState
 from engine.money.budget import Budget, CostEstimate
-from engine.money.ledger import Amount, Ledger
-from engine.scheduling.task_graph import TaskState
+from engine.money.ledger import Ledger
 from engine.scheduling.types import StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
+from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
 from tests.fakes.virtual_run import (
     PACING,
@@ -51,7 +51,7 @@ def waiting(*disguises: Window, end: VirtualEnd = FOREVER, silent: bool = False)
 
 
 def ends(world: World) -> list[tuple[str, str, float]]:
-    return [(e.task, e.data["cause"], e.at) for e in world.events(Kind.JOB_ENDED)]
+    return [(e.task, data_of(e)["cause"], e.at) for e in world.events(Kind.JOB_ENDED)]
 
 
 class TestStuck:
@@ -64,8 +64,8 @@ class TestStuck:
         assert world.backend.called["cancel"] == 1
         assert outcome.states == {"a": TaskState.FAILED}
         assert outcome.messages["a"] == (
-            "It could not be started for 1:40: BadConstraints. Correct the backend's options, or"
-            " have the queue mended, then resume the run."
+            "It could not be started for 1:40: BadConstraints. Correct the backend's options or"
+            " the queue, then resume the run."
         )
 
     def test_all_others_go_on_meanwhile_and_get_its_slot(self) -> None:
@@ -128,8 +128,8 @@ class TestQueueTimeout:
         outcome = world.run()
         assert ends(world) == [("a", "UNSCHEDULABLE", 1000)]
         assert outcome.messages["a"] == (
-            "It was still queued after 16:40, as the queue was busy: Resources. Give it longer"
-            " with --queue-timeout, then resume the run."
+            "It was still queued after 16:40, as the queue was busy: Resources. Raise"
+            " --queue-timeout, then resume the run."
         )
 
     def test_that_message_fits_a_line_too(self) -> None:
@@ -155,19 +155,19 @@ class TestQueueTimeout:
         [(_, cause, at)] = ends(world)
         assert cause == "UNSCHEDULABLE"
         assert 1200 <= at <= 1231  # since a poll has seen it
-        assert world.events(Kind.JOB_ENDED)[0].data["unaccounted"] is True
+        assert data_of(world.events(Kind.JOB_ENDED)[0])["unaccounted"] is True
 
     def test_what_never_ran_has_used_nothing_and_taken_no_time(self) -> None:
         world = waiting(queued(0, 1e9))
         world.run()
-        ended = world.events(Kind.JOB_ENDED)[0].data
+        ended = data_of(world.events(Kind.JOB_ENDED)[0])
         assert "unaccounted" not in ended
         assert ended["duration_s"] == 0
 
     def test_the_time_of_an_attempt_is_told_without_that_in_the_queue(self) -> None:
         world = World(ONE, always(a=VirtualEnd(queued_s=900, duration_s=50)), pacing=SHORT)
         world.run()
-        ended = world.events(Kind.JOB_ENDED)[0].data
+        ended = data_of(world.events(Kind.JOB_ENDED)[0])
         assert 50 <= ended["duration_s"] <= 50 + world.backend.pace.most_s
 
     @pytest.mark.parametrize("first_s", [7.0, 400.0])
@@ -219,8 +219,8 @@ class TestQueueTimeout:
         world = World(TWO, always(a=deaf), pacing=replace(SHORT, max_executors=1))
         assert world.run().succeeded == {"b": 1}
         first = world.events(Kind.JOB_ENDED)[0]
-        assert (first.data["cause"], first.at) == ("UNSCHEDULABLE", 1000 + SHORT.cancel_grace_s)
-        assert first.data["unaccounted"] is True  # it may start yet
+        assert (data_of(first)["cause"], first.at) == ("UNSCHEDULABLE", 1000 + SHORT.cancel_grace_s)
+        assert data_of(first)["unaccounted"] is True  # it may start yet
 
     def test_an_adopted_job_waits_anew_and_may_have_run_before(self) -> None:
         world = World(ONE, always(a=FOREVER), pacing=SHORT)
@@ -233,7 +233,7 @@ class TestQueueTimeout:
         resumed_at = world.clock.monotonic()
         world.run()
         assert ends(world)[0] == ("a", "UNSCHEDULABLE", resumed_at + 1000)
-        assert world.events(Kind.JOB_ENDED)[0].data["unaccounted"] is True
+        assert data_of(world.events(Kind.JOB_ENDED)[0])["unaccounted"] is True
 
 
 def slow_cancel(method: str) -> tuple[float, float]:
@@ -298,7 +298,7 @@ class TestHopeless:
         world = self.world(Outcome.AUTH, VirtualEnd(duration_s=300), faults=back)
         assert world.run().states["c"] is TaskState.CANCELLED
         assert ends(world)[1][:2] == ("c", "INTERRUPTED")
-        assert world.events(Kind.JOB_ENDED)[1].data["unaccounted"] is True
+        assert data_of(world.events(Kind.JOB_ENDED)[1])["unaccounted"] is True
 
     def test_an_interrupt_meanwhile_still_ends_everything(self) -> None:
         world = self.world(Outcome.AUTH, replace(FOREVER, ignores_cancel=True))
@@ -367,14 +367,14 @@ def check_patience(world: World, key: JobKey) -> None:
     for event in sorted(of_it, key=lambda e: (e.at, world.timeline.index(e))):
         waits = [(queued_since, LIMITS.queue_timeout_s), (stuck_since, LIMITS.unschedulable_s)]
         patience_is_over |= any(s is not None and event.at >= s + limit for s, limit in waits)
-        state = event.data.get("state")
+        state = data_of(event).get("state")
         if event.kind is Kind.JOB_ENDED:
-            assert patience_is_over or event.data["cause"] != Reason.UNSCHEDULABLE
+            assert patience_is_over or data_of(event)["cause"] != Reason.UNSCHEDULABLE
         elif event.kind is Kind.JOB_SUBMITTED:
             queued_since = event.at
         elif state == JobState.QUEUED:
             queued_since = event.at if queued_since is None else queued_since
-            is_stuck = event.data["reason"] == Reason.UNSCHEDULABLE
+            is_stuck = data_of(event)["reason"] == Reason.UNSCHEDULABLE
             stuck_since = (event.at if stuck_since is None else stuck_since) if is_stuck else None
         elif state == JobState.RUNNING:
             queued_since = stuck_since = None

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from core.errors import UsageError
-from engine.views.approval import approved, check_can_ask
+from engine.views.approval import check_can_ask, is_approved
 from engine.views.plain import Quiet
 
 
@@ -17,18 +17,18 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("answer", ["y\n", "Y\n", "yes\n", " YES \n"])
 def test_yes_is_a_yes(answer: str) -> None:
     screen = io.StringIO()
-    assert approved(Quiet(), "the plan", Terminal(answer), screen)
+    assert is_approved(Quiet(), "the plan", Terminal(answer), screen)
     assert screen.getvalue() == "the plan\nCarry out this plan? [y/N] "
 
 
 @pytest.mark.parametrize("answer", ["", "\n", "n\n", "yep\n", "yes please\n"])
 def test_anything_else_is_a_no(answer: str) -> None:
-    assert not approved(Quiet(), "the plan", Terminal(answer), io.StringIO())
+    assert not is_approved(Quiet(), "the plan", Terminal(answer), io.StringIO())
 
 
 @pytest.mark.parametrize("stdin", [None, io.StringIO("y\n")])
-def test_without_a_terminal_there_is_nobody_to_ask(stdin: io.StringIO | None) -> None:
-    with pytest.raises(UsageError, match="nobody to ask") as caught:
+def test_approve_needs_a_terminal(stdin: io.StringIO | None) -> None:
+    with pytest.raises(UsageError, match="--approve needs a terminal") as caught:
         check_can_ask(stdin)
     assert "--plan" in caught.value.remedy
 

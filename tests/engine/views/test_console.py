@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from engine.views.console import is_shown, tell_warnings
+from engine.views.console import is_shown, print_warnings
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,5 @@ def test_of_libraries_only_warnings_are_shown(name: str, level: int, shown: bool
 
 
 def test_each_warning_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_warnings(["one", "two"])
+    print_warnings(["one", "two"])
     assert capsys.readouterr().err == "warning: one\nwarning: two\n"

@@ -1,4 +1,4 @@
-"""The summary of a run: what is left, what it took, and how to go on."""
+"""The summary of a run: what is left to do, what it used, and the resume command."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from core.events import Event, Kind
+from core.events import Kind
 from core.job import Usage
-from engine.run.run_view import RunView, TaskPhase
+from core.simulation_notice import limitation_notice, simulation_notice
+from engine.run.run_view import RunView
+from engine.run.task_view import TaskPhase
 from engine.views.summary import (
     LISTED,
     is_resumable,
@@ -20,9 +22,10 @@ from engine.views.summary import (
 )
 from tests.engine.run.test_run_view import Story, usage
 from tests.engine.views.test_views import CONTROL, HOSTILE
+from tests.fakes.events import event_of
 
 
-def told(**header: Any) -> Story:
+def started(**header: Any) -> Story:
     facts = {"run": "r1", "run_dir": "/w/runs/r1", "target": "/out", **header}
     return Story().start(**facts).plan(("a", [], 1), ("b", ["a"], 1), ("c", ["b"], 1))
 
@@ -48,7 +51,7 @@ def fields(text: str) -> dict[str, str]:
 
 
 def test_a_run_that_went_well_has_nothing_left_to_do() -> None:
-    story = done(told(), "a", "b", "c")
+    story = done(started(), "a", "b", "c")
     story.at += 15
     story.tell(Kind.DELIVERED, target="/out", files=7, conflicts=[], refused=[])
     text = render_summary(ended(story, 0, "done").run_view)
@@ -57,28 +60,28 @@ def test_a_run_that_went_well_has_nothing_left_to_do() -> None:
     assert fields(text) == {
         "target": "/out (7 files)",
         "tasks": "3 done",
-        "time": "0:15 from start to end, 0:30 of task time (2.0 times as fast as one after the"
-        " other), critical path 0:30",
+        "time": "0:15 from start to end, 0:30 of task time (2.0 times as fast as one task at"
+        " a time), critical path 0:30",
         "tokens": "3,000 in, 300 out, in 3 requests",
         "cost": "$3.30",
         "checks": "not run",
-        "kept in": "/w/runs/r1",
+        "run dir": "/w/runs/r1",
     }
 
 
-def test_what_failed_is_named_with_its_reason_and_the_way_on() -> None:
-    story = done(told(), "a").finish("b", "FAILED", "It took longer than 1800 s.")
+def test_what_failed_is_named_with_its_reason_and_the_resume_command() -> None:
+    story = done(started(), "a").finish("b", "FAILED", "It took longer than 1800 s.")
     story.finish("c", "BLOCKED", "It depends on 'b', which failed.")
     found = fields(render_summary(ended(story, 1, "finished with failures").run_view, "par"))
     assert found["tasks"] == "1 blocked, 1 failed, 1 done"
     assert found["failed"] == "b: It took longer than 1800 s."
     assert found["blocked"] == "c: It depends on 'b', which failed."
     assert found["target"] == "nothing was delivered"
-    assert found["go on"] == "par resume r1 --work-dir /w"
+    assert found["continue"] == "par resume r1 --work-dir /w"
 
 
 def test_a_failed_task_points_to_its_last_transcript_where_there_is_one() -> None:
-    story = told().begin("a").end("a", usage=[usage(1, 2)]).begin("a", 2)
+    story = started().begin("a").end("a", usage=[usage(1, 2)]).begin("a", 2)
     story.end("a", 2, usage=[usage(1, 2)]).finish("a", "FAILED", "No.")
     story.begin("b").end("b").finish("b", "FAILED", "It never started.")
     found = fields(render_summary(story.run_view))
@@ -86,26 +89,31 @@ def test_a_failed_task_points_to_its_last_transcript_where_there_is_one() -> Non
 
 
 def test_a_failure_without_a_reason_says_so() -> None:
-    found = fields(render_summary(told().finish("a", "FAILED").run_view))
-    assert found["failed"] == "a: no reason was given"
+    found = fields(render_summary(started().finish("a", "FAILED").run_view))
+    assert found["failed"] == "a: no reason given"
 
 
 def test_a_simulation_is_labelled() -> None:
-    text = render_summary(done(told(simulated=True), "a").run_view)
+    story = done(started(simulated=True, prompt="why?"), "a")
+    story.tell(Kind.PLAN_READY, title="Todo List", tasks=[])
+    text = render_summary(story.run_view)
     assert text.startswith("Simulated run r1")
     assert "nothing is billed" in fields(text)["cost"]
+    shown = " ".join(text.split())
+    assert simulation_notice("Todo List") in shown
+    assert limitation_notice("why?") in shown
 
 
-def test_an_unknown_price_is_said() -> None:
-    story = told().begin("a").end("a", usage=[usage(model="unknown")])
+def test_an_unknown_price_is_named() -> None:
+    story = started().begin("a").end("a", usage=[usage(model="unknown")])
     assert "unknown price for 1 request" in fields(render_summary(story.run_view))["cost"]
 
 
-def test_the_cache_is_told_of_only_where_it_was_used() -> None:
-    story = told().begin("a").end("a", usage=[usage(1, 2, cache_read_tokens=3000)])
+def test_the_cache_is_reported_only_where_it_was_used() -> None:
+    story = started().begin("a").end("a", usage=[usage(1, 2, cache_read_tokens=3000)])
     tokens = fields(render_summary(story.run_view))["tokens"]
     assert tokens == "1 in, 2 out, 3,000 read from the cache, 0 written to it, in 1 request"
-    assert "cache" not in fields(render_summary(done(told(), "a").run_view))
+    assert "cache" not in fields(render_summary(done(started(), "a").run_view))
 
 
 @pytest.mark.parametrize(
@@ -115,12 +123,11 @@ def test_the_cache_is_told_of_only_where_it_was_used() -> None:
         (
             0,
             1_000,
-            "0% of the input was read from the prompt cache,"
-            " which cost more than it saved: $0.2500",
+            "0% of the input was read from the prompt cache, which cost $0.2500 more than it saved",
         ),
     ],
 )
-def test_what_the_cache_was_worth_is_said(read: int, written: int, text: str) -> None:
+def test_the_savings_of_the_cache_are_reported(read: int, written: int, text: str) -> None:
     def price(usage: Usage) -> float:
         cached = usage.cache_read_tokens * 0.1 + usage.cache_write_tokens * 1.25
         return (usage.input_tokens + cached) / 1000
@@ -128,14 +135,14 @@ def test_what_the_cache_was_worth_is_said(read: int, written: int, text: str) ->
     run_view = RunView(price)
     plain_tokens = 1_000
     used = usage(plain_tokens, 1, cache_read_tokens=read, cache_write_tokens=written)
-    run_view.apply(Event(Kind.RUN_STARTED, 1.0, data={"run": "r1"}))
-    run_view.apply(Event(Kind.PROGRESS, 2.0, data={"usage": used}))
+    run_view.apply(event_of(Kind.RUN_STARTED, 1.0, data={"run": "r1"}))
+    run_view.apply(event_of(Kind.PROGRESS, 2.0, data={"usage": used}))
     assert fields(render_summary(run_view))["cache"] == text
 
 
-def test_without_a_price_only_the_share_is_said() -> None:
+def test_without_a_price_only_the_cached_share_is_reported() -> None:
     used = usage(1_000, 1, cache_read_tokens=1_000, model="unknown")
-    story = told().begin("a").end("a", usage=[used])
+    story = started().begin("a").end("a", usage=[used])
     found = fields(render_summary(story.run_view))
     assert found["cache"] == "50% of the input was read from the prompt cache"
 
@@ -148,13 +155,13 @@ def test_conflicts_and_refusals_are_named() -> None:
         "why": "both wrote it",
     }
     refused = {"path": "../x", "owner": "c", "why": "leaves the tree"}
-    story = done(told(), "a", "b", "c").tell(
+    story = done(started(), "a", "b", "c").tell(
         Kind.DELIVERED, files=3, conflicts=[conflict], refused=[refused]
     )
     found = fields(render_summary(ended(story, 1, "finished").run_view))
     assert found["conflict"] == "app.py of a and b: both wrote it; kept as app.py.from-b"
-    assert found["refused"] == "../x of c: leaves the tree"
-    assert "go on" not in found
+    assert found["left out"] == "../x of c: leaves the tree"
+    assert "continue" not in found
 
 
 def test_of_many_the_first_are_named_and_the_rest_counted() -> None:
@@ -178,30 +185,30 @@ def test_of_many_the_first_are_named_and_the_rest_counted() -> None:
 def test_a_run_can_be_resumed_while_something_is_left(
     exit_code: int, finished: bool, resumable: bool
 ) -> None:
-    story = done(told(), "a", "b", *(["c"] if finished else []))
+    story = done(started(), "a", "b", *(["c"] if finished else []))
     story.tell(Kind.DELIVERED, target="/out", files=7, conflicts=[], refused=[])
     assert is_resumable(ended(story, exit_code, "x").run_view) is resumable
 
 
 def test_a_delivery_that_failed_can_be_resumed() -> None:
-    story = done(told(), "a", "b", "c")
+    story = done(started(), "a", "b", "c")
     assert is_resumable(ended(story, 1, "failed").run_view)
 
 
-def test_the_way_on_can_be_pasted_whatever_it_names() -> None:
+def test_the_resume_command_can_be_pasted_whatever_it_names() -> None:
     work_dir = "/a place/with 'quotes'/" + "x" * 100
-    story = told(run_dir=f"{work_dir}/runs/r1")
-    (line,) = [x for x in render_summary(story.run_view, "par").splitlines() if "go on" in x]
-    assert shlex.split(line)[2:] == ["par", "resume", "r1", "--work-dir", work_dir]
+    story = started(run_dir=f"{work_dir}/runs/r1")
+    (line,) = [x for x in render_summary(story.run_view, "par").splitlines() if "continue" in x]
+    assert shlex.split(line)[1:] == ["par", "resume", "r1", "--work-dir", work_dir]
 
 
 def test_the_usual_work_directory_need_not_be_named() -> None:
-    story = told(run_dir=str(Path.cwd() / ".orchestrator/runs/r1"))
+    story = started(run_dir=str(Path.cwd() / ".orchestrator/runs/r1"))
     assert resume_command(story.run_view, "par") == "par resume r1"
 
 
 def test_a_run_that_never_ended_can_be_resumed_and_says_so() -> None:
-    story = told()
+    story = started()
     assert is_resumable(story.run_view)
     assert render_outcome(story.run_view) == "Run r1: not ended, 0 of 3 tasks"
 
@@ -210,17 +217,17 @@ def test_a_run_that_failed_before_it_had_a_plan_still_has_a_summary() -> None:
     story = Story().start(run="r1").tell(Kind.RUN_ENDED, exit_code=1, outcome="failed", message="M")
     found = fields(render_summary(story.run_view))
     assert found["tasks"] == "none"
-    assert "why" not in found  # whoever caught the error shows it
-    assert found["go on"].endswith("resume r1")
-    assert "kept in" not in found
+    assert "reason" not in found  # the error is printed where it is caught
+    assert found["continue"].endswith("resume r1")
+    assert "run dir" not in found
 
 
 def test_without_a_run_there_is_nothing_to_resume() -> None:
-    assert "go on" not in fields(render_summary(Story().run_view))
+    assert "continue" not in fields(render_summary(Story().run_view))
 
 
 def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
-    story = told(target="/out/" + "x" * 50, run_dir=HOSTILE)
+    story = started(target="/out/" + "x" * 50, run_dir=HOSTILE)
     story.finish("a", "FAILED", HOSTILE + " many words" * 100)
     conflict = {"path": HOSTILE, "owners": [HOSTILE, "b"], "kept_as": HOSTILE, "why": HOSTILE}
     story.tell(Kind.DELIVERED, files=1, conflicts=[conflict], refused=[])
@@ -238,24 +245,24 @@ def test_every_phase_is_counted() -> None:
     assert all(f"1 {phase}" in tasks for phase in TaskPhase)
 
 
-def test_the_forecast_stands_beside_what_the_tasks_took() -> None:
-    story = told()
+def test_the_forecast_stands_beside_the_actual_figures() -> None:
+    story = started()
     story.at += 5
     figures: dict[str, Any] = {
         name: {"low": 1.0, "likely": 2.0, "high": 3.0} for name in ("seconds", "tokens")
     }
-    story.tell(Kind.FORECAST, **figures, cost_usd=None)
+    story.tell(Kind.FORECAST, executors=1, work_s=2.0, cost_usd=None, **figures)
     text = render_summary(ended(done(story, "a", "b"), 0, "done").run_view)
     assert fields(text)["forecast"] == (
-        "of the tasks 0:02 (0:01 to 0:03), 2 (1 to 3) tokens, unknown price;"
-        " they took 0:00, 2,200 tokens, $2.20"
+        "for the tasks 0:02 (0:01 to 0:03), 2 (1 to 3) tokens, unknown price;"
+        " actual 0:00, 2,200 tokens, $2.20"
     )
 
 
-def test_the_way_on_from_a_spent_budget_names_what_to_raise() -> None:
-    story = done(told(), "a").tell(
+def test_the_resume_command_after_a_spent_budget_raises_the_cap() -> None:
+    story = done(started(), "a").tell(
         Kind.RUN_ENDED, exit_code=4, outcome="stopped", resume_with="--max-cost 2.50"
     )
-    assert fields(render_summary(story.run_view))["go on"] == (
+    assert fields(render_summary(story.run_view))["continue"] == (
         "orchestrator.py resume r1 --work-dir /w --max-cost 2.50"
     )

@@ -19,14 +19,15 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from config import Settings
-from core.events import Event, Kind
-from core.wire import decode, encode
+from core.events import Event, Kind, decode_event, encode_event
+from core.simulation_notice import limitation_notice, simulation_notice
 from engine.money.usage import Spend
-from engine.run.run_view import RunView, TaskPhase
-from engine.views.console import SteadyStream
+from engine.run.run_view import RunView
+from engine.run.task_view import TaskPhase
+from engine.views import make_view
+from engine.views.console import SafeStream
 from engine.views.format import (
-    NAMED_WAITS,
+    NAMED_REASONS,
     clean,
     cost_text,
     duration,
@@ -34,9 +35,11 @@ from engine.views.format import (
     queue_text,
     short_count,
 )
-from engine.views.live import LiveView, chosen_rows, draw, live_console
-from engine.views.plain import JsonLines, PlainLines, Quiet, View, make_view
-from tests.engine.run.test_run_view import Story, price, usage
+from engine.views.live import LiveView, chosen_rows, draw
+from engine.views.plain import JsonLines, PlainLines, Quiet
+from engine.views.types import View
+from tests.engine.run.test_run_view import CONFLICT, Story, handle, price, usage
+from tests.fakes.events import event_of
 from tests.fakes.seams import FakeClock
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -69,16 +72,17 @@ def run_events(simulated: bool = True, text: str = "hello") -> list[Event]:
     events: list[Event] = []
 
     def tell(kind: Kind, task: str = "", attempt: int = 0, **data: Any) -> None:
-        events.append(Event(kind, 1_000.0 + len(events), task, attempt, data))
+        events.append(event_of(kind, 1_000.0 + len(events), task, attempt, data))
 
     tell(Kind.RUN_STARTED, run="r1", run_dir="/w/r1", prompt=text, simulated=simulated,
          backend="threading", model="m", max_executors=3, target="/out", resumed=False)  # fmt: skip
     tell(Kind.PROGRESS, text=text)
     tasks = [["api", text, [], 10], ["web", text, ["api"], 10], ["doc", text, [], 10]]
-    tell(Kind.PLAN_READY, title=text, usage=[usage()], tasks=tasks)
+    tell(Kind.PROGRESS, usage=usage())
+    tell(Kind.PLAN_READY, title=text, tasks=tasks)
     for name in ("api", "doc"):
         tell(Kind.JOB_INTENDED, name, 1)
-        tell(Kind.JOB_SUBMITTED, name, 1, handle={})
+        tell(Kind.JOB_SUBMITTED, name, 1, handle=handle(name, 1))
         tell(Kind.JOB_STATE, name, 1, state="RUNNING", reason=None, message="")
         tell(Kind.PROGRESS, name, 1, text=text)
         tell(Kind.PROGRESS, name, 1, usage=usage())
@@ -92,7 +96,7 @@ def run_events(simulated: bool = True, text: str = "hello") -> list[Event]:
     tell(Kind.TASK_ENDED, "doc", 1, state="SUCCEEDED", message=text)
     tell(Kind.NOTICE, text=text)
     tell(Kind.MERGE_INTENDED, target="/out", files=2)
-    tell(Kind.DELIVERED, target="/out", files=2, conflicts=[{"path": "x"}], refused=[])
+    tell(Kind.DELIVERED, target="/out", files=2, conflicts=[CONFLICT], refused=[])
     tell(Kind.RUN_ENDED, exit_code=1, outcome=text, message=text, wall_s=30.0)
     return events
 
@@ -114,7 +118,7 @@ def picture(run_view: RunView, now: float, width: int = 80, height: int = 24) ->
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
-class TestWording:
+class TestFormat:
     @pytest.mark.parametrize(
         ("text", "cleaned"),
         [
@@ -171,22 +175,22 @@ class TestWording:
         assert queue_text([("x" * 99, 1, False)], 10) == "1 queued (xxxxxxxxx…)"
 
     def test_of_many_reasons_some_are_named_and_the_rest_is_counted(self) -> None:
-        waits = [(f"place {n}", 2, False) for n in range(NAMED_WAITS + 3)]
+        waits = [(f"place {n}", 2, False) for n in range(NAMED_REASONS + 3)]
         text = queue_text(waits)
-        assert text.count("queued (place ") == NAMED_WAITS
+        assert text.count("queued (place ") == NAMED_REASONS
         assert text.endswith("(place 3), 6 for 3 other reasons")
 
-    def test_a_cost_says_what_it_is(self) -> None:
+    def test_a_cost_is_labelled(self) -> None:
         assert cost_text(Spend(cost_usd=0.12345), simulated=False) == "$0.1235"
         assert "simulated" in cost_text(Spend(cost_usd=2), simulated=True)
         assert cost_text(Spend(unpriced=2), simulated=False).endswith("price for 2 requests")
 
 
-class TestSteadyStream:
+class TestSafeStream:
     @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "EIO"), ValueError("closed")])
     def test_a_reader_that_left_is_forgotten(self, error: Exception) -> None:
         gone = Gone(error)
-        stream = SteadyStream(gone)
+        stream = SafeStream(gone)
         for _ in range(3):
             stream.write("x")
             stream.flush()
@@ -196,11 +200,11 @@ class TestSteadyStream:
     def test_a_closed_stream_is_no_terminal(self) -> None:
         closed = io.StringIO()
         closed.close()
-        assert not SteadyStream(closed).isatty()
-        SteadyStream(closed).flush()
+        assert not SafeStream(closed).isatty()
+        SafeStream(closed).flush()
 
     def test_no_stream_at_all_will_do(self) -> None:
-        stream = SteadyStream(None)
+        stream = SafeStream(None)
         assert stream.write("x") == 1
         stream.flush()
         assert not stream.isatty()
@@ -209,24 +213,24 @@ class TestSteadyStream:
 
     def test_what_the_encoding_lacks_is_replaced(self) -> None:
         below = io.BytesIO()
-        stream = SteadyStream(io.TextIOWrapper(below, encoding="ascii"))
+        stream = SafeStream(io.TextIOWrapper(below, encoding="ascii"))
         stream.write("a日\ud800")
         stream.flush()
         assert below.getvalue() == b"a??"
 
     def test_it_has_the_descriptor_of_what_is_below(self) -> None:
         with open(os.devnull, "w") as below:
-            assert SteadyStream(below).fileno() == below.fileno()
+            assert SafeStream(below).fileno() == below.fileno()
 
     def test_a_real_broken_pipe_ends_neither_the_run_nor_the_exit(self) -> None:
         code = (
             "import sys\n"
             "from core.clock import SystemClock\n"
-            "from core.events import Event, Kind\n"
+            "from core.events import Event, Notice\n"
             "from engine.views.plain import PlainLines\n"
             "view = PlainLines(sys.stdout, lambda usage: None, SystemClock())\n"
             "for n in range(20000):\n"
-            "    view.emit(Event(Kind.NOTICE, 9e9, data={'text': 'x' * 100}))\n"
+            "    view.emit(Event(Notice('x' * 100), 9e9))\n"
             "print('still there', file=sys.stderr)\n"
         )
         worker = subprocess.Popen(
@@ -243,17 +247,18 @@ class TestSteadyStream:
 
 
 class TestPlainLines:
-    def test_each_happening_is_a_line(self) -> None:
+    def test_each_event_is_a_line(self) -> None:
         said = [line.partition("] ")[2] for line in plain(run_events())]
-        assert said[:5] == [
-            "run r1 started: m, backend threading, at most 3 executors at once",
+        assert said[:6] == [
+            "run r1 started: m, backend threading, up to 3 executors",
             "planning: hello",
             "plan: hello, 3 tasks",
-            "api: begun",
-            "doc: begun",
+            simulation_notice("hello"),
+            "api: started",
+            "doc: started",
         ]
-        assert "api: again in 1.5 s: hello" in said
-        assert "api: begun, attempt 2" in said
+        assert "api: retry in 1.5 s: hello" in said
+        assert "api: started, attempt 2" in said
         assert "api: failed (0/3) hello" in said
         assert "web: blocked (0/3) hello" in said
         assert "doc: done (1/3) 2 files in 0:03" in said
@@ -265,17 +270,23 @@ class TestPlainLines:
         assert all(line.startswith("[simulated 0:") for line in plain(run_events()))
         assert not any("simulated" in line for line in plain(run_events(simulated=False)))
 
-    def test_verbose_says_what_goes_on_inside(self) -> None:
+    def test_a_simulation_says_at_the_start_that_it_cannot_answer(self) -> None:
+        said = [line.partition("] ")[2] for line in plain(run_events(text="what is 2+2"))]
+        assert said[1] == limitation_notice("what is 2+2") != ""
+        real = plain(run_events(simulated=False, text="what is 2+2"))
+        assert not any("imulat" in line for line in real)
+
+    def test_verbose_adds_the_states_of_jobs(self) -> None:
         quiet, loud = plain(run_events()), plain(run_events(), verbose=True)
         assert set(quiet) < set(loud)
         assert any(line.endswith("api: RUNNING") for line in loud)
 
-    def test_a_queue_is_told_in_one_line_however_many_wait_and_each_start_by_itself(self) -> None:
-        events = run_events()[:3]
+    def test_a_queue_takes_one_line_however_many_jobs_wait_and_each_start_its_own(self) -> None:
+        events = run_events()[:4]
         names = [f"t{n}" for n in range(200)]
 
         def tell(kind: Kind, task: str = "", **data: Any) -> None:
-            events.append(Event(kind, 1_100.0, task, 1, data))
+            events.append(event_of(kind, 1_100.0, task, 1, data))
 
         for name in names:
             tell(Kind.JOB_INTENDED, name)
@@ -286,7 +297,7 @@ class TestPlainLines:
         tell(Kind.QUEUE, waits=[["Priority", 200, False]])
         tell(Kind.JOB_STATE, "t7", state="RUNNING", reason=None, message="on node-3")
         tell(Kind.JOB_STATE, "t7", state="QUEUED", reason=None, message="Requeued")
-        begun = len(names) + 3
+        begun = len(names) + 4
         said = [line.partition("] ")[2] for line in plain(events)][begun:]
         assert said == ["queue: 200 queued (Priority)"]
         said = [line.partition("] ")[2] for line in plain(events, verbose=True)][begun:]
@@ -321,21 +332,21 @@ class TestJsonLines:
             for event in events:
                 view.emit(event)
         lines = stream.getvalue().splitlines()
-        assert lines == [encode(event) for event in events]
-        assert [decode(Event, line, "stdout") for line in lines] == events
+        assert lines == [encode_event(event) for event in events]
+        assert [decode_event(line, "stdout") for line in lines] == events
 
     def test_it_stays_json_where_the_encoding_is_poor(self) -> None:
         below = io.BytesIO()
         stream = io.TextIOWrapper(below, encoding="ascii")
-        JsonLines(stream).emit(Event(Kind.NOTICE, 1.0, data={"text": "日"}))
+        JsonLines(stream).emit(event_of(Kind.NOTICE, 1.0, data={"text": "日"}))
         assert json.loads(below.getvalue())["data"]["text"] == "日"
 
 
 class TestChoice:
     TERM = {"TERM": "xterm"}  # noqa: RUF012 - never changed
 
-    def choose(self, stream: Any, environ: dict[str, str], **wishes: Any) -> View:
-        return make_view(Settings(**wishes), stream, environ, price, FakeClock())
+    def choose(self, stream: Any, environ: dict[str, str], **options: bool) -> View:
+        return make_view(stream, environ, price, FakeClock(), **options)
 
     def test_json_before_quiet_before_live_before_plain(self) -> None:
         assert isinstance(
@@ -355,7 +366,7 @@ class TestChoice:
     def test_a_closed_standard_output_is_no_terminal(self) -> None:
         assert isinstance(self.choose(None, self.TERM), PlainLines)
 
-    def test_quiet_says_nothing(self) -> None:
+    def test_quiet_prints_nothing(self) -> None:
         stream = io.StringIO()
         with self.choose(stream, self.TERM, quiet=True) as view, view.suspended():
             for event in run_events():
@@ -378,7 +389,8 @@ class TestPicture:
             f"task-{n}" for n in range(12)
         ]
         assert "SIMULATED" in lines[0]
-        assert "1/12 tasks  0:20  about" in lines[1]
+        assert lines[1].startswith("Simulated: the plan")
+        assert "1/12 tasks  0:20  about" in lines[2]
         assert rows[0].split() == ["task-0", "done", "0:05", "110", "Title", "task-0"]
         assert rows[3].split() == ["1", "task-3", "running", "0:20", "110", "writing", "x.py"]
         assert "attempt 2" in rows[5]
@@ -386,6 +398,12 @@ class TestPicture:
         assert "2 running  1 failed  8 waiting  1 done" in lines
         assert lines[-2].startswith("200 tokens in, 20 out · $0.2200 (simulated")
         assert lines[-1] == "note: slow API"
+
+    def test_a_simulation_shows_its_notices_where_there_is_room(self) -> None:
+        story = Story().start(simulated=True, prompt="what is 2+2").plan(("a", [], 100))
+        assert picture(story.run_view, story.at, 120)[2] == limitation_notice("what is 2+2")
+        small = picture(story.run_view, story.at, 120, 10)
+        assert not any("cannot answer" in line for line in small)
 
     def test_planning_shows_that_something_goes_on(self) -> None:
         story = Story().start(prompt="Build a todo list").tell(Kind.PROGRESS, text="asking")
@@ -453,7 +471,7 @@ class TestPicture:
 
 class TestLiveView:
     def view(self, stream: Any, *, color: bool = True) -> LiveView:
-        return LiveView(live_console(SteadyStream(stream), color=color), price, FakeClock())
+        return LiveView(stream, price, FakeClock(), color=color)
 
     def test_it_draws_and_hands_the_terminal_back(self) -> None:
         terminal = Terminal()
@@ -508,13 +526,12 @@ class TestLiveView:
     def test_on_a_real_terminal_an_interrupt_leaves_the_cursor_on(self) -> None:
         code = (
             "import os, sys\n"
-            "from config import Settings\n"
             "from core.clock import SystemClock\n"
-            "from core.events import Event, Kind\n"
-            "from engine.views.plain import make_view\n"
+            "from core.events import Event, RunStarted\n"
+            "from engine.views import make_view\n"
             "clock = SystemClock()\n"
-            "with make_view(Settings(), sys.stdout, os.environ, lambda u: None, clock) as view:\n"
-            "    view.emit(Event(Kind.RUN_STARTED, clock.time(), data={'prompt': 'Ready now'}))\n"
+            "with make_view(sys.stdout, os.environ, lambda u: None, clock) as view:\n"
+            "    view.emit(Event(RunStarted(prompt='Ready now'), clock.time()))\n"
             "    clock.sleep(60)\n"
         )
         ours, theirs = pty.openpty()

@@ -1,0 +1,65 @@
+"""A plan of any number of small tasks, to try a queue or a cluster with: --sim-tasks."""
+
+from __future__ import annotations
+
+from claude.simulation.seeded_random import draw
+from core.plan import Analysis, Contract, Criterion, Plan, Task
+from core.simulation_notice import random_plan_title, simulation_notice
+
+_MIN_REACH = 40
+_REACH = 1 / 8
+"""The share of the plan, just before a task, in which its dependencies lie; the number of levels
+stays about the same however many tasks there are."""
+_MAX_DEPENDENCIES = 3
+_ESTIMATES = (50, 1_500)
+_MAX_EXECUTORS = 50
+
+
+def random_plan(seed: int, tasks: int) -> Plan:
+    """A function of both numbers alone: a DAG of tasks that own one small file each."""
+    title = random_plan_title(tasks)
+    reach = max(_MIN_REACH, int(tasks * _REACH))
+    made = tuple(_task(seed, number, reach) for number in range(tasks))
+    notice = simulation_notice(title)
+    return Plan(
+        title=title,
+        summary="Small tasks that depend on each other at random, to try executors and queues.",
+        analysis=Analysis(
+            complexity=1,
+            rationale="The tasks were drawn at random; they have no purpose but to be run.",
+            recommended_executors=min(tasks, _MAX_EXECUTORS),
+            parallel_pays=tasks > 1,
+        ),
+        contracts=(Contract(path="README.md", purpose="What this is", content=f"{notice}\n"),),
+        tasks=made,
+        acceptance_criteria=(
+            Criterion(text="Every task writes its file.", served_by=(made[-1].id,)),
+        ),
+    )
+
+
+def _task(seed: int, number: int, reach: int) -> Task:
+    low, high = _ESTIMATES
+    return Task(
+        id=_task_id(number),
+        title=f"Task {number + 1}",
+        instructions="Write the file that you own.",
+        depends_on=_dependencies(seed, number, reach),
+        owns=(f"files/{_task_id(number)}.txt",),
+        checks=(),
+        estimate=low + int((high - low) * draw(seed, "estimate", number)),
+    )
+
+
+def _dependencies(seed: int, number: int, reach: int) -> tuple[str, ...]:
+    """Less than one on average, so that no task needs the files of all those before it."""
+    wanted = int((_MAX_DEPENDENCIES + 1) * draw(seed, "dependencies", number) ** 2)
+    first = max(0, number - reach)
+    found = {
+        first + int((number - first) * draw(seed, "dependency", number, n)) for n in range(wanted)
+    }
+    return tuple(_task_id(other) for other in sorted(found) if other < number)
+
+
+def _task_id(number: int) -> str:
+    return f"task-{number + 1:05}"

@@ -1,0 +1,82 @@
+"""The sample projects that a simulation delivers: each a plan and the files that its tasks write.
+
+samples/<name>/plan.json is a plan as `--plan` takes it, and files/ holds every file that its tasks
+own, at its final path. The same prompt gives the same sample in every process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from core.paths import is_owned
+from core.plan import Plan, Task, parse_plan
+
+_SAMPLES = Path(__file__).parent / "samples"
+# Words of a prompt that ask for each sample; the first is delivered where nothing speaks for one.
+KEYWORDS: Mapping[str, str] = {
+    "todo": "todo todos task tasks checklist note notes reminder reminders",
+    "word_count": "script function snippet utility word words text count counts counter calculate"
+    " convert converts number numbers print prints file files rename renames hello",
+    "shop": "shop shops product products cart order orders customer customers checkout commerce"
+    " ecommerce inventory library book books member members booking bookings tracker",
+}
+
+
+FilesByTask = Mapping[str, Mapping[str, str]]
+"""By task id and path, the content of every file that a task writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleProject:
+    plan: Plan
+    files: FilesByTask
+
+
+@dataclass(frozen=True, slots=True)
+class Designer:
+    """What a simulation delivers: `plan` from a prompt; `files` from the title and the contracts'
+    paths of the plan that is carried out, empty where it is no plan of ours."""
+
+    plan: Callable[[str], Plan]
+    files: Callable[[str, Collection[str]], FilesByTask]
+
+
+def plan_sample(prompt: str) -> Plan:
+    return load_sample(choose_sample(prompt)).plan
+
+
+def find_sample_files(plan_title: str, contracts: Collection[str]) -> FilesByTask:
+    """Those of the sample with that title, or with these contracts: a person may edit a plan."""
+    for sample in map(load_sample, KEYWORDS):
+        paths = {contract.path for contract in sample.plan.contracts}
+        if sample.plan.title == plan_title or (paths and paths <= set(contracts)):
+            return sample.files
+    return {}
+
+
+def choose_sample(prompt: str) -> str:
+    """The name of the sample that shares the most words with the prompt."""
+    words = set(re.findall("[a-z]+", prompt.lower()))
+    return max(KEYWORDS, key=lambda name: len(words.intersection(KEYWORDS[name].split())))
+
+
+@cache
+def load_sample(name: str) -> SampleProject:
+    path, root = _SAMPLES / name / "plan.json", _SAMPLES / name / "files"
+    plan = parse_plan(path.read_text(encoding="utf-8"), str(path))
+    tree = {
+        file.relative_to(root).as_posix(): file.read_text(encoding="utf-8")
+        for file in sorted(root.rglob("*"))
+        if file.is_file() and file.suffix != ".pyc"
+    }
+    return SampleProject(plan, {task.id: _owned_files(task, tree) for task in plan.tasks})
+
+
+def _owned_files(task: Task, tree: Mapping[str, str]) -> Mapping[str, str]:
+    """In the order in which the task names them."""
+    paths = [path for entry in task.owns for path in tree if is_owned((entry,), path)]
+    return {path: tree[path] for path in paths}

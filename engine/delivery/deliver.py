@@ -1,0 +1,62 @@
+"""The merge of a run: what succeeded goes into the target, and the journal has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.bundle import build_manifest
+from core.events import Delivered, MergeIntended
+from core.job import Manifest, TaskResult
+from core.plan import Plan
+from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
+from engine.delivery.target import apply_merge, recover_target
+from engine.delivery.target_check import which_delivered
+from engine.run.attempt_store import verify_results
+from engine.run.deliveries import known_deliveries, write_deliveries
+from engine.run.rundir import RunDir, RunFacts
+from engine.run.session import Session, storing
+
+
+@storing()
+def deliver(session: Session, plan: Plan, succeeded: Mapping[str, int]) -> MergePlan:
+    """Merge the results of the tasks that `succeeded`, by attempt, into the run's target: all of
+    it or nothing. Returns what was merged, empty when nothing succeeded. Raises MergeError."""
+    if not succeeded:
+        return MergePlan()
+    verified = verify_results(session.run, succeeded)
+    merge = plan_merge(merge_sources(session.run, plan, verified.results))
+    _replace_target(session, merge)
+    files = len(merge.files)
+    session.emit(Delivered(session.facts.target, files, merge.conflicts, merge.refused))
+    return merge
+
+
+def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) -> list[MergeSource]:
+    """The contracts first, then the tasks in the plan's order."""
+    contracts = MergeSource("contracts", run.contracts, build_manifest(run.contracts))
+    tasks = [
+        MergeSource(t.id, run.attempt(results[t.id].key).files, results[t.id].manifest)
+        for t in plan.tasks
+        if t.id in results
+    ]
+    return [contracts, *tasks]
+
+
+def _replace_target(session: Session, merge: MergePlan) -> None:
+    run, target = session.run, Path(session.facts.target)
+    recover_target(target, run.run_id)
+    before = which_delivered(target, known_deliveries(run))
+    expected = merged_manifest(merge)
+    # What was there and what will be: after a crash in between, either may be found
+    candidates = tuple(m for m in (before, expected) if m is not None)
+    write_deliveries(run, candidates)
+    session.emit(MergeIntended(str(target), len(expected.entries)))
+    session.journal.commit()
+    apply_merge(merge, target, run.run_id, before)
+
+
+def last_delivery(run: RunDir, facts: RunFacts) -> Manifest | None:
+    """What the target should hold if only this run has written to it; None before a delivery."""
+    known = known_deliveries(run)
+    return which_delivered(Path(facts.target), known) or (known[-1] if known else None)

@@ -1,0 +1,37 @@
+"""Plan files: what --plan reads and `plan -o` writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from core.errors import UsageError
+from core.plan import Plan, parse_plan
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a file. Raises UsageError, and PlanInvalid with every defect."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = getattr(exc, "strerror", None) or exc
+        raise UsageError(
+            f"The plan file {path} cannot be read: {reason}.",
+            "Name a plan in UTF-8, such as one written with `plan -o`.",
+        ) from exc
+    return parse_plan(text, str(path))
+
+
+def check_writable(path: Path) -> None:
+    """Raises UsageError when a plan cannot be written to `path`; leaves nothing behind."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as exc:
+        raise UsageError(
+            f"The plan cannot be written to {path}: {exc.strerror}.", "Name another file with -o."
+        ) from exc

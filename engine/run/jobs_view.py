@@ -1,0 +1,54 @@
+"""What has become of a run's jobs: resuming, the budget and the clean-up go on from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from core.events import JobEnded
+from core.job import Amount, JobHandle, JobKey, Outcome, Usage
+
+
+@dataclass(slots=True)
+class JobsView:
+    """Changed by the RunView alone, as it applies events."""
+
+    attempts: dict[str, int] = field(default_factory=dict)
+    """Highest attempt of each task that was begun."""
+    succeeded: dict[str, int] = field(default_factory=dict)
+    """Tasks that are done, and by which attempt."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Message of the last attempt of tasks that are not done."""
+    unreported: dict[str, str] = field(default_factory=dict)
+    """Tasks whose job ended well without a TASK_ENDED after it, and the job's message."""
+    open: dict[JobKey, JobHandle | None] = field(default_factory=dict)
+    """Jobs intended (None) or submitted, whose end is not known."""
+    spent: list[Usage] = field(default_factory=list)
+    """Every request of planning and of ended attempts."""
+    spent_at: float = 0.0
+    """Unix time of the last end of an attempt that used something."""
+    reserved: dict[JobKey, Amount] = field(default_factory=dict)
+    """Reservations of jobs that are open, or ended without an account of what they used."""
+
+    def intend(self, key: JobKey, reservation: Amount | None) -> None:
+        self.attempts[key.task] = max(key.attempt, self.attempts.get(key.task, 0))
+        self.open.setdefault(key, None)
+        if reservation is not None:
+            self.reserved[key] = reservation
+
+    def end(self, key: JobKey, end: JobEnded, at: float) -> None:
+        self.open.pop(key, None)
+        self.spent += end.usage
+        if end.usage:
+            self.spent_at = at
+        if not end.unaccounted:
+            self.reserved.pop(key, None)
+        if end.cause == Outcome.OK:
+            self.succeed(key)
+            self.unreported[key.task] = end.message
+        else:
+            self.failures[key.task] = end.message
+
+    def succeed(self, key: JobKey) -> None:
+        self.succeeded[key.task] = key.attempt
+        self.failures.pop(key.task, None)
+        self.unreported.pop(key.task, None)

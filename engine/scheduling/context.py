@@ -1,0 +1,43 @@
+"""What the scheduler and its parts work with: the backend, its calls, time, the event sink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backends.base import Backend
+from core.clock import Clock
+from core.events import EventData, EventSink, Notice, event_at
+from core.job import JobKey
+from engine.scheduling.backend_health import BackendHealth
+from engine.scheduling.calls import Calls
+from engine.scheduling.types import Pacing
+
+
+@dataclass(slots=True)
+class SchedulerContext:
+    """Holds nothing that a run decides upon; that is the scheduler's."""
+
+    run_id: str
+    backend: Backend
+    calls: Calls
+    clock: Clock
+    pacing: Pacing
+    sink: EventSink
+    health: BackendHealth = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.health = BackendHealth(
+            self.backend.name,
+            self.calls,
+            self.clock,
+            lambda text: self.emit(Notice(text)),
+            notice_s=self.pacing.call_notice_s,
+            give_up_s=self.pacing.give_up_s,
+            under_way=self.backend.under_way,
+        )
+
+    def now(self) -> float:
+        return self.clock.monotonic()
+
+    def emit(self, data: EventData, key: JobKey | None = None) -> None:
+        self.sink.emit(event_at(self.clock.time(), data, key))
