@@ -20,7 +20,7 @@ WORKER_FREE = ("click", "rich", "docker", "engine", "backends")
 CORE = ("aws", "worker", "transfer", "settings", "workspace", "")
 CLAUDE = ("engines", "", "client", "errors", "simulation", "limits", "http", "prompts")
 ENGINE = (
-    *("cleanup", "cli", "views", "pipeline", "planning"),
+    *("pipeline", "cleanup", "cli", "views", "planning"),
     *("verification", "scheduling", "delivery", "run", "money", ""),
 )
 # Each backend imports its own rooms besides those of all backends.
@@ -80,24 +80,22 @@ MAY = {
 REACHING = {
     # The command line is made from the declared settings, and those of a backend are its own.
     "engine.cli": {"config", "backends", "claude", "claude.engines", "backends.batch.definition"},
-    "config": {
-        f"backends.{name}.settings" for name in ("batch", "docker", "parallelcluster", "slurm")
-    },
+    # The settings of all backends are settings of the program.
+    "config": {f"backends.{name}.settings" for name in ("batch", "docker", "parallelcluster")},
     # Opens the backends that runs were carried out on, as they were then.
     "engine.cleanup": {"config", "backends"},
     # Looks at all that was chosen before a run begins.
     "engine.planning": {
-        *("config", "backends", "claude", "claude.engines", "claude.limits"),
-        *("backends.docker.planner", "engine.pipeline"),
-        *("engine.views.approval", "engine.views.console", "engine.views.plan"),
+        *("config", "backends", "backends.docker.planner", "claude", "claude.client"),
+        *("claude.engines", "claude.limits", "claude.simulation"),
     },
     # A bundle is read as a worker left it, which nothing here trusts.
     "core": {"core.workspace"},
+    # The budget of a resumed run begins with what its journal has spent.
+    "engine.money": {"engine.run.jobs_view"},
     # Upward, until what they import has moved down.
     "claude.errors": {"claude.client.stream"},
     "claude.simulation": {"claude.client.context"},
-    "engine.money": {"engine.run.journal"},
-    "engine.pipeline": {"engine.cli.signals", "engine.views.plan"},
     "engine.run": {"engine.delivery.target", "engine.scheduling.types"},
     "engine.scheduling": {"engine.views.format"},
 }
