@@ -411,8 +411,8 @@ def test_a_transfer_that_takes_longer_than_the_idle_time_completes(
     over_s3: Remote,
 ) -> None:
     aws = (over_s3.link.bin / "aws").read_text(encoding="utf-8")
-    over_s3.link.fake("aws", f"sleep 1.5\n{aws}")
-    over_s3.link.idle_s = 0.7
+    over_s3.link.fake("aws", f"sleep 4\n{aws}")
+    over_s3.link.idle_s = 3.0  # long enough for a busy machine, shorter than the transfer
     transfers = RecordingTransfers()
     host = over_s3.host(transfers, heartbeat_s=0.2)
     over_s3.hand_over(host, KEY)
