@@ -78,6 +78,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.client.types import Hooks
     from claude.limits.governor import Governor
     from claude.prices import pricing
+    from core.bundle import Allowance
     from engine.pipeline import check_plan_file
     from engine.planning.preflight import choose_planner
     from engine.run.rundir import new_run_id
@@ -96,7 +97,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
     price = pricing(settings.model_settings())
     with telling_spend(price, aside, simulated=not settings.real) as charge:
-        made = plan_alone(prompt, settings, credentials, CLOCK, Hooks(charge, aside), tell, ask)
+        hooks, caps = Hooks(charge, aside), Allowance(settings.max_tokens, settings.max_cost)
+        made = plan_alone(prompt, settings, credentials, CLOCK, hooks, caps, tell, ask)
     text = render_plan(made)
     if output is not None:
         write_atomic(output, text)
@@ -180,7 +182,7 @@ def go(session: Session, work: Work, view: View) -> int:
         for usage in work.spent:
             hooks.on_usage(usage)
         asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
-        made = settle_plan(session, lambda: work.ask(*asked, budget.left()))
+        made = settle_plan(session, lambda: work.ask(*asked, budget.left(), ()))
         figures = foresee(settings, made)
         if settings.approve and not approved(view, render_plan_view(made, figures)):
             return end_session(session, 1, "not approved")

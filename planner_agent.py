@@ -100,51 +100,29 @@ class PlannerSettings(Protocol):
     def limits(self) -> Limits: ...
 
 
-class CappedPlannerSettings(PlannerSettings, Protocol):
-    """Those that planning on its own needs."""
-
-    @property
-    def max_tokens(self) -> int | None: ...
-
-    @property
-    def max_cost(self) -> float | None: ...
-
-
-class AskForPlan(Protocol):
-    """ask_for_plan, or one that has the plan made elsewhere."""
-
-    def __call__(
-        self,
-        prompt: str,
-        settings: PlannerSettings,
-        credentials: Credentials,
-        governor: Governor,
-        clock: Clock,
-        hooks: Hooks,
-        allowance: Allowance = UNLIMITED,
-        spent: Iterable[Usage] = (),
-        /,
-    ) -> Plan: ...
+AskForPlan = Callable[
+    [str, PlannerSettings, Credentials, Governor, Clock, Hooks, Allowance, Iterable[Usage]], Plan
+]
+"""ask_for_plan, or one that has the plan made elsewhere."""
 
 
 def plan_alone(
     prompt: str,
-    settings: CappedPlannerSettings,
+    settings: PlannerSettings,
     credentials: Credentials,
     clock: Clock,
     hooks: Hooks,
+    caps: Allowance,
     warn: Callable[[str], None],
-    ask: AskForPlan | None = None,
+    ask: AskForPlan,
 ) -> Plan:
-    """Try the provider, then `ask` for a plan, both together within the caps. Raises as
+    """Try the provider, then `ask` for a plan, both together within `caps`. Raises as
     `check_priced`, `try_provider` and `ask_for_plan` do."""
     model, governor = settings.model_settings(), Governor()
-    check_priced(model, settings.max_cost)
+    check_priced(model, caps.max_cost_usd)
     spent = try_provider(model, credentials, clock=clock, governor=governor, warn=warn)
     for usage in spent:
         hooks.on_usage(usage)
-    caps = Allowance(settings.max_tokens, settings.max_cost)
-    ask = ask or ask_for_plan
     return ask(prompt, settings, credentials, governor, clock, hooks, caps, spent)
 
 
