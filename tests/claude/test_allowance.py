@@ -193,7 +193,7 @@ def test_an_answer_too_short_to_be_of_use_is_not_asked_for(missing: int) -> None
     assert isinstance(caught.value, ModelError)
     assert "--max-cost" in caught.value.remedy
     money = (2 * bound + LEAST_OUTPUT_TOKENS) / 100
-    with pytest.raises(BudgetExceeded, match=r"left: \$"):
+    with pytest.raises(BudgetExceeded, match=r"budget: \$"):
         guard(None, max(0.0, money - missing / 100)).admit(call(user("Hello.")))
 
 
