@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Protocol
 
 import claude.client.client
 from claude.allowance import guarded
@@ -24,8 +23,6 @@ from claude.limits.governor import Governor
 from claude.prices import pricing
 from core.bundle import (
     AttemptDir,
-    Limits,
-    ModelSettings,
     Request,
     build_manifest,
     claim,
@@ -48,21 +45,6 @@ _LONGEST_MESSAGE_CHARS = 4_000
 _MOST_NAMED = 1_000
 
 
-class Connect(Protocol):
-    """claude.client.client.connect, or a stand-in."""
-
-    def __call__(
-        self,
-        model: ModelSettings,
-        credentials: Credentials,
-        *,
-        clock: Clock,
-        governor: Governor,
-        limits: Limits,
-        hooks: Hooks,
-    ) -> AbstractContextManager[Claude]: ...
-
-
 @dataclass(frozen=True)
 class ExecutorAgent:
     """Runs attempts; one instance serves many threads, which share nothing but the governor.
@@ -75,7 +57,7 @@ class ExecutorAgent:
     clock: Clock
     _: KW_ONLY
     governor: Governor = field(default_factory=Governor)
-    connect: Connect = claude.client.client.connect
+    connect: Callable[..., AbstractContextManager[Claude]] = claude.client.client.connect
     load: Callable[[str], Callable[[EngineContext], Engine]] = load_engine
     contained: bool = False
     echo: Callable[[str], None] = lambda _: None
@@ -294,7 +276,7 @@ def _deliver(
         destination.parent.mkdir(parents=True, exist_ok=True)
         workspace.move_out(path, destination)
     given = set(inputs.paths)
-    if dropped := [path for path, _ in workspace.files() if path not in given]:
+    if dropped := [path for path, _ in workspace.scan().files if path not in given]:
         more = [f"and {len(dropped) - _MOST_NAMED} more"] if len(dropped) > _MOST_NAMED else []
         lines = ["Dropped, since not part of the result:", *dropped[:_MOST_NAMED], *more]
         log.log("\n".join(lines))

@@ -46,14 +46,6 @@ _MOST_MS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Cli:
-    """A CLI that can be used."""
-
-    path: str
-    version: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
 class CliApi:
     """Where the CLI sends its requests, and the token that it shows there."""
 
@@ -82,8 +74,8 @@ class CliHome:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def find_cli(environ: Mapping[str, str]) -> Cli | Problem:
-    """The `claude` on the PATH of `environ`, or why it cannot be used."""
+def find_cli(environ: Mapping[str, str]) -> str | Problem:
+    """The path of `claude` on the PATH of `environ`, or why it cannot be used."""
     path = shutil.which("claude", path=environ.get("PATH", ""))
     if path is None:
         return Problem(
@@ -114,21 +106,18 @@ def find_cli_problems(
     """
     if model.engine != "claude-code" or not in_process:
         return []
-    problems: list[Problem] = []
-    if not model.allow_commands:
-        problems.append(
-            Problem(
-                "The engine claude-code lets the model run commands, and nothing contains them on"
-                " this host.",
-                "Choose a backend that runs containers, or set --allow-commands.",
-            )
-        )
+    uncontained = Problem(
+        "The engine claude-code lets the model run commands, and nothing contains them on this"
+        " host.",
+        "Choose a backend that runs containers, or set --allow-commands.",
+    )
+    problems = [] if model.allow_commands else [uncontained]
     found = find_cli(environ)
     return [*problems, found] if isinstance(found, Problem) else problems
 
 
-def judge_version(path: str, output: str, code: int) -> Cli | Problem:
-    """The CLI whose `--version` printed this, or why it cannot be used."""
+def judge_version(path: str, output: str, code: int) -> str | Problem:
+    """`path` if the CLI whose `--version` printed this can be used, else why not."""
     if code == 127 and "node" in output:
         return Problem(
             f"{path} needs Node.js, which is not on the PATH.",
@@ -148,11 +137,11 @@ def judge_version(path: str, output: str, code: int) -> Cli | Problem:
             " Older ones use other models too and report some errors as success.",
             f"Install a newer one: {_INSTALL}@latest.",
         )
-    return Cli(path, version)
+    return path
 
 
 def build_command(
-    cli: Cli, home: CliHome, model: str, session: str, *, resume: bool, max_turns: int
+    cli: str, home: CliHome, model: str, session: str, *, resume: bool, max_turns: int
 ) -> list[str]:
     """One prompt's command line; the prompt itself goes to standard input.
 
@@ -160,7 +149,7 @@ def build_command(
     mode that skips permissions is used, which root would be refused.
     """
     return [
-        cli.path,
+        cli,
         "--print",
         "--input-format=stream-json",
         "--output-format=stream-json",

@@ -19,10 +19,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from claude.engines import supervisor
-from claude.engines.processes import adopt_orphans, children, kill_children, kill_marked
+from claude.engines.processes import (
+    adopt_orphans,
+    children,
+    kill_children,
+    kill_marked,
+    pump,
+    watch_pipe,
+)
 from core.clock import Clock, time_left_s
 from core.errors import WorkspaceError
 from core.workspace.confined import remove_tree
@@ -32,7 +39,6 @@ MAX_TIMEOUT_S = 600
 MAX_COMMAND_BYTES = 100_000  # an argument of a program has 128 KiB at most
 _HEAD_BYTES = 8 * 1024
 _TAIL_BYTES = 16 * 1024
-_PIECE_BYTES = 256 * 1024
 _TICK_S = 0.1
 _LONGEST_END_S = 10.0  # more than the supervisor takes for an orderly end
 _SHELLS = ("/bin/bash", "/bin/sh")
@@ -101,15 +107,12 @@ class Shell:
     @contextmanager
     def _started(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
         """The supervisor with the command below it; both are ended on leaving."""
-        process = self._start(command)
-        try:
-            yield process
-        finally:
-            _end(process)
-            self._sweep()
-            for pipe in (process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
+        with self._start(command) as process:
+            try:
+                yield process
+            finally:
+                _end(process)
+                self._sweep()
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
         most_of_user = 0 if self._alone else _count_threads() + supervisor.MAX_PROCESSES
@@ -143,23 +146,18 @@ class Shell:
         """Read until it ends or has to be ended; the reason for that, or ""."""
         until = self._clock.monotonic() + limit_s
         with selectors.DefaultSelector() as selector:
-            for pipe, take in (
-                (process.stdout, captured.add_output),
-                (process.stderr, captured.add_report),
-            ):
-                if pipe is not None:
-                    os.set_blocking(pipe.fileno(), False)
-                    selector.register(pipe, selectors.EVENT_READ, take)
+            watch_pipe(selector, process.stdout, captured.add_output)
+            watch_pipe(selector, process.stderr, captured.add_report)
             why = ""
             while not why and process.poll() is None:
                 self._clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
                 why = self._excess(captured, until, limit_s)
-                _pump(selector, _TICK_S)
+                pump(selector, _TICK_S)
                 if not selector.get_map():
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(_TICK_S)
             _end(process)
-            while _pump(selector, 0.0):
+            while pump(selector, 0.0):
                 if self._excess(captured, until, limit_s):
                     break
         return why
@@ -267,19 +265,6 @@ def _check(command: str, timeout_s: float) -> None:
             f"The command has {size:,} bytes; at most {MAX_COMMAND_BYTES:,}.",
             "Write a file and run that.",
         )
-
-
-def _pump(selector: selectors.BaseSelector, timeout_s: float) -> bool:
-    """Pass on what can be read now; whether there was anything."""
-    ready = selector.select(timeout_s) if selector.get_map() else []
-    for key, _ in ready:
-        pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]  # only pipes were registered
-        with contextlib.suppress(BlockingIOError):
-            if piece := os.read(pipe.fileno(), _PIECE_BYTES):
-                key.data(piece)
-            else:
-                selector.unregister(pipe)
-    return bool(ready)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

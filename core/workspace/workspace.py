@@ -117,7 +117,7 @@ class Workspace:
 
     def list(self, path: str = "") -> str:
         """Every file below a directory with its size."""
-        found = self._tree.files(below := _checked_directory(path))
+        found = self._tree.scan(below := _checked_directory(path)).files
         lines = [f"{_shown(name)} ({size} bytes)" for name, size in found[:MAX_LISTED]]
         if len(found) > MAX_LISTED:
             lines.append(f"[and {len(found) - MAX_LISTED} more; list a directory below]")
@@ -140,10 +140,6 @@ class Workspace:
         if skipped:
             lines.append(f"[not searched: {skipped} file(s) that are binary or too large]")
         return "\n".join(lines) or "[no match]"
-
-    def files(self) -> Sequence[tuple[str, int]]:
-        """(path, bytes) of every regular file, ordered by path."""
-        return self._tree.files()
 
     def owned(self, path: str) -> bool:
         """Whether the task may write `path`."""
@@ -210,7 +206,7 @@ class Workspace:
         """(path, text) of the files to search, and how many had to be left out."""
         below = _checked_directory(path)
         try:
-            found = self._tree.files(below)
+            found = self._tree.scan(below).files
         except WorkspaceError:
             found = [(below, self._tree.size(below))]
         texts: list[tuple[str, str]] = []
