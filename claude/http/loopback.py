@@ -29,12 +29,9 @@ class LoopbackServer:
     or OverflowError when the port cannot be had; 0 is any free one."""
 
     def __init__(self, port: int, api: Api, name: str) -> None:
-        self._http = _Server((HOST, port), _Handler, api, name)
+        self._http = _Server(port, api, name)
         self._thread = threading.Thread(
-            target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.05},
-            name=name,
-            daemon=True,
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, name=name, daemon=True
         )
         self._thread.start()
 
@@ -65,17 +62,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(
-        self,
-        address: tuple[str, int],
-        handler: type[BaseHTTPRequestHandler],
-        api: Api,
-        name: str,
-    ) -> None:
+    def __init__(self, port: int, api: Api, name: str) -> None:
         self.api, self.name = api, name
         self._open: set[socket.socket] = set()
         self._working: set[threading.Thread] = set()
-        super().__init__(address, handler)
+        super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
         # HTTPServer would look up the host's name, which can take seconds without a network
