@@ -79,6 +79,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.limits.governor import Governor
     from claude.prices import pricing
     from core.bundle import Allowance
+    from core.worker.planning import PlanningRequest
     from engine.pipeline import check_plan_file
     from engine.planning.preflight import choose_planner
     from engine.run.rundir import new_run_id
@@ -95,10 +96,10 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     context = BackendContext(run_dir, credentials, CLOCK, worker, settings.model_dump(), os.environ)
     ask = choose_planner(settings, context)
     aside = (lambda _: None) if settings.quiet or settings.json_lines else tell
-    price = pricing(settings.model_settings())
+    model, caps = settings.model_settings(), Allowance(settings.max_tokens, settings.max_cost)
+    request, price = PlanningRequest(prompt, model, settings.limits(), caps), pricing(model)
     with telling_spend(price, aside, simulated=not settings.real) as charge:
-        hooks, caps = Hooks(charge, aside), Allowance(settings.max_tokens, settings.max_cost)
-        made = plan_alone(prompt, settings, credentials, CLOCK, hooks, caps, tell, ask)
+        made = plan_alone(request, credentials, CLOCK, Hooks(charge, aside), tell, ask)
     text = render_plan(made)
     if output is not None:
         write_atomic(output, text)
@@ -167,6 +168,7 @@ def go(session: Session, work: Work, view: View) -> int:
     """The run itself: make the plan, approve, execute, merge, and say how it ended."""
     from claude.client.types import Hooks
     from claude.prices import pricing
+    from core.worker.planning import PlanningRequest
     from engine.cleanup.outstanding_jobs import Asking, release
     from engine.money.budget import open_budget
     from engine.pipeline import announce, deliver, exit_code, run_plan, settle_plan, tell_forecast
@@ -174,15 +176,17 @@ def go(session: Session, work: Work, view: View) -> int:
     from engine.views.approval import approved
     from engine.views.plan import render_plan_view
 
-    settings, price = work.settings, pricing(work.settings.model_settings())
+    settings, model = work.settings, work.settings.model_settings()
+    price = pricing(model)
     announce(session, settings.backend, settings.model, settings.max_executors)
     with ending(session):
         budget = open_budget(settings.max_tokens, settings.max_cost, session.history, price)
         hooks = Hooks(budget.charging(session.spent), session.progress)
         for usage in work.spent:
             hooks.on_usage(usage)
-        asked = (work.facts.prompt, settings, work.credentials, work.governor, CLOCK, hooks)
-        made = settle_plan(session, lambda: work.ask(*asked, budget.left(), ()))
+        asked = PlanningRequest(work.facts.prompt, model, settings.limits(), budget.left())
+        reached = work.credentials, work.governor, CLOCK, hooks
+        made = settle_plan(session, lambda: work.ask(asked, *reached))
         figures = foresee(settings, made)
         if settings.approve and not approved(view, render_plan_view(made, figures)):
             return end_session(session, 1, "not approved")
