@@ -35,7 +35,7 @@ from claude.engines.cli_setup import (
 )
 from claude.engines.cli_stream import CliStream, describe_call
 from claude.engines.processes import marked_processes
-from claude.engines.transcript import Transcript, render_transcript
+from claude.engines.transcript import Transcript
 from claude.http.loopback import LoopbackServer
 from claude.http.plain_http import Incoming, Outgoing
 from claude.limits.governor import Governor
@@ -284,8 +284,8 @@ def test_the_transcript_can_be_read(bench: Bench) -> None:
     heard = {"say": {"type": "user", "message": {"role": "user", "content": [answer]}}}
     plain = {"say": {"type": "user", "message": {"role": "user", "content": "go on"}}}
     bench.run([WRITE, *turn(call("Write", file_path="x")), heard, plain, *DONE])
-    text = render_transcript(bench.attempt.transcript)
-    for part in ("engine claude-code", "[Write]", "result: File created", "go on", "Ended OK"):
+    text = bench.attempt.transcript.read_text()
+    for part in ('"engine": "claude-code"', '"Write"', "File created", "go on", '"ended": "OK"'):
         assert part in text
 
 
@@ -751,7 +751,8 @@ def test_an_unexpected_error_ends_the_transcript_too(bench: Bench) -> None:
 
     with pytest.raises(ZeroDivisionError):
         ClaudeCodeEngine(replace(bench.context(), find_defects=fail), bench.around()).work()
-    assert "Ended ZeroDivisionError: oops" in render_transcript(bench.attempt.transcript)
+    *_, last = bench.attempt.transcript.read_text().splitlines()
+    assert (json.loads(last)["ended"], json.loads(last)["message"]) == ("ZeroDivisionError", "oops")
     assert not (bench.attempt.root / "claude-code").exists()
 
 
