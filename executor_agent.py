@@ -95,16 +95,15 @@ class ExecutorAgent:
             raise
         except Exception as exc:  # noqa: BLE001 - the worker's boundary: an attempt always answers
             _log.debug("%s failed", running.request.key, exc_info=True)
-            result = result_of_error(exc)
             with suppress(OSError):  # the disk may be full
                 running.log.log(traceback.format_exc())
+            running.drop_files()
+            return result_of_error(exc), Manifest()
         except BaseException as exc:
             running.drop_files()
             message = f"The worker was stopped ({type(exc).__name__})."
             self._write_result(running, EngineResult(Outcome.INTERRUPTED, message), Manifest())
             raise
-        running.drop_files()
-        return result, Manifest()
 
     def _work(self, running: _Running) -> tuple[EngineResult, Manifest]:
         attempt, request, log = running.attempt, running.request, running.log
@@ -271,7 +270,7 @@ def _deliver(
 ) -> Manifest:
     """Move the result's files to result/files; the rest is dropped and listed in the log."""
     remove_tree(attempt.files)
-    for path in result_paths(workspace):
+    for path in result_paths(workspace, workspace.scan()):
         destination = attempt.files / path
         destination.parent.mkdir(parents=True, exist_ok=True)
         workspace.move_out(path, destination)

@@ -19,7 +19,7 @@ from claude.client.context import ContextWindow, is_too_long
 from claude.client.types import Block, Call, Claude, Reply
 from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
 from claude.engines.processes import hide_memory
-from claude.engines.shell import Shell, ShellLimits
+from claude.engines.shell import Shell
 from claude.engines.tools import (
     ACTIONS,
     CUTTABLE,
@@ -101,7 +101,7 @@ class ApiEngine(Engine):
             self._context.clock,
             environ=self._environ,
             scratch=attempt.root / "shell",
-            limits=ShellLimits(max_bytes=self._limits.max_bytes),
+            max_bytes=self._limits.max_bytes,
             alone=self._context.contained,
         )
 

@@ -18,13 +18,7 @@ from claude.client.types import Block, Reply
 from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
 from claude.engines.cli_process import CliProcess
 from claude.engines.cli_proxy import CliProxy
-from claude.engines.cli_setup import (
-    CliApi,
-    CliHome,
-    build_command,
-    build_environment,
-    find_cli,
-)
+from claude.engines.cli_setup import CliApi, CliHome, build_command, build_environment, find_cli
 from claude.engines.cli_stream import CliResult, CliStream
 from claude.engines.processes import hide_memory
 from claude.prompts import load_prompt, render_defects
@@ -130,11 +124,11 @@ class ClaudeCodeEngine(Engine):
         result = stream.result
         if result is None:
             raise WorkEnded(*_without_result(stream.unreadable, code, stderr))
-        if result.out_of_turns:
+        if result.subtype == "error_max_turns":
             raise self._out_of_turns()
-        if result.refused:
+        if result.stop_reason == "refusal":
             raise self._declined(result.text)
-        if result.failed:
+        if result.is_error or result.subtype != "success":
             text = result.text[:_QUOTED_CHARS].strip() or result.subtype
             raise rejected or WorkEnded(Outcome.DEFECT, f"Claude Code: {text}")
         return result

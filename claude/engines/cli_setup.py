@@ -130,10 +130,9 @@ def judge_version(path: str, output: str, code: int) -> str | Problem:
             f"{path} --version failed with exit code {code}: {first or 'no output'}.",
             f"Install it again: {_INSTALL}.",
         )
-    version = (int(match[1]), int(match[2]), int(match[3]))
-    if version < OLDEST:
+    if tuple(map(int, match.groups())) < OLDEST:
         return Problem(
-            f"{path} has version {_dotted(version)}; the oldest supported is {_dotted(OLDEST)}."
+            f"{path} has version {match[0]}; the oldest supported is {'.'.join(map(str, OLDEST))}."
             " Older ones use other models too and report some errors as success.",
             f"Install a newer one: {_INSTALL}@latest.",
         )
@@ -169,11 +168,7 @@ def build_command(
 
 
 def build_environment(
-    model: ModelSettings,
-    limits: Limits,
-    api: CliApi,
-    home: CliHome,
-    environ: Mapping[str, str],
+    model: ModelSettings, limits: Limits, api: CliApi, home: CliHome, environ: Mapping[str, str]
 ) -> dict[str, str]:
     """All that the CLI, and what the model runs in it, sees of the worker's environment. No
     credentials: whatever the provider, it speaks the Messages API to `api`."""
@@ -216,7 +211,3 @@ def _proxies(model: ModelSettings, environ: Mapping[str, str]) -> dict[str, str]
     beside = ",".join(filter(None, (environ.get(n, "") for n in _NO_PROXY)))
     found = {name: environ[name] for name in _PROXIES if name in environ}
     return found | dict.fromkeys(_NO_PROXY, f"{beside},{HOST}".lstrip(","))
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))

@@ -33,18 +33,6 @@ class CliResult:
     text: str = ""
     stop_reason: str = ""
 
-    @property
-    def refused(self) -> bool:
-        return self.stop_reason == "refusal"
-
-    @property
-    def out_of_turns(self) -> bool:
-        return self.subtype == "error_max_turns"
-
-    @property
-    def failed(self) -> bool:
-        return self.is_error or self.subtype != "success"
-
 
 @dataclass(slots=True)
 class CliStream:

@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,19 +45,12 @@ _PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
 _SCRATCH = ("home", "tmp")
 
 
-@dataclass(frozen=True, slots=True)
-class ShellLimits:
-    """What one command may use: bytes of a file that it writes, bytes that it prints."""
-
-    max_bytes: int = 256 * 1024 * 1024
-    max_printed_bytes: int = 256 * 1024 * 1024
-
-
 class Shell:
     """Runs commands in `root`; for one attempt, and closed at its end.
 
     `scratch` is a directory of its own outside of `root`, for the home and the temporary files of
-    commands; it is removed at the end. `alone` says that this process has no other children and
+    commands; it is removed at the end. A command may write files of `max_bytes`, and print
+    `max_printed_bytes`. `alone` says that this process has no other children and
     may end all that appear, so that not even what ended its supervisor gets away.
     """
 
@@ -69,14 +61,16 @@ class Shell:
         *,
         environ: Mapping[str, str],
         scratch: Path,
-        limits: ShellLimits | None = None,
+        max_bytes: int = 256 * 1024 * 1024,
+        max_printed_bytes: int = 256 * 1024 * 1024,
         alone: bool = False,
     ) -> None:
         self._root = root
         self._clock = clock
         self._scratch = scratch.absolute()
         self._environ = build_environment(environ, self._scratch)
-        self._limits = limits or ShellLimits()
+        self._max_bytes = max_bytes
+        self._max_printed_bytes = max_printed_bytes
         self._alone = alone
         self._spared: set[int] = set()
 
@@ -116,7 +110,7 @@ class Shell:
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
         most_of_user = 0 if self._alone else _count_threads() + supervisor.MAX_PROCESSES
-        arguments = (os.getpid(), self._limits.max_bytes, most_of_user, find_shell(), command)
+        arguments = (os.getpid(), self._max_bytes, most_of_user, find_shell(), command)
         try:
             if not stat.S_ISDIR(self._root.lstat().st_mode):
                 raise NotADirectoryError(f"{self._root} is no directory any more")
@@ -165,8 +159,8 @@ class Shell:
     def _excess(self, captured: _Captured, until: float, limit_s: float) -> str:
         if self._clock.monotonic() >= until:
             return f"it was not done within {limit_s:g} s"
-        if captured.size > self._limits.max_printed_bytes:
-            return f"it printed more than {self._limits.max_printed_bytes:,} bytes"
+        if captured.size > self._max_printed_bytes:
+            return f"it printed more than {self._max_printed_bytes:,} bytes"
         return ""
 
     def _sweep(self) -> None:

@@ -126,9 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self._read_body()
-        if body is None:
+        if isinstance(body, int):
             self.close_connection = True
-            self.send_error(413 if self._length() else 400)
+            self.send_error(body)
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         incoming = Incoming(self.command, self.path, headers, body, self._is_gone)
@@ -145,16 +145,14 @@ class _Handler(BaseHTTPRequestHandler):
         except (OSError, ValueError):
             return True
 
-    def _length(self) -> int | None:
-        text = self.headers.get("content-length", "0")
-        return int(text) if text.isascii() and text.isdigit() else None
-
-    def _read_body(self) -> bytes | None:
-        """The request's body; None when its length is missing, malformed or far too large."""
-        length = self._length()
-        if length is None or length > 2 * MAX_BODY_BYTES or "transfer-encoding" in self.headers:
-            return None
-        return self.rfile.read(length)
+    def _read_body(self) -> bytes | int:
+        """The request's body, or the status that refuses a malformed or far too large one."""
+        length = self.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or "transfer-encoding" in self.headers:
+            return 400
+        if int(length) > 2 * MAX_BODY_BYTES:
+            return 413
+        return self.rfile.read(int(length))
 
     def _send(self, outgoing: Outgoing) -> None:
         chunked = outgoing.length is None
