@@ -684,7 +684,7 @@ def test_the_request_of_the_preflight_counts_against_the_caps_of_plan(
         assert orchestrate("plan", "x", "--real", "--max-tokens", "14000") == 4
     said = capsys.readouterr().err
     assert len(server.asked) == 1  # the second did not fit
-    assert "what is left: 13,979 tokens" in said
+    assert "what is left of the budget: 13,979 tokens" in said
     assert "Planning took 21 tokens" in said
 
 
