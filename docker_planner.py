@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core.bundle import Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import Interrupted, ModelError, PlanningFailed
@@ -46,22 +45,7 @@ def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) 
         on_usage=lambda usage: report(usage=plain(usage)),
         on_progress=lambda text: report(text=credentials.mask(text)),
     )
-    settings = _RequestSettings(request)
-    arguments = (request.prompt, settings, credentials, Governor(), clock, hooks)
-    return ask_for_plan(*arguments, request.allowance, request.spent)
-
-
-class _RequestSettings:
-    """The settings in a request."""
-
-    def __init__(self, request: PlanningRequest) -> None:
-        self._request = request
-
-    def model_settings(self) -> ModelSettings:
-        return self._request.model
-
-    def limits(self) -> Limits:
-        return self._request.limits
+    return ask_for_plan(request, credentials, Governor(), clock, hooks)
 
 
 def report(**data: Any) -> None:

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Protocol
 
 import claude.client.client
 from claude.allowance import guarded
@@ -24,8 +23,6 @@ from claude.limits.governor import Governor
 from claude.prices import pricing
 from core.bundle import (
     AttemptDir,
-    Limits,
-    ModelSettings,
     Request,
     build_manifest,
     claim,
@@ -48,21 +45,6 @@ _LONGEST_MESSAGE_CHARS = 4_000
 _MOST_NAMED = 1_000
 
 
-class Connect(Protocol):
-    """claude.client.client.connect, or a stand-in."""
-
-    def __call__(
-        self,
-        model: ModelSettings,
-        credentials: Credentials,
-        *,
-        clock: Clock,
-        governor: Governor,
-        limits: Limits,
-        hooks: Hooks,
-    ) -> AbstractContextManager[Claude]: ...
-
-
 @dataclass(frozen=True)
 class ExecutorAgent:
     """Runs attempts; one instance serves many threads, which share nothing but the governor.
@@ -75,7 +57,7 @@ class ExecutorAgent:
     clock: Clock
     _: KW_ONLY
     governor: Governor = field(default_factory=Governor)
-    connect: Connect = claude.client.client.connect
+    connect: Callable[..., AbstractContextManager[Claude]] = claude.client.client.connect
     load: Callable[[str], Callable[[EngineContext], Engine]] = load_engine
     contained: bool = False
     echo: Callable[[str], None] = lambda _: None
@@ -113,16 +95,15 @@ class ExecutorAgent:
             raise
         except Exception as exc:  # noqa: BLE001 - the worker's boundary: an attempt always answers
             _log.debug("%s failed", running.request.key, exc_info=True)
-            result = result_of_error(exc)
             with suppress(OSError):  # the disk may be full
                 running.log.log(traceback.format_exc())
+            running.drop_files()
+            return result_of_error(exc), Manifest()
         except BaseException as exc:
             running.drop_files()
             message = f"The worker was stopped ({type(exc).__name__})."
             self._write_result(running, EngineResult(Outcome.INTERRUPTED, message), Manifest())
             raise
-        running.drop_files()
-        return result, Manifest()
 
     def _work(self, running: _Running) -> tuple[EngineResult, Manifest]:
         attempt, request, log = running.attempt, running.request, running.log
@@ -289,12 +270,12 @@ def _deliver(
 ) -> Manifest:
     """Move the result's files to result/files; the rest is dropped and listed in the log."""
     remove_tree(attempt.files)
-    for path in result_paths(workspace):
+    for path in result_paths(workspace, workspace.scan()):
         destination = attempt.files / path
         destination.parent.mkdir(parents=True, exist_ok=True)
         workspace.move_out(path, destination)
     given = set(inputs.paths)
-    if dropped := [path for path, _ in workspace.files() if path not in given]:
+    if dropped := [path for path, _ in workspace.scan().files if path not in given]:
         more = [f"and {len(dropped) - _MOST_NAMED} more"] if len(dropped) > _MOST_NAMED else []
         lines = ["Dropped, since not part of the result:", *dropped[:_MOST_NAMED], *more]
         log.log("\n".join(lines))

@@ -120,8 +120,10 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.client.types import Hooks
     from claude.limits.governor import Governor
     from claude.prices import pricing
+    from core.bundle import Allowance
     from core.plan import render_plan
     from core.wire import write_atomic
+    from core.worker.planning import PlanningRequest
     from engine.planning.plan_file import check_writable
     from engine.planning.preflight import backend_context, choose_planner, forecast_run
     from engine.run.rundir import new_run_id
@@ -137,10 +139,11 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     context = backend_context(settings, run_dir, Governor(), os.environ, CLOCK)
     ask = choose_planner(settings, context)
     report = (lambda _: None) if settings.quiet or settings.json_lines else print_line
-    price, simulated = pricing(settings.model_settings()), not settings.real
-    with reporting_spend(price, report, simulated=simulated) as charge:
-        hooks, credentials = Hooks(charge, report), context.credentials
-        made = plan_alone(prompt, settings, credentials, CLOCK, hooks, print_line, ask)
+    model, caps = settings.model_settings(), Allowance(settings.max_tokens, settings.max_cost)
+    request, price = PlanningRequest(prompt, model, settings.limits(), caps), pricing(model)
+    with reporting_spend(price, report, simulated=not settings.real) as charge:
+        hooks = Hooks(charge, report)
+        made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
     text = render_plan(made)
     if output is not None:
         write_atomic(output, text)

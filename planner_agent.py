@@ -8,10 +8,10 @@ planners only are here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from claude.allowance import guarded
 from claude.client.client import connect
@@ -20,12 +20,11 @@ from claude.limits.governor import Governor
 from claude.preflight import try_provider
 from claude.prices import check_priced, pricing
 from claude.prompts import load_prompt, render_defects, render_request
-from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
-from core.job import Usage
 from core.plan import Plan, parse_plan
+from core.worker.planning import PlanningRequest
 
 SUBMIT_PLAN = "submit_plan"
 _SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
@@ -92,84 +91,47 @@ class PlannerAgent:
         return Call(system=system, messages=tuple(messages), max_tokens=self.max_tokens, **more)
 
 
-class PlannerSettings(Protocol):
-    """The settings that planning needs."""
-
-    def model_settings(self) -> ModelSettings: ...
-
-    def limits(self) -> Limits: ...
-
-
-class CappedPlannerSettings(PlannerSettings, Protocol):
-    """Those that planning on its own needs."""
-
-    @property
-    def max_tokens(self) -> int | None: ...
-
-    @property
-    def max_cost(self) -> float | None: ...
-
-
-class AskForPlan(Protocol):
-    """ask_for_plan, or one that has the plan made elsewhere."""
-
-    def __call__(
-        self,
-        prompt: str,
-        settings: PlannerSettings,
-        credentials: Credentials,
-        governor: Governor,
-        clock: Clock,
-        hooks: Hooks,
-        allowance: Allowance = UNLIMITED,
-        spent: Iterable[Usage] = (),
-        /,
-    ) -> Plan: ...
+AskForPlan = Callable[[PlanningRequest, Credentials, Governor, Clock, Hooks], Plan]
+"""ask_for_plan, or one that has the plan made elsewhere."""
 
 
 def plan_alone(
-    prompt: str,
-    settings: CappedPlannerSettings,
+    request: PlanningRequest,
     credentials: Credentials,
     clock: Clock,
     hooks: Hooks,
     warn: Callable[[str], None],
-    ask: AskForPlan | None = None,
+    ask: AskForPlan,
 ) -> Plan:
-    """Try the provider, then `ask` for a plan, both together within the caps. Raises as
+    """Try the provider, then `ask` for a plan, both together within the allowance. Raises as
     `check_priced`, `try_provider` and `ask_for_plan` do."""
-    model, governor = settings.model_settings(), Governor()
-    check_priced(model, settings.max_cost)
-    spent = try_provider(model, credentials, clock=clock, governor=governor, warn=warn)
+    governor = Governor()
+    check_priced(request.model, request.allowance.max_cost_usd)
+    spent = try_provider(request.model, credentials, clock=clock, governor=governor, warn=warn)
     for usage in spent:
         hooks.on_usage(usage)
-    caps = Allowance(settings.max_tokens, settings.max_cost)
-    ask = ask or ask_for_plan
-    return ask(prompt, settings, credentials, governor, clock, hooks, caps, spent)
+    return ask(replace(request, spent=spent), credentials, governor, clock, hooks)
 
 
 def ask_for_plan(
-    prompt: str,
-    settings: PlannerSettings,
+    request: PlanningRequest,
     credentials: Credentials,
     governor: Governor,
     clock: Clock,
     hooks: Hooks,
-    allowance: Allowance = UNLIMITED,
-    spent: Iterable[Usage] = (),
 ) -> Plan:
-    """A plan for `prompt`, by a client of its own, for no more than `allowance`, of which `spent`
-    is already used. Raises as PlannerAgent.plan does, and BudgetExceeded."""
-    model = settings.model_settings()
+    """The plan that was asked for, by a client of its own. Raises as PlannerAgent.plan does, and
+    BudgetExceeded."""
+    model = request.model
     with connect(
         model,
         credentials,
         clock=clock,
         governor=governor,
-        limits=settings.limits(),
-        hooks=guarded(hooks, allowance, model, pricing(model), spent),
+        limits=request.limits,
+        hooks=guarded(hooks, request.allowance, model, pricing(model), request.spent),
     ) as claude:
-        return PlannerAgent(claude, on_progress=hooks.on_progress).plan(prompt)
+        return PlannerAgent(claude, on_progress=hooks.on_progress).plan(request.prompt)
 
 
 @lru_cache(maxsize=1)

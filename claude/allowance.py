@@ -7,6 +7,7 @@ subtracted, answers that were cut in mid-stream included.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,10 +55,9 @@ def guarded(
         guard.spend(usage)
         hooks.on_usage(usage)
 
-    def on_request(call: Call) -> Call:
-        return guard.admit(hooks.on_request(call))
-
-    return replace(hooks, on_usage=on_usage, on_request=on_request)
+    return replace(
+        hooks, on_usage=on_usage, on_request=lambda call: guard.admit(hooks.on_request(call))
+    )
 
 
 class Guard:
@@ -67,11 +67,7 @@ class Guard:
     For one request at a time: one in flight counts when it is billed."""
 
     def __init__(
-        self,
-        allowance: Allowance,
-        model: ModelSettings,
-        price: Price,
-        spent: Iterable[Usage] = (),
+        self, allowance: Allowance, model: ModelSettings, price: Price, spent: Iterable[Usage] = ()
     ) -> None:
         self._allowance = allowance
         self._model = model
@@ -132,15 +128,9 @@ class Guard:
         return most
 
     def _affordable(self, bound: int, most: int, left: Fraction) -> int:
-        """The largest output up to `most` that costs no more than `left`."""
-        low, high = -1, max(0, most)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._worst_cost(bound, middle) <= left:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        """The largest output up to `most` that costs no more than `left`; -1 when none does."""
+        outputs = range(max(0, most) + 1)
+        return bisect_right(outputs, left, key=lambda output: self._worst_cost(bound, output)) - 1
 
     def _worst_cost(self, bound: int, output: int) -> Fraction:
         usage = Usage(self._model.provider, self._model.model, output_tokens=output)

@@ -25,32 +25,30 @@ def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
     Given prices are those of the settings' model; another one, which an earlier session may have
     used, keeps its listed price.
     """
-    price_in, price_out = model.price_input_usd, model.price_output_usd
-    if price_in is None or price_out is None:
-        return price_usd
+    asked = model.provider, model.model
     return _fixed(
-        price_in,
-        price_out,
-        lambda used: (used.provider, used.model) == (model.provider, model.model),
+        model.price_input_usd,
+        model.price_output_usd,
+        lambda usage: (usage.provider, usage.model) == asked,
     )
 
 
 def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | None]:
     """The same from the stored settings of a run; a model that is not among them is the default."""
-    price_in, price_out = settings.get("price_input"), settings.get("price_output")
-    if not isinstance(price_in, int | float) or not isinstance(price_out, int | float):
-        return price_usd
-    provider, model = settings.get("provider"), settings.get("model")
+    asked = settings.get("provider"), settings.get("model")
     return _fixed(
-        price_in,
-        price_out,
-        lambda used: not model or (used.provider, used.model) == (provider, model),
+        settings.get("price_input"),
+        settings.get("price_output"),
+        lambda usage: not asked[1] or (usage.provider, usage.model) == asked,
     )
 
 
 def _fixed(
-    price_in: float, price_out: float, applies: Callable[[Usage], bool]
-) -> Callable[[Usage], float]:
+    price_in: object, price_out: object, applies: Callable[[Usage], bool]
+) -> Callable[[Usage], float | None]:
+    if not isinstance(price_in, int | float) or not isinstance(price_out, int | float):
+        return price_usd
+
     def price(usage: Usage) -> float:
         if not applies(usage) and (listed := price_usd(usage)) is not None:
             return listed

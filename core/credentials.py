@@ -7,19 +7,11 @@ from dataclasses import dataclass, fields
 
 MASK = "********"
 
-_VARIABLES = {
-    "anthropic_api_key": "ANTHROPIC_API_KEY",
-    "anthropic_auth_token": "ANTHROPIC_AUTH_TOKEN",
-    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
-    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
-    "aws_session_token": "AWS_SESSION_TOKEN",
-    "aws_bearer_token_bedrock": "AWS_BEARER_TOKEN_BEDROCK",
-}
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What a client may authenticate with; an empty string where there is none."""
+    """What a client may authenticate with; an empty string where there is none. The standard
+    environment variables are named like the fields, in upper case."""
 
     anthropic_api_key: str = ""
     anthropic_auth_token: str = ""
@@ -37,7 +29,8 @@ class Credentials:
 
     def secrets(self) -> tuple[str, ...]:
         """The secret values held, for masking."""
-        return tuple(v for n in _VARIABLES if (v := getattr(self, n)))
+        names = (field.name for field in fields(self) if field.name != "aws_profile")
+        return tuple(secret for name in names if (secret := getattr(self, name)))
 
     def mask(self, text: str) -> str:
         """`text` without any of the secrets held."""
@@ -48,5 +41,5 @@ class Credentials:
 
 def resolve_credentials(environ: Mapping[str, str]) -> Credentials:
     """The credentials in the standard variables of `environ`, without white space around them."""
-    held = {name: environ.get(variable, "").strip() for name, variable in _VARIABLES.items()}
-    return Credentials(**held, aws_profile=environ.get("AWS_PROFILE", "").strip())
+    names = (field.name for field in fields(Credentials))
+    return Credentials(**{name: environ.get(name.upper(), "").strip() for name in names})

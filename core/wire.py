@@ -60,15 +60,13 @@ def write_atomic(
     # EXCL: no other writer here can put a link in the way
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        try:
+        with open(fd, "wb", buffering=0) as stream:
             os.fchmod(fd, mode)
             rest = memoryview(payload)
             while rest:
-                rest = rest[os.write(fd, rest) :]
+                rest = rest[stream.write(rest) :]
             if durable:
                 os.fsync(fd)
-        finally:
-            os.close(fd)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

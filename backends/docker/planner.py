@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from backends.docker.preflight import Preflight
 from backends.docker.settings import DockerSettings
 from backends.shared.worker_credentials import sent_credentials
 from backends.shared.worker_image import worker_command
-from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings
+from core.bundle import Limits
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import BackendError, BundleError, PlanningFailed, Problem
@@ -44,14 +44,6 @@ PATIENCE_S = 120.0
 """How long the engine may be out of reach while the planner works."""
 _TAIL_CHARS = 600
 _TRY_AGAIN = "Run it again, or resume the run."
-
-
-class PlannerSettings(Protocol):
-    """The settings that planning needs."""
-
-    def model_settings(self) -> ModelSettings: ...
-
-    def limits(self) -> Limits: ...
 
 
 class PlanningHooks(Protocol):
@@ -83,17 +75,12 @@ class ContainedPlanner:
 
     def __call__(
         self,
-        prompt: str,
-        wishes: PlannerSettings,
+        request: PlanningRequest,
         credentials: Credentials,
         governor: object,
         clock: Clock,
         hooks: PlanningHooks,
-        allowance: Allowance = UNLIMITED,
-        spent: Iterable[Usage] = (),
     ) -> Plan:
-        model, limits = wishes.model_settings(), wishes.limits()
-        request = PlanningRequest(prompt, model, limits, allowance, tuple(spent))
         with closing(DockerHost(self._context.environ)) as host:
             planner = DockerPlanner(
                 host,

@@ -124,7 +124,7 @@ class SdkClaude:
         try:
             with vendor_errors(self.endpoint), self._open(call, retry, watch, permit) as stream:
                 recorded.begin(stream.response)
-                permit.accepted(recorded.headers)
+                permit.report(recorded.headers, accepted=True)
                 refuse_web_page(stream.response.headers, self.endpoint)
                 self._read(stream, message, watch, recorded)
         finally:
@@ -157,7 +157,7 @@ class SdkClaude:
                 stream_cls=Stream[object],
             )
         except APIStatusError as exc:
-            permit.refused(exc.response.headers)
+            permit.report(exc.response.headers, accepted=False)
             raise
         watch.watch(stream.response)
         return stream

@@ -126,13 +126,13 @@ def _trim(messages: Sequence[Block], goal_bytes: float, keep: int) -> list[Block
 
 def _name_sources(messages: Sequence[Block]) -> dict[str, str]:
     """By id of a call: what its texts are, in words."""
-    names: dict[str, str] = {}
-    for message in messages:
-        if message["role"] == "assistant" and isinstance(message["content"], list):
-            for block in message["content"]:
-                if block.get("type") == "tool_use":
-                    names[str(block.get("id"))] = _name_source(block)
-    return names
+    return {
+        str(block.get("id")): _name_source(block)
+        for message in messages
+        if message["role"] == "assistant" and isinstance(message["content"], list)
+        for block in message["content"]
+        if block.get("type") == "tool_use"
+    }
 
 
 def _name_source(call: Mapping[str, Any]) -> str:

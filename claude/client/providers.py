@@ -55,7 +55,7 @@ def open_sdk(
     _check_secrets(credentials)
     import httpx2
 
-    options = {
+    options: dict[str, Any] = {
         "base_url": base_url,
         "timeout": build_timeout(),
         "max_retries": 0,
@@ -64,7 +64,12 @@ def open_sdk(
     }
     if model.provider == "bedrock":
         return _open_bedrock(model, credentials, options)
-    return _open_anthropic(credentials, options)
+    import anthropic
+
+    key = credentials.anthropic_api_key or None
+    # the SDK takes one of the two
+    token = None if key else credentials.anthropic_auth_token or None
+    return anthropic.Anthropic(api_key=key, auth_token=token, **options)
 
 
 def _check_secrets(credentials: Credentials) -> None:
@@ -74,15 +79,6 @@ def _check_secrets(credentials: Credentials) -> None:
                 "A key or token contains a space, a line end or another invalid character.",
                 "Set it again without that; a line end often comes from a file.",
             )
-
-
-def _open_anthropic(credentials: Credentials, options: dict[str, Any]) -> Anthropic:
-    import anthropic
-
-    key = credentials.anthropic_api_key or None
-    # the SDK takes one of the two
-    token = None if key else credentials.anthropic_auth_token or None
-    return anthropic.Anthropic(api_key=key, auth_token=token, **options)
 
 
 def _open_bedrock(

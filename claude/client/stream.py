@@ -11,11 +11,7 @@ import json
 import math
 from typing import Any
 
-_TEXT_DELTAS = {
-    "text_delta": "text",
-    "thinking_delta": "thinking",
-    "signature_delta": "signature",
-}
+_TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 _CHARS_PER_TOKEN = 4
 
 

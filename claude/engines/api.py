@@ -10,7 +10,7 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from pydantic_core import from_json
@@ -19,8 +19,9 @@ from claude.client.context import ContextWindow, is_too_long
 from claude.client.types import Block, Call, Claude, Reply
 from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
 from claude.engines.processes import hide_memory
-from claude.engines.shell import Shell, ShellLimits
+from claude.engines.shell import Shell
 from claude.engines.tools import (
+    ACTIONS,
     CUTTABLE,
     RUN,
     SUBMIT,
@@ -31,7 +32,6 @@ from claude.engines.tools import (
     check_arguments,
     find_tool,
     run_command,
-    run_tool,
 )
 from claude.prompts import load_executor_prompt, render_defects
 from core.errors import RequestRejected, WorkspaceError
@@ -67,7 +67,6 @@ class ApiEngine(Engine):
         self._system = ({**build_text(instructions), "cache_control": _CACHE},)
         self._tools = TOOLS_AND_SHELL if context.commands else TOOLS
         self._schemas = tuple(tool.schema() for tool in self._tools.values())
-        self._shell: Shell | None = None
         self._window = ContextWindow(
             self._limits.context_tokens,
             context.request.model.max_output_tokens,
@@ -80,7 +79,8 @@ class ApiEngine(Engine):
         self._cut: set[str] = set()
 
     def _solve(self) -> str:
-        with self._opened_shell(), self._context.connect(self._context.clock) as claude:
+        connected = self._context.connect(self._context.clock)
+        with self._open_shell() as self._shell, connected as claude:
             while True:  # until WorkEnded
                 reply = self._ask(claude)
                 self._act(reply)
@@ -90,23 +90,20 @@ class ApiEngine(Engine):
     def _unsent(self) -> list[Block]:
         return self._messages[self._sent :]
 
-    @contextmanager
-    def _opened_shell(self) -> Iterator[None]:
+    def _open_shell(self) -> AbstractContextManager[Shell | None]:
         """A shell where commands may be run; the worker closes its memory to them first."""
         if not self._context.commands:
-            yield
-            return
+            return nullcontext()
         hide_memory()
         attempt = self._context.attempt
-        with Shell(
+        return Shell(
             attempt.work,
             self._context.clock,
             environ=self._environ,
             scratch=attempt.root / "shell",
-            limits=ShellLimits(max_bytes=self._limits.max_bytes),
+            max_bytes=self._limits.max_bytes,
             alone=self._context.contained,
-        ) as self._shell:
-            yield
+        )
 
     def _ask(self, claude: Claude) -> Reply:
         self._context.clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
@@ -117,8 +114,7 @@ class ApiEngine(Engine):
         self._messages = self._window.fit(self._messages)
         reply = self._send(claude)
         self._window.learn(self._messages, reply.usage)
-        new = self._messages[self._sent :]
-        self._context.transcript.record(self._turns, new, reply, started)
+        self._context.transcript.record(self._turns, self._unsent(), reply, started)
         self._sent = len(self._messages)
         return reply
 
@@ -191,7 +187,7 @@ class ApiEngine(Engine):
             shown = textwrap.shorten(arguments["command"], _SHOWN_CHARS, placeholder="...")
             self._context.progress(f"runs {shown}")
             return run_command(self._workspace, self._shell, arguments)
-        output = run_tool(self._workspace, tool, arguments)
+        output = ACTIONS[tool.name](self._workspace, arguments)
         if call.name in WRITING:
             self._context.progress(output)
             self._failures.clear()  # not going round in circles

@@ -95,20 +95,16 @@ class Engine(ABC):
         transcript = self._context.transcript
         transcript.begin(self._request)
         try:
-            result = self._work()
+            result = EngineResult(Outcome.OK, self._solve(), self._turns)
+        except WorkEnded as end:
+            result = EngineResult(end.outcome, end.message, self._turns)
+        except (ModelError, Interrupted) as exc:
+            result = result_of_error(exc, self._turns)
         except BaseException as exc:
             transcript.end(type(exc).__name__, str(exc), self._unsent())
             raise
         transcript.end(result.outcome, result.message, self._unsent())
         return result
-
-    def _work(self) -> EngineResult:
-        try:
-            return EngineResult(Outcome.OK, self._solve(), self._turns)
-        except WorkEnded as end:
-            return EngineResult(end.outcome, end.message, self._turns)
-        except (ModelError, Interrupted) as exc:
-            return result_of_error(exc, self._turns)
 
     @abstractmethod
     def _solve(self) -> str:
@@ -133,7 +129,7 @@ def build_prompt(context: EngineContext) -> tuple[Block, Block]:
     """The shared text, the same bytes for all tasks of a run, then the task's own."""
     request, workspace = context.request, context.workspace
     contracts = {c.path: workspace.text(c.path) for c in request.contracts}
-    files = [path for path, _ in workspace.files() if path not in contracts]
+    files = [path for path, _ in workspace.scan().files if path not in contracts]
     shared = render_shared(request, contracts)
     return build_text(shared), build_text(render_task(request, files))
 

@@ -12,21 +12,14 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from claude.client.types import Block
+from claude.client.types import Block, Reply
 from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
 from claude.engines.cli_process import CliProcess
 from claude.engines.cli_proxy import CliProxy
-from claude.engines.cli_setup import (
-    Cli,
-    CliApi,
-    CliHome,
-    build_command,
-    build_environment,
-    find_cli,
-)
-from claude.engines.cli_stream import CliResult, CliStream, Turn
+from claude.engines.cli_setup import CliApi, CliHome, build_command, build_environment, find_cli
+from claude.engines.cli_stream import CliResult, CliStream
 from claude.engines.processes import hide_memory
 from claude.prompts import load_prompt, render_defects
 from core.clock import CheckedClock
@@ -75,7 +68,7 @@ class ClaudeCodeEngine(Engine):
 
     def _ask(
         self,
-        cli: Cli,
+        cli: str,
         proxy: CliProxy,
         environ: Mapping[str, str],
         content: list[Block],
@@ -119,10 +112,10 @@ class ClaudeCodeEngine(Engine):
             sent=[message],
         )
 
-    def _record(self, turn: Turn) -> None:
+    def _record(self, sent: Sequence[Block], reply: Reply) -> None:
         self._turns += 1
-        started = self._context.clock.time() - turn.reply.usage.duration_s
-        self._context.transcript.record(self._turns, turn.sent, turn.reply, started)
+        started = self._context.clock.time() - reply.usage.duration_s
+        self._context.transcript.record(self._turns, sent, reply, started)
 
     def _check_result(
         self, stream: CliStream, code: int | None, stderr: str, rejected: RequestRejected | None
@@ -131,11 +124,11 @@ class ClaudeCodeEngine(Engine):
         result = stream.result
         if result is None:
             raise WorkEnded(*_without_result(stream.unreadable, code, stderr))
-        if result.out_of_turns:
+        if result.subtype == "error_max_turns":
             raise self._out_of_turns()
-        if result.refused:
+        if result.stop_reason == "refusal":
             raise self._declined(result.text)
-        if result.failed:
+        if result.is_error or result.subtype != "success":
             text = result.text[:_QUOTED_CHARS].strip() or result.subtype
             raise rejected or WorkEnded(Outcome.DEFECT, f"Claude Code: {text}")
         return result

@@ -11,16 +11,16 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
-from claude.engines.processes import kill_marked
+from claude.engines.processes import kill_marked, pump, watch_pipe
 from core.clock import Clock
 from core.errors import ModelError
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-_PIECE_BYTES = 256 * 1024
 _TAIL_BYTES = 8 * 1024
 _TICK_S = 0.1
 _GRACE_S = 2.0
@@ -47,28 +47,30 @@ class CliProcess:
     ) -> None:
         self._clock = clock
         self._mark = os.fsencode(f"{mark}={environ[mark]}")
-        self._prompt = memoryview(prompt)
+        self._lines: list[bytes] = []
+        self._pending = bytearray()
         self._tail = b""
         self._linger_until: float | None = None
-        self._process = subprocess.Popen(  # noqa: S603 - the CLI that was asked for
-            command,
-            cwd=cwd,
-            env=dict(environ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            bufsize=0,
-        )
+        with tempfile.TemporaryFile(dir=environ.get("TMPDIR")) as stdin:
+            stdin.write(prompt)
+            stdin.seek(0)
+            self._process = subprocess.Popen(  # noqa: S603 - the CLI that was asked for
+                command,
+                cwd=cwd,
+                env=dict(environ),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                bufsize=0,
+            )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        with self._process:  # which closes its pipes
+            self._end()
 
     @property
     def exit_code(self) -> int | None:
@@ -88,62 +90,36 @@ class CliProcess:
     def lines(self) -> Iterator[bytes]:
         """What it writes to standard output, line by line, until it ends. Raises Interrupted from
         the clock, and ModelError for a line without end."""
-        pipes = [self._process.stdin, self._process.stdout, self._process.stderr]
         with selectors.DefaultSelector() as selector:
-            for pipe, mask in zip(pipes, (_WRITE, _READ, _READ), strict=True):
-                if pipe is not None:
-                    os.set_blocking(pipe.fileno(), False)
-                    selector.register(pipe, mask)
-            yield from self._pump(selector)
+            watch_pipe(selector, self._process.stdout, self._add_output)
+            watch_pipe(selector, self._process.stderr, self._add_error)
+            yield from self._read(selector)
         while self.exit_code is None and not self._lingered():
             self._clock.sleep(_TICK_S)
 
-    def _pump(self, selector: selectors.BaseSelector) -> Iterator[bytes]:
-        pending = bytearray()
-        while self._process.stdout in {key.fileobj for key in selector.get_map().values()}:
+    def _read(self, selector: selectors.BaseSelector) -> Iterator[bytes]:
+        while self._process.stdout in selector.get_map():
             self._clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
             if self._lingered():
                 return
-            ready = selector.select(_TICK_S)
-            if not ready and self.exit_code is not None:
+            if not pump(selector, _TICK_S) and self.exit_code is not None:
                 break  # what still holds the pipe is not the CLI
-            for key, _ in ready:
-                if key.fileobj is self._process.stdin:
-                    self._feed(selector)
-                elif key.fileobj is self._process.stderr:
-                    self._tail = (self._tail + self._take(selector, key.fileobj))[-_TAIL_BYTES:]
-                elif piece := self._take(selector, self._process.stdout):
-                    pending += piece
-                    if b"\n" in piece:
-                        *whole, rest = pending.split(b"\n")
-                        pending = bytearray(rest)
-                        yield from map(bytes, whole)
-                    if len(pending) > MAX_LINE_BYTES:
-                        raise ModelError(f"Claude Code wrote a line over {MAX_LINE_BYTES} bytes.")
+            lines, self._lines = self._lines, []
+            yield from lines
+            if len(self._pending) > MAX_LINE_BYTES:
+                raise ModelError(f"Claude Code wrote a line over {MAX_LINE_BYTES} bytes.")
         self.expect_end()
-        if pending:
-            yield bytes(pending)
+        if self._pending:
+            yield bytes(self._pending)
 
-    def _feed(self, selector: selectors.BaseSelector) -> None:
-        """As much of the prompt as the pipe takes; the end of it closes the pipe."""
-        if (pipe := self._process.stdin) is None:
-            return
-        try:
-            self._prompt = self._prompt[os.write(pipe.fileno(), self._prompt[:_PIECE_BYTES]) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            self._prompt = self._prompt[:0]
-        if not self._prompt:
-            selector.unregister(pipe)
-            pipe.close()
+    def _add_output(self, piece: bytes) -> None:
+        self._pending += piece
+        if b"\n" in piece:
+            *whole, self._pending = self._pending.split(b"\n")
+            self._lines += map(bytes, whole)
 
-    def _take(self, selector: selectors.BaseSelector, pipe: IO[bytes] | None) -> bytes:
-        if pipe is None or not (piece := os.read(pipe.fileno(), _PIECE_BYTES)):
-            if pipe is not None:
-                selector.unregister(pipe)
-            return b""
-        return piece
+    def _add_error(self, piece: bytes) -> None:
+        self._tail = (self._tail + piece)[-_TAIL_BYTES:]
 
     def _lingered(self) -> bool:
         until = self._linger_until
@@ -161,6 +137,3 @@ class CliProcess:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(OSError):
             os.killpg(self._process.pid, number)
-
-
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE

@@ -49,18 +49,14 @@ class CliProxy:
         self._is_gone: Callable[[], bool] = lambda: False
         self._recorded = RecordedResponse()
         self._fatal: Exception | None = None
-        self._rejected: RequestRejected | None = None
+        self.rejected: RequestRejected | None = None
+        """What was wrong with the last request; None when it was answered."""
         self._closed = False
         self._stack = ExitStack()
 
     @property
     def base_url(self) -> str:
         return self._server.base_url
-
-    @property
-    def rejected(self) -> RequestRejected | None:
-        """What was wrong with the last request; None when it was answered."""
-        return self._rejected
 
     def check(self) -> None:
         """Raises the error that ends the attempt, if there is one."""
@@ -120,7 +116,7 @@ class CliProxy:
             except _ClientGone:
                 raise
             except RequestRejected as error:
-                self._rejected = error
+                self.rejected = error
                 return render_refusal(error)
             except RecursionError:
                 return refuse(400, "invalid_request_error", "The request is nested too deeply.")
@@ -131,7 +127,7 @@ class CliProxy:
                 return render_refusal(error)
             finally:
                 self._is_gone = lambda: False
-            self._rejected = None
+            self.rejected = None
         return render_stream(recorded) if streamed else render_whole(recorded, reply)
 
 

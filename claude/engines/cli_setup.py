@@ -46,14 +46,6 @@ _MOST_MS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Cli:
-    """A CLI that can be used."""
-
-    path: str
-    version: tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
 class CliApi:
     """Where the CLI sends its requests, and the token that it shows there."""
 
@@ -82,8 +74,8 @@ class CliHome:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def find_cli(environ: Mapping[str, str]) -> Cli | Problem:
-    """The `claude` on the PATH of `environ`, or why it cannot be used."""
+def find_cli(environ: Mapping[str, str]) -> str | Problem:
+    """The path of `claude` on the PATH of `environ`, or why it cannot be used."""
     path = shutil.which("claude", path=environ.get("PATH", ""))
     if path is None:
         return Problem(
@@ -114,21 +106,18 @@ def find_cli_problems(
     """
     if model.engine != "claude-code" or not in_process:
         return []
-    problems: list[Problem] = []
-    if not model.allow_commands:
-        problems.append(
-            Problem(
-                "The engine claude-code lets the model run commands, and nothing contains them on"
-                " this host.",
-                "Choose a backend that runs containers, or set --allow-commands.",
-            )
-        )
+    uncontained = Problem(
+        "The engine claude-code lets the model run commands, and nothing contains them on this"
+        " host.",
+        "Choose a backend that runs containers, or set --allow-commands.",
+    )
+    problems = [] if model.allow_commands else [uncontained]
     found = find_cli(environ)
     return [*problems, found] if isinstance(found, Problem) else problems
 
 
-def judge_version(path: str, output: str, code: int) -> Cli | Problem:
-    """The CLI whose `--version` printed this, or why it cannot be used."""
+def judge_version(path: str, output: str, code: int) -> str | Problem:
+    """`path` if the CLI whose `--version` printed this can be used, else why not."""
     if code == 127 and "node" in output:
         return Problem(
             f"{path} needs Node.js, which is not on the PATH.",
@@ -141,18 +130,17 @@ def judge_version(path: str, output: str, code: int) -> Cli | Problem:
             f"{path} --version failed with exit code {code}: {first or 'no output'}.",
             f"Install it again: {_INSTALL}.",
         )
-    version = (int(match[1]), int(match[2]), int(match[3]))
-    if version < OLDEST:
+    if tuple(map(int, match.groups())) < OLDEST:
         return Problem(
-            f"{path} has version {_dotted(version)}; the oldest supported is {_dotted(OLDEST)}."
+            f"{path} has version {match[0]}; the oldest supported is {'.'.join(map(str, OLDEST))}."
             " Older ones use other models too and report some errors as success.",
             f"Install a newer one: {_INSTALL}@latest.",
         )
-    return Cli(path, version)
+    return path
 
 
 def build_command(
-    cli: Cli, home: CliHome, model: str, session: str, *, resume: bool, max_turns: int
+    cli: str, home: CliHome, model: str, session: str, *, resume: bool, max_turns: int
 ) -> list[str]:
     """One prompt's command line; the prompt itself goes to standard input.
 
@@ -160,7 +148,7 @@ def build_command(
     mode that skips permissions is used, which root would be refused.
     """
     return [
-        cli.path,
+        cli,
         "--print",
         "--input-format=stream-json",
         "--output-format=stream-json",
@@ -180,11 +168,7 @@ def build_command(
 
 
 def build_environment(
-    model: ModelSettings,
-    limits: Limits,
-    api: CliApi,
-    home: CliHome,
-    environ: Mapping[str, str],
+    model: ModelSettings, limits: Limits, api: CliApi, home: CliHome, environ: Mapping[str, str]
 ) -> dict[str, str]:
     """All that the CLI, and what the model runs in it, sees of the worker's environment. No
     credentials: whatever the provider, it speaks the Messages API to `api`."""
@@ -227,7 +211,3 @@ def _proxies(model: ModelSettings, environ: Mapping[str, str]) -> dict[str, str]
     beside = ",".join(filter(None, (environ.get(n, "") for n in _NO_PROXY)))
     found = {name: environ[name] for name in _PROXIES if name in environ}
     return found | dict.fromkeys(_NO_PROXY, f"{beside},{HOST}".lstrip(","))
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))

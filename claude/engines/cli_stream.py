@@ -6,7 +6,7 @@ Pure. Lines that are not a JSON object are counted and left out; unknown kinds a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -33,33 +33,14 @@ class CliResult:
     text: str = ""
     stop_reason: str = ""
 
-    @property
-    def refused(self) -> bool:
-        return self.stop_reason == "refusal"
-
-    @property
-    def out_of_turns(self) -> bool:
-        return self.subtype == "error_max_turns"
-
-    @property
-    def failed(self) -> bool:
-        return self.is_error or self.subtype != "success"
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One request of the CLI: the messages that were new in it, and what came back."""
-
-    sent: tuple[Block, ...]
-    reply: Reply
-
 
 @dataclass(slots=True)
 class CliStream:
     """The stream of one process of the CLI.
 
-    `on_turn` is called when a request has ended, `on_progress` with lines for people. What is
-    billed is counted by the proxy: of a request that was cut, this shows only what came.
+    `on_turn` is called when a request has ended, with the messages that were new in it and what
+    came back, `on_progress` with lines for people. What is billed is counted by the proxy: of a
+    request that was cut, this shows only what came.
     """
 
     usage: Usage
@@ -67,7 +48,7 @@ class CliStream:
     root: str
     """The workspace, which is left out of the paths in messages."""
     now: Callable[[], float]
-    on_turn: Callable[[Turn], None]
+    on_turn: Callable[[Sequence[Block], Reply], None]
     on_progress: Callable[[str], None]
     sent: list[Block] = field(default_factory=list)
     result: CliResult | None = None
@@ -169,13 +150,12 @@ class CliStream:
         )
         stop_reason = self._stop_reason or "cut"
         reply = Reply(tuple(self._content), stop_reason, usage, {}, self._retries)
-        turn = Turn(tuple(self.sent), reply)
-        self._open, self._retries, self._stop_reason = False, 0, ""
-        self.sent, self._content, self._counts = [], [], {}
-        for block in turn.reply.content:
+        for block in reply.content:
             if text := describe_call(block, self.root):
                 self._report(text)
-        self._callbacks.append(partial(self.on_turn, turn))
+        self._callbacks.append(partial(self.on_turn, self.sent, reply))
+        self._open, self._retries, self._stop_reason = False, 0, ""
+        self.sent, self._content, self._counts = [], [], {}
 
     def _report(self, text: str) -> None:
         self._callbacks.append(partial(self.on_progress, text))

@@ -1,4 +1,5 @@
-"""Processes of the model beside the worker: hiding the worker's memory from them, ending them.
+"""Processes of the model beside the worker: reading their output, hiding the worker's memory from
+them, ending them.
 
 A process can go to another session, clear its environment, or outlive its parent; the worker finds
 it by the mark in its environment, and where the worker is alone, by descent.
@@ -9,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import selectors
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from claude.engines.supervisor import process_parents
 
@@ -20,6 +23,26 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 2  # the second for what the first saw too late
 _MOST_ROUNDS = 100
+_PIECE_BYTES = 256 * 1024
+
+
+def watch_pipe(
+    selector: selectors.BaseSelector, pipe: IO[bytes] | None, take: Callable[[bytes], None]
+) -> None:
+    """Have `pump` pass what comes out of `pipe` to `take`."""
+    if pipe is not None:
+        selector.register(pipe, selectors.EVENT_READ, take)
+
+
+def pump(selector: selectors.BaseSelector, timeout_s: float) -> bool:
+    """Pass on what can be read now; whether there was anything. A pipe is dropped at its end."""
+    ready = selector.select(timeout_s) if selector.get_map() else []
+    for key, _ in ready:
+        if piece := os.read(key.fd, _PIECE_BYTES):
+            key.data(piece)
+        else:
+            selector.unregister(key.fileobj)
+    return bool(ready)
 
 
 def hide_memory() -> None:

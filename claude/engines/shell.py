@@ -17,12 +17,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from claude.engines import supervisor
-from claude.engines.processes import adopt_orphans, children, kill_children, kill_marked
+from claude.engines.processes import (
+    adopt_orphans,
+    children,
+    kill_children,
+    kill_marked,
+    pump,
+    watch_pipe,
+)
 from core.clock import Clock, time_left_s
 from core.errors import WorkspaceError
 from core.workspace.confined import remove_tree
@@ -32,7 +38,6 @@ MAX_TIMEOUT_S = 600
 MAX_COMMAND_BYTES = 100_000  # an argument of a program has 128 KiB at most
 _HEAD_BYTES = 8 * 1024
 _TAIL_BYTES = 16 * 1024
-_PIECE_BYTES = 256 * 1024
 _TICK_S = 0.1
 _LONGEST_END_S = 10.0  # more than the supervisor takes for an orderly end
 _SHELLS = ("/bin/bash", "/bin/sh")
@@ -40,19 +45,12 @@ _PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
 _SCRATCH = ("home", "tmp")
 
 
-@dataclass(frozen=True, slots=True)
-class ShellLimits:
-    """What one command may use: bytes of a file that it writes, bytes that it prints."""
-
-    max_bytes: int = 256 * 1024 * 1024
-    max_printed_bytes: int = 256 * 1024 * 1024
-
-
 class Shell:
     """Runs commands in `root`; for one attempt, and closed at its end.
 
     `scratch` is a directory of its own outside of `root`, for the home and the temporary files of
-    commands; it is removed at the end. `alone` says that this process has no other children and
+    commands; it is removed at the end. A command may write files of `max_bytes`, and print
+    `max_printed_bytes`. `alone` says that this process has no other children and
     may end all that appear, so that not even what ended its supervisor gets away.
     """
 
@@ -63,14 +61,16 @@ class Shell:
         *,
         environ: Mapping[str, str],
         scratch: Path,
-        limits: ShellLimits | None = None,
+        max_bytes: int = 256 * 1024 * 1024,
+        max_printed_bytes: int = 256 * 1024 * 1024,
         alone: bool = False,
     ) -> None:
         self._root = root
         self._clock = clock
         self._scratch = scratch.absolute()
         self._environ = build_environment(environ, self._scratch)
-        self._limits = limits or ShellLimits()
+        self._max_bytes = max_bytes
+        self._max_printed_bytes = max_printed_bytes
         self._alone = alone
         self._spared: set[int] = set()
 
@@ -101,19 +101,16 @@ class Shell:
     @contextmanager
     def _started(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
         """The supervisor with the command below it; both are ended on leaving."""
-        process = self._start(command)
-        try:
-            yield process
-        finally:
-            _end(process)
-            self._sweep()
-            for pipe in (process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
+        with self._start(command) as process:
+            try:
+                yield process
+            finally:
+                _end(process)
+                self._sweep()
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
         most_of_user = 0 if self._alone else _count_threads() + supervisor.MAX_PROCESSES
-        arguments = (os.getpid(), self._limits.max_bytes, most_of_user, find_shell(), command)
+        arguments = (os.getpid(), self._max_bytes, most_of_user, find_shell(), command)
         try:
             if not stat.S_ISDIR(self._root.lstat().st_mode):
                 raise NotADirectoryError(f"{self._root} is no directory any more")
@@ -143,23 +140,18 @@ class Shell:
         """Read until it ends or has to be ended; the reason for that, or ""."""
         until = self._clock.monotonic() + limit_s
         with selectors.DefaultSelector() as selector:
-            for pipe, take in (
-                (process.stdout, captured.add_output),
-                (process.stderr, captured.add_report),
-            ):
-                if pipe is not None:
-                    os.set_blocking(pipe.fileno(), False)
-                    selector.register(pipe, selectors.EVENT_READ, take)
+            watch_pipe(selector, process.stdout, captured.add_output)
+            watch_pipe(selector, process.stderr, captured.add_report)
             why = ""
             while not why and process.poll() is None:
                 self._clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
                 why = self._excess(captured, until, limit_s)
-                _pump(selector, _TICK_S)
+                pump(selector, _TICK_S)
                 if not selector.get_map():
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(_TICK_S)
             _end(process)
-            while _pump(selector, 0.0):
+            while pump(selector, 0.0):
                 if self._excess(captured, until, limit_s):
                     break
         return why
@@ -167,8 +159,8 @@ class Shell:
     def _excess(self, captured: _Captured, until: float, limit_s: float) -> str:
         if self._clock.monotonic() >= until:
             return f"it was not done within {limit_s:g} s"
-        if captured.size > self._limits.max_printed_bytes:
-            return f"it printed more than {self._limits.max_printed_bytes:,} bytes"
+        if captured.size > self._max_printed_bytes:
+            return f"it printed more than {self._max_printed_bytes:,} bytes"
         return ""
 
     def _sweep(self) -> None:
@@ -267,19 +259,6 @@ def _check(command: str, timeout_s: float) -> None:
             f"The command has {size:,} bytes; at most {MAX_COMMAND_BYTES:,}.",
             "Write a file and run that.",
         )
-
-
-def _pump(selector: selectors.BaseSelector, timeout_s: float) -> bool:
-    """Pass on what can be read now; whether there was anything."""
-    ready = selector.select(timeout_s) if selector.get_map() else []
-    for key, _ in ready:
-        pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]  # only pipes were registered
-        with contextlib.suppress(BlockingIOError):
-            if piece := os.read(pipe.fileno(), _PIECE_BYTES):
-                key.data(piece)
-            else:
-                selector.unregister(pipe)
-    return bool(ready)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -126,9 +126,8 @@ _RUN = Tool(
 )
 TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _ALL}
 TOOLS_AND_SHELL: Mapping[str, Tool] = {tool.name: tool for tool in (*_ALL[:-1], _RUN, _ALL[-1])}
-TOOL_SCHEMAS: tuple[dict[str, Any], ...] = tuple(tool.schema() for tool in _ALL)
 
-_ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
+ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
     "read_file": lambda w, a: w.read(a["path"], a.get("offset", 1), a.get("limit", 2_000)),
     "write_file": lambda w, a: w.write(a["path"], a["content"]),
     "append_file": lambda w, a: w.append(a["path"], a["content"]),
@@ -136,6 +135,7 @@ _ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
     "list_files": lambda w, a: w.list(a.get("path", "")),
     "search_files": lambda w, a: w.search(a["pattern"], a.get("path", "")),
 }
+"""Carry out a checked call. Raise WorkspaceError with what the model should do instead."""
 
 
 def find_tool(name: str, tools: Mapping[str, Tool] = TOOLS) -> Tool:
@@ -169,11 +169,6 @@ def broken_input(tool: Tool, *, cut: bool) -> WorkspaceError:
     """The refusal of a call whose input could not be read as JSON."""
     why = "was cut at the output limit" if cut else "is not a valid JSON object"
     return WorkspaceError(f"The input of {tool.name} {why}; it was not run.", _hint(tool))
-
-
-def run_tool(workspace: Workspace, tool: Tool, arguments: Arguments) -> str:
-    """Carry out a checked call. Raises WorkspaceError with what the model should do instead."""
-    return _ACTIONS[tool.name](workspace, arguments)
 
 
 def run_command(workspace: Workspace, shell: Shell, arguments: Arguments) -> str:

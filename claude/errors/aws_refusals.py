@@ -23,91 +23,81 @@ class _Rule(NamedTuple):
     remedy may hold {endpoint}, {detail}, {profiles}, {current} and {list_ids}."""
 
     pattern: str
-    kind: type[ModelError]
     message: str
     remedy: str
+    kind: type[ModelError] = CredentialsRefused
 
 
 # The first that matches counts.
 _RULES = (
     _Rule(
         "bearer token has expired|api key has expired",
-        CredentialsRefused,
         "The Bedrock API key for {endpoint} has expired: {detail}.",
         "Create a new key in the Bedrock console and set AWS_BEARER_TOKEN_BEDROCK to it.",
     ),
     _Rule(
         "^expiredtoken|token included in the request is expired",
-        CredentialsRefused,
         "The AWS session for {endpoint} has expired: {detail}.",
         "Sign in again (aws sso login), or renew AWS_SESSION_TOKEN and its keys.",
     ),
     _Rule(
         "signature expired|signature not yet current",
-        CredentialsRefused,
         "{endpoint} rejected a signature because of its time: {detail}.",
         "Correct the clock of this machine.",
     ),
     _Rule(
         "scoped to a valid region|scoped to correct region",
-        CredentialsRefused,
         "{endpoint} is in another region than the request was signed for: {detail}.",
         "Set --region to the region of that address, or correct ANTHROPIC_BEDROCK_BASE_URL.",
     ),
     _Rule(
         "api key is valid|invalid api key",
-        CredentialsRefused,
         "{endpoint} rejected the Bedrock API key: {detail}.",
         "Set AWS_BEARER_TOKEN_BEDROCK to a valid key (a short-term key works only in the --region"
         " it was created in), or unset it to use AWS keys or a profile.",
     ),
     _Rule(
         "^(invalidsignatureexception|signaturedoesnotmatch):",
-        CredentialsRefused,
         "{endpoint} rejected the signature: {detail}.",
         "Check that AWS_SECRET_ACCESS_KEY belongs to AWS_ACCESS_KEY_ID.",
     ),
     _Rule(
         "^(unrecognizedclientexception|invalidclienttokenid):",
-        CredentialsRefused,
         "{endpoint} does not know the AWS access key: {detail}.",
         "Check AWS_ACCESS_KEY_ID; a temporary key also needs its AWS_SESSION_TOKEN. Enable the"
         " region for the account if it is an opt-in region.",
     ),
     _Rule(
         "on-demand throughput",
-        ModelUnknown,
         "{endpoint} cannot be called by its bare model id: {detail}.",
         "Use the id of an inference profile, such as {profiles}. {list_ids}",
+        ModelUnknown,
     ),
     _Rule(
         "end of its life|provider as legacy",
-        ModelUnknown,
         "{endpoint} is retired: {detail}.",
         "Use {current}. {list_ids}",
+        ModelUnknown,
     ),
     _Rule(
         "use case details",
-        CredentialsRefused,
         "Access to {endpoint} is not granted yet: {detail}.",
         "Submit Anthropic's use case form in the Bedrock console, once for the account; it takes"
         " effect after some minutes.",
     ),
     _Rule(
         "payment instrument",
-        BillingRefused,
         "The AWS account has no valid payment method for {endpoint}: {detail}.",
         "Set one in the AWS billing console.",
+        BillingRefused,
     ),
     _Rule(
         "unsupported countries",
-        CredentialsRefused,
         "{endpoint} is not available in the country of this account or network: {detail}.",
         "Use an account and a region in a supported country.",
     ),
     _Rule(
         "^accessdeniedexception: .*marketplace",
-        CredentialsRefused,
         "Access to {endpoint} is not granted yet, and this identity may not subscribe to it:"
         " {detail}.",
         "Have an administrator call the model once or enable it in the Bedrock console; the first"
@@ -115,31 +105,28 @@ _RULES = (
     ),
     _Rule(
         "^accessdeniedexception: .*explicit deny",
-        CredentialsRefused,
         "A policy denies this identity the use of {endpoint}: {detail}.",
         "Have the policy changed by its owner; an inference profile needs all the regions it"
         " sends requests to.",
     ),
     _Rule(
         "^accessdeniedexception: .*not authorized to perform",
-        CredentialsRefused,
         "This identity may not use {endpoint}: {detail}.",
         "Allow it bedrock:InvokeModelWithResponseStream on the inference profile and on the model"
         " behind it.",
     ),
     _Rule(
         "^accessdeniedexception:",
-        CredentialsRefused,
         "This AWS account has no access to {endpoint}: {detail}.",
         "Request access to the model in the Bedrock console of this region, and allow the role or"
         " user bedrock:InvokeModelWithResponseStream.",
     ),
     _Rule(
         "^servicequotaexceededexception:|per day",
-        BillingRefused,
         "The quota of the AWS account for {endpoint} is used up: {detail}.",
         "Wait until it refills (a daily quota: tomorrow), or raise it in the Service Quotas"
         " console under Amazon Bedrock.",
+        BillingRefused,
     ),
 )
 
@@ -164,7 +151,7 @@ def from_aws(refusal: Refusal, endpoint: Endpoint) -> ModelError | None:
         "current": f"its successor {ending.successor}" if ending else "a current model",
         "list_ids": _list_ids(endpoint),
     }
-    for pattern, kind, message, remedy in _RULES:
+    for pattern, message, remedy, kind in _RULES:
         if refusal.matches(pattern):
             return kind(message.format(**parts), remedy.format(**parts))
     if refusal.matches("^resourcenotfoundexception:|model identifier is invalid"):

@@ -58,7 +58,8 @@ _RETRYABLE: dict[int, type[ModelUnavailable]] = {
 
 
 def from_refusal(refusal: Refusal, endpoint: Endpoint) -> ModelError:
-    status = _effective_status(refusal)
+    reported = 500 if refusal.status == 200 else refusal.status
+    status = _STATUS_OF_NAME.get(refusal.name, reported)
     retryable = status in _RETRYABLE or status >= 500
     if refusal.web_page and not retryable and status != 413:
         return web_page_error(endpoint, f"a web page, status {refusal.status}")
@@ -86,12 +87,6 @@ def credentials_remedy(endpoint: Endpoint) -> str:
         "Set ANTHROPIC_API_KEY to a valid key (or ANTHROPIC_AUTH_TOKEN to a valid token), or leave "
         "out --real to run a simulation."
     )
-
-
-def _effective_status(refusal: Refusal) -> int:
-    if (status := _STATUS_OF_NAME.get(refusal.name)) is not None:
-        return status
-    return 500 if refusal.status == 200 else refusal.status
 
 
 def _final(refusal: Refusal, status: int, endpoint: Endpoint) -> tuple[type[ModelError], str, str]:

@@ -57,6 +57,7 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
     import anthropic
     import httpx2
 
+    module = type(exc).__module__
     match exc:
         case anthropic.APIStatusError():
             return from_refusal(_read_refusal(exc, endpoint), endpoint)
@@ -77,16 +78,10 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
                 f"A request to {endpoint} contains text that is not valid Unicode ({exc.reason}).",
                 "Remove the unpaired surrogate characters from the prompt or the files.",
             )
-    return _from_foreign(exc, endpoint)
-
-
-def _from_foreign(exc: Exception, endpoint: Endpoint) -> ModelError | None:
-    """Errors of json and botocore, and the SDK's bare ones, which have only their text."""
-    module = type(exc).__module__
-    if module == "botocore.eventstream" or module.startswith("json"):
-        return lost(endpoint, f"the stream is damaged ({exc})")
-    if module.startswith("botocore") or "Could not resolve" in str(exc):
-        return _no_credentials(exc, endpoint)
+        case _ if module == "botocore.eventstream" or module.startswith("json"):
+            return lost(endpoint, f"the stream is damaged ({exc})")
+        case _ if module.startswith("botocore") or "Could not resolve" in str(exc):
+            return _no_credentials(exc, endpoint)  # the SDK's bare errors have only their text
     return None
 
 

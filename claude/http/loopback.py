@@ -29,12 +29,9 @@ class LoopbackServer:
     or OverflowError when the port cannot be had; 0 is any free one."""
 
     def __init__(self, port: int, api: Api, name: str) -> None:
-        self._http = _Server((HOST, port), _Handler, api, name)
+        self._http = _Server(port, api, name)
         self._thread = threading.Thread(
-            target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.05},
-            name=name,
-            daemon=True,
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, name=name, daemon=True
         )
         self._thread.start()
 
@@ -65,17 +62,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(
-        self,
-        address: tuple[str, int],
-        handler: type[BaseHTTPRequestHandler],
-        api: Api,
-        name: str,
-    ) -> None:
+    def __init__(self, port: int, api: Api, name: str) -> None:
         self.api, self.name = api, name
         self._open: set[socket.socket] = set()
         self._working: set[threading.Thread] = set()
-        super().__init__(address, handler)
+        super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
         # HTTPServer would look up the host's name, which can take seconds without a network
@@ -135,9 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self._read_body()
-        if body is None:
+        if isinstance(body, int):
             self.close_connection = True
-            self.send_error(413 if self._length() else 400)
+            self.send_error(body)
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         incoming = Incoming(self.command, self.path, headers, body, self._is_gone)
@@ -154,16 +145,14 @@ class _Handler(BaseHTTPRequestHandler):
         except (OSError, ValueError):
             return True
 
-    def _length(self) -> int | None:
-        text = self.headers.get("content-length", "0")
-        return int(text) if text.isascii() and text.isdigit() else None
-
-    def _read_body(self) -> bytes | None:
-        """The request's body; None when its length is missing, malformed or far too large."""
-        length = self._length()
-        if length is None or length > 2 * MAX_BODY_BYTES or "transfer-encoding" in self.headers:
-            return None
-        return self.rfile.read(length)
+    def _read_body(self) -> bytes | int:
+        """The request's body, or the status that refuses a malformed or far too large one."""
+        length = self.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or "transfer-encoding" in self.headers:
+            return 400
+        if int(length) > 2 * MAX_BODY_BYTES:
+            return 413
+        return self.rfile.read(int(length))
 
     def _send(self, outgoing: Outgoing) -> None:
         chunked = outgoing.length is None

@@ -46,18 +46,11 @@ class Permit:
         self._governor, self.number, self.clock = governor, number, clock
         self.limits: Mapping[str, ReportedLimits] = {}
 
-    def refused(self, headers: Mapping[str, str]) -> None:
-        """The server refused, with these headers."""
-        self._report(headers, accepted=False)
-
-    def accepted(self, headers: Mapping[str, str]) -> None:
-        """The server took the request and began to answer, with these headers."""
-        self._report(headers, accepted=True)
-
     def spent(self, usage: Usage) -> None:
         self._governor.spent(usage)
 
-    def _report(self, headers: Mapping[str, str], *, accepted: bool) -> None:
+    def report(self, headers: Mapping[str, str], *, accepted: bool) -> None:
+        """The server refused, or `accepted` and began to answer, with these headers."""
         self.limits = read_limits(headers, self.clock.time())
         self._governor.report_response(self, accepted=accepted)
 

@@ -72,12 +72,8 @@ class TokenBucket:
     monotonic."""
 
     def __init__(self, reported: ReportedLimits) -> None:
-        self._limit, self._left, self._at, self._reported_at = (
-            reported.limit,
-            reported.limit,
-            0.0,
-            0.0,
-        )
+        self._limit = self._left = reported.limit
+        self._at = self._reported_at = 0.0
         self._per_s = reported.limit / _PERIOD_S
 
     def update(

@@ -33,7 +33,9 @@ def packed(directory: Path, top: str, uid: int, extra: Mapping[str, bytes]) -> I
 
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
         with tarfile.open(fileobj=stream, mode="w") as tar:
-            tar.addfile(owned(_directory(top)))
+            made = tarfile.TarInfo(top)
+            made.type, made.mode = tarfile.DIRTYPE, 0o700
+            tar.addfile(owned(made))
             tar.add(directory, f"{top}/{directory.name}", filter=owned)
             for name, content in extra.items():
                 member = tarfile.TarInfo(f"{top}/{name}")
@@ -76,12 +78,6 @@ def decompressed(stream: IO[bytes]) -> Iterator[bytes]:
             piece = unzip.unconsumed_tail
     if not unzip.eof:
         raise CollectError("The archive of a result ends too early.", retryable=True)
-
-
-def _directory(name: str) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.type, member.mode = tarfile.DIRTYPE, 0o700
-    return member
 
 
 def unpack(chunks: Iterable[bytes], destination: Path, limits: Limits) -> None:

@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import errors
-from core.bundle import (
-    UNLIMITED,
-    WIRE_VERSION,
-    Allowance,
-    Limits,
-    ModelSettings,
-    read_versioned,
-)
+from core.bundle import UNLIMITED, WIRE_VERSION, Allowance, Limits, ModelSettings, read_versioned
 from core.errors import OrchestratorError, PlanningFailed
 from core.job import Usage
 from core.paths import Below

@@ -72,8 +72,7 @@ def stopped_by_signal(
 
 
 def run_worker(
-    work: Callable[[StoppableClock], object],
-    stops: Mapping[signal.Signals, str] = SIGTERM_ONLY,
+    work: Callable[[StoppableClock], object], stops: Mapping[signal.Signals, str] = SIGTERM_ONLY
 ) -> int:
     """The exit code for `work`: 0 when it finished, STOPPED when a signal stopped it, FAILED after
     an error message when it raised."""

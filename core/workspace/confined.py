@@ -117,10 +117,6 @@ class ConfinedTree:
             scan.others.append((where, f"cannot be looked into: {exc.strerror}"))
         return count
 
-    def files(self, below: str = "") -> list[tuple[str, int]]:
-        """(path, bytes) of every regular file below a directory, ordered by path."""
-        return self.scan(below).files
-
     def move_out(self, path: str, destination: Path) -> None:
         """Move a file to `destination`, which is outside the tree and on the same file system. Of
         several names of one file each becomes a file: an archive would hold a link for one."""

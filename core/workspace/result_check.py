@@ -35,12 +35,8 @@ def find_defects(workspace: Workspace, inputs: Manifest, source: Path) -> list[s
     ][:_MOST_NAMED]
 
 
-def result_paths(workspace: Workspace) -> list[str]:
+def result_paths(workspace: Workspace, scan: TreeScan) -> list[str]:
     """The files of the result: those on owned paths, without what tools leave behind."""
-    return _result_paths(workspace, workspace.scan())
-
-
-def _result_paths(workspace: Workspace, scan: TreeScan) -> list[str]:
     return [p for p, _ in scan.files if workspace.owned(p) and not _is_debris(workspace, p)]
 
 
@@ -90,7 +86,7 @@ def _unowned(workspace: Workspace, scan: TreeScan, inputs: Manifest) -> Iterator
 
 
 def _missing(workspace: Workspace, scan: TreeScan) -> Iterator[str]:
-    found = _result_paths(workspace, scan)
+    found = result_paths(workspace, scan)
     if not found:
         yield f"there are no files yet; this task owns {workspace.named_owns()}"
         return

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 Match = tuple[str, int, str]
 """Path, line number from 1, the line (cut)."""
@@ -44,14 +45,13 @@ def search_texts(
 
 def find_matches(regex: re.Pattern[str], texts: Iterable[Sequence[str]]) -> list[Match]:
     """Matching lines in order, at most MAX_MATCHES."""
-    found: list[Match] = []
-    for path, text in texts:
-        for number, line in enumerate(text.split("\n"), 1):
-            if regex.search(line):
-                found.append((path, number, line[:MAX_LINE_CHARS]))
-                if len(found) == MAX_MATCHES:
-                    return found
-    return found
+    found = (
+        (path, number, line[:MAX_LINE_CHARS])
+        for path, text in texts
+        for number, line in enumerate(text.split("\n"), 1)
+        if regex.search(line)
+    )
+    return list(islice(found, MAX_MATCHES))
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

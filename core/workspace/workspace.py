@@ -117,7 +117,7 @@ class Workspace:
 
     def list(self, path: str = "") -> str:
         """Every file below a directory with its size."""
-        found = self._tree.files(below := _checked_directory(path))
+        found = self._tree.scan(below := _checked_directory(path)).files
         lines = [f"{_shown(name)} ({size} bytes)" for name, size in found[:MAX_LISTED]]
         if len(found) > MAX_LISTED:
             lines.append(f"[and {len(found) - MAX_LISTED} more; list a directory below]")
@@ -141,10 +141,6 @@ class Workspace:
             lines.append(f"[not searched: {skipped} file(s) that are binary or too large]")
         return "\n".join(lines) or "[no match]"
 
-    def files(self) -> Sequence[tuple[str, int]]:
-        """(path, bytes) of every regular file, ordered by path."""
-        return self._tree.files()
-
     def owned(self, path: str) -> bool:
         """Whether the task may write `path`."""
         return is_owned(self.owns, path) and fold(path) not in self._folded_contracts
@@ -157,11 +153,10 @@ class Workspace:
     def holds(self, path: str, size: int, sha256: str) -> bool:
         """Whether a regular file has this content."""
         try:
-            if self._tree.size(path) != size:
-                return False
-            return hashlib.sha256(self._tree.read(path, size)).hexdigest() == sha256
+            data = self._tree.read(path, size + 1)
         except WorkspaceError:
             return False
+        return (len(data), hashlib.sha256(data).hexdigest()) == (size, sha256)
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Lay down a file of the request; the rules for the model do not apply."""
@@ -185,8 +180,7 @@ class Workspace:
             )
         if not is_owned(self.owns, name):
             raise WorkspaceError(
-                f"{name!r} is not owned by this task.",
-                f"Write only to: {self.named_owns()}",
+                f"{name!r} is not owned by this task.", f"Write only to: {self.named_owns()}"
             )
         return name
 
@@ -210,7 +204,7 @@ class Workspace:
         """(path, text) of the files to search, and how many had to be left out."""
         below = _checked_directory(path)
         try:
-            found = self._tree.files(below)
+            found = self._tree.scan(below).files
         except WorkspaceError:
             found = [(below, self._tree.size(below))]
         texts: list[tuple[str, str]] = []

@@ -22,6 +22,7 @@ from core.errors import refuse_if
 from core.events import Forecast
 from core.job import Usage
 from core.plan import Plan
+from core.worker.planning import PlanningRequest
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import check_target
 from engine.money.usage import Price
@@ -53,9 +54,10 @@ class PreparedRun:
         self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
     ) -> Plan:
         """Raises what the planner raises."""
-        prompt, credentials, clock = self.facts.prompt, self.context.credentials, self.context.clock
-        hooks = Hooks(on_usage, report)
-        return self.ask(prompt, self.settings, credentials, self.governor, clock, hooks, allowance)
+        model, limits = self.settings.model_settings(), self.settings.limits()
+        request = PlanningRequest(self.facts.prompt, model, limits, allowance)
+        credentials, clock = self.context.credentials, self.context.clock
+        return self.ask(request, credentials, self.governor, clock, Hooks(on_usage, report))
 
     def close(self) -> None:
         self.backend.close()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from claude.client.types import Call, Reply
-from claude.engines.tools import TOOL_SCHEMAS, TOOLS_AND_SHELL
+from claude.engines.tools import TOOLS, TOOLS_AND_SHELL
 from claude.prompts import load_executor_prompt, load_prompt
 from core.bundle import (
     AttemptDir,
@@ -137,7 +137,7 @@ def test_a_shell_is_offered_where_it_is_allowed_or_contained_and_nowhere_else(
         offered = "run_command" in {tool["name"] for tool in call.tools}
         assert offered == bool(allowed or contained)
         assert call.system[0]["text"] == load_executor_prompt(commands=offered)
-        assert offered or call.tools == TOOL_SCHEMAS
+        assert offered or call.tools == tuple(tool.schema() for tool in TOOLS.values())
     assert [*TOOLS_AND_SHELL][-2:] == ["run_command", "submit_result"]
 
 

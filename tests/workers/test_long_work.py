@@ -16,7 +16,6 @@ import pytest
 
 from claude.client.stall import PINGS_ONLY_FACTOR, StallWatch
 from claude.client.stream import StreamDamaged
-from claude.engines.transcript import render_transcript
 from claude.http.plain_http import Incoming, Outgoing
 from claude.simulation.api import SimulatedApi
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect
@@ -121,7 +120,7 @@ class Worker:
         return {path: (root / path).read_text() for path in LONG}
 
     def transcript(self) -> str:
-        return render_transcript(self.attempt.transcript)
+        return self.attempt.transcript.read_text()
 
 
 @contextmanager
@@ -239,7 +238,7 @@ def test_a_stalled_stream_is_cut_and_the_turn_asked_again(
     assert it.api.requests[1] == it.api.requests[2]  # nothing that was done is lost
     assert "stalled" in it.attempt.events.read_text()
     assert [usage.input_tokens for usage in result.usage].count(11) == 1  # it is on the bill
-    assert "1 failed before it" in it.transcript()
+    assert '"retries": 1' in it.transcript()
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -252,8 +251,8 @@ def test_the_time_limit_holds_inside_a_stream(tmp_path: Path, provider: str, pin
     assert result.outcome is Outcome.INTERRUPTED
     assert "time limit of 1 s" in result.message
     assert result.duration_s < 5
-    assert "Ended INTERRUPTED" in it.transcript()
-    assert "Turn 1 " in it.transcript()
+    assert '"ended": "INTERRUPTED"' in it.transcript()
+    assert '"turn": 1' in it.transcript()
 
 
 def test_the_time_limit_holds_inside_a_wait_for_another_try(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from claude.client.context import (
     read_note,
 )
 from claude.engines.api import mark_cached
-from claude.engines.tools import TOOL_SCHEMAS
+from claude.engines.tools import TOOLS
 from claude.simulation.validation import check_request
 from core.errors import ModelError, RateLimited, RequestRejected
 from core.job import Usage
@@ -202,7 +202,12 @@ def check(messages: list[Block]) -> None:
     system = [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}]
     marked = list(mark_cached(messages))
     check_request(
-        {"max_tokens": 1, "system": system, "messages": marked, "tools": list(TOOL_SCHEMAS)}
+        {
+            "max_tokens": 1,
+            "system": system,
+            "messages": marked,
+            "tools": [tool.schema() for tool in TOOLS.values()],
+        }
     )
 
 

@@ -26,7 +26,6 @@ from claude.engines.claude_code import ClaudeCodeEngine
 from claude.engines.cli_process import MAX_LINE_BYTES
 from claude.engines.cli_setup import (
     OLDEST,
-    Cli,
     CliApi,
     CliHome,
     build_environment,
@@ -34,9 +33,9 @@ from claude.engines.cli_setup import (
     find_cli_problems,
     judge_version,
 )
-from claude.engines.cli_stream import CliStream, Turn, describe_call
+from claude.engines.cli_stream import CliStream, describe_call
 from claude.engines.processes import marked_processes
-from claude.engines.transcript import Transcript, render_transcript
+from claude.engines.transcript import Transcript
 from claude.http.loopback import LoopbackServer
 from claude.http.plain_http import Incoming, Outgoing
 from claude.limits.governor import Governor
@@ -285,8 +284,8 @@ def test_the_transcript_can_be_read(bench: Bench) -> None:
     heard = {"say": {"type": "user", "message": {"role": "user", "content": [answer]}}}
     plain = {"say": {"type": "user", "message": {"role": "user", "content": "go on"}}}
     bench.run([WRITE, *turn(call("Write", file_path="x")), heard, plain, *DONE])
-    text = render_transcript(bench.attempt.transcript)
-    for part in ("engine claude-code", "[Write]", "result: File created", "go on", "Ended OK"):
+    text = bench.attempt.transcript.read_text()
+    for part in ('"engine": "claude-code"', '"Write"', "File created", "go on", '"ended": "OK"'):
         assert part in text
 
 
@@ -752,7 +751,8 @@ def test_an_unexpected_error_ends_the_transcript_too(bench: Bench) -> None:
 
     with pytest.raises(ZeroDivisionError):
         ClaudeCodeEngine(replace(bench.context(), find_defects=fail), bench.around()).work()
-    assert "Ended ZeroDivisionError: oops" in render_transcript(bench.attempt.transcript)
+    *_, last = bench.attempt.transcript.read_text().splitlines()
+    assert (json.loads(last)["ended"], json.loads(last)["message"]) == ("ZeroDivisionError", "oops")
     assert not (bench.attempt.root / "claude-code").exists()
 
 
@@ -774,8 +774,8 @@ def test_an_old_version_is_named_with_the_oldest_that_will_do(bench: Bench) -> N
 
 
 def test_versions_are_compared_as_numbers() -> None:
-    assert judge_version("c", "2.1.100 (Claude Code)", 0) == Cli("c", (2, 1, 100))
-    assert judge_version("c", "10.0.0", 0) == Cli("c", (10, 0, 0))
+    assert judge_version("c", "2.1.100 (Claude Code)", 0) == "c"
+    assert judge_version("c", "10.0.0", 0) == "c"
     assert isinstance(judge_version("c", "2.0.999", 0), Problem)
 
 
@@ -841,7 +841,7 @@ def test_credentials_are_the_workers_matter(bench: Bench) -> None:
 def test_a_stream_calls_back_outside_of_its_guard() -> None:
     """An error of the listener is no malformed line."""
 
-    def refuse(_: Turn) -> None:
+    def refuse(*_: object) -> None:
         raise KeyError("mine")
 
     stream = CliStream(Usage("p", "m"), "/w", lambda: 0.0, refuse, lambda _: None)

@@ -18,7 +18,6 @@ from claude.engines.processes import children, kill_children, kill_marked, marke
 from claude.engines.shell import (
     MAX_COMMAND_BYTES,
     Shell,
-    ShellLimits,
     build_environment,
     find_shell,
 )
@@ -48,7 +47,7 @@ class Bench:
         self.root.mkdir()
         self.scratch = base / "shell"
         self.clock: Clock = SystemClock()
-        self.limits = ShellLimits()
+        self.limits: dict[str, int] = {}
         self.alone = False
 
     def shell(self) -> Shell:
@@ -57,8 +56,8 @@ class Bench:
             self.clock,
             environ=AROUND,
             scratch=self.scratch,
-            limits=self.limits,
             alone=self.alone,
+            **self.limits,
         )
 
     def run(self, command: str, timeout_s: float = 30.0) -> str:
@@ -194,7 +193,7 @@ def test_what_an_earlier_worker_left_is_not_there(bench: Bench) -> None:
 
 
 def test_a_file_can_grow_no_further_than_the_limit(bench: Bench) -> None:
-    bench.limits = ShellLimits(max_bytes=64 * 1024)
+    bench.limits = {"max_bytes": 64 * 1024}
     bench.run("head -c 1000000 /dev/zero > a; truncate -s 1G b; ulimit -f unlimited; ulimit -c")
     assert (bench.root / "a").stat().st_size == 64 * 1024
     assert (bench.root / "b").stat().st_size == 0
@@ -259,7 +258,7 @@ def test_a_command_past_its_time_is_ended(bench: Bench, command: str) -> None:
 
 
 def test_output_without_end_is_ended(bench: Bench) -> None:
-    bench.limits = ShellLimits(max_printed_bytes=3_000_000)
+    bench.limits = {"max_printed_bytes": 3_000_000}
     text = bench.run("yes")
     assert text.startswith("stopped: it printed more than 3,000,000 bytes\ny\n")
     assert len(text) < 25_000

@@ -8,12 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from claude.client.types import Reply
-from claude.engines.transcript import LONGEST_TEXT_CHARS, Transcript, render_transcript
+from claude.engines.transcript import LONGEST_TEXT_CHARS, Transcript
 from core.bundle import Limits, ModelSettings, Request
 from core.credentials import Credentials
 from core.job import JobKey
@@ -119,56 +115,11 @@ def test_a_long_text_names_the_file_that_has_it(tmp_path: Path) -> None:
     assert lines[2]["received"][0]["input"]["content"]["file"] == "a.py"
 
 
-def test_a_person_can_read_it(tmp_path: Path) -> None:
-    text = render_transcript(write_whole(tmp_path))
-    assert all(len(line) <= 80 for line in text.splitlines())
-    assert SECRET not in text
-    assert "\x1b" not in text
-    assert text.startswith(
-        "r1/store/2: The store ********\nclaude-sonnet-5-5 on anthropic, engine api\n\n"
-        "Turn 1 at 00:01:00 UTC, 0.0 s, 10 tokens in (0 from the cache), 5 out, tool_use\n"
-    )
-    flat = " ".join(line.removeprefix("> ").removeprefix("< ") for line in text.splitlines())
-    for told in (
-        "(9,009 bytes, in request/, ",
-        "Let me see.",
-        "[read_file]; path: lib/b.py",
-        "2 failed before it",
-        "(9,000 bytes, in a.py, ",
-        "refused: You do not own it.",
-        "(thinking)",
-        'input that is no JSON object: {"path": "a',
-        "Ended DEFECT: It broke.",
-    ):
-        assert told in flat, told
-
-
-def test_what_a_killed_worker_left_can_be_read_and_gone_on_with(tmp_path: Path) -> None:
+def test_a_killed_worker_s_transcript_is_gone_on_with(tmp_path: Path) -> None:
     path = write_whole(tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-30])
-    assert render_transcript(path).endswith("(1 damaged line left out)\n")
+    path.write_bytes(path.read_bytes()[:-30])
     Transcript(path, MASK).begin(request())
-    path.write_bytes(path.read_bytes() + b"[1]\n")
-    text = render_transcript(path)
-    assert text.count("r1/store/2: ") == 2
-    assert text.endswith("(2 damaged lines left out)\n")
-
-
-def test_a_transcript_that_is_absent_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        render_transcript(tmp_path / "none.jsonl")
-
-
-@given(st.text(max_size=900), st.text(max_size=90), st.integers(0, 9))
-def test_whatever_is_reported_fits_80_columns_and_controls_no_terminal(
-    tmp_path_factory: pytest.TempPathFactory, text: str, name: str, number: int
-) -> None:
-    path = tmp_path_factory.mktemp("t") / "transcript.jsonl"
-    transcript = Transcript(path, MASK)
-    call = use(name, path=text, content=number)
-    transcript.record(1, [{"role": "user", "content": [{"type": "text", "text": text}]}], act(call))
-    transcript.end("OK", text, [result(call, text)])
-    lines = render_transcript(path).split("\n")
-    assert all(len(line) <= 80 and (line.isprintable() or not line) for line in lines)
-    assert "damaged" not in lines[-2] or "damaged" in text
+    *whole, cut, last = path.read_text().splitlines()
+    assert [json.loads(line).get("turn") for line in whole] == [None, 1, 2, 3]
+    assert cut.startswith('{"ended": "DEFECT"')
+    assert json.loads(last)["attempt"] == "r1/store/2"

@@ -36,7 +36,7 @@ def calm() -> Governor:
 def fail(governor: Governor, clock: RecordingClock, error: Exception, **headers: str) -> None:
     def ask() -> None:
         with governor.admit(clock) as permit:
-            permit.refused(headers)
+            permit.report(headers, accepted=False)
             raise error
 
     with pytest.raises(type(error)):
@@ -51,7 +51,7 @@ def test_without_a_refusal_no_request_waits() -> None:
     governor, clock = calm(), RecordingClock()
     for _ in range(50):
         with governor.admit(clock) as permit:
-            permit.accepted({})
+            permit.report({}, accepted=True)
     assert clock.slept == []
 
 
@@ -215,7 +215,7 @@ def test_many_threads_keep_to_the_ceiling_after_a_refusal() -> None:
     def work(number: int) -> None:
         for _ in range(5):
             with governor.admit(clock) as permit:
-                permit.accepted({})
+                permit.report({}, accepted=True)
                 with lock:
                     flying.add(permit.number)
                     most.append(len(flying))

@@ -45,7 +45,7 @@ def test_a_scan_lists_files_and_what_is_none(tmp_path: Path) -> None:
         ("shut", "is closed to its owner"),
     ]
     assert found.whole
-    assert ConfinedTree(tmp_path).files("a/b") == [("a/b/file", 4)]
+    assert ConfinedTree(tmp_path).scan("a/b").files == [("a/b/file", 4)]
 
 
 def test_a_survey_of_what_is_no_directory_is_refused(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_survey_of_what_is_no_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_survey_takes_names_of_any_bytes(tmp_path: Path) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe"))).touch()
-    assert ConfinedTree(tmp_path).files() == [("\udcff\udcfe", 0)]
+    assert ConfinedTree(tmp_path).scan().files == [("\udcff\udcfe", 0)]
 
 
 def test_a_survey_goes_only_so_far(tmp_path: Path) -> None:

@@ -447,7 +447,7 @@ def test_evidence_names_strays_and_overlooks_what_tools_leave(tmp_path: Path) ->
         "the path 'src/con.txt' has a name reserved on Windows: 'con.txt'",
         "'stray.py' is on no path that this task owns; remove it",
     ]
-    assert result_paths(workspace) == ["src/a.py", "src/con.txt"]
+    assert result_paths(workspace, workspace.scan()) == ["src/a.py", "src/con.txt"]
 
 
 def test_a_file_of_the_request_with_a_bad_path_is_not_laid_down(tmp_path: Path) -> None:
