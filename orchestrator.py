@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 try:
     from config import LoadedSettings
     from core.clock import SystemClock
-    from engine.cli.options import DoctorOptions, Handlers, Surroundings, build_cli, run_cli
+    from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
     from engine.views.console import (
         print_error,
@@ -30,6 +30,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
+    from engine.cleanup.run_backends import RunBackends
     from engine.planning.preflight import PreparedRun
     from engine.run.rundir import RunDir, RunFacts
 
@@ -58,9 +59,8 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
 
 def resume(given: LoadedSettings, name: str) -> int:
-    from claude.prices import kept_pricing
     from engine.cleanup.cancel import leave_others
-    from engine.cleanup.run_backends import RunBackends, check_place, kept_settings
+    from engine.cleanup.run_backends import check_place, kept_settings
     from engine.run.rundir import find_run
 
     directory = find_run(given.settings.work_dir, name)
@@ -69,9 +69,8 @@ def resume(given: LoadedSettings, name: str) -> int:
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
-    others = RunBackends(given, os.environ, Path.cwd(), CLOCK, kept_pricing)
     with closing(prepare(loaded, facts, directory)) as prepared:
-        leave_others(directory, others, settings.backend, print_line)
+        leave_others(directory, run_backends(given), settings.backend, print_line)
         return carry_out(prepared)
 
 
@@ -164,21 +163,27 @@ def runs(loaded: LoadedSettings) -> int:
 
 
 def cancel(loaded: LoadedSettings, name: str) -> int:
-    from claude.prices import kept_pricing
-    from engine.cleanup.cancel import cancel_named
-    from engine.cleanup.run_backends import RunBackends
+    from engine.cleanup.cancel import EventPrinter, cancel_run
+    from engine.run.rundir import find_run
 
-    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
-    return cancel_named(name, backends, print_text)
+    backends = run_backends(loaded)
+    printer = EventPrinter(print_text, backends.as_json)
+    return cancel_run(find_run(backends.work_dir, name), backends, printer)
 
 
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
+    from engine.cleanup.clean import clean_runs
+    from engine.cleanup.scan import CleanupScan
+
+    scan = CleanupScan(run_backends(loaded), older_than_s).narrowed(name)
+    return clean_runs(scan, print_text, yes=yes)
+
+
+def run_backends(loaded: LoadedSettings) -> RunBackends:
     from claude.prices import kept_pricing
-    from engine.cleanup.clean import clean_named
     from engine.cleanup.run_backends import RunBackends
 
-    backends = RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
-    return clean_named(name, backends, print_text, older_than_s, yes=yes)
+    return RunBackends(loaded, os.environ, Path.cwd(), CLOCK, kept_pricing)
 
 
 def simulated_api(loaded: LoadedSettings, port: int) -> int:
@@ -187,11 +192,12 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
     return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, print_text)
 
 
-def doctor(loaded: LoadedSettings, options: DoctorOptions) -> int:
-    from engine.cli.doctor import report
+def doctor(loaded: LoadedSettings, probe: bool, register: bool) -> int:
+    from engine.cli.doctor import examine, report
 
     print_warnings(loaded.warnings)
-    return report(loaded.settings, os.environ, CLOCK, print_text, options)
+    checks = examine(loaded.settings, os.environ, CLOCK, probe=probe, register=register)
+    return report(checks, print_text, as_json=loaded.settings.json_lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,8 +26,6 @@ OWN_NAMES: Mapping[str, str] = {
 }
 _THEIR_NAMES = {own: theirs for theirs, own in OWN_NAMES.items()}
 _ARGUMENTS = {"file_path": "path", "old_string": "old", "new_string": "new"}
-# The path leads the input, also where the rest of it is cut or malformed.
-_PATH_FIRST = re.compile(r'^\{"path": "')
 _WORKSPACE = re.compile(r"^<workspace>(.+)</workspace>$", re.MULTILINE)
 _STRAY = re.compile(r"^- (?:the path )?'([^']+)' (?!does not exist)", re.MULTILINE)
 
@@ -70,10 +68,10 @@ def _to_cli_call(part: Part, workspace: str) -> Part:
     tool = _THEIR_NAMES.get(part.tool, part.tool)
     if part.tool == "list_files":
         return Part(json.dumps({"pattern": "**/*"}), tool)
-    path = _PATH_FIRST.match(part.text)
-    if path is None:
+    # the path leads the input, also where the rest of it is cut or malformed
+    rest = part.text.removeprefix('{"path": "')
+    if rest == part.text:
         return Part(part.text, tool)
-    rest = part.text[path.end() :]
     # an absolute path stays what it is
     base = "" if rest.startswith("/") else json.dumps(f"{workspace}/")[1:-1]
     return Part(f'{{"file_path": "{base}{rest}', tool)

@@ -22,8 +22,7 @@ _REQUEST = re.compile(r"<request>\n(.*)\n</request>", re.DOTALL)
 _SHARED_REQUEST = re.compile(r"<request>\n(.*?)\n</request>\s*<plan>", re.DOTALL)
 _PLAN_TITLE = re.compile(r"^</request>\s*<plan>\n# (.*)$", re.MULTILINE)
 _TASK = re.compile(r'<task id="([^"]+)" attempt="(\d+)">')
-_OWNS = re.compile(r"^<owns>$(.*?)^</owns>$", re.DOTALL | re.MULTILINE)
-_CHECKS = re.compile(r"^<checks>$(.*?)^</checks>$", re.DOTALL | re.MULTILINE)
+_SECTION = r"^<{0}>$(.*?)^</{0}>$"
 _CONTRACT = re.compile(r'^<contract path="([^"]+)">$', re.MULTILINE)
 _WRITING = ("write_file", "append_file", "edit_file")
 _KEPT = re.compile(r"kept (\d+) characters of ")
@@ -79,13 +78,13 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             _first(_PLAN_TITLE, shared),
             head[1],
             int(head[2]),
-            _section(_OWNS, task),
+            _section("owns", task),
             tuple(_CONTRACT.findall(shared)),
             tools,
             workspace,
             tuple(_written(messages, workspace).items()),
             _unwanted(messages) if workspace else (),
-            _section(_CHECKS, task),
+            _section("checks", task),
             _tried(messages),
         )
     prompt = _first(_REQUEST, "\n".join(texts))
@@ -100,8 +99,8 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
     return match[1].strip() if match else ""
 
 
-def _section(pattern: re.Pattern[str], task: str) -> tuple[str, ...]:
-    match = pattern.search(task)
+def _section(name: str, task: str) -> tuple[str, ...]:
+    match = re.search(_SECTION.format(name), task, re.DOTALL | re.MULTILINE)
     lines = match[1].splitlines() if match else []
     return tuple(line.strip().removeprefix("- ") for line in lines if line.strip())
 
@@ -187,8 +186,6 @@ def _shown(content: str) -> str:
 
 def _kept(content: str, result: dict[str, Any]) -> str | None:
     """The part of `content` that is in the file; None when the call does not show it."""
-    text = " ".join(_texts(result.get("content") or []))
-    match = _KEPT.search(text)
-    if match is None:
+    if (match := _KEPT.search(" ".join(_texts(result.get("content") or [])))) is None:
         return content
     return content[: int(match[1])] if int(match[1]) <= len(content) else None

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from core.errors import SettingsError
 
-FAULTS: Mapping[str, str] = MappingProxyType(
-    {
-        "rate_limit": "429 with retry-after",
-        "overloaded": "529, or an error event in mid-stream",
-        "server_error": "500 or 503",
-        "disconnect": "the connection breaks in mid-stream",
-        "truncate": "stops at max_tokens in the middle of a file",
-        "bad_plan": "a plan that breaks a rule, or is cut",
-        "bad_tool": "an unknown tool, a missing parameter, or malformed JSON",
-        "escape": "writes to a path outside the workspace",
-        "wrong_files": "writes to a file of another task, or over a contract",
-        "refusal": "declines the request",
-        "snooping": "looks for secrets with its shell",
-    }
-)
+FAULTS: Mapping[str, str] = {
+    "rate_limit": "429 with retry-after",
+    "overloaded": "529, or an error event in mid-stream",
+    "server_error": "500 or 503",
+    "disconnect": "the connection breaks in mid-stream",
+    "truncate": "stops at max_tokens in the middle of a file",
+    "bad_plan": "a plan that breaks a rule, or is cut",
+    "bad_tool": "an unknown tool, a missing parameter, or malformed JSON",
+    "escape": "writes to a path outside the workspace",
+    "wrong_files": "writes to a file of another task, or over a contract",
+    "refusal": "declines the request",
+    "snooping": "looks for secrets with its shell",
+}
 
 
 def parse_faults(spec: str) -> dict[str, float]:

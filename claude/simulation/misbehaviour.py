@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _ESCAPES = (
     "~/simulated-escape.txt",
     "/proc/self/cwd/../escaped.txt",
 )
+BROKEN_RULES = ("cycle", "unknown task", "overlap", "criterion", "outside", "contract")
 _MIN_CUT_CHARS = 40
 _SNOOPING_TURN = 1
 _END = "END_OF_SOURCE"
@@ -57,12 +58,10 @@ class Misbehaviour:
         chance = self._chances.get("bad_plan", 0.0) ** (talk.turn + 1)
         if self._draw("bad_plan", talk) >= chance:
             return plan, False
-        spoil = pick(_SPOILERS, self._seed, "bad_plan", *talk.names)
-        if spoil is None:
-            return plan, True
+        rule = pick((*BROKEN_RULES, ""), self._seed, "bad_plan", *talk.names)
         bad = copy.deepcopy(plan)
-        spoil(bad)
-        return bad, False
+        break_rule(bad, rule)
+        return bad, not rule
 
     def spoil_turn(
         self, answer: Answer, talk: Conversation, others: Sequence[str]
@@ -115,43 +114,22 @@ def _intrude(path: str, talk: Conversation) -> Part:
     return tool_part("write_file", {"path": path, "content": content})
 
 
-def _make_cycle(plan: dict[str, Any]) -> None:
+def break_rule(plan: dict[str, Any], rule: str) -> None:
+    """Change a whole plan so that it breaks one rule of core.plan."""
     first, last = plan["tasks"][0], plan["tasks"][-1]
-    first["depends_on"] = [last["id"]]
-    if first["id"] not in last["depends_on"]:
-        last["depends_on"] = [*last["depends_on"], first["id"]]
-
-
-def _name_unknown_task(plan: dict[str, Any]) -> None:
-    plan["tasks"][-1]["depends_on"] = [*plan["tasks"][-1]["depends_on"], "no-such-task"]
-
-
-def _overlap(plan: dict[str, Any]) -> None:
-    first, last = plan["tasks"][0], plan["tasks"][-1]
-    last["owns"] = [*last["owns"], first["owns"][0]]
-
-
-def _forget_criterion(plan: dict[str, Any]) -> None:
-    plan["acceptance_criteria"][-1]["served_by"] = []
-
-
-def _own_outside(plan: dict[str, Any]) -> None:
-    plan["tasks"][0]["owns"] = [*plan["tasks"][0]["owns"], "../escaped.txt"]
-
-
-def _own_contract(plan: dict[str, Any]) -> None:
-    path = plan["tasks"][0]["owns"][0].rstrip("/")
-    contract = {"path": path, "purpose": "Simulated mistake", "content": "simulated\n"}
-    plan["contracts"] = [*plan["contracts"], contract]
-
-
-# None stands for a plan that is cut.
-_SPOILERS: tuple[Callable[[dict[str, Any]], None] | None, ...] = (
-    _make_cycle,
-    _name_unknown_task,
-    _overlap,
-    _forget_criterion,
-    _own_outside,
-    _own_contract,
-    None,
-)
+    match rule:
+        case "cycle":
+            first["depends_on"] = [last["id"]]
+            last["depends_on"] = sorted({*last["depends_on"], first["id"]})
+        case "unknown task":
+            last["depends_on"].append("no-such-task")
+        case "overlap":
+            last["owns"].append(first["owns"][0])
+        case "criterion":
+            plan["acceptance_criteria"][-1]["served_by"] = []
+        case "outside":
+            first["owns"].append("../escaped.txt")
+        case "contract":
+            path = first["owns"][0].rstrip("/")
+            contract = {"path": path, "purpose": "Simulated mistake", "content": "simulated\n"}
+            plan["contracts"].append(contract)

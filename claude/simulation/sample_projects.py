@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from core.paths import is_owned
-from core.plan import Plan, Task, parse_plan
+from core.plan import Plan, parse_plan
 
 _SAMPLES = Path(__file__).parent / "samples"
 # Words of a prompt that ask for each sample; the first is delivered where nothing speaks for one.
@@ -73,10 +73,8 @@ def load_sample(name: str) -> SampleProject:
         for file in sorted(root.rglob("*"))
         if file.is_file() and file.suffix != ".pyc"
     }
-    return SampleProject(plan, {task.id: _owned_files(task, tree) for task in plan.tasks})
-
-
-def _owned_files(task: Task, tree: Mapping[str, str]) -> Mapping[str, str]:
-    """In the order in which the task names them."""
-    paths = [path for entry in task.owns for path in tree if is_owned((entry,), path)]
-    return {path: tree[path] for path in paths}
+    files = {
+        task.id: {p: tree[p] for entry in task.owns for p in tree if is_owned((entry,), p)}
+        for task in plan.tasks
+    }
+    return SampleProject(plan, files)

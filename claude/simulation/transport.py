@@ -12,19 +12,13 @@ from core.bundle import SimulationSettings
 from core.clock import Clock
 
 
-class _Body(httpx2.SyncByteStream):
+def _stream(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Gives pieces as they come, so that waiting and breaking are felt in mid-stream."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._pieces
-        except ConnectionCut:
-            raise httpx2.RemoteProtocolError(
-                "peer closed connection without sending complete message body"
-            ) from None
+    try:
+        yield from pieces
+    except ConnectionCut:
+        cut = "peer closed connection without sending complete message body"
+        raise httpx2.RemoteProtocolError(cut) from None
 
 
 class SimulatedTransport(httpx2.BaseTransport):
@@ -41,9 +35,8 @@ class SimulatedTransport(httpx2.BaseTransport):
             request.read(),
         )
         outgoing = self._api.handle(incoming)
-        return httpx2.Response(
-            outgoing.status, headers=dict(outgoing.headers), stream=_Body(outgoing.body)
-        )
+        headers, body = dict(outgoing.headers), _stream(outgoing.body)
+        return httpx2.Response(outgoing.status, headers=headers, content=body)
 
 
 def build_transport(settings: SimulationSettings, clock: Clock) -> SimulatedTransport:

@@ -27,10 +27,6 @@ class Message:
     token: str
     input: InputTokens
 
-    @property
-    def id(self) -> str:
-        return f"msg_sim_{self.token}"
-
     def usage(self, output_tokens: int) -> dict[str, int]:
         return {
             "input_tokens": self.input.plain,
@@ -60,11 +56,8 @@ def render_events(message: Message, piece_chars: int) -> Iterator[tuple[dict[str
         yield {"type": "content_block_start", "index": n, "content_block": block}, 0
         for at in range(0, len(part.text), piece_chars):
             piece = part.text[at : at + piece_chars]
-            delta = (
-                {"type": "input_json_delta", "partial_json": piece}
-                if part.tool
-                else {"type": "text_delta", "text": piece}
-            )
+            kind, key = ("input_json", "partial_json") if part.tool else ("text", "text")
+            delta = {"type": f"{kind}_delta", key: piece}
             tokens = part.tokens * len(piece) // len(part.text)
             yield {"type": "content_block_delta", "index": n, "delta": delta}, tokens
         yield {"type": "content_block_stop", "index": n}, 0
@@ -76,7 +69,7 @@ def render_events(message: Message, piece_chars: int) -> Iterator[tuple[dict[str
 
 def _head(message: Message) -> dict[str, Any]:
     return {
-        "id": message.id,
+        "id": f"msg_sim_{message.token}",
         "type": "message",
         "role": "assistant",
         "model": message.model,

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 from core.credentials import MASK
-from core.settings.base_url import check_base_url
 from core.settings.size import check_size
 
 _ON = frozenset({"1", "true", "t", "yes", "y", "on"})
@@ -136,6 +136,23 @@ def parse_path(value: Any) -> Path:
 
 def parse_secret(value: Any) -> Secret:
     return value if isinstance(value, Secret) else Secret(parse_text(value))
+
+
+def check_base_url(url: str) -> str:
+    """The address of an API, which may be empty: paths are added to it. Raises ValueError with
+    what it must be."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("it must be a URL that begins with http:// or https://")
+    if parts.username or parts.password:
+        raise ValueError("it must not hold a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("it must not hold a query or a fragment, since paths are added to it")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port must be a number from 0 to 65535") from None
+    return url
 
 
 TEXT = Kind(parse_text)

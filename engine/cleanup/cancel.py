@@ -10,17 +10,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from core.clock import Clock
 from core.errors import BackendError
 from core.events import Event, EventSink, JobEnded, Notice, RunEnded, encode_event
 from core.job import JobKey, Outcome
-from engine.cleanup.lock_holder import LET_GO_S, stop_holder
+from engine.cleanup.lock_holder import stop_holder
 from engine.cleanup.outstanding_jobs import STOP_S, EndRecorder, OutstandingJobs
 from engine.cleanup.run_backends import RunBackends, moved_from, used_backends
 from engine.run.jobs_view import JobsView
 from engine.run.journal import read_journal
 from engine.run.run_view import read_run_view
-from engine.run.rundir import RunDir, find_run
+from engine.run.rundir import RunDir
 from engine.run.session import Session, announce, end_session, open_session
 from engine.views.format import clean, plural
 
@@ -53,31 +52,21 @@ def _text(event: Event) -> str:
     return ""
 
 
-def cancel_named(name: str, backends: RunBackends, write: Callable[[str], None]) -> int:
-    """The command. Raises RunNotFound, and what `cancel_run` raises."""
-    run = find_run(backends.work_dir, name)
-    return cancel_run(run, backends, backends.clock, EventPrinter(write, backends.as_json))
-
-
 def cancel_run(
-    run: RunDir,
-    backends: RunBackends,
-    clock: Clock,
-    sink: EventSink,
-    *,
-    let_go_s: float = LET_GO_S,
-    stop_s: float = STOP_S,
+    run: RunDir, backends: RunBackends, sink: EventSink, *, stop_s: float = STOP_S
 ) -> int:
     """Stop all jobs of the run; gives the exit code.
 
     Raises RunLocked when another process keeps the run, BackendError when jobs may still run.
     """
 
+    clock = backends.clock
+
     def notify(text: str) -> None:
         sink.emit(Event(Notice(text), clock.time()))
 
     before = len(read_journal(run.journal))
-    was_held = stop_holder(run, clock, notify, let_go_s)
+    was_held = stop_holder(run, clock, notify)
     with open_session(run.read_facts(), run, [sink], clock, replayed=False) as session:
         for event in read_journal(run.journal)[before:]:  # what the stopped process did
             sink.emit(event)
@@ -116,14 +105,11 @@ class Cancellation:
 
     def run(self, notify: Callable[[str], None]) -> int:
         """Gives the exit code. Raises BackendError when jobs may still run."""
-        idle_s = self._idle_s()
+        session = self.session
+        idle_s = session.clock.time() - (session.run_view.last_at or session.facts.created)
         with ExitStack() as stack:
             found, moved = self._find(stack, idle_s, notify)
             return self._cancel(found, idle_s, notify, moved=moved)
-
-    def _idle_s(self) -> float:
-        session = self.session
-        return session.clock.time() - (session.run_view.last_at or session.facts.created)
 
     def _find(
         self, stack: ExitStack, idle_s: float, notify: Callable[[str], None]
@@ -159,8 +145,9 @@ class Cancellation:
             return 0
         budget = self.backends.budget(session.facts, session.run_view.jobs)
         recorder = EndRecorder(session, budget.is_credible)
-        if not finished:
-            self._begin()
+        if not finished:  # a session of its own, so that the time since the last is not its
+            settings = self.backends.settings(session.facts)
+            announce(session, settings.backend, settings.model, settings.max_executors)
         left = self._stop_all(found, recorder)
         if not left and not self.only:
             grace_s = max((jobs.backend.backend.grace_s for jobs in found), default=0.0)
@@ -194,11 +181,6 @@ class Cancellation:
         if self.was_held and ended.exit_code not in _DONE_EXITS:
             return f"Run {run_id} is stopped. 'resume {run_id}' goes on with it."
         return f"Nothing of run {run_id} is running. How it ended: {clean(ended.outcome)}."
-
-    def _begin(self) -> None:
-        """A session of its own in the journal, so that the time since the last is not its."""
-        settings = self.backends.settings(self.session.facts)
-        announce(self.session, settings.backend, settings.model, settings.max_executors)
 
     def _stop_all(self, found: Sequence[OutstandingJobs], recorder: EndRecorder) -> set[JobKey]:
         """Stop what runs, record what ended, leave nothing behind; gives what may still run."""

@@ -18,7 +18,6 @@ from core.job import JobKey
 from core.wire import plain
 from engine.cleanup.outstanding_jobs import STOP_S, EndRecorder, OutstandingJobs
 from engine.cleanup.removal import finish_removal, remove_run
-from engine.cleanup.run_backends import RunBackends
 from engine.cleanup.scan import (
     DAMAGED,
     HALF_REMOVED,
@@ -38,25 +37,12 @@ _UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _CHANGED = "it has changed meanwhile; clean again"
 
 
-def clean_named(
-    name: str,
-    backends: RunBackends,
-    write: Callable[[str], None],
-    older_than_s: float,
-    *,
-    yes: bool,
-) -> int:
-    """The command. Raises RunNotFound, and what `clean_runs` raises."""
-    scan = CleanupScan(backends.work_dir, backends, backends.clock, older_than_s).narrowed(name)
-    return clean_runs(scan, write, yes=yes, as_json=backends.as_json)
-
-
-def clean_runs(scan: CleanupScan, write: Callable[[str], None], *, yes: bool, as_json: bool) -> int:
+def clean_runs(scan: CleanupScan, write: Callable[[str], None], *, yes: bool) -> int:
     """List what there is to remove and, with `yes`, remove it; gives the exit code.
 
     Raises RunLocked when the run that was named is being worked on.
     """
-    items = list(scan.items())
+    items, as_json = list(scan.items()), scan.backends.as_json
     if scan.named and (held := [i for i in items if i.state == "running"]):
         raise RunLocked(f"Run {held[0].run} is being worked on.", "Cancel it, then clean again.")
     write("".join(map(_as_json, items)) if as_json else render_items(items))
@@ -102,12 +88,12 @@ class RunCleaner:
             # a damaged run may have anything in the place of its lock
             with locked(run) if item.state != DAMAGED or is_plain(run.lock) else nullcontext():
                 return self._whole(run)
-        with open_session(run.read_facts(), run, [], self.scan.clock) as session:
+        with open_session(run.read_facts(), run, [], self.scan.backends.clock) as session:
             return self._leftovers(session)
 
     def _orphan(self) -> CleanupItem:
         [name] = self.item.leftovers
-        run = RunDir(self.scan.work_dir / "runs" / self.item.run)
+        run = RunDir(self.scan.backends.work_dir / "runs" / self.item.run)
         if run.root.exists():
             return replace(self.item, left=_CHANGED)
         with self.scan.backends.open(run, name) as backend:

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,16 +87,9 @@ def _has_open(pid: int, lock: Path) -> bool:
     """Whether the process has the lock file open: its number may have been given away since."""
     if not Path("/proc/self/fd").exists():
         return True  # no way to see it here; the lock is held, as its text says
-    status = lock.stat()
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return False
-    return any(_is_same(f"/proc/{pid}/fd/{name}", status) for name in names)
-
-
-def _is_same(path: str, lock: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), lock)
-    except OSError:
-        return False
+    with suppress(OSError):
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                if path.samefile(lock):
+                    return True
+    return False

@@ -11,7 +11,6 @@ from typing import Any
 from backends import backend_class
 from backends.base import BackendContext
 from config import LoadedSettings, Settings, load_settings
-from core.bundle import AttemptDir
 from core.clock import Clock
 from core.errors import OrchestratorError, UsageError
 from core.settings.options import dashed
@@ -75,19 +74,10 @@ class RunBackends:
         self._cwd = cwd
         self._pricing = pricing
         self.clock = clock
-
-    @property
-    def work_dir(self) -> Path:
-        return self._loaded.settings.work_dir
-
-    @property
-    def as_json(self) -> bool:
-        return self._loaded.settings.json_lines
-
-    @property
-    def chosen(self) -> str:
+        self.work_dir = loaded.settings.work_dir
+        self.as_json = loaded.settings.json_lines
+        self.chosen = loaded.settings.backend
         """The backend that a new run would have here."""
-        return self._loaded.settings.backend
 
     def settings(self, facts: RunFacts) -> Settings:
         """Raises SettingsError when they are not what this version knows."""
@@ -107,7 +97,7 @@ class RunBackends:
         options = replace(settings, backend=name).options()
         credentials = settings.credentials(self._environ)
         context = BackendContext(
-            run.root, credentials, self.clock, _NoWork(), options, self._environ
+            run.root, credentials, self.clock, _refuse_work, options, self._environ
         )
         with closing(backend_class(name).build(context)) as backend:
             yield TimedBackend(backend, self.clock)
@@ -119,8 +109,5 @@ def used_backends(facts: RunFacts, run_view: RunView) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
 
 
-class _NoWork:
-    """In the place of a worker."""
-
-    def __call__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> object:
-        raise OrchestratorError("This command runs no jobs.")
+def _refuse_work(*_: object, **__: object) -> object:
+    raise OrchestratorError("This command runs no jobs.")

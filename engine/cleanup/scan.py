@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from core.clock import Clock
 from core.errors import OrchestratorError
 from core.paths import path_defect
 from engine.cleanup.outstanding_jobs import OutstandingJobs
@@ -70,15 +69,23 @@ def read_plain_run(run: RunDir) -> tuple[RunFacts, RunView]:
 class CleanupScan:
     """Looks at runs and changes nothing. `named` is the id that stood on the command line."""
 
-    work_dir: Path
     backends: RunBackends
-    clock: Clock
     older_than_s: float = WEEK_S
     named: str = ""
 
     def narrowed(self, name: str) -> CleanupScan:
-        """To the run that `name` means; "" means all. Raises RunNotFound."""
-        return replace(self, named=self.find(name)) if name else self
+        """To the run that `name` means; "" means all. Raises RunNotFound, listing what there is."""
+        if not name:
+            return self
+        work_dir, ids = self.backends.work_dir, {run.run_id for run in self.run_dirs()}
+        ids |= {path.name.rpartition(".")[0] for path in half_removed(work_dir)}
+        if not (meant := matching_ids(ids, name)):
+            for backend in self.backend_names():
+                with suppress(OrchestratorError):
+                    meant |= matching_ids(self._known_to(backend), name)
+        if len(meant) != 1:  # "last", or the error
+            return replace(self, named=find_run(work_dir, name).run_id)
+        return replace(self, named=meant.pop())
 
     def items(self) -> Iterator[CleanupItem]:
         """Every run there is, then those whose directory is gone."""
@@ -86,7 +93,7 @@ class CleanupScan:
         for run in runs:
             if self._is_meant(run.run_id):
                 yield self.run(run)
-        for path in half_removed(self.work_dir):
+        for path in half_removed(self.backends.work_dir):
             if self._is_meant(path.name.rpartition(".")[0]):
                 size = tree_size(path)
                 yield CleanupItem(path.name, path, HALF_REMOVED, size_bytes=size, goes_whole=True)
@@ -99,7 +106,7 @@ class CleanupScan:
     def run_dirs(self) -> list[RunDir]:
         """Also those without a run.json, or with a damaged one."""
         try:
-            entries = sorted((self.work_dir / "runs").iterdir())
+            entries = sorted((self.backends.work_dir / "runs").iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         return [RunDir(path) for path in entries if path.is_dir() and path.name != ASIDE]
@@ -117,13 +124,13 @@ class CleanupScan:
             item,
             state=run_view.state,
             prompt=facts.prompt,
-            idle_s=self.clock.time() - max(facts.created, run_view.last_at),
+            idle_s=self.backends.clock.time() - max(facts.created, run_view.last_at),
             delivered=run_view.delivered_files is not None,
         )
         return self._judged(self._asked(item, run, facts, run_view), run_view)
 
     def _damaged(self, item: CleanupItem, root: Path, exc: Exception) -> CleanupItem:
-        idle_s = self.clock.time() - root.stat().st_mtime
+        idle_s = self.backends.clock.time() - root.stat().st_mtime
         item = replace(item, state=DAMAGED, idle_s=idle_s)
         if self.named or (idle_s >= self.older_than_s and _is_bare(root)):
             return replace(item, goes_whole=True)
@@ -188,12 +195,12 @@ class CleanupScan:
     def _known_to(self, name: str) -> list[str]:
         """Ids of runs without a directory. Raises BackendError, UsageError."""
         with self.backends.open(self._place("unknown"), name) as backend:
-            ids = backend.call("known_runs", lambda b: b.known_runs(self.work_dir))
+            ids = backend.call("known_runs", lambda b: b.known_runs(self.backends.work_dir))
         here = {run.run_id for run in self.run_dirs()}  # after asking: a run is first a directory
         return sorted(i for i in set(ids) - here if path_defect(i) is None and "/" not in i)
 
     def _place(self, run_id: str) -> RunDir:
-        return RunDir(self.work_dir / "runs" / run_id)
+        return RunDir(self.backends.work_dir / "runs" / run_id)
 
     def orphan(self, run_id: str, name: str) -> CleanupItem:
         """A run of which only the backend `name` knows: it cannot be resumed."""
@@ -203,18 +210,6 @@ class CleanupScan:
                 return self._with_jobs(item, name, backend, JobsView())
         except OrchestratorError as exc:
             return replace(item, trouble=f"{name}: {exc}")
-
-    def find(self, name: str) -> str:
-        """The id that `name` means. Raises RunNotFound, listing what there is."""
-        ids = {run.run_id for run in self.run_dirs()}
-        ids |= {path.name.rpartition(".")[0] for path in half_removed(self.work_dir)}
-        if not (meant := matching_ids(ids, name)):
-            for backend in self.backend_names():
-                with suppress(OrchestratorError):
-                    meant |= matching_ids(self._known_to(backend), name)
-        if len(meant) == 1:
-            return meant.pop()
-        return find_run(self.work_dir, name).run_id  # "last", or what to say when there is none
 
 
 def _choice(item: CleanupItem) -> str:

@@ -10,8 +10,7 @@ import json
 import secrets
 import sys
 import tempfile
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -22,18 +21,16 @@ from typing import Any
 from backends import BACKENDS, backend_class
 from backends.base import Backend, BackendContext
 from config import Settings
-from core.bundle import AttemptDir, ModelSettings
+from core.bundle import ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import OrchestratorError, Problem
 from core.settings.worker import DEFAULT_MODELS
 from core.workspace.confined import remove_tree
-from engine.cli.options import DoctorOptions
-from engine.views.format import clean
+from engine.views.format import clean, wrapped
 
 OLDEST_PYTHON = (3, 11)
 PACKAGES = ("anthropic", "boto3", "click", "docker", "genai-prices", "httpx2", "pydantic", "rich")
-_WIDTH = 80
 _LONGEST_CHARS = 1_000
 
 
@@ -55,32 +52,28 @@ class Check:
     needed: bool = True
 
 
-def report(
-    settings: Settings,
-    environ: Mapping[str, str],
-    clock: Clock,
-    write: Callable[[str], None],
-    options: DoctorOptions = DoctorOptions(),  # noqa: B008 - a frozen value
-) -> int:
+def report(checks: Iterable[Check], write: Callable[[str], None], *, as_json: bool) -> int:
     """Write each check as soon as it is made; gives the exit code."""
-    checks: list[Check] = []
-    for check in examine(settings, environ, clock, options):
-        write(render_check(check, as_json=settings.json_lines))
-        checks.append(check)
-    return exit_code(checks)
+    done: list[Check] = []
+    for check in checks:
+        write(render_check(check, as_json=as_json))
+        done.append(check)
+    return exit_code(done)
 
 
 def examine(
-    settings: Settings, environ: Mapping[str, str], clock: Clock, options: DoctorOptions
+    settings: Settings, environ: Mapping[str, str], clock: Clock, *, probe: bool, register: bool
 ) -> Iterator[Check]:
-    """All checks, each as soon as it is made."""
+    """All checks, each as soon as it is made. `probe` runs a small job on the backend, `register`
+    first makes a job definition for AWS Batch."""
     credentials = settings.credentials(environ)
 
     def context(name: str) -> BackendContext:
         run_dir = settings.work_dir / "runs" / name
-        return BackendContext(run_dir, credentials, clock, _NoWork(), settings.options(), environ)
+        options = settings.options()
+        return BackendContext(run_dir, credentials, clock, _refuse_work, options, environ)
 
-    if options.register_job_definition:
+    if register:
         name, check = register_job_definition(context("doctor"))
         settings = replace(settings, backend="batch", batch_job_definition=name)
         yield check
@@ -90,7 +83,7 @@ def examine(
     for backend in dict.fromkeys((settings.backend, *BACKENDS)):
         chosen = backend == settings.backend
         place = context(f"doctor-{secrets.token_hex(4)}")
-        yield from check_backend(backend, place, chosen, with_probe=chosen and options.probe)
+        yield from check_backend(backend, place, chosen, with_probe=chosen and probe)
     yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
         yield from check_provider(provider, settings, credentials, clock)
@@ -231,11 +224,8 @@ def real_model(provider: str, settings: Settings) -> ModelSettings:
     return replace(settings, **changed).model_settings()
 
 
-class _NoWork:
-    """In place of a worker: a backend that is only checked runs nothing."""
-
-    def __call__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> object:
-        raise OrchestratorError("doctor runs no jobs.")
+def _refuse_work(*_: object, **__: object) -> object:
+    raise OrchestratorError("doctor runs no jobs.")
 
 
 def render_check(check: Check, *, as_json: bool) -> str:
@@ -244,17 +234,7 @@ def render_check(check: Check, *, as_json: bool) -> str:
         return json.dumps(asdict(check)) + "\n"
     indent = max(len(state) for state in CheckState) + 2
     found = f"{clean(check.subject)}: {clean(check.message, _LONGEST_CHARS)}"
-    lines = _wrapped(found, f"{check.state:{indent}}", indent)
+    lines = wrapped(found, f"{check.state:{indent}}", indent)
     if check.fix:
-        lines += _wrapped(f"fix: {clean(check.fix, _LONGEST_CHARS)}", " " * indent, indent + 5)
+        lines += wrapped(f"fix: {clean(check.fix, _LONGEST_CHARS)}", " " * indent, indent + 5)
     return "\n".join(lines) + "\n"
-
-
-def _wrapped(text: str, first: str, indent: int) -> list[str]:
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=first,
-        subsequent_indent=" " * indent,
-        break_on_hyphens=False,
-    )

@@ -27,15 +27,6 @@ ORDINARY_HELP = frozenset({"-h", "--help", "--help-all", "--version"})
 _IMPLIED = "prompt without a command"
 
 
-@dataclass(frozen=True, slots=True)
-class DoctorOptions:
-    """What `doctor` does besides looking. `probe` runs a small job on the backend,
-    `register_job_definition` first makes one for AWS Batch."""
-
-    probe: bool = False
-    register_job_definition: bool = False
-
-
 @dataclass(frozen=True)
 class Handlers:
     """What the commands do; each gives an exit code."""
@@ -45,7 +36,8 @@ class Handlers:
     resume: Callable[[LoadedSettings, str], int]
     runs: Callable[[LoadedSettings], int]
     simulated_api: Callable[[LoadedSettings, int], int]
-    doctor: Callable[[LoadedSettings, DoctorOptions], int]
+    doctor: Callable[[LoadedSettings, bool, bool], int]
+    """Whether to run a small job on the backend; whether to register a job definition first."""
     cancel: Callable[[LoadedSettings, str], int]
     clean: Callable[[LoadedSettings, str, float, bool], int]
     """The run's name, "" for all; the age in seconds from which runs go; whether to remove."""
@@ -171,7 +163,12 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     yield command(
         "clean",
         "Show what old runs left behind; --yes removes it.",
-        lambda ctx, loaded: do.clean(loaded, *_cleaning(ctx.params)),
+        lambda ctx, loaded: do.clean(
+            loaded,
+            ctx.params["run_id"] or "",
+            parse_age(ctx.params["older_than"]),
+            ctx.params["yes"],
+        ),
         click.Argument(["run_id"], metavar="[RUN]", required=False),
         _own("--older-than", "AGE", "age from which ended runs go: 12h, 7d, 2w (7d)", default="7d"),
         _flag(Group.CORE, "--yes", "remove it; without, only show what would go"),
@@ -179,7 +176,9 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     yield command(
         "doctor",
         "Check this machine, backends and providers; show each fix.",
-        lambda ctx, loaded: do.doctor(loaded, _doctor_options(ctx.params)),
+        lambda ctx, loaded: do.doctor(
+            loaded, ctx.params["probe"], ctx.params["register_job_definition"]
+        ),
         _flag(Group.CORE, "--probe", "also run a small job on the backend"),
         _flag(Group.BATCH, "--register-job-definition", "register a job definition, and check it"),
     )
@@ -232,14 +231,6 @@ def _own(flag: str, metavar: str, text: str, *flags: str, **shape: Any) -> click
 
 def _flag(group: str, flag: str, text: str) -> click.Parameter:
     return HeadedOption(group, [flag], text, is_flag=True)
-
-
-def _doctor_options(given: Mapping[str, Any]) -> DoctorOptions:
-    return DoctorOptions(given["probe"], given["register_job_definition"])
-
-
-def _cleaning(given: Mapping[str, Any]) -> tuple[str, float, bool]:
-    return given["run_id"] or "", parse_age(given["older_than"]), given["yes"]
 
 
 def _prompt(ctx: click.Context, around: Surroundings, loaded: LoadedSettings) -> str:

@@ -31,11 +31,7 @@ def first_asks(ask: Callable[[], None]) -> Iterator[None]:
 @contextmanager
 def all_raise() -> Iterator[None]:
     """While inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that one path cleans up."""
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    with _handling(handle):
+    with _handling(signal.default_int_handler):
         yield
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import accumulate, count
 from pathlib import Path
 
 from core.events import Conflict, Refused
@@ -159,10 +159,7 @@ def _why(file: MergedFile, clash: _Clash) -> str:
 
 def _directories(path: str) -> Iterator[str]:
     """The directories above `path`, outermost first."""
-    end = path.find("/")
-    while end != -1:
-        yield path[:end]
-        end = path.find("/", end + 1)
+    return accumulate(path.split("/")[:-1], "{}/{}".format)
 
 
 def _names_beside(file: MergedFile, clash: _Clash) -> Iterator[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
+from claude.simulation.latency import Pace
 from core.bundle import UNLIMITED, Allowance, ModelSettings
 from core.events import Broadcast, Forecast, Range
 from core.job import Job, JobKey, Usage
@@ -35,17 +34,7 @@ BYTES_A_TOKEN = 4
 LAST_TOKENS = 1_024
 
 
-class Speed(Protocol):
-    """How fast Claude answers: seconds to the first token, and for each output token."""
-
-    @property
-    def first_token_s(self) -> float: ...
-
-    @property
-    def per_token_s(self) -> float: ...
-
-
-def expected_s(task: Task, speed: Speed) -> float:
+def expected_s(task: Task, speed: Pace) -> float:
     """How long an attempt will take."""
     return _turns(task) * speed.first_token_s + task.estimate * speed.per_token_s
 
@@ -70,21 +59,16 @@ class _NoStore:
 
 
 def forecast(
-    plan: Plan,
-    max_executors: int,
-    *,
-    speed: Speed,
-    price: Price,
-    model: ModelSettings,
+    plan: Plan, max_executors: int, *, speed: Pace, price: Price, model: ModelSettings
 ) -> Forecast:
     """What carrying out `plan` will take, from its estimates alone."""
     wall_s = makespan_s(plan, max_executors, lambda task: expected_s(task, speed))
     shared = _shared_bytes(plan, model)
-    tasks = [
-        expected_requests(task, shared, model, cached=number > 0)
+    usages = [
+        usage
         for number, task in enumerate(plan.tasks)
+        for usage in expected_requests(task, shared, model, cached=number > 0)
     ]
-    usages = list(chain.from_iterable(tasks))
     costs = [price(usage) for usage in usages]
     known = [cost for cost in costs if cost is not None]
     return Forecast(
@@ -113,11 +97,8 @@ def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> CostEs
     requests = expected_requests(task, shared, model, cached=False)
     likely = amount_of(requests, price)
     own = len(task.model_dump_json().encode())
-    first = _usage(model, LAST_TOKENS, written=shared + own)
-    last = _usage(model, LAST_TOKENS, written=requests[-1].total_tokens)
-    worst = max(
-        (amount_of((usage,), price) for usage in (first, last)), key=lambda amount: amount.tokens
-    )
+    written = max(shared + own, requests[-1].total_tokens)
+    worst = amount_of([_usage(model, LAST_TOKENS, written=written)], price)
     return CostEstimate(likely.times(LOW) + worst, likely, likely.times(HIGH) + worst)
 
 
@@ -131,10 +112,8 @@ def _turns(task: Task) -> int:
 
 def _shared_bytes(plan: Plan, model: ModelSettings) -> int:
     """What every executor is sent: system prompt, tools, plan and contracts."""
-    contracts = sum(len(c.content.encode("utf-8", "replace")) for c in plan.contracts)
-    return (
-        SYSTEM_BYTES[model.engine] + contracts + len(render_brief(plan).encode("utf-8", "replace"))
-    )
+    texts = [render_brief(plan), *(contract.content for contract in plan.contracts)]
+    return SYSTEM_BYTES[model.engine] + sum(len(text.encode("utf-8", "replace")) for text in texts)
 
 
 def expected_requests(
@@ -154,13 +133,7 @@ def expected_requests(
 
 
 def _usage(model: ModelSettings, output: int, *, written: int, read: int = 0) -> Usage:
-    return Usage(
-        model.provider,
-        model.model,
-        output_tokens=output,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-    )
+    return Usage(model.provider, model.model, 0, output, read, written)
 
 
 def makespan_s(plan: Plan, max_executors: int, seconds_of: Callable[[Task], float]) -> float:

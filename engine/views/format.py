@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable
 
 from core.simulation_notice import limitation_notice, simulation_notice
@@ -17,7 +18,7 @@ _SEQUENCES = re.compile(
 # Reorder or hide what is around them (Unicode TR 36), but are printable to some terminals
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
-
+WIDTH = 80
 NAMED_REASONS = 4
 """How many reasons of a queue are named before the rest is only counted."""
 NO_REASON = "no reason given"
@@ -72,6 +73,18 @@ def simulation_lines(title: str, prompt: str) -> list[str]:
     cannot do of the prompt."""
     notice = simulation_notice(clean(title)) if title else ""
     return [line for line in (notice, limitation_notice(prompt)) if line]
+
+
+def wrapped(text: str, first: str, indent: int, *, cut: bool = True) -> list[str]:
+    """Lines of 80 columns, the first after `first`; `cut` also cuts words that are longer."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=" " * indent,
+        break_long_words=cut,
+        break_on_hyphens=False,
+    )
 
 
 def dollars(amount: float) -> str:

@@ -52,7 +52,7 @@ def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
     spend = run_view.spend()
     return RunRow(
         run=run.run_id,
-        state=_state(run, run_view),
+        state="running" if is_locked(run) else run_view.state,
         done=run_view.counts[TaskPhase.SUCCEEDED],
         tasks=len(run_view.tasks),
         tokens=spend.total_tokens,
@@ -70,12 +70,6 @@ def _transcripts(run: RunDir, run_view: RunView) -> Iterator[tuple[str, str]]:
         path = run.attempt(JobKey(run.run_id, task.id, task.attempt)).transcript
         if path.is_file():
             yield task.id, str(path)
-
-
-def _state(run: RunDir, run_view: RunView) -> str:
-    if is_locked(run):
-        return "running"
-    return run_view.state
 
 
 def render_runs(rows: Sequence[RunRow], *, as_json: bool, verbose: bool = False) -> str:

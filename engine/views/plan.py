@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator
 
 from core.events import Forecast, Range
 from core.plan import Plan, Task, topological_order
-from engine.views.format import clean, duration, plural, short_count, simulation_lines
-
-WIDTH = 80
+from engine.views.format import clean, duration, plural, short_count, simulation_lines, wrapped
 
 
 def forecast_line(forecast: Forecast) -> str:
@@ -113,14 +110,8 @@ def _range(figure: Range, show: Callable[[float], str]) -> str:
 
 
 def _bullet(text: str) -> list[str]:
-    return _wrap(text, "  - ", "    ")
+    return wrapped(text, "  - ", 4)
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    return _wrap(clean(text, 2000), " " * indent, " " * indent)
-
-
-def _wrap(text: str, first: str, following: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=following, break_on_hyphens=False
-    )
+    return wrapped(clean(text, 2000), " " * indent, indent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +21,10 @@ from engine.views.format import (
     duration,
     plural,
     simulation_lines,
+    wrapped,
 )
 from engine.views.plan import forecast_line
 
-WIDTH = 80
 LISTED = 10
 """How many failed tasks or conflicts are named before the rest is only counted."""
 _INDENT = 12
@@ -40,7 +39,7 @@ def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
     header = run_view.header
     if header.simulated:
         text = " ".join(simulation_lines(run_view.title, header.prompt))
-        lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
+        lines += wrapped(text, "  ", 2)
     for label, text in _facts(run_view):
         lines += _field(label, text)
     if is_resumable(run_view) and run_view.header.run:
@@ -124,14 +123,7 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
 
 def _field(label: str, text: str) -> Sequence[str]:
     """A labelled paragraph; paths and commands are never broken."""
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=f"  {label:{_INDENT - 2}}",
-        subsequent_indent=" " * _INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return wrapped(text, f"  {label:{_INDENT - 2}}", _INDENT, cut=False)
 
 
 def _counts(run_view: RunView) -> Iterator[str]:

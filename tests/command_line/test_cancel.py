@@ -22,7 +22,7 @@ from core.errors import RunLocked
 from core.events import Kind
 from core.job import JobHandle, JobKey
 from core.wire import plain
-from engine.cleanup.cancel import cancel_named
+from engine.cleanup.cancel import EventPrinter, cancel_run
 from engine.cleanup.lock_holder import LockHolder, find_holder, stop_holder
 from engine.cleanup.run_backends import RunBackends, check_place
 from engine.run.journal import Journal, read_journal
@@ -391,7 +391,7 @@ def test_a_run_whose_place_is_gone_for_good_is_cancelled_by_naming_another(
     )
     result: list[str] = []
     reopening = RunBackends(given, cli.environ, cli.place, SystemClock())
-    assert cancel_named(run.run_id, reopening, result.append) == 0
+    assert cancel_run(run, reopening, EventPrinter(result.append, as_json=False)) == 0
     assert "(--docker-network here) is not stopped.\n" in result[0]
     assert replay(run.run_id, read_journal(run.journal)).jobs.open == {}
     again = RunDir(run.root)

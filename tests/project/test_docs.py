@@ -82,7 +82,7 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         resume=lambda loaded, run: asked.take("resume", loaded),
         runs=lambda loaded: asked.take("runs", loaded),
         simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),
-        doctor=lambda loaded, wishes: asked.take("doctor", loaded),
+        doctor=lambda loaded, probe, register: asked.take("doctor", loaded),
         cancel=lambda loaded, run: asked.take("cancel", loaded),
         clean=lambda loaded, run, older_than_s, yes: asked.take("clean", loaded),
     )

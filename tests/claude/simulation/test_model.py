@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from claude.client.types import Reply
 from claude.simulation.answers import Answer
-from claude.simulation.misbehaviour import _SPOILERS
+from claude.simulation.misbehaviour import BROKEN_RULES, break_rule
 from claude.simulation.model import SimulatedModel
 from claude.simulation.placeholders import write_placeholders
 from claude.simulation.sample_projects import Designer, find_sample_files, load_sample, plan_sample
@@ -251,9 +251,9 @@ def test_a_project_of_one_task_can_be_spoiled_too(seed: int) -> None:
             ),
         }
     )
-    for spoil in filter(None, _SPOILERS):
+    for rule in BROKEN_RULES:
         bad = one.model_dump(mode="json")
-        spoil(bad)
+        break_rule(bad, rule)
         with pytest.raises(PlanInvalid):
             parse_plan(json.dumps(bad), "spoiled")
 

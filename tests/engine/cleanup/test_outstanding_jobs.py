@@ -346,7 +346,7 @@ def test_ctrl_c_skips_the_cleanup_and_the_run_ends_as_it_did(
 
 def cancel(run: RunDir, backends: RunBackends, said: list[str], stop_s: float = 0.3) -> int:
     printer = EventPrinter(said.append, as_json=False)
-    return cancel_run(run, backends, CLOCK, printer, stop_s=stop_s)
+    return cancel_run(run, backends, printer, stop_s=stop_s)
 
 
 def test_cancel_stops_notes_and_removes(world: World, backends: RunBackends, run: RunDir) -> None:
@@ -508,7 +508,7 @@ def test_where_stops_show_late_they_are_waited_for(
     if command == "cancel":
         assert cancel(run, backends, [], stop_s=0.1) == 0
     else:
-        scan = CleanupScan(tmp_path, backends, CLOCK).narrowed("aaaa")
+        scan = CleanupScan(backends).narrowed("aaaa")
         [item] = scan.items()
         RunCleaner(scan, item, stop_s=0.1).clean()
     late.join()
@@ -523,7 +523,7 @@ def test_clean_keeps_a_run_whose_jobs_do_not_stop(
 ) -> None:
     runs(world, one=JobState.RUNNING)
     world.obeys = False
-    scan = CleanupScan(tmp_path, backends, CLOCK).narrowed("aaaa")
+    scan = CleanupScan(backends).narrowed("aaaa")
     [item] = scan.items()
     assert item.goes
     with pytest.raises(BackendError, match="did not stop: one"):
@@ -536,7 +536,7 @@ def test_what_has_changed_since_it_was_said_is_left(
     world: World, backends: RunBackends, run: RunDir, tmp_path: Path, named: bool
 ) -> None:
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
-    scan = CleanupScan(tmp_path, backends, CLOCK).narrowed("aaaa" if named else "")
+    scan = CleanupScan(backends).narrowed("aaaa" if named else "")
     [item] = scan.items()
     with locked(run):
         assert "being worked on" in remove(scan, item).left
@@ -554,8 +554,8 @@ def test_clean_leaves_a_run_whose_results_are_still_to_come(
     runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
     world.answers[ONE] = CollectError("Not yet.", retryable=True)
     said: list[str] = []
-    scan = CleanupScan(tmp_path, backends, CLOCK)
-    assert clean_runs(scan, said.append, yes=True, as_json=False) == 0
+    scan = CleanupScan(backends)
+    assert clean_runs(scan, said.append, yes=True) == 0
     assert "results are still to come: one" in said[-1]
     assert "cleanup" not in world.said
 
@@ -571,8 +571,8 @@ def test_how_a_run_was_stopped_is_kept_when_results_are_brought_in(
     write_result(AttemptDir(run.attempt(ONE).root), TaskResult(ONE, Outcome.OK))
     world.answers[ONE] = TaskResult(ONE, Outcome.OK)
     said: list[str] = []
-    scan = CleanupScan(tmp_path, backends, CLOCK)
-    assert clean_runs(scan, said.append, yes=True, as_json=False) == 0
+    scan = CleanupScan(backends)
+    assert clean_runs(scan, said.append, yes=True) == 0
     assert view_of(run).ended == RunEnded(4, "stopped", resume_with="--max-cost 2")
     assert view_of(run).jobs.succeeded == {"one": 1}
     assert world.jobs == {}
