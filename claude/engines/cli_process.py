@@ -11,7 +11,7 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -51,19 +51,17 @@ class CliProcess:
         self._pending = bytearray()
         self._tail = b""
         self._linger_until: float | None = None
-        with tempfile.TemporaryFile(dir=environ.get("TMPDIR")) as stdin:
-            stdin.write(prompt)
-            stdin.seek(0)
-            self._process = subprocess.Popen(  # noqa: S603 - the CLI that was asked for
-                command,
-                cwd=cwd,
-                env=dict(environ),
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                bufsize=0,
-            )
+        self._process = subprocess.Popen(  # noqa: S603 - the CLI that was asked for
+            command,
+            cwd=cwd,
+            env=dict(environ),
+            stdin=subprocess.PIPE,  # a file would not do: the CLI takes nothing from one
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
+        threading.Thread(target=self._feed, args=(prompt,), daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +109,14 @@ class CliProcess:
         self.expect_end()
         if self._pending:
             yield bytes(self._pending)
+
+    def _feed(self, prompt: bytes) -> None:
+        """Pass the prompt on, in a thread of its own; the CLI may end before it has read it."""
+        rest = memoryview(prompt)
+        if (pipe := self._process.stdin) is not None:
+            with contextlib.suppress(OSError, ValueError), pipe:
+                while rest:
+                    rest = rest[pipe.write(rest) :]
 
     def _add_output(self, piece: bytes) -> None:
         self._pending += piece
