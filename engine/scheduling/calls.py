@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,12 +73,10 @@ class ThreadedCalls:
         return {name: age for name, age in ages.items() if age >= deadline_s}
 
     def wait(self, timeout_s: float | None) -> None:
-        try:
+        with suppress(queue.Empty):
             self._handle(self._inbox.get(timeout=timeout_s))
             while True:
                 self._handle(self._inbox.get_nowait())
-        except queue.Empty:
-            return
 
     def wake(self) -> None:
         self._inbox.put(None)
