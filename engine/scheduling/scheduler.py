@@ -24,7 +24,7 @@ from engine.run.jobs_view import JobsView
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.calls import Calls
 from engine.scheduling.context import SchedulerContext
-from engine.scheduling.job_end import NEVER_STARTED, End, ended
+from engine.scheduling.job_end import End, ended
 from engine.scheduling.job_watch import JobWatch
 from engine.scheduling.launcher import Launcher
 from engine.scheduling.log_follower import LogFollower
@@ -294,7 +294,7 @@ class Scheduler:
             self._judge(task, end)
 
     def _account(self, attempt: Attempt, end: End) -> None:
-        key, cancelled = attempt.key, attempt.cancel_reason is not None
+        key = attempt.key
         data = ended(
             key,
             attempt.status,
@@ -302,7 +302,7 @@ class Scheduler:
             reported=self._store.spent,
             is_credible=self._budget.is_credible,
             duration_s=self._context.now() - attempt.at_work_from,
-            never_ran=attempt.never_ran if cancelled else end.cause in NEVER_STARTED,
+            never_ran=attempt.never_ran if attempt.cancel_reason else None,
         )
         self._budget.settle(key, None if data.unaccounted else data.usage)
         self._is_short = False
