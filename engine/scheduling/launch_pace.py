@@ -7,7 +7,7 @@ from core.job import JobKey
 # Jobs launched before a cut go on reporting what made it necessary; for so long they cut no more.
 EPISODE_S = 60.0
 CACHE_LIVES_S = 300.0
-"""After its last use."""
+"""A prompt cache, after its last use."""
 
 
 class LaunchPace:
