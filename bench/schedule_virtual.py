@@ -23,8 +23,7 @@ from core.plan import Analysis, Criterion, Plan, Task
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing
-from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
-from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
+from engine.scheduling.virtual_backend import VirtualBackend, VirtualCalls, VirtualClock, VirtualEnd
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ class Kind(StrEnum):
 # Progress is for the moment; everything else decides what a resumed run does.
 EPHEMERAL = frozenset({Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE})
 
+_TYPE_OF: dict[Kind, type[EventData]] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class EventData:
@@ -47,6 +49,9 @@ class EventData:
 
     kind: ClassVar[Kind]
     sparse: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        _TYPE_OF[cls.kind] = cls  # the later of two: with slots the class is made anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +86,11 @@ class PlanReady(EventData):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A forecast figure. `exactly` makes one without doubt."""
+    """A forecast figure."""
 
     low: float
     likely: float
     high: float
-
-    @classmethod
-    def exactly(cls, value: float) -> Range:
-        return cls(value, value, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,26 +247,6 @@ class RunEnded(EventData):
     message: str = ""
     wall_s: float = 0.0
     resume_with: str = ""
-
-
-_TYPES: tuple[type[EventData], ...] = (
-    RunStarted,
-    PlanReady,
-    Forecast,
-    JobIntended,
-    JobSubmitted,
-    JobStateChanged,
-    QueueWaits,
-    Progress,
-    JobEnded,
-    TaskRetry,
-    TaskEnded,
-    Notice,
-    MergeIntended,
-    Delivered,
-    RunEnded,
-)
-_TYPE_OF = {data.kind: data for data in _TYPES}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backends.base import Backend
+from config import Settings
 from core.events import Forecast, PlannedTask, PlanReady
 from core.job import TaskState
 from core.plan import Plan, parse_plan, render_plan
@@ -24,10 +25,10 @@ from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
+from engine.scheduling.launch_pace import CACHE_LIVES_S
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.types import Conditions, Pacing, RunOutcome, StopCause
-from engine.scheduling.warm_up import CACHE_LIVES_S
+from engine.scheduling.types import Pacing, RunOutcome, StopCause
 from engine.views.approval import is_approved
 from engine.views.plan import render_plan_view
 from engine.views.types import View
@@ -83,11 +84,11 @@ def record_forecast(session: Session, forecast: Forecast) -> None:
 
 @storing()
 def run_plan(
-    session: Session, plan: Plan, backend: Backend, conditions: Conditions, budget: Budget
+    session: Session, plan: Plan, backend: Backend, settings: Settings, budget: Budget
 ) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
     earlier = _undamaged(session)
-    model, limits = conditions.model_settings(), conditions.limits()
+    model, limits = settings.model_settings(), settings.limits()
     budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
     cached_at = earlier.spent_at
     calls = ThreadedCalls(session.clock)
@@ -99,9 +100,9 @@ def run_plan(
         sink=session.sink,
         calls=calls,
         clock=session.clock,
-        policy=RetryPolicy(conditions.max_retries, random.Random()),
+        policy=RetryPolicy(settings.max_retries, random.Random()),
         pacing=pacing_of(
-            conditions,
+            settings,
             warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
             cancel_lag_s=backend.cancel_lag_s,
         ),
@@ -116,14 +117,14 @@ def run_plan(
         calls.close()
 
 
-def pacing_of(conditions: Conditions, *, warm_up: bool, cancel_lag_s: float = 0.0) -> Pacing:
+def pacing_of(settings: Settings, *, warm_up: bool, cancel_lag_s: float = 0.0) -> Pacing:
     """The loop's limits under the settings in force, on a backend with that lag."""
     return Pacing(
-        conditions.max_executors,
-        conditions.task_timeout,
-        queue_timeout_s=conditions.queue_timeout,
+        settings.max_executors,
+        settings.task_timeout,
+        queue_timeout_s=settings.queue_timeout,
         cancel_grace_s=Pacing().cancel_grace_s + cancel_lag_s,
-        progress_s=None if conditions.quiet else PROGRESS_S,
+        progress_s=None if settings.quiet else PROGRESS_S,
         warm_up=warm_up,
     )
 

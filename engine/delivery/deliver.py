@@ -13,8 +13,7 @@ from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_
 from engine.delivery.target import apply_merge, recover_target
 from engine.delivery.target_check import which_delivered
 from engine.run.attempt_store import verify_results
-from engine.run.deliveries import known_deliveries, write_deliveries
-from engine.run.rundir import RunDir, RunFacts
+from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
 from engine.run.session import Session, storing
 
 

@@ -93,10 +93,8 @@ class Budget:
         if self._ledger.reserved(key) is None:
             return True
         most, used = self.allowance(key), amount_of(usage, self.price)
-        if most.max_tokens is not None and used.tokens > most.max_tokens:
-            return False
         priced = all(self.price(each) is not None for each in usage)
-        return most.max_cost_usd is None or (priced and used.cost_usd <= most.max_cost_usd)
+        return _fits(used, most) and (priced or most.max_cost_usd is None)
 
     def settle(self, key: JobKey, usage: Iterable[Usage] | None) -> None:
         """The attempt is over. Without an account of it, its whole reservation is spent."""
@@ -111,9 +109,7 @@ class Budget:
         if given is None or caps == UNLIMITED:
             return False
         twice = given.times(2)
-        if caps.max_tokens is not None and settled.tokens + twice.tokens > caps.max_tokens:
-            return False
-        if caps.max_cost_usd is not None and settled.cost_usd + twice.cost_usd > caps.max_cost_usd:
+        if not _fits(settled + twice, caps):
             return False
         self._needs[task] = CostEstimate(twice, twice, twice)
         return True
@@ -143,6 +139,12 @@ class Budget:
             more = max((need.high.tokens for need in needs), default=0)
             options.append(f"--max-tokens {max(used.tokens + more, caps.max_tokens + 1)}")
         return " ".join(options)
+
+
+def _fits(amount: Amount, caps: Allowance) -> bool:
+    tokens, cost_usd = caps.max_tokens, caps.max_cost_usd
+    tokens_fit = tokens is None or amount.tokens <= tokens
+    return tokens_fit and (cost_usd is None or amount.cost_usd <= cost_usd)
 
 
 def open_budget(

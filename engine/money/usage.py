@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import add, attrgetter
 
 from core.job import Usage
 
@@ -28,17 +29,10 @@ class Spend:
     @classmethod
     def of(cls, usage: Usage, price: Price) -> Spend:
         """Of one request; one that counts less than nothing counts for nothing."""
-        counts = (
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_tokens,
-            usage.cache_write_tokens,
-        )
-        if min(counts) < 0:
+        if min(usage.counts) < 0:
             return cls()
         cost = price(usage)
-        saved = _saved_usd(usage, price)
-        return cls(1, *counts, cost or 0.0, int(cost is None), saved)
+        return cls(1, *usage.counts, cost or 0.0, int(cost is None), _saved_usd(usage, price))
 
     @property
     def cached_share(self) -> float:
@@ -48,24 +42,14 @@ class Spend:
 
     @property
     def total_tokens(self) -> int:
-        return (
-            self.input_tokens
-            + self.output_tokens
-            + self.cache_read_tokens
-            + self.cache_write_tokens
-        )
+        return sum(_counts(self))
 
     def __add__(self, other: Spend) -> Spend:
-        return Spend(
-            self.requests + other.requests,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cache_read_tokens + other.cache_read_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-            self.cost_usd + other.cost_usd,
-            self.unpriced + other.unpriced,
-            self.saved_usd + other.saved_usd,
-        )
+        return Spend(*map(add, _figures(self), _figures(other)))
+
+
+_counts = attrgetter("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+_figures = attrgetter(*(each.name for each in fields(Spend)))
 
 
 def _saved_usd(usage: Usage, price: Price) -> float:
@@ -76,11 +60,7 @@ def _saved_usd(usage: Usage, price: Price) -> float:
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     if not cached:
         return 0.0
-    uncached = replace(
-        usage,
-        input_tokens=usage.input_tokens + cached,
-        cache_read_tokens=0,
-        cache_write_tokens=0,
-    )
+    sent = usage.input_tokens + cached
+    uncached = replace(usage, input_tokens=sent, cache_read_tokens=0, cache_write_tokens=0)
     cost, without = price(usage), price(uncached)
     return 0.0 if cost is None or without is None else without - cost

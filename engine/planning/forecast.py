@@ -17,8 +17,7 @@ from engine.money.usage import Price
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing
-from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
-from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
+from engine.scheduling.virtual_backend import VirtualBackend, VirtualCalls, VirtualClock, VirtualEnd
 
 # An executor writes about this much in a turn, and is sent everything again in the next.
 TOKENS_A_TURN = 1_500

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from core.bundle import (
@@ -23,7 +24,7 @@ from core.bundle import (
 )
 from core.errors import BundleError
 from core.job import Job, JobKey, TaskResult, Usage
-from core.plan import Plan, Task, render_brief
+from core.plan import Plan, Task, ancestors, render_brief
 from engine.run.rundir import RunDir
 
 
@@ -47,7 +48,7 @@ class DiskStore:
         self._model = model
         self._limits = limits
         self._brief = render_brief(plan)
-        self._depends_on = {t.id: t.depends_on for t in plan.tasks}
+        self._ancestors = ancestors(plan)
         found = build_manifest(run.contracts)
         self._contracts = tuple(ContractFile(e.path, e.sha256) for e in found.entries)
         self._contents = {e.path: (run.contracts / e.path).read_bytes() for e in found.entries}
@@ -65,42 +66,28 @@ class DiskStore:
         allowance: Allowance = UNLIMITED,
     ) -> Job:
         attempt = self._run.attempt(key)
-        if _begin_request(attempt):
+        if is_new := _begin_request(attempt):
             for path, content in self._contents.items():
-                _write_file(_with_parents(attempt.inputs, path), content, 0o644)
-            for name in self._ancestors(task.id):
+                (attempt.inputs / path).parent.mkdir(parents=True, exist_ok=True)
+                _write_file(attempt.inputs / path, content, 0o644)
+            for name in self._ancestors[task.id]:
                 source = self._run.attempt(JobKey(key.run, name, succeeded[name]))
                 _copy_tree(source.files, attempt.inputs)
-            write_request(attempt, self._request(task, key, previous_failure, allowance))
-        elif not attempt.claim.exists():
-            # it never went out; options may have been given again since
-            write_request(attempt, self._request(task, key, previous_failure, allowance))
+        # one that never went out is written anew: options may have been given again since
+        if is_new or not attempt.claim.exists():
+            request = Request(
+                key=key,
+                prompt=self._prompt,
+                brief=self._brief,
+                task=task,
+                contracts=self._contracts,
+                model=self._model,
+                limits=self._limits,
+                previous_failure=previous_failure,
+                allowance=allowance,
+            )
+            write_request(attempt, request)
         return Job(key, attempt.root, self._limits.timeout_s)
-
-    def _request(
-        self, task: Task, key: JobKey, previous_failure: str, allowance: Allowance
-    ) -> Request:
-        return Request(
-            key=key,
-            prompt=self._prompt,
-            brief=self._brief,
-            task=task,
-            contracts=self._contracts,
-            model=self._model,
-            limits=self._limits,
-            previous_failure=previous_failure,
-            allowance=allowance,
-        )
-
-    def _ancestors(self, task: str) -> list[str]:
-        found: dict[str, None] = {}
-        stack = list(self._depends_on[task])
-        while stack:
-            name = stack.pop()
-            if name not in found:
-                found[name] = None
-                stack.extend(self._depends_on[name])
-        return sorted(found)
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return tuple(read_spent(self._run.attempt(key)))
@@ -159,17 +146,6 @@ def _copy_tree(source: Path, target: Path) -> None:
                 _write_file(there, Path(entry).read_bytes(), mode)
 
 
-def _with_parents(root: Path, path: str) -> Path:
-    if "/" in path:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-    return root / path
-
-
 def _write_file(path: Path, content: bytes, mode: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(fd, rest) :]
-    finally:
-        os.close(fd)
+    with open(path, "wb", opener=partial(os.open, mode=mode)) as stream:
+        stream.write(content)

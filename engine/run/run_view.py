@@ -72,10 +72,6 @@ class RunView:
         self._earlier_s = 0.0
         self._forecast_s = 0.0
 
-    def emit(self, event: Event) -> None:
-        """A run view is an event sink."""
-        self.apply(event)
-
     def apply(self, event: Event) -> None:
         match event.data:
             case Progress() as data:
@@ -111,6 +107,8 @@ class RunView:
             case RunEnded() as data:
                 self.ended = data
         self.last_at = event.at
+
+    emit = apply  # it is an event sink
 
     @property
     def run_id(self) -> str:

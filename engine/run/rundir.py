@@ -18,7 +18,7 @@ from typing import TextIO
 
 from core.bundle import AttemptDir
 from core.errors import BundleError, RunLocked, RunNotFound, UsageError
-from core.job import JobKey
+from core.job import JobKey, Manifest
 from core.wire import decode, encode, write_atomic
 
 RUN_FORMAT = 1
@@ -91,6 +91,24 @@ class RunDir:
         return facts
 
 
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """delivered.json: the trees that the target may hold if only this run has written to it."""
+
+    manifests: tuple[Manifest, ...] = ()
+    version: int = 1
+
+
+def known_deliveries(run: RunDir) -> tuple[Manifest, ...]:
+    if not run.delivered.exists():
+        return ()
+    return decode(Deliveries, run.delivered.read_bytes(), str(run.delivered)).manifests
+
+
+def write_deliveries(run: RunDir, manifests: tuple[Manifest, ...]) -> None:
+    write_atomic(run.delivered, encode(Deliveries(manifests)), durable=True)
+
+
 def new_run_id(now: float) -> str:
     """Sorts by time to the millisecond; the random end keeps apart runs of the same one."""
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
@@ -110,7 +128,9 @@ def create_run(work_dir: Path, facts: RunFacts) -> RunDir:
     run = RunDir(work_dir / "runs" / facts.run)
     try:
         run.tasks.mkdir(parents=True)
-        _ignore_in_git(work_dir / "runs")
+        ignored = run.root.parent / ".gitignore"  # not in the work directory: that may hold more
+        if not ignored.exists():
+            write_atomic(ignored, "*\n")
         write_atomic(run.facts, encode(facts) + "\n", durable=True)
     except OSError as exc:
         raise UsageError(
@@ -118,16 +138,6 @@ def create_run(work_dir: Path, facts: RunFacts) -> RunDir:
             "Choose another one with --work-dir.",
         ) from exc
     return run
-
-
-def _ignore_in_git(runs: Path) -> None:
-    """Keep runs out of the user's own repository, as virtual environments do.
-
-    Not in the work directory itself, which may be one that holds other things.
-    """
-    mark = runs / ".gitignore"
-    if not mark.exists():
-        write_atomic(mark, "*\n")
 
 
 def runs_in(work_dir: Path) -> list[RunDir]:

@@ -78,7 +78,9 @@ def open_session(
     run.
     """
     with storing(), locked(run):
-        _settle_earlier_target(run, facts)
+        earlier = Path(run.read_facts().target)
+        if earlier != Path(facts.target):  # a delivery cut off elsewhere is settled there first
+            recover_target(earlier, run.run_id)
         write_atomic(run.facts, encode(facts) + "\n", durable=True)
         events = read_journal(run.journal)
         for event in events if replayed else ():
@@ -101,13 +103,6 @@ def open_session(
         finally:
             with suppress(OSError):  # what could be kept is kept; another error is on its way
                 journal.close()
-
-
-def _settle_earlier_target(run: RunDir, facts: RunFacts) -> None:
-    """A delivery that was cut off elsewhere is settled there before the run goes to a new place."""
-    earlier = Path(run.read_facts().target)
-    if earlier != Path(facts.target):
-        recover_target(earlier, run.run_id)
 
 
 @contextmanager

@@ -78,6 +78,7 @@ class Attempt:
     cancel_reason: CancelReason | None = None
     cancel_asked_at: float | None = None
     cursor: str = ""
+    logs_turn: int = 0
 
     def hand_over(self, handle: JobHandle, now: float) -> None:
         """The backend has it: its wait in the queue begins."""
@@ -126,11 +127,7 @@ class Attempt:
                 return False
         elif status.state is not JobState.UNKNOWN:
             self.missing_since = None
-        news = (status.state, status.reason, status.message) != (
-            self.status.state,
-            self.status.reason,
-            self.status.message,
-        )
+        news = status != self.status
         self._keep_times(status, now)
         self.status = status
         return news
@@ -163,17 +160,13 @@ class Attempt:
         """The status with why there is no result, unless the backend gave one itself."""
         return self.status if self.status.message else replace(self.status, message=why)
 
-    @property
-    def _at_work_since(self) -> float | None:
-        """What stays unknown for long is taken to run, or its slot would be lost for ever."""
-        return self.unknown_since if self.running_since is None else self.running_since
-
     def runs_over(self, now: float, pacing: Pacing) -> bool:
         end = self._time_is_up_at(pacing)
         return self.ended_at is None and end is not None and now >= end
 
     def _time_is_up_at(self, pacing: Pacing) -> float | None:
-        since = self._at_work_since
+        # what stays unknown for long is taken to run, or its slot would be lost for ever
+        since = self.unknown_since if self.running_since is None else self.running_since
         return None if since is None else since + pacing.task_timeout_s + pacing.timeout_margin_s
 
     def ignores_cancel(self, now: float, grace_s: float) -> bool:

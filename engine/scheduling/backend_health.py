@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from core.clock import Clock
@@ -24,28 +24,19 @@ class _Trouble:
     progress_notified_at: float = float("-inf")
 
 
+@dataclass(slots=True)
 class BackendHealth:
     """Keeps, per method, how long calls have failed or hung. Times in seconds."""
 
-    def __init__(
-        self,
-        name: str,
-        calls: Calls,
-        clock: Clock,
-        notify: Callable[[str], None],
-        *,
-        notice_s: float,
-        give_up_s: float,
-        under_way: Callable[[str], str] | None = None,
-    ) -> None:
-        self._name = name
-        self._calls = calls
-        self._clock = clock
-        self._notify = notify
-        self._notice_s = notice_s
-        self._give_up_s = give_up_s
-        self._under_way = under_way or (lambda _: "")
-        self._troubles: dict[str, _Trouble] = {}
+    name: str
+    calls: Calls
+    clock: Clock
+    notify: Callable[[str], None]
+    _: KW_ONLY
+    notice_s: float
+    give_up_s: float
+    under_way: Callable[[str], str] = lambda _: ""
+    _troubles: dict[str, _Trouble] = field(default_factory=dict, init=False)
 
     def failed(self, method: str, answer: Any) -> bool:
         """Whether the whole call failed and is to be made again.
@@ -58,14 +49,14 @@ class BackendHealth:
             return False
         if not isinstance(answer, BackendError):
             raise answer
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         if isinstance(answer, BackendBusy):
             trouble.since = None
         else:
             trouble.since = now if trouble.since is None else trouble.since
-            if now - trouble.since >= self._give_up_s:
+            if now - trouble.since >= self.give_up_s:
                 raise answer
-        self._notify_once(trouble, f"{self._name} {method}: {answer} Trying again.")
+        self._notify_once(trouble, f"{self.name} {method}: {answer} Trying again.")
         return True
 
     def forget(self, method: str) -> None:
@@ -74,29 +65,29 @@ class BackendHealth:
 
     def check_hanging(self) -> None:
         """Raises BackendError when a call has not come back for `give_up_s`, nor got on."""
-        for method, age_s in self._calls.overdue(self._notice_s).items():
+        for method, age_s in self.calls.overdue(self.notice_s).items():
             trouble = self._troubles.setdefault(method, _Trouble())
             if self._gets_on(method, trouble):
                 continue
-            text = f"{self._name} has not answered {method} for {age_s:.0f} s"
-            if age_s >= self._give_up_s and method not in _BEST_EFFORT:
+            text = f"{self.name} has not answered {method} for {age_s:.0f} s"
+            if age_s >= self.give_up_s and method not in _BEST_EFFORT:
                 raise BackendError(f"{text}.", "Check the backend, then resume the run.")
             self._notify_once(trouble, f"{text}; waiting.")
 
     def _gets_on(self, method: str, trouble: _Trouble) -> bool:
         """Whether a call that takes its time makes progress; notified now and again."""
-        now = self._clock.monotonic()
-        if not (progress := self._under_way(method)):
+        now = self.clock.monotonic()
+        if not (progress := self.under_way(method)):
             return False
         if progress != trouble.progress:
             trouble.progress, trouble.progress_at = progress, now
-            if now - trouble.progress_notified_at >= self._notice_s:
+            if now - trouble.progress_notified_at >= self.notice_s:
                 trouble.progress_notified_at = now
-                self._notify(f"{self._name} {method}: {progress}.")
-        return now - trouble.progress_at < self._give_up_s
+                self.notify(f"{self.name} {method}: {progress}.")
+        return now - trouble.progress_at < self.give_up_s
 
     def _notify_once(self, trouble: _Trouble, text: str) -> None:
         """Unless another method's trouble was notified and lasts: an outage meets all of them."""
         if not any(other.notified for other in self._troubles.values()):
             trouble.notified = True
-            self._notify(text)
+            self.notify(text)

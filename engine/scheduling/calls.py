@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any, Protocol
 
 from core.clock import Clock
@@ -36,12 +36,6 @@ class Calls(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Under:
-    since: float
-    then: Then
-
-
 class ThreadedCalls:
     """Real calls on daemon threads, so that a call that hangs can't keep the process alive."""
 
@@ -50,7 +44,8 @@ class ThreadedCalls:
         # SimpleQueue.put is reentrant, so that a signal handler may wake the loop
         self._inbox: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         self._lines: dict[str, queue.SimpleQueue[Callable[[], Any] | None]] = {}
-        self._under: dict[str, _Under] = {}
+        self._under: dict[str, tuple[float, Then]] = {}
+        """Since when each call is under way, and what gets its answer."""
 
     def start(self, method: str, call: Callable[[], Any], then: Then) -> None:
         if method in self._under:
@@ -60,7 +55,7 @@ class ThreadedCalls:
             line = threading.Thread(target=self._serve, args=(method,), daemon=True)
             line.name = f"backend-{method}"
             line.start()
-        self._under[method] = _Under(self._clock.monotonic(), then)
+        self._under[method] = self._clock.monotonic(), then
         self._lines[method].put(call)
 
     def busy(self, method: str) -> bool:
@@ -68,16 +63,14 @@ class ThreadedCalls:
 
     def overdue(self, deadline_s: float) -> dict[str, float]:
         now = self._clock.monotonic()
-        ages = {name: now - under.since for name, under in self._under.items()}
+        ages = {name: now - since for name, (since, _) in self._under.items()}
         return {name: age for name, age in ages.items() if age >= deadline_s}
 
     def wait(self, timeout_s: float | None) -> None:
-        try:
+        with suppress(queue.Empty):
             self._handle(self._inbox.get(timeout=timeout_s))
             while True:
                 self._handle(self._inbox.get_nowait())
-        except queue.Empty:
-            return
 
     def wake(self) -> None:
         self._inbox.put(None)
@@ -89,7 +82,8 @@ class ThreadedCalls:
     def _handle(self, answer: tuple[str, Any] | None) -> None:
         if answer is not None:
             method, value = answer
-            self._under.pop(method).then(value)
+            _, then = self._under.pop(method)
+            then(value)
 
     def _serve(self, method: str) -> None:
         while (call := self._lines[method].get()) is not None:

@@ -6,20 +6,44 @@ decided by the scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core.errors import CollectError
-from core.events import JobStateChanged
+from core.events import JobStateChanged, QueueWait, QueueWaits
 from core.job import JobHandle, JobKey, JobState, JobStatus, TaskResult
 from engine.scheduling.attempt import Attempt, PollTimer
 from engine.scheduling.context import SchedulerContext
 from engine.scheduling.job_end import End, end_of
-from engine.scheduling.queue_report import QueueReport
 from engine.scheduling.timeouts import INTERRUPTED, OVER_TIME, why_leave_queue
 from engine.scheduling.types import Stop
+
+NEWS_S = 60.0
+"""Between two pieces of news of the queue; some queues give each job its place."""
+
+
+class QueueReport:
+    """What queued jobs wait for, for all of them together: a cluster may hold hundreds.
+
+    News is a reason that was not among those reported last. `now` is monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._reported: frozenset[tuple[str, bool]] = frozenset()
+        self._after = 0.0
+
+    def news(self, attempts: Iterable[Attempt], now: float) -> QueueWaits | None:
+        """Once a poll has been answered."""
+        queued = [(a.status.message, a.is_stuck) for a in attempts if a.is_queued]
+        waits = Counter((why, stuck) for why, stuck in queued if why or stuck)
+        if now < self._after or waits.keys() <= self._reported:
+            return None
+        self._reported, self._after = frozenset(waits), now + NEWS_S
+        return QueueWaits(
+            tuple(QueueWait(why, jobs, stuck) for (why, stuck), jobs in waits.most_common())
+        )
 
 
 class JobWatch:

@@ -7,6 +7,7 @@ is the scheduler's decision.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,55 +16,51 @@ from core.job import Job, JobHandle, JobKey
 from core.plan import Task
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.context import SchedulerContext
-from engine.scheduling.launch_pace import LaunchPace
+from engine.scheduling.launch_pace import LaunchPace, WarmUp
 from engine.scheduling.types import AttemptStore
-from engine.scheduling.warm_up import WarmUp
 
 
+@dataclass(slots=True)
 class Launcher:
     """`succeeded` and `failures` are the scheduler's: attempts of finished tasks, and the message
     of the last failure of others."""
 
-    def __init__(
-        self,
-        context: SchedulerContext,
-        tasks: Mapping[str, Task],
-        store: AttemptStore,
-        commit: Callable[[], None],
-        succeeded: Mapping[str, int],
-        failures: Mapping[str, str],
-    ) -> None:
-        self._context = context
-        self._tasks = tasks
-        self._store = store
-        self._commit = commit
-        self._succeeded = succeeded
-        self._failures = failures
-        self._pace = LaunchPace(context.pacing.max_executors)
-        self.warm_up = WarmUp(context.pacing.warm_up, context.pacing.warm_up_s)
-        self.unsent: list[Attempt] = []
-        """Attempts that a failed submission left; they go out with the next one."""
-        self.after = 0.0
-        """Nothing is launched before."""
+    context: SchedulerContext
+    tasks: Mapping[str, Task]
+    store: AttemptStore
+    commit: Callable[[], None]
+    succeeded: Mapping[str, int]
+    failures: Mapping[str, str]
+    warm_up: WarmUp = field(init=False)
+    unsent: list[Attempt] = field(default_factory=list, init=False)
+    """Attempts that a failed submission left; they go out with the next one."""
+    after: float = field(default=0.0, init=False)
+    """Nothing is launched before."""
+    _pace: LaunchPace = field(init=False)
+
+    def __post_init__(self) -> None:
+        pacing = self.context.pacing
+        self._pace = LaunchPace(pacing.max_executors)
+        self.warm_up = WarmUp(pacing.warm_up, pacing.warm_up_s)
 
     @property
     def is_held(self) -> bool:
-        return self._context.now() < self.after or self._context.calls.busy("submit")
+        return self.context.now() < self.after or self.context.calls.busy("submit")
 
     def room(self, active: int) -> int:
         """How many more may start beside the `active` ones."""
-        most = min(self._context.pacing.max_executors, self._pace.ceiling)
-        return self.warm_up.room(most - active, self._context.now())
+        most = min(self.context.pacing.max_executors, self._pace.ceiling)
+        return self.warm_up.room(most - active, self.context.now())
 
     def hold(self, seconds: float) -> None:
         """Launch nothing for so long."""
-        self.after = max(self.after, self._context.now() + seconds)
+        self.after = max(self.after, self.context.now() + seconds)
 
     def job_ended(self, key: JobKey, throttled: int) -> None:
         """`throttled`: how many of its requests the provider refused for its load or the rate."""
         self.warm_up.seen(key)
-        if not self._context.backend.in_process:
-            self._pace.ended(throttled, self._context.now())
+        if not self.context.backend.in_process:
+            self._pace.ended(throttled, self.context.now())
 
     def take_unsent(self) -> list[Attempt]:
         batch, self.unsent = self.unsent, []
@@ -73,12 +70,12 @@ class Launcher:
         self, batch: list[Attempt], is_interrupted: Callable[[], bool], then: Callable[[Any], None]
     ) -> None:
         """`then` gets the backend's answer or the error of the whole call."""
-        self._context.calls.start("submit", partial(self._submit, batch, is_interrupted), then)
+        self.context.calls.start("submit", partial(self._submit, batch, is_interrupted), then)
 
     def try_later(self, batch: list[Attempt], error: BackendError) -> None:
         """The whole call failed: `batch` goes out with the next one."""
         self.unsent = batch
-        pace = self._context.backend.pace
+        pace = self.context.backend.pace
         self.hold(error.retry_after_s if isinstance(error, BackendBusy) else pace.first_s)
 
     def _submit(
@@ -86,14 +83,14 @@ class Launcher:
     ) -> list[JobHandle | SubmitError]:
         """On the submit thread. The journal is durable first, so that a bundle on disk always is
         one of an intent that is known, made of results that are."""
-        self._commit()
+        self.commit()
         jobs = [self._prepare(attempt) for attempt in batch]
         if is_interrupted():
             raise BackendError("The run was interrupted before the jobs were handed over.")
-        return self._context.backend.submit(jobs)
+        return self.context.backend.submit(jobs)
 
     def _prepare(self, attempt: Attempt) -> Job:
         key = attempt.key
-        failure = self._failures.get(key.task, "")
-        task = self._tasks[key.task]
-        return self._store.prepare(task, key, failure, self._succeeded, attempt.allowance)
+        failure = self.failures.get(key.task, "")
+        task = self.tasks[key.task]
+        return self.store.prepare(task, key, failure, self.succeeded, attempt.allowance)

@@ -24,11 +24,10 @@ from engine.run.jobs_view import JobsView
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.calls import Calls
 from engine.scheduling.context import SchedulerContext
-from engine.scheduling.job_end import NEVER_STARTED, End, ended
+from engine.scheduling.job_end import End, ended
 from engine.scheduling.job_watch import JobWatch
 from engine.scheduling.launcher import Launcher
 from engine.scheduling.log_follower import LogFollower
-from engine.scheduling.reattach import sort_open_jobs
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.task_graph import TaskGraph
 from engine.scheduling.timeouts import HOPELESS
@@ -152,13 +151,19 @@ class Scheduler:
         if self._context.health.failed("reattach", answer):
             self._launcher.hold(backend.pace.first_s)
             return
-        found = sort_open_jobs(self._open_jobs, answer, backend.name, self._is_wanted)
+        known = {handle.key: handle for handle in answer}
+        wanted = set(filter(self._is_wanted, self._open_jobs))
+        for key, journaled in self._open_jobs.items():
+            # what another backend had was stopped there before this one was asked
+            ours = journaled if journaled and journaled.backend == backend.name else None
+            handle = known.get(key, ours)
+            if handle is not None and key in wanted:
+                self._adopt(handle)
+            elif handle is not None:
+                self._watch.abandoned.append(handle)
+            elif key in wanted:
+                self._number[key.task] -= 1  # the same key goes out again, so that it runs once
         self._open_jobs.clear()
-        for handle in found.adopted:
-            self._adopt(handle)
-        for key in found.unknown:
-            self._number[key.task] -= 1  # the same key goes out again, so that it runs once
-        self._watch.abandoned += found.abandoned
 
     def _is_wanted(self, key: JobKey) -> bool:
         latest = key.attempt == self._number.get(key.task)
@@ -289,7 +294,7 @@ class Scheduler:
             self._judge(task, end)
 
     def _account(self, attempt: Attempt, end: End) -> None:
-        key, cancelled = attempt.key, attempt.cancel_reason is not None
+        key = attempt.key
         data = ended(
             key,
             attempt.status,
@@ -297,7 +302,7 @@ class Scheduler:
             reported=self._store.spent,
             is_credible=self._budget.is_credible,
             duration_s=self._context.now() - attempt.at_work_from,
-            never_ran=attempt.never_ran if cancelled else end.cause in NEVER_STARTED,
+            never_ran=attempt.never_ran if attempt.cancel_reason else None,
         )
         self._budget.settle(key, None if data.unaccounted else data.usage)
         self._is_short = False

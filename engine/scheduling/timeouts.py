@@ -34,26 +34,18 @@ def why_leave_queue(
     if stuck.since is not None and (
         stuck.is_over(pacing.unschedulable_s) or queued.is_over(pacing.queue_timeout_s)
     ):
-        message = _stuck_message(stuck.why, now - stuck.since)
+        message = (
+            f"It could not be started for {duration(now - stuck.since)}: {_reason(stuck.why)}."
+            " Correct the backend's options or the queue, then resume the run."
+        )
     elif queued.since is not None and queued.is_over(pacing.queue_timeout_s):
-        message = _late_message(queued.why, now - queued.since)
+        message = (
+            f"It was still queued after {duration(now - queued.since)}, as the queue was busy:"
+            f" {_reason(queued.why)}. Raise --queue-timeout, then resume the run."
+        )
     else:
         return None
     return CancelReason(Reason.UNSCHEDULABLE, message, queued=True)
-
-
-def _stuck_message(reason: str, waited_s: float) -> str:
-    return (
-        f"It could not be started for {duration(waited_s)}: {_reason(reason)}. Correct the"
-        " backend's options or the queue, then resume the run."
-    )
-
-
-def _late_message(reason: str, waited_s: float) -> str:
-    return (
-        f"It was still queued after {duration(waited_s)}, as the queue was busy:"
-        f" {_reason(reason)}. Raise --queue-timeout, then resume the run."
-    )
 
 
 def _reason(message: str) -> str:

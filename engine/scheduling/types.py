@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from core.bundle import Allowance, Limits, ModelSettings
+from core.bundle import Allowance
 from core.job import Job, JobKey, TaskState, Usage
 from core.plan import Task
 
@@ -59,35 +59,6 @@ class Pacing:
     recollect_s: float = 1.0
     call_notice_s: float = 60.0
     give_up_s: float = 900.0
-
-
-class Conditions(Protocol):
-    """The settings that a run is carried out under."""
-
-    @property
-    def max_executors(self) -> int: ...
-
-    @property
-    def task_timeout(self) -> float: ...
-
-    @property
-    def queue_timeout(self) -> float: ...
-
-    @property
-    def max_retries(self) -> int: ...
-
-    @property
-    def quiet(self) -> bool: ...
-
-    @property
-    def max_cost(self) -> float | None: ...
-
-    @property
-    def max_tokens(self) -> int | None: ...
-
-    def model_settings(self) -> ModelSettings: ...
-
-    def limits(self) -> Limits: ...
 
 
 class StopCause(StrEnum):

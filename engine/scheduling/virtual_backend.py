@@ -1,25 +1,101 @@
-"""A backend in virtual time: jobs take as long, and end as, a script says.
+"""Virtual time, and a backend in it: the same scheduler runs a plan of days in a moment.
 
-The forecast runs a plan on it before anything is paid for; tests use it to inject every failure.
+Time moves only when everybody waits, and then straight to the next thing that happens. The forecast
+runs a plan on it before anything is paid for; tests use it to inject every failure.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
-from core.clock import Clock
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
+from engine.scheduling.calls import Then
 
 
-class Timers(Clock, Protocol):
-    """A clock that can be asked to call back."""
+class VirtualClock:
+    """A clock whose sleep takes no time. Starts at 0."""
 
-    def call_at(self, when: float, action: Callable[[], None]) -> None: ...
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+
+    def time(self) -> float:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(self._now + max(0.0, seconds))
+
+    def call_at(self, when: float, action: Callable[[], None]) -> None:
+        """Run `action` when time gets to `when`."""
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, action))
+
+    def next_timer(self) -> float | None:
+        return self._timers[0][0] if self._timers else None
+
+    def advance(self, when: float) -> None:
+        """Go to `when`, running the timers that fall due, in order."""
+        while self._timers and self._timers[0][0] <= when:
+            due, _, action = heapq.heappop(self._timers)
+            self._now = max(self._now, due)
+            action()
+        self._now = max(self._now, when)
+
+
+class VirtualCalls:
+    """Calls made at once, answers handled in the next wait; waiting moves the virtual clock."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._inbox: deque[tuple[str, Then, Any]] = deque()
+        self._woken = False
+
+    def start(self, method: str, call: Callable[[], Any], then: Then) -> None:
+        if self.busy(method):
+            raise RuntimeError(f"A call of {method} is already under way.")
+        try:
+            value = call()
+        except Exception as exc:  # noqa: BLE001 - as on a thread: handed to the scheduler
+            value = exc
+        self._inbox.append((method, then, value))
+
+    def busy(self, method: str) -> bool:
+        return any(name == method for name, _, _ in self._inbox)
+
+    def overdue(self, deadline_s: float) -> dict[str, float]:
+        return {}
+
+    def wait(self, timeout_s: float | None) -> None:
+        if not self._inbox and not self._woken:
+            self._move(timeout_s)
+        self._woken = False
+        for _ in range(len(self._inbox)):
+            _, then, value = self._inbox.popleft()
+            then(value)
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def close(self) -> None:
+        self._inbox.clear()
+
+    def _move(self, timeout_s: float | None) -> None:
+        due = self._clock.next_timer()
+        limit = None if timeout_s is None else self._clock.monotonic() + timeout_s
+        if due is None and limit is None:
+            raise RuntimeError("Nothing will ever happen: no timer and no timeout.")
+        self._clock.advance(min(t for t in (due, limit) if t is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +117,20 @@ class VirtualEnd:
 
 
 Script = Callable[[JobKey], VirtualEnd]
+_GONE = JobStatus(JobState.LOST, Reason.MISSING)
 
 
 class VirtualBackend(Backend):
-    """Every job that came to run is in `started`, in the order in which it did."""
+    """Jobs take as long, and end as, the script says.
+
+    Every job that came to run is in `started`, in the order in which it did.
+    """
 
     name = "virtual"
     pace = PollPace(first_s=60.0, most_s=3600.0)
     grace_s = 10.0
 
-    def __init__(self, clock: Timers, script: Script) -> None:
+    def __init__(self, clock: VirtualClock, script: Script) -> None:
         self._clock = clock
         self._script = script
         self._ends: dict[JobKey, VirtualEnd] = {}
@@ -93,8 +173,7 @@ class VirtualBackend(Backend):
             self._wake()
 
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
-        gone = JobStatus(JobState.LOST, Reason.MISSING)
-        return {handle.key: self._statuses.get(handle.key, gone) for handle in handles}
+        return {handle.key: self._statuses.get(handle.key, _GONE) for handle in handles}
 
     def collect(
         self, handles: Sequence[JobHandle], destination: Path
@@ -102,8 +181,9 @@ class VirtualBackend(Backend):
         return {handle.key: self._fetch(handle.key) for handle in handles}
 
     def _fetch(self, key: JobKey) -> TaskResult | CollectError:
-        end, status = self._ends.get(key), self._statuses.get(key)
-        if end is None or end.outcome is None or not _leaves_result(status):
+        end, status = self._ends.get(key), self._statuses.get(key, _GONE)
+        ended = status.state.final and status.state is not JobState.CANCELLED
+        if end is None or end.outcome is None or not ended:
             return CollectError(f"{key} left no result.")
         return TaskResult(
             key,
@@ -131,7 +211,3 @@ class VirtualBackend(Backend):
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _leaves_result(status: JobStatus | None) -> bool:
-    return status is not None and status.state.final and status.state is not JobState.CANCELLED

@@ -13,8 +13,7 @@ from core.credentials import Credentials
 from core.errors import BackendError, CollectError, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from engine.run.rundir import RunDir
-from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
-from engine.scheduling.virtual_time import VirtualClock
+from engine.scheduling.virtual_backend import VirtualBackend, VirtualClock, VirtualEnd
 from tests.conformance.lifecycle import LifecycleConformance
 
 KEY = JobKey("run", "one", 1)

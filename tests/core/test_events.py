@@ -62,7 +62,7 @@ CONFLICT, REFUSED = Conflict("p", ("a", "b"), "q", "w"), Refused("p", "a", "w")
 EVENTS = [
     Event(RunStarted("r", prompt='hostile "quotes"\n\u2028 and lines \x00'), 1.0),
     Event(PlanReady("T", (PlannedTask("a", "A", ("b",), 3),)), 1.0),
-    Event(Forecast(2, Range(1, 2, 3), 1.0, Range.exactly(5), None), 1.0),
+    Event(Forecast(2, Range(1, 2, 3), 1.0, Range(5, 5, 5), None), 1.0),
     Event(JobIntended(Amount(9, 0.5)), 1.0, "a", 1),
     Event(JobIntended(), 1.0, "a", 1),
     Event(JobSubmitted(JobHandle(JobKey("r", "a", 1), "slurm", "1", {"x": [None]})), 1.0, "a", 1),

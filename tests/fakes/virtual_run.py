@@ -22,8 +22,13 @@ from engine.scheduling.calls import Calls, Then
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing, RunOutcome
-from engine.scheduling.virtual_backend import Script, VirtualBackend, VirtualEnd
-from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
+from engine.scheduling.virtual_backend import (
+    Script,
+    VirtualBackend,
+    VirtualCalls,
+    VirtualClock,
+    VirtualEnd,
+)
 from tests.fakes.events import data_of
 
 T = TypeVar("T")

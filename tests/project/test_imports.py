@@ -84,6 +84,8 @@ REACHING = {
     "config": {f"backends.{name}.settings" for name in ("batch", "docker", "parallelcluster")},
     # Opens the backends that runs were carried out on, as they were then.
     "engine.cleanup": {"config", "backends"},
+    # Carries out a run under its settings.
+    "engine.pipeline": {"config"},
     # Looks at all that was chosen before a run begins.
     "engine.planning": {
         *("config", "backends", "backends.docker.planner", "claude", "claude.client"),

@@ -304,7 +304,7 @@ def test_what_is_told_of_the_whole_run_is_kept(story: Story) -> None:
 
 def test_every_kind_of_event_is_understood() -> None:
     run_view = RunView(price)
-    figures = Range.exactly(1.0)
+    figures = Range(1.0, 1.0, 1.0)
     forecast = plain(Forecast(1, figures, 1.0, figures, None))
     data = {"state": "FAILED", "handle": handle("t", 1), **forecast}
     for kind in Kind:

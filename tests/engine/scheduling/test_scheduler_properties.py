@@ -14,8 +14,7 @@ from core.plan import Plan
 from engine.scheduling.calls import Calls
 from engine.scheduling.retry_policy import RULES
 from engine.scheduling.types import StopCause
-from engine.scheduling.virtual_backend import VirtualEnd
-from engine.scheduling.virtual_time import VirtualCalls
+from engine.scheduling.virtual_backend import VirtualCalls, VirtualEnd
 from tests.fakes.events import data_of
 from tests.fakes.plans import descendants, plans
 from tests.fakes.virtual_run import PACING, RUN, Faults, SlowCalls, Window, World

@@ -42,7 +42,7 @@ FORECAST = Forecast(
     executors=3,
     seconds=Range(60, 90, 200),
     work_s=240,
-    tokens=Range.exactly(12_000),
+    tokens=Range(12_000, 12_000, 12_000),
     cost_usd=Range(0.1, 0.25, 1),
 )
 
@@ -79,7 +79,7 @@ def test_all_parts_of_a_plan_are_there() -> None:
 
 
 def test_a_small_job_and_an_unknown_price_are_named() -> None:
-    forecast = Forecast(1, Range.exactly(5), 5, Range.exactly(1), None)
+    forecast = Forecast(1, Range(5, 5, 5), 5, Range(1, 1, 1), None)
     text = render_plan_view(plan(task("a"), contracts=0, pays=False), forecast)
     assert "best done by one executor" in text
     assert "No contracts" in text
@@ -88,9 +88,7 @@ def test_a_small_job_and_an_unknown_price_are_named() -> None:
 
 
 def test_a_simulated_forecast_is_labelled() -> None:
-    forecast = Forecast(
-        1, Range.exactly(5), 5, Range.exactly(1), Range.exactly(0.5), simulated=True
-    )
+    forecast = Forecast(1, Range(5, 5, 5), 5, Range(1, 1, 1), Range(0.5, 0.5, 0.5), simulated=True)
     text = render_plan_view(plan(task("a")), forecast)
     assert "Forecast with 1 executor (simulated)" in text
     assert "$0.50, nothing is billed" in text
@@ -129,5 +127,5 @@ def test_a_task_without_an_estimate_shows_none() -> None:
 
 
 def test_a_forecast_is_one_line() -> None:
-    figures = Forecast(3, Range(60, 90, 150), 200, Range.exactly(1500), Range(0.1, 0.25, 1))
+    figures = Forecast(3, Range(60, 90, 150), 200, Range(1500, 1500, 1500), Range(0.1, 0.25, 1))
     assert forecast_line(figures) == ("1:30 (1:00 to 2:30), 1,500 tokens, $0.25 ($0.10 to $1.00)")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from core.events import Kind
-from engine.scheduling.queue_report import NEWS_S
+from engine.scheduling.job_watch import NEWS_S
 from engine.scheduling.virtual_backend import VirtualEnd
 from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from core.errors import BackendError
-from engine.scheduling.virtual_time import VirtualCalls, VirtualClock
+from engine.scheduling.virtual_backend import VirtualCalls, VirtualClock
 
 
 def test_sleep_moves_time_and_takes_none() -> None:
