@@ -21,7 +21,7 @@ from core.credentials import Credentials, resolve_credentials
 from core.errors import SettingsError
 from core.models import find_ending
 from core.settings import layers
-from core.settings.layers import DEFAULT_ORIGIN, Errors, Found, Values
+from core.settings.layers import DEFAULT_ORIGIN, REFUSED, Errors, Found, Values
 from core.settings.options import (
     ALL_COMMANDS,
     ENV_PREFIX,
@@ -270,17 +270,28 @@ def _forget_other_model(found: Values, saved: Mapping[str, object], origin: str)
     provider = str(saved.get("provider", found["provider"].value))
     if found["model"].origin == origin and found["provider"].value != provider:
         found["model"] = Found("")  # an id of the other provider
-    known = saved.get("model") or DEFAULT_MODELS[provider]
+    known = saved.get("model") or DEFAULT_MODELS.get(provider, "")
     model = found["model"].value or DEFAULT_MODELS[str(found["provider"].value)]
     for price in ("price_input", "price_output"):
         if model != known and found[price].origin == origin:
             found[price] = Found(None)
 
 
+_AWS_KEYS = (
+    "docker_aws_access_key_id",
+    "docker_aws_secret_access_key",
+    "docker_aws_session_token",
+)
+_PRICES = ("price_input", "price_output")
+
+
 def _check_pairs(found: Values, errors: Errors) -> None:
     """What is given together or not at all."""
     value = {key: given.value for key, given in found.items()}
     key, secret = value["docker_aws_access_key_id"], value["docker_aws_secret_access_key"]
+    refused = {key for key, given in found.items() if given.origin.startswith(REFUSED)}
+    if refused & {*_AWS_KEYS, *_PRICES}:
+        return  # the default stands in the place of what was given
     if bool(key) != bool(secret) or (value["docker_aws_session_token"] and not key):
         fix = (
             "Give docker_aws_access_key_id and docker_aws_secret_access_key together"

@@ -68,5 +68,8 @@ class BatchSettings(WorkerSettings):
         "", "role that starts them", "ARN", default_text="the role of its workers"
     )
     batch_secret: tuple[Annotated[str, checked(check_secret)], ...] = _definition(
-        (), "variable of its workers from Secrets Manager; repeatable", "NAME=ARN"
+        (),
+        "variable of its workers from Secrets Manager; repeatable",
+        "NAME=ARN",
+        masked_in_errors=True,
     )

@@ -18,6 +18,8 @@ from core.settings.options import ENV_PREFIX, Setting
 from core.settings.types import Secret
 
 DEFAULT_ORIGIN = "default"
+REFUSED = f"{DEFAULT_ORIGIN}; "
+"""How an origin begins where the default took the place of a value that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def file_layer(settings: Iterable[Setting], path: Path | None, errors: Errors) -
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         reason = "does not exist"
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         reason = f"cannot be read: {exc}"
     else:
         known = [s.key for s in settings if s.in_file]
@@ -103,7 +105,7 @@ def parse_values(settings: Iterable[Setting], found: Values, errors: Errors) -> 
             found[setting.key] = replace(given, value=setting.kind.parse(given.value))
         except ValueError as exc:
             errors.append(bad_value(setting, given, str(exc)))
-            found[setting.key] = Found(setting.default, f"default; {given.origin} is not valid")
+            found[setting.key] = Found(setting.default, f"{REFUSED}{given.origin} is not valid")
 
 
 def absolute_path(path: Path, cwd: Path, environ: Mapping[str, str]) -> Path:
@@ -156,7 +158,9 @@ def misspelt_variables(settings: Iterable[Setting], environ: Mapping[str, str]) 
 
 
 def bad_value(setting: Setting, given: Found, why: str) -> SettingsError:
-    shown = MASK if setting.secret else _without_secrets(repr(given.value))
+    shown = (
+        MASK if setting.secret or setting.masked_in_errors else _without_secrets(repr(given.value))
+    )
     default = setting.default
     otherwise = "" if default in (None, "", ()) else f": the default is {default}"
     return SettingsError(

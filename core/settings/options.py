@@ -70,6 +70,8 @@ class Setting:
     """Wins over what it sets when both come from the same place; otherwise that is an error."""
     only_with: tuple[str, object] | None = None
     secret: bool = False
+    masked_in_errors: bool = False
+    """A wrong value may be a secret that belongs elsewhere."""
     name: str = ""
     kind: Kind = TEXT
     default: object = None

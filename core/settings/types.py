@@ -61,9 +61,14 @@ def matching(pattern: str, wanted: str) -> Kind:
     return checked(check)
 
 
+_MOST_EXACT = 2.0**53
+"""Above it a float no longer tells whole numbers apart."""
+
+
 def whole_number(least: float = -math.inf, most: float = math.inf) -> Kind:
     bounds = f" from {least:,g} to {most:,g}" if most < math.inf else f" of at least {least:g}"
     wanted = "a whole number" + ("" if least == -math.inf else bounds)
+    most = min(most, _MOST_EXACT)
     return _number_kind(wanted, lambda n: n == int(n) and least <= n <= most, int)
 
 
@@ -76,6 +81,8 @@ def _number_kind(
 ) -> Kind:
     def parse(value: Any) -> object:
         try:
+            if isinstance(value, str) and not value.isascii():
+                raise ValueError
             is_integer = isinstance(value, int) or re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
             number = int(value) if is_integer else float(value)
             if not isinstance(value, bool) and math.isfinite(number) and fits(number):
@@ -104,7 +111,7 @@ def list_of(kind: Kind) -> Kind:
     def parse(value: Any) -> tuple[object, ...]:
         try:
             found = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, list | tuple):
             raise ValueError('it must be a list, such as ["a", "b"]')
@@ -114,7 +121,8 @@ def list_of(kind: Kind) -> Kind:
 
 
 def parse_text(value: Any) -> str:
-    if not isinstance(value, str):
+    """Only what can be written down in UTF-8."""
+    if not isinstance(value, str) or value != value.encode(errors="replace").decode():
         raise ValueError("it must be a text")
     return value.strip()
 
@@ -131,7 +139,8 @@ def parse_path(value: Any) -> Path:
     text = str(value) if isinstance(value, str | Path) else ""
     if not text.strip() or "\0" in text or text != text.encode(errors="replace").decode():
         raise ValueError("it must be a path")
-    return Path(text)
+    # a directory that is named ~, which would otherwise be the home directory
+    return Path.cwd() / text if text.startswith("./~") else Path(text)
 
 
 def parse_secret(value: Any) -> Secret:
@@ -141,7 +150,10 @@ def parse_secret(value: Any) -> Secret:
 def check_base_url(url: str) -> str:
     """The address of an API, which may be empty: paths are added to it. Raises ValueError with
     what it must be."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose text may show a password
+        raise ValueError("it must be a URL that begins with http:// or https://") from None
     if url and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise ValueError("it must be a URL that begins with http:// or https://")
     if parts.username or parts.password:

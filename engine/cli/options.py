@@ -140,11 +140,13 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     yield command(
         "plan",
         "Plan only: show the tasks, the contracts and a forecast.",
-        lambda ctx, loaded: do.plan(loaded, _prompt(ctx, around, loaded), ctx.params["output"]),
+        lambda ctx, loaded: do.plan(
+            loaded, _prompt(ctx, around, loaded), _path(ctx.params["output"])
+        ),
         *(
             prompt,
             prompt_file,
-            _own("--output", "FILE", "file to write the plan to", "-o", type=Path),
+            _own("--output", "FILE", "file to write the plan to", "-o"),
         ),
     )
     yield command(
@@ -222,6 +224,10 @@ def _parameter(setting: Setting) -> click.Parameter:
     shape = {"is_flag": True} if kind.is_flag else {"multiple": kind.is_list}
     names = [setting.flag, setting.key]
     return HeadedOption(setting.group, names, text, setting.placeholder, setting, **shape)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _own(flag: str, metavar: str, text: str, *flags: str, **shape: Any) -> click.Parameter:

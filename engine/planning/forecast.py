@@ -102,7 +102,7 @@ def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> CostEs
 
 
 def _range(likely: float) -> Range:
-    return Range(likely * LOW, likely, likely * HIGH)
+    return Range(likely * LOW, float(likely), likely * HIGH)
 
 
 def _turns(task: Task) -> int:

@@ -312,7 +312,14 @@ def read_run_view(run: RunDir, price: Price = lambda _: None) -> RunView:
 
 
 def replay(run_id: str, events: Iterable[Event], price: Price = lambda _: None) -> RunView:
+    """Raises BundleError when the events contradict each other."""
     run_view = RunView(price, run_id)
     for event in events:
-        run_view.apply(event)
+        try:
+            run_view.apply(event)
+        except (LookupError, ValueError) as exc:  # such as a state that no task ends in
+            raise BundleError(
+                f"The journal of {run_id} contradicts itself at {event.kind}: {exc!r}.",
+                "Restore it from a copy, or remove the run with `clean`.",
+            ) from exc
     return run_view

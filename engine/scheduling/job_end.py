@@ -5,6 +5,7 @@ The scheduler applies it, and so does the clean-up of runs that no scheduler wor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -83,6 +84,6 @@ def ended(
         message=end.message,
         usage=usage,
         files=len(end.result.manifest.entries) if end.result else 0,
-        duration_s=round(duration_s, 3),
+        duration_s=round(duration_s, 3) if math.isfinite(duration_s) else 0.0,
         unaccounted=not (end.result or usage or never_ran),
     )
