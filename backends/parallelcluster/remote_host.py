@@ -17,9 +17,11 @@ from typing import IO, Any
 
 from backends.parallelcluster.download import unpack_results
 from backends.parallelcluster.progress import Transfers
-from backends.parallelcluster.rpc import HeadNodeClient, OnProgress, ignore
-from backends.parallelcluster.rpc_responses import (
+from backends.parallelcluster.rpc import (
+    HeadNodeClient,
     HeadNodeInfo,
+    OnProgress,
+    ignore,
     read_command_result,
     read_info,
     read_texts,
