@@ -155,7 +155,10 @@ def _would_wait(host: ClusterHost, settings: SlurmSettings, refusal: str) -> boo
         return False
     if _AMBIGUOUS not in refusal:
         return True
-    return commands.may_start_later(_test(host, commands.minimal_settings(settings)).stderr)
+    smallest = replace(  # in the same partition and for the same time
+        settings, slurm_cpus=1, slurm_mem="", slurm_gpus=0, slurm_constraint="", slurm_arg=()
+    )
+    return commands.may_start_later(_test(host, smallest).stderr)
 
 
 def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem | None:
@@ -191,8 +194,8 @@ def probe(
         if (job_id := commands.parse_job_id(submitted.stdout)) is not None:
             yield from _follow(host, name, job_id, clock)
             return
-        what = f"Slurm refused the test job: {submitted.error}."
-        yield Problem(what, "Correct the --slurm options.")
+        reason = f"Slurm refused the test job: {submitted.error}."
+        yield Problem(reason, "Correct the --slurm options.")
     finally:
         host.remove([_FOLDER])
 
@@ -214,13 +217,13 @@ def _follow(host: ClusterHost, name: str, job_id: str, clock: Clock) -> Iterator
     finally:
         if record is None or not job_state(record.state).final:
             host.run(["scancel", job_id])
-    if record is not None and not job_state(record.state).final:
-        yield Problem(
-            f"The test job did not end within {PROBE_TIMEOUT_S:g} s: {explain_pending(record)}.",
-            f"Inspect it: scontrol show job {job_id}.",
-        )
+    if record is None or job_state(record.state).final:
+        yield from _read_answer(host, record)
         return
-    yield from _read_answer(host, record)
+    yield Problem(
+        f"The test job did not end within {PROBE_TIMEOUT_S:g} s: {explain_pending(record)}.",
+        f"Inspect it: scontrol show job {job_id}.",
+    )
 
 
 def _wait_for_end(host: ClusterHost, name: str, job_id: str, clock: Clock) -> JobRecord | None:
