@@ -16,11 +16,11 @@ from typing import Any, Self
 from backends.base import BackendContext, LogChunk
 from backends.parallelcluster.cluster import (
     ClusterFinder,
+    Ec2Clusters,
     chosen_partitions,
     fleet_problem,
     node_failures,
 )
-from backends.parallelcluster.discovery import Ec2Clusters
 from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.remote_host import AWS_CLI, RemoteHost
 from backends.parallelcluster.rpc import HeadNodeClient, Link
@@ -139,13 +139,12 @@ class ParallelClusterBackend(SlurmBackend):
 
     def _partition_names(self) -> Sequence[str]:
         """The partitions of the jobs, as far as they are known."""
+        if wanted := self._settings.slurm_partition:
+            return wanted.split(",")
         if not self._partitions:
-            if self._settings.slurm_partition:
-                self._partitions = self._settings.slurm_partition.split(",")
-            else:
-                with suppress(BackendError):  # squeue has answered, and that is enough
-                    found = chosen_partitions(self._host, self._settings)
-                    self._partitions = [p.name for p in found]
+            with suppress(BackendError):  # squeue has answered, and that is enough
+                found = chosen_partitions(self._host, self._settings)
+                self._partitions = [p.name for p in found]
         return self._partitions
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:

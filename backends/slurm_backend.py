@@ -18,15 +18,9 @@ from backends.shared.result_watch import ResultWatch
 from backends.shared.results import attempt_of, hand_over, read_lines
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.arrays import FOLDER, JobArrays
-from backends.slurm.commands import (
-    NAME_PREFIX,
-    ClusterConfig,
-    is_native_id,
-    job_name,
-)
+from backends.slurm.commands import NAME_PREFIX, ClusterConfig, is_native_id, job_name
 from backends.slurm.host import ClusterHost, LocalHost
-from backends.slurm.preflight import find_problems
-from backends.slurm.probe import probe
+from backends.slurm.preflight import find_problems, probe
 from backends.slurm.queue import SlurmQueue
 from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import JobRecord, failed_to_launch, has_failed, job_state, job_status
@@ -68,14 +62,7 @@ class SlurmBackend(Backend):
         self._ended: dict[JobKey, JobStatus] = {}
         self._queue = SlurmQueue(host, self._arrays, job_name(run_dir.name))
         self._submission = SlurmSubmission(
-            run_dir,
-            host,
-            settings,
-            self._arrays,
-            self._queue,
-            name=self.name,
-            credentials=credentials,
-            config=self._config,
+            run_dir, host, settings, self._arrays, self._queue, self.name, credentials, self._config
         )
         self._handles = self._submission.handles
         self._outputs: dict[JobKey, str] = {}
@@ -139,8 +126,7 @@ class SlurmBackend(Backend):
     def _status(self, key: JobKey, accounted: Mapping[JobKey, JobRecord]) -> JobStatus:
         if (ended := self._ended.get(key)) is not None:
             return ended
-        record = self._queue.record_of(key)
-        if record is not None:
+        if (record := self._queue.record_of(key)) is not None:
             status = self._listed_status(key, record)
         else:
             status = self._unlisted_status(key, accounted.get(key))
@@ -180,7 +166,7 @@ class SlurmBackend(Backend):
 
     def _config(self) -> ClusterConfig:
         """The cluster's. Polls must see the end of a job before Slurm forgets it."""
-        found = self._queue.config()
+        found = self._queue.config
         if found.min_job_age_s:
             most_s = max(FIRST_POLL_S, min(MOST_POLL_S, found.min_job_age_s / 3))
             self.pace = PollPace(FIRST_POLL_S, most_s)

@@ -60,10 +60,9 @@ class Transfers:
             yield add
 
     def sending(self, stream: IO[bytes]) -> Iterator[bytes]:
-        """The rest of a stream in chunks."""
-        begin = stream.tell()
-        total = stream.seek(0, os.SEEK_END) - begin
-        stream.seek(begin)
+        """All of a stream in chunks."""
+        total = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
         return self._counted(stream, "sent", total)
 
     def receiving(self, stream: Readable) -> Iterator[bytes]:

@@ -15,16 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from backends.parallelcluster import rpc
 from backends.parallelcluster.download import unpack_results
 from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.rpc import HeadNodeClient, OnProgress, ignore
-from backends.parallelcluster.rpc_responses import (
-    HeadNodeInfo,
-    read_command_result,
-    read_info,
-    read_texts,
-    read_traces,
-)
 from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.upload import packed_upload
 from backends.shared.results import attempt_of
@@ -82,13 +76,13 @@ class RemoteHost:
     # -- names and paths
 
     @cached_property
-    def info(self) -> HeadNodeInfo:
+    def info(self) -> rpc.HeadNodeInfo:
         """What is installed on the head node, asked once."""
         request = {"root": self._head.root, "code": self._code, "run": self.name}
         commands = (*COMMANDS, "sacct", AWS_CLI)
         call = self._head.call("info", (), ignore, commands=commands, packages=PACKAGES, **request)
         with call as (answer, _):
-            found = read_info(answer)
+            found = rpc.read_info(answer)
         self._has_code = found.has_code
         if found.cleaned_up:  # by an earlier process: this one continues in another directory
             self._rename()
@@ -127,13 +121,13 @@ class RemoteHost:
     ) -> CommandResult:
         request: dict[str, Any] = {"once": upload.once, "command": list(command), "stdin": stdin}
         if not (upload.files or upload.keys):
-            return read_command_result(self._call("run", has_upload=False, url="", **request))
+            return rpc.read_command_result(self._call("run", has_upload=False, url="", **request))
         self._refuse_if_over()
         self._register(upload)
         for _ in range(2):  # somebody may have removed the code meanwhile
             answer = self._send(upload, request)
             if self._has_code:
-                return read_command_result(answer)
+                return rpc.read_command_result(answer)
         raise BackendError(
             "The worker's code disappears from the cluster.",
             "Check that nothing removes files from --aws-shared-dir.",
@@ -207,7 +201,7 @@ class RemoteHost:
 
     def poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
         self._followed = list(keys)
-        return read_command_result(self._poll(command, keys))
+        return rpc.read_command_result(self._poll(command, keys))
 
     def refresh(self, key: JobKey) -> None:
         """Poll for somebody who follows the job's events, unless that was done a moment ago."""
@@ -219,7 +213,7 @@ class RemoteHost:
         sizes = {name: _size(self._events(key)) for name, key in attempts.items()}
         answer = self._call("poll", command=list(command), attempts=sizes)
         self._polled_at = self._clock.monotonic()
-        for name, (trace, lines) in read_traces(answer, attempts).items():
+        for name, (trace, lines) in rpc.read_traces(answer, attempts).items():
             self._traces[attempts[name]] = trace
             if lines:
                 self._append(self._events(attempts[name]), sizes[name], lines)
@@ -256,7 +250,7 @@ class RemoteHost:
             return {}
         max_bytes = LOG_TAIL_BYTES + _MAX_SECRET_BYTES
         answer = self._call("tails", paths=list(paths), max_bytes=max_bytes)
-        texts = read_texts(answer, "tails")
+        texts = rpc.read_texts(answer, "tails")
         found = {path: self._mask(texts.get(path, ""))[-LOG_TAIL_BYTES:] for path in paths}
         for path, text in found.items():
             if text and self.is_used:
@@ -270,7 +264,7 @@ class RemoteHost:
 
     def runs(self) -> dict[str, str]:
         """The names of all runs' directories there, each with the work directory it belongs to."""
-        return read_texts(self._call("runs"), "runs")
+        return rpc.read_texts(self._call("runs"), "runs")
 
     def runs_of(self, work_dir: Path) -> list[str]:
         """Runs of a work directory of this machine that have directories there."""

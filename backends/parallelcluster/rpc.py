@@ -2,6 +2,9 @@
 
 The helper is copied there as one file when it is absent, under a name made of its content. An
 answer begins with a random marker, so that the greetings of a login shell are skipped.
+
+That host is not trusted: an answer that does not fit is damaged, and nothing is taken that was not
+requested. Texts may hold what is not Unicode, since names and outputs of jobs are passed unchanged.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import IO, Any, Protocol
+from dataclasses import dataclass
+from typing import IO, Any, Protocol, TypeVar
 
+from backends.parallelcluster.head_node.paths import ENCODING
 from backends.parallelcluster.head_node.streams import ChunkReader, DamagedStream
 from backends.parallelcluster.head_node_archive import pack_helper
-from backends.parallelcluster.rpc_responses import damaged_answer
+from backends.slurm.host import AttemptTrace, CommandResult
 from core.errors import BackendError
 
 FOLDER = ".parallel-orchestrator"  # below the shared directory
@@ -26,6 +31,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 HEARTBEAT_S = 20.0
 """How often the helper reports before its answer; a link takes a long silence for its end."""
 _LINE_BYTES = 64 * 1024
+T = TypeVar("T")
 OnProgress = Callable[[int], None]
 _ABSENT = {"absent": True}
 _NO_PYTHON = {"error": "python3 was not found on its PATH"}
@@ -43,6 +49,13 @@ class Link(Protocol):
 
 def ignore(moved: int) -> None:
     pass
+
+
+def damaged_answer() -> BackendError:
+    return BackendError(
+        "The head node's answer is damaged.",
+        "Check that python3 works on the head node and that its disk has room.",
+    )
 
 
 class HeadNodeClient:
@@ -147,3 +160,68 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
         remedy = str(answer.get("remedy") or "Sign in to the head node and correct that.")
         raise BackendError(f"On the head node: {problem}.", remedy)
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNodeInfo:
+    root: str
+    python: tuple[int, ...]
+    missing_commands: tuple[str, ...]
+    missing_packages: tuple[str, ...]
+    has_code: bool
+    cleaned_up: bool
+
+
+# Each raises BackendError when an answer holds something else.
+
+
+def read_info(answer: Mapping[str, Any]) -> HeadNodeInfo:
+    return HeadNodeInfo(
+        _field(answer, "root", str),
+        _items(answer, "python", int),
+        _items(answer, "missing_commands", str),
+        _items(answer, "missing_packages", str),
+        _field(answer, "has_code", bool),
+        _field(answer, "cleaned_up", bool),
+    )
+
+
+def read_command_result(answer: Mapping[str, Any]) -> CommandResult:
+    stdout, stderr = _field(answer, "stdout", str), _field(answer, "stderr", str)
+    return CommandResult(_field(answer, "exit_code", int), stdout, stderr)
+
+
+def read_traces(
+    answer: Mapping[str, Any], attempts: Iterable[str]
+) -> dict[str, tuple[AttemptTrace, bytes]]:
+    """What each attempt has left, and the new lines of its events."""
+    traces, found = _field(answer, "traces", dict), {}
+    for attempt in attempts:
+        trace = traces.get(attempt)
+        if not isinstance(trace, list) or [type(v) for v in trace] != [bool, bool, str]:
+            raise damaged_answer()
+        try:
+            found[attempt] = AttemptTrace(*trace[:2]), trace[2].encode(**ENCODING)
+        except UnicodeEncodeError as exc:
+            raise damaged_answer() from exc
+    return found
+
+
+def read_texts(answer: Mapping[str, Any], name: str) -> dict[str, str]:
+    found = _field(answer, name, dict)
+    if not all(isinstance(value, str) for value in found.values()):
+        raise damaged_answer()
+    return found
+
+
+def _field(answer: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    if type(value := answer.get(name)) is not kind:
+        raise damaged_answer()
+    return value
+
+
+def _items(answer: Mapping[str, Any], name: str, kind: type[T]) -> tuple[T, ...]:
+    found = _field(answer, name, list)
+    if any(type(value) is not kind for value in found):
+        raise damaged_answer()
+    return tuple(found)

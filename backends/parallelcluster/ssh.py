@@ -11,21 +11,25 @@ import getpass
 import io
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from backends.parallelcluster.ssh_errors import NO_CLIENT, explain_failure
-from backends.parallelcluster.ssh_streams import InputFeeder, TimeoutReader, read_tail
+from backends.parallelcluster.ssh_errors import explain_failure
 from core.errors import BackendError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CONNECT_S = 20  # for each address, and for the other side to identify itself
 OPEN_S = 120.0  # for a connection as a whole; a jump host or a ProxyCommand may take long
@@ -34,6 +38,9 @@ IDLE_S = 180.0
 """A command without input and output for so long has failed; sbatch tries for a minute."""
 MAX_FOLDER_CHARS = 60  # a socket's path may have 108 bytes, and ssh adds to it
 _SSH_ERROR = 255
+_POLL_S = 5.0
+_END_S = 2.0
+_MAX_TAIL_BYTES = 16 * 1024
 _OWN_PREFIXES = ("ANTHROPIC_", "ORCHESTRATOR_", "AWS_BEARER_TOKEN_")
 """Of variables that ssh and what it starts must never get."""
 
@@ -64,16 +71,7 @@ class LinkLost(BackendError):
     """The connection, or the command on it, ended before the answer was complete."""
 
 
-def connecting_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """For the ssh that connects. Keys for AWS stay, since a ProxyCommand over SSM needs them; it
-    opens no session, so that no variable is sent to the other side."""
-    return {n: value for n, value in environ.items() if not n.startswith(_OWN_PREFIXES)}
-
-
-def session_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """For the ssh that runs a command. The user's config may send all of that to the other side
-    (SendEnv), and no option prevents it, since the config's patterns come after ours."""
-    prefixes = (*_OWN_PREFIXES, "AWS_")
+def _without(environ: Mapping[str, str], *prefixes: str) -> dict[str, str]:
     return {n: value for n, value in environ.items() if not n.startswith(prefixes)}
 
 
@@ -90,7 +88,9 @@ class SshLink:
         open_s: float = OPEN_S,
     ) -> None:
         self._find = find
-        self._environ = connecting_environment(environ)
+        # Keys for AWS stay, since a ProxyCommand over SSM needs them. The ssh that connects opens
+        # no session, so that no variable is sent to the other side.
+        self._environ = _without(environ, *_OWN_PREFIXES)
         self._idle_s, self._open_s = idle_s, open_s
         self._target: SshTarget | None = None
         self._last: SshTarget | None = None
@@ -107,8 +107,13 @@ class SshLink:
         with self._opening:
             target = self._open()
         with tempfile.TemporaryFile() as stderr:
-            command_line = [*self._over_master(target), command]
-            environ = session_environment(self._environ)
+            # over the master or not at all: ssh would open a connection for each command otherwise
+            never = ("-o", "ProxyJump=none", "-o", "ProxyCommand=false")
+            options = (*self._client("no"), *never, *target.arguments())
+            command_line = [*options, "--", target.host, command]
+            # The user's config may send variables to the other side (SendEnv), and no option
+            # prevents it, since the config's patterns come after ours.
+            environ = _without(self._environ, "AWS_")
             process = _start(command_line, environ, stdin=PIPE, stdout=PIPE, stderr=stderr)
             feeder = InputFeeder(process, stdin)
             reader = TimeoutReader(process, feeder, self._idle_s)
@@ -205,11 +210,6 @@ class SshLink:
         pairs = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return [ssh, *pairs, "-S", f"{self._folder}/s"]
 
-    def _over_master(self, target: SshTarget) -> list[str]:
-        """Over the master or not at all: ssh would open a connection for each command otherwise."""
-        never = ["-o", "ProxyJump=none", "-o", "ProxyCommand=false"]
-        return [*self._client("no"), *never, *target.arguments(), "--", target.host]
-
     def _disconnect(self) -> None:
         target, self._target = self._target, None
         if self._folder is None:
@@ -230,7 +230,10 @@ def _start(
             command, env=environ, start_new_session=True, **streams
         )
     except OSError as exc:
-        raise BackendError(*NO_CLIENT) from exc
+        raise BackendError(
+            "The command ssh was not found.",
+            "Install the OpenSSH client, and make sure that it is on PATH.",
+        ) from exc
 
 
 def _lost(process: subprocess.Popen[bytes], stderr: str, target: SshTarget) -> BackendError:
@@ -257,3 +260,65 @@ def _make_folder() -> Path:
     usual = tempfile.gettempdir()
     parent = usual if len(usual) <= MAX_FOLDER_CHARS else "/tmp"  # noqa: S108 - mkdtemp's 0700
     return Path(tempfile.mkdtemp(prefix="orchestrator-", dir=parent))
+
+
+class InputFeeder:
+    """Feeds a process from a thread of its own, so that neither side waits for the other."""
+
+    def __init__(self, process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> None:
+        self.moved_at = time.monotonic()  # when the process last took something
+        self._process, self._chunks = process, chunks
+        self._stdin = cast("IO[bytes]", process.stdin)
+        self._thread = threading.Thread(target=self._work, daemon=True, name="ssh-input")
+        self._thread.start()
+
+    def _work(self) -> None:
+        with suppress(OSError, ValueError):  # the process has ended; its output says why
+            for chunk in self._chunks:
+                self._stdin.write(chunk)
+                self._stdin.flush()
+                self.moved_at = time.monotonic()
+        with suppress(OSError):
+            self._stdin.close()
+
+    def end(self) -> None:
+        """Wait for the process, and kill it if that takes long. Idempotent."""
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._thread.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class TimeoutReader(io.RawIOBase):
+    """The output of a process, which ends after `idle_s` without any input or output."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], feeder: InputFeeder, idle_s: float
+    ) -> None:
+        self._fd = cast("IO[bytes]", process.stdout).fileno()
+        self._feeder, self._idle_s = feeder, idle_s
+        self._ready = select.poll()
+        self._ready.register(self._fd, select.POLLIN)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view, since = memoryview(buffer).cast("B"), time.monotonic()
+        while not self._ready.poll(1000 * min(_POLL_S, self._idle_s)):
+            if time.monotonic() - max(since, self._feeder.moved_at) >= self._idle_s:
+                return 0
+        data = os.read(self._fd, len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+def read_tail(stream: IO[bytes]) -> str:
+    """The end of a process's output file."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - _MAX_TAIL_BYTES))
+    return stream.read().decode(errors="replace").strip()

@@ -7,11 +7,6 @@ import shlex
 
 from core.errors import BackendError
 
-NO_CLIENT = (
-    "The command ssh was not found.",
-    "Install the OpenSSH client, and make sure that it is on PATH.",
-)
-
 # Pattern of ssh's output, message, remedy; the first that matches counts. {host} is user and host,
 # {file} the key file that the pattern finds. sshconnect.c, sshconnect2.c, auth.c and misc.c of ssh.
 _FAILURES = (
@@ -97,8 +92,7 @@ def explain_failure(output: str, host: str) -> BackendError:
     """The error for what ssh printed as a connection failed; empty `output` means a time-out."""
     for pattern, message, remedy in _FAILURES:
         if found := re.search(pattern, output):
-            names = found.groupdict()
-            file = names.get("file") or names.get("file2") or ""
+            file = next(filter(None, found.groupdict().values()), "")
             message = message.format(host=host, file=file)
             return BackendError(message, remedy.format(host=host, file=shlex.quote(file)))
     reason = " ".join(output.split())[-400:] or "ssh did not end in time"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from backends.slurm.settings import SlurmSettings
@@ -241,13 +241,6 @@ def is_job_limit(stderr: str) -> bool:
 def may_start_later(stderr: str) -> bool:
     """Whether `sbatch --test-only` may only mean that such a job cannot start right now."""
     return _NOT_NOW.search(stderr) is not None
-
-
-def minimal_settings(settings: SlurmSettings) -> SlurmSettings:
-    """The smallest request in the same partition and for the same time."""
-    return replace(
-        settings, slurm_cpus=1, slurm_mem="", slurm_gpus=0, slurm_constraint="", slurm_arg=()
-    )
 
 
 def concerns_ended_jobs(stderr: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 
 from backends.slurm import commands
 from backends.slurm.arrays import JobArrays
@@ -27,8 +28,6 @@ class SlurmQueue:
         self._host = host
         self._arrays = arrays
         self._name = name
-        self._known_config: ClusterConfig | None = None
-        self._has_sacct: bool | None = None
         self.records: dict[JobKey, list[JobRecord]] = {}
 
     def refresh(self, keys: Sequence[JobKey]) -> None:
@@ -77,7 +76,7 @@ class SlurmQueue:
             for native_id in (h.native_id, *self._arrays.native_ids(h.key))
             if commands.is_native_id(native_id)
         }
-        if not keys or not self._can_account():
+        if not keys or not self._has_sacct:
             return {}
         try:
             output = checked("sacct", self._host.run(commands.build_sacct(sorted(keys))))
@@ -89,18 +88,14 @@ class SlurmQueue:
         ours = [r for r in found if r.native_id in keys and not r.lost_claim]
         return {keys[r.native_id]: r for r in sorted(ours, key=lambda r: r.precedence)}
 
-    def _can_account(self) -> bool:
-        if self._has_sacct is None:
-            configured = self.config().has_accounting
-            self._has_sacct = configured and not self._host.missing_commands(["sacct"])
-        return self._has_sacct
+    @cached_property
+    def _has_sacct(self) -> bool:
+        return self.config.has_accounting and not self._host.missing_commands(["sacct"])
 
+    @cached_property
     def config(self) -> ClusterConfig:
-        """The cluster's configuration, read once."""
-        if self._known_config is None:
-            result = self._host.run(["scontrol", "show", "config"])
-            self._known_config = commands.parse_config(checked("scontrol", result))
-        return self._known_config
+        result = self._host.run(["scontrol", "show", "config"])
+        return commands.parse_config(checked("scontrol", result))
 
     def cancel(self, native_ids: Sequence[str]) -> None:
         """Ask Slurm to end jobs; those that have ended already are no error."""

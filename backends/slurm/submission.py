@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,31 +31,20 @@ _DIGEST_CHARS = 16
 _SCRIPT_NAME = "job.sh"
 
 
+@dataclass
 class SlurmSubmission:
     """`name` is the backend's. `credentials` is called at each submission, since they may expire,
     `config` where several jobs are submitted. `handles` holds those of all submitted jobs."""
 
-    def __init__(
-        self,
-        run_dir: Path,
-        host: ClusterHost,
-        settings: SlurmSettings,
-        arrays: JobArrays,
-        queue: SlurmQueue,
-        *,
-        name: str,
-        credentials: Callable[[], Credentials],
-        config: Callable[[], ClusterConfig],
-    ) -> None:
-        self._run_dir = run_dir
-        self._host = host
-        self._settings = settings
-        self._arrays = arrays
-        self._queue = queue
-        self._name = name
-        self._credentials = credentials
-        self._config = config
-        self.handles: dict[JobKey, JobHandle] = {}
+    run_dir: Path
+    host: ClusterHost
+    settings: SlurmSettings
+    arrays: JobArrays
+    queue: SlurmQueue
+    name: str
+    credentials: Callable[[], Credentials]
+    config: Callable[[], ClusterConfig]
+    handles: dict[JobKey, JobHandle] = field(default_factory=dict)
 
     def submit(self, keys: Sequence[JobKey]) -> dict[JobKey, SubmitError]:
         """Submit jobs; returns those that sbatch refused for good.
@@ -64,7 +53,9 @@ class SlurmSubmission:
         found again at the next try.
         """
         refused: dict[JobKey, SubmitError] = {}
-        waiting = list(self._split(keys))
+        # as few arrays as the cluster allows
+        size = self.config().max_array_size - 1 if len(keys) > 1 else 1
+        waiting = self._split(keys, size)
         while waiting:
             array = waiting.pop(0)
             if (result := self._submit(array)) is None:
@@ -72,9 +63,14 @@ class SlurmSubmission:
             reason = result.error or commands.error_summary(result.stdout)
             reason = reason or f"exit code {result.exit_code}"
             if not commands.is_job_limit(result.stderr):
-                refused |= dict.fromkeys(array.keys, _refusal(reason))
-            elif len(array.keys) > 1:
-                waiting[:0] = self._halves(array.keys)  # a smaller array may still fit
+                refusal = SubmitError(
+                    f"sbatch refused the jobs: {reason}.",
+                    "Correct the --slurm options.",
+                    retryable=False,
+                )
+                refused |= dict.fromkeys(array.keys, refusal)
+            elif (count := len(array.keys)) > 1:  # a smaller array may still fit
+                waiting[:0] = self._split(array.keys, (count + 1) // 2)
             else:
                 raise BackendBusy(
                     f"sbatch accepts no more jobs for now: {reason}.",
@@ -83,25 +79,17 @@ class SlurmSubmission:
                 )
         return refused
 
-    def _add(self, keys: Sequence[JobKey]) -> JobArray:
-        return self._arrays.add(make_array(self._run_dir, keys))
-
-    def _split(self, keys: Sequence[JobKey]) -> Iterator[JobArray]:
-        """As few arrays as the cluster allows."""
-        size = max(1, self._config().max_array_size - 1) if len(keys) > 1 else 1
-        for start in range(0, len(keys), size):
-            yield self._add(keys[start : start + size])
-
-    def _halves(self, keys: Sequence[JobKey]) -> list[JobArray]:
-        middle = (len(keys) + 1) // 2
-        return [self._add(half) for half in (keys[:middle], keys[middle:])]
+    def _split(self, keys: Sequence[JobKey], size: int) -> list[JobArray]:
+        size = max(1, size)
+        parts = (keys[start : start + size] for start in range(0, len(keys), size))
+        return [self.arrays.add(make_array(self.run_dir, part)) for part in parts]
 
     def find(self, keys: Sequence[JobKey]) -> list[JobKey]:
         """Those of the keys whose jobs an earlier process, or an earlier try, has submitted."""
-        registered = [key for key in keys if self._arrays.containing(key)]
+        registered = [key for key in keys if self.arrays.containing(key)]
         if registered:
-            self._queue.refresh(registered)
-        found = [k for k in registered if k in self._queue.records or self._host.trace(k).has_begun]
+            self.queue.refresh(registered)
+        found = [k for k in registered if k in self.queue.records or self.host.trace(k).has_begun]
         self.handles.update({key: self._handle(key) for key in found})
         return found
 
@@ -109,14 +97,14 @@ class SlurmSubmission:
         """Keep handles of all its jobs, or return how sbatch refused them. Raises BackendError
         when the cluster is unreachable; whether the jobs exist is seen at the next try."""
         script = f"{array.folder}/{_SCRIPT_NAME}"
-        name, run_dir = commands.job_name(self._run_dir.name), self._host.run_dir
+        name, run_dir = commands.job_name(self.run_dir.name), self.host.run_dir
         count = len(array.keys)
-        command = commands.build_sbatch(self._settings, run_dir, name, array.digest, script, count)
+        command = commands.build_sbatch(self.settings, run_dir, name, array.digest, script, count)
         upload = Upload(list(self._files(array, script)), array.keys, once=array.folder)
-        result = self._host.run(command, upload)
+        result = self.host.run(command, upload)
         if result.exit_code != 0:
             check_reachable("sbatch", result)
-            self._arrays.discard(array)
+            self.arrays.discard(array)
             return result
         if (job_id := commands.parse_job_id(result.stdout)) is None:
             raise BackendError(
@@ -124,22 +112,22 @@ class SlurmSubmission:
                 f" {commands.error_summary(result.stdout)!r}.",
                 "Check what sbatch --parsable prints on this cluster.",
             )
-        self._arrays.add_job_id(array, job_id)
+        self.arrays.add_job_id(array, job_id)
         for index, key in enumerate(array.keys):
-            self.handles[key] = JobHandle(key, self._name, array.native_id(job_id, index))
+            self.handles[key] = JobHandle(key, self.name, array.native_id(job_id, index))
         return None
 
     def _files(self, array: JobArray, script: str) -> Iterator[UploadFile]:
         yield UploadFile(f"{array.folder}/{INDEX_NAME}", array.index)
         yield UploadFile(f"{array.folder}/{ATTEMPTS_NAME}", array.attempts)
-        paths, run_dir = self.worker_paths(), self._host.run_dir
+        paths, run_dir = self.worker_paths(), self.host.run_dir
         if self._setup is not None:
             # named by its content, since a job sources it when it starts
             digest = hashlib.sha256(self._setup).hexdigest()[:_DIGEST_CHARS]
             setup = f"{FOLDER}/setup-{digest}.sh"
             paths = replace(paths, setup=f"{run_dir}/{setup}")
             yield UploadFile(setup, self._setup, 0o600)
-        if (credentials := self._credentials()) != Credentials():
+        if (credentials := self.credentials()) != Credentials():
             file = f"{FOLDER}/{CREDENTIALS_NAME}"
             paths = replace(paths, credentials=f"{run_dir}/{file}")
             yield UploadFile(file, render_credentials(credentials), 0o600)
@@ -147,22 +135,16 @@ class SlurmSubmission:
 
     def worker_paths(self) -> WorkerPaths:
         """Those that need no upload."""
-        host, container = self._host, self._settings.slurm_container
+        host, container = self.host, self.settings.slurm_container
         return WorkerPaths(host.run_dir, host.worker_code(), host.python, container=container)
 
     @cached_property
     def _setup(self) -> bytes | None:
         """The setup file as it was when first needed: a later edit changes no job of the run."""
-        return read_setup(self._settings.slurm_setup) if self._settings.slurm_setup else None
+        return read_setup(self.settings.slurm_setup) if self.settings.slurm_setup else None
 
     def _handle(self, key: JobKey) -> JobHandle:
         """Without an id if that was never known."""
-        if records := self._queue.records.get(key):
-            return JobHandle(key, self._name, records[0].native_id)
-        return JobHandle(key, self._name, next(reversed(self._arrays.native_ids(key)), ""))
-
-
-def _refusal(reason: str) -> SubmitError:
-    return SubmitError(
-        f"sbatch refused the jobs: {reason}.", "Correct the --slurm options.", retryable=False
-    )
+        if records := self.queue.records.get(key):
+            return JobHandle(key, self.name, records[0].native_id)
+        return JobHandle(key, self.name, next(reversed(self.arrays.native_ids(key)), ""))

@@ -21,8 +21,7 @@ import boto3
 from moto import mock_aws
 
 from backends.base import Backend, BackendContext
-from backends.parallelcluster.cluster import ClusterFinder
-from backends.parallelcluster.discovery import Ec2Clusters
+from backends.parallelcluster.cluster import ClusterFinder, Ec2Clusters
 from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshLink
 from backends.parallelcluster_backend import ParallelClusterBackend

@@ -7,6 +7,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+from contextlib import suppress
 from typing import IO, Any, cast
 
 from backends.parallelcluster.head_node.paths import ENCODING, OPEN_FLAGS, Request, join, text
@@ -121,7 +122,5 @@ def remove_path(path: bytes) -> None:
         make_removable(path)
         shutil.rmtree(path, ignore_errors=True)
     elif os.path.lexists(path):
-        try:
+        with suppress(FileNotFoundError):
             os.unlink(path)
-        except FileNotFoundError:
-            pass

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, Iterator
 
 from backends.parallelcluster.head_node.files import unpack
@@ -120,7 +120,5 @@ def stop(process: Any) -> None:
 
 def close_pipes(process: Any) -> None:
     for stream in filter(None, (process.stdin, process.stdout)):
-        try:
+        with suppress(BrokenPipeError):
             stream.close()
-        except BrokenPipeError:
-            pass

@@ -11,7 +11,6 @@ import sys
 from typing import IO, List
 
 from backends.parallelcluster.head_node import methods
-from backends.parallelcluster.head_node.commands import run
 from backends.parallelcluster.head_node.paths import Request, text
 from backends.parallelcluster.head_node.s3 import Heartbeat
 from backends.parallelcluster.head_node.streams import TruncatedStream
@@ -23,17 +22,9 @@ _NAMES = ("info", "poll", "tails", "remove", "runs", "mark_cleaned_up", "remove_
 METHODS = {name: getattr(methods, name) for name in _NAMES}
 
 
-def read_request(stream: IO[bytes]) -> Request:
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise TruncatedStream()
-    request: Request = json.loads(line.decode())
-    return request
-
-
 def call(request: Request, stream: IO[bytes], heartbeat: Heartbeat) -> Request:
     if request["op"] == "run":
-        return run(request, stream, heartbeat)
+        return methods.run(request, stream, heartbeat)
     if request["op"] == "store":
         return methods.store(request, heartbeat)
     if request["op"] == "fetch":
@@ -54,7 +45,10 @@ def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     os.environ["PATH"] = os.pathsep.join(paths if SLURM_BIN in paths else [*paths, SLURM_BIN])
     request = {}  # type: Request
     try:
-        request = read_request(incoming)
+        line = incoming.readline()
+        if not line.endswith(b"\n"):
+            raise TruncatedStream()
+        request = json.loads(line.decode())
         with Heartbeat(out, argv[1], request.get("heartbeat_s", 20)) as heartbeat:
             answer = call(request, incoming, heartbeat)
     except TruncatedStream:  # the caller has gone

@@ -5,7 +5,7 @@ when a removal begins. A removal moves a directory aside in one step and then sw
 import fcntl
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, Iterator
 
 from backends.parallelcluster.head_node.files import remove_path
@@ -83,7 +83,5 @@ def sweep(root: bytes) -> None:
 
 def flock(stream: IO[Any], operation: int) -> None:
     """Where the file system can lock."""
-    try:
+    with suppress(OSError):
         fcntl.flock(stream, operation)
-    except OSError:
-        pass

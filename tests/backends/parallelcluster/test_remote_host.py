@@ -18,15 +18,13 @@ import pytest
 from moto import mock_aws
 
 from backends.base import BackendContext
-from backends.parallelcluster.cluster import ClusterFinder, parse_reasons
-from backends.parallelcluster.discovery import Ec2Clusters
+from backends.parallelcluster.cluster import ClusterFinder, Ec2Clusters, parse_reasons
 from backends.parallelcluster.progress import Transfers
 from backends.parallelcluster.remote_host import RemoteHost
 from backends.parallelcluster.rpc import HEARTBEAT_S, HeadNodeClient
 from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.settings import ParallelClusterSettings
-from backends.parallelcluster.ssh import IDLE_S
-from backends.parallelcluster.ssh_streams import InputFeeder, TimeoutReader
+from backends.parallelcluster.ssh import IDLE_S, InputFeeder, TimeoutReader
 from backends.parallelcluster_backend import (
     ParallelClusterBackend,
     node_credentials,

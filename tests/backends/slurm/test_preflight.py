@@ -13,7 +13,7 @@ import pytest
 
 from backends.base import BackendContext
 from backends.shared.provider_endpoint import provider_address
-from backends.slurm.probe import PROBE_TIMEOUT_S, check_problems
+from backends.slurm.preflight import PROBE_TIMEOUT_S, check_problems
 from backends.slurm_backend import SlurmBackend
 from core.bundle import WIRE_VERSION, AttemptDir
 from core.clock import Clock, SystemClock

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from backends.parallelcluster.head_node import commands, files, methods
+from backends.parallelcluster.head_node import files, methods
 from backends.parallelcluster.head_node.files import PaddedReader
 from backends.parallelcluster.head_node.server import main
 from backends.parallelcluster.head_node.streams import ChunkReader, DamagedStream, TruncatedStream
@@ -522,7 +522,7 @@ def test_an_object_that_is_no_upload_is_no_answer(place: Place) -> None:
 
 def test_a_command_that_hangs_is_given_up(place: Place) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "COMMAND_TIMEOUT_S", 0.2)
+        patch.setattr(methods, "COMMAND_TIMEOUT_S", 0.2)
         answer = ask(place.command("sleep", "60"))
     assert answer["error"].startswith("sleep did not answer within")
 

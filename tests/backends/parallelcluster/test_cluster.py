@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from moto import mock_aws
 
-from backends.parallelcluster.discovery import (
+from backends.parallelcluster.cluster import (
     Ec2Clusters,
     HeadNode,
     aws_errors,
