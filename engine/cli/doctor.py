@@ -1,8 +1,5 @@
-"""`doctor`: checks this machine, each backend and each provider, and says what to do.
-
-Everything looked at gives Checks; `render_check` shows one, and `exit_code` judges those of the
-chosen backend and provider. Only the chosen provider is asked, with one request of one token.
-"""
+"""`doctor`: checks this machine, each backend and each provider, and says what to do. Only the
+chosen provider is asked, with one request of one token."""
 
 from __future__ import annotations
 
@@ -65,7 +62,11 @@ def examine(
     settings: Settings, environ: Mapping[str, str], clock: Clock, *, probe: bool, register: bool
 ) -> Iterator[Check]:
     """All checks, each as soon as it is made. `probe` runs a small job on the backend, `register`
-    first makes a job definition for AWS Batch."""
+    first makes a job definition for AWS Batch, if there is no such one.
+
+    Raises UsageError for an unknown backend and for what cannot be a job definition, BackendError
+    where AWS refuses that.
+    """
     credentials = settings.credentials(environ)
 
     def context(name: str) -> BackendContext:
@@ -74,9 +75,13 @@ def examine(
         return BackendContext(run_dir, credentials, clock, _refuse_work, options, environ)
 
     if register:
-        name, check = register_job_definition(context("doctor"))
-        settings = replace(settings, backend="batch", batch_job_definition=name)
-        yield check
+        from backends.batch.definition import register as register_definition
+
+        made = register_definition(context("doctor"))
+        settings = replace(settings, backend="batch", batch_job_definition=made.name)
+        word = "registered" if made.is_new else "was registered before"
+        message = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
+        yield Check("job definition", CheckState.OK, message)
     yield check_python(sys.version_info[:3])
     yield from check_packages(PACKAGES)
     yield check_work_dir(settings.work_dir)
@@ -87,19 +92,6 @@ def examine(
     yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
         yield from check_provider(provider, settings, credentials, clock)
-
-
-def register_job_definition(context: BackendContext) -> tuple[str, Check]:
-    """Register a job definition for AWS Batch, if there is no such one; gives its name too.
-
-    Raises UsageError for what cannot be one, BackendError where AWS refuses.
-    """
-    from backends.batch.definition import register
-
-    made = register(context)
-    word = "registered" if made.is_new else "was registered before"
-    message = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
-    return made.name, Check("job definition", CheckState.OK, message)
 
 
 def exit_code(checks: Sequence[Check]) -> int:
