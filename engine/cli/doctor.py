@@ -4,8 +4,8 @@ chosen provider is asked, with one request of one token."""
 from __future__ import annotations
 
 import json
+import platform
 import secrets
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -26,7 +26,6 @@ from core.settings.worker import DEFAULT_MODELS
 from core.workspace.confined import remove_tree
 from engine.views.format import clean, wrapped
 
-OLDEST_PYTHON = (3, 11)
 PACKAGES = ("anthropic", "boto3", "click", "docker", "genai-prices", "httpx2", "pydantic", "rich")
 _LONGEST_CHARS = 1_000
 
@@ -82,7 +81,7 @@ def examine(
         word = "registered" if made.is_new else "was registered before"
         message = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
         yield Check("job definition", CheckState.OK, message)
-    yield check_python(sys.version_info[:3])
+    yield Check("Python", CheckState.OK, platform.python_version())
     yield from check_packages(PACKAGES)
     yield check_work_dir(settings.work_dir)
     for backend in dict.fromkeys((settings.backend, *BACKENDS)):
@@ -97,14 +96,6 @@ def examine(
 def exit_code(checks: Sequence[Check]) -> int:
     """0 all well; 3 when the chosen provider or backend, or this machine, is not usable."""
     return 3 if any(c.state is CheckState.PROBLEM and c.needed for c in checks) else 0
-
-
-def check_python(version: tuple[int, ...]) -> Check:
-    found, oldest = (".".join(map(str, v)) for v in (version, OLDEST_PYTHON))
-    if version < OLDEST_PYTHON:
-        fix = f"Use Python {oldest} or newer."
-        return Check("Python", CheckState.PROBLEM, f"{found} is too old", fix)
-    return Check("Python", CheckState.OK, found)
 
 
 def check_packages(names: Sequence[str]) -> Iterator[Check]:
