@@ -578,7 +578,7 @@ BAD = [
     ((PROMPT, "--sim-faults", "rate_limt=0.1"), 2, "rate_limit"),
     ((PROMPT, "--sim-faults", "refusal=7"), 2, "refusal"),
     ((PROMPT, "--sim-tasks", "0"), 2, "--sim-tasks"),
-    ((PROMPT, "--sim-tasks", "10001"), 2, "10000"),
+    ((PROMPT, "--sim-tasks", "10001"), 2, "10,000"),
     ((PROMPT, "--config", "absent.toml"), 2, "absent.toml"),
     ((PROMPT, "--config", "typo.toml"), 2, "max_executors"),
     ((PROMPT, "--no-such-option"), 2, "no-such-option"),
@@ -721,7 +721,7 @@ def test_the_request_of_the_preflight_counts_against_the_caps_of_plan(
         assert orchestrate("plan", "x", "--real", "--max-tokens", "14000") == 4
     output = capsys.readouterr().err
     assert len(server.asked) == 1  # the second did not fit
-    assert "what is left: 13,979 tokens" in output
+    assert "what is left of the budget: 13,979 tokens" in output
     assert "Planning used 21 tokens" in output
 
 
