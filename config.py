@@ -1,8 +1,7 @@
 """Settings: defaults < file < environment < options, and where each value came from.
 
 Each setting is declared once, as a field of Settings; core.settings.options makes its spellings.
-`load_settings` gathers the layers, lets the strongest win, and checks what came of it. Only the
-standard library is imported, so that --help is quick.
+Only the standard library is imported, so that --help is quick.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from backends.base import Backend
 from config import Settings
-from core.events import Forecast, PlannedTask, PlanReady
+from core.events import PlannedTask, PlanReady
 from core.job import TaskState
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
 from engine.cleanup.outstanding_jobs import release
-from engine.cleanup.timed_backend import TimedBackend
+from engine.cleanup.run_backends import TimedBackend
 from engine.cli.signals import first_asks
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
@@ -54,7 +54,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         forecast = forecast_run(settings, plan)
         if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
             return end_session(session, 1, "not approved")
-        record_forecast(session, forecast)
+        if session.run_view.forecast is None:  # the summary compares the result with the first
+            session.emit(forecast)
         outcome = run_plan(session, plan, prepared.backend, settings, budget)
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         merged = deliver(session, plan, deliverable(outcome))
@@ -74,12 +75,6 @@ def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
     tasks = [PlannedTask(t.id, t.title, tuple(t.depends_on), t.estimate) for t in plan.tasks]
     session.emit(PlanReady(plan.title, tuple(tasks)))
     return plan
-
-
-def record_forecast(session: Session, forecast: Forecast) -> None:
-    """Once in a run: the summary compares the result with the first forecast."""
-    if session.run_view.forecast is None:
-        session.emit(forecast)
 
 
 @storing()

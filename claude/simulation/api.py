@@ -129,8 +129,7 @@ class SimulatedApi:
 
     def _answer(self, call: _Call) -> Outgoing:
         if (size := count_input(call.request)) > self._window:
-            too_long = call.dialect.too_long.format(tokens=size, limit=self._window)
-            raise InvalidRequest(too_long)
+            raise InvalidRequest(call.dialect.too_long.format(tokens=size, limit=self._window))
         conversation, answer = self._model.answer(call.request)
         names = (*conversation.names, self._retry(call.incoming))
         draws = _Draws(self._seed, names, self._chances)

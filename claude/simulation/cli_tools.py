@@ -1,7 +1,6 @@
 """The tools of the Claude Code CLI in the words of our own executor's, and back.
 
-The simulated model thinks in our own tools; whoever offers the CLI's gets their names, arguments
-and absolute paths. https://code.claude.com/docs/en/tools-reference
+https://code.claude.com/docs/en/tools-reference
 """
 
 from __future__ import annotations

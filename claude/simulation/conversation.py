@@ -1,8 +1,5 @@
-"""Reads a request back: which role is asked (planner, executor, other), and what it has done.
-
-An executor's files are rebuilt from its own calls and what the tools said to them, so that the
-next step depends on nothing but the request.
-"""
+"""Reads a request back: which role is asked (planner, executor, other), and what it has done. An
+executor's files are rebuilt from its own calls and what the tools said to them."""
 
 from __future__ import annotations
 
@@ -89,7 +86,8 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
         )
     prompt = _first(_REQUEST, "\n".join(texts))
     keys = _plan_keys(request)
-    if not prompt or not (keys or _is_planner(request)):
+    system = " ".join(_texts(request.get("system") or [])).lower()
+    if not prompt or not (keys or "planner" in system):
         return Conversation("other", turn, prompt, tools=tools)
     return Conversation("planner", turn, prompt, tools=tools, plan_keys=keys)
 
@@ -112,10 +110,6 @@ def _plan_keys(request: Mapping[str, Any]) -> frozenset[str]:
     schemas = [output.get("schema") or {}, *(tool["input_schema"] for tool in tools)]
     keys = [frozenset(schema.get("properties") or ()) for schema in schemas]
     return next((k for k in keys if {"tasks", "contracts"} <= k), frozenset())
-
-
-def _is_planner(request: Mapping[str, Any]) -> bool:
-    return "planner" in " ".join(_texts(request.get("system") or [])).lower()
 
 
 def _texts(content: str | list[dict[str, Any]]) -> list[str]:

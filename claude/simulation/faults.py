@@ -32,7 +32,10 @@ def parse_faults(spec: str) -> dict[str, float]:
     for item in filter(None, (part.strip() for part in spec.split(","))):
         name, equals, number = (part.strip() for part in item.partition("="))
         if name not in FAULTS:
-            raise SettingsError(f"--sim-faults names no fault {name!r}.", _suggest(name))
+            near = difflib.get_close_matches(name, FAULTS, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            known = f"{hint}There are: {', '.join(FAULTS)}."
+            raise SettingsError(f"--sim-faults names no fault {name!r}.", known)
         if name in chances:
             raise SettingsError(f"--sim-faults names {name} twice.", "Leave one out.")
         chances[name] = _chance(name, number if equals else "")
@@ -50,9 +53,3 @@ def _chance(name: str, number: str) -> float:
             f"Give a number from 0 to 1, as in {name}=0.1.",
         )
     return chance
-
-
-def _suggest(name: str) -> str:
-    near = difflib.get_close_matches(name, FAULTS, n=1, cutoff=0.4)
-    known = f"There are: {', '.join(FAULTS)}."
-    return f"Did you mean {near[0]}? {known}" if near else known

@@ -1,7 +1,5 @@
-"""How long the simulated Claude takes: a time to the first token, then a rate of tokens.
-
-The figures are of the order seen with models of this class; they vary a little by seed.
-"""
+"""How long the simulated Claude takes: a time to the first token, then a rate of tokens, of the
+order seen with models of this class."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
-"""The ways in which a model misbehaves, as --sim-faults asks for them.
-
-Each is drawn from the seed and the place in the conversation, never from the number of the retry:
-asking the same again gives the same. A plan is spoiled so that one rule of core.plan is broken.
-"""
+"""The ways in which a model misbehaves, as --sim-faults asks for them: drawn from the seed and the
+place in the conversation, never from the number of the retry."""
 
 from __future__ import annotations
 

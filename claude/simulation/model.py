@@ -1,7 +1,6 @@
 """The simulated model: from a request to an answer, as a pure function.
 
-It plans what a designer gives for the prompt, and writes the files of the plan it is shown. An
-executor's next step follows from what its conversation shows as done, so its files come out the
+An executor's next step follows from what its conversation shows as done, so its files come out the
 same whatever faults came between.
 """
 
@@ -59,7 +58,8 @@ class SimulatedModel:
     def _execute(self, talk: Conversation, max_tokens: int) -> Answer:
         project = self._designer.files(talk.plan_title, talk.contracts)
         answer = _next_step(talk, _files_of(talk, project), max_tokens)
-        others = _paths_of_others(talk, project)
+        theirs = {path for task in project.keys() - {talk.task_id} for path in project[task]}
+        others = sorted({*theirs, *talk.contracts} - set(talk.owns))
         answer = self._misbehaviour.spoil_turn(answer, talk, others) or answer
         return to_cli(answer, talk.workspace) if talk.workspace else answer
 
@@ -72,12 +72,6 @@ def _files_of(talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
     if files and used == set(talk.owns) and all(is_owned(talk.owns, path) for path in files):
         return files
     return write_placeholders(talk.task_id, talk.owns)
-
-
-def _paths_of_others(talk: Conversation, project: FilesByTask) -> list[str]:
-    """The paths of other tasks and of the contracts."""
-    theirs = {path for task, paths in project.items() if task != talk.task_id for path in paths}
-    return sorted({*theirs, *talk.contracts} - set(talk.owns))
 
 
 def _next_step(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> Answer:

@@ -1,7 +1,4 @@
-"""Chance that repeats: every draw is a pure function of a seed and of names.
-
-Never of time, order or process, so a run gives the same tree whatever ran beside what.
-"""
+"""Chance that repeats: a pure function of a seed and of names, never of time, order or process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The sources of settings, weakest first, as layers of values by key; the strongest wins.
 
-Every value remembers its origin in words, so that an error can name the option, the variable or
-the key it came from. What cannot be used is added to a list of errors, and does not count.
+Every value remembers its origin in words, for errors. What cannot be used is added to a list of
+errors, and does not count.
 """
 
 from __future__ import annotations

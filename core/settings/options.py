@@ -1,14 +1,14 @@
 """Declared settings: one declaration each, from which all spellings of a setting follow.
 
 A setting is a field of a frozen dataclass, made by `setting`; its annotation carries a Kind where
-the type alone does not tell which values are allowed. The command-line flag, the environment
-variable, the key in the settings file and the line of --show-config are all made from that.
+the type alone does not tell which values are allowed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
 from typing import Any, get_type_hints
 
 from core.settings.types import TEXT, Kind, kind_of
@@ -21,7 +21,7 @@ PROVIDER_COMMANDS = PLANNING_COMMANDS | {"doctor"}
 ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "simulated-api", "cancel", "clean"}
 
 
-class Group:
+class Group(StrEnum):
     """Headings of --help-all, in their order."""
 
     CORE = "Core"
@@ -35,10 +35,6 @@ class Group:
     SLURM = "Slurm"
     PARALLELCLUSTER = "AWS ParallelCluster"
     OUTPUT = "Output"
-    ORDER = (
-        *(CORE, PLAN, MODEL, LIMITS, SIMULATION),
-        *(DOCKER, BEDROCK, BATCH, SLURM, PARALLELCLUSTER, OUTPUT),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Setting:
     value. `only_with` names a setting and the value without which this one has no effect.
     """
 
-    group: str
+    group: Group
     text: str
     metavar: str = ""
     key: str = ""
@@ -98,7 +94,7 @@ class Setting:
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
 
-def setting(group: str, default: object, text: str, metavar: str = "", **more: Any) -> Any:
+def setting(group: Group, default: object, text: str, metavar: str = "", **more: Any) -> Any:
     """A field of a dataclass with its default; `more` are fields of Setting."""
     return field(default=default, metadata={_KEY: Setting(group, text, metavar, **more)})
 
@@ -112,7 +108,7 @@ def declared_settings(model: type) -> tuple[Setting, ...]:
             raise TypeError(f"The setting {f.name!r} is not declared with setting().")
         key, kind = declared.key or f.name, kind_of(hints[f.name])
         found.append(replace(declared, name=f.name, key=key, kind=kind, default=f.default))
-    return tuple(sorted(found, key=lambda s: Group.ORDER.index(s.group)))
+    return tuple(sorted(found, key=lambda s: list(Group).index(s.group)))
 
 
 def settings_of(settings: Sequence[Setting], command: str) -> tuple[Setting, ...]:

@@ -1,7 +1,4 @@
-"""Types of settings: how each reads a value that was typed, or that a file holds.
-
-A Kind's `parse` gives the value in its type, and raises ValueError with what it must be.
-"""
+"""Types of settings: how each reads a value that was typed, or that a file holds."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ _OFF = frozenset({"0", "false", "f", "no", "n", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`parse` takes text or a value of TOML or JSON."""
+    """`parse` takes text or a value of TOML or JSON; raises ValueError with what it must be."""
 
     parse: Callable[[Any], object]
     choices: tuple[str, ...] = ()

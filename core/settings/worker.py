@@ -1,7 +1,4 @@
-"""The settings that concern every worker, whatever runs it: which Claude it asks, and for how long.
-
-Each backend's own settings add to these, and all of them together are config.Settings.
-"""
+"""The settings that concern every worker; each backend's own settings add to these."""
 
 from __future__ import annotations
 

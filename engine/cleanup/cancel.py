@@ -1,8 +1,5 @@
-"""`cancel RUN`: stops a run's jobs wherever they run, and first the process that works on it.
-
-A process on this host is asked as Ctrl-C asks. Then the run is taken up without a scheduler, what
-its backends still run is stopped, and the ends are journaled, so that `resume` goes on from there.
-"""
+"""`cancel RUN`: stops the process that works on a run, then the run's jobs wherever they run, and
+journals their ends, so that `resume` goes on from there."""
 
 from __future__ import annotations
 
@@ -126,7 +123,10 @@ class Cancellation:
                 known = JobsView() if elsewhere else run_view.jobs
                 found.append(OutstandingJobs.find(backend, facts.run, known, idle_s))
         except BackendError as exc:
-            raise self._out_of_reach(exc) from exc
+            still_open = run_view.jobs.open
+            names = f" Of run {facts.run}, these may still run: {_names(set(still_open))}."
+            message = exc.message + (names if still_open else "")
+            raise BackendError(message, f"{exc.remedy} Then cancel the run again.".strip()) from exc
         return found, moved
 
     def _cancel(
@@ -213,14 +213,6 @@ class Cancellation:
         for key in sorted(given_up):
             session.notice(f"{key.task}: stopped (attempt {key.attempt}), given up before")
         return to_come
-
-    def _out_of_reach(self, exc: BackendError) -> BackendError:
-        run_id, still_open = self.session.facts.run, self.session.run_view.jobs.open
-        names = f" Of run {run_id}, these may still run: {_names(set(still_open))}."
-        return BackendError(
-            exc.message + (names if still_open else ""),
-            f"{exc.remedy} Then cancel the run again.".strip(),
-        )
 
 
 def _names(keys: set[JobKey]) -> str:

@@ -1,8 +1,5 @@
-"""`clean`: lists what would go, and with --yes removes it, one run at a time.
-
-Each run is locked and judged again before anything is done to it. What it finished is collected
-before its backend is cleaned up; its directory goes last, so that what fails is found again.
-"""
+"""`clean`: lists what would go, and with --yes removes it, one run at a time: each is judged again
+under its lock, and its directory goes last, so that what fails is found again."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from core.job import JobKey
 from core.wire import plain
 from engine.cleanup.outstanding_jobs import STOP_S, EndRecorder, OutstandingJobs
 from engine.cleanup.removal import finish_removal, remove_run
+from engine.cleanup.run_backends import TimedBackend
 from engine.cleanup.scan import (
     DAMAGED,
     HALF_REMOVED,
@@ -26,7 +24,6 @@ from engine.cleanup.scan import (
     is_plain,
     read_plain_run,
 )
-from engine.cleanup.timed_backend import TimedBackend
 from engine.delivery.target import recover_target
 from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir, RunFacts, locked

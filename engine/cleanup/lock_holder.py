@@ -1,4 +1,4 @@
-"""The process that works on a run, as its lock file names it, and having it stop."""
+"""Finding the process that works on a run, and having it stop."""
 
 from __future__ import annotations
 

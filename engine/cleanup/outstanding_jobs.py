@@ -1,7 +1,5 @@
-"""The jobs that a backend still has of a run no scheduler works on: found, stopped, collected.
-
-Nothing is removed from a backend before what it finished is on this disk and in the journal.
-"""
+"""The jobs that a backend still has of a run no scheduler works on: found, stopped, collected, and
+removed only once what they finished is on this disk and in the journal."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from core.job import (
     TaskState,
     Usage,
 )
-from engine.cleanup.timed_backend import TimedBackend
+from engine.cleanup.run_backends import TimedBackend
 from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir
 from engine.run.session import Session

@@ -1,26 +1,29 @@
-"""Building the backends of runs again, as they were, to stop or remove what they still hold."""
+"""Building the backends of runs again, as they were, to stop or remove what they still hold, and
+waiting for their answers no longer than a limit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from backends import backend_class
-from backends.base import BackendContext
+from backends.base import Backend, BackendContext
 from config import LoadedSettings, Settings, load_settings
 from core.clock import Clock
-from core.errors import OrchestratorError, UsageError
+from core.errors import BackendError, OrchestratorError, UsageError
 from core.settings.options import dashed
-from engine.cleanup.timed_backend import TimedBackend
 from engine.money.budget import Budget, earlier_budget
 from engine.money.usage import Price
 from engine.run.jobs_view import JobsView
 from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, RunFacts
+from engine.scheduling.calls import ThreadedCalls
 from engine.views.format import clean, plural
+
+T = TypeVar("T")
 
 
 def kept_settings(
@@ -53,6 +56,44 @@ def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
     was, wanted = location({**now, **facts.settings}), location(now)
     moved = {key: value for key, value in was.items() if wanted.get(key) != value}
     return " ".join(f"--{dashed(key)} {clean(moved[key]) or repr('')}" for key in moved)
+
+
+@dataclass(frozen=True, slots=True)
+class TimedBackend:
+    """A backend whose calls come to an end: one that hangs, or breaks, is a BackendError."""
+
+    backend: Backend
+    clock: Clock
+    answer_s: float = 60.0
+    cleanup_s: float = 300.0
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
+
+    def call(self, method: str, call: Callable[[Backend], T], limit_s: float | None = None) -> T:
+        answers: list[T | Exception] = []
+        calls, limit_s = ThreadedCalls(self.clock), limit_s or self.answer_s
+        until = self.clock.monotonic() + limit_s
+        calls.start(method, lambda: call(self.backend), answers.append)
+        try:
+            while not answers and (left_s := until - self.clock.monotonic()) > 0:
+                calls.wait(left_s)
+        finally:
+            calls.close()
+        if not answers:
+            raise BackendError(
+                f"{self.name} gave no answer to {method} within {limit_s:g} s.", "Try again later."
+            )
+        if not isinstance(found := answers[0], Exception):
+            return found
+        if isinstance(found, OrchestratorError):
+            raise found
+        # against the contract; but other runs and backends have nothing to do with it
+        raise BackendError(f"{method} failed: {type(found).__name__}: {found}.") from found
+
+    def cleanup(self, run_id: str) -> None:
+        self.call("cleanup", lambda backend: backend.cleanup(run_id), self.cleanup_s)
 
 
 class RunBackends:

@@ -1,8 +1,5 @@
-"""What there is to clean: every run is looked at and judged, and nothing is changed.
-
-What could still be work or money is left and named: what runs, what never ended, what cannot be
-asked. A run that is named goes all the same, but not while a process works on it.
-"""
+"""What there is to clean: every run is looked at and judged, and nothing is changed. What could
+still be work or money is left, unless it is named."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ from core.paths import path_defect
 from engine.cleanup.outstanding_jobs import OutstandingJobs
 from engine.cleanup.removal import ASIDE, half_removed, tree_size
 from engine.cleanup.run_backends import RunBackends, used_backends
-from engine.cleanup.timed_backend import TimedBackend
 from engine.run.jobs_view import JobsView
 from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, RunFacts, find_run, is_locked, matching_ids
@@ -127,7 +123,10 @@ class CleanupScan:
             idle_s=self.backends.clock.time() - max(facts.created, run_view.last_at),
             delivered=run_view.delivered_files is not None,
         )
-        return self._judged(self._asked(item, run, facts, run_view), run_view)
+        for name in used_backends(facts, run_view):
+            if not item.trouble:
+                item = self._asked(item, run, name, run_view.jobs, facts)
+        return self._judged(item, run_view)
 
     def _damaged(self, item: CleanupItem, root: Path, exc: Exception) -> CleanupItem:
         idle_s = self.backends.clock.time() - root.stat().st_mtime
@@ -140,22 +139,15 @@ class CleanupScan:
         )
 
     def _asked(
-        self, item: CleanupItem, run: RunDir, facts: RunFacts, run_view: RunView
+        self, item: CleanupItem, run: RunDir, name: str, jobs: JobsView, facts: RunFacts | None
     ) -> CleanupItem:
-        """With what its backends have of it."""
-        for name in used_backends(facts, run_view):
-            try:
-                with self.backends.open(run, name, facts) as backend:
-                    item = self._with_jobs(item, name, backend, run_view.jobs)
-            except OrchestratorError as exc:
-                return replace(item, trouble=f"{name}: {exc}")
-        return item
-
-    def _with_jobs(
-        self, item: CleanupItem, name: str, backend: TimedBackend, jobs: JobsView
-    ) -> CleanupItem:
-        running = OutstandingJobs.find(backend, item.run, jobs, item.idle_s).running
-        phrases = backend.call("leftovers", lambda b: b.leftovers(item.run))
+        """With what the backend `name` has of it; `facts` None: the run cannot be resumed."""
+        try:
+            with self.backends.open(run, name, facts) as backend:
+                running = OutstandingJobs.find(backend, item.run, jobs, item.idle_s).running
+                phrases = backend.call("leftovers", lambda b: b.leftovers(item.run))
+        except OrchestratorError as exc:
+            return replace(item, trouble=f"{name}: {exc}")
         leftovers = {**item.leftovers, name: tuple(phrases)}
         return replace(item, leftovers=leftovers, running=item.running + len(running))
 
@@ -176,13 +168,16 @@ class CleanupScan:
         return replace(item, left=f"it never ended; {_choice(item)}")
 
     def _orphans(self) -> Iterator[CleanupItem]:
+        """Runs of which only a backend knows."""
         for name in self.backend_names():
             try:
                 ids = self._known_to(name)
             except OrchestratorError as exc:
                 yield CleanupItem("", state=name, trouble=f"{name}: {exc}")
                 continue
-            yield from (self.orphan(run_id, name) for run_id in ids if self._is_meant(run_id))
+            for run_id in filter(self._is_meant, ids):
+                place = self._place(run_id)
+                yield self._asked(CleanupItem(run_id), place, name, JobsView(), None)
 
     def backend_names(self) -> list[str]:
         """All that some run here was carried out on, and the one chosen."""
@@ -201,15 +196,6 @@ class CleanupScan:
 
     def _place(self, run_id: str) -> RunDir:
         return RunDir(self.backends.work_dir / "runs" / run_id)
-
-    def orphan(self, run_id: str, name: str) -> CleanupItem:
-        """A run of which only the backend `name` knows: it cannot be resumed."""
-        item = CleanupItem(run_id)
-        try:
-            with self.backends.open(self._place(run_id), name) as backend:
-                return self._with_jobs(item, name, backend, JobsView())
-        except OrchestratorError as exc:
-            return replace(item, trouble=f"{name}: {exc}")
 
 
 def _choice(item: CleanupItem) -> str:

@@ -1,14 +1,11 @@
-"""`doctor`: checks this machine, each backend and each provider, and says what to do.
-
-Everything looked at gives Checks; `render_check` shows one, and `exit_code` judges those of the
-chosen backend and provider. Only the chosen provider is asked, with one request of one token.
-"""
+"""`doctor`: checks this machine, each backend and each provider, and says what to do. Only the
+chosen provider is asked, with one request of one token."""
 
 from __future__ import annotations
 
 import json
+import platform
 import secrets
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -29,7 +26,6 @@ from core.settings.worker import DEFAULT_MODELS
 from core.workspace.confined import remove_tree
 from engine.views.format import clean, wrapped
 
-OLDEST_PYTHON = (3, 11)
 PACKAGES = ("anthropic", "boto3", "click", "docker", "genai-prices", "httpx2", "pydantic", "rich")
 _LONGEST_CHARS = 1_000
 
@@ -65,7 +61,11 @@ def examine(
     settings: Settings, environ: Mapping[str, str], clock: Clock, *, probe: bool, register: bool
 ) -> Iterator[Check]:
     """All checks, each as soon as it is made. `probe` runs a small job on the backend, `register`
-    first makes a job definition for AWS Batch."""
+    first makes a job definition for AWS Batch, if there is no such one.
+
+    Raises UsageError for an unknown backend and for what cannot be a job definition, BackendError
+    where AWS refuses that.
+    """
     credentials = settings.credentials(environ)
 
     def context(name: str) -> BackendContext:
@@ -74,10 +74,14 @@ def examine(
         return BackendContext(run_dir, credentials, clock, _refuse_work, options, environ)
 
     if register:
-        name, check = register_job_definition(context("doctor"))
-        settings = replace(settings, backend="batch", batch_job_definition=name)
-        yield check
-    yield check_python(sys.version_info[:3])
+        from backends.batch.definition import register as register_definition
+
+        made = register_definition(context("doctor"))
+        settings = replace(settings, backend="batch", batch_job_definition=made.name)
+        word = "registered" if made.is_new else "was registered before"
+        message = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
+        yield Check("job definition", CheckState.OK, message)
+    yield Check("Python", CheckState.OK, platform.python_version())
     yield from check_packages(PACKAGES)
     yield check_work_dir(settings.work_dir)
     for backend in dict.fromkeys((settings.backend, *BACKENDS)):
@@ -89,30 +93,9 @@ def examine(
         yield from check_provider(provider, settings, credentials, clock)
 
 
-def register_job_definition(context: BackendContext) -> tuple[str, Check]:
-    """Register a job definition for AWS Batch, if there is no such one; gives its name too.
-
-    Raises UsageError for what cannot be one, BackendError where AWS refuses.
-    """
-    from backends.batch.definition import register
-
-    made = register(context)
-    word = "registered" if made.is_new else "was registered before"
-    message = f"{made.name} {word}; use it with --batch-job-definition {made.name}"
-    return made.name, Check("job definition", CheckState.OK, message)
-
-
 def exit_code(checks: Sequence[Check]) -> int:
     """0 all well; 3 when the chosen provider or backend, or this machine, is not usable."""
     return 3 if any(c.state is CheckState.PROBLEM and c.needed for c in checks) else 0
-
-
-def check_python(version: tuple[int, ...]) -> Check:
-    found, oldest = (".".join(map(str, v)) for v in (version, OLDEST_PYTHON))
-    if version < OLDEST_PYTHON:
-        fix = f"Use Python {oldest} or newer."
-        return Check("Python", CheckState.PROBLEM, f"{found} is too old", fix)
-    return Check("Python", CheckState.OK, found)
 
 
 def check_packages(names: Sequence[str]) -> Iterator[Check]:

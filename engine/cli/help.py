@@ -128,7 +128,7 @@ def write_grouped_options(
     command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
 ) -> None:
     """Every option under its heading."""
-    sections: dict[str, list[tuple[str, str]]] = {name: [] for name in (*Group.ORDER, "Help")}
+    sections: dict[str, list[tuple[str, str]]] = {name: [] for name in (*Group, "Help")}
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
         if isinstance(parameter, click.Option) and record is not None:

@@ -1,9 +1,5 @@
-"""The command line, made from the declared settings.
-
-`build_cli` takes functions for the commands and gives a click command; `run_cli` runs it, so that
-every usage error comes out as a core UsageError. A first word that is no command is the prompt of
-`run`. Only options really given are handed on, which is what makes provenance work.
-"""
+"""The command line, made from the declared settings. A first word that is no command is the prompt
+of `run`; only options really given are handed on, which is what makes provenance work."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Merge planning: which file of which owner goes where in the target.
+"""Merge planning, without the disk: which file of which owner goes where in the target.
 
-Pure: sources (in the plan's order) -> MergePlan. The first owner of a path keeps it; a file that
-collides with it, also only in case or as file against directory, is kept beside it under a name
-of its own, so that nothing is lost. engine.delivery.target writes the plan to disk.
+The first owner of a path keeps it; a file that collides with it, also only in case or as file
+against directory, is kept beside it under a name of its own, so that nothing is lost.
 """
 
 from __future__ import annotations

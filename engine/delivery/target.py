@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,30 +166,27 @@ def _stage(plan: MergePlan, places: _Places, disk: Disk) -> None:
 
 def _replace(places: _Places, delivered: Manifest | None, disk: Disk) -> None:
     _refuse(places.target, delivered)  # again: copying takes a while
-    if is_vacant(places.target):
-        disk.rename(places.staging, places.target)
-        disk.sync(places.target.parent)
-        return
-    disk.rename(places.target, places.aside)
-    if manifest_of(places.aside) != delivered:
-        raise MergeError(
-            f"{places.target} was changed while it was being replaced.",
-            "Resume with another --output-dir; this one is left as it is.",
-        )
+    replaces = not is_vacant(places.target)
+    if replaces:
+        disk.rename(places.target, places.aside)
+        if manifest_of(places.aside) != delivered:
+            raise MergeError(
+                f"{places.target} was changed while it was being replaced.",
+                "Resume with another --output-dir; this one is left as it is.",
+            )
     disk.rename(places.staging, places.target)
     disk.sync(places.target.parent)
-    disk.remove_tree(places.aside)
+    if replaces:
+        disk.remove_tree(places.aside)
 
 
 def _abandon(places: _Places, disk: Disk) -> None:
     """Best effort: the first error is the one to report, and recover_target does the rest."""
-    try:
+    with suppress(OSError):
         if is_tree(places.aside) and is_vacant(places.target):
             disk.rename(places.aside, places.target)
         if is_tree(places.staging):
             disk.remove_tree(places.staging)
-    except OSError:
-        return
 
 
 def _refuse(target: Path, delivered: Manifest | None) -> None:

@@ -118,7 +118,8 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
         room = height - _AROUND_ROWS - len(queue) - len(simulation)
         parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
     else:
-        parts.append(_planning(run_view, now))
+        activity = clean(run_view.planning.activity)
+        parts.append(_one_line(f"planning {duration(run_view.wall_s(now))} {activity}", "cyan"))
     parts.append(_spend(run_view))
     if run_view.forecast:
         parts.append(_one_line(f"forecast: {forecast_line(run_view.forecast)}", "dim"))
@@ -133,11 +134,9 @@ def _one_line(text: str, style: str = "") -> Text:
 
 def _title(run_view: RunView) -> Text:
     header = run_view.header
-    facts = [
-        *(["SIMULATED"] if header.simulated else []),
-        f"{clean(header.backend)} × {header.max_executors}",
-        clean(header.model),
-    ]
+    facts = [f"{clean(header.backend)} × {header.max_executors}", clean(header.model)]
+    if header.simulated:
+        facts.insert(0, "SIMULATED")
     line = _one_line(clean(run_view.title or header.prompt, 40), "bold")
     return line.append("  " + " · ".join(facts), style="not bold dim")
 
@@ -147,11 +146,6 @@ def _simulation(run_view: RunView) -> list[Text]:
         return []
     lines = simulation_lines(run_view.title, run_view.header.prompt)
     return [_one_line(line, "yellow") for line in lines]
-
-
-def _planning(run_view: RunView, now: float) -> Text:
-    activity = clean(run_view.planning.activity)
-    return _one_line(f"planning {duration(run_view.wall_s(now))} {activity}", "cyan")
 
 
 def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
@@ -216,7 +210,7 @@ def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:
 
 
 def _counts(run_view: RunView) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis")
+    line = _one_line("")
     for phase, style in _STYLES.items():
         if run_view.counts[phase]:
             line.append(f"{run_view.counts[phase]} {phase}  ", style=style)

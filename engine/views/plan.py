@@ -8,19 +8,14 @@ from core.events import Forecast, Range
 from core.plan import Plan, Task, topological_order
 from engine.views.format import clean, duration, plural, short_count, simulation_lines, wrapped
 
+_count = "{:,.0f}".format
+_dollars = "${:.2f}".format
+
 
 def forecast_line(forecast: Forecast) -> str:
     """The likely figures and their ranges, on one line."""
     cost = _range(forecast.cost_usd, _dollars) if forecast.cost_usd else "unknown price"
     return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
-
-
-def _count(number: float) -> str:
-    return f"{round(number):,}"
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:.2f}"
 
 
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:

@@ -60,7 +60,7 @@ NOTES = {
 
 def render_options_page() -> str:
     parts = [INTRODUCTION]
-    for group in Group.ORDER:
+    for group in Group:
         rows = [_row(setting) for setting in SETTINGS if setting.group == group]
         note = "\n".join([*NOTES[group], "", ""]) if group in NOTES else ""
         heading = "| option | variable | default | meaning |"

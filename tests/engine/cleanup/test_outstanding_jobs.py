@@ -34,9 +34,8 @@ from core.wire import plain
 from engine.cleanup.cancel import EventPrinter, cancel_run
 from engine.cleanup.clean import RunCleaner, clean_runs, remove
 from engine.cleanup.outstanding_jobs import EndRecorder, OutstandingJobs, release
-from engine.cleanup.run_backends import RunBackends, used_backends
+from engine.cleanup.run_backends import RunBackends, TimedBackend, used_backends
 from engine.cleanup.scan import CleanupScan
-from engine.cleanup.timed_backend import TimedBackend
 from engine.money.budget import Budget
 from engine.run.jobs_view import JobsView
 from engine.run.journal import Journal, read_journal

@@ -16,7 +16,6 @@ from engine.cli.doctor import (
     Check,
     CheckState,
     check_packages,
-    check_python,
     check_work_dir,
     exit_code,
     render_check,
@@ -267,12 +266,6 @@ def test_a_bad_endpoint_cannot_paint_the_terminal(
 
 
 # -- single checks
-
-
-def test_an_old_python_is_a_problem() -> None:
-    check = check_python((3, 10, 4))
-    assert (check.state, check.message) == (CheckState.PROBLEM, "3.10.4 is too old")
-    assert check_python((3, 11, 0)).state is CheckState.OK
 
 
 def test_a_package_that_is_missing_is_named() -> None:
