@@ -21,10 +21,7 @@ FARGATE, EC2 = "FARGATE", "EC2"
 DEFAULT_VCPUS, DEFAULT_MEMORY_MIB = 1.0, 2048
 _SIGN_IN_VARIABLES = {
     "anthropic": ({"ANTHROPIC_API_KEY"}, {"ANTHROPIC_AUTH_TOKEN"}),
-    "bedrock": (
-        {"AWS_BEARER_TOKEN_BEDROCK"},
-        {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
-    ),
+    "bedrock": ({"AWS_BEARER_TOKEN_BEDROCK"}, {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}),
 }
 """Sets of variables, each of which is enough for the provider."""
 
