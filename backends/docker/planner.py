@@ -18,7 +18,6 @@ from backends.docker.container import (
     PLANNER,
     VOLUME,
     WORKER_UID,
-    ContainerLimits,
     RunLabels,
     build_spec,
     has_ended,
@@ -71,14 +70,13 @@ class ContainedPlanner:
     def __init__(self, context: BackendContext) -> None:
         self._context = context
         self._settings = DockerSettings.read(context.options)
-        self._limits = ContainerLimits.of(self._settings)
         self._labels = RunLabels.of(context.run_dir)
 
     def problems(self) -> list[Problem]:
         """What is missing for containers, each with its fix."""
         context = self._context
         with closing(DockerHost(context.environ)) as host:
-            check = Preflight(host, self._limits, self._settings, self._labels, context.clock)
+            check = Preflight(host, self._settings, self._labels, context.clock)
             return check.problems()
 
     def __call__(
@@ -97,7 +95,7 @@ class ContainedPlanner:
         with closing(DockerHost(self._context.environ)) as host:
             planner = DockerPlanner(
                 host,
-                self._limits,
+                self._settings,
                 self._labels,
                 clock,
                 lambda: sent_credentials(credentials, self._settings),
@@ -112,7 +110,7 @@ class DockerPlanner:
     """Makes plans for one run; `on_usage` and `on_progress` are called meanwhile."""
 
     host: DockerHost
-    limits: ContainerLimits
+    settings: DockerSettings
     labels: RunLabels
     clock: Clock
     credentials: Callable[[], Credentials]
@@ -136,8 +134,8 @@ class DockerPlanner:
     def _start(self, name: str, request: PlanningRequest) -> str:
         host, command = self.host, worker_command("docker_planner.py", f"{VOLUME}/{BUNDLE}")
         try:
-            image = host.image_id(self.limits.image)
-            spec = build_spec(image, command, self.labels.for_role(PLANNER), self.limits)
+            image = host.image_id(self.settings.docker_image)
+            spec = build_spec(image, command, self.labels.for_role(PLANNER), self.settings)
             container = host.create(name, spec)
             self._send(container, request)
             host.start(container)

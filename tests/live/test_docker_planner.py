@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import PLANNER, ContainerLimits, RunLabels
+from backends.docker.container import PLANNER, RunLabels
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import DockerSettings
 from claude.simulation.sample_projects import plan_sample
@@ -52,7 +52,7 @@ class Planning:
 
         planner = DockerPlanner(
             self.host,
-            ContainerLimits.of(DockerSettings.read({**OPTIONS, **self.options})),
+            DockerSettings.read({**OPTIONS, **self.options}),
             self.home,
             SystemClock(),
             Credentials,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from backends.docker.container import PLANNER, ContainerLimits
+from backends.docker.container import PLANNER
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import DockerSettings
 from claude.simulation.server import SimulatedServer
@@ -133,7 +133,7 @@ def test_a_planners_credentials_show_nowhere_while_it_holds_them(tmp_path: Path)
         options = {**OPTIONS, "docker_network": "host"}
         planner = DockerPlanner(
             live.host,
-            ContainerLimits.of(DockerSettings.read(options)),
+            DockerSettings.read(options),
             live.home,
             live.clock,
             lambda: API_KEY,
