@@ -24,8 +24,6 @@ from backends.batch.jobs import (
     array_id,
     build_submission,
     is_job_id,
-    job_template,
-    location_settings,
     native_ids,
     parse_job,
     work_dir_hash,
@@ -70,25 +68,20 @@ class AwsBatchBackend(Backend):
 
     def __init__(self, context: BackendContext, connect: Callable[[str], Any]) -> None:
         settings = BatchSettings.read(context.options)
-        template = job_template(settings)
         self.pack_bytes = PACK_BYTES
         self._settings = settings
         self._clock = context.clock
         self._run_dir = context.run_dir
         self._location = RunLocation.of(context.run_dir)
-        self._template = template
         self._mask = context.credentials.mask
         # each service throttles its own calls
-        self._services = {
-            name: AwsService(name, connect, context.clock)
-            for name in ("batch", "s3", "logs", "iam")
-        }
+        self._services = {name: AwsService(name, connect, context.clock) for name in SERVICES}
         self._client = BatchClient(self._services["batch"])
         self._streams = LogStreams(self._services["logs"])
         s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
         self._bucket = RunBucket(s3, settings.batch_s3_prefix, settings.batch_region)
         self._leftovers = RunLeftovers(
-            self._client, self._bucket, template.queue, self._terminate, context.clock
+            self._client, self._bucket, settings.batch_job_queue, self._terminate, context.clock
         )
         self._has_recalled = False
         self._handles: dict[JobKey, JobHandle] = {}
@@ -104,15 +97,15 @@ class AwsBatchBackend(Backend):
 
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        return location_settings(BatchSettings.read(options))
+        settings = BatchSettings.read(options)
+        names = ("batch_region", "batch_job_queue", "batch_s3_bucket", "batch_s3_prefix")
+        return {name: getattr(settings, name).strip("/") for name in names}
 
     def preflight(self) -> list[Problem]:
         from backends.batch.preflight import Preflight
 
         s3, iam = self._bucket.s3, self._services["iam"]
-        return Preflight(
-            self._client, s3, self._streams, iam, self._template, self._settings
-        ).problems()
+        return Preflight(self._client, s3, self._streams, iam, self._settings).problems()
 
     def probe(self) -> list[Problem]:
         from backends.batch.probe import probe
@@ -149,7 +142,7 @@ class AwsBatchBackend(Backend):
         return refused
 
     def _submit_array(self, keys: Sequence[JobKey], uri: PackUri, timeout_s: float) -> None:
-        submission = build_submission(self._template, self._location, uri, keys, timeout_s)
+        submission = build_submission(self._settings, self._location, uri, keys, timeout_s)
         ids = native_ids(self._client.submit(submission), len(keys))
         self._handles |= {
             key: self._handle(key, native) for key, native in zip(keys, ids, strict=True)
@@ -314,7 +307,7 @@ class AwsBatchBackend(Backend):
         if not stored.names:
             return {}
         objects = self._bucket.objects(location)
-        jobs = self._client.list(self._template.queue, location.job_prefix)
+        jobs = self._client.list(self._settings.batch_job_queue, location.job_prefix)
         oldest = {job["jobName"]: str(job["jobId"]) for job in reversed(jobs)}
         found: dict[JobKey, str] = {}
         for name in stored.packs:

@@ -15,7 +15,6 @@ from typing import Any
 
 from backends.batch.client import BatchClient
 from backends.batch.definition import FARGATE, credential_problems, fargate_problem, is_on_fargate
-from backends.batch.jobs import JobTemplate
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
 from backends.batch.permissions import Permission, bucket_permissions, model_permission
 from backends.batch.settings import BatchSettings
@@ -35,7 +34,6 @@ class Preflight:
     bucket: S3Bucket
     streams: LogStreams
     iam: AwsService
-    template: JobTemplate
     settings: BatchSettings
 
     def problems(self) -> list[Problem]:
@@ -54,8 +52,8 @@ class Preflight:
 
     def _missing_options(self) -> Iterator[Problem]:
         for value, noun, option in (
-            (self.template.queue, "job queue", "--batch-job-queue"),
-            (self.template.definition, "job definition", "--batch-job-definition"),
+            (self.settings.batch_job_queue, "job queue", "--batch-job-queue"),
+            (self.settings.batch_job_definition, "job definition", "--batch-job-definition"),
             (self.bucket.name, "bucket", "--batch-s3-bucket"),
         ):
             if not value:
@@ -65,7 +63,7 @@ class Preflight:
     # -- queue and compute environments
 
     def _queue_and_definition(self) -> Iterator[Problem]:
-        name = self.template.queue
+        name = self.settings.batch_job_queue
         environments: Sequence[Mapping[str, Any]] = ()
         if (queue := self.client.queue(name)) is None:
             yield Problem(
@@ -74,14 +72,9 @@ class Preflight:
             )
         else:
             yield from _state_problems(f"The job queue {name!r}", queue)
-            environments = list(self._environments(queue))
+            environments = self.client.environments(queue)
             yield from self._environment_problems(environments)
         yield from self._definition(environments)
-
-    def _environments(self, queue: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        for entry in queue.get("computeEnvironmentOrder") or ():
-            if (found := self.client.environment(entry["computeEnvironment"])) is not None:
-                yield found
 
     def _environment_problems(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
         found = [
@@ -90,14 +83,16 @@ class Preflight:
         ]
         if not found:
             fix = f"Add one to it: {_PAGE}."
-            yield Problem(f"The job queue {self.template.queue!r} has no compute environment.", fix)
+            yield Problem(
+                f"The job queue {self.settings.batch_job_queue!r} has no compute environment.", fix
+            )
         elif all(found):  # one without problems is enough
             yield from (problem for problems in found for problem in problems)
 
     # -- job definition, role, log
 
     def _definition(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
-        name = self.template.definition
+        name = self.settings.batch_job_definition
         if (definition := self.client.definition(name)) is None:
             yield Problem(
                 f"AWS Batch has no active job definition {name!r} in this region.",
@@ -119,13 +114,13 @@ class Preflight:
     ) -> Iterator[Problem]:
         if not any(is_on_fargate(environment) for environment in environments):
             return
-        definition_name = self.template.definition
+        definition_name = self.settings.batch_job_definition
         if FARGATE not in (definition.get("platformCapabilities") or ()):
             yield Problem(
                 f"The job definition {definition_name!r} is not for Fargate, but the queue is.",
                 f"Register one for it: {_REGISTER}.",
             )
-        elif problem := fargate_problem(definition["containerProperties"], self.template):
+        elif problem := fargate_problem(definition["containerProperties"], self.settings):
             yield problem
         if not definition["containerProperties"].get("jobRoleArn"):
             yield Problem(
