@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
-from backends.batch.bucket import RunBucket, RunLeftovers
-from backends.batch.client import BatchClient, connector
+from backends.batch.bucket import RunBucket
+from backends.batch.client import ENDED, BatchClient, connector
 from backends.batch.jobs import (
     MOST_IN_ARRAY,
     JobDescription,
@@ -51,6 +51,9 @@ LOGS_A_ROUND = 4
 """A whole account and region may call GetLogEvents only a few times a second."""
 STREAM_LOOK_S = 2.0
 """Between two looks for the log stream of a job that has none yet."""
+CLEANUP_WAIT_S, CLEANUP_LOOK_S = 60.0, 2.0
+"""How long stopped jobs are waited for, and between two looks. ECS kills what has not ended 30 s
+after SIGTERM."""
 _UNKNOWN_JOB = JobStatus(JobState.LOST, Reason.MISSING, message="AWS Batch does not know the job")
 _HIDDEN_JOB = JobStatus(
     JobState.UNKNOWN, message="AWS Batch does not list the job, while others of its array run"
@@ -80,9 +83,6 @@ class AwsBatchBackend(Backend):
         self._streams = LogStreams(self._services["logs"])
         s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
         self._bucket = RunBucket(s3, settings.batch_s3_prefix, settings.batch_region)
-        self._leftovers = RunLeftovers(
-            self._client, self._bucket, settings.batch_job_queue, self._terminate, context.clock
-        )
         self._has_recalled = False
         self._handles: dict[JobKey, JobHandle] = {}
         self._replaced_by: dict[JobKey, str] = {}
@@ -307,8 +307,7 @@ class AwsBatchBackend(Backend):
         if not stored.names:
             return {}
         objects = self._bucket.objects(location)
-        jobs = self._client.list(self._settings.batch_job_queue, location.job_prefix)
-        oldest = {job["jobName"]: str(job["jobId"]) for job in reversed(jobs)}
+        oldest = {job["jobName"]: str(job["jobId"]) for job in reversed(self._listed(location))}
         found: dict[JobKey, str] = {}
         for name in stored.packs:
             if (job_id := oldest.get(location.job_name(name.digest))) is None:
@@ -323,14 +322,37 @@ class AwsBatchBackend(Backend):
         found |= zip(unknown, in_parallel(objects.claimant, unknown, AT_ONCE), strict=True)
         return {key: self._handle(key, native) for key, native in found.items()}
 
+    def _listed(self, location: RunLocation) -> list[dict[str, Any]]:
+        return self._client.list(self._settings.batch_job_queue, location.job_prefix)
+
     def leftovers(self, run_id: str) -> list[str]:
-        return self._leftovers.phrases(replace(self._location, run=run_id))
+        location = replace(self._location, run=run_id)
+        jobs = [job for job in self._listed(location) if job["status"] not in ENDED]
+        found = [f"job {job['jobName']} ({job['jobId']})" for job in jobs]
+        if names := self._bucket.stored(location).names:
+            root = self._bucket.objects(location).root
+            found.append(f"{len(names)} object(s) in s3://{self._bucket.s3.name}/{root}")
+        return found
 
     def known_runs(self, work_dir: Path) -> list[str]:
         return self._bucket.known_runs(work_dir_hash(work_dir))
 
     def cleanup(self, run_id: str) -> None:
-        self._leftovers.remove(replace(self._location, run=run_id))
+        """Repeated until nothing is left: a stopped worker stores a result before it ends."""
+        location = replace(self._location, run=run_id)
+        terminated: set[str] = set()
+        deadline = self._clock.monotonic() + CLEANUP_WAIT_S
+        while True:
+            jobs = self._listed(location)
+            unended = {str(job["jobId"]) for job in jobs if job["status"] not in ENDED}
+            self._terminate(unended - terminated)
+            terminated |= unended
+            names = self._bucket.stored(location).names
+            self._bucket.s3.delete(names)
+            if not (unended or names) or self._clock.monotonic() >= deadline:
+                return
+            if unended:
+                self._clock.sleep(CLEANUP_LOOK_S)
 
     def close(self) -> None:
         for service in self._services.values():
