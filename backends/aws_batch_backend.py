@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
-from backends.batch.bucket import RunBucket
 from backends.batch.client import ENDED, BatchClient, connector
 from backends.batch.jobs import (
     MOST_IN_ARRAY,
@@ -27,13 +26,14 @@ from backends.batch.jobs import (
     native_ids,
     parse_job,
     work_dir_hash,
+    work_dir_objects,
 )
 from backends.batch.logs import LogStreams, is_progress
 from backends.batch.settings import BatchSettings
 from backends.shared.parallel import in_parallel
 from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
 from core.aws.bucket import S3Bucket
-from core.aws.bundles import PackUri, packs
+from core.aws.bundles import PackUri, RunObjects, StoredObjects, packs
 from core.aws.calls import AwsService
 from core.bundle import AttemptDir, Limits
 from core.errors import AwsRefused, BackendError, BundleError, CollectError, Problem, SubmitError
@@ -81,8 +81,7 @@ class AwsBatchBackend(Backend):
         self._services = {name: AwsService(name, connect, context.clock) for name in SERVICES}
         self._client = BatchClient(self._services["batch"])
         self._streams = LogStreams(self._services["logs"])
-        s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
-        self._bucket = RunBucket(s3, settings.batch_s3_prefix, settings.batch_region)
+        self._s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
         self._has_recalled = False
         self._handles: dict[JobKey, JobHandle] = {}
         self._replaced_by: dict[JobKey, str] = {}
@@ -104,13 +103,23 @@ class AwsBatchBackend(Backend):
     def preflight(self) -> list[Problem]:
         from backends.batch.preflight import Preflight
 
-        s3, iam = self._bucket.s3, self._services["iam"]
-        return Preflight(self._client, s3, self._streams, iam, self._settings).problems()
+        iam = self._services["iam"]
+        return Preflight(self._client, self._s3, self._streams, iam, self._settings).problems()
 
     def probe(self) -> list[Problem]:
         from backends.batch.probe import probe
 
         return probe(self, self._run_dir, self._settings, self._clock)
+
+    def _objects(self, location: RunLocation) -> RunObjects:
+        """Raises BackendError where no bucket was named."""
+        if not self._s3.name:
+            message = "No bucket was named for AWS Batch."
+            raise BackendError(message, "Name one with --batch-s3-bucket.")
+        return RunObjects(self._s3, location.objects(self._settings.batch_s3_prefix))
+
+    def _stored(self, location: RunLocation) -> StoredObjects:
+        return self._objects(location).list(location.run)
 
     # -- submit
 
@@ -130,9 +139,10 @@ class AwsBatchBackend(Backend):
         refused: dict[JobKey, SubmitError] = {}
         requests = [(key, AttemptDir(job.attempt_dir).request) for key, job in jobs.items()]
         source = source_digest(SOURCE_ROOT)
-        objects = self._bucket.objects(self._location)
+        objects, region = self._objects(self._location), self._settings.batch_region
         for pack in packs(requests, source, MOST_IN_ARRAY, self.pack_bytes):
-            uri = self._bucket.uri(self._location, pack.store(objects.bucket, objects.root))
+            name = pack.store(objects.bucket, objects.root)
+            uri = PackUri(objects.bucket.name, objects.root, name, region)
             timeout_s = max(jobs[key].timeout_s for key in pack.keys)
             try:
                 self._submit_array(pack.keys, uri, timeout_s)
@@ -192,7 +202,7 @@ class AwsBatchBackend(Backend):
     def _undescribed(self, natives: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
         """Of jobs that Batch has forgotten, or does not know yet: one with a result has succeeded,
         and one of an array that still runs is only hidden."""
-        stored = self._bucket.stored(self._location).results
+        stored = self._stored(self._location).results
         done = {
             key
             for key in natives
@@ -207,7 +217,7 @@ class AwsBatchBackend(Backend):
 
     def _other_claimant(self, key: JobKey, native: str) -> str:
         """The job that runs `key` in place of `native`; empty when that is not known."""
-        claimant = self._bucket.objects(self._location).claimant(key)
+        claimant = self._objects(self._location).claimant(key)
         return claimant if is_job_id(claimant) and claimant != native else ""
 
     def _end(self, key: JobKey, native: str, status: JobStatus) -> JobStatus:
@@ -248,7 +258,7 @@ class AwsBatchBackend(Backend):
         fresh = AttemptDir(attempt.root / f".fetched-{secrets.token_hex(8)}")
         fresh.root.mkdir(parents=True)
         try:
-            objects = self._bucket.objects(self._location)
+            objects = self._objects(self._location)
             if not objects.fetch_result(handle.key, fresh.result, Limits()):
                 return False
             job = self._described.get(self._native(handle))
@@ -303,10 +313,10 @@ class AwsBatchBackend(Backend):
 
     def _recall(self, location: RunLocation) -> dict[JobKey, JobHandle]:
         """Every job of a run that was submitted, out of bucket and queue."""
-        stored = self._bucket.stored(location)
+        stored = self._stored(location)
         if not stored.names:
             return {}
-        objects = self._bucket.objects(location)
+        objects = self._objects(location)
         oldest = {job["jobName"]: str(job["jobId"]) for job in reversed(self._listed(location))}
         found: dict[JobKey, str] = {}
         for name in stored.packs:
@@ -329,13 +339,15 @@ class AwsBatchBackend(Backend):
         location = replace(self._location, run=run_id)
         jobs = [job for job in self._listed(location) if job["status"] not in ENDED]
         found = [f"job {job['jobName']} ({job['jobId']})" for job in jobs]
-        if names := self._bucket.stored(location).names:
-            root = self._bucket.objects(location).root
-            found.append(f"{len(names)} object(s) in s3://{self._bucket.s3.name}/{root}")
+        if names := self._stored(location).names:
+            root = self._objects(location).root
+            found.append(f"{len(names)} object(s) in s3://{self._s3.name}/{root}")
         return found
 
     def known_runs(self, work_dir: Path) -> list[str]:
-        return self._bucket.known_runs(work_dir_hash(work_dir))
+        bucket = self._objects(self._location).bucket
+        prefix = work_dir_objects(self._settings.batch_s3_prefix, work_dir_hash(work_dir))
+        return sorted(bucket.folders(prefix))
 
     def cleanup(self, run_id: str) -> None:
         """Repeated until nothing is left: a stopped worker stores a result before it ends."""
@@ -347,8 +359,8 @@ class AwsBatchBackend(Backend):
             unended = {str(job["jobId"]) for job in jobs if job["status"] not in ENDED}
             self._terminate(unended - terminated)
             terminated |= unended
-            names = self._bucket.stored(location).names
-            self._bucket.s3.delete(names)
+            names = self._stored(location).names
+            self._s3.delete(names)
             if not (unended or names) or self._clock.monotonic() >= deadline:
                 return
             if unended:

@@ -220,5 +220,5 @@ def test_a_worker_that_may_do_less_is_refused_by_the_aws_of_these_tests(tmp_path
 
 
 def _claim_of(live: LiveRun, handle: JobHandle) -> str:
-    root = live.backend._bucket.objects(live.backend._location).root  # type: ignore[attr-defined]
+    root = live.backend._objects(live.backend._location).root  # type: ignore[attr-defined]
     return f"{root}{claim_name(handle.key)}"
