@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,17 @@ def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) 
     return ask_for_plan(*arguments, request.allowance, request.spent)
 
 
+@dataclass(frozen=True)
 class _RequestSettings:
     """The settings in a request."""
 
-    def __init__(self, request: PlanningRequest) -> None:
-        self._request = request
+    request: PlanningRequest
 
     def model_settings(self) -> ModelSettings:
-        return self._request.model
+        return self.request.model
 
     def limits(self) -> Limits:
-        return self._request.limits
+        return self.request.limits
 
 
 def report(**data: Any) -> None:

@@ -1,7 +1,7 @@
 """Executors as jobs of AWS Batch: requests and results in a bucket, one array a submission.
 
-All jobs that are submitted together are one object in S3 and one SubmitJob; each finds its own
-request by its index. A worker claims its job in the bucket, so two of them never run the same.
+Jobs that are submitted together are one object in S3 and one SubmitJob. A worker claims its job in
+the bucket, so two of them never run the same.
 Names identify a run's jobs for a later process, and one listing of the bucket has their requests.
 """
 
@@ -20,7 +20,6 @@ from backends.batch.jobs import (
     MOST_IN_ARRAY,
     JobDescription,
     RunLocation,
-    array_id,
     build_submission,
     is_job_id,
     native_ids,
@@ -128,7 +127,6 @@ class AwsBatchBackend(Backend):
             return []
         if not self._has_recalled:  # an earlier process may have submitted some
             self._handles |= self._recall(self._location)
-            self._has_recalled = True
         fresh = {job.key: job for job in jobs if job.key not in self._handles}
         self._has_recalled = False  # after an error, find out again what was submitted
         refused = self._submit(fresh) if fresh else {}
@@ -208,7 +206,8 @@ class AwsBatchBackend(Backend):
             for key in natives
             if key in stored or attempt_of(self._run_dir, key).result_json.exists()
         }
-        arrays = {key: array_id(native) for key, native in natives.items() if key not in done}
+        # a job of its own is of no array: ""
+        arrays = {k: native.rpartition(":")[0] for k, native in natives.items() if k not in done}
         running = self._client.unended({array for array in arrays.values() if is_job_id(array)})
         statuses = dict.fromkeys(done, JobStatus(JobState.SUCCEEDED, exit_code=0))
         return statuses | {

@@ -147,12 +147,6 @@ def native_ids(job_id: str, count: int) -> list[str]:
     return [job_id] if count == 1 else [f"{job_id}:{number}" for number in range(count)]
 
 
-def array_id(native: str) -> str:
-    """The id of the array that a job belongs to; empty for a job of its own."""
-    array, colon, _ = native.rpartition(":")
-    return array if colon else ""
-
-
 def is_job_id(text: str) -> bool:
     """Whether it could be the id of a job; DescribeJobs takes no others."""
     return _ID.fullmatch(text) is not None

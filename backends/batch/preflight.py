@@ -10,20 +10,24 @@ import io
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backends.batch.client import BatchClient
 from backends.batch.definition import FARGATE, credential_problems, fargate_problem, is_on_fargate
+from backends.batch.jobs import RunLocation
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
-from backends.batch.permissions import Permission, bucket_permissions, model_permission
 from backends.batch.settings import BatchSettings
 from core.aws.bucket import S3Bucket
+from core.aws.bundles import DIGEST_CHARS, PackName, claim_name, result_name
 from core.aws.calls import AwsService
 from core.errors import AwsRefused, BackendError, Problem
+from core.job import JobKey
 
 _PAGE = "docs/aws-batch.md"
 _REGISTER = "doctor --backend batch --register-job-definition"
+_KEY = JobKey("run", "task", 1)
+_LOCATION = RunLocation(_KEY.run, "0" * 12)
 
 
 @dataclass(frozen=True)
@@ -204,3 +208,34 @@ def _state_problems(name: str, found: Mapping[str, Any]) -> Iterator[Problem]:
         reason = str(found.get("statusReason") or "no reason is given").rstrip(".")
         message = f"{name} is {found.get('status')}: {reason}."
         yield Problem(message, "Correct it in the console of AWS Batch.")
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """An action on one resource; `context` has the values of a policy's condition keys."""
+
+    action: str
+    resource: str
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+def bucket_permissions(bucket: str, prefix: str, partition: str) -> Iterator[Permission]:
+    """What workers need on objects of a run, as in JobRole of docs/aws-batch.yaml."""
+    arn, root = f"arn:{partition}:s3:::{bucket}", _LOCATION.objects(prefix)
+    request = f"{root}{PackName('0' * DIGEST_CHARS, 1)}"
+    claim, result = f"{root}{claim_name(_KEY)}", f"{root}{result_name(_KEY)}"
+    for name in (request, claim):
+        yield Permission("s3:GetObject", f"{arn}/{name}")
+    for name in (claim, result):
+        yield Permission("s3:PutObject", f"{arn}/{name}", {"s3:if-none-match": "*"})
+    yield Permission("s3:ListBucket", arn, {"s3:prefix": result})
+
+
+def model_permission(role: str, region: str, model: str) -> Permission:
+    """On `model` itself, since a policy may name models. An inference profile belongs to an
+    account, here the role's."""
+    _, partition, _, _, account, *_ = role.split(":")
+    resource = f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"
+    if model.startswith("anthropic."):
+        resource = f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
+    return Permission("bedrock:InvokeModelWithResponseStream", resource)

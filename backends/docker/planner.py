@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,29 +94,21 @@ class ContainedPlanner:
         model, limits = wishes.model_settings(), wishes.limits()
         request = PlanningRequest(prompt, model, limits, allowance, tuple(spent))
         with closing(DockerHost(self._context.environ)) as host:
-            planner = DockerPlanner(
-                host,
-                self._settings,
-                self._labels,
-                clock,
-                lambda: sent_credentials(credentials, self._settings),
-                hooks.on_usage,
-                hooks.on_progress,
-            )
+            sent = partial(sent_credentials, credentials, self._settings)
+            planner = DockerPlanner(host, self._settings, self._labels, clock, sent, hooks)
             return planner.plan(request)
 
 
 @dataclass(frozen=True)
 class DockerPlanner:
-    """Makes plans for one run; `on_usage` and `on_progress` are called meanwhile."""
+    """Makes plans for one run; `hooks` are called meanwhile."""
 
     host: DockerHost
     settings: DockerSettings
     labels: RunLabels
     clock: Clock
     credentials: Callable[[], Credentials]
-    on_usage: Callable[[Usage], None]
-    on_progress: Callable[[str], None]
+    hooks: PlanningHooks
 
     def plan(self, request: PlanningRequest) -> Plan:
         """The plan for `request`; the container is removed in any case.
@@ -126,8 +119,7 @@ class DockerPlanner:
         self.host.remove(name)  # of a session that was killed
         try:
             container = self._start(name, request)
-            state = self._follow(container)
-            return self._result(container, state)
+            return self._result(container, self._follow(container))
         finally:
             self.host.remove(name)
 
@@ -185,9 +177,9 @@ class DockerPlanner:
                 if not isinstance(event, dict):
                     continue
                 if "usage" in event:
-                    self.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
+                    self.hooks.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
                 elif "text" in event:
-                    self.on_progress(str(event["text"]))
+                    self.hooks.on_progress(str(event["text"]))
         return Cursor.parse(chunk.cursor)
 
     def _result(self, container: str, state: Mapping[str, Any]) -> Plan:

@@ -1,7 +1,6 @@
 """A worker whose bundle is in a bucket: fetch the request, claim it, run it, store the result.
 
-Four requests to S3: the index, the claim, the request, the result; three where it is no array. The
-result is one object, so it is there whole or not at all, whatever became of the attempt.
+Four requests to S3: the index, the claim, the request, the result; three where it is no array.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from backends.docker.client import DockerHost
 from backends.docker.container import PLANNER, RunLabels
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import DockerSettings
+from claude.client.types import Hooks
 from claude.simulation.sample_projects import plan_sample
 from core.bundle import Allowance, Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock
@@ -56,8 +57,7 @@ class Planning:
             self.home,
             SystemClock(),
             Credentials,
-            self.usage.append,
-            told,
+            Hooks(self.usage.append, told),
         )
         try:
             return planner.plan(request)

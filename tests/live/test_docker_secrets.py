@@ -17,6 +17,7 @@ import pytest
 from backends.docker.container import PLANNER
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import DockerSettings
+from claude.client.types import Hooks
 from claude.simulation.server import SimulatedServer
 from core.bundle import Limits, ModelSettings
 from core.credentials import Credentials
@@ -137,8 +138,7 @@ def test_a_planners_credentials_show_nowhere_while_it_holds_them(tmp_path: Path)
             live.home,
             live.clock,
             lambda: API_KEY,
-            lambda _: None,
-            lambda _: None,
+            Hooks(),
         )
         assert live.model is not None
         request = PlanningRequest("Write a script that counts", live.model, Limits())
