@@ -39,6 +39,7 @@ MACHINE_FAULTS = frozenset(
     }
 )
 """Errors of this machine, which do not depend on the name that is written."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -81,7 +82,7 @@ class UntrustedTree:
         self._check(self._files, self._size)
         if (source := tar.extractfile(member)) is not None:
             with _naming(name):
-                fd = _make_file(path, member.mode)
+                fd = os.open(path, _CREATE, 0o755 if member.mode & 0o100 else 0o644)
             with open(fd, "wb") as stream:
                 shutil.copyfileobj(source, stream)
 
@@ -106,11 +107,6 @@ def _naming(name: str) -> Iterator[None]:
         raise CollectError(
             f"The result holds {name!r}, which cannot be written: {reason}."
         ) from exc
-
-
-def _make_file(path: Path, mode: int) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags, 0o755 if mode & 0o100 else 0o644)
 
 
 class _Strict(tarfile.TarInfo):
