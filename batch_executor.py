@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +31,7 @@ from core.aws.job import run_s3_job
 from core.bundle import AttemptDir, is_taken_over
 from core.clock import CheckedClock, Clock
 from core.credentials import Credentials, resolve_credentials
-from core.errors import Interrupted
+from core.errors import Interrupted, Problem
 from core.wire import decode, encode, write_atomic
 from core.worker.check import WorkerCheck, read_check_request, write_check_result
 from core.worker.exit_codes import CLAIMED
@@ -54,7 +54,7 @@ def work(batch: BatchDir, number: int, claimant: str, clock: Clock, *, contained
     from executor_agent import ExecutorAgent
 
     credentials = _given_credentials() if contained else read_credentials(batch.credentials)
-    fenced = CheckedClock(clock, _Fence(attempt, claimant, clock))
+    fenced = CheckedClock(clock, _fence(attempt, claimant, clock))
     agent = ExecutorAgent(credentials, fenced, contained=contained)
     return agent.run(attempt, claimant) is not None
 
@@ -64,21 +64,19 @@ def _given_credentials() -> Credentials:
     return decode(Credentials, data, "standard input") if data else Credentials()
 
 
-class _Fence:
+def _fence(attempt: AttemptDir, claimant: str, clock: Clock) -> Callable[[], None]:
     """Ends a worker whose job was started again elsewhere: its node had only seemed to be lost."""
+    look_at = clock.monotonic() + FENCE_EVERY_S
 
-    def __init__(self, attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-        self._attempt = attempt
-        self._claimant = claimant
-        self._clock = clock
-        self._look_at = clock.monotonic() + FENCE_EVERY_S
-
-    def __call__(self) -> None:
-        if self._clock.monotonic() < self._look_at:
+    def check() -> None:
+        nonlocal look_at
+        if clock.monotonic() < look_at:
             return
-        self._look_at = self._clock.monotonic() + FENCE_EVERY_S
-        if is_taken_over(self._attempt, self._claimant):
+        look_at = clock.monotonic() + FENCE_EVERY_S
+        if is_taken_over(attempt, claimant):
             raise Interrupted("The job was started again on another node.")
+
+    return check
 
 
 def work_from_bucket(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
@@ -120,7 +118,6 @@ def _missing_package(of_provider: str) -> str:
 
 def _missing_cli(environ: Mapping[str, str]) -> str:
     from claude.engines.cli_setup import find_cli
-    from core.errors import Problem
 
     found = find_cli(environ)
     return f"{found.what} {found.fix}" if isinstance(found, Problem) else ""

@@ -1,7 +1,7 @@
 """Executors as jobs of AWS Batch: requests and results in a bucket, one array a submission.
 
-All jobs that are submitted together are one object in S3 and one SubmitJob; each finds its own
-request by its index. A worker claims its job in the bucket, so two of them never run the same.
+Jobs that are submitted together are one object in S3 and one SubmitJob. A worker claims its job in
+the bucket, so two of them never run the same.
 Names identify a run's jobs for a later process, and one listing of the bucket has their requests.
 """
 
@@ -15,27 +15,24 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
-from backends.batch.bucket import RunBucket, RunLeftovers
-from backends.batch.client import BatchClient, connector
+from backends.batch.client import ENDED, BatchClient, connector
 from backends.batch.jobs import (
     MOST_IN_ARRAY,
     JobDescription,
     RunLocation,
-    array_id,
     build_submission,
     is_job_id,
-    job_template,
-    location_settings,
     native_ids,
     parse_job,
     work_dir_hash,
+    work_dir_objects,
 )
 from backends.batch.logs import LogStreams, is_progress
 from backends.batch.settings import BatchSettings
 from backends.shared.parallel import in_parallel
 from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
 from core.aws.bucket import S3Bucket
-from core.aws.bundles import PackUri, packs
+from core.aws.bundles import PackUri, RunObjects, StoredObjects, packs
 from core.aws.calls import AwsService
 from core.bundle import AttemptDir, Limits
 from core.errors import AwsRefused, BackendError, BundleError, CollectError, Problem, SubmitError
@@ -53,6 +50,9 @@ LOGS_A_ROUND = 4
 """A whole account and region may call GetLogEvents only a few times a second."""
 STREAM_LOOK_S = 2.0
 """Between two looks for the log stream of a job that has none yet."""
+CLEANUP_WAIT_S, CLEANUP_LOOK_S = 60.0, 2.0
+"""How long stopped jobs are waited for, and between two looks. ECS kills what has not ended 30 s
+after SIGTERM."""
 _UNKNOWN_JOB = JobStatus(JobState.LOST, Reason.MISSING, message="AWS Batch does not know the job")
 _HIDDEN_JOB = JobStatus(
     JobState.UNKNOWN, message="AWS Batch does not list the job, while others of its array run"
@@ -70,26 +70,17 @@ class AwsBatchBackend(Backend):
 
     def __init__(self, context: BackendContext, connect: Callable[[str], Any]) -> None:
         settings = BatchSettings.read(context.options)
-        template = job_template(settings)
         self.pack_bytes = PACK_BYTES
         self._settings = settings
         self._clock = context.clock
         self._run_dir = context.run_dir
         self._location = RunLocation.of(context.run_dir)
-        self._template = template
         self._mask = context.credentials.mask
         # each service throttles its own calls
-        self._services = {
-            name: AwsService(name, connect, context.clock)
-            for name in ("batch", "s3", "logs", "iam")
-        }
+        self._services = {name: AwsService(name, connect, context.clock) for name in SERVICES}
         self._client = BatchClient(self._services["batch"])
         self._streams = LogStreams(self._services["logs"])
-        s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
-        self._bucket = RunBucket(s3, settings.batch_s3_prefix, settings.batch_region)
-        self._leftovers = RunLeftovers(
-            self._client, self._bucket, template.queue, self._terminate, context.clock
-        )
+        self._s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
         self._has_recalled = False
         self._handles: dict[JobKey, JobHandle] = {}
         self._replaced_by: dict[JobKey, str] = {}
@@ -104,20 +95,30 @@ class AwsBatchBackend(Backend):
 
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:
-        return location_settings(BatchSettings.read(options))
+        settings = BatchSettings.read(options)
+        names = ("batch_region", "batch_job_queue", "batch_s3_bucket", "batch_s3_prefix")
+        return {name: getattr(settings, name).strip("/") for name in names}
 
     def preflight(self) -> list[Problem]:
         from backends.batch.preflight import Preflight
 
-        s3, iam = self._bucket.s3, self._services["iam"]
-        return Preflight(
-            self._client, s3, self._streams, iam, self._template, self._settings
-        ).problems()
+        iam = self._services["iam"]
+        return Preflight(self._client, self._s3, self._streams, iam, self._settings).problems()
 
     def probe(self) -> list[Problem]:
         from backends.batch.probe import probe
 
         return probe(self, self._run_dir, self._settings, self._clock)
+
+    def _objects(self, location: RunLocation) -> RunObjects:
+        """Raises BackendError where no bucket was named."""
+        if not self._s3.name:
+            message = "No bucket was named for AWS Batch."
+            raise BackendError(message, "Name one with --batch-s3-bucket.")
+        return RunObjects(self._s3, location.objects(self._settings.batch_s3_prefix))
+
+    def _stored(self, location: RunLocation) -> StoredObjects:
+        return self._objects(location).list(location.run)
 
     # -- submit
 
@@ -126,7 +127,6 @@ class AwsBatchBackend(Backend):
             return []
         if not self._has_recalled:  # an earlier process may have submitted some
             self._handles |= self._recall(self._location)
-            self._has_recalled = True
         fresh = {job.key: job for job in jobs if job.key not in self._handles}
         self._has_recalled = False  # after an error, find out again what was submitted
         refused = self._submit(fresh) if fresh else {}
@@ -137,9 +137,10 @@ class AwsBatchBackend(Backend):
         refused: dict[JobKey, SubmitError] = {}
         requests = [(key, AttemptDir(job.attempt_dir).request) for key, job in jobs.items()]
         source = source_digest(SOURCE_ROOT)
-        objects = self._bucket.objects(self._location)
+        objects, region = self._objects(self._location), self._settings.batch_region
         for pack in packs(requests, source, MOST_IN_ARRAY, self.pack_bytes):
-            uri = self._bucket.uri(self._location, pack.store(objects.bucket, objects.root))
+            name = pack.store(objects.bucket, objects.root)
+            uri = PackUri(objects.bucket.name, objects.root, name, region)
             timeout_s = max(jobs[key].timeout_s for key in pack.keys)
             try:
                 self._submit_array(pack.keys, uri, timeout_s)
@@ -149,7 +150,7 @@ class AwsBatchBackend(Backend):
         return refused
 
     def _submit_array(self, keys: Sequence[JobKey], uri: PackUri, timeout_s: float) -> None:
-        submission = build_submission(self._template, self._location, uri, keys, timeout_s)
+        submission = build_submission(self._settings, self._location, uri, keys, timeout_s)
         ids = native_ids(self._client.submit(submission), len(keys))
         self._handles |= {
             key: self._handle(key, native) for key, native in zip(keys, ids, strict=True)
@@ -199,13 +200,14 @@ class AwsBatchBackend(Backend):
     def _undescribed(self, natives: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
         """Of jobs that Batch has forgotten, or does not know yet: one with a result has succeeded,
         and one of an array that still runs is only hidden."""
-        stored = self._bucket.stored(self._location).results
+        stored = self._stored(self._location).results
         done = {
             key
             for key in natives
             if key in stored or attempt_of(self._run_dir, key).result_json.exists()
         }
-        arrays = {key: array_id(native) for key, native in natives.items() if key not in done}
+        # a job of its own is of no array: ""
+        arrays = {k: native.rpartition(":")[0] for k, native in natives.items() if k not in done}
         running = self._client.unended({array for array in arrays.values() if is_job_id(array)})
         statuses = dict.fromkeys(done, JobStatus(JobState.SUCCEEDED, exit_code=0))
         return statuses | {
@@ -214,7 +216,7 @@ class AwsBatchBackend(Backend):
 
     def _other_claimant(self, key: JobKey, native: str) -> str:
         """The job that runs `key` in place of `native`; empty when that is not known."""
-        claimant = self._bucket.objects(self._location).claimant(key)
+        claimant = self._objects(self._location).claimant(key)
         return claimant if is_job_id(claimant) and claimant != native else ""
 
     def _end(self, key: JobKey, native: str, status: JobStatus) -> JobStatus:
@@ -255,7 +257,7 @@ class AwsBatchBackend(Backend):
         fresh = AttemptDir(attempt.root / f".fetched-{secrets.token_hex(8)}")
         fresh.root.mkdir(parents=True)
         try:
-            objects = self._bucket.objects(self._location)
+            objects = self._objects(self._location)
             if not objects.fetch_result(handle.key, fresh.result, Limits()):
                 return False
             job = self._described.get(self._native(handle))
@@ -310,12 +312,11 @@ class AwsBatchBackend(Backend):
 
     def _recall(self, location: RunLocation) -> dict[JobKey, JobHandle]:
         """Every job of a run that was submitted, out of bucket and queue."""
-        stored = self._bucket.stored(location)
+        stored = self._stored(location)
         if not stored.names:
             return {}
-        objects = self._bucket.objects(location)
-        jobs = self._client.list(self._template.queue, location.job_prefix)
-        oldest = {job["jobName"]: str(job["jobId"]) for job in reversed(jobs)}
+        objects = self._objects(location)
+        oldest = {job["jobName"]: str(job["jobId"]) for job in reversed(self._listed(location))}
         found: dict[JobKey, str] = {}
         for name in stored.packs:
             if (job_id := oldest.get(location.job_name(name.digest))) is None:
@@ -330,14 +331,39 @@ class AwsBatchBackend(Backend):
         found |= zip(unknown, in_parallel(objects.claimant, unknown, AT_ONCE), strict=True)
         return {key: self._handle(key, native) for key, native in found.items()}
 
+    def _listed(self, location: RunLocation) -> list[dict[str, Any]]:
+        return self._client.list(self._settings.batch_job_queue, location.job_prefix)
+
     def leftovers(self, run_id: str) -> list[str]:
-        return self._leftovers.phrases(replace(self._location, run=run_id))
+        location = replace(self._location, run=run_id)
+        jobs = [job for job in self._listed(location) if job["status"] not in ENDED]
+        found = [f"job {job['jobName']} ({job['jobId']})" for job in jobs]
+        if names := self._stored(location).names:
+            root = self._objects(location).root
+            found.append(f"{len(names)} object(s) in s3://{self._s3.name}/{root}")
+        return found
 
     def known_runs(self, work_dir: Path) -> list[str]:
-        return self._bucket.known_runs(work_dir_hash(work_dir))
+        bucket = self._objects(self._location).bucket
+        prefix = work_dir_objects(self._settings.batch_s3_prefix, work_dir_hash(work_dir))
+        return sorted(bucket.folders(prefix))
 
     def cleanup(self, run_id: str) -> None:
-        self._leftovers.remove(replace(self._location, run=run_id))
+        """Repeated until nothing is left: a stopped worker stores a result before it ends."""
+        location = replace(self._location, run=run_id)
+        terminated: set[str] = set()
+        deadline = self._clock.monotonic() + CLEANUP_WAIT_S
+        while True:
+            jobs = self._listed(location)
+            unended = {str(job["jobId"]) for job in jobs if job["status"] not in ENDED}
+            self._terminate(unended - terminated)
+            terminated |= unended
+            names = self._stored(location).names
+            self._s3.delete(names)
+            if not (unended or names) or self._clock.monotonic() >= deadline:
+                return
+            if unended:
+                self._clock.sleep(CLEANUP_LOOK_S)
 
     def close(self) -> None:
         for service in self._services.values():

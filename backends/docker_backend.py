@@ -23,7 +23,6 @@ from backends.docker.container import (
     VOLUME,
     WORK_DIR,
     WORKER_UID,
-    ContainerLimits,
     RunLabels,
     build_spec,
     end_status,
@@ -69,7 +68,6 @@ class DockerBackend(Backend):
         self._labels = RunLabels.of(context.run_dir)
         self._host = DockerHost(context.environ)
         self._settings = DockerSettings.read(context.options)
-        self._limits = ContainerLimits.of(self._settings)
         self._mask = context.credentials.mask
         self._ended: dict[JobKey, JobStatus] = {}
         self._cancelled: dict[JobKey, float] = {}
@@ -80,9 +78,7 @@ class DockerBackend(Backend):
         return cls(context)
 
     def preflight(self) -> list[Problem]:
-        return Preflight(
-            self._host, self._limits, self._settings, self._labels, self._clock
-        ).problems()
+        return Preflight(self._host, self._settings, self._labels, self._clock).problems()
 
     # -- submit
 
@@ -128,8 +124,8 @@ class DockerBackend(Backend):
 
     def _spec(self, job: Job) -> dict[str, Any]:
         command = worker_command("docker_executor.py", f"{VOLUME}/{BUNDLE}")
-        image = self._host.image_id(self._limits.image)
-        return build_spec(image, command, self._labels.for_job(job.key), self._limits)
+        image = self._host.image_id(self._settings.docker_image)
+        return build_spec(image, command, self._labels.for_job(job.key), self._settings)
 
     def _send(self, container: str, job: Job, credentials: bytes) -> None:
         extra = {CREDENTIALS_FILE: credentials}

@@ -117,9 +117,14 @@ class BatchClient:
         answer = self._batch("describe_job_queues", f"queue {name}", jobQueues=[name])
         return next(iter(answer["jobQueues"]), None)
 
-    def environment(self, name: str) -> dict[str, Any] | None:
-        answer = self._batch("describe_compute_environments", name, computeEnvironments=[name])
-        return next(iter(answer["computeEnvironments"]), None)
+    def environments(self, queue: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """The compute environments of a queue; it has three at most."""
+        order = queue.get("computeEnvironmentOrder") or ()
+        if not (names := [entry["computeEnvironment"] for entry in order]):
+            return ()  # no names would mean all of the account
+        subject = ", ".join(names)
+        answer = self._batch("describe_compute_environments", subject, computeEnvironments=names)
+        return tuple(answer["computeEnvironments"])
 
     def definition(self, name: str) -> dict[str, Any] | None:
         """The active job definition that SubmitJob would use for `name`: the newest revision where
@@ -127,13 +132,12 @@ class BatchClient:
         request: dict[str, Any] = {"jobDefinitions": [name]}
         if ":" not in name:
             request = {"jobDefinitionName": name, "status": "ACTIVE"}
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self._batch("describe_job_definitions", f"definition {name}", **request)
-            found += page["jobDefinitions"]
-            if not page.get("nextToken"):
-                break
-            request["nextToken"] = page["nextToken"]
+
+        def call(client: Any) -> list[dict[str, Any]]:
+            pages = client.get_paginator("describe_job_definitions").paginate(**request)
+            return [found for page in pages for found in page["jobDefinitions"]]
+
+        found = self._batch.retry("describe_job_definitions", f"definition {name}", call)
         active = [d for d in found if d.get("status") == "ACTIVE"]
         return max(active, key=lambda d: int(d["revision"]), default=None)
 
@@ -145,11 +149,7 @@ class BatchClient:
 def _find(client: Any, queue: str, name: str) -> list[dict[str, Any]]:
     """Every job and array, running or ended, with this name, which may end with a star; the oldest
     first. Without retries, so that a retried call can make it."""
-    found: list[dict[str, Any]] = []
-    request = {"jobQueue": queue, "filters": [{"name": "JOB_NAME", "values": [name]}]}
-    while True:
-        page = client.list_jobs(**request)
-        found += [job for job in page["jobSummaryList"] if ":" not in job["jobId"]]
-        if not page.get("nextToken"):
-            return sorted(found, key=lambda job: (job.get("createdAt", 0), job["jobId"]))
-        request["nextToken"] = page["nextToken"]
+    by_name = [{"name": "JOB_NAME", "values": [name]}]
+    pages = client.get_paginator("list_jobs").paginate(jobQueue=queue, filters=by_name)
+    jobs = [job for page in pages for job in page["jobSummaryList"] if ":" not in job["jobId"]]
+    return sorted(jobs, key=lambda job: (job.get("createdAt", 0), job["jobId"]))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from backends.base import BackendContext
 from backends.batch.client import BatchClient, connector
-from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, JobTemplate, job_template
+from backends.batch.jobs import LEAST_TIMEOUT_S, RETRIES, build_resources
 from backends.batch.settings import SECRETS, BatchSettings
 from backends.shared.worker_image import LABEL, worker_command
 from core.aws.calls import AwsService
@@ -21,10 +21,7 @@ FARGATE, EC2 = "FARGATE", "EC2"
 DEFAULT_VCPUS, DEFAULT_MEMORY_MIB = 1.0, 2048
 _SIGN_IN_VARIABLES = {
     "anthropic": ({"ANTHROPIC_API_KEY"}, {"ANTHROPIC_AUTH_TOKEN"}),
-    "bedrock": (
-        {"AWS_BEARER_TOKEN_BEDROCK"},
-        {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
-    ),
+    "bedrock": ({"AWS_BEARER_TOKEN_BEDROCK"}, {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}),
 }
 """Sets of variables, each of which is enough for the provider."""
 
@@ -76,9 +73,9 @@ def credential_problems(
     )
 
 
-def fargate_problem(container: Mapping[str, Any], template: JobTemplate) -> Problem | None:
+def fargate_problem(container: Mapping[str, Any], settings: BatchSettings) -> Problem | None:
     """A size that Fargate does not have."""
-    vcpus, memory = resources_of(container, template)
+    vcpus, memory = resources_of(container, settings)
     if (sizes := _FARGATE_MEMORY.get(vcpus)) is None:
         known = ", ".join(f"{count:g}" for count in _FARGATE_MEMORY)
         fix = f"Set --batch-vcpus to one of {known}."
@@ -92,11 +89,12 @@ def fargate_problem(container: Mapping[str, Any], template: JobTemplate) -> Prob
     )
 
 
-def resources_of(container: Mapping[str, Any], template: JobTemplate) -> tuple[float, int]:
-    """vCPUs and MiB of a job: those of the template, else the definition's."""
+def resources_of(container: Mapping[str, Any], settings: BatchSettings) -> tuple[float, int]:
+    """vCPUs and MiB of a job: those of the settings, else the definition's."""
     own = {str(r["type"]): str(r["value"]) for r in container.get("resourceRequirements") or ()}
-    vcpus = template.vcpus or float(own.get("VCPU") or container.get("vcpus") or 1)
-    return vcpus, template.memory_mib or int(own.get("MEMORY") or container.get("memory") or 0)
+    vcpus = settings.batch_vcpus or float(own.get("VCPU") or container.get("vcpus") or 1)
+    memory = settings.batch_memory_mib or own.get("MEMORY") or container.get("memory")
+    return vcpus, int(memory or 0)
 
 
 def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
@@ -111,10 +109,9 @@ def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
             "A job definition needs a role with which its workers reach the bucket.",
             "Name one with --batch-job-role; docs/aws-batch.md has its policy.",
         )
-    template = job_template(settings)
-    container = _container(settings, template)
+    container = _container(settings)
     if platform == FARGATE:
-        if (problem := fargate_problem(container, template)) is not None:
+        if (problem := fargate_problem(container, settings)) is not None:
             raise UsageError(problem.what, problem.fix)
         container |= {
             "fargatePlatformConfiguration": {"platformVersion": "LATEST"},
@@ -131,15 +128,12 @@ def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
         "propagateTags": True,
         "tags": {LABEL: "executor"},
     }
-    return {"jobDefinitionName": definition_name(definition), **definition}
-
-
-def definition_name(definition: Mapping[str, Any]) -> str:
     content = json.dumps(definition, sort_keys=True, separators=(",", ":"))
-    return f"{LABEL}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    name = f"{LABEL}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    return {"jobDefinitionName": name, **definition}
 
 
-def _container(settings: BatchSettings, template: JobTemplate) -> dict[str, Any]:
+def _container(settings: BatchSettings) -> dict[str, Any]:
     role = settings.batch_job_role
     secrets = [text.partition("=") for text in settings.batch_secret]
     container: dict[str, Any] = {
@@ -147,9 +141,9 @@ def _container(settings: BatchSettings, template: JobTemplate) -> dict[str, Any]
         "command": worker_command("batch_executor.py", "--help"),  # each job overrides it
         "jobRoleArn": role,
         "executionRoleArn": settings.batch_execution_role or role,
-        "resourceRequirements": JobTemplate(
-            "", "", template.vcpus or DEFAULT_VCPUS, template.memory_mib or DEFAULT_MEMORY_MIB
-        ).resources,
+        "resourceRequirements": build_resources(
+            settings.batch_vcpus or DEFAULT_VCPUS, settings.batch_memory_mib or DEFAULT_MEMORY_MIB
+        ),
         "environment": [{"name": "AWS_DEFAULT_REGION", "value": settings.batch_region}],
         "linuxParameters": {"initProcessEnabled": True},
         "logConfiguration": {"logDriver": "awslogs"},
@@ -167,29 +161,24 @@ class Registration:
     is_new: bool
 
 
-def register(context: BackendContext) -> Registration:
+def register(context: BackendContext, connect: Callable[[str], Any] | None = None) -> Registration:
     """Register the job definition that the settings `batch_*` describe, once for the same content.
 
     Raises UsageError when they are not enough for one, BackendError where AWS refuses.
     """
-    with closing(AwsService("batch", connector(context), context.clock)) as batch:
-        return register_with(BatchClient(batch), context)
-
-
-def register_with(client: BatchClient, context: BackendContext) -> Registration:
     settings = BatchSettings.read(context.options)
-    definition = build_definition(settings, _platform(client, settings.batch_job_queue))
-    name = str(definition["jobDefinitionName"])
-    is_new = client.definition(name) is None
-    if is_new:
-        client.register(definition)
+    with closing(AwsService("batch", connect or connector(context), context.clock)) as batch:
+        client = BatchClient(batch)
+        definition = build_definition(settings, _platform(client, settings.batch_job_queue))
+        name = str(definition["jobDefinitionName"])
+        is_new = client.definition(name) is None
+        if is_new:
+            client.register(definition)
     return Registration(name, is_new)
 
 
 def _platform(client: BatchClient, queue: str) -> str:
     """That of the queue's compute environments; Fargate where no queue was named."""
     found = client.queue(queue) if queue else None
-    order = (found or {}).get("computeEnvironmentOrder") or ()
-    environments = [client.environment(entry["computeEnvironment"]) for entry in order]
-    known = [environment for environment in environments if environment is not None]
-    return FARGATE if not known or any(map(is_on_fargate, known)) else EC2
+    environments = client.environments(found) if found else ()
+    return FARGATE if not environments or any(map(is_on_fargate, environments)) else EC2

@@ -19,7 +19,6 @@ from backends.shared.work_dir_id import work_dir_id
 from backends.shared.worker_image import LABEL, worker_command
 from core.aws.bundles import PackUri
 from core.job import JobKey, JobState, JobStatus, Reason
-from core.settings.size import size_bytes
 from core.worker.exit_codes import CLAIMED, OUTDATED, STOPPED
 
 MOST_DESCRIBED = 100
@@ -107,42 +106,14 @@ def work_dir_objects(prefix: str, work_dir: str) -> str:
     return f"{prefix.strip('/')}/{work_dir}/".removeprefix("/")
 
 
-def location_settings(settings: BatchSettings) -> dict[str, str]:
-    """The settings that say where a run's jobs and objects are, by name."""
-    names = ("batch_region", "batch_job_queue", "batch_s3_bucket", "batch_s3_prefix")
-    return {name: getattr(settings, name).strip("/") for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class JobTemplate:
-    """Queue and definition of all jobs, and their resources: None leaves the definition's."""
-
-    queue: str
-    definition: str
-    vcpus: float | None = None
-    memory_mib: int | None = None
-
-    @property
-    def resources(self) -> list[dict[str, str]]:
-        values = {
-            "VCPU": None if self.vcpus is None else f"{self.vcpus:g}",
-            "MEMORY": None if self.memory_mib is None else str(self.memory_mib),
-        }
-        return [{"type": name, "value": value} for name, value in values.items() if value]
-
-
-def job_template(settings: BatchSettings) -> JobTemplate:
-    memory = settings.batch_memory
-    return JobTemplate(
-        queue=settings.batch_job_queue,
-        definition=settings.batch_job_definition,
-        vcpus=settings.batch_vcpus,
-        memory_mib=max(1, size_bytes(memory) // 1024**2) if memory else None,
-    )
+def build_resources(vcpus: float | None, memory_mib: int | None) -> list[dict[str, str]]:
+    """The resourceRequirements of a job; None leaves the definition's."""
+    values = {"VCPU": vcpus and f"{vcpus:g}", "MEMORY": memory_mib and str(memory_mib)}
+    return [{"type": name, "value": value} for name, value in values.items() if value]
 
 
 def build_submission(
-    template: JobTemplate,
+    settings: BatchSettings,
     location: RunLocation,
     uri: PackUri,
     keys: Sequence[JobKey],
@@ -153,13 +124,13 @@ def build_submission(
     A job's only argument is a URI: all else would be too long, and visible to others.
     """
     overrides: dict[str, Any] = {"command": worker_command("batch_executor.py", str(uri))}
-    if template.resources:
-        overrides["resourceRequirements"] = template.resources
+    if resources := build_resources(settings.batch_vcpus, settings.batch_memory_mib):
+        overrides["resourceRequirements"] = resources
     limit_s = max(LEAST_TIMEOUT_S, math.ceil(timeout_s + TIMEOUT_MARGIN_S))
     submission = {
         "jobName": location.job_name(uri.pack.digest),
-        "jobQueue": template.queue,
-        "jobDefinition": template.definition,
+        "jobQueue": settings.batch_job_queue,
+        "jobDefinition": settings.batch_job_definition,
         "containerOverrides": overrides,
         "retryStrategy": RETRIES,
         "timeout": {"attemptDurationSeconds": limit_s},
@@ -174,12 +145,6 @@ def build_submission(
 def native_ids(job_id: str, count: int) -> list[str]:
     """The ids of the jobs of one submission."""
     return [job_id] if count == 1 else [f"{job_id}:{number}" for number in range(count)]
-
-
-def array_id(native: str) -> str:
-    """The id of the array that a job belongs to; empty for a job of its own."""
-    array, colon, _ = native.rpartition(":")
-    return array if colon else ""
 
 
 def is_job_id(text: str) -> bool:

@@ -10,21 +10,24 @@ import io
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backends.batch.client import BatchClient
 from backends.batch.definition import FARGATE, credential_problems, fargate_problem, is_on_fargate
-from backends.batch.jobs import JobTemplate
+from backends.batch.jobs import RunLocation
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
-from backends.batch.permissions import Permission, bucket_permissions, model_permission
 from backends.batch.settings import BatchSettings
 from core.aws.bucket import S3Bucket
+from core.aws.bundles import DIGEST_CHARS, PackName, claim_name, result_name
 from core.aws.calls import AwsService
 from core.errors import AwsRefused, BackendError, Problem
+from core.job import JobKey
 
 _PAGE = "docs/aws-batch.md"
 _REGISTER = "doctor --backend batch --register-job-definition"
+_KEY = JobKey("run", "task", 1)
+_LOCATION = RunLocation(_KEY.run, "0" * 12)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,6 @@ class Preflight:
     bucket: S3Bucket
     streams: LogStreams
     iam: AwsService
-    template: JobTemplate
     settings: BatchSettings
 
     def problems(self) -> list[Problem]:
@@ -54,8 +56,8 @@ class Preflight:
 
     def _missing_options(self) -> Iterator[Problem]:
         for value, noun, option in (
-            (self.template.queue, "job queue", "--batch-job-queue"),
-            (self.template.definition, "job definition", "--batch-job-definition"),
+            (self.settings.batch_job_queue, "job queue", "--batch-job-queue"),
+            (self.settings.batch_job_definition, "job definition", "--batch-job-definition"),
             (self.bucket.name, "bucket", "--batch-s3-bucket"),
         ):
             if not value:
@@ -65,7 +67,7 @@ class Preflight:
     # -- queue and compute environments
 
     def _queue_and_definition(self) -> Iterator[Problem]:
-        name = self.template.queue
+        name = self.settings.batch_job_queue
         environments: Sequence[Mapping[str, Any]] = ()
         if (queue := self.client.queue(name)) is None:
             yield Problem(
@@ -74,14 +76,9 @@ class Preflight:
             )
         else:
             yield from _state_problems(f"The job queue {name!r}", queue)
-            environments = list(self._environments(queue))
+            environments = self.client.environments(queue)
             yield from self._environment_problems(environments)
         yield from self._definition(environments)
-
-    def _environments(self, queue: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        for entry in queue.get("computeEnvironmentOrder") or ():
-            if (found := self.client.environment(entry["computeEnvironment"])) is not None:
-                yield found
 
     def _environment_problems(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
         found = [
@@ -90,14 +87,16 @@ class Preflight:
         ]
         if not found:
             fix = f"Add one to it: {_PAGE}."
-            yield Problem(f"The job queue {self.template.queue!r} has no compute environment.", fix)
+            yield Problem(
+                f"The job queue {self.settings.batch_job_queue!r} has no compute environment.", fix
+            )
         elif all(found):  # one without problems is enough
             yield from (problem for problems in found for problem in problems)
 
     # -- job definition, role, log
 
     def _definition(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
-        name = self.template.definition
+        name = self.settings.batch_job_definition
         if (definition := self.client.definition(name)) is None:
             yield Problem(
                 f"AWS Batch has no active job definition {name!r} in this region.",
@@ -119,13 +118,13 @@ class Preflight:
     ) -> Iterator[Problem]:
         if not any(is_on_fargate(environment) for environment in environments):
             return
-        definition_name = self.template.definition
+        definition_name = self.settings.batch_job_definition
         if FARGATE not in (definition.get("platformCapabilities") or ()):
             yield Problem(
                 f"The job definition {definition_name!r} is not for Fargate, but the queue is.",
                 f"Register one for it: {_REGISTER}.",
             )
-        elif problem := fargate_problem(definition["containerProperties"], self.template):
+        elif problem := fargate_problem(definition["containerProperties"], self.settings):
             yield problem
         if not definition["containerProperties"].get("jobRoleArn"):
             yield Problem(
@@ -209,3 +208,34 @@ def _state_problems(name: str, found: Mapping[str, Any]) -> Iterator[Problem]:
         reason = str(found.get("statusReason") or "no reason is given").rstrip(".")
         message = f"{name} is {found.get('status')}: {reason}."
         yield Problem(message, "Correct it in the console of AWS Batch.")
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """An action on one resource; `context` has the values of a policy's condition keys."""
+
+    action: str
+    resource: str
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+def bucket_permissions(bucket: str, prefix: str, partition: str) -> Iterator[Permission]:
+    """What workers need on objects of a run, as in JobRole of docs/aws-batch.yaml."""
+    arn, root = f"arn:{partition}:s3:::{bucket}", _LOCATION.objects(prefix)
+    request = f"{root}{PackName('0' * DIGEST_CHARS, 1)}"
+    claim, result = f"{root}{claim_name(_KEY)}", f"{root}{result_name(_KEY)}"
+    for name in (request, claim):
+        yield Permission("s3:GetObject", f"{arn}/{name}")
+    for name in (claim, result):
+        yield Permission("s3:PutObject", f"{arn}/{name}", {"s3:if-none-match": "*"})
+    yield Permission("s3:ListBucket", arn, {"s3:prefix": result})
+
+
+def model_permission(role: str, region: str, model: str) -> Permission:
+    """On `model` itself, since a policy may name models. An inference profile belongs to an
+    account, here the role's."""
+    _, partition, _, _, account, *_ = role.split(":")
+    resource = f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"
+    if model.startswith("anthropic."):
+        resource = f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
+    return Permission("bedrock:InvokeModelWithResponseStream", resource)

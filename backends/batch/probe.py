@@ -17,12 +17,7 @@ from core.clock import Clock
 from core.errors import BackendError, BundleError, Problem
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 from core.settings.worker import WorkerSettings
-from core.worker.check import (
-    CheckRequest,
-    WorkerCheck,
-    read_check_result,
-    write_check_request,
-)
+from core.worker.check import CheckRequest, WorkerCheck, read_check_result, write_check_request
 
 PROBE_TIMEOUT_S = 900.0
 """An instance may have to start first, which takes minutes, and then pull the image."""

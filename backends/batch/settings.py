@@ -7,6 +7,7 @@ from functools import partial
 from typing import Annotated
 
 from core.settings.options import RUN_COMMANDS, Group, setting
+from core.settings.size import size_bytes
 from core.settings.types import Cpus, Name, Region, Size, checked, matching
 from core.settings.worker import AWS_REGION_ENV, DEFAULT_REGION, WorkerSettings
 
@@ -73,3 +74,8 @@ class BatchSettings(WorkerSettings):
         "NAME=ARN",
         masked_in_errors=True,
     )
+
+    @property
+    def batch_memory_mib(self) -> int | None:
+        memory = self.batch_memory
+        return max(1, size_bytes(memory) // 1024**2) if memory else None

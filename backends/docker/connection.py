@@ -42,7 +42,7 @@ _UNREACHABLE = {
 }
 
 
-def open_engine(environ: Mapping[str, str], timeout_s: int = CALL_TIMEOUT_S) -> APIClient:
+def open_engine(environ: Mapping[str, str]) -> APIClient:
     """A client of the engine that `environ` and the docker configuration name.
 
     Raises BackendError when it does not answer.
@@ -58,7 +58,7 @@ def open_engine(environ: Mapping[str, str], timeout_s: int = CALL_TIMEOUT_S) -> 
             known |= ContextAPI.kwargs_from_context(environment=dict(environ))
         return APIClient(
             version="auto",
-            timeout=timeout_s,
+            timeout=CALL_TIMEOUT_S,
             max_pool_size=POOL_SIZE,
             use_ssh_client=True,  # the user's own configuration and agent
             **known,

@@ -15,7 +15,6 @@ from backends.docker.settings import DockerSettings
 from backends.shared.work_dir_id import work_dir_id
 from backends.shared.worker_image import LABEL
 from core.job import JobKey, JobState, JobStatus, Reason
-from core.settings.size import size_bytes
 from core.worker.exit_codes import STOPPED
 
 RUN, TASK, ATTEMPT, WORK_DIR, ROLE = (
@@ -32,23 +31,6 @@ TMP_BYTES = 512 * 1024 * 1024
 LOG_BYTES = 32 * 1024 * 1024
 KILLED = 128 + 9
 _NOT_STARTABLE = (125, 126, 127)
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerLimits:
-    """What one container may have; `network` is a network's name, empty for the default."""
-
-    image: str
-    memory_bytes: int
-    cpus: float
-    network: str = ""
-
-    @classmethod
-    def of(cls, settings: DockerSettings) -> ContainerLimits:
-        memory_bytes = size_bytes(settings.docker_memory)
-        return cls(
-            settings.docker_image, memory_bytes, settings.docker_cpus, settings.docker_network
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +65,7 @@ class RunLabels:
 
 
 def build_spec(
-    image_id: str, command: list[str], labels: Mapping[str, str], limits: ContainerLimits
+    image_id: str, command: list[str], labels: Mapping[str, str], settings: DockerSettings
 ) -> dict[str, Any]:
     """The body of a create request: no privileges, writable only its volume and /tmp."""
     host: dict[str, Any] = {
@@ -92,16 +74,16 @@ def build_spec(
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true"],
         "PidsLimit": PIDS,
-        "Memory": limits.memory_bytes,
-        "MemorySwap": limits.memory_bytes,  # the same: no swap
-        "NanoCpus": round(limits.cpus * 1e9),
+        "Memory": settings.docker_memory_bytes,
+        "MemorySwap": settings.docker_memory_bytes,  # the same: no swap
+        "NanoCpus": round(settings.docker_cpus * 1e9),
         "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={TMP_BYTES},mode=1777"},  # noqa: S108 - its own
         "Mounts": [{"Type": "volume", "Target": VOLUME, "VolumeOptions": {"Labels": dict(labels)}}],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES)}},
         "RestartPolicy": {"Name": "no"},
     }
-    if limits.network:
-        host["NetworkMode"] = limits.network
+    if settings.docker_network:
+        host["NetworkMode"] = settings.docker_network
     return {
         "Image": image_id,
         "Entrypoint": [],

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,6 @@ from backends.docker.container import (
     PLANNER,
     VOLUME,
     WORKER_UID,
-    ContainerLimits,
     RunLabels,
     build_spec,
     has_ended,
@@ -63,14 +63,13 @@ class ContainedPlanner:
     def __init__(self, context: BackendContext) -> None:
         self._context = context
         self._settings = DockerSettings.read(context.options)
-        self._limits = ContainerLimits.of(self._settings)
         self._labels = RunLabels.of(context.run_dir)
 
     def problems(self) -> list[Problem]:
         """What is missing for containers, each with its fix."""
         context = self._context
         with closing(DockerHost(context.environ)) as host:
-            check = Preflight(host, self._limits, self._settings, self._labels, context.clock)
+            check = Preflight(host, self._settings, self._labels, context.clock)
             return check.problems()
 
     def __call__(
@@ -82,29 +81,21 @@ class ContainedPlanner:
         hooks: PlanningHooks,
     ) -> Plan:
         with closing(DockerHost(self._context.environ)) as host:
-            planner = DockerPlanner(
-                host,
-                self._limits,
-                self._labels,
-                clock,
-                lambda: sent_credentials(credentials, self._settings),
-                hooks.on_usage,
-                hooks.on_progress,
-            )
+            sent = partial(sent_credentials, credentials, self._settings)
+            planner = DockerPlanner(host, self._settings, self._labels, clock, sent, hooks)
             return planner.plan(request)
 
 
 @dataclass(frozen=True)
 class DockerPlanner:
-    """Makes plans for one run; `on_usage` and `on_progress` are called meanwhile."""
+    """Makes plans for one run; `hooks` are called meanwhile."""
 
     host: DockerHost
-    limits: ContainerLimits
+    settings: DockerSettings
     labels: RunLabels
     clock: Clock
     credentials: Callable[[], Credentials]
-    on_usage: Callable[[Usage], None]
-    on_progress: Callable[[str], None]
+    hooks: PlanningHooks
 
     def plan(self, request: PlanningRequest) -> Plan:
         """The plan for `request`; the container is removed in any case.
@@ -115,16 +106,15 @@ class DockerPlanner:
         self.host.remove(name)  # of a session that was killed
         try:
             container = self._start(name, request)
-            state = self._follow(container)
-            return self._result(container, state)
+            return self._result(container, self._follow(container))
         finally:
             self.host.remove(name)
 
     def _start(self, name: str, request: PlanningRequest) -> str:
         host, command = self.host, worker_command("docker_planner.py", f"{VOLUME}/{BUNDLE}")
         try:
-            image = host.image_id(self.limits.image)
-            spec = build_spec(image, command, self.labels.for_role(PLANNER), self.limits)
+            image = host.image_id(self.settings.docker_image)
+            spec = build_spec(image, command, self.labels.for_role(PLANNER), self.settings)
             container = host.create(name, spec)
             self._send(container, request)
             host.start(container)
@@ -174,9 +164,9 @@ class DockerPlanner:
                 if not isinstance(event, dict):
                     continue
                 if "usage" in event:
-                    self.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
+                    self.hooks.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
                 elif "text" in event:
-                    self.on_progress(str(event["text"]))
+                    self.hooks.on_progress(str(event["text"]))
         return Cursor.parse(chunk.cursor)
 
     def _result(self, container: str, state: Mapping[str, Any]) -> Plan:

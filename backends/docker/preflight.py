@@ -17,7 +17,6 @@ from backends.docker.connection import engine_message
 from backends.docker.container import (
     PROBE,
     VOLUME,
-    ContainerLimits,
     RunLabels,
     build_spec,
     is_running,
@@ -50,7 +49,6 @@ class ProbeResult:
 @dataclass(frozen=True, slots=True)
 class Preflight:
     host: DockerHost
-    limits: ContainerLimits
     settings: DockerSettings
     labels: RunLabels
     clock: Clock
@@ -68,7 +66,7 @@ class Preflight:
             return [Problem(exc.message, exc.remedy)]
 
     def _image_problems(self) -> Iterator[Problem]:
-        name = self.limits.image
+        name = self.settings.docker_image
         try:
             image = self.host.image(name)
         except self.host.refusal:
@@ -87,30 +85,30 @@ class Preflight:
             )
 
     def _machine_problems(self, info: Mapping[str, Any]) -> Iterator[Problem]:
-        limits = self.limits
+        settings = self.settings
         memory, cpus = int(info.get("MemTotal") or 0), int(info.get("NCPU") or 0)
-        if 0 < memory < limits.memory_bytes:
+        if 0 < memory < settings.docker_memory_bytes:
             yield Problem(
                 f"The engine's machine has {_mib(memory)}, less than one executor's"
-                f" {_mib(limits.memory_bytes)}.",
+                f" {_mib(settings.docker_memory_bytes)}.",
                 "Give the machine more memory, or lower --docker-memory.",
             )
-        if 0 < cpus < limits.cpus:
+        if 0 < cpus < settings.docker_cpus:
             yield Problem(
                 f"The engine's machine has {cpus} CPU(s), fewer than one executor's"
-                f" {limits.cpus:g}.",
+                f" {settings.docker_cpus:g}.",
                 "Lower --docker-cpus.",
             )
 
     def _network_problems(self) -> Iterator[Problem]:
-        network, known = self.limits.network, self.host.networks()
+        settings, known = self.settings, self.host.networks()
+        network = settings.docker_network
         is_shared = network.startswith("container:")
         if network and not is_shared and network not in ("default", *known):
             yield Problem(
                 f"The Docker Engine has no network {network!r}.",
                 f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create.",
             )
-        settings = self.settings
         bedrock = settings.provider == "bedrock"
         url = settings.bedrock_base_url if bedrock else settings.base_url
         if settings.real and network != "host" and urlsplit(url).hostname in _LOOPBACK:
@@ -120,7 +118,7 @@ class Preflight:
             )
 
     def _probe_problems(self) -> Iterator[Problem]:
-        answer, image = self._probe(self.settings.engine), self.limits.image
+        answer, image = self._probe(self.settings.engine), self.settings.docker_image
         if isinstance(answer, Problem):
             yield answer
             return
@@ -143,12 +141,12 @@ class Preflight:
 
     def _probe(self, engine: str) -> ProbeResult | Problem:
         """Run one container to its end and remove it."""
-        host, name, image = self.host, self.labels.name(PROBE), self.limits.image
+        host, name, image = self.host, self.labels.name(PROBE), self.settings.docker_image
         command = worker_command("docker_executor.py", "--check", VOLUME, engine)
         host.remove(name)
         try:
             spec = build_spec(
-                host.image_id(image), command, self.labels.for_role(PROBE), self.limits
+                host.image_id(image), command, self.labels.for_role(PROBE), self.settings
             )
             container = host.create(name, spec)
             host.start(container)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from core.settings.options import PLANNING_COMMANDS, RUN_COMMANDS, Group, setting
+from core.settings.size import size_bytes
 from core.settings.types import Cpus, Name, Size
 from core.settings.worker import WorkerSettings
 
@@ -36,3 +37,7 @@ class DockerSettings(WorkerSettings):
     )
     docker_cpus: Cpus = _docker(1.0, "CPUs of each container", "N")
     docker_memory: Size = _docker("2g", "memory of each container", "SIZE")
+
+    @property
+    def docker_memory_bytes(self) -> int:
+        return size_bytes(self.docker_memory)

@@ -16,16 +16,11 @@ def sent_credentials(credentials: Credentials, settings: WorkerSettings) -> Cred
     if not settings.real:
         return Credentials()
     if settings.provider != "bedrock":
-        return Credentials(
-            anthropic_api_key=credentials.anthropic_api_key,
-            anthropic_auth_token=credentials.anthropic_auth_token,
-        )
-    if credentials.aws_bearer_token_bedrock:
-        return Credentials(aws_bearer_token_bedrock=credentials.aws_bearer_token_bedrock)
-    if credentials.aws_access_key_id and not credentials.aws_profile:
-        return Credentials(
-            aws_access_key_id=credentials.aws_access_key_id,
-            aws_secret_access_key=credentials.aws_secret_access_key,
-            aws_session_token=credentials.aws_session_token,
-        )
-    return find_keys(credentials)
+        names = ["anthropic_api_key", "anthropic_auth_token"]
+    elif credentials.aws_bearer_token_bedrock:
+        names = ["aws_bearer_token_bedrock"]
+    elif credentials.aws_access_key_id and not credentials.aws_profile:
+        names = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"]
+    else:
+        return find_keys(credentials)
+    return Credentials(**{name: getattr(credentials, name) for name in names})

@@ -65,21 +65,19 @@ class S3Bucket:
         self._s3.retry("put_object", self._url(key), call)
 
     def _known_encryption(self) -> dict[str, str]:
-        if self._encryption is None:
-            self._encryption = self._default_encryption()
-        return self._encryption
-
-    def _default_encryption(self) -> dict[str, str]:
-        """Empty where this identity may not ask, or the bucket has none."""
+        """The bucket's default; empty where this identity may not ask, or the bucket has none."""
+        if self._encryption is not None:
+            return self._encryption
         try:
             answer = self._s3("get_bucket_encryption", self.name, Bucket=self.name)
+            rules = answer["ServerSideEncryptionConfiguration"]["Rules"]
         except AwsRefused as exc:
             if exc.code in EXPIRED:
                 raise
-            return {}
-        rules = answer["ServerSideEncryptionConfiguration"]["Rules"]
+            rules = []
         default = rules[0].get("ApplyServerSideEncryptionByDefault", {}) if rules else {}
-        return _encryption(default.get("SSEAlgorithm"), default.get("KMSMasterKeyID"))
+        self._encryption = _encryption(default.get("SSEAlgorithm"), default.get("KMSMasterKeyID"))
+        return self._encryption
 
     def put_new(self, key: str, body: IO[bytes]) -> bool:
         """As `put`, unless there is such an object; whether it was stored.

@@ -1,7 +1,6 @@
 """A worker whose bundle is in a bucket: fetch the request, claim it, run it, store the result.
 
-Four requests to S3: the index, the claim, the request, the result; three where it is no array. The
-result is one object, so it is there whole or not at all, whatever became of the attempt.
+Four requests to S3: the index, the claim, the request, the result; three where it is no array.
 """
 
 from __future__ import annotations
@@ -93,7 +92,11 @@ class S3Job:
         try:
             attempt = AttemptDir(root)
             stored.unpack(entry, attempt.request)
-            self._work(attempt, entry.key, lambda: work(attempt, native, clock))
+            try:
+                work(attempt, native, clock)
+            finally:
+                if attempt.result_json.exists():
+                    self._objects.store_result(entry.key, attempt.result)
         finally:
             remove_tree(root)
         return True
@@ -115,10 +118,3 @@ class S3Job:
         if number >= len(index.entries):
             raise BundleError(f"{self.location.pack} has no job {number}.")
         return index.entries[number]
-
-    def _work(self, attempt: AttemptDir, key: JobKey, work: Callable[[], object]) -> None:
-        try:
-            work()
-        finally:
-            if attempt.result_json.exists():
-                self._objects.store_result(key, attempt.result)

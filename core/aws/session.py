@@ -39,12 +39,8 @@ def _identity(credentials: Credentials) -> dict[str, str]:
         return {"profile_name": credentials.aws_profile}
     if not (credentials.aws_access_key_id and credentials.aws_secret_access_key):
         return {}
-    keys = {
-        "aws_access_key_id": credentials.aws_access_key_id,
-        "aws_secret_access_key": credentials.aws_secret_access_key,
-        "aws_session_token": credentials.aws_session_token,
-    }
-    return {name: key for name, key in keys.items() if key}
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    return {name: key for name in names if (key := getattr(credentials, name))}
 
 
 def find_aws_credentials(credentials: Credentials) -> Any:

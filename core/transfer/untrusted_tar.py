@@ -28,7 +28,6 @@ OWN_BYTES = 256 * 1024 * 1024
 """The limit for transcript, log and events together."""
 MOST_HEADER_BYTES = 1024 * 1024
 """Of one member besides its content, such as a long name."""
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HEADER_TYPES = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE),
     tarfile.SOLARIS_XHDTYPE,
@@ -40,6 +39,7 @@ MACHINE_FAULTS = frozenset(
     }
 )
 """Errors of this machine, which do not depend on the name that is written."""
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -82,7 +82,7 @@ class UntrustedTree:
         self._check(self._files, self._size)
         if (source := tar.extractfile(member)) is not None:
             with _naming(name):
-                fd = os.open(path, _NEW_FILE, 0o755 if member.mode & 0o100 else 0o644)
+                fd = os.open(path, _CREATE, 0o755 if member.mode & 0o100 else 0o644)
             with open(fd, "wb") as stream:
                 shutil.copyfileobj(source, stream)
 

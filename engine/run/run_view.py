@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from graphlib import TopologicalSorter
 
+from core.errors import BundleError
 from core.events import (
     Conflict,
     Delivered,

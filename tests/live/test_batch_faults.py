@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from backends import backend_class
 from backends.base import BackendContext
-from core.aws.bundles import packs
+from core.aws.bundles import PackUri, packs
 from core.bundle import read_spent
 from core.clock import SystemClock
 from core.credentials import Credentials
@@ -131,10 +131,11 @@ def test_a_worker_of_another_version_says_so(place: Cloud, tmp_path: Path) -> No
         backend: Any = live.backend
         jobs = [live.prepare("fast-01")]
         requests = [(jobs[0].key, jobs[0].attempt_dir / "request")]
-        bucket, location = backend._bucket, backend._location
-        root = bucket.objects(location).root
-        [name] = [pack.store(bucket.s3, root) for pack in packs(requests, "other", 9, 9)]
-        backend._submit_array([jobs[0].key], bucket.uri(location, name), 60.0)
+        objects, region = backend._objects(backend._location), backend._settings.batch_region
+        bucket, root = objects.bucket, objects.root
+        [name] = [pack.store(bucket, root) for pack in packs(requests, "other", 9, 9)]
+        uri = PackUri(bucket.name, root, name, region)
+        backend._submit_array([jobs[0].key], uri, 60.0)
         [handle] = live.submit_jobs(*jobs)
         [status] = live.wait_ended(handle)
         assert (status.state, status.reason) == (JobState.FAILED, Reason.OUTDATED)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import PLANNER, ContainerLimits, RunLabels
+from backends.docker.container import PLANNER, RunLabels
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import DockerSettings
+from claude.client.types import Hooks
 from claude.simulation.sample_projects import plan_sample
 from core.bundle import Allowance, Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock
@@ -52,12 +53,11 @@ class Planning:
 
         planner = DockerPlanner(
             self.host,
-            ContainerLimits.of(DockerSettings.read({**OPTIONS, **self.options})),
+            DockerSettings.read({**OPTIONS, **self.options}),
             self.home,
             SystemClock(),
             Credentials,
-            self.usage.append,
-            told,
+            Hooks(self.usage.append, told),
         )
         try:
             return planner.plan(request)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backends.docker.client import DockerHost
-from backends.docker.container import ContainerLimits, RunLabels
+from backends.docker.container import RunLabels
 from backends.docker.preflight import SOURCE_LABEL, Preflight
 from backends.docker.settings import DockerSettings
 from core.clock import SystemClock
@@ -42,10 +42,9 @@ def problems(
 ) -> list[Problem]:
     host = DockerHost(dict(os.environ) if environ is None else environ)
     settings = DockerSettings.read({**OPTIONS, **options})
-    limits = ContainerLimits.of(settings)
     home = RunLabels.of(place / "work" / "runs" / "20260101-120000-6666")
     try:
-        return Preflight(host, limits, settings, home, SystemClock()).problems()
+        return Preflight(host, settings, home, SystemClock()).problems()
     finally:
         host.close()
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from backends.docker.container import PLANNER, ContainerLimits
+from backends.docker.container import PLANNER
 from backends.docker.planner import DockerPlanner
 from backends.docker.settings import DockerSettings
+from claude.client.types import Hooks
 from claude.simulation.server import SimulatedServer
 from core.bundle import Limits, ModelSettings
 from core.credentials import Credentials
@@ -133,12 +134,11 @@ def test_a_planners_credentials_show_nowhere_while_it_holds_them(tmp_path: Path)
         options = {**OPTIONS, "docker_network": "host"}
         planner = DockerPlanner(
             live.host,
-            ContainerLimits.of(DockerSettings.read(options)),
+            DockerSettings.read(options),
             live.home,
             live.clock,
             lambda: API_KEY,
-            lambda _: None,
-            lambda _: None,
+            Hooks(),
         )
         assert live.model is not None
         request = PlanningRequest("Write a script that counts", live.model, Limits())

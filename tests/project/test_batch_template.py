@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from backends.batch.client import BatchClient
-from backends.batch.definition import FARGATE, build_definition, register_with
+from backends.batch.definition import FARGATE, build_definition, register
 from backends.batch.settings import BatchSettings
 from core.aws.bundles import claim_name
-from core.aws.calls import AwsService
 from core.errors import CollectError
 from core.job import JobHandle, JobState, Outcome
 from tests.conformance.live_run import LiveRun
@@ -206,9 +204,7 @@ def test_a_run_needs_no_more_than_the_template_allows(tmp_path: Path) -> None:
         assert aws.objects == {}
     options = {"batch_image": "i", "batch_job_role": WORKERS, "batch_execution_role": STARTERS}
     context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
-    assert register_with(
-        BatchClient(AwsService("batch", aws.client, context.clock)), context
-    ).is_new
+    assert register(context, aws.client).is_new
     for_doctor = {"DescribeLogGroups", "registerjobdefinition", "SimulatePrincipalPolicy"}
     assert {call.action for call in aws.calls} >= for_doctor | {"terminatejob", "GetLogEvents"}
 
@@ -224,5 +220,5 @@ def test_a_worker_that_may_do_less_is_refused_by_the_aws_of_these_tests(tmp_path
 
 
 def _claim_of(live: LiveRun, handle: JobHandle) -> str:
-    root = live.backend._bucket.objects(live.backend._location).root  # type: ignore[attr-defined]
+    root = live.backend._objects(live.backend._location).root  # type: ignore[attr-defined]
     return f"{root}{claim_name(handle.key)}"

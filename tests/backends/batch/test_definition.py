@@ -8,18 +8,16 @@ from typing import Any
 
 import pytest
 
-from backends.batch.client import BatchClient
 from backends.batch.definition import (
     EC2,
     FARGATE,
     build_definition,
-    definition_name,
     fargate_problem,
-    register_with,
 )
-from backends.batch.jobs import JobTemplate
+from backends.batch.definition import (
+    register as register_definition,
+)
 from backends.batch.settings import BatchSettings
-from core.aws.calls import AwsService
 from core.errors import BackendError, Problem, UsageError
 from tests.fakes.aws import ROLE, FakeAws, usable_environment
 from tests.fakes.aws_calls import fault
@@ -36,13 +34,13 @@ def problems(tmp_path: Path, aws: FakeAws, **options: Any) -> list[Problem]:
 
 
 def test_old_ways_to_say_resources_count_too() -> None:
-    assert fargate_problem({"vcpus": 1, "memory": 2048}, JobTemplate("", "")) is None
-    assert fargate_problem({"vcpus": 1, "memory": 64}, JobTemplate("", "")) is not None
+    assert fargate_problem({"vcpus": 1, "memory": 2048}, BatchSettings()) is None
+    assert fargate_problem({"vcpus": 1, "memory": 64}, BatchSettings()) is not None
 
 
 def register(aws: FakeAws, tmp_path: Path, **options: Any) -> tuple[str, bool]:
     context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **{**OPTIONS, **options})
-    made = register_with(BatchClient(AwsService("batch", aws.client, context.clock)), context)
+    made = register_definition(context, aws.client)
     return made.name, made.is_new
 
 
@@ -88,12 +86,14 @@ def test_what_starts_workers_has_a_role_of_its_own_where_one_is_given() -> None:
 
 def test_its_name_is_made_of_its_content_alone() -> None:
     settings = BatchSettings.read({**OPTIONS, "batch_vcpus": 2.0, "batch_memory": "4g"})
-    made = build_definition(settings, FARGATE)
-    name = made.pop("jobDefinitionName")
-    assert name == definition_name(made)
-    assert name == definition_name(dict(reversed(made.items())))
-    made["timeout"] = {"attemptDurationSeconds": 61}
-    assert name != definition_name(made)
+    name = build_definition(settings, FARGATE)["jobDefinitionName"]
+    assert name == build_definition(settings, FARGATE)["jobDefinitionName"]
+    for other in (replace(settings, batch_vcpus=1.0), replace(settings, batch_image="i:2")):
+        assert name != build_definition(other, FARGATE)["jobDefinitionName"]
+    assert (
+        name
+        == build_definition(replace(settings, batch_job_queue="q"), FARGATE)["jobDefinitionName"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.batch.jobs import (
-    JobTemplate,
     RunLocation,
     build_submission,
     chunks,
@@ -20,12 +19,18 @@ from backends.batch.jobs import (
     parse_job,
     work_dir_objects,
 )
+from backends.batch.settings import BatchSettings
 from core.aws.bundles import PackName, PackUri
 from core.job import JobKey, JobState, Reason
 from tests.fakes.strict_batch import check_submission
 
 ID = "0123abcd-0123-4567-89ab-0123456789ab"
 LOCATION = RunLocation.of(Path("/home/ada/.orchestrator/runs/20260101-120000-aaaa"))
+
+
+SETTINGS = BatchSettings(
+    batch_job_queue="q", batch_job_definition="d", batch_vcpus=16, batch_memory="120g"
+)
 
 
 def uri(root: str = "a/b/") -> PackUri:
@@ -40,8 +45,7 @@ def keys(count: int) -> list[JobKey]:
 @pytest.mark.parametrize("timeout_s", [0.01, 59.5, 86_400])
 def test_a_submission_is_one_that_aws_takes(count: int, timeout_s: float) -> None:
     long = uri("x" * 400 + "/" + "y" * 100 + "/")
-    template = JobTemplate("q", "d", 16, 122_880)
-    asked = build_submission(template, LOCATION, long, keys(count), timeout_s)
+    asked = build_submission(SETTINGS, LOCATION, long, keys(count), timeout_s)
     check_submission(asked)
     assert json.loads(json.dumps(asked)) == asked
 
@@ -56,7 +60,7 @@ def test_no_run_is_found_by_the_name_of_another() -> None:
 
 def test_a_run_named_by_hand_has_a_name_that_aws_takes() -> None:
     location = RunLocation("größe & co", "0" * 12)
-    check_submission(build_submission(JobTemplate("q", "d"), location, uri(), keys(1), 60))
+    check_submission(build_submission(SETTINGS, location, uri(), keys(1), 60))
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "a", "a/", "/a//", "a/b"])

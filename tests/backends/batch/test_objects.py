@@ -237,7 +237,7 @@ def test_cleaning_up_takes_the_runs_own_objects_and_no_others(
     ):
         live.submit("fast-01", "fast-02")
         other.submit("fast-01")
-        root = live.backend._bucket.objects(live.backend._location).root  # type: ignore[attr-defined]
+        root = live.backend._objects(live.backend._location).root  # type: ignore[attr-defined]
         kept = {
             "parallel-orchestrator/readme": b"1",
             f"{root}notes.txt": b"2",
@@ -271,7 +271,7 @@ def test_what_a_worker_leaves_while_it_is_told_to_stop_is_removed_too(
 ) -> None:
     aws.runner.never_ends = True
     live.submit("fast-01")
-    root = live.backend._bucket.objects(live.backend._location).root  # type: ignore[attr-defined]
+    root = live.backend._objects(live.backend._location).root  # type: ignore[attr-defined]
     late = [f"{root}results/fast-01/1", f"{root}claims/fast-01/1"]
 
     def store(call: Any) -> None:

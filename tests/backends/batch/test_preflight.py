@@ -10,7 +10,7 @@ import pytest
 from backends.batch.definition import (
     FARGATE,
 )
-from backends.batch.permissions import model_permission
+from backends.batch.preflight import model_permission
 from core.errors import Problem
 from tests.fakes import aws_policies as policies
 from tests.fakes.aws import DEFINITION, QUEUE, ROLE, FakeAws, usable_definition, usable_environment

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.batch.jobs import JobTemplate, job_template
+from backends.batch.jobs import build_resources
 from config import Settings, load_settings
 from core.errors import SettingsError
 from core.settings.size import size_bytes
@@ -36,9 +36,13 @@ def test_the_region_is_frankfurt_unless_another_is_given(tmp_path: Path) -> None
 
 
 def test_what_jobs_may_have_is_left_to_their_definition_unless_given(tmp_path: Path) -> None:
-    assert job_template(load(tmp_path)) == JobTemplate("", "")
-    given = load(tmp_path, batch_job_queue="q", batch_vcpus="0.25", batch_memory="1.5g")
-    assert job_template(given) == JobTemplate("q", "", 0.25, 1536)
+    left = load(tmp_path)
+    assert build_resources(left.batch_vcpus, left.batch_memory_mib) == []
+    given = load(tmp_path, batch_vcpus="0.25", batch_memory="1.5g")
+    assert build_resources(given.batch_vcpus, given.batch_memory_mib) == [
+        {"type": "VCPU", "value": "0.25"},
+        {"type": "MEMORY", "value": "1536"},
+    ]
 
 
 @pytest.mark.parametrize(

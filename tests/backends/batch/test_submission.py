@@ -253,7 +253,7 @@ def test_a_job_that_another_has_taken_leaves_it_alone(live: LiveRun, aws: FakeAw
     key = JobKey(live.run.run_id, "fast-01", 1)
     aws.runner.never_ends = True
     [handle] = live.submit("fast-01")
-    root = live.backend._bucket.objects(live.backend._location).root  # type: ignore[attr-defined]
+    root = live.backend._objects(live.backend._location).root  # type: ignore[attr-defined]
     aws.objects[f"{root}claims/fast-01/1"] = b"somebody"
     aws.runner.never_ends = False
     [status] = live.poll(handle)

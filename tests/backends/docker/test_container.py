@@ -16,7 +16,6 @@ from backends.docker.container import (
     RUN,
     TASK,
     VOLUME,
-    ContainerLimits,
     RunLabels,
     build_spec,
     end_status,
@@ -24,9 +23,10 @@ from backends.docker.container import (
     is_running,
     job_key,
 )
+from backends.docker.settings import DockerSettings
 from core.job import JobKey, JobState, JobStatus, Reason
 
-LIMITS = ContainerLimits("image", 512 * 1024**2, 1.5, "none")
+LIMITS = DockerSettings(docker_memory="512m", docker_cpus=1.5, docker_network="none")
 KEY = JobKey("r1", "some-task", 3)
 
 
@@ -73,7 +73,7 @@ def test_a_container_may_do_nothing_but_work() -> None:
 
 
 def test_without_a_network_the_engine_chooses() -> None:
-    spec = build_spec("i", [], {}, ContainerLimits("i", 1, 1.0))
+    spec = build_spec("i", [], {}, DockerSettings())
     assert "NetworkMode" not in spec["HostConfig"]
 
 
