@@ -1,7 +1,6 @@
 """Keeps a worker within its allowance: no request goes out whose worst case exceeds what is left.
 
-Checked before every request and every retry, which may lower max_tokens. Whatever was billed is
-subtracted, answers that were cut in mid-stream included.
+Checked before every request and retry, which may lower max_tokens. What was billed is subtracted.
 """
 
 from __future__ import annotations
@@ -111,7 +110,7 @@ class Guard:
             return whole
         if not (known := counted.total_tokens - counted.output_tokens):
             return whole
-        new = _without(request.parts, self._known.parts)
+        new = list((Counter(request.parts) - Counter(self._known.parts)).elements())
         # Claude's own text comes back as about the tokens that it was generated as
         size = sum(part.size for part in new if part.is_reply)
         reply = min(size, counted.output_tokens + counted.output_tokens // 8 + 100)
@@ -123,8 +122,7 @@ class Guard:
         if caps.max_tokens is not None:
             most = min(most, caps.max_tokens - self._tokens - bound)
         if caps.max_cost_usd is not None:
-            left = Fraction(caps.max_cost_usd) - self._cost
-            most = self._affordable(bound, most, left)
+            most = self._affordable(bound, most, Fraction(caps.max_cost_usd) - self._cost)
         return most
 
     def _affordable(self, bound: int, most: int, left: Fraction) -> int:
@@ -195,16 +193,6 @@ def _unsized_tokens(piece: Any) -> int:
     if isinstance(piece, list | tuple):
         return sum(map(_unsized_tokens, piece))
     return 0
-
-
-def _without(parts: Sequence[_Part], sent: Sequence[_Part]) -> list[_Part]:
-    left, new = Counter(part.digest for part in sent), []
-    for part in parts:
-        if left[part.digest]:
-            left[part.digest] -= 1
-        else:
-            new.append(part)
-    return new
 
 
 def _unmarked(part: Any) -> Any:

@@ -1,7 +1,6 @@
 """Checks a provider before a run: credentials that can be found, and one answer.
 
-`find_credentials` and `find_problems` send nothing. `ask_once` makes one request of one token,
-which is billed, and finds out why there is no answer.
+`find_credentials` and `find_problems` send nothing; `ask_once` makes one request, which is billed.
 """
 
 from __future__ import annotations

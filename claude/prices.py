@@ -19,12 +19,8 @@ _CACHE_READ, _CACHE_WRITE = 0.1, 1.25
 
 
 def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
-    """The price in US dollars of each request of a run: by its settings where they give prices,
-    otherwise by the list, which gives None for an unknown provider or model.
-
-    Given prices are those of the settings' model; another one, which an earlier session may have
-    used, keeps its listed price.
-    """
+    """The price in US dollars of each request of a run: for the settings' own model by the prices
+    given there, else by the list, which gives None for an unknown provider or model."""
     asked = model.provider, model.model
     return _fixed(
         model.price_input_usd,
@@ -76,8 +72,7 @@ def price_usd(usage: Usage) -> float | None:
     """US dollars for one request; None for an unknown provider or model."""
     import genai_prices  # a tenth of a second that --help need not pay
 
-    provider_id = _PROVIDER_IDS.get(usage.provider)
-    if provider_id is None:
+    if (provider_id := _PROVIDER_IDS.get(usage.provider)) is None:
         return None
     # genai-prices wants cached tokens included in the input; the API reports them beside it
     cached = usage.cache_read_tokens + usage.cache_write_tokens

@@ -61,11 +61,8 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one attempt may use; sizes in bytes, `request_retries` a request.
-
-    A stream without news for `stall_s` is cut and asked for again. `context_tokens` is what a
-    conversation may have, the room for its next answer included.
-    """
+    """What one attempt may use; sizes in bytes, `request_retries` a request. A stream without news
+    for `stall_s` is cut and asked for again. `context_tokens` include the next answer's room."""
 
     timeout_s: float = 1800.0
     max_turns: int = 60
@@ -191,8 +188,7 @@ def read_spent(attempt: AttemptDir) -> Iterator[Usage]:
         return
     for line in data.decode(errors="replace").splitlines():
         try:
-            usage = json.loads(line)["usage"]
-            found = decode(Usage, json.dumps(usage), str(attempt.events))
+            found = decode(Usage, json.dumps(json.loads(line)["usage"]), str(attempt.events))
             if min(found.counts) >= 0 and max(found.counts) <= MAX_TOKENS:
                 yield found
         except (ValueError, KeyError, TypeError, RecursionError, BundleError):
@@ -242,10 +238,9 @@ def _is_later(claimant: str, holder: bytes | None) -> bool:
 
 def _holder(claim: Path) -> bytes | None:
     """The claimant in the file; None when that cannot be read."""
-    try:
+    with suppress(OSError):
         return read_regular(claim, _LONGEST_CLAIM_BYTES)
-    except OSError:
-        return None
+    return None
 
 
 def build_manifest(root: Path) -> Manifest:

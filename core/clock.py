@@ -65,11 +65,8 @@ class _WrappedClock:
 
 
 class DeadlineClock(_WrappedClock):
-    """Another clock with an end: past `limit_s` from now, sleeping raises Interrupted.
-
-    A sleep that would go past the end is cut there. Only sleeping raises, since an attempt writes
-    its result after its end.
-    """
+    """Another clock with an end `limit_s` from now: a sleep that reaches it raises Interrupted
+    then. Only sleeping raises, since an attempt writes its result after its end."""
 
     def __init__(self, clock: Clock, limit_s: float) -> None:
         super().__init__(clock)

@@ -25,8 +25,7 @@ class JobKey:
     @classmethod
     def parse(cls, text: str) -> JobKey:
         """Raises ValueError when `text` is not run/task/attempt."""
-        match = re.fullmatch(r"([^/]+)/([^/]+)/([1-9][0-9]*)", text)
-        if match is None:
+        if (match := re.fullmatch(r"([^/]+)/([^/]+)/([1-9][0-9]*)", text)) is None:
             raise ValueError(f"{text!r} is not a job key")
         return cls(match[1], match[2], int(match[3]))
 
@@ -86,12 +85,7 @@ class TaskState(StrEnum):
         return self in _FINAL_TASK_STATES
 
 
-_FINAL_TASK_STATES = {
-    TaskState.SUCCEEDED,
-    TaskState.FAILED,
-    TaskState.BLOCKED,
-    TaskState.CANCELLED,
-}
+_FINAL_TASK_STATES = {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.BLOCKED, TaskState.CANCELLED}
 
 
 class Reason(StrEnum):
@@ -133,11 +127,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens of one request, as the provider counted them.
-
-    `input_tokens` excludes what was read from or written to the cache. `request_id` is the
-    provider's. `simulated` is True when no real model answered.
-    """
+    """The tokens of one request, as the provider counted them; `input_tokens` excludes what was
+    read from or written to the cache. `request_id` is the provider's. `simulated` is True when no
+    real model answered."""
 
     provider: str
     model: str
@@ -205,11 +197,8 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a worker leaves behind; `key` tags it with the attempt that made it.
-
-    `message` is for people: the executor's own summary when OK, else what went wrong. `throttled`
-    counts the requests that the provider refused for its load or the rate (429, 529).
-    """
+    """What a worker leaves behind. `message` is for people: the executor's own summary when OK,
+    else what went wrong. `throttled` counts the requests refused for load or rate (429, 529)."""
 
     key: JobKey
     outcome: Outcome

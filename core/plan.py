@@ -1,7 +1,6 @@
 """The Plan: what the planner returns, a person may edit, and the scheduler runs.
 
-The models check shapes; `plan_defects` checks the rules between the parts and lists all that are
-broken, for the model or for a person.
+The models check shapes; `plan_defects` lists all broken rules between the parts.
 """
 
 from __future__ import annotations
@@ -85,10 +84,7 @@ class Plan(_Part):
 
 
 def parse_plan(text: str, source: str) -> Plan:
-    """The plan in the JSON `text`, free of defects.
-
-    Raises PlanInvalid, naming `source` and every defect.
-    """
+    """The plan in JSON, free of defects. Raises PlanInvalid, naming `source` and every defect."""
     try:
         plan = Plan.model_validate_json(text)
     except ValidationError as exc:
@@ -169,10 +165,8 @@ def _contract_defects(plan: Plan) -> Iterator[str]:
 
 def _ownership_defects(plan: Plan) -> Iterator[str]:
     """Overlaps, found by walking up from each path: linear in the number of paths."""
-    owner: dict[str, str] = {}
-    files = {fold(c.path) for c in plan.contracts}
-    for contract in plan.contracts:
-        owner.setdefault(fold(contract.path), "a contract")
+    owner = {fold(c.path): "a contract" for c in plan.contracts}
+    files = set(owner)
     for task in plan.tasks:
         for entry in task.owns:
             name = fold(entry.rstrip("/"))

@@ -32,8 +32,7 @@ def build_body(call: Call, model: ModelSettings) -> dict[str, Any]:
     if call.tool_choice is not None:
         body["tool_choice"] = call.tool_choice
     if call.output_schema is not None:
-        schema = {"type": "json_schema", "schema": call.output_schema}
-        body["output_config"] = {"format": schema}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": call.output_schema}}
     if call.passthrough is not None:
         body |= call.passthrough.fields
         body |= _less_thinking(body.get("thinking"), call.max_tokens)
@@ -45,9 +44,8 @@ def build_body(call: Call, model: ModelSettings) -> dict[str, Any]:
 def _less_thinking(thinking: Any, max_tokens: int) -> dict[str, Any]:
     """What becomes of a fixed budget for thinking that max_tokens, once lowered, does not hold.
     https://platform.claude.com/docs/en/build-with-claude/extended-thinking"""
-    if not isinstance(thinking, dict) or not isinstance(thinking.get("budget_tokens"), int):
-        return {}
-    if thinking["budget_tokens"] < max_tokens:
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if not isinstance(budget, int) or budget < max_tokens:
         return {}
     if max_tokens <= _LEAST_THINKING_TOKENS:
         return {"thinking": {"type": "disabled"}}

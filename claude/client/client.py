@@ -1,7 +1,6 @@
 """The client: one request in plain API shapes, one reply, errors of the project.
 
-It always streams, retries transient failures by claude.limits.retry on the given clock, and asks
-the shared governor before each request.
+It streams, retries transient failures, and asks the shared governor before each request.
 """
 
 from __future__ import annotations
@@ -102,8 +101,7 @@ class SdkClaude:
 
     def _wait(self, error: ModelUnavailable, retry: int) -> None:
         """Wait before another try; raise `error` when none is left."""
-        backoff = Backoff().scaled(self._speed)
-        delay_s = retry_delay_s(error, retry, random.random, backoff)
+        delay_s = retry_delay_s(error, retry, random.random, Backoff().scaled(self._speed))
         if delay_s is None or retry >= self.limits.request_retries:
             raise error
         # the governor holds back those that met a limit, and all others with them

@@ -1,7 +1,6 @@
 """Puts one streamed answer together from its raw events, and keeps its content unchanged.
 
-Blocks come out ready to go back as assistant content. Tool input is collected as text, so that
-JSON which is malformed or was cut by max_tokens stays visible instead of becoming an exception.
+Tool input is collected as text, so that JSON which is malformed or was cut stays visible.
 Events: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
@@ -24,11 +23,8 @@ class StreamedMessage:
     last event was part of the answer, which a ping is not."""
 
     def __init__(self) -> None:
-        self.started = False
-        self.finished = False
-        self.progressed = False
-        self.message_id = ""
-        self.stop_reason = ""
+        self.started = self.finished = self.progressed = False
+        self.message_id = self.stop_reason = ""
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._json: dict[int, list[str]] = {}
@@ -118,8 +114,7 @@ def _encodable(value: object) -> object:
 
 
 def _parse_object(text: str) -> dict[str, Any] | None:
-    """The JSON object in `text`; None when there is none, or when it could not be sent back
-    because it holds half of a surrogate pair."""
+    """The JSON object in `text`; None when there is none, or half of a surrogate pair in it."""
     try:
         value = json.loads(text)
         json.dumps(value, ensure_ascii=False).encode()

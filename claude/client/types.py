@@ -38,12 +38,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `content` is ready to go back as the assistant's content.
-
-    `broken_inputs` holds, by tool_use id, the input text that is no JSON object: malformed, or cut
-    by max_tokens. The block itself then has the input {}. `content` may be empty. `retries` counts
-    the requests that failed before this one.
-    """
+    """One answer. `content`, which may be empty, is ready to go back as the assistant's.
+    `broken_inputs` holds, by tool_use id, the input text that is no JSON object: malformed or cut;
+    the block then has the input {}. `retries` counts the requests that failed before this one."""
 
     content: tuple[Block, ...]
     stop_reason: str

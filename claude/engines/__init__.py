@@ -1,5 +1,4 @@
-"""How an executor reaches Claude. An engine's short name stands for a class that is imported when
-it is asked for."""
+"""How an executor reaches Claude: engines, each imported when it is asked for."""
 
 from __future__ import annotations
 

@@ -156,8 +156,7 @@ class ApiEngine(Engine):
         # after the calls were run, since a cut one goes back with what arrived of its input
         content = [_answered(block, calls) for block in reply.content]
         self._messages.append({"role": "assistant", "content": content})
-        ordered = [results[call.id] for call in calls]
-        self._messages.append({"role": "user", "content": ordered})
+        self._messages.append({"role": "user", "content": [results[call.id] for call in calls]})
 
     def _nudge(self, reply: Reply) -> None:
         """Answer a turn without a tool call, which does not count as an end."""
@@ -249,8 +248,7 @@ class _Call:
         return str(self.input.get("path", "")) if isinstance(self.input, Mapping) else ""
 
     def salvage(self) -> bool:
-        """Take what arrived of a file that the output limit cut; whether there was anything. Only
-        when the path came whole, so with the content as the last thing in it."""
+        """Take what arrived of a file that was cut after a whole path; whether there was any."""
         if not self.cut or self.name not in CUTTABLE:
             return False
         try:
@@ -299,9 +297,8 @@ def _answered(block: Block, calls: Sequence[_Call]) -> Block:
 
 def _kept(path: str, content: str) -> str:
     text = f"kept {len(content)} characters of {path}; continue with append_file"
-    if not (tail := content[-_TAIL_CHARS:]):
-        return text
-    return f"{text} right after where this ends:\n{tail}"
+    tail = content[-_TAIL_CHARS:]
+    return f"{text} right after where this ends:\n{tail}" if tail else text
 
 
 def _spoken(reply: Reply) -> str:

@@ -1,7 +1,6 @@
 """What an attempt writes while it runs: events.jsonl, log.txt and transcript.jsonl, line by line.
 
-Continues where an earlier worker of the same attempt was killed: its usage counts too. What
-commands of the model did to the files meanwhile is undone at the end.
+Continues where an earlier worker of the same attempt was killed: its usage counts too.
 """
 
 from __future__ import annotations

@@ -39,12 +39,9 @@ _OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
 @dataclass(frozen=True, slots=True)
 class EngineContext:
     """One attempt as an engine sees it: inputs laid out in the workspace, nothing written yet.
-
-    `connect` opens the Messages API with a clock that may end its waiting; `find_defects` checks
-    the workspace; `progress` takes lines for people. An engine may keep temporary files below
-    `attempt.root`. `contained` says that a container is around this process, which does nothing
-    else.
-    """
+    `connect` opens the Messages API with a clock that may end its waiting; `progress` takes lines
+    for people. An engine may keep temporary files below `attempt.root`. `contained` says that a
+    container is around this process, which does nothing else."""
 
     request: Request
     workspace: Workspace

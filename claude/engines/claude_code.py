@@ -1,9 +1,7 @@
 """The engine on the Claude Code CLI: headless in the workspace, one process a prompt.
 
 The CLI has file tools confined to the workspace and a shell that is not, so it runs only in a
-container, or where commands were allowed. When it stops, the workspace is checked, and defects go
-back as another prompt of the same session. Its requests go through a proxy in this worker, which
-knows what was spent and what went wrong.
+container, or where commands were allowed. Its requests go through a proxy in this worker.
 """
 
 from __future__ import annotations
@@ -51,7 +49,7 @@ class ClaudeCodeEngine(Engine):
             self._home.remove()
 
     def _correct_until_done(self, proxy: CliProxy) -> str:
-        """Ask, check the workspace, and ask again."""
+        """Ask, check the workspace, and ask again in the same session."""
         cli = find_cli(self._environ)
         if isinstance(cli, Problem):
             raise WorkEnded(Outcome.DEFECT, f"{cli.what} {cli.fix}")

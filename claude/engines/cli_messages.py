@@ -46,8 +46,7 @@ def read_call(incoming: Incoming) -> tuple[Call, bool]:
     """The request as a Call of the model that was chosen, and whether the answer is to be a stream.
     Raises Unreadable for what is no request, and for what an allowance could not bound."""
     try:
-        data = json.loads(incoming.body, parse_constant=_no_number)
-        return _read_call(data, incoming.headers)
+        return _read_call(json.loads(incoming.body, parse_constant=_no_number), incoming.headers)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
         if isinstance(exc, Unreadable):
             raise
@@ -85,8 +84,7 @@ def _counted_fields(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counted(piece: Mapping[str, Any]) -> dict[str, Any]:
-    """A block or message whose cost can be bounded: all of its content is in the request, and what
-    is written to the cache stays there for the five minutes that the price list knows."""
+    """A block or message whose cost has a bound: all of it is here, cached only as it is priced."""
     source, content, mark = (piece.get(name) for name in ("source", "content", "cache_control"))
     changes: dict[str, Any] = {}
     if isinstance(source, dict) and source.get("type") in ("url", "file"):

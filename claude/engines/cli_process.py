@@ -1,7 +1,6 @@
 """One process of the CLI: its prompt in, its lines out, and no process left behind.
 
-Reads both pipes in one loop that checks the clock, so that a stop or the time limit is noticed
-while the CLI is silent. Leaving the context ends the CLI and all it started.
+One loop reads both pipes and checks the clock, so that a stop is noticed while the CLI is silent.
 """
 
 from __future__ import annotations
@@ -29,11 +28,8 @@ LINGER_S = 10.0
 
 
 class CliProcess:
-    """Runs `command` with `prompt` on its standard input.
-
-    `mark` is a variable of `environ` whose value is this attempt's alone: by it everything is found
-    that the CLI started, even what went to a session of its own.
-    """
+    """Runs `command` with `prompt` on its standard input. `mark` is a variable of `environ` whose
+    value is this attempt's alone: by it all is found that the CLI started, in any session."""
 
     def __init__(
         self,

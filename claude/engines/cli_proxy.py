@@ -2,8 +2,7 @@
 
 The CLI holds a token that is worth nothing elsewhere; each of its requests goes on through the
 worker's own client, so that governor, allowance, retries and credentials are those of every engine.
-An answer is passed on when it is whole: a CLI that was shown one finished block of an answer which
-then breaks gives its prompt up, and a broken answer that it has not seen is simply asked for again.
+An answer is passed on when it is whole, since of one that breaks the CLI would give its prompt up.
 """
 
 from __future__ import annotations
@@ -36,11 +35,9 @@ Connect = Callable[[Clock], AbstractContextManager[Claude]]
 
 
 class CliProxy:
-    """A context manager that serves as long as it lasts, one request after the other.
-
-    `connect` opens the client. An error that another request cannot overcome ends the
-    attempt: `check` raises it in the thread of the engine, and every later request is refused.
-    """
+    """Serves while its context lasts, one request after the other. An error that another request
+    cannot overcome ends the attempt: `check` raises it in the thread of the engine, and every later
+    request is refused."""
 
     def __init__(self, connect: Connect, clock: Clock) -> None:
         self._connect, self._clock = connect, clock

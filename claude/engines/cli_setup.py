@@ -76,8 +76,7 @@ class CliHome:
 
 def find_cli(environ: Mapping[str, str]) -> str | Problem:
     """The path of `claude` on the PATH of `environ`, or why it cannot be used."""
-    path = shutil.which("claude", path=environ.get("PATH", ""))
-    if path is None:
+    if (path := shutil.which("claude", path=environ.get("PATH", ""))) is None:
         return Problem(
             "The Claude Code CLI (claude) is not on the PATH.",
             f"Install it ({_INSTALL}), or use --engine api.",
@@ -99,11 +98,8 @@ def find_cli(environ: Mapping[str, str]) -> str | Problem:
 def find_cli_problems(
     model: ModelSettings, environ: Mapping[str, str], in_process: bool
 ) -> list[Problem]:
-    """What the engine claude-code misses on this machine; nothing for another engine.
-
-    `in_process` means that executors run on this host, uncontained; elsewhere the worker checks
-    the CLI of its image or node.
-    """
+    """What the engine claude-code, if chosen, misses where executors run `in_process`: on this
+    host, uncontained. Elsewhere the worker checks the CLI of its image or node."""
     if model.engine != "claude-code" or not in_process:
         return []
     uncontained = Problem(
@@ -142,11 +138,8 @@ def judge_version(path: str, output: str, code: int) -> str | Problem:
 def build_command(
     cli: str, home: CliHome, model: str, session: str, *, resume: bool, max_turns: int
 ) -> list[str]:
-    """One prompt's command line; the prompt itself goes to standard input.
-
-    `acceptEdits` lets the file tools work below the current directory and nowhere else, and no
-    mode that skips permissions is used, which root would be refused.
-    """
+    """One prompt's command line; the prompt goes to standard input. `acceptEdits` keeps the file
+    tools below the current directory; a mode that skips permissions would be refused to root."""
     return [
         cli,
         "--print",
@@ -204,8 +197,7 @@ def _patience(limits: Limits) -> dict[str, str]:
 
 
 def _proxies(model: ModelSettings, environ: Mapping[str, str]) -> dict[str, str]:
-    """For the model's commands, and never on the way to the worker's proxy; none for a simulation,
-    which must reach nothing."""
+    """For the model's commands, never on the way to the worker's proxy; none for a simulation."""
     if model.simulation is not None or not any(environ.get(name) for name in _PROXIES):
         return {}
     beside = ",".join(filter(None, (environ.get(n, "") for n in _NO_PROXY)))

@@ -36,12 +36,9 @@ class CliResult:
 
 @dataclass(slots=True)
 class CliStream:
-    """The stream of one process of the CLI.
-
-    `on_turn` is called when a request has ended, with the messages that were new in it and what
-    came back, `on_progress` with lines for people. What is billed is counted by the proxy: of a
-    request that was cut, this shows only what came.
-    """
+    """The stream of one process of the CLI. `on_turn` gets the new messages of a request that has
+    ended and what came back, `on_progress` lines for people. What is billed the proxy counts: of a
+    request that was cut, this shows only what came."""
 
     usage: Usage
     """Provider, model and whether it is simulated; the counts are filled in."""
@@ -53,7 +50,7 @@ class CliStream:
     sent: list[Block] = field(default_factory=list)
     result: CliResult | None = None
     unreadable: int = 0
-    _counts: dict[str, int] = field(default_factory=dict)
+    _counts: dict[str, Any] = field(default_factory=dict)
     _content: list[Block] = field(default_factory=list)
     _stop_reason: str = ""
     _request_id: str = ""
@@ -141,15 +138,13 @@ class CliStream:
         self._report(f"Claude Code tries again in {seconds:.1f} s ({why})")
 
     def _end_turn(self) -> None:
-        counts: dict[str, Any] = dict(self._counts)
         usage = replace(
             self.usage,
-            **counts,
+            **self._counts,
             duration_s=max(0.0, self.now() - self._since),
             request_id=self._request_id,
         )
-        stop_reason = self._stop_reason or "cut"
-        reply = Reply(tuple(self._content), stop_reason, usage, {}, self._retries)
+        reply = Reply(tuple(self._content), self._stop_reason or "cut", usage, {}, self._retries)
         for block in reply.content:
             if text := describe_call(block, self.root):
                 self._report(text)

@@ -1,5 +1,4 @@
-"""Processes of the model beside the worker: reading their output, hiding the worker's memory from
-them, ending them.
+"""Processes of the model beside the worker: read, ended, and kept out of the worker's memory.
 
 A process can go to another session, clear its environment, or outlive its parent; the worker finds
 it by the mark in its environment, and where the worker is alone, by descent.

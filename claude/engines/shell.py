@@ -1,8 +1,7 @@
 """A shell for the model: one command at a time, in the workspace, beside the worker.
 
-A command gets only the environment variables that programs need, has limits, and leaves
-no process behind, which claude.engines.supervisor, a process between the two, ensures. The result
-is a text for the model, its middle left out where it is long.
+A command gets only the environment variables that programs need, has limits, and leaves no process
+behind, which claude.engines.supervisor, a process between the two, ensures.
 """
 
 from __future__ import annotations
@@ -175,9 +174,7 @@ class _Captured:
 
     def __init__(self) -> None:
         self.size = 0
-        self._head = b""
-        self._tail = b""
-        self._report = b""
+        self._head = self._tail = self._report = b""
 
     def add_output(self, piece: bytes) -> None:
         self.size += len(piece)
@@ -190,11 +187,10 @@ class _Captured:
 
     def read_report(self) -> Mapping[str, Any]:
         """The report, empty when the supervisor left none."""
-        try:
-            found = json.loads(self._report)
-        except ValueError:
-            return {}
-        return found if isinstance(found, dict) else {}
+        with contextlib.suppress(ValueError):
+            if isinstance(found := json.loads(self._report), dict):
+                return found
+        return {}
 
     def text(self) -> str:
         cut = self.size - len(self._head) - len(self._tail)

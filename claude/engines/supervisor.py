@@ -57,8 +57,7 @@ class Supervisor:
         too_many = code is None and not self._stop_requested
         if code is None and self._stop_requested:
             self._ask_to_end(pid)
-        left = end_descendants()
-        return {"code": code, "left": left, "too_many": too_many}
+        return {"code": code, "left": end_descendants(), "too_many": too_many}
 
     def _stop(self, *_: object) -> None:
         self._stop_requested = True
@@ -66,8 +65,7 @@ class Supervisor:
     def _wait(self, pid: int) -> int | None:
         """The command's exit code; None when it has to be stopped."""
         while True:
-            code = _reap(pid)
-            if code is not None:
+            if (code := _reap(pid)) is not None:
                 return code
             if self._stop_requested or os.getppid() != self._worker:
                 self._stop_requested = True

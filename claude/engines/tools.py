@@ -1,7 +1,6 @@
 """The tools of the executor: their descriptions for the model, and running a call.
 
-Input is checked against the very schema the model was given; whatever is wrong is a WorkspaceError
-whose text shows the model how the call should look.
+Input is checked against that very schema; a WorkspaceError shows the model how a call should look.
 """
 
 from __future__ import annotations

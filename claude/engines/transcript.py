@@ -1,7 +1,6 @@
 """The transcript of an attempt: JSON lines for people who want to know what happened.
 
-First what was asked for, then a line a turn with what was new in the request and what came back,
-last how it ended. Each line is written as soon as it is known, so a cut attempt leaves the rest.
+A line for the beginning, for each turn and for the end, each written as soon as it is known.
 Secrets are masked; a long text stands as size and digest, and as the path of the file that has it.
 """
 

@@ -154,9 +154,8 @@ def from_aws(refusal: Refusal, endpoint: Endpoint) -> ModelError | None:
     for pattern, message, remedy, kind in _RULES:
         if refusal.matches(pattern):
             return kind(message.format(**parts), remedy.format(**parts))
-    if refusal.matches("^resourcenotfoundexception:|model identifier is invalid"):
-        return _unknown_model(refusal, endpoint)
-    return None
+    unknown = refusal.matches("^resourcenotfoundexception:|model identifier is invalid")
+    return _unknown_model(refusal, endpoint) if unknown else None
 
 
 def profiles_for(model: str, region: str) -> tuple[str, ...]:

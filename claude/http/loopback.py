@@ -1,7 +1,6 @@
 """Serves an Api on this machine's loopback. Streams are chunked.
 
-A client that goes away, or a clock that was stopped, ends its connection; closing the server ends
-all of them.
+A client that goes away, or a stopped clock, ends its connection; closing the server ends all.
 """
 
 from __future__ import annotations

@@ -73,8 +73,7 @@ class Admission:
         return held_s if held_s > _NO_TIME_S else 0.0
 
     def _unanswered(self, now: float) -> int:
-        silent = [at for number, at in self._flying.items() if number not in self._open]
-        return sum(now < at + SILENCE_S for at in silent)
+        return sum(now < at + SILENCE_S for n, at in self._flying.items() if n not in self._open)
 
     def start(self, now: float) -> int:
         """Count a request as started; its number."""

@@ -151,8 +151,7 @@ class _Notice:
 
     def __init__(self, clock: Clock, notify: Notify) -> None:
         self._clock, self._notify = clock, notify
-        self._since = clock.monotonic()
-        self._next = self._since
+        self._since = self._next = clock.monotonic()
         self._text = ""
 
     def update(self, admission: Admission, ahead: int) -> None:

@@ -95,8 +95,6 @@ class TokenBucket:
     def wait_s(self, cost: float, now: float) -> float:
         """Seconds until a request that takes `cost` fits."""
         short = min(max(1.0, cost), self._limit) - self._level(now)
-        if short <= 0:
-            return 0.0
         return max(0.0, min(short / self._per_s, self._reported_at + LONGEST_HOLD_S - now))
 
     def _level(self, now: float) -> float:
@@ -104,12 +102,9 @@ class TokenBucket:
 
 
 class LearnedPace:
-    """Finds the rate of a limit that is not reported, from the refusals it causes.
-
-    Between two of them the bucket went from empty to empty: what was let through is what was
-    refilled. A rate found is kept with some headroom, to notice when the limit has risen, and
-    counts less as time passes without another refusal.
-    """
+    """Finds the rate of a limit that is not reported, from the refusals it causes: what was let
+    through between two of them is what was refilled. It is kept with some headroom, to notice when
+    the limit has risen, and counts less as time passes without another refusal."""
 
     HEADROOM = 1.1
     HALF_LIFE_S = 60.0

@@ -1,7 +1,6 @@
 """Prompts: the instructions beside this file, and the first message of an executor.
 
-The shared text is the same bytes for all tasks of a run, so that the provider's prompt cache serves
-all of them; what differs comes after it.
+The shared text is the same bytes for all tasks of a run, so that the provider's cache serves them.
 """
 
 from __future__ import annotations

@@ -46,10 +46,8 @@ def packed(directory: Path, top: str, uid: int, extra: Mapping[str, bytes]) -> I
 
 
 def pack(directory: Path, out: IO[bytes]) -> None:
-    """Write `directory` to `out` as a compressed tar: the same bytes for the same tree.
-
-    Anything but files and directories is left out.
-    """
+    """Write the files and directories of `directory` to `out` as a compressed tar: the same bytes
+    for the same tree."""
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         member.uid = member.gid = member.mtime = 0
@@ -81,11 +79,8 @@ def decompressed(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def unpack(chunks: Iterable[bytes], destination: Path, limits: Limits) -> None:
-    """Write the tree in `chunks` to `destination`, which is made; its top directory's name is
-    dropped.
-
-    Raises CollectError for what `UntrustedTree` refuses; `destination` is removed then.
-    """
+    """Write the tree in `chunks`, without its top directory, to `destination`, which is made.
+    Raises CollectError for what `UntrustedTree` refuses; `destination` is removed then."""
     destination.mkdir()
     tree = UntrustedTree(destination, limits)
     try:

@@ -96,8 +96,7 @@ class UntrustedTree:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """While a file of a result is created: an error because of its name, such as one that is too
-    long, is a CollectError of that result alone."""
+    """An error because of the name of a file that is created is that result's CollectError."""
     try:
         yield
     except (OSError, UnicodeEncodeError) as exc:

@@ -21,9 +21,7 @@ ENTRIES = (
 )
 ROOMS = ("core", "claude")
 DIGEST_LENGTH = 16
-_CACHES = ("__pycache__",)
 _CACHED = (".pyc", ".pyo")
-_USAGE = "usage: source.py [--files]\n"
 
 
 def worker_files(root: Path) -> tuple[str, ...]:
@@ -45,7 +43,7 @@ def source_digest(root: Path) -> str:
 
 def _files(directory: Path) -> Iterator[Path]:
     for path in directory.iterdir() if directory.is_dir() else ():
-        if path.name.startswith(".") or path.name in _CACHES or path.suffix in _CACHED:
+        if path.name.startswith(".") or path.name == "__pycache__" or path.suffix in _CACHED:
             continue
         if path.is_dir():
             yield from _files(path)
@@ -56,7 +54,7 @@ def _files(directory: Path) -> Iterator[Path]:
 def main(arguments: list[str], root: Path) -> int:
     """Print the digest of `root`, or its files one a line."""
     if arguments not in ([], ["--files"]):
-        sys.stderr.write(_USAGE)
+        sys.stderr.write("usage: source.py [--files]\n")
         return 2
     lines = worker_files(root) if arguments else (source_digest(root),)
     sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -163,8 +163,7 @@ def _parts(path: str) -> list[str]:
 
 def _replace(directory: int, name: str, data: bytes, mode: int) -> None:
     temporary = f".{secrets.token_hex(8)}.part"  # a fixed length: `name` may fill NAME_MAX
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
-    fd = os.open(temporary, flags, mode, dir_fd=directory)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, mode, dir_fd=directory)
     try:
         with open(fd, "wb") as stream:
             stream.write(data)
@@ -249,8 +248,7 @@ def remove_tree(path: Path) -> None:
 
 
 def _empty(root: int) -> None:
-    """Remove all below. A directory's directories are moved up into the root first, so that no
-    depth is ever needed."""
+    """Remove all below; directories are moved up into the root first, so that no depth matters."""
     device = os.fstat(root).st_dev
     pending = _without_files(root, root)
     while pending:

@@ -1,7 +1,6 @@
 """A file that grows line by line beside a workspace whose commands can reach it.
 
-What was written is kept in memory too, so that changes by others are undone: at the next line if
-they are in the way, and at the end in any case.
+What was written is kept in memory too, so that changes by others are undone, in the end by settle.
 """
 
 from __future__ import annotations

@@ -71,9 +71,8 @@ def _original(entry: ManifestEntry, source: Path) -> bytes:
 
 
 def _unowned(workspace: Workspace, scan: TreeScan, inputs: Manifest) -> Iterator[str]:
-    given = set(inputs.paths)
     faults = dict(scan.others)
-    for path in sorted({*faults, *(path for path, _ in scan.files)} - given):
+    for path in sorted({*faults, *(path for path, _ in scan.files)} - set(inputs.paths)):
         if _is_debris(workspace, path):
             continue
         name = repr(path if len(path) <= MAX_PATH_CHARS else f"{path[:MAX_PATH_CHARS]}...")

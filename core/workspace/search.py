@@ -1,8 +1,7 @@
 """Regular expressions of a model over the texts of a workspace, in a process that can be ended.
 
-A hostile pattern can keep `re` busy for longer than the universe lasts and cannot be interrupted
-from a thread, so whatever is not plain text is matched in a child with a deadline. The child runs
-this file alone: it imports the standard library only.
+A hostile pattern keeps `re` busy for ever and cannot be interrupted from a thread, so all but plain
+text is matched in a child with a deadline, which runs this file alone: standard library only.
 """
 
 from __future__ import annotations
@@ -29,11 +28,10 @@ def search_texts(
     pattern that is no regular expression is looked for as it stands."""
     if not _SPECIAL.search(pattern):
         return find_matches(re.compile(re.escape(pattern)), texts)
-    question = json.dumps([pattern, texts])
     try:
         answer = subprocess.run(  # noqa: S603 - our own interpreter and this very file
             [sys.executable, "-I", "-S", __file__],
-            input=question.encode(),
+            input=json.dumps([pattern, texts]).encode(),
             capture_output=True,
             timeout=timeout_s,
             check=True,

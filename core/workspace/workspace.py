@@ -126,8 +126,7 @@ class Workspace:
     def search(self, pattern: str, path: str = "") -> str:
         """Lines that match a regular expression, in one file or all below a directory."""
         texts, skipped = self._searched(path)
-        found = search_texts(pattern, texts, self._search_timeout_s)
-        if found is None:
+        if (found := search_texts(pattern, texts, self._search_timeout_s)) is None:
             raise WorkspaceError(
                 f"The pattern {pattern[:200]!r} took too long and was stopped.",
                 "Use plain text or a simpler pattern without nested repetition.",
