@@ -85,7 +85,7 @@ def run_plan(
     earlier = _undamaged(session)
     model, limits = settings.model_settings(), settings.limits()
     budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
-    cached_at = earlier.spent_at
+    warm_up = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
         session.run.run_id,
@@ -96,11 +96,7 @@ def run_plan(
         calls=calls,
         clock=session.clock,
         policy=RetryPolicy(settings.max_retries, random.Random()),
-        pacing=pacing_of(
-            settings,
-            warm_up=session.clock.time() - cached_at > CACHE_LIVES_S,
-            cancel_lag_s=backend.cancel_lag_s,
-        ),
+        pacing=pacing_of(settings, warm_up=warm_up, cancel_lag_s=backend.cancel_lag_s),
         earlier=earlier,
         commit=session.journal.commit,
         budget=budget,

@@ -30,7 +30,6 @@ from engine.run.rundir import RunDir, RunFacts, locked
 from engine.run.session import Session, announce, open_session, storing
 from engine.views.format import clean, plural
 
-_UNITS = ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB"))
 _CHANGED = "it has changed meanwhile; clean again"
 
 
@@ -222,7 +221,7 @@ def _as_json(item: CleanupItem, *, done: bool = False) -> str:
 
 def size_in_words(size_bytes: int) -> str:
     """950 bytes, 1.2 kB, 3.4 MB."""
-    for size, unit in _UNITS:
+    for size, unit in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")):
         if size_bytes >= size:
             return f"{size_bytes / size:.1f} {unit}"
     return plural(size_bytes, "byte")

@@ -17,7 +17,6 @@ from engine.run.rundir import RunDir, is_locked
 
 LET_GO_S = 60.0
 """How long the process that works on a run has to stop; the scheduler gives its jobs 10 s."""
-_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def stop_holder(
         if clock.monotonic() >= until:
             stuck = f"{name}, which has not stopped within {patience_s:g} s."
             raise RunLocked(stuck, f"Kill it (kill -9 {holder.pid}), then cancel again.")
-        clock.sleep(_LOOK_S)
+        clock.sleep(0.1)
     return True
 
 

@@ -34,7 +34,6 @@ STOP_S = 60.0
 """How long jobs have to stop; Slurm leaves them 30 s between its two signals."""
 RELEASE_STOP_S = 15.0
 """How long the end of a session waits for jobs that were slow to stop when it was interrupted."""
-_PAUSES_S = (0.1, 5.0)
 _GONE = JobStatus(JobState.LOST, Reason.MISSING)
 _NEVER_SENT = JobStatus(JobState.LOST, Reason.LAUNCH, message="it was not handed over")
 _CANCELLED = "It was stopped when the run was cancelled."
@@ -83,9 +82,8 @@ class OutstandingJobs:
         return [h for h, s in states if s.state.final and not is_missing(s)]
 
     def _polled(self) -> OutstandingJobs:
-        handles, found = list(self.handles.values()), {}
-        if handles:
-            found = self.backend.call("poll", lambda b: b.poll(handles))
+        handles = list(self.handles.values())
+        found = self.backend.call("poll", lambda b: b.poll(handles)) if handles else {}
         now, unknown = self.backend.clock.monotonic(), JobStatus(JobState.UNKNOWN)
         statuses = {key: found.get(key, unknown) for key in self.handles}
         for key, until in self.visible_at.items():
@@ -98,14 +96,14 @@ class OutstandingJobs:
         backend needs to show it. Raises BackendError."""
         if not (handles := self.running):
             return self
-        clock, (pause_s, most_s) = self.backend.clock, _PAUSES_S
+        clock, pause_s = self.backend.clock, 0.1
         self.backend.call("cancel", lambda b: b.cancel(handles))
         until = clock.monotonic() + patience_s
         while (now := self._polled()).running:
             if (left_s := until - clock.monotonic()) <= 0:
                 break
             clock.sleep(min(pause_s, left_s))
-            pause_s = min(most_s, pause_s * 2)
+            pause_s = min(5.0, pause_s * 2)
         return now
 
     def collect_ended(
@@ -168,12 +166,11 @@ class EndRecorder:
         self.session.journal.commit()
 
     def _record_end(self, key: JobKey, status: JobStatus, end: End) -> None:
-        run = self.session.run
         data = ended(
             key,
             status,
             end,
-            reported=lambda key: tuple(read_spent(run.attempt(key))),
+            reported=lambda key: tuple(read_spent(self.session.run.attempt(key))),
             is_credible=self.is_credible,
             duration_s=end.result.duration_s if end.result else 0.0,
         )
@@ -186,10 +183,9 @@ class EndRecorder:
 def _end_of(status: JobStatus, answer: TaskResult | CollectError, *, stopped: bool) -> End | None:
     """None while the result is still to come."""
     if isinstance(answer, TaskResult):
-        interrupted = stopped and answer.outcome is Outcome.INTERRUPTED
-        return (
-            End(Outcome.INTERRUPTED, _CANCELLED, answer) if interrupted else end_of(status, answer)
-        )
+        if stopped and answer.outcome is Outcome.INTERRUPTED:
+            return End(Outcome.INTERRUPTED, _CANCELLED, answer)
+        return end_of(status, answer)
     if stopped:
         return End(Outcome.INTERRUPTED, _CANCELLED)
     if answer.retryable:

@@ -1,8 +1,5 @@
-"""Removing a run's directory for good: never outside of it, however deep, and restartable.
-
-The directory is first moved aside, in one step, so that it is a whole run or none; what a crash
-leaves there is found by `half_removed`.
-"""
+"""Removing a run's directory for good: never outside of it, however deep, and restartable. It is
+first moved aside, in one step, so that it is a whole run or none."""
 
 from __future__ import annotations
 

@@ -135,11 +135,9 @@ class RunBackends:
         """A backend that is asked about `run` and starts nothing; `facts` None: of a run unknown
         here."""
         settings = self.settings(facts) if facts else self._loaded.settings
-        options = replace(settings, backend=name).options()
-        credentials = settings.credentials(self._environ)
-        context = BackendContext(
-            run.root, credentials, self.clock, _refuse_work, options, self._environ
-        )
+        options, environ = replace(settings, backend=name).options(), self._environ
+        credentials = settings.credentials(environ)
+        context = BackendContext(run.root, credentials, self.clock, _refuse_work, options, environ)
         with closing(backend_class(name).build(context)) as backend:
             yield TimedBackend(backend, self.clock)
 

@@ -134,9 +134,8 @@ class CleanupScan:
         if self.named or (idle_s >= self.older_than_s and _is_bare(root)):
             return replace(item, goes_whole=True)
         reason = str(exc).rstrip(".")
-        return replace(
-            item, left=f"it cannot be read ({reason}); remove it with 'clean {item.run}'"
-        )
+        left = f"it cannot be read ({reason}); remove it with 'clean {item.run}'"
+        return replace(item, left=left)
 
     def _asked(
         self, item: CleanupItem, run: RunDir, name: str, jobs: JobsView, facts: RunFacts | None
@@ -176,8 +175,7 @@ class CleanupScan:
                 yield CleanupItem("", state=name, trouble=f"{name}: {exc}")
                 continue
             for run_id in filter(self._is_meant, ids):
-                place = self._place(run_id)
-                yield self._asked(CleanupItem(run_id), place, name, JobsView(), None)
+                yield self._asked(CleanupItem(run_id), self._place(run_id), name, JobsView(), None)
 
     def backend_names(self) -> list[str]:
         """All that some run here was carried out on, and the one chosen."""

@@ -113,8 +113,7 @@ def check_work_dir(work_dir: Path) -> Check:
     """Whether runs can be kept there; leaves nothing behind, not the directory either."""
     there = next(p for p in (work_dir, *work_dir.parents) if p.exists())
     try:
-        with tempfile.NamedTemporaryFile(dir=there, prefix=".doctor-"):
-            pass
+        tempfile.NamedTemporaryFile(dir=there, prefix=".doctor-").close()
     except OSError as exc:
         message = f"{work_dir} cannot be written: {exc.strerror}"
         fix = "Give another directory with --work-dir."
@@ -156,8 +155,7 @@ def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Che
     from claude.engines.cli_setup import find_cli_problems
 
     subject, model = f"engine {settings.engine}", real_model(settings.provider, settings)
-    in_process = backend_class(settings.backend).in_process
-    problems = find_cli_problems(model, environ, in_process)
+    problems = find_cli_problems(model, environ, backend_class(settings.backend).in_process)
     for problem in problems:
         yield Check(subject, CheckState.PROBLEM, problem.what, problem.fix)
     if not problems:

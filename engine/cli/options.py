@@ -139,11 +139,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         lambda ctx, loaded: do.plan(
             loaded, _prompt(ctx, around, loaded), _path(ctx.params["output"])
         ),
-        *(
-            prompt,
-            prompt_file,
-            _own("--output", "FILE", "file to write the plan to", "-o"),
-        ),
+        *(prompt, prompt_file, _own("--output", "FILE", "file to write the plan to", "-o")),
     )
     yield command(
         "resume",
@@ -180,15 +176,12 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         _flag(Group.CORE, "--probe", "also run a small job on the backend"),
         _flag(Group.BATCH, "--register-job-definition", "register a job definition, and check it"),
     )
+    port = click.IntRange(0, 65535)
     yield command(
         "simulated-api",
         "Serve the simulated Claude on this machine.",
         lambda ctx, loaded: do.simulated_api(loaded, ctx.params["port"]),
-        _own(
-            *("--port", "N", "port on loopback; 0: any free one"),
-            type=click.IntRange(0, 65535),
-            default=0,
-        ),
+        _own("--port", "N", "port on loopback; 0: any free one", type=port, default=0),
     )
 
 

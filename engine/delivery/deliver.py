@@ -26,8 +26,7 @@ def deliver(session: Session, plan: Plan, succeeded: Mapping[str, int]) -> Merge
     verified = verify_results(session.run, succeeded)
     merge = plan_merge(merge_sources(session.run, plan, verified.results))
     _replace_target(session, merge)
-    files = len(merge.files)
-    session.emit(Delivered(session.facts.target, files, merge.conflicts, merge.refused))
+    session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
     return merge
 
 

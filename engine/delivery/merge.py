@@ -1,8 +1,5 @@
-"""Merge planning, without the disk: which file of which owner goes where in the target.
-
-The first owner of a path keeps it; a file that collides with it, also only in case or as file
-against directory, is kept beside it under a name of its own, so that nothing is lost.
-"""
+"""Merge planning, without the disk: the first owner of a path keeps it; a file that collides with
+it, also only in case or as file against directory, is kept beside it, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -106,14 +103,11 @@ class _Layout:
 
     def clash(self, path: str) -> _Clash | None:
         """What is already where `path`, or a directory above it, would go."""
-        for directory in _directories(path):
-            if (file := self.files.get(fold(directory))) is not None:
+        for place in (*_directories(path), path):
+            if (file := self.files.get(fold(place))) is not None:
                 return _Clash(file.path, file.owner, file)
-        if (file := self.files.get(fold(path))) is not None:
-            return _Clash(file.path, file.owner, file)
-        if (found := self._directories.get(fold(path))) is not None:
-            return _Clash(*found, None)
-        return None
+        found = self._directories.get(fold(path))
+        return None if found is None else _Clash(*found, None)
 
     def place(self, file: MergedFile) -> None:
         self.files[fold(file.path)] = file
@@ -122,8 +116,7 @@ class _Layout:
             if spelled != directory and directory not in self._respelled:
                 self._respelled.add(directory)
                 why = "the names of two directories differ only in case"
-                owners = (owner, file.owner)
-                self.conflicts.append(Conflict(spelled, owners, directory, why))
+                self.conflicts.append(Conflict(spelled, (owner, file.owner), directory, why))
 
     def keep_beside(self, file: MergedFile, clash: _Clash) -> None:
         """Find a free name for a displaced file, near its own path."""
@@ -162,19 +155,14 @@ def _directories(path: str) -> Iterator[str]:
 
 
 def _names_beside(file: MergedFile, clash: _Clash) -> Iterator[str]:
-    """`<stem>.conflict-<owner><suffix>`, then numbered, for the part of the path that collides.
-
-    Ends when even a stem of one character is too long.
-    """
-    depth = clash.at.count("/")
-    parts = file.path.split("/")
+    """`<stem>.conflict-<owner><suffix>`, then numbered, of what collides; ends for want of room."""
+    depth, parts = clash.at.count("/"), file.path.split("/")
     name = parts[depth]
     suffix = Path(name).suffix
     suffix = suffix if len(suffix) <= _MAX_SUFFIX_CHARS else ""
-    used = len(file.path) - len(name)
     for number in count(1):
         tail = f".conflict-{file.owner}{'' if number == 1 else f'-{number}'}{suffix}"
-        room = MAX_PATH_CHARS - used - len(tail)
+        room = MAX_PATH_CHARS - len(file.path) + len(name) - len(tail)
         stem = _cut(name.removesuffix(suffix), room, MAX_NAME_BYTES - len(tail.encode()))
         if not stem:
             return

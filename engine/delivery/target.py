@@ -1,10 +1,7 @@
-"""Delivery: a merge plan becomes the target directory, all of it or nothing.
-
-Everything is copied and verified in a hidden directory beside the target (the same file system),
-then renamed into place. The previous delivery is moved aside first and removed last, so that at
-every moment the old tree, the new one, or both exist; `recover_target` finishes or undoes what an
-interruption left. Only files that this run wrote are ever deleted.
-"""
+"""Delivery: a merge plan becomes the target directory, all of it or nothing. Everything is copied
+and verified in a hidden directory beside it (the same file system), then renamed into place. The
+previous delivery is moved aside first and removed last, so that at every moment the old tree, the
+new one, or both exist. Only files that this run wrote are ever deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ from core.job import Manifest
 from engine.delivery.merge import MergedFile, MergePlan, merged_manifest
 from engine.delivery.target_check import absolute, is_tree, is_vacant, manifest_of, refusal
 
-_CHUNK_BYTES = 1024 * 1024
 _REMEDIES = {
     errno.ENOSPC: "Free space on its file system and resume the run.",
     errno.EDQUOT: "Free part of your quota on its file system and resume the run.",
@@ -45,7 +41,7 @@ class Disk:
         """Copy one file durably and verify its content. Raises MergeError, OSError."""
         digest, size = hashlib.sha256(), 0
         with open(_open_source(file), "rb") as source, destination.open("xb") as copy:
-            while chunk := source.read(_CHUNK_BYTES):
+            while chunk := source.read(1024 * 1024):
                 digest.update(chunk)
                 size += len(chunk)
                 copy.write(chunk)
@@ -117,10 +113,9 @@ def recover_target(target: Path, run_id: str, disk: Disk | None = None) -> None:
     Raises MergeError when another process has written to the target meanwhile; both trees are then
     kept.
     """
-    disk = disk or Disk()
     places = _places(target, run_id)
     try:
-        _settle(places, disk)
+        _settle(places, disk or Disk())
     except OSError as exc:
         raise _failed(places.target, exc) from exc
 

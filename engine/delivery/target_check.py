@@ -105,9 +105,7 @@ def _contains(outer: Path, inner: Path) -> bool:
 
 def is_vacant(target: Path) -> bool:
     """Whether `target` can be taken by one rename: absent, or a directory without entries."""
-    if not os.path.lexists(target):
-        return True
-    return is_tree(target) and not os.listdir(target)
+    return not os.path.lexists(target) or (is_tree(target) and not os.listdir(target))
 
 
 def is_tree(path: Path) -> bool:

@@ -57,20 +57,18 @@ class Budget:
 
     def admit(self, key: JobKey) -> bool:
         """Reserve what the attempt may take at most; True as well for what is reserved already."""
-        if self._ledger.reserved(key) is not None:
-            return True
-        return self._ledger.reserve(key, self._need(key.task).high)
+        is_reserved = self._ledger.reserved(key) is not None
+        return is_reserved or self._ledger.reserve(key, self._need(key.task).high)
 
     def squeeze(self, key: JobKey) -> bool:
         """Reserve all that is left, if the attempt may come through with it."""
         left, need = self._ledger.left(), self._need(key.task)
+        low, high = need.low, need.high
         amount = Amount(
-            need.high.tokens if left.max_tokens is None else min(left.max_tokens, need.high.tokens),
-            need.high.cost_usd
-            if left.max_cost_usd is None
-            else min(left.max_cost_usd, need.high.cost_usd),
+            high.tokens if left.max_tokens is None else min(left.max_tokens, high.tokens),
+            high.cost_usd if left.max_cost_usd is None else min(left.max_cost_usd, high.cost_usd),
         )
-        enough = amount.tokens >= need.low.tokens and amount.cost_usd >= need.low.cost_usd
+        enough = amount.tokens >= low.tokens and amount.cost_usd >= low.cost_usd
         return enough and self._ledger.reserve(key, amount)
 
     def _need(self, task: str) -> CostEstimate:
@@ -99,8 +97,7 @@ class Budget:
     def settle(self, key: JobKey, usage: Iterable[Usage] | None) -> None:
         """The attempt is over. Without an account of it, its whole reservation is spent."""
         reserved = self._given[key.task] = self.reservation(key)
-        used = reserved if usage is None else amount_of(usage, self.price)
-        self._ledger.settle(key, used)
+        self._ledger.settle(key, reserved if usage is None else amount_of(usage, self.price))
 
     def enlarge(self, task: str) -> bool:
         """The task's last reservation was too small: it needs twice that. False when the budget
@@ -142,9 +139,8 @@ class Budget:
 
 
 def _fits(amount: Amount, caps: Allowance) -> bool:
-    tokens, cost_usd = caps.max_tokens, caps.max_cost_usd
-    tokens_fit = tokens is None or amount.tokens <= tokens
-    return tokens_fit and (cost_usd is None or amount.cost_usd <= cost_usd)
+    tokens_fit = caps.max_tokens is None or amount.tokens <= caps.max_tokens
+    return tokens_fit and (caps.max_cost_usd is None or amount.cost_usd <= caps.max_cost_usd)
 
 
 def open_budget(

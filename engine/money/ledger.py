@@ -39,8 +39,7 @@ class Ledger:
     def reserve(self, key: Hashable, amount: Amount) -> bool:
         """Set `amount` aside for `key`, in place of what it had; False, and nothing changes, when
         that does not fit."""
-        had = self._reserved.get(key, Amount())
-        caps = self.caps
+        had, caps = self._reserved.get(key, Amount()), self.caps
         tokens = self._tokens - had.tokens + amount.tokens
         if caps.max_tokens is not None and tokens > caps.max_tokens:
             return False

@@ -53,10 +53,7 @@ _figures = attrgetter(*(each.name for each in fields(Spend)))
 
 
 def _saved_usd(usage: Usage, price: Price) -> float:
-    """US dollars by which the cache made a request cheaper; 0 without a price.
-
-    Writing to the cache costs more than sending the same text plainly, so it may be negative.
-    """
+    """US dollars by which the cache made a request cheaper; negative if dearer, 0 without price."""
     cached = usage.cache_read_tokens + usage.cache_write_tokens
     if not cached:
         return 0.0

@@ -29,8 +29,7 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
-            pass
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
     except OSError as exc:
         raise UsageError(
             f"The plan cannot be written to {path}: {exc.strerror}.", "Name another file with -o."

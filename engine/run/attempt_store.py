@@ -129,10 +129,7 @@ def _begin_request(attempt: AttemptDir) -> bool:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    """Copies, never links: a worker with a shell may change its inputs in place.
-
-    Only what a manifest can name: directories, and regular files with their content and mode.
-    """
+    """Copies of what a manifest can name, never links: a worker may change its inputs in place."""
     if not source.is_dir():
         return
     with os.scandir(source) as entries:

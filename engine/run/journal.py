@@ -1,9 +1,6 @@
-"""The journal: the run's append-only event log and the one source of truth about it.
-
-A line is one event, given to the kernel at once, so that it outlives this process; what decides is
-proof against a power cut before it is acted upon (`commit`). Progress is not kept. A line cut by a
-crash is the last one and is left out when read, and cut off before appending.
-"""
+"""The journal: the run's append-only event log and the one source of truth about it. A line is one
+event, given to the kernel at once, so that it outlives this process; what decides is proof against
+a power cut before it is acted upon (`commit`). Progress is not kept, nor a line cut by a crash."""
 
 from __future__ import annotations
 
@@ -66,9 +63,7 @@ def _is_planning_usage(event: Event) -> bool:
 
 
 def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    data = path.read_bytes()
+    data = path.read_bytes() if path.exists() else b""
     if data and not data.endswith(b"\n"):
         with path.open("r+b") as stream:
             stream.truncate(data.rfind(b"\n") + 1)

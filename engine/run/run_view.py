@@ -1,9 +1,6 @@
-"""The RunView: where a run stands, reduced from its events and nothing else.
-
-Screen, plain lines, summary, listing, resume, budget and clean-up all read it, so they agree. Time
-comes from the events, or is handed in as `now`. On resume, apply the journal's events first, then
-those of the new session.
-"""
+"""The RunView: where a run stands, reduced from its events and nothing else. All that shows a run
+or goes on with it reads this, so they agree. Time comes from the events, or is handed in as `now`.
+On resume, apply the journal's events first, then those of the new session."""
 
 from __future__ import annotations
 
@@ -188,8 +185,7 @@ class RunView:
         return sum(t.busy_s for t in done) / tokens if done else None
 
     def _order(self) -> list[str]:
-        known = self.tasks
-        graph = {n: [d for d in t.depends_on if d in known] for n, t in known.items()}
+        graph = {n: [d for d in t.depends_on if d in self.tasks] for n, t in self.tasks.items()}
         return list(TopologicalSorter(graph).static_order())
 
     def _key(self, event: Event) -> JobKey:

@@ -142,8 +142,7 @@ def create_run(work_dir: Path, facts: RunFacts) -> RunDir:
 
 def runs_in(work_dir: Path) -> list[RunDir]:
     """Every run of the work directory, oldest first."""
-    found = sorted((work_dir / "runs").glob("*/run.json"))
-    return [RunDir(path.parent) for path in found]
+    return [RunDir(path.parent) for path in sorted((work_dir / "runs").glob("*/run.json"))]
 
 
 def find_run(work_dir: Path, name: str) -> RunDir:
@@ -217,8 +216,6 @@ def is_locked(run: RunDir) -> bool:
     try:
         with run.lock.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
+    except OSError as exc:
+        return isinstance(exc, BlockingIOError)
     return False

@@ -65,12 +65,7 @@ class Session:
 
 @contextmanager
 def open_session(
-    facts: RunFacts,
-    run: RunDir,
-    sinks: Sequence[EventSink],
-    clock: Clock,
-    *,
-    replayed: bool = True,
+    facts: RunFacts, run: RunDir, sinks: Sequence[EventSink], clock: Clock, *, replayed: bool = True
 ) -> Iterator[Session]:
     """Hold the run and its journal, with `facts` in force. Raises RunLocked when another has it.
 
@@ -121,10 +116,9 @@ def end_session(
 
     `outcome` in words is that of OUTCOMES, unless it is given. Gives the exit code.
     """
-    outcome = outcome or OUTCOMES[exit_code]
     end = RunEnded(
         exit_code=exit_code,
-        outcome=outcome,
+        outcome=outcome or OUTCOMES[exit_code],
         message=why.message if why else "",
         wall_s=round(session.clock.time() - session.begun_at, 3),
         resume_with=why.resume_with if isinstance(why, Stop) else "",

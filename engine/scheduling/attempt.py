@@ -39,10 +39,8 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class CancelReason:
-    """Why a job is to be cancelled: the cause that its attempt ends with, and a message.
-
-    `queued`: for as long as it is queued; one that starts after all may go on.
-    """
+    """Why a job is to be cancelled: the cause that its attempt ends with, and a message. `queued`:
+    for as long as it is queued; one that starts after all may go on."""
 
     cause: Reason | Outcome
     message: str
@@ -198,10 +196,7 @@ class Attempt:
 
 @dataclass(slots=True)
 class PollTimer:
-    """When to ask a backend for news: at once when it has some, else at its pace.
-
-    Times are the clock's monotonic seconds.
-    """
+    """When, in monotonic seconds, to ask a backend for news: when it has some, or at its pace."""
 
     pace: PollPace
     news: bool = True

@@ -10,8 +10,6 @@ from core.clock import Clock
 from core.errors import BackendBusy, BackendError
 from engine.scheduling.calls import Calls
 
-_BEST_EFFORT = frozenset({"logs"})  # nothing depends on their answers
-
 
 @dataclass(slots=True)
 class _Trouble:
@@ -70,7 +68,7 @@ class BackendHealth:
             if self._gets_on(method, trouble):
                 continue
             text = f"{self.name} has not answered {method} for {age_s:.0f} s"
-            if age_s >= self.give_up_s and method not in _BEST_EFFORT:
+            if age_s >= self.give_up_s and method != "logs":  # on which nothing depends
                 raise BackendError(f"{text}.", "Check the backend, then resume the run.")
             self._notify_once(trouble, f"{text}; waiting.")
 

@@ -1,8 +1,5 @@
-"""How the scheduler calls a backend without ever blocking on it.
-
-Each method of the backend has at most one call under way, on a thread of its own; answers come
-back through one inbox and are handled in the scheduler's thread, one after the other.
-"""
+"""How the scheduler calls a backend without ever blocking on it: each method has at most one call
+under way, on a thread of its own; answers are handled one by one in the scheduler's thread."""
 
 from __future__ import annotations
 

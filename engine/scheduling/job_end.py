@@ -76,8 +76,7 @@ def ended(
     usage = tuple(end.result.usage if end.result else reported(key))
     if end.result is None and not is_credible(key, usage):
         usage = ()
-    if never_ran is None:
-        never_ran = end.cause in NEVER_STARTED
+    never_ran = end.cause in NEVER_STARTED if never_ran is None else never_ran
     return JobEnded(
         cause=str(end.cause),
         state=status.state,

@@ -1,8 +1,5 @@
 """JobWatch: the jobs that the backend has, asked about in batches: polled, collected, cancelled.
-
-It keeps the facts of each attempt (engine.scheduling.attempt); what an end means for the task is
-decided by the scheduler.
-"""
+Facts alone (engine.scheduling.attempt); what an end means for the task, the scheduler decides."""
 
 from __future__ import annotations
 
@@ -41,19 +38,15 @@ class QueueReport:
         if now < self._after or waits.keys() <= self._reported:
             return None
         self._reported, self._after = frozenset(waits), now + NEWS_S
-        return QueueWaits(
-            tuple(QueueWait(why, jobs, stuck) for (why, stuck), jobs in waits.most_common())
-        )
+        found = (QueueWait(why, jobs, stuck) for (why, stuck), jobs in waits.most_common())
+        return QueueWaits(tuple(found))
 
 
 class JobWatch:
     """`settle` is the scheduler's: it takes an attempt that is over out of `active`."""
 
     def __init__(
-        self,
-        context: SchedulerContext,
-        destination: Path,
-        settle: Callable[[Attempt, End], None],
+        self, context: SchedulerContext, destination: Path, settle: Callable[[Attempt, End], None]
     ) -> None:
         self._context = context
         self._destination = destination
@@ -74,8 +67,7 @@ class JobWatch:
         asked = [a for a in self.active.values() if a.can_be_polled]
         if asked:
             self.polls.news = False
-            handles = [a.handle for a in asked if a.handle]
-            call = partial(context.backend.poll, handles)
+            call = partial(context.backend.poll, [a.handle for a in asked if a.handle])
             context.calls.start("poll", call, partial(self._polled, asked))
 
     def _polled(self, asked: list[Attempt], answer: Any) -> None:
@@ -159,9 +151,8 @@ class JobWatch:
         if not handles:
             context.health.forget("cancel")
         elif now >= self._cancel_after and not context.calls.busy("cancel"):
-            call = partial(context.backend.cancel, handles)
             then = partial(self._cancelled, unwanted, len(self.abandoned))
-            context.calls.start("cancel", call, then)
+            context.calls.start("cancel", partial(context.backend.cancel, handles), then)
 
     def _cancelled(self, asked: list[Attempt], abandoned: int, answer: Any) -> None:
         context, now = self._context, self._context.now()
@@ -178,11 +169,8 @@ class JobWatch:
     @property
     def has_news(self) -> bool:
         """Whether a poll would be made now."""
-        return (
-            self.polls.news
-            and not self._context.calls.busy("poll")
-            and any(a.can_be_polled for a in self.active.values())
-        )
+        may_poll = self.polls.news and not self._context.calls.busy("poll")
+        return may_poll and any(a.can_be_polled for a in self.active.values())
 
     def due_times(self) -> Iterator[float]:
         """When something has to be done even if nothing is heard."""

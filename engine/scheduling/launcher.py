@@ -1,8 +1,5 @@
-"""How many jobs may go out now, and handing them to the backend.
-
-A slot must be free, the prompt cache warm, the provider not throttled. Which tasks take the slots
-is the scheduler's decision.
-"""
+"""How many jobs may go out now, and handing them to the backend: a slot must be free, the prompt
+cache warm, the provider not throttled. Which tasks take the slots is the scheduler's decision."""
 
 from __future__ import annotations
 
@@ -90,7 +87,6 @@ class Launcher:
         return self.context.backend.submit(jobs)
 
     def _prepare(self, attempt: Attempt) -> Job:
-        key = attempt.key
+        key, task = attempt.key, self.tasks[attempt.key.task]
         failure = self.failures.get(key.task, "")
-        task = self.tasks[key.task]
         return self.store.prepare(task, key, failure, self.succeeded, attempt.allowance)

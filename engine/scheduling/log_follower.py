@@ -9,8 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from backends.base import LogChunk
-from core.job import JobHandle, JobKey
+from core.job import JobKey
 from engine.scheduling.attempt import Attempt, parse_progress
 from engine.scheduling.context import SchedulerContext
 from engine.scheduling.launch_pace import WarmUp
@@ -38,9 +37,8 @@ class LogFollower:
     def every_s(self) -> float | None:
         """Seconds between two looks; None while none is needed."""
         wanted_s = self.context.pacing.progress_s
-        if wanted_s is None and self.warm_up.waits(self.context.now()):
-            return WARM_UP_LOOK_S
-        return wanted_s
+        warms_up = wanted_s is None and self.warm_up.waits(self.context.now())
+        return WARM_UP_LOOK_S if warms_up else wanted_s
 
     @property
     def due(self) -> float | None:
@@ -54,8 +52,8 @@ class LogFollower:
         self._at = context.now() + every_s
         if asked:
             wanted = [(a.handle, a.cursor) for a in asked if a.handle]
-            call = partial(self._read_logs, wanted)
-            context.calls.start("logs", call, partial(self._followed, asked))
+            then = partial(self._followed, asked)
+            context.calls.start("logs", lambda: [context.backend.logs(*w) for w in wanted], then)
 
     def _in_turn(self) -> list[Attempt]:
         """As many as the backend takes in a round, those that have waited longest."""
@@ -65,9 +63,6 @@ class LogFollower:
         for attempt in asked:
             attempt.logs_turn = next(self._turns)
         return asked
-
-    def _read_logs(self, wanted: list[tuple[JobHandle, str]]) -> list[LogChunk]:
-        return [self.context.backend.logs(handle, cursor) for handle, cursor in wanted]
 
     def _followed(self, asked: list[Attempt], answer: Any) -> None:
         if isinstance(answer, Exception):

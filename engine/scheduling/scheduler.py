@@ -1,10 +1,7 @@
-"""The scheduler: one loop in one thread, the only place where a task's state changes.
-
-Each round fills the free slots by one `submit` (engine.scheduling.launcher), asks for news by one
-`poll`, fetches what ended by one `collect` (engine.scheduling.job_watch), and then waits for
-answers, a wake from the backend, or the next thing that is due. Backends return facts, the graph
-holds the tasks, the retry policy judges failures, and every decision leaves as an event.
-"""
+"""The scheduler: one loop in one thread, the only place where a task's state changes. Each round
+fills the free slots by one `submit` (engine.scheduling.launcher), asks for news by one `poll`,
+fetches what ended by one `collect` (engine.scheduling.job_watch), and waits for answers, a wake or
+the next thing that is due. Backends return facts; every decision leaves as an event."""
 
 from __future__ import annotations
 
@@ -117,14 +114,11 @@ class Scheduler:
         )
 
     def _over(self) -> bool:
-        if self._graph.finished:
-            return True
-        if self._stop is None:
-            return False
+        if self._graph.finished or self._stop is None:
+            return self._graph.finished
         interrupted = self._stop.cause is StopCause.INTERRUPTED
-        grace_s = self._context.pacing.interrupt_grace_s
-        grace_is_over = self._context.now() >= self._stopped_at + grace_s
-        return not self._watch.active or (interrupted and grace_is_over)
+        patient_until = self._stopped_at + self._context.pacing.interrupt_grace_s
+        return not self._watch.active or (interrupted and self._context.now() >= patient_until)
 
     def _on_change(self) -> None:
         self._watch.polls.news = True
@@ -181,11 +175,9 @@ class Scheduler:
     def _launch(self) -> None:
         if self._launches_are_held():
             return
-        batch = self._launcher.take_unsent()
-        batch += map(self._intend, self._start())
+        batch = [*self._launcher.take_unsent(), *map(self._intend, self._start())]
         if batch:
-            then = partial(self._submitted, batch)
-            self._launcher.submit(batch, lambda: self._interrupted, then)
+            self._launcher.submit(batch, lambda: self._interrupted, partial(self._submitted, batch))
 
     def _launches_are_held(self) -> bool:
         return bool(self._open_jobs) or self._launcher.is_held or self._stop is not None
@@ -223,8 +215,7 @@ class Scheduler:
         self._tries[task] += 1
         self._context.emit(JobIntended(self._budget.reservation(key)), key)
         self._launcher.warm_up.begun(key, now)
-        attempt = Attempt(key, now, allowance=self._budget.allowance(key))
-        self._watch.active[key] = attempt
+        attempt = self._watch.active[key] = Attempt(key, now, allowance=self._budget.allowance(key))
         return attempt
 
     def _submitted(self, batch: list[Attempt], answer: Any) -> None:

@@ -124,10 +124,7 @@ class TaskGraph:
 
 
 def _awaited(plan: Plan, succeeded: Collection[str]) -> dict[str, set[str]]:
-    """The nearest unfinished ancestors of each task.
-
-    A finished task may stand on one that has to run again, whose files its dependents need too.
-    """
+    """The nearest unfinished ancestors of each task: a finished one may stand on a rerun."""
     depends_on = {t.id: t.depends_on for t in plan.tasks}
     awaited: dict[str, set[str]] = {}
     for task in topological_order(plan):

@@ -1,8 +1,5 @@
-"""Timeouts: which jobs are to be cancelled, and why. Pure.
-
-A running job has its time limit. A queued one is given up by what a poll says at its deadline or
-later, so that none is cancelled that has started meanwhile.
-"""
+"""Timeouts: which jobs are to be cancelled, and why. A queued one is given up by what a poll says
+at its deadline or later, so that none is cancelled that has started meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +14,6 @@ HOPELESS = frozenset({StopCause.AUTH, StopCause.BILLING, StopCause.OUTDATED})
 
 INTERRUPTED = CancelReason(Outcome.INTERRUPTED, "It was stopped when the run was interrupted.")
 OVER_TIME = CancelReason(Reason.TIMEOUT, describe(JobStatus(JobState.CANCELLED), Reason.TIMEOUT))
-_HOPELESS = CancelReason(
-    Outcome.INTERRUPTED, "It was taken out of the queue when the run stopped.", queued=True
-)
-_REASON_CHARS = 70
 
 
 def why_leave_queue(
@@ -30,7 +23,8 @@ def why_leave_queue(
     queued, stuck = attempt.queued, attempt.stuck
     hopeless = stop is not None and stop.cause in HOPELESS
     if hopeless and queued.since is not None and queued.seen_at >= stopped_at:
-        return _HOPELESS
+        message = "It was taken out of the queue when the run stopped."
+        return CancelReason(Outcome.INTERRUPTED, message, queued=True)
     if stuck.since is not None and (
         stuck.is_over(pacing.unschedulable_s) or queued.is_over(pacing.queue_timeout_s)
     ):
@@ -49,4 +43,4 @@ def why_leave_queue(
 
 
 def _reason(message: str) -> str:
-    return clean(message, _REASON_CHARS).rstrip(".") or "the backend gave no reason"
+    return clean(message, 70).rstrip(".") or "the backend gave no reason"

@@ -1,8 +1,5 @@
-"""Virtual time, and a backend in it: the same scheduler runs a plan of days in a moment.
-
-Time moves only when everybody waits, and then straight to the next thing that happens. The forecast
-runs a plan on it before anything is paid for; tests use it to inject every failure.
-"""
+"""Virtual time, and a backend in it: the same scheduler runs a plan of days in a moment, for the
+forecast and in tests. Time moves only when everybody waits, straight to the next thing."""
 
 from __future__ import annotations
 
@@ -185,13 +182,9 @@ class VirtualBackend(Backend):
         ended = status.state.final and status.state is not JobState.CANCELLED
         if end is None or end.outcome is None or not ended:
             return CollectError(f"{key} left no result.")
+        text = f"{end.outcome} by script"
         return TaskResult(
-            key,
-            end.outcome,
-            f"{end.outcome} by script",
-            end.usage,
-            duration_s=end.duration_s,
-            throttled=end.throttled,
+            key, end.outcome, text, end.usage, duration_s=end.duration_s, throttled=end.throttled
         )
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:

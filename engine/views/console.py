@@ -13,9 +13,7 @@ from typing import TextIO
 
 from core.errors import OrchestratorError, RunInterrupted
 
-_OUR_LOGGERS = frozenset(
-    {"backends", "claude", "core", "engine", "executor_agent", "planner_agent"}
-)
+_OUR_LOGGERS = {"backends", "claude", "core", "engine", "executor_agent", "planner_agent"}
 
 
 class SafeStream:

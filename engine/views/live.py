@@ -1,8 +1,5 @@
-"""The live view: a rich picture of the run view, redrawn at most eight times a second.
-
-It fits the terminal it is on, however many tasks there are: what runs and what failed first, then
-counts. Rich's own thread redraws, so that clocks tick between events; one lock guards the run view.
-"""
+"""The live view: a rich picture of the run view that fits its terminal, however many tasks it has.
+Rich's own thread redraws, so that clocks tick between events; one lock guards the run view."""
 
 from __future__ import annotations
 
@@ -149,17 +146,15 @@ def _simulation(run_view: RunView) -> list[Text]:
 
 
 def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
-    total = len(run_view.tasks)
-    done = run_view.counts[TaskPhase.SUCCEEDED]
+    done, total = run_view.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
     eta_s = run_view.eta_s(now)
     left = f"  about {duration(eta_s)} left" if eta_s is not None else ""
     text = f"{done}/{total} tasks  {duration(run_view.wall_s(now))}{left}"
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
-    bar = ProgressBar(
-        total=1.0, completed=run_view.progress(now), width=max(4, width - len(text) - 1)
-    )
+    room = max(4, width - len(text) - 1)
+    bar = ProgressBar(total=1.0, completed=run_view.progress(now), width=room)
     line.add_row(bar, Text(text))
     return line
 

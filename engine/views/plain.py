@@ -140,9 +140,8 @@ def _started(run_view: RunView) -> str:
 
 
 def _ended(run_view: RunView, task: TaskView) -> str:
-    detail = clean(task.message)
-    if task.phase is TaskPhase.SUCCEEDED:
-        detail = f"{plural(task.files, 'file')} in {duration(task.busy_s)}"
+    made = f"{plural(task.files, 'file')} in {duration(task.busy_s)}"
+    detail = made if task.phase is TaskPhase.SUCCEEDED else clean(task.message)
     done = run_view.counts[TaskPhase.SUCCEEDED]
     return f"{clean(task.id)}: {task.phase} ({done}/{len(run_view.tasks)}) {detail}".rstrip()
 

@@ -23,9 +23,7 @@ def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int
     lines = [clean(plan.title), *_wrapped(plan.summary, 2), ""]
     if forecast is not None and forecast.simulated:
         lines += [*_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0), ""]
-    lines += _analysis(plan)
-    lines += _contracts(plan, limit)
-    lines += _tasks(plan, limit)
+    lines += [*_analysis(plan), *_contracts(plan, limit), *_tasks(plan, limit)]
     lines += ["", "Acceptance criteria"]
     for criterion in plan.acceptance_criteria:
         served = ", ".join(map(clean, criterion.served_by))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
         text = " ".join(simulation_lines(run_view.title, header.prompt))
         lines += wrapped(text, "  ", 2)
     for label, text in _facts(run_view):
-        lines += _field(label, text)
+        lines += wrapped(text, f"  {label:{_INDENT - 2}}", _INDENT, cut=False)  # paths stay whole
     if is_resumable(run_view) and run_view.header.run:
         lines.append(f"  {'continue':{_INDENT - 2}}{resume_command(run_view, program)}")
     return "\n".join(lines) + "\n"
@@ -105,7 +105,8 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
         yield "reason", message
     files, target = run_view.delivered_files, clean(run_view.header.target)
     yield "target", f"{target} ({plural(files, 'file')})" if files else "nothing was delivered"
-    yield "tasks", ", ".join(_counts(run_view)) or "none"
+    counts = ((run_view.counts[phase], phase) for phase in reversed(TaskPhase))
+    yield "tasks", ", ".join(f"{count:,} {phase}" for count, phase in counts if count) or "none"
     yield from _unfinished(run_view, TaskPhase.FAILED)
     yield from _unfinished(run_view, TaskPhase.BLOCKED)
     yield from _conflicts(run_view)
@@ -119,17 +120,6 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield "checks", "not run"
     if run_view.header.run_dir:
         yield "run dir", clean(run_view.header.run_dir)
-
-
-def _field(label: str, text: str) -> Sequence[str]:
-    """A labelled paragraph; paths and commands are never broken."""
-    return wrapped(text, f"  {label:{_INDENT - 2}}", _INDENT, cut=False)
-
-
-def _counts(run_view: RunView) -> Iterator[str]:
-    for phase in reversed(TaskPhase):
-        if run_view.counts[phase]:
-            yield f"{run_view.counts[phase]:,} {phase}"
 
 
 def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]]:
@@ -199,8 +189,6 @@ def _tokens(run_view: RunView) -> str:
     spend = run_view.spend()
     text = f"{spend.input_tokens:,} in, {spend.output_tokens:,} out"
     if spend.cache_read_tokens or spend.cache_write_tokens:
-        text += (
-            f", {spend.cache_read_tokens:,} read from the cache,"
-            f" {spend.cache_write_tokens:,} written to it"
-        )
+        text += f", {spend.cache_read_tokens:,} read from the cache"
+        text += f", {spend.cache_write_tokens:,} written to it"
     return f"{text}, in {plural(spend.requests, 'request')}"
