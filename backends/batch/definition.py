@@ -67,10 +67,8 @@ def credential_problems(
         if provider == "anthropic"
         else "--batch-job-role <ARN of a role that may use Bedrock>"
     )
-    yield Problem(
-        f"The job definition {name!r} gives its workers no credentials for Claude.",
-        f"Register another one with {option}.",
-    )
+    fix = f"Register another one with {option}."
+    yield Problem(f"The job definition {name!r} gives its workers no credentials for Claude.", fix)
 
 
 def fargate_problem(container: Mapping[str, Any], settings: BatchSettings) -> Problem | None:
@@ -83,10 +81,8 @@ def fargate_problem(container: Mapping[str, Any], settings: BatchSettings) -> Pr
     if memory in sizes:
         return None
     near = min(sizes, key=lambda size: (abs(size - memory), -size))
-    return Problem(
-        f"Fargate has no containers with {memory:,} MiB and {vcpus:g} vCPU(s).",
-        f"Set --batch-memory to {near}m.",
-    )
+    fix = f"Set --batch-memory to {near}m."
+    return Problem(f"Fargate has no containers with {memory:,} MiB and {vcpus:g} vCPU(s).", fix)
 
 
 def resources_of(container: Mapping[str, Any], settings: BatchSettings) -> tuple[float, int]:

@@ -14,13 +14,7 @@ from urllib.parse import urlsplit
 
 from backends.docker.client import DockerHost
 from backends.docker.connection import engine_message
-from backends.docker.container import (
-    PROBE,
-    VOLUME,
-    RunLabels,
-    build_spec,
-    is_running,
-)
+from backends.docker.container import PROBE, VOLUME, RunLabels, build_spec, is_running
 from backends.docker.settings import DockerSettings
 from backends.shared.worker_image import LABEL, worker_command
 from core.bundle import WIRE_VERSION
@@ -74,15 +68,11 @@ class Preflight:
             return
         labels = image["Config"].get("Labels") or {}
         if SOURCE_LABEL not in labels:
-            yield Problem(
-                f"The image {name} is not one of this program's.",
-                f"Name another one with --docker-image, or build it: {_BUILD}.",
-            )
+            fix = f"Name another one with --docker-image, or build it: {_BUILD}."
+            yield Problem(f"The image {name} is not one of this program's.", fix)
         elif labels[SOURCE_LABEL] != source_digest(SOURCE_ROOT):
-            yield Problem(
-                f"The image {name} was built from another version of this program.",
-                f"Rebuild it: {_BUILD}.",
-            )
+            fix = f"Rebuild it: {_BUILD}."
+            yield Problem(f"The image {name} was built from another version of this program.", fix)
 
     def _machine_problems(self, info: Mapping[str, Any]) -> Iterator[Problem]:
         settings = self.settings
@@ -105,10 +95,8 @@ class Preflight:
         network = settings.docker_network
         is_shared = network.startswith("container:")
         if network and not is_shared and network not in ("default", *known):
-            yield Problem(
-                f"The Docker Engine has no network {network!r}.",
-                f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create.",
-            )
+            fix = f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create."
+            yield Problem(f"The Docker Engine has no network {network!r}.", fix)
         bedrock = settings.provider == "bedrock"
         url = settings.bedrock_base_url if bedrock else settings.base_url
         if settings.real and network != "host" and urlsplit(url).hostname in _LOOPBACK:
@@ -123,10 +111,8 @@ class Preflight:
             yield answer
             return
         if answer.wire != WIRE_VERSION:
-            yield Problem(
-                f"The image {image} reads bundles of version {answer.wire}, not {WIRE_VERSION}.",
-                f"Rebuild it: {_BUILD}.",
-            )
+            what = f"The image {image} reads bundles of version {answer.wire}, not {WIRE_VERSION}."
+            yield Problem(what, f"Rebuild it: {_BUILD}.")
         if answer.free_bytes < LEAST_FREE_BYTES:
             yield Problem(
                 f"The engine's disk has only {_mib(answer.free_bytes)} left for volumes.",
@@ -134,10 +120,8 @@ class Preflight:
                 " removes it.",
             )
         if answer.claude_problem:
-            yield Problem(
-                f"In the image {image}: {answer.claude_problem}",
-                f"Rebuild it without --slim: {_BUILD}. {answer.claude_fix}".rstrip(),
-            )
+            fix = f"Rebuild it without --slim: {_BUILD}. {answer.claude_fix}".rstrip()
+            yield Problem(f"In the image {image}: {answer.claude_problem}", fix)
 
     def _probe(self, engine: str) -> ProbeResult | Problem:
         """Run one container to its end and remove it."""
@@ -152,10 +136,8 @@ class Preflight:
             host.start(container)
             return self._await(container)
         except host.refusal as exc:
-            return Problem(
-                f"No container could be started from {image}: {engine_message(exc)}.",
-                "Correct the --docker options, or fix what the engine reports.",
-            )
+            what = f"No container could be started from {image}: {engine_message(exc)}."
+            return Problem(what, "Correct the --docker options, or fix what the engine reports.")
         finally:
             host.remove(name)
 
@@ -165,10 +147,8 @@ class Preflight:
             if not is_running(found["State"]["Status"]):
                 break
             if self.clock.monotonic() >= deadline:
-                return Problem(
-                    f"A container had not answered after {PROBE_TIMEOUT_S:g} s.",
-                    "Check whether the engine's machine is overloaded.",
-                )
+                fix = "Check whether the engine's machine is overloaded."
+                return Problem(f"A container had not answered after {PROBE_TIMEOUT_S:g} s.", fix)
             self.clock.sleep(_LOOK_EVERY_S)
         if found is not None and found["State"].get("OOMKilled"):
             return Problem("A container has too little memory to start.", "Raise --docker-memory.")
@@ -177,10 +157,8 @@ class Preflight:
             return ProbeResult(**json.loads(output))
         except (ValueError, TypeError):
             tail = self.host.log(container).decode(errors="replace").strip()[-300:]
-            return Problem(
-                f"A container of the image failed: {tail or 'it printed nothing'}",
-                f"Rebuild the image: {_BUILD}.",
-            )
+            fix = f"Rebuild the image: {_BUILD}."
+            return Problem(f"A container of the image failed: {tail or 'it printed nothing'}", fix)
 
 
 def _mib(count: int) -> str:

@@ -74,15 +74,11 @@ def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, Col
     except TruncatedStream:
         raise
     except (CollectError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
-        raise BackendError(
-            f"The results arrived damaged: {exc}.",
-            "If this does not pass, check the connection and the head node's disk.",
-        ) from exc
+        remedy = "If this does not pass, check the connection and the head node's disk."
+        raise BackendError(f"The results arrived damaged: {exc}.", remedy) from exc
     except OSError as exc:
-        raise BackendError(
-            f"The results could not be written here: {exc}.",
-            "Free some space, or correct the permissions of the work directory.",
-        ) from exc
+        remedy = "Free some space, or correct the permissions of the work directory."
+        raise BackendError(f"The results could not be written here: {exc}.", remedy) from exc
     return refused
 
 

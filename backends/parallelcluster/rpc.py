@@ -52,10 +52,8 @@ def ignore(moved: int) -> None:
 
 
 def damaged_answer() -> BackendError:
-    return BackendError(
-        "The head node's answer is damaged.",
-        "Check that python3 works on the head node and that its disk has room.",
-    )
+    remedy = "Check that python3 works on the head node and that its disk has room."
+    return BackendError("The head node's answer is damaged.", remedy)
 
 
 class HeadNodeClient:
@@ -93,10 +91,8 @@ class HeadNodeClient:
                         raise damaged_answer() from exc
                     return
             self._install()
-        raise BackendError(
-            f"Files written to {self.root} on the head node do not stay there.",
-            "Choose another --aws-shared-dir.",
-        )
+        message = f"Files written to {self.root} on the head node do not stay there."
+        raise BackendError(message, "Choose another --aws-shared-dir.")
 
     def close(self) -> None:
         self._link.close()

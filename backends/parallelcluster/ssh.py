@@ -230,23 +230,17 @@ def _start(
             command, env=environ, start_new_session=True, **streams
         )
     except OSError as exc:
-        raise BackendError(
-            "The command ssh was not found.",
-            "Install the OpenSSH client, and make sure that it is on PATH.",
-        ) from exc
+        remedy = "Install the OpenSSH client, and make sure that it is on PATH."
+        raise BackendError("The command ssh was not found.", remedy) from exc
 
 
 def _lost(process: subprocess.Popen[bytes], stderr: str, target: SshTarget) -> BackendError:
     if process.returncode == _SSH_ERROR or not stderr:
         event = "was lost" if process.returncode else "ended too early"
-        return LinkLost(
-            f"The connection to {target.destination} {event}.",
-            "If this does not pass, check the network and the head node.",
-        )
-    return BackendError(
-        f"A command on {target.destination} failed: {stderr}",
-        "Check the head node, and that --aws-shared-dir can be written there.",
-    )
+        remedy = "If this does not pass, check the network and the head node."
+        return LinkLost(f"The connection to {target.destination} {event}.", remedy)
+    remedy = "Check the head node, and that --aws-shared-dir can be written there."
+    return BackendError(f"A command on {target.destination} failed: {stderr}", remedy)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

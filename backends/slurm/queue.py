@@ -117,7 +117,5 @@ def checked(name: str, result: CommandResult) -> str:
 def check_reachable(name: str, result: CommandResult) -> None:
     """Raises BackendError when the controller did not answer, as opposed to refusing."""
     if commands.is_unreachable(result.stderr):
-        raise BackendError(
-            f"{name} could not reach the Slurm controller: {result.error}.",
-            "Check the cluster: scontrol ping.",
-        )
+        remedy = "Check the cluster: scontrol ping."
+        raise BackendError(f"{name} could not reach the Slurm controller: {result.error}.", remedy)

@@ -222,10 +222,8 @@ class StoredPack:
 
 def _verify(data: bytes, digest: str, name: str) -> None:
     if digest_of([data]) != digest:
-        raise BundleError(
-            f"{name} is damaged: it is not what the job was submitted with.",
-            "Check who else may write to the bucket, then submit the job again.",
-        )
+        remedy = "Check who else may write to the bucket, then submit the job again."
+        raise BundleError(f"{name} is damaged: it is not what the job was submitted with.", remedy)
 
 
 @dataclass(frozen=True, slots=True)
