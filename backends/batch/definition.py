@@ -62,11 +62,9 @@ def credential_problems(
         return
     if provider == "bedrock" and container.get("jobRoleArn"):
         return
-    option = (
-        "--batch-secret ANTHROPIC_API_KEY=<ARN of a secret>"
-        if provider == "anthropic"
-        else "--batch-job-role <ARN of a role that may use Bedrock>"
-    )
+    option = "--batch-job-role <ARN of a role that may use Bedrock>"
+    if provider == "anthropic":
+        option = "--batch-secret ANTHROPIC_API_KEY=<ARN of a secret>"
     fix = f"Register another one with {option}."
     yield Problem(f"The job definition {name!r} gives its workers no credentials for Claude.", fix)
 
@@ -109,10 +107,8 @@ def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
     if platform == FARGATE:
         if (problem := fargate_problem(container, settings)) is not None:
             raise UsageError(problem.what, problem.fix)
-        container |= {
-            "fargatePlatformConfiguration": {"platformVersion": "LATEST"},
-            "networkConfiguration": {"assignPublicIp": "ENABLED"},
-        }
+        container["fargatePlatformConfiguration"] = {"platformVersion": "LATEST"}
+        container["networkConfiguration"] = {"assignPublicIp": "ENABLED"}
     else:
         container["privileged"] = False
     definition = {
@@ -167,8 +163,7 @@ def register(context: BackendContext, connect: Callable[[str], Any] | None = Non
         client = BatchClient(batch)
         definition = build_definition(settings, _platform(client, settings.batch_job_queue))
         name = str(definition["jobDefinitionName"])
-        is_new = client.definition(name) is None
-        if is_new:
+        if is_new := client.definition(name) is None:
             client.register(definition)
     return Registration(name, is_new)
 

@@ -136,11 +136,9 @@ class Preflight:
         try:
             for permission in needed:
                 if not self._is_allowed(role, permission):
-                    yield Problem(
-                        f"The workers' role {role} lacks the permission {permission.action} on"
-                        f" {permission.resource}.",
-                        f"Add it to the role; {_PAGE} has the policy.",
-                    )
+                    lacked = f"{permission.action} on {permission.resource}"
+                    what = f"The workers' role {role} lacks the permission {lacked}."
+                    yield Problem(what, f"Add it to the role; {_PAGE} has the policy.")
         except AwsRefused as exc:
             if exc.code == "NoSuchEntity":
                 fix = f"Create it, or register a job definition with another one: {_PAGE}."
@@ -151,14 +149,9 @@ class Preflight:
             {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": "string"}
             for name, value in permission.context.items()
         ]
-        answer = self.iam(
-            "simulate_principal_policy",
-            role,
-            PolicySourceArn=role,
-            ActionNames=[permission.action],
-            ResourceArns=[permission.resource],
-            ContextEntries=context,
-        )
+        request = {"PolicySourceArn": role, "ContextEntries": context}
+        wanted = {"ActionNames": [permission.action], "ResourceArns": [permission.resource]}
+        answer = self.iam("simulate_principal_policy", role, **request, **wanted)
         return all(found["EvalDecision"] == "allowed" for found in answer["EvaluationResults"])
 
     def _log_problems(self, container: Mapping[str, Any]) -> Iterator[Problem]:

@@ -52,8 +52,7 @@ def _probe_problems(
 ) -> Iterator[Problem]:
     key = JobKey(run_dir.name, "probe", 1)
     attempt = attempt_of(run_dir, key)
-    host, port = provider_address(settings)
-    request = CheckRequest(key, settings.engine, settings.provider, host, port)
+    request = CheckRequest(key, settings.engine, settings.provider, *provider_address(settings))
     write_check_request(attempt, request)
     [handle] = backend.submit([Job(key, attempt.root, RUN_S)])
     if not isinstance(handle, JobHandle):

@@ -78,27 +78,21 @@ class Preflight:
         settings = self.settings
         memory, cpus = int(info.get("MemTotal") or 0), int(info.get("NCPU") or 0)
         if 0 < memory < settings.docker_memory_bytes:
-            yield Problem(
-                f"The engine's machine has {_mib(memory)}, less than one executor's"
-                f" {_mib(settings.docker_memory_bytes)}.",
-                "Give the machine more memory, or lower --docker-memory.",
-            )
+            needed = _mib(settings.docker_memory_bytes)
+            what = f"The engine's machine has {_mib(memory)}, less than one executor's {needed}."
+            yield Problem(what, "Give the machine more memory, or lower --docker-memory.")
         if 0 < cpus < settings.docker_cpus:
-            yield Problem(
-                f"The engine's machine has {cpus} CPU(s), fewer than one executor's"
-                f" {settings.docker_cpus:g}.",
-                "Lower --docker-cpus.",
-            )
+            needed = f"{settings.docker_cpus:g}"
+            what = f"The engine's machine has {cpus} CPU(s), fewer than one executor's {needed}."
+            yield Problem(what, "Lower --docker-cpus.")
 
     def _network_problems(self) -> Iterator[Problem]:
         settings, known = self.settings, self.host.networks()
         network = settings.docker_network
-        is_shared = network.startswith("container:")
-        if network and not is_shared and network not in ("default", *known):
+        if network and not network.startswith("container:") and network not in ("default", *known):
             fix = f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create."
             yield Problem(f"The Docker Engine has no network {network!r}.", fix)
-        bedrock = settings.provider == "bedrock"
-        url = settings.bedrock_base_url if bedrock else settings.base_url
+        url = settings.bedrock_base_url if settings.provider == "bedrock" else settings.base_url
         if settings.real and network != "host" and urlsplit(url).hostname in _LOOPBACK:
             yield Problem(
                 f"The API's address {url} is this machine; in a container it means the container.",
@@ -129,9 +123,8 @@ class Preflight:
         command = worker_command("docker_executor.py", "--check", VOLUME, engine)
         host.remove(name)
         try:
-            spec = build_spec(
-                host.image_id(image), command, self.labels.for_role(PROBE), self.settings
-            )
+            image_id = host.image_id(image)
+            spec = build_spec(image_id, command, self.labels.for_role(PROBE), self.settings)
             container = host.create(name, spec)
             host.start(container)
             return self._await(container)

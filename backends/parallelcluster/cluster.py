@@ -186,8 +186,7 @@ class ClusterFinder:
             raise BackendError(f"The key file {self._key} was not found.", "Correct --aws-ssh-key.")
         self.target()
         if not self._host:
-            state = self.clusters.stack_state(self.name)
-            check_stack(self.name, self.region, state)
+            check_stack(self.name, self.region, self.clusters.stack_state(self.name))
 
 
 def fleet_problem(

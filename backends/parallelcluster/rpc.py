@@ -63,11 +63,9 @@ class HeadNodeClient:
         self._link, self._heartbeat_s = link, heartbeat_s
         path = shared if shared[:1] in ("/", "~") else f"~/{shared}"
         self.root = f"{path.rstrip('/')}/{FOLDER}"
-        helper = f"{self.root}/head_node-{hashlib.sha256(pack_helper()).hexdigest()[:16]}.pyz"
+        file = f"{self.root}/head_node-{hashlib.sha256(pack_helper()).hexdigest()[:16]}.pyz"
         # in words of sh
-        self._helper = (
-            f'"$HOME"{shlex.quote(helper[1:])}' if helper[0] == "~" else shlex.quote(helper)
-        )
+        self._helper = f'"$HOME"{shlex.quote(file[1:])}' if file[0] == "~" else shlex.quote(file)
 
     @contextmanager
     def call(

@@ -148,8 +148,7 @@ class SshLink:
         return target
 
     def _look_up(self) -> SshTarget:
-        """Where the head node is, or last was if the look-up fails: AWS credentials may have
-        expired in the meantime."""
+        """Where it is, or last was if the look-up fails: AWS credentials may have expired."""
         try:
             self._last = self._with_user(self._find())
         except BackendError:
@@ -226,9 +225,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     """In a session of its own, since Ctrl-C is for the orchestrator."""
     try:
-        return subprocess.Popen(  # noqa: S603 - no shell, and a list that we made
-            command, env=environ, start_new_session=True, **streams
-        )
+        return subprocess.Popen(command, env=environ, start_new_session=True, **streams)  # noqa: S603 - no shell, and a list that we made
     except OSError as exc:
         remedy = "Install the OpenSSH client, and make sure that it is on PATH."
         raise BackendError("The command ssh was not found.", remedy) from exc

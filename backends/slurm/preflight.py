@@ -139,8 +139,7 @@ def _no_answer(result: CommandResult) -> Problem:
 
 
 def _would_wait(host: ClusterHost, settings: SlurmSettings, refusal: str) -> bool:
-    """Whether Slurm would queue such a job. The test also fails where it only cannot start now,
-    and that must not keep a run with running jobs from being resumed."""
+    """Whether Slurm would queue such a job: its test also fails for one that must only wait."""
     if commands.is_job_limit(refusal):
         listed = commands.parse_squeue(host.run(commands.build_squeue()).stdout)
         return any(not job_state(record.state).final for record in listed)

@@ -46,8 +46,7 @@ class SlurmQueue:
         return found
 
     def _ours(self, records: Iterable[JobRecord]) -> Iterator[JobRecord]:
-        """Those of the run. An id alone proves nothing: a controller that has lost its state, or a
-        cluster that was created again, assigns it once more."""
+        """The run's. An id alone proves nothing: a controller that lost its state reuses it."""
         run_dir = self._host.run_dir
         for r in records:
             if r.name == self._name or r.run_dir == run_dir or self._arrays.named_by(r):
