@@ -152,9 +152,8 @@ class AwsBatchBackend(Backend):
     def _submit_array(self, keys: Sequence[JobKey], uri: PackUri, timeout_s: float) -> None:
         submission = build_submission(self._settings, self._location, uri, keys, timeout_s)
         ids = native_ids(self._client.submit(submission), len(keys))
-        self._handles |= {
-            key: self._handle(key, native) for key, native in zip(keys, ids, strict=True)
-        }
+        pairs = zip(keys, ids, strict=True)
+        self._handles |= {key: self._handle(key, native) for key, native in pairs}
 
     def _handle(self, key: JobKey, native: str) -> JobHandle:
         return JobHandle(key, self.name, native)
@@ -200,12 +199,8 @@ class AwsBatchBackend(Backend):
     def _undescribed(self, natives: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
         """Of jobs that Batch has forgotten, or does not know yet: one with a result has succeeded,
         and one of an array that still runs is only hidden."""
-        stored = self._stored(self._location).results
-        done = {
-            key
-            for key in natives
-            if key in stored or attempt_of(self._run_dir, key).result_json.exists()
-        }
+        stored, run_dir = self._stored(self._location).results, self._run_dir
+        done = {k for k in natives if k in stored or attempt_of(run_dir, k).result_json.exists()}
         # a job of its own is of no array: ""
         arrays = {k: native.rpartition(":")[0] for k, native in natives.items() if k not in done}
         running = self._client.unended({array for array in arrays.values() if is_job_id(array)})
@@ -277,9 +272,8 @@ class AwsBatchBackend(Backend):
     # -- logs, cancel, and the rest
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
-        if handle.key.run != self._location.run:
-            return LogChunk((), cursor)
-        job = self._with_stream(self._native(handle))
+        ours = handle.key.run == self._location.run
+        job = self._with_stream(self._native(handle)) if ours else None
         if job is None or not job.stream:
             return LogChunk((), cursor)
         return self._streams.read(job.group, job.stream, cursor)

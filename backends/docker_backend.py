@@ -1,9 +1,7 @@
 """Executors in containers of a Docker Engine, local or remote: one hardened container a job.
 
-The bundle goes into a volume of the container's own before it starts, and the result comes out of
-it once it has ended; nothing of this machine is mounted. Names and labels identify a run's
-containers for a later process, one filtered list has the states of all of them, and the engine's
-events say when to look.
+The bundle goes into a volume of the container's own, and the result comes out of it: nothing of
+this machine is mounted. Names and labels identify a run's containers for a later process.
 """
 
 from __future__ import annotations
@@ -89,10 +87,8 @@ class DockerBackend(Backend):
         # looked up anew for each launch, since keys may expire
         credentials = render_credentials(sent_credentials(self._credentials, self._settings))
         different = {job.key: job for job in jobs}
-        started = in_parallel(
-            lambda job: self._start(job, credentials), different.values(), AT_ONCE
-        )
-        answers = dict(zip(different, started, strict=True))
+        found = in_parallel(lambda job: self._start(job, credentials), different.values(), AT_ONCE)
+        answers = dict(zip(different, found, strict=True))
         return [answers[job.key] for job in jobs]
 
     def _start(self, job: Job, credentials: bytes) -> JobHandle | SubmitError:
@@ -224,11 +220,8 @@ class DockerBackend(Backend):
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         if handle.key.run != self._labels.run:
             return LogChunk((), cursor)
-        since = Cursor.parse(cursor)
-        data = self._host.log(
-            self._labels.job_name(handle.key), stderr=False, times=True, since_s=since.since_s
-        )
-        if data:
+        since, name = Cursor.parse(cursor), self._labels.job_name(handle.key)
+        if data := self._host.log(name, stderr=False, times=True, since_s=since.since_s):
             return parse_log(data, since)
         events = attempt_of(self._run_dir, handle.key).events
         lines = split_lines(events.read_bytes()) if events.exists() else ()
@@ -277,10 +270,7 @@ def _name(container: Mapping[str, Any]) -> str:
 
 
 def _replace_result(attempt: AttemptDir, chunks: Iterable[bytes], *, by_worker: bool) -> None:
-    """Replace the attempt's result by the tree in `chunks`, whole or not at all.
-
-    The result.json of a worker that was killed is dropped: the killer may have written it.
-    """
+    """Whole or not at all; without a killed worker's result.json: the killer may have made it."""
     attempt.root.mkdir(parents=True, exist_ok=True)
     fresh = attempt.root / f".result-{secrets.token_hex(8)}"
     unpack(chunks, fresh, Limits())

@@ -143,8 +143,7 @@ class ParallelClusterBackend(SlurmBackend):
             return wanted.split(",")
         if not self._partitions:
             with suppress(BackendError):  # squeue has answered, and that is enough
-                found = chosen_partitions(self._host, self._settings)
-                self._partitions = [p.name for p in found]
+                self._partitions = [p.name for p in chosen_partitions(self._host, self._settings)]
         return self._partitions
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
@@ -202,10 +201,8 @@ def python_problems(version: tuple[int, ...], missing_packages: Sequence[str]) -
 def node_credentials(credentials: Credentials, settings: ParallelClusterSettings) -> Credentials:
     """The credentials that nodes are sent. For Bedrock they have the role of their instances, so
     that only keys go that were given for that: no profile's, and none that had to be looked up."""
-    explicit = credentials.aws_bearer_token_bedrock or credentials.aws_access_key_id
-    by_role = not explicit or bool(
-        credentials.aws_profile and not credentials.aws_bearer_token_bedrock
-    )
+    bearer, key = credentials.aws_bearer_token_bedrock, credentials.aws_access_key_id
+    by_role = not (bearer or (key and not credentials.aws_profile))
     if settings.provider == "bedrock" and by_role:
         return Credentials()
     return sent_credentials(credentials, settings)

@@ -1,8 +1,7 @@
 """Executors as jobs of a Slurm cluster, submitted from a login node or from inside a job.
 
-Jobs submitted together go as one array, whose index is on disk before sbatch is called. One squeue
-by name lists all of a run's jobs; a job that has left the list is looked up in the accounting
-database, if there is one, and on disk. The result on disk is the truth about a job.
+Jobs submitted together go as one array. One squeue by name lists a run's jobs; one that has left it
+is looked up in the accounting database, and on disk: its result there is the truth about a job.
 """
 
 from __future__ import annotations
@@ -89,8 +88,7 @@ class SlurmBackend(Backend):
         return problems
 
     def probe(self) -> list[Problem]:
-        paths = self._submission.worker_paths()
-        return probe(self._host, self._settings, paths, self._clock)
+        return probe(self._host, self._settings, self._submission.worker_paths(), self._clock)
 
     # -- submit
 
@@ -140,10 +138,9 @@ class SlurmBackend(Backend):
             # requeued after its worker had saved the result: it would do nothing more
             self._redundant.append(record.native_id)
             return JobStatus(JobState.SUCCEEDED, message="requeued after it had left a result")
-        status = job_status(record, self._outputs.get(key, ""))
-        if failed_to_launch(record) and not (
-            self._outputs.get(key) or self._host.trace(key).has_begun
-        ):
+        output = self._outputs.get(key, "")
+        status = job_status(record, output)
+        if failed_to_launch(record) and not (output or self._host.trace(key).has_begun):
             cause = f"no log in {self._host.run_dir}"
             advice = "check that the nodes see that directory and may write to it"
             message = "; ".join(filter(None, (status.message, cause, advice)))
@@ -235,8 +232,7 @@ class SlurmBackend(Backend):
         return [f"Slurm job {r.native_id} ({r.state})" for r in self._active_jobs(run_id)]
 
     def _active_jobs(self, run_id: str) -> list[JobRecord]:
-        """Jobs of a run of this work directory that wait or run. They are known by their directory,
-        and by their name or, where a site's plugin has changed that, their script."""
+        """Those that wait or run, by directory and name; or script, as plugins may change names."""
         name, folders = job_name(run_id), self._run_dirs(run_id)
         return [
             r
@@ -251,15 +247,10 @@ class SlurmBackend(Backend):
 
     def known_runs(self, work_dir: Path) -> list[str]:
         runs = str(Path(self._host.run_dir).parent)
-        return sorted(
-            {
-                run_id
-                for r in self._queue.list_all()
-                if not job_state(r.state).final
-                if r.name.startswith(NAME_PREFIX)
-                if r.run_dir == f"{runs}/{(run_id := r.name.removeprefix(NAME_PREFIX))}"
-            }
-        )
+        active = [r for r in self._queue.list_all() if not job_state(r.state).final]
+        ours = [r for r in active if r.name.startswith(NAME_PREFIX)]
+        found = {(r.name.removeprefix(NAME_PREFIX), r.run_dir) for r in ours}
+        return sorted(run_id for run_id, folder in found if folder == f"{runs}/{run_id}")
 
     def cleanup(self, run_id: str) -> None:
         self._queue.cancel([record.native_id for record in self._active_jobs(run_id)])

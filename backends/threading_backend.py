@@ -71,9 +71,8 @@ class ThreadingBackend(Backend):
             if job.key in self._jobs:
                 return handle
             running = self._jobs[job.key] = _Running()
-        thread = threading.Thread(
-            target=self._run, args=(job, running), name=f"executor-{job.key.task}", daemon=True
-        )
+        name = f"executor-{job.key.task}"
+        thread = threading.Thread(target=self._run, args=(job, running), name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError as exc:

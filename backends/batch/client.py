@@ -147,8 +147,7 @@ class BatchClient:
 
 
 def _find(client: Any, queue: str, name: str) -> list[dict[str, Any]]:
-    """Every job and array, running or ended, with this name, which may end with a star; the oldest
-    first. Without retries, so that a retried call can make it."""
+    """All, also ended, of this name, which may end with a star; oldest first, no retries."""
     by_name = [{"name": "JOB_NAME", "values": [name]}]
     pages = client.get_paginator("list_jobs").paginate(jobQueue=queue, filters=by_name)
     jobs = [job for page in pages for job in page["jobSummaryList"] if ":" not in job["jobId"]]

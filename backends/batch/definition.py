@@ -62,15 +62,11 @@ def credential_problems(
         return
     if provider == "bedrock" and container.get("jobRoleArn"):
         return
-    option = (
-        "--batch-secret ANTHROPIC_API_KEY=<ARN of a secret>"
-        if provider == "anthropic"
-        else "--batch-job-role <ARN of a role that may use Bedrock>"
-    )
-    yield Problem(
-        f"The job definition {name!r} gives its workers no credentials for Claude.",
-        f"Register another one with {option}.",
-    )
+    option = "--batch-job-role <ARN of a role that may use Bedrock>"
+    if provider == "anthropic":
+        option = "--batch-secret ANTHROPIC_API_KEY=<ARN of a secret>"
+    fix = f"Register another one with {option}."
+    yield Problem(f"The job definition {name!r} gives its workers no credentials for Claude.", fix)
 
 
 def fargate_problem(container: Mapping[str, Any], settings: BatchSettings) -> Problem | None:
@@ -83,10 +79,8 @@ def fargate_problem(container: Mapping[str, Any], settings: BatchSettings) -> Pr
     if memory in sizes:
         return None
     near = min(sizes, key=lambda size: (abs(size - memory), -size))
-    return Problem(
-        f"Fargate has no containers with {memory:,} MiB and {vcpus:g} vCPU(s).",
-        f"Set --batch-memory to {near}m.",
-    )
+    fix = f"Set --batch-memory to {near}m."
+    return Problem(f"Fargate has no containers with {memory:,} MiB and {vcpus:g} vCPU(s).", fix)
 
 
 def resources_of(container: Mapping[str, Any], settings: BatchSettings) -> tuple[float, int]:
@@ -113,10 +107,8 @@ def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
     if platform == FARGATE:
         if (problem := fargate_problem(container, settings)) is not None:
             raise UsageError(problem.what, problem.fix)
-        container |= {
-            "fargatePlatformConfiguration": {"platformVersion": "LATEST"},
-            "networkConfiguration": {"assignPublicIp": "ENABLED"},
-        }
+        container["fargatePlatformConfiguration"] = {"platformVersion": "LATEST"}
+        container["networkConfiguration"] = {"assignPublicIp": "ENABLED"}
     else:
         container["privileged"] = False
     definition = {
@@ -171,8 +163,7 @@ def register(context: BackendContext, connect: Callable[[str], Any] | None = Non
         client = BatchClient(batch)
         definition = build_definition(settings, _platform(client, settings.batch_job_queue))
         name = str(definition["jobDefinitionName"])
-        is_new = client.definition(name) is None
-        if is_new:
+        if is_new := client.definition(name) is None:
             client.register(definition)
     return Registration(name, is_new)
 

@@ -10,6 +10,7 @@ https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogE
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from backends.base import LogChunk
@@ -74,11 +75,9 @@ class LogStreams:
 
     def _events(self, group: str, stream: str, **parameters: Any) -> dict[str, Any] | None:
         group = group or DEFAULT_GROUP
-        names = {"logGroupName": group, "logStreamName": stream}
+        request = {"logGroupName": group, "logStreamName": stream, **parameters}
         try:
-            answer: dict[str, Any] = self._logs(
-                "get_log_events", f"{group}, {stream}", **names, **parameters
-            )
+            answer: dict[str, Any] = self._logs("get_log_events", f"{group}, {stream}", **request)
         except AwsRefused as exc:
             if exc.code == "ResourceNotFoundException":
                 return None
@@ -88,9 +87,6 @@ class LogStreams:
 
 def is_progress(line: str) -> bool:
     """Whether a line is one of a worker's own events (core.events)."""
-    if not line.startswith("{"):
-        return False
-    try:
-        return "kind" in json.loads(line)
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        return line.startswith("{") and "kind" in json.loads(line)
+    return False

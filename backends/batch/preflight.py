@@ -70,10 +70,8 @@ class Preflight:
         name = self.settings.batch_job_queue
         environments: Sequence[Mapping[str, Any]] = ()
         if (queue := self.client.queue(name)) is None:
-            yield Problem(
-                f"AWS Batch has no job queue {name!r} in this region.",
-                f"Correct --batch-job-queue or --batch-region, or create it: {_PAGE}.",
-            )
+            fix = f"Correct --batch-job-queue or --batch-region, or create it: {_PAGE}."
+            yield Problem(f"AWS Batch has no job queue {name!r} in this region.", fix)
         else:
             yield from _state_problems(f"The job queue {name!r}", queue)
             environments = self.client.environments(queue)
@@ -87,9 +85,8 @@ class Preflight:
         ]
         if not found:
             fix = f"Add one to it: {_PAGE}."
-            yield Problem(
-                f"The job queue {self.settings.batch_job_queue!r} has no compute environment.", fix
-            )
+            what = f"The job queue {self.settings.batch_job_queue!r} has no compute environment."
+            yield Problem(what, fix)
         elif all(found):  # one without problems is enough
             yield from (problem for problems in found for problem in problems)
 
@@ -98,10 +95,8 @@ class Preflight:
     def _definition(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
         name = self.settings.batch_job_definition
         if (definition := self.client.definition(name)) is None:
-            yield Problem(
-                f"AWS Batch has no active job definition {name!r} in this region.",
-                f"Register one: {_REGISTER}.",
-            )
+            fix = f"Register one: {_REGISTER}."
+            yield Problem(f"AWS Batch has no active job definition {name!r} in this region.", fix)
             return
         if not (container := definition.get("containerProperties")):
             fix = f"Register another one: {_REGISTER}."
@@ -120,10 +115,8 @@ class Preflight:
             return
         definition_name = self.settings.batch_job_definition
         if FARGATE not in (definition.get("platformCapabilities") or ()):
-            yield Problem(
-                f"The job definition {definition_name!r} is not for Fargate, but the queue is.",
-                f"Register one for it: {_REGISTER}.",
-            )
+            what = f"The job definition {definition_name!r} is not for Fargate, but the queue is."
+            yield Problem(what, f"Register one for it: {_REGISTER}.")
         elif problem := fargate_problem(definition["containerProperties"], self.settings):
             yield problem
         if not definition["containerProperties"].get("jobRoleArn"):
@@ -143,11 +136,9 @@ class Preflight:
         try:
             for permission in needed:
                 if not self._is_allowed(role, permission):
-                    yield Problem(
-                        f"The workers' role {role} lacks the permission {permission.action} on"
-                        f" {permission.resource}.",
-                        f"Add it to the role; {_PAGE} has the policy.",
-                    )
+                    lacked = f"{permission.action} on {permission.resource}"
+                    what = f"The workers' role {role} lacks the permission {lacked}."
+                    yield Problem(what, f"Add it to the role; {_PAGE} has the policy.")
         except AwsRefused as exc:
             if exc.code == "NoSuchEntity":
                 fix = f"Create it, or register a job definition with another one: {_PAGE}."
@@ -158,14 +149,9 @@ class Preflight:
             {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": "string"}
             for name, value in permission.context.items()
         ]
-        answer = self.iam(
-            "simulate_principal_policy",
-            role,
-            PolicySourceArn=role,
-            ActionNames=[permission.action],
-            ResourceArns=[permission.resource],
-            ContextEntries=context,
-        )
+        request = {"PolicySourceArn": role, "ContextEntries": context}
+        wanted = {"ActionNames": [permission.action], "ResourceArns": [permission.resource]}
+        answer = self.iam("simulate_principal_policy", role, **request, **wanted)
         return all(found["EvalDecision"] == "allowed" for found in answer["EvaluationResults"])
 
     def _log_problems(self, container: Mapping[str, Any]) -> Iterator[Problem]:
@@ -174,10 +160,8 @@ class Preflight:
         exists = self.streams.group_exists(group)
         # Batch creates the default one with the first job
         if group != DEFAULT_GROUP and not exists and options.get("awslogs-create-group") != "true":
-            yield Problem(
-                f"The log group {group} of the job definition does not exist.",
-                f"Create it: aws logs create-log-group --log-group-name {group}.",
-            )
+            fix = f"Create it: aws logs create-log-group --log-group-name {group}."
+            yield Problem(f"The log group {group} of the job definition does not exist.", fix)
 
     # -- bucket
 
@@ -195,10 +179,8 @@ class Preflight:
             raise
         self.bucket.delete([key])
         if listed != [key] or got != content:
-            yield Problem(
-                f"The bucket {self.bucket.name} did not return the object that was put there.",
-                "Check whether another program removes or changes objects in it.",
-            )
+            what = f"The bucket {self.bucket.name} did not return the object that was put there."
+            yield Problem(what, "Check whether another program removes or changes objects in it.")
 
 
 def _state_problems(name: str, found: Mapping[str, Any]) -> Iterator[Problem]:

@@ -52,8 +52,7 @@ def _probe_problems(
 ) -> Iterator[Problem]:
     key = JobKey(run_dir.name, "probe", 1)
     attempt = attempt_of(run_dir, key)
-    host, port = provider_address(settings)
-    request = CheckRequest(key, settings.engine, settings.provider, host, port)
+    request = CheckRequest(key, settings.engine, settings.provider, *provider_address(settings))
     write_check_request(attempt, request)
     [handle] = backend.submit([Job(key, attempt.root, RUN_S)])
     if not isinstance(handle, JobHandle):
@@ -109,14 +108,11 @@ def _check_problems(result: TaskResult) -> Iterator[Problem]:
         yield Problem(f"The answer of the test job cannot be read: {exc.message}", exc.remedy)
         return
     if answer.missing_package:
-        yield Problem(
-            f"Python {answer.python} in the image lacks a package: {answer.missing_package}.",
-            "Rebuild the image: docker/README.md.",
-        )
+        what = f"Python {answer.python} in the image lacks a package: {answer.missing_package}."
+        yield Problem(what, "Rebuild the image: docker/README.md.")
     if answer.missing_cli:
-        yield Problem(
-            f"In the image: {answer.missing_cli}", "Rebuild it with the CLI: docker/README.md."
-        )
+        fix = "Rebuild it with the CLI: docker/README.md."
+        yield Problem(f"In the image: {answer.missing_cli}", fix)
     if answer.unreachable:
         yield Problem(
             f"A worker cannot reach {answer.unreachable}: its subnet seems to have no route to it.",

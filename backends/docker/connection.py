@@ -94,10 +94,8 @@ def explain_unreachable(exc: BaseException, address: str = "") -> Problem:
         if re.search(pattern, text):
             return problem
     where = f" at {address}" if address else ""
-    return Problem(
-        f"The Docker Engine{where} cannot be reached: {_innermost(text)}.",
-        "Start Docker, or correct DOCKER_HOST or the docker context.",
-    )
+    fix = "Start Docker, or correct DOCKER_HOST or the docker context."
+    return Problem(f"The Docker Engine{where} cannot be reached: {_innermost(text)}.", fix)
 
 
 def engine_message(exc: BaseException) -> str:

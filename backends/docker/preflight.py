@@ -14,13 +14,7 @@ from urllib.parse import urlsplit
 
 from backends.docker.client import DockerHost
 from backends.docker.connection import engine_message
-from backends.docker.container import (
-    PROBE,
-    VOLUME,
-    RunLabels,
-    build_spec,
-    is_running,
-)
+from backends.docker.container import PROBE, VOLUME, RunLabels, build_spec, is_running
 from backends.docker.settings import DockerSettings
 from backends.shared.worker_image import LABEL, worker_command
 from core.bundle import WIRE_VERSION
@@ -74,43 +68,31 @@ class Preflight:
             return
         labels = image["Config"].get("Labels") or {}
         if SOURCE_LABEL not in labels:
-            yield Problem(
-                f"The image {name} is not one of this program's.",
-                f"Name another one with --docker-image, or build it: {_BUILD}.",
-            )
+            fix = f"Name another one with --docker-image, or build it: {_BUILD}."
+            yield Problem(f"The image {name} is not one of this program's.", fix)
         elif labels[SOURCE_LABEL] != source_digest(SOURCE_ROOT):
-            yield Problem(
-                f"The image {name} was built from another version of this program.",
-                f"Rebuild it: {_BUILD}.",
-            )
+            fix = f"Rebuild it: {_BUILD}."
+            yield Problem(f"The image {name} was built from another version of this program.", fix)
 
     def _machine_problems(self, info: Mapping[str, Any]) -> Iterator[Problem]:
         settings = self.settings
         memory, cpus = int(info.get("MemTotal") or 0), int(info.get("NCPU") or 0)
         if 0 < memory < settings.docker_memory_bytes:
-            yield Problem(
-                f"The engine's machine has {_mib(memory)}, less than one executor's"
-                f" {_mib(settings.docker_memory_bytes)}.",
-                "Give the machine more memory, or lower --docker-memory.",
-            )
+            needed = _mib(settings.docker_memory_bytes)
+            what = f"The engine's machine has {_mib(memory)}, less than one executor's {needed}."
+            yield Problem(what, "Give the machine more memory, or lower --docker-memory.")
         if 0 < cpus < settings.docker_cpus:
-            yield Problem(
-                f"The engine's machine has {cpus} CPU(s), fewer than one executor's"
-                f" {settings.docker_cpus:g}.",
-                "Lower --docker-cpus.",
-            )
+            needed = f"{settings.docker_cpus:g}"
+            what = f"The engine's machine has {cpus} CPU(s), fewer than one executor's {needed}."
+            yield Problem(what, "Lower --docker-cpus.")
 
     def _network_problems(self) -> Iterator[Problem]:
         settings, known = self.settings, self.host.networks()
         network = settings.docker_network
-        is_shared = network.startswith("container:")
-        if network and not is_shared and network not in ("default", *known):
-            yield Problem(
-                f"The Docker Engine has no network {network!r}.",
-                f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create.",
-            )
-        bedrock = settings.provider == "bedrock"
-        url = settings.bedrock_base_url if bedrock else settings.base_url
+        if network and not network.startswith("container:") and network not in ("default", *known):
+            fix = f"Choose one of: {', '.join(sorted(known))}; or create it: docker network create."
+            yield Problem(f"The Docker Engine has no network {network!r}.", fix)
+        url = settings.bedrock_base_url if settings.provider == "bedrock" else settings.base_url
         if settings.real and network != "host" and urlsplit(url).hostname in _LOOPBACK:
             yield Problem(
                 f"The API's address {url} is this machine; in a container it means the container.",
@@ -123,10 +105,8 @@ class Preflight:
             yield answer
             return
         if answer.wire != WIRE_VERSION:
-            yield Problem(
-                f"The image {image} reads bundles of version {answer.wire}, not {WIRE_VERSION}.",
-                f"Rebuild it: {_BUILD}.",
-            )
+            what = f"The image {image} reads bundles of version {answer.wire}, not {WIRE_VERSION}."
+            yield Problem(what, f"Rebuild it: {_BUILD}.")
         if answer.free_bytes < LEAST_FREE_BYTES:
             yield Problem(
                 f"The engine's disk has only {_mib(answer.free_bytes)} left for volumes.",
@@ -134,10 +114,8 @@ class Preflight:
                 " removes it.",
             )
         if answer.claude_problem:
-            yield Problem(
-                f"In the image {image}: {answer.claude_problem}",
-                f"Rebuild it without --slim: {_BUILD}. {answer.claude_fix}".rstrip(),
-            )
+            fix = f"Rebuild it without --slim: {_BUILD}. {answer.claude_fix}".rstrip()
+            yield Problem(f"In the image {image}: {answer.claude_problem}", fix)
 
     def _probe(self, engine: str) -> ProbeResult | Problem:
         """Run one container to its end and remove it."""
@@ -145,17 +123,14 @@ class Preflight:
         command = worker_command("docker_executor.py", "--check", VOLUME, engine)
         host.remove(name)
         try:
-            spec = build_spec(
-                host.image_id(image), command, self.labels.for_role(PROBE), self.settings
-            )
+            image_id = host.image_id(image)
+            spec = build_spec(image_id, command, self.labels.for_role(PROBE), self.settings)
             container = host.create(name, spec)
             host.start(container)
             return self._await(container)
         except host.refusal as exc:
-            return Problem(
-                f"No container could be started from {image}: {engine_message(exc)}.",
-                "Correct the --docker options, or fix what the engine reports.",
-            )
+            what = f"No container could be started from {image}: {engine_message(exc)}."
+            return Problem(what, "Correct the --docker options, or fix what the engine reports.")
         finally:
             host.remove(name)
 
@@ -165,10 +140,8 @@ class Preflight:
             if not is_running(found["State"]["Status"]):
                 break
             if self.clock.monotonic() >= deadline:
-                return Problem(
-                    f"A container had not answered after {PROBE_TIMEOUT_S:g} s.",
-                    "Check whether the engine's machine is overloaded.",
-                )
+                fix = "Check whether the engine's machine is overloaded."
+                return Problem(f"A container had not answered after {PROBE_TIMEOUT_S:g} s.", fix)
             self.clock.sleep(_LOOK_EVERY_S)
         if found is not None and found["State"].get("OOMKilled"):
             return Problem("A container has too little memory to start.", "Raise --docker-memory.")
@@ -177,10 +150,8 @@ class Preflight:
             return ProbeResult(**json.loads(output))
         except (ValueError, TypeError):
             tail = self.host.log(container).decode(errors="replace").strip()[-300:]
-            return Problem(
-                f"A container of the image failed: {tail or 'it printed nothing'}",
-                f"Rebuild the image: {_BUILD}.",
-            )
+            fix = f"Rebuild the image: {_BUILD}."
+            return Problem(f"A container of the image failed: {tail or 'it printed nothing'}", fix)
 
 
 def _mib(count: int) -> str:

@@ -112,10 +112,8 @@ def choose_head_node(name: str, region: str, found: Sequence[HeadNode]) -> HeadN
     ours = [node for node in present if node.cluster == name]
     if not ours:
         names = ", ".join(sorted({node.cluster for node in present})) or "none"
-        raise BackendError(
-            f"The cluster {name!r} was not found in {region}.",
-            f"Correct --aws-cluster-name or --aws-region. Clusters there: {names}.",
-        )
+        remedy = f"Correct --aws-cluster-name or --aws-region. Clusters there: {names}."
+        raise BackendError(f"The cluster {name!r} was not found in {region}.", remedy)
     running = [node for node in ours if node.state == "running"]
     if not running:
         node = ours[0]
@@ -125,9 +123,8 @@ def choose_head_node(name: str, region: str, found: Sequence[HeadNode]) -> HeadN
             f" --region {region}",
         )
     if not running[0].address:
-        raise BackendError(
-            f"The head node of cluster {name} has no address yet.", "Try again in a minute."
-        )
+        remedy = "Try again in a minute."
+        raise BackendError(f"The head node of cluster {name} has no address yet.", remedy)
     return running[0]
 
 
@@ -154,10 +151,8 @@ def aws_errors(region: str) -> Iterator[None]:
         fix = "Sign in to AWS again (aws sso login, AWS_PROFILE), correct --aws-region"
         if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
             fix = "Allow ec2:DescribeInstances"
-        raise BackendError(
-            f"EC2 in {region} did not list the clusters: {exc}.",
-            f"{fix}, or name the host with --aws-head-node.",
-        ) from exc
+        remedy = f"{fix}, or name the host with --aws-head-node."
+        raise BackendError(f"EC2 in {region} did not list the clusters: {exc}.", remedy) from exc
 
 
 class ClusterFinder:
@@ -179,9 +174,8 @@ class ClusterFinder:
         if self._host:
             return SshTarget(self._host, self._user, self._key)
         if not self.name:
-            raise BackendError(
-                "No cluster is named.", "Give --aws-cluster-name or --aws-head-node."
-            )
+            remedy = "Give --aws-cluster-name or --aws-head-node."
+            raise BackendError("No cluster is named.", remedy)
         node = choose_head_node(self.name, self.region, self.clusters.head_nodes())
         return SshTarget(node.address, self._user, self._key, default_user=node.login)
 
@@ -192,8 +186,7 @@ class ClusterFinder:
             raise BackendError(f"The key file {self._key} was not found.", "Correct --aws-ssh-key.")
         self.target()
         if not self._host:
-            state = self.clusters.stack_state(self.name)
-            check_stack(self.name, self.region, state)
+            check_stack(self.name, self.region, self.clusters.stack_state(self.name))
 
 
 def fleet_problem(

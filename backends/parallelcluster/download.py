@@ -34,9 +34,8 @@ def unpack_results(
 
     Raises BackendError when the stream is damaged.
     """
-    with tempfile.TemporaryDirectory(
-        prefix=".fetch-", dir=root, ignore_cleanup_errors=True
-    ) as folder:
+    made = tempfile.TemporaryDirectory(prefix=".fetch-", dir=root, ignore_cleanup_errors=True)
+    with made as folder:
         scratch = Path(folder)
         refused = _unpack(chunks, scratch, len(keys))
         with lock:
@@ -58,10 +57,8 @@ def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, Col
             for member in tar:
                 top, _, name = member.name.partition("/")
                 if (number := numbers.get(top)) is None:
-                    member_name = member.name[:_MAX_NAME_CHARS]
-                    raise CollectError(
-                        f"the archive holds {member_name!r}, which was not requested"
-                    )
+                    held = member.name[:_MAX_NAME_CHARS]
+                    raise CollectError(f"the archive holds {held!r}, which was not requested")
                 if number in refused:
                     continue
                 if number not in trees:
@@ -74,15 +71,11 @@ def _unpack(chunks: Iterable[bytes], scratch: Path, count: int) -> dict[int, Col
     except TruncatedStream:
         raise
     except (CollectError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
-        raise BackendError(
-            f"The results arrived damaged: {exc}.",
-            "If this does not pass, check the connection and the head node's disk.",
-        ) from exc
+        remedy = "If this does not pass, check the connection and the head node's disk."
+        raise BackendError(f"The results arrived damaged: {exc}.", remedy) from exc
     except OSError as exc:
-        raise BackendError(
-            f"The results could not be written here: {exc}.",
-            "Free some space, or correct the permissions of the work directory.",
-        ) from exc
+        remedy = "Free some space, or correct the permissions of the work directory."
+        raise BackendError(f"The results could not be written here: {exc}.", remedy) from exc
     return refused
 
 

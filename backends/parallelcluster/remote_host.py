@@ -128,16 +128,13 @@ class RemoteHost:
             answer = self._send(upload, request)
             if self._has_code:
                 return rpc.read_command_result(answer)
-        raise BackendError(
-            "The worker's code disappears from the cluster.",
-            "Check that nothing removes files from --aws-shared-dir.",
-        )
+        remedy = "Check that nothing removes files from --aws-shared-dir."
+        raise BackendError("The worker's code disappears from the cluster.", remedy)
 
     def _refuse_if_over(self) -> None:
         if self._is_over:
-            raise BackendError(
-                "The run was cleaned up.", "Continue it with `orchestrator.py resume`."
-            )
+            remedy = "Continue it with `orchestrator.py resume`."
+            raise BackendError("The run was cleaned up.", remedy)
 
     def _send(self, upload: Upload, request: Mapping[str, Any]) -> dict[str, Any]:
         run_dir = self.run_dir  # whose look-up tells whether the code is there

@@ -52,10 +52,8 @@ def ignore(moved: int) -> None:
 
 
 def damaged_answer() -> BackendError:
-    return BackendError(
-        "The head node's answer is damaged.",
-        "Check that python3 works on the head node and that its disk has room.",
-    )
+    remedy = "Check that python3 works on the head node and that its disk has room."
+    return BackendError("The head node's answer is damaged.", remedy)
 
 
 class HeadNodeClient:
@@ -65,11 +63,9 @@ class HeadNodeClient:
         self._link, self._heartbeat_s = link, heartbeat_s
         path = shared if shared[:1] in ("/", "~") else f"~/{shared}"
         self.root = f"{path.rstrip('/')}/{FOLDER}"
-        helper = f"{self.root}/head_node-{hashlib.sha256(pack_helper()).hexdigest()[:16]}.pyz"
+        file = f"{self.root}/head_node-{hashlib.sha256(pack_helper()).hexdigest()[:16]}.pyz"
         # in words of sh
-        self._helper = (
-            f'"$HOME"{shlex.quote(helper[1:])}' if helper[0] == "~" else shlex.quote(helper)
-        )
+        self._helper = f'"$HOME"{shlex.quote(file[1:])}' if file[0] == "~" else shlex.quote(file)
 
     @contextmanager
     def call(
@@ -93,10 +89,8 @@ class HeadNodeClient:
                         raise damaged_answer() from exc
                     return
             self._install()
-        raise BackendError(
-            f"Files written to {self.root} on the head node do not stay there.",
-            "Choose another --aws-shared-dir.",
-        )
+        message = f"Files written to {self.root} on the head node do not stay there."
+        raise BackendError(message, "Choose another --aws-shared-dir.")
 
     def close(self) -> None:
         self._link.close()

@@ -17,11 +17,7 @@ _cluster = partial(
     setting, Group.PARALLELCLUSTER, commands=RUN_COMMANDS | {"doctor", "clean", "cancel"}
 )
 _chosen = partial(
-    setting,
-    Group.PARALLELCLUSTER,
-    commands=RUN_COMMANDS | {"doctor"},
-    sets="backend",
-    sets_to="parallelcluster",
+    _cluster, commands=RUN_COMMANDS | {"doctor"}, sets="backend", sets_to="parallelcluster"
 )
 # A name on a command line of ssh, where a dash in front would make it an option.
 _Word = Annotated[

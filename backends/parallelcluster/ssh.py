@@ -148,8 +148,7 @@ class SshLink:
         return target
 
     def _look_up(self) -> SshTarget:
-        """Where the head node is, or last was if the look-up fails: AWS credentials may have
-        expired in the meantime."""
+        """Where it is, or last was if the look-up fails: AWS credentials may have expired."""
         try:
             self._last = self._with_user(self._find())
         except BackendError:
@@ -226,27 +225,19 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     """In a session of its own, since Ctrl-C is for the orchestrator."""
     try:
-        return subprocess.Popen(  # noqa: S603 - no shell, and a list that we made
-            command, env=environ, start_new_session=True, **streams
-        )
+        return subprocess.Popen(command, env=environ, start_new_session=True, **streams)  # noqa: S603 - no shell, and a list that we made
     except OSError as exc:
-        raise BackendError(
-            "The command ssh was not found.",
-            "Install the OpenSSH client, and make sure that it is on PATH.",
-        ) from exc
+        remedy = "Install the OpenSSH client, and make sure that it is on PATH."
+        raise BackendError("The command ssh was not found.", remedy) from exc
 
 
 def _lost(process: subprocess.Popen[bytes], stderr: str, target: SshTarget) -> BackendError:
     if process.returncode == _SSH_ERROR or not stderr:
         event = "was lost" if process.returncode else "ended too early"
-        return LinkLost(
-            f"The connection to {target.destination} {event}.",
-            "If this does not pass, check the network and the head node.",
-        )
-    return BackendError(
-        f"A command on {target.destination} failed: {stderr}",
-        "Check the head node, and that --aws-shared-dir can be written there.",
-    )
+        remedy = "If this does not pass, check the network and the head node."
+        return LinkLost(f"The connection to {target.destination} {event}.", remedy)
+    remedy = "Check the head node, and that --aws-shared-dir can be written there."
+    return BackendError(f"A command on {target.destination} failed: {stderr}", remedy)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -80,9 +80,8 @@ def _check_owned(attempt: AttemptDir, result: TaskResult) -> CollectError | None
     contracts = {fold(contract.path) for contract in request.contracts}
     for path in result.manifest.paths:
         if not is_owned(request.task.owns, path) or fold(path) in contracts:
-            return CollectError(
-                f"The result of {result.key} holds {path!r}, which its task does not own."
-            )
+            message = f"The result of {result.key} holds {path!r}, which its task does not own."
+            return CollectError(message)
     return None
 
 

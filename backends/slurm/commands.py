@@ -211,8 +211,7 @@ _UNREACHABLE = re.compile(
     r"unable to contact slurm controller|socket timed out|connection (refused|timed out|reset)"
     r"|transport endpoint|zero bytes were transmitted|temporarily unable|unable to connect"
     r"|protocol authentication error|munge|standby mode|resource temporarily unavailable"
-    r"|could not establish a configuration source|i/o error"
-    r"|rate limit exceeded|job queue full",
+    r"|could not establish a configuration source|i/o error|rate limit exceeded|job queue full",
     re.IGNORECASE,
 )
 _TOO_MANY_JOBS = re.compile(r"violates accounting/qos policy|submitjob|maxjobs", re.IGNORECASE)

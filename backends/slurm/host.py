@@ -151,10 +151,8 @@ def run_command(
             "Run the orchestrator on a login node of the cluster, with Slurm's commands on PATH.",
         ) from exc
     except subprocess.TimeoutExpired as exc:
-        raise BackendError(
-            f"{command[0]} did not answer within {timeout_s:g} s.",
-            "Check the cluster: scontrol ping.",
-        ) from exc
+        remedy = "Check the cluster: scontrol ping."
+        raise BackendError(f"{command[0]} did not answer within {timeout_s:g} s.", remedy) from exc
     return CommandResult(done.returncode, done.stdout, done.stderr)
 
 

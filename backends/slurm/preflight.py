@@ -57,10 +57,8 @@ def errors_as_problems(find: Callable[P, Iterable[Problem]]) -> Callable[P, list
 def find_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Problem]:
     """What is missing, each with its fix; the cluster is asked only when it can be."""
     if missing := host.missing_commands(COMMANDS):
-        yield Problem(
-            f"Slurm's commands {', '.join(missing)} were not found on PATH.",
-            "Run this on a login node of the cluster, or load its Slurm module.",
-        )
+        fix = "Run this on a login node of the cluster, or load its Slurm module."
+        yield Problem(f"Slurm's commands {', '.join(missing)} were not found on PATH.", fix)
         return
     yield from _own_problems(host, settings)
     yield from _cluster_problems(host, settings)
@@ -71,17 +69,14 @@ def read_setup(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise BackendError(
-            f"The setup file {path} could not be read: {exc.strerror}.", "Correct --slurm-setup."
-        ) from exc
+        message = f"The setup file {path} could not be read: {exc.strerror}."
+        raise BackendError(message, "Correct --slurm-setup.") from exc
 
 
 def _own_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Problem]:
     if settings.slurm_container and set(host.run_dir) & set(":,"):
-        yield Problem(
-            f"Apptainer cannot bind {host.run_dir!r}: colons and commas separate paths there.",
-            "Choose a --work-dir without them in its path.",
-        )
+        what = f"Apptainer cannot bind {host.run_dir!r}: colons and commas separate paths there."
+        yield Problem(what, "Choose a --work-dir without them in its path.")
     if "\\" in host.run_dir:
         yield Problem(
             f"Slurm cannot write logs below {host.run_dir!r}: it treats a backslash as an escape.",
@@ -112,10 +107,8 @@ def _image_problems(host: ClusterHost, image: str) -> Iterator[Problem]:
     if not image or "://" in image:
         return
     if not image.startswith("/"):
-        yield Problem(
-            f"The image {image!r} of --slurm-container is a relative path.",
-            "Give its absolute path on the nodes, or a name such as docker://python:3.12.",
-        )
+        fix = "Give its absolute path on the nodes, or a name such as docker://python:3.12."
+        yield Problem(f"The image {image!r} of --slurm-container is a relative path.", fix)
     elif host.shares_disk and not Path(image).exists():
         yield Problem(f"The image {image} was not found.", "Correct --slurm-container.")
 
@@ -146,8 +139,7 @@ def _no_answer(result: CommandResult) -> Problem:
 
 
 def _would_wait(host: ClusterHost, settings: SlurmSettings, refusal: str) -> bool:
-    """Whether Slurm would queue such a job. The test also fails where it only cannot start now,
-    and that must not keep a run with running jobs from being resumed."""
+    """Whether Slurm would queue such a job: its test also fails for one that must only wait."""
     if commands.is_job_limit(refusal):
         listed = commands.parse_squeue(host.run(commands.build_squeue()).stdout)
         return any(not job_state(record.state).final for record in listed)
@@ -170,10 +162,8 @@ def _partition_problem(partitions: Sequence[Partition], wanted: str) -> Problem 
     else:
         chosen = [p for p in partitions if p.is_default]
         if not chosen and partitions:
-            return Problem(
-                "The cluster has no default partition.",
-                f"Choose one with --slurm-partition: {names}.",
-            )
+            fix = f"Choose one with --slurm-partition: {names}."
+            return Problem("The cluster has no default partition.", fix)
     if chosen and not any(p.is_up for p in chosen):
         states = ", ".join(f"{p.name} is {p.state}" for p in chosen)
         up = ", ".join(p.name for p in partitions if p.is_up) or "none is up"
@@ -220,10 +210,8 @@ def _follow(host: ClusterHost, name: str, job_id: str, clock: Clock) -> Iterator
     if record is None or job_state(record.state).final:
         yield from _read_answer(host, record)
         return
-    yield Problem(
-        f"The test job did not end within {PROBE_TIMEOUT_S:g} s: {explain_pending(record)}.",
-        f"Inspect it: scontrol show job {job_id}.",
-    )
+    what = f"The test job did not end within {PROBE_TIMEOUT_S:g} s: {explain_pending(record)}."
+    yield Problem(what, f"Inspect it: scontrol show job {job_id}.")
 
 
 def _wait_for_end(host: ClusterHost, name: str, job_id: str, clock: Clock) -> JobRecord | None:
@@ -270,20 +258,16 @@ def check_problems(answer: WorkerCheck) -> Iterator[Problem]:
     """What a worker found missing on its node."""
     node = answer.node
     if answer.wire != WIRE_VERSION:
-        yield Problem(
-            f"The worker on {node} reads bundles of version {answer.wire}, not {WIRE_VERSION}.",
-            "Use the same version of the program on both sides.",
-        )
+        what = f"The worker on {node} reads bundles of version {answer.wire}, not {WIRE_VERSION}."
+        yield Problem(what, "Use the same version of the program on both sides.")
     if answer.missing_package:
         yield Problem(
             f"Python {answer.python} on {node} lacks a package: {answer.missing_package}.",
             "Give a --slurm-setup that activates an environment with this program installed.",
         )
     if answer.missing_cli:
-        yield Problem(
-            f"On {node}: {answer.missing_cli}",
-            "Install it where the nodes can see it, or choose --engine api.",
-        )
+        fix = "Install it where the nodes can see it, or choose --engine api."
+        yield Problem(f"On {node}: {answer.missing_cli}", fix)
     if answer.unreachable:
         yield Problem(
             f"The node {node} cannot reach {answer.unreachable}; it may have no internet access.",

@@ -46,8 +46,7 @@ class SlurmQueue:
         return found
 
     def _ours(self, records: Iterable[JobRecord]) -> Iterator[JobRecord]:
-        """Those of the run. An id alone proves nothing: a controller that has lost its state, or a
-        cluster that was created again, assigns it once more."""
+        """The run's. An id alone proves nothing: a controller that lost its state reuses it."""
         run_dir = self._host.run_dir
         for r in records:
             if r.name == self._name or r.run_dir == run_dir or self._arrays.named_by(r):
@@ -117,7 +116,5 @@ def checked(name: str, result: CommandResult) -> str:
 def check_reachable(name: str, result: CommandResult) -> None:
     """Raises BackendError when the controller did not answer, as opposed to refusing."""
     if commands.is_unreachable(result.stderr):
-        raise BackendError(
-            f"{name} could not reach the Slurm controller: {result.error}.",
-            "Check the cluster: scontrol ping.",
-        )
+        remedy = "Check the cluster: scontrol ping."
+        raise BackendError(f"{name} could not reach the Slurm controller: {result.error}.", remedy)

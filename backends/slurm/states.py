@@ -186,8 +186,7 @@ def explain_pending(record: JobRecord) -> str:
 
 
 def _reason_name(reason: str) -> str:
-    """Without details (ReqNodeNotAvail, UnavailableNodes:...) and the underscores that scontrol
-    and some versions of squeue put into a phrase."""
+    """Without details (ReqNodeNotAvail, UnavailableNodes:...) and underscores within a phrase."""
     return reason.partition(",")[0].strip("() ").replace("_", " ")
 
 

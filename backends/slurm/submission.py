@@ -63,20 +63,15 @@ class SlurmSubmission:
             reason = result.error or commands.error_summary(result.stdout)
             reason = reason or f"exit code {result.exit_code}"
             if not commands.is_job_limit(result.stderr):
-                refusal = SubmitError(
-                    f"sbatch refused the jobs: {reason}.",
-                    "Correct the --slurm options.",
-                    retryable=False,
-                )
+                message = f"sbatch refused the jobs: {reason}."
+                refusal = SubmitError(message, "Correct the --slurm options.", retryable=False)
                 refused |= dict.fromkeys(array.keys, refusal)
             elif (count := len(array.keys)) > 1:  # a smaller array may still fit
                 waiting[:0] = self._split(array.keys, (count + 1) // 2)
             else:
-                raise BackendBusy(
-                    f"sbatch accepts no more jobs for now: {reason}.",
-                    "Lower --max-executors, or wait until other jobs of yours have ended.",
-                    retry_after_s=LIMITED_S,
-                )
+                message = f"sbatch accepts no more jobs for now: {reason}."
+                remedy = "Lower --max-executors, or wait until other jobs of yours have ended."
+                raise BackendBusy(message, remedy, retry_after_s=LIMITED_S)
         return refused
 
     def _split(self, keys: Sequence[JobKey], size: int) -> list[JobArray]:
@@ -107,11 +102,9 @@ class SlurmSubmission:
             self.arrays.discard(array)
             return result
         if (job_id := commands.parse_job_id(result.stdout)) is None:
-            raise BackendError(
-                f"sbatch accepted the jobs but printed no job id:"
-                f" {commands.error_summary(result.stdout)!r}.",
-                "Check what sbatch --parsable prints on this cluster.",
-            )
+            printed = commands.error_summary(result.stdout)
+            message = f"sbatch accepted the jobs but printed no job id: {printed!r}."
+            raise BackendError(message, "Check what sbatch --parsable prints on this cluster.")
         self.arrays.add_job_id(array, job_id)
         for index, key in enumerate(array.keys):
             self.handles[key] = JobHandle(key, self.name, array.native_id(job_id, index))

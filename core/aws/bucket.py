@@ -1,9 +1,8 @@
 """One bucket of S3 as this program and its workers use it.
 
-A fetched object is whole: its length and checksum were compared, or it was fetched again. A bucket
-that was deleted holds nothing. Each object is written with the encryption that is the bucket's
-default, named explicitly, since a bucket's policy may refuse what does not name it. A worker learns
-it from its request.
+A fetched object is whole, and a bucket that was deleted holds nothing. Each object is written with
+the encryption that is the bucket's default, named explicitly, since a policy may refuse what does
+not name it. A worker learns it from its request.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ from core.errors import AwsRefused
 _NO_BUCKET = "NoSuchBucket"
 _ABSENT = frozenset({"NoSuchKey", "404", _NO_BUCKET})
 _TAKEN = frozenset({"PreconditionFailed", "412"})
-_ENCRYPTION_REMEDY = (
-    "If the bucket demands an encryption, allow s3:GetEncryptionConfiguration on it."
-)
 _PIECE_BYTES = 1024 * 1024
 MOST_DELETED = 1000
 """Names that one DeleteObjects takes."""
@@ -48,8 +44,8 @@ class S3Bucket:
         except AwsRefused as exc:
             if exc.code not in DENIED or self._encryption:
                 raise
-            remedy = f"{exc.remedy} {_ENCRYPTION_REMEDY}"
-            raise AwsRefused(exc.message, remedy, code=exc.code) from exc
+            more = "If the bucket demands an encryption, allow s3:GetEncryptionConfiguration on it."
+            raise AwsRefused(exc.message, f"{exc.remedy} {more}", code=exc.code) from exc
 
     def upload(self, key: str, body: IO[bytes], on_sent: Callable[[int], None]) -> None:
         """As `put`, in parts where it is large; `on_sent` is called with the size of each piece.
@@ -108,9 +104,8 @@ class S3Bucket:
             for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
                 into.write(piece)
             if self._encryption is None:
-                self._encryption = _encryption(
-                    answer.get("ServerSideEncryption"), answer.get("SSEKMSKeyId")
-                )
+                algorithm, key_id = answer.get("ServerSideEncryption"), answer.get("SSEKMSKeyId")
+                self._encryption = _encryption(algorithm, key_id)
 
         try:
             self._s3.retry("get_object", self._url(key), call)

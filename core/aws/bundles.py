@@ -1,9 +1,8 @@
 """Bundles in a bucket: the names of a run's objects, and their content.
 
-The requests of all jobs that are submitted together are one object, compressed one by one behind an
-index with the position and digest of each. The object is named by the digest of that index, so a
-reader of one request verifies it without the others, and no job ever gets another request than the
-one it was submitted with. A result is one object, whole or absent.
+Requests of jobs submitted together are one object, behind an index with the position and digest of
+each, whose own digest is its name: a reader verifies one request without the others. A result is
+one object, whole or absent.
 """
 
 from __future__ import annotations
@@ -222,10 +221,8 @@ class StoredPack:
 
 def _verify(data: bytes, digest: str, name: str) -> None:
     if digest_of([data]) != digest:
-        raise BundleError(
-            f"{name} is damaged: it is not what the job was submitted with.",
-            "Check who else may write to the bucket, then submit the job again.",
-        )
+        remedy = "Check who else may write to the bucket, then submit the job again."
+        raise BundleError(f"{name} is damaged: it is not what the job was submitted with.", remedy)
 
 
 @dataclass(frozen=True, slots=True)
