@@ -38,7 +38,6 @@ from core.worker.exit_codes import CLAIMED
 from core.worker.job_index import BatchDir, await_file, read_index
 from core.worker.process import echo, read_credentials, report_error, run_worker
 
-_CONNECT_S = 10.0
 FENCE_EVERY_S = 5.0
 STOPS = {
     signal.SIGTERM: "The job was told to stop.",
@@ -130,7 +129,7 @@ def _unreachable(host: str, port: int) -> str:
     proxy = urlsplit(urllib.request.getproxies().get("https", ""))
     if proxy.hostname and not urllib.request.proxy_bypass(host):
         host, port = proxy.hostname, proxy.port or 80
-    with suppress(OSError), socket.create_connection((host, port), timeout=_CONNECT_S):
+    with suppress(OSError), socket.create_connection((host, port), timeout=10.0):
         return ""
     return f"{host}:{port}"
 

@@ -41,16 +41,16 @@ MOST_SIMULATED_TASKS = 10_000
 
 # Settings of one group, with what they have in common.
 _core = partial(setting, Group.CORE)
+_place = partial(_core, commands=ALL_COMMANDS, kept=False)
 _plan = partial(setting, Group.PLAN, commands=frozenset({"run"}), kept=False)
+_price = partial(setting, Group.MODEL, None, metavar="USD")
 _cap = partial(setting, Group.LIMITS)
 _limits = partial(setting, Group.LIMITS, commands=RUN_COMMANDS)
-_simulation = partial(
-    setting,
-    Group.SIMULATION,
-    commands=PLANNING_COMMANDS | {"simulated-api"},
-    only_with=("real", False),
-)
-_bedrock = partial(setting, Group.BEDROCK, commands=PROVIDER_COMMANDS, only_with=WITH_BEDROCK)
+_simulated = partial(setting, Group.SIMULATION, commands=PLANNING_COMMANDS | {"simulated-api"})
+_simulation = partial(_simulated, only_with=("real", False))
+_provider = partial(setting, Group.BEDROCK, commands=PROVIDER_COMMANDS)
+_bedrock = partial(_provider, only_with=WITH_BEDROCK)
+_beating = partial(_bedrock, None, beats=True)
 _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(setting, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
 
@@ -73,17 +73,8 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         commands=RUN_COMMANDS,
         default_text="outputs/<slug>-<run id>",
     )
-    work_dir: Path = _core(
-        Path(".orchestrator"), "where runs are kept", "DIR", commands=ALL_COMMANDS, kept=False
-    )
-    config: Path = _core(
-        Path("orchestrator.toml"),
-        "the settings file",
-        "FILE",
-        commands=ALL_COMMANDS,
-        kept=False,
-        in_file=False,
-    )
+    work_dir: Path = _place(Path(".orchestrator"), "where runs are kept", "DIR")
+    config: Path = _place(Path("orchestrator.toml"), "the settings file", "FILE", in_file=False)
 
     plan: Path | None = _plan(None, "skip planning and use this plan", "FILE")
     approve: bool = _plan(False, "show the plan and the forecast, and ask before it is carried out")
@@ -91,12 +82,8 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         False, "same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True
     )
 
-    price_input: Positive | None = setting(
-        Group.MODEL, None, "price of a million input tokens, if it is not known", "USD"
-    )
-    price_output: Positive | None = setting(
-        Group.MODEL, None, "price of a million output tokens, if it is not known", "USD"
-    )
+    price_input: Positive | None = _price("price of a million input tokens, if it is not known")
+    price_output: Positive | None = _price("price of a million output tokens, if it is not known")
 
     max_cost: Positive | None = _cap(
         None, "stop before the run costs more than this, planning included", "USD"
@@ -118,20 +105,11 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         None, "plan N small tasks at random in place of a sample project", "N"
     )
 
-    docker_use_bedrock: bool = setting(
-        Group.BEDROCK,
-        False,
-        "same as --provider bedrock, on any backend",
-        commands=PROVIDER_COMMANDS,
-        sets="provider",
-        sets_to="bedrock",
+    docker_use_bedrock: bool = _provider(
+        False, "same as --provider bedrock, on any backend", sets="provider", sets_to="bedrock"
     )
-    docker_bedrock_region: Region | None = _bedrock(
-        None, "beats --region", "REGION", sets="region", beats=True
-    )
-    docker_bedrock_model: Name | None = _bedrock(
-        None, "beats --model", "ID", sets="model", beats=True
-    )
+    docker_bedrock_region: Region | None = _beating("beats --region", "REGION", sets="region")
+    docker_bedrock_model: Name | None = _beating("beats --model", "ID", sets="model")
     docker_aws_access_key_id: Secret | None = _secret(None, "AWS key id; better: AWS_ACCESS_KEY_ID")
     docker_aws_secret_access_key: Secret | None = _secret(
         None, "AWS secret key; better: AWS_SECRET_ACCESS_KEY"
@@ -155,9 +133,8 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         from core.bundle import ModelSettings, SimulationSettings
 
         base_url = self.base_url if self.provider == "anthropic" else self.bedrock_base_url
-        simulation = SimulationSettings(
-            self.sim_seed, self.sim_speed, self.sim_faults, self.sim_tasks or 0
-        )
+        tasks = self.sim_tasks or 0
+        simulation = SimulationSettings(self.sim_seed, self.sim_speed, self.sim_faults, tasks)
         return ModelSettings(
             provider=self.provider,
             model=self.model,
@@ -276,12 +253,7 @@ def _forget_other_model(found: Values, saved: Mapping[str, object], origin: str)
             found[price] = Found(None)
 
 
-_AWS_KEYS = (
-    "docker_aws_access_key_id",
-    "docker_aws_secret_access_key",
-    "docker_aws_session_token",
-)
-_PRICES = ("price_input", "price_output")
+_AWS_KEYS = ("docker_aws_access_key_id", "docker_aws_secret_access_key", "docker_aws_session_token")
 
 
 def _check_pairs(found: Values, errors: Errors) -> None:
@@ -289,7 +261,7 @@ def _check_pairs(found: Values, errors: Errors) -> None:
     value = {key: given.value for key, given in found.items()}
     key, secret = value["docker_aws_access_key_id"], value["docker_aws_secret_access_key"]
     refused = {key for key, given in found.items() if given.origin.startswith(REFUSED)}
-    if refused & {*_AWS_KEYS, *_PRICES}:
+    if refused & {*_AWS_KEYS, "price_input", "price_output"}:
         return  # the default stands in the place of what was given
     if bool(key) != bool(secret) or (value["docker_aws_session_token"] and not key):
         fix = (

@@ -25,8 +25,7 @@ def work(attempt: AttemptDir, clock: Clock) -> None:
     credentials = take_credentials(attempt.root)  # before anything that takes time
     from executor_agent import ExecutorAgent
 
-    agent = ExecutorAgent(credentials, clock, contained=True, echo=echo)
-    agent.run(attempt, claimant())
+    ExecutorAgent(credentials, clock, contained=True, echo=echo).run(attempt, claimant())
 
 
 def check(directory: Path, engine: str, environ: Mapping[str, str]) -> dict[str, object]:

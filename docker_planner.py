@@ -30,10 +30,9 @@ def work(directory: PlanningDir, clock: Clock) -> None:
     try:
         write_atomic(directory.plan_json, render_plan(make_plan(request, credentials, clock)))
     except (PlanningFailed, ModelError, Interrupted) as exc:
-        masked = PlanningFailure(
-            type(exc).__name__, credentials.mask(exc.message), credentials.mask(exc.remedy)
-        )
-        write_atomic(directory.failure_json, encode(masked))
+        message, remedy = map(credentials.mask, (exc.message, exc.remedy))
+        failure = PlanningFailure(type(exc).__name__, message, remedy)
+        write_atomic(directory.failure_json, encode(failure))
 
 
 def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) -> Plan:

@@ -152,20 +152,11 @@ class ExecutorAgent:
 
     def _connector(self, running: _Running) -> Callable[[Clock], AbstractContextManager[Claude]]:
         request, log = running.request, running.log
-        hooks = guarded(
-            Hooks(log.spent, log.progress, on_throttle=log.throttle),
-            request.allowance,
-            request.model,
-            pricing(request.model),
-            log.usage,
-        )
+        model, limits = request.model, request.limits
+        plain = Hooks(log.spent, log.progress, on_throttle=log.throttle)
+        hooks = guarded(plain, request.allowance, model, pricing(model), log.usage)
         return lambda clock: self.connect(
-            request.model,
-            self.credentials,
-            clock=clock,
-            governor=self.governor,
-            limits=request.limits,
-            hooks=hooks,
+            model, self.credentials, clock=clock, governor=self.governor, limits=limits, hooks=hooks
         )
 
 
@@ -252,13 +243,10 @@ def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspa
     for leftover in (attempt.work, attempt.files):
         remove_tree(leftover)
     attempt.work.mkdir()
-    limits = request.limits
+    owns, limits = request.task.owns, request.limits
+    contracts = frozenset(contract.path for contract in request.contracts)
     workspace = Workspace(
-        attempt.work,
-        request.task.owns,
-        frozenset(contract.path for contract in request.contracts),
-        max_files=limits.max_files,
-        max_bytes=limits.max_bytes,
+        attempt.work, owns, contracts, max_files=limits.max_files, max_bytes=limits.max_bytes
     )
     for entry in inputs.entries:
         workspace.put(entry.path, (attempt.inputs / entry.path).read_bytes(), entry.mode)

@@ -111,8 +111,7 @@ def carry_out(prepared: PreparedRun) -> int:
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
         if not settings.json_lines and run_view.ended is not None:
-            program = program_command(sys.argv[0])
-            print_text(render_end(run_view, program, brief=settings.quiet))
+            print_text(render_end(run_view, program_command(sys.argv[0]), brief=settings.quiet))
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:

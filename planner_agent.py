@@ -1,8 +1,7 @@
 """PlannerAgent: prompt -> Plan. Ask, validate, send the defects back, at most three times.
 
 Structured output holds the model to the plan's shape; where a provider refuses it, a forced tool
-call with the same schema does. core.plan checks the rules between the parts; those for
-planners only are here.
+call with the same schema does. Rules between the parts are core.plan's; a planner's own are here.
 """
 
 from __future__ import annotations
@@ -122,14 +121,10 @@ def ask_for_plan(
 ) -> Plan:
     """The plan that was asked for, by a client of its own. Raises as PlannerAgent.plan does, and
     BudgetExceeded."""
-    model = request.model
+    model, limits = request.model, request.limits
+    watched = guarded(hooks, request.allowance, model, pricing(model), request.spent)
     with connect(
-        model,
-        credentials,
-        clock=clock,
-        governor=governor,
-        limits=request.limits,
-        hooks=guarded(hooks, request.allowance, model, pricing(model), request.spent),
+        model, credentials, clock=clock, governor=governor, limits=limits, hooks=watched
     ) as claude:
         return PlannerAgent(claude, on_progress=hooks.on_progress).plan(request.prompt)
 

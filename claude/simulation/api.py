@@ -27,12 +27,9 @@ from claude.simulation.validation import InvalidRequest, check_request, parse_re
 from claude.simulation.wire import Message, render_events, render_message
 from core.bundle import SimulationSettings
 from core.clock import Clock
-from core.plan import Plan
 
 WINDOW_TOKENS = 200_000
 _INVOKE = re.compile(r"/model/([^/]+)/invoke(-with-response-stream)?")
-_PIECE_CHARS = 160
-_PIECE_CHARS_WITHOUT_WAITING = 4_000  # larger pieces cost less
 _MODELS = ("claude-opus-4-8", "claude-sonnet-5-5", "claude-haiku-4-5")
 
 
@@ -134,12 +131,9 @@ class SimulatedApi:
         names = (*conversation.names, self._retry(call.incoming))
         draws = _Draws(self._seed, names, self._chances)
         self._refuse_by_chance(call, draws)
+        now, begins_s = self._clock.time(), scaled_s(FIRST_TOKEN_S, self._speed)
         tokens = self._cache.account(
-            call.request,
-            call.model,
-            self._clock.time(),
-            begins_s=scaled_s(FIRST_TOKEN_S, self._speed),
-            speed=self._speed or 1.0,
+            call.request, call.model, now, begins_s=begins_s, speed=self._speed or 1.0
         )
         token = digest(self._seed, "message", call.incoming.fingerprint)[:20]
         message = Message(answer.within(self._window - size), call.model, token, tokens)
@@ -173,7 +167,7 @@ class SimulatedApi:
     def _stream(
         self, dialect: AnthropicDialect, message: Message, speed: Pace, draws: _Draws
     ) -> Iterator[bytes]:
-        piece_chars = _PIECE_CHARS if self._speed > 0 else _PIECE_CHARS_WITHOUT_WAITING
+        piece_chars = 160 if self._speed > 0 else 4_000  # larger pieces cost less
         events = list(render_events(message, piece_chars))
         fault = next(filter(draws.happens, ("overloaded", "disconnect")), "")
         share = 0.1 + 0.8 * draws.share(f"{fault} at") if fault else 1.0
@@ -201,10 +195,9 @@ class SimulatedApi:
 
 
 def _designer(settings: SimulationSettings) -> Designer:
-    def plan_at_random(_: str) -> Plan:
-        return random_plan(settings.seed, settings.tasks)
-
-    return Designer(plan_at_random if settings.tasks else plan_sample, find_sample_files)
+    if settings.tasks:
+        return Designer(lambda _: random_plan(settings.seed, settings.tasks), find_sample_files)
+    return Designer(plan_sample, find_sample_files)
 
 
 def _read_request(incoming: Incoming, *needed: str) -> dict[str, Any]:
@@ -216,8 +209,7 @@ def _read_request(incoming: Incoming, *needed: str) -> dict[str, Any]:
     for name in needed:
         if name not in incoming.headers:
             raise InvalidRequest(f"{name}: header is required")
-    betas = incoming.headers.get("anthropic-beta", "")
-    return check_request(parse_request(incoming.body), betas)
+    return check_request(parse_request(incoming.body), incoming.headers.get("anthropic-beta", ""))
 
 
 def _list_models() -> dict[str, Any]:

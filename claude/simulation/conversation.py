@@ -12,8 +12,7 @@ from typing import Any
 from claude.client.context import read_note
 from claude.simulation.cli_tools import RUN, find_unwanted, find_workspace, from_cli, own_tools
 
-DROPPED = "\0"
-"""Stands in a file for a character that the conversation does not show any more."""
+DROPPED = "\0"  # in a file, for a character that the conversation does not show any more
 
 _REQUEST = re.compile(r"<request>\n(.*)\n</request>", re.DOTALL)
 _SHARED_REQUEST = re.compile(r"<request>\n(.*?)\n</request>\s*<plan>", re.DOTALL)

@@ -73,7 +73,8 @@ class Misbehaviour:
         for fault, paths in strange.items():
             if self.happens(fault, talk):
                 path = pick(paths, self._seed, fault, *talk.names)
-                return tool_answer(_intrude(path, talk))
+                content = f"simulated intrusion of {talk.task_id}, turn {talk.turn}\n"
+                return tool_answer(tool_part("write_file", {"path": path, "content": content}))
         if self.happens("bad_tool", talk):
             return self._bad_call(answer, talk)
         if self.happens("truncate", talk):
@@ -104,11 +105,6 @@ def probe_command() -> str:
     """Looks for secrets wherever a command can look."""
     source = Path(secret_probe.__file__).read_text(encoding="utf-8")
     return f"env; exec python3 - <<'{_END}'\n{source}{_END}\n"
-
-
-def _intrude(path: str, talk: Conversation) -> Part:
-    content = f"simulated intrusion of {talk.task_id}, turn {talk.turn}\n"
-    return tool_part("write_file", {"path": path, "content": content})
 
 
 def break_rule(plan: dict[str, Any], rule: str) -> None:

@@ -1,8 +1,5 @@
-"""The simulated model: from a request to an answer, as a pure function.
-
-An executor's next step follows from what its conversation shows as done, so its files come out the
-same whatever faults came between.
-"""
+"""The simulated model: from a request to an answer, as a pure function. An executor's next step
+follows from what is shown as done, so its files are the same whatever faults came between."""
 
 from __future__ import annotations
 
@@ -115,14 +112,12 @@ def _writes(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> li
         if begun and len(before) == len(content):
             continue
         appends = begun and before and "append_file" in talk.tools
-        rest = content[len(before) :] if appends else content
-        tool = "append_file" if appends else "write_file"
+        tool, rest = ("append_file", content[len(before) :]) if appends else ("write_file", content)
         part = tool_part(tool, {"path": path, "content": rest})
-        if writes and sum(p.tokens for p in [*writes, part]) > max_tokens:
+        total = sum(p.tokens for p in [*writes, part])
+        if len(writes) == MAX_WRITES_PER_TURN or (writes and total > max_tokens):
             break
         writes.append(part)
-        if len(writes) == MAX_WRITES_PER_TURN:
-            break
     return writes
 
 

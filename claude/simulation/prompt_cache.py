@@ -98,8 +98,7 @@ class PromptCache:
             return InputTokens(total)
         with self._lock:
             self._entries = {k: e for k, e in self._entries.items() if e.expires >= now}
-            hit = self._find(prefixes, marks, now)
-            if hit is not None:
+            if (hit := self._find(prefixes, marks, now)) is not None:
                 entry = self._entries[hit.key]
                 entry.expires = max(entry.expires, now + entry.lifetime_s / speed)
             for n in marks:
@@ -114,8 +113,7 @@ class PromptCache:
         """The longest prefix that can be read, looking back from each mark."""
         for mark in reversed(marks):
             for n in range(mark, max(-1, mark - LOOKBACK_BLOCKS), -1):
-                entry = self._entries.get(prefixes[n].key)
-                if entry is not None and entry.readable_from <= now:
+                if (entry := self._entries.get(prefixes[n].key)) and entry.readable_from <= now:
                     return prefixes[n]
         return None
 

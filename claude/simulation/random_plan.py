@@ -7,11 +7,8 @@ from core.plan import Analysis, Contract, Criterion, Plan, Task
 from core.simulation_notice import random_plan_title, simulation_notice
 
 _MIN_REACH = 40
-_REACH = 1 / 8
-"""The share of the plan, just before a task, in which its dependencies lie; the number of levels
-stays about the same however many tasks there are."""
+_REACH = 1 / 8  # of the plan: how far back dependencies lie, so that more tasks are no more levels
 _MAX_DEPENDENCIES = 3
-_ESTIMATES = (50, 1_500)
 _MAX_EXECUTORS = 50
 
 
@@ -21,6 +18,7 @@ def random_plan(seed: int, tasks: int) -> Plan:
     reach = max(_MIN_REACH, int(tasks * _REACH))
     made = tuple(_task(seed, number, reach) for number in range(tasks))
     notice = simulation_notice(title)
+    criterion = Criterion(text="Every task writes its file.", served_by=(made[-1].id,))
     return Plan(
         title=title,
         summary="Small tasks that depend on each other at random, to try executors and queues.",
@@ -32,14 +30,12 @@ def random_plan(seed: int, tasks: int) -> Plan:
         ),
         contracts=(Contract(path="README.md", purpose="What this is", content=f"{notice}\n"),),
         tasks=made,
-        acceptance_criteria=(
-            Criterion(text="Every task writes its file.", served_by=(made[-1].id,)),
-        ),
+        acceptance_criteria=(criterion,),
     )
 
 
 def _task(seed: int, number: int, reach: int) -> Task:
-    low, high = _ESTIMATES
+    low, high = 50, 1_500
     return Task(
         id=_task_id(number),
         title=f"Task {number + 1}",
@@ -54,10 +50,8 @@ def _task(seed: int, number: int, reach: int) -> Task:
 def _dependencies(seed: int, number: int, reach: int) -> tuple[str, ...]:
     """Less than one on average, so that no task needs the files of all those before it."""
     wanted = int((_MAX_DEPENDENCIES + 1) * draw(seed, "dependencies", number) ** 2)
-    first = max(0, number - reach)
-    found = {
-        first + int((number - first) * draw(seed, "dependency", number, n)) for n in range(wanted)
-    }
+    first, width = max(0, number - reach), min(number, reach)
+    found = {first + int(width * draw(seed, "dependency", number, n)) for n in range(wanted)}
     return tuple(_task_id(other) for other in sorted(found) if other < number)
 
 

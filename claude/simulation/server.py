@@ -20,9 +20,8 @@ def serve(
 
     Raises SettingsError when the port cannot be had or the faults cannot be read.
     """
-    handler = api or SimulatedApi(settings, clock)
     try:
-        return SimulatedServer(port, handler)
+        return SimulatedServer(port, api or SimulatedApi(settings, clock))
     except (OSError, OverflowError) as exc:
         raise SettingsError(
             f"Port {port} of {HOST} cannot be used: {exc}.", "Choose another --port, or 0 for any."

@@ -12,7 +12,6 @@ from typing import Any
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MAX_BREAKPOINTS = 4
-_SYSTEM_BETA = "mid-conversation-system"
 
 
 class InvalidRequest(ValueError):
@@ -42,7 +41,7 @@ def check_request(request: Mapping[str, Any], betas: str = "") -> dict[str, Any]
     """
     try:
         messages = request.get("messages")
-        asked_for = _SYSTEM_BETA in f"{betas} {request.get('anthropic_beta')}"
+        asked_for = "mid-conversation-system" in f"{betas} {request.get('anthropic_beta')}"
         if asked_for and isinstance(messages, list):
             messages = messages[:1] + [m for m in messages[1:] if m.get("role") != "system"]
         request = {**request, "messages": _merge_turns(messages)}
@@ -84,8 +83,7 @@ def _check_tools(request: Mapping[str, Any]) -> None:
 
 
 def _check_output_config(request: Mapping[str, Any]) -> None:
-    config = request.get("output_config")
-    if config is None:
+    if (config := request.get("output_config")) is None:
         return
     _require(isinstance(config, dict), "output_config: an object")
     _require(set(config) <= {"format", "effort", "task_budget"}, "output_config: known keys only")

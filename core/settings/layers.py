@@ -158,11 +158,9 @@ def misspelt_variables(settings: Iterable[Setting], environ: Mapping[str, str]) 
 
 
 def bad_value(setting: Setting, given: Found, why: str) -> SettingsError:
-    shown = (
-        MASK if setting.secret or setting.masked_in_errors else _without_secrets(repr(given.value))
-    )
-    default = setting.default
-    otherwise = "" if default in (None, "", ()) else f": the default is {default}"
+    masked = setting.secret or setting.masked_in_errors
+    shown = MASK if masked else _without_secrets(repr(given.value))
+    otherwise = "" if setting.default in (None, "", ()) else f": the default is {setting.default}"
     return SettingsError(
         f"Invalid value {shown} for {setting.key} ({given.origin}): {why}.",
         f"Correct it, or leave it out{otherwise}.",

@@ -7,6 +7,7 @@ import math
 import re
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -58,8 +59,7 @@ def matching(pattern: str, wanted: str) -> Kind:
     return checked(check)
 
 
-_MOST_EXACT = 2.0**53
-"""Above it a float no longer tells whole numbers apart."""
+_MOST_EXACT = 2.0**53  # above it a float no longer tells whole numbers apart
 
 
 def whole_number(least: float = -math.inf, most: float = math.inf) -> Kind:
@@ -77,26 +77,22 @@ def _number_kind(
     wanted: str, fits: Callable[[float], bool], convert: Callable[[float], object]
 ) -> Kind:
     def parse(value: Any) -> object:
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             if isinstance(value, str) and not value.isascii():
                 raise ValueError
             is_integer = isinstance(value, int) or re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
             number = int(value) if is_integer else float(value)
             if not isinstance(value, bool) and math.isfinite(number) and fits(number):
                 return convert(number)
-        except (TypeError, ValueError, OverflowError):
-            pass
         raise ValueError(f"it must be {wanted}")
 
     return Kind(parse)
 
 
 def choice(*names: str) -> Kind:
-    wanted = "it must be " + " or ".join(map(repr, names))
-
     def parse(value: Any) -> str:
         if value not in names:
-            raise ValueError(wanted)
+            raise ValueError("it must be " + " or ".join(map(repr, names)))
         return str(value)
 
     return Kind(parse, choices=names)
