@@ -14,8 +14,6 @@ SIGTERM and SIGUSR1 ask it to stop and save its result; Slurm sends the latter a
 limit.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -7,8 +7,6 @@
 Each line of events.jsonl is also printed, since the container's log is followed.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -5,8 +5,6 @@
 Usage and progress are printed, a line of JSON each, since the container's log is followed.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Sequence

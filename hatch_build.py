@@ -4,8 +4,6 @@ Force-include alone would take ignored files too, and copy everything into an ed
 where the copies would become stale; so the files are listed here, one by one.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ Structured output holds the model to the plan's shape; where a provider refuses 
 call with the same schema does. Rules between the parts are core.plan's; a planner's own are here.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field, replace

@@ -5,8 +5,6 @@ the bucket, so two of them never run the same.
 Names identify a run's jobs for a later process, and one listing of the bucket has their requests.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -10,8 +10,6 @@ transient: nothing is lost, and the engine calls again later (after BackendBusy 
 concerns one job only is returned as a value in its place. Any other exception is a bug, and fatal.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ The bundle goes into a volume of the container's own, and the result comes out o
 this machine is mounted. Names and labels identify a run's containers for a later process.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ The head node is looked up by the cluster's name, or named itself. Everything el
 backend over another host. A run leaves one directory on the cluster, which `cleanup` removes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace

@@ -4,8 +4,6 @@ Jobs submitted together go as one array. One squeue by name lists a run's jobs; 
 is looked up in the accounting database, and on disk: its result there is the truth about a job.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace

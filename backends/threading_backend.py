@@ -4,8 +4,6 @@ A thread cannot be killed, so a cancelled job stops at its next wait or turn. Jo
 process; those that finished before are found again by their claims and results on disk.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import threading

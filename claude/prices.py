@@ -3,8 +3,6 @@
 Prices are looked up per request and never for sums, since long requests may have another tier.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 from core.bundle import ModelSettings

@@ -3,8 +3,6 @@
 One AttemptDir names every file of an attempt; the functions write and read them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

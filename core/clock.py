@@ -1,7 +1,5 @@
 """Injected time, so that the same code runs in real and in virtual time."""
 
-from __future__ import annotations
-
 import math
 import threading
 import time

@@ -1,7 +1,5 @@
 """Secrets: resolved once from an environment handed in, masked wherever they might be shown."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 

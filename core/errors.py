@@ -29,8 +29,6 @@ OrchestratorError                 exit  when
     └── RequestRejected                 400, 413: the same request would fail again
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Models that end, in one table: for warnings before a run, and for what a refusal means."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -3,8 +3,6 @@
 A path is relative, POSIX, inside the tree, and means the same file on Linux, macOS and Windows.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from pathlib import Path

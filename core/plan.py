@@ -3,8 +3,6 @@
 The models check shapes; `plan_defects` lists all broken rules between the parts.
 """
 
-from __future__ import annotations
-
 import heapq
 import json
 import re

@@ -1,7 +1,5 @@
 """What a person is told about a simulated run: what it delivers, and what it cannot do."""
 
-from __future__ import annotations
-
 import re
 
 SAMPLE_TITLES = ("Todo List", "Word Count", "Shop")

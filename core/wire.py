@@ -1,7 +1,5 @@
 """Values to JSON and back, strictly: what cannot be read is a BundleError that names its source."""
 
-from __future__ import annotations
-
 import json
 import os
 import secrets

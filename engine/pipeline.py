@@ -1,8 +1,6 @@
 """A run from top to bottom: plan, approve, execute, merge, exit code. Each step is fed by the one
 before; preflight comes earlier (engine.planning.preflight), the report is a sink of the events."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from dataclasses import replace

@@ -4,8 +4,6 @@ The rooms have short names (`config`, `core`) that would collide in site-package
 private folder, or in the checkout of an editable install, which goes first on the path.
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The calls of AWS Batch that the backend makes, one request a page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Job definitions: what workers need of one, and the one that `doctor` registers."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping

@@ -7,8 +7,6 @@ the token of the request.
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
 """
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from typing import Any

@@ -4,8 +4,6 @@ The backend's own calls submit, poll and collect it, as they do every job; in pl
 task it checks whether one could run. It costs as much as a minute of a job.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The settings of jobs on AWS Batch, and of the job definition that `doctor` can register."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated

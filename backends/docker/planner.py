@@ -1,7 +1,5 @@
 """Has a plan made in a container: by the same planner as everywhere, confined like executors."""
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Mapping

@@ -4,8 +4,6 @@ That probe finds what only a container can know: whether it starts at all, the f
 volume, and the content of the image.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The settings of containers of the Docker Engine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

@@ -4,8 +4,6 @@ A head node is found by the tags of its instance (`parallelcluster:...`).
 https://docs.aws.amazon.com/parallelcluster/latest/ug/
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence

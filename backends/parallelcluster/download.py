@@ -4,8 +4,6 @@ They are unpacked beside it first and then put in place, each in one step: a str
 changes nothing, and what is wrong with one result affects no other.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import os

@@ -4,8 +4,6 @@ The same sources give the same bytes, since the file is identified by its digest
 https://docs.python.org/3/library/zipapp.html
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 from functools import cache

@@ -1,7 +1,5 @@
 """How far transfers have come: those from and to this machine, and those elsewhere as reported."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable, Iterator

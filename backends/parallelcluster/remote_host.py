@@ -5,8 +5,6 @@ results come in one compressed stream. The events of running jobs are copied to 
 on this machine too, and updated by each poll.
 """
 
-from __future__ import annotations
-
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

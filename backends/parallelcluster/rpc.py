@@ -7,8 +7,6 @@ That host is not trusted: an answer that does not fit is damaged, and nothing is
 requested. Texts may hold what is not Unicode, since names and outputs of jobs are passed unchanged.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -5,8 +5,6 @@ later: its name is kept in the run's directory, and it is removed at the next tr
 end of the run. Nothing secret is put there.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import os

@@ -1,7 +1,5 @@
 """The settings of a Slurm cluster on AWS that is reached over SSH."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import partial

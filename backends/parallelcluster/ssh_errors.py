@@ -1,7 +1,5 @@
 """The errors of ssh when a connection fails, each as a message with its remedy. Pure."""
 
-from __future__ import annotations
-
 import re
 import shlex
 

@@ -3,8 +3,6 @@
 `run/...` is for the run's directory there, `code/...` for the one beside all runs.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import tarfile

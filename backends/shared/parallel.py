@@ -1,7 +1,5 @@
 """Several calls to a service at the same time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar

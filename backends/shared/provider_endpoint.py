@@ -1,7 +1,5 @@
 """The address at which workers reach Claude."""
 
-from __future__ import annotations
-
 from urllib.parse import urlsplit
 
 from core.settings.worker import WorkerSettings

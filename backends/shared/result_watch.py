@@ -1,7 +1,5 @@
 """Watches a shared disk for results, so that the end of a job is seen before the next poll."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable
 

@@ -1,7 +1,5 @@
 """Results and logs as they are in the run directory, for backends that keep them there."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress

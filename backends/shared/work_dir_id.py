@@ -1,7 +1,5 @@
 """The id of a work directory among those of all machines that share a backend."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """The credentials that a worker elsewhere is sent."""
 
-from __future__ import annotations
-
 from core.aws.session import find_keys
 from core.credentials import Credentials
 from core.settings.worker import WorkerSettings

@@ -1,7 +1,5 @@
 """What the images and jobs of all container backends have in common."""
 
-from __future__ import annotations
-
 LABEL = "parallel-orchestrator"
 """What the names of labels and tags begin with."""
 CODE_DIR = "/opt/orchestrator"

@@ -4,8 +4,6 @@ An array's folder is written before sbatch is called. It is named by the digest 
 the jobs carry in their comment, so that a later process recognizes them even without their ids.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Slurm's commands as argument lists, and their outputs as values. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

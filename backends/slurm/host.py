@@ -4,8 +4,6 @@ On a login node both are on this machine (`LocalHost`), from a laptop both are b
 are coarse, so that each is one round trip to a remote host.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

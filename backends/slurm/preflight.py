@@ -4,8 +4,6 @@ A probe is one short job that finds out what only a node knows: whether it sees 
 whether its Python can run a worker, and whether it reaches the provider.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import wraps

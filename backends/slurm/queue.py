@@ -3,8 +3,6 @@
 A command that fails is a BackendError with Slurm's own words, except where the answer is optional.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The scripts of jobs as text. They hold no secret, since the controller keeps them. Pure."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The settings of jobs on Slurm, wherever its commands are run from. Slurm itself judges values."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

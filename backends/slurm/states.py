@@ -1,7 +1,5 @@
 """States, reasons and exit codes of Slurm's jobs as those of this program. Pure."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

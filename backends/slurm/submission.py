@@ -4,8 +4,6 @@ The files of an array are uploaded with its call. A job that may already have be
 earlier try is never submitted again.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace

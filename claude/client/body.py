@@ -1,7 +1,5 @@
 """A Call as the body and the headers that go to a provider."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from claude.client.types import Call

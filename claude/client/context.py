@@ -5,8 +5,6 @@ in their inputs. Much goes at once and then nothing for long, because each chang
 provider's cache worthless from there on. Blocks stay in place, so tool_use and tool_result pair up.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

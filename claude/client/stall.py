@@ -4,8 +4,6 @@ The SDK swallows pings, and a ping keeps a read from timing out; so the bytes ar
 way to it. https://platform.claude.com/docs/en/build-with-claude/streaming#ping-events
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import httpx2

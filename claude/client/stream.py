@@ -4,8 +4,6 @@ Tool input is collected as text, so that JSON which is malformed or was cut stay
 Events: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

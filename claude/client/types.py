@@ -1,7 +1,5 @@
 """What a client is asked and answers: plain values in the shapes of the Messages API."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol

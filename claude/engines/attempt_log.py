@@ -3,8 +3,6 @@
 Continues where an earlier worker of the same attempt was killed: its usage counts too.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The contract of an engine: how an executor reaches Claude, what it gets and what it returns."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager

@@ -4,8 +4,6 @@ The CLI has file tools confined to the workspace and a shell that is not, so it 
 container, or where commands were allowed. Its requests go through a proxy in this worker.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -4,8 +4,6 @@ A request comes from another program, or from what the model runs in it: whateve
 could bound is refused. https://platform.claude.com/docs/en/api/messages
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

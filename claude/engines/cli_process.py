@@ -3,8 +3,6 @@
 One loop reads both pipes and checks the clock, so that a stop is noticed while the CLI is silent.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import selectors

@@ -5,8 +5,6 @@ worker's own client, so that governor, allowance, retries and credentials are th
 An answer is passed on when it is whole, since of one that breaks the CLI would give its prompt up.
 """
 
-from __future__ import annotations
-
 import secrets
 import threading
 from collections.abc import Callable

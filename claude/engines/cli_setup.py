@@ -5,8 +5,6 @@ out, and of the environment only the variables named here go in, no secrets amon
 https://code.claude.com/docs/en/cli-reference, .../settings, .../headless, .../llm-gateway
 """
 
-from __future__ import annotations
-
 import math
 import re
 import shutil

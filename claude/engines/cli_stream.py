@@ -3,8 +3,6 @@
 Pure. Lines that are not a JSON object are counted and left out; unknown kinds are ignored. https://code.claude.com/docs/en/headless
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ A process can go to another session, clear its environment, or outlive its paren
 it by the mark in its environment, and where the worker is alone, by descent.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -5,8 +5,6 @@ the command starts, ends all of it when the command ends, on SIGTERM and when th
 reports on standard error how it went: one line of JSON.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

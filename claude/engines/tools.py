@@ -3,8 +3,6 @@
 Input is checked against that very schema; a WorkspaceError shows the model how a call should look.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any

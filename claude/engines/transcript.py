@@ -4,8 +4,6 @@ A line for the beginning, for each turn and for the end, each written as soon as
 Secrets are masked; a long text stands as size and digest, and as the path of the file that has it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping

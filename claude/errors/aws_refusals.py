@@ -4,8 +4,6 @@ One status stands for several causes there, each with a remedy of its own.
 https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from claude.errors.endpoint import Endpoint, Refusal

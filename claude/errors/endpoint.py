@@ -1,7 +1,5 @@
 """The endpoint that was asked and the refusal it sent: the parts of every error message."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Requests that got no answer: name, address, TLS, proxy and time-out have errors of their own."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 from collections.abc import Iterator

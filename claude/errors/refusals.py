@@ -5,8 +5,6 @@ stream it was 200 long ago, and Bedrock has one status for several causes.
 https://platform.claude.com/docs/en/api/errors
 """
 
-from __future__ import annotations
-
 from claude.errors.aws_refusals import CREDENTIALS_REMEDY, from_aws
 from claude.errors.endpoint import Endpoint, Refusal
 from core.errors import (

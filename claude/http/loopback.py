@@ -3,8 +3,6 @@
 A client that goes away, or a stopped clock, ends its connection; closing the server ends all.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import select

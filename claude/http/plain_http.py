@@ -1,7 +1,5 @@
 """HTTP as plain values: a request, a response, and an API that answers, served or in process."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field

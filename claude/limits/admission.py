@@ -5,8 +5,6 @@ unanswered at first and twice as many with each round of answers; a ceiling of r
 halved by a refusal and raised by successes; and the rates that were reported or learned.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from claude.limits.rate_limits import REQUESTS, LearnedPace, ReportedLimits, TokenBucket, cost_of

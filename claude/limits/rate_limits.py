@@ -4,8 +4,6 @@ Pure. https://platform.claude.com/docs/en/api/rate-limits: a limit refills conti
 headers say how much of it is left and when it will be full. Bedrock has no such headers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

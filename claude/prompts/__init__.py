@@ -3,8 +3,6 @@
 The shared text is the same bytes for all tasks of a run, so that the provider's cache serves them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path

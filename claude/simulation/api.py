@@ -4,8 +4,6 @@ Paths of the Messages API and of Bedrock's InvokeModel are served. The faults of
 drawn here, with the number of the client's retry; those of the model are drawn in the model.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -3,8 +3,6 @@
 https://code.claude.com/docs/en/tools-reference
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping

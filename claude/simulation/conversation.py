@@ -1,8 +1,6 @@
 """Reads a request back: which role is asked (planner, executor, other), and what it has done. An
 executor's files are rebuilt from its own calls and what the tools said to them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

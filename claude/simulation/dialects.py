@@ -1,7 +1,5 @@
 """What differs between the two providers' answers: streams, headers, and the shape of an error."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -4,8 +4,6 @@ Example: `rate_limit=0.1,disconnect=0.05`. Each number is the chance of one requ
 four) or of one turn of the model (the others; refusal and snooping are drawn once a task).
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping
 

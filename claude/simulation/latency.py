@@ -1,8 +1,6 @@
 """How long the simulated Claude takes: a time to the first token, then a rate of tokens, of the
 order seen with models of this class."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

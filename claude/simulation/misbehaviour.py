@@ -1,8 +1,6 @@
 """The ways in which a model misbehaves, as --sim-faults asks for them: drawn from the seed and the
 place in the conversation, never from the number of the retry."""
 
-from __future__ import annotations
-
 import copy
 import functools
 from collections.abc import Mapping, Sequence

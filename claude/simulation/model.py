@@ -1,8 +1,6 @@
 """The simulated model: from a request to an answer, as a pure function. An executor's next step
 follows from what is shown as done, so its files are the same whatever faults came between."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Small valid files for a task that is in no sample: of a random plan, or one given with --plan."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from html import escape

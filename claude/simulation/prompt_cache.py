@@ -7,8 +7,6 @@ entry. Only usage figures depend on it.
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """A plan of any number of small tasks, to try a queue or a cluster with: --sim-tasks."""
 
-from __future__ import annotations
-
 from claude.simulation.seeded_random import draw
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 from core.simulation_notice import random_plan_title, simulation_notice

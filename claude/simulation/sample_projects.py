@@ -4,8 +4,6 @@ samples/<name>/plan.json is a plan as `--plan` takes it, and files/ holds every 
 own, at its final path. The same prompt gives the same sample in every process.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

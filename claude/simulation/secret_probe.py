@@ -4,8 +4,6 @@ The simulated model sends this file's text as a command (fault `snooping`), so i
 standard library only. A hit is printed in hexadecimal, where no masking of secrets hides it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat

@@ -1,7 +1,5 @@
 """Chance that repeats: a pure function of a seed and of names, never of time, order or process."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

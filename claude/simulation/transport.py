@@ -1,7 +1,5 @@
 """Carries the simulated API in process, as a transport below the real SDK's HTTP client."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import httpx2

@@ -3,8 +3,6 @@
 https://platform.claude.com/docs/en/api/messages
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

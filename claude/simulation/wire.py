@@ -4,8 +4,6 @@ https://platform.claude.com/docs/en/build-with-claude/streaming
 https://docs.aws.amazon.com/AmazonS3/latest/API/RESTSelectObjectAppendix.html (the frames)
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import struct

@@ -5,8 +5,6 @@ the encryption that is the bucket's default, named explicitly, since a policy ma
 not name it. A worker learns it from its request.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any

@@ -4,8 +4,6 @@ boto3's own retries are off: they sleep by no clock of ours, and a service that 
 has to slow down all of them.
 """
 
-from __future__ import annotations
-
 import random
 import threading
 from collections.abc import Callable, Mapping

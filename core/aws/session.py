@@ -1,7 +1,5 @@
 """Sessions and clients of boto3: whose credentials they sign with, and how they connect."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any

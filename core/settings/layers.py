@@ -4,8 +4,6 @@ Every value remembers its origin in words, for errors. What cannot be used is ad
 errors, and does not count.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence

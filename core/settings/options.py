@@ -4,8 +4,6 @@ A setting is a field of a frozen dataclass, made by `setting`; its annotation ca
 the type alone does not tell which values are allowed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum

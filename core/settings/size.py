@@ -1,7 +1,5 @@
 """Sizes as Docker's own options take them."""
 
-from __future__ import annotations
-
 import re
 
 _SIZE = re.compile(r"(\d+(\.\d+)?)[kmgt]?b?", re.ASCII | re.IGNORECASE)

@@ -1,7 +1,5 @@
 """Types of settings: how each reads a value that was typed, or that a file holds."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """The settings that concern every worker; each backend's own settings add to these."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial

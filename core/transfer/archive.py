@@ -1,7 +1,5 @@
 """Bundles as tar streams: packed for transport, and unpacked from an untrusted one."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import tarfile

@@ -3,8 +3,6 @@
 Where requests travel as bundles, one may ask for it instead of a task; its result holds it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from core.bundle import WIRE_VERSION, AttemptDir, write_result

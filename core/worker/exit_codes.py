@@ -1,7 +1,5 @@
 """The exit codes of workers, beside 0 for work that came to its end."""
 
-from __future__ import annotations
-
 import signal
 
 FAILED = 1

@@ -3,8 +3,6 @@
 It is in a folder of its own below the run's directory: `<run>/slurm/<batch>/index.json`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Its credentials come in a file that is removed once read, SIGTERM asks it to sto
 has, and it ends with one of core.worker.exit_codes and, on failure, a message on standard error.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

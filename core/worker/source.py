@@ -4,8 +4,6 @@ Images are built from these files and labelled with the digest, so that a mismat
 is noticed. Runs alone with the standard library: `python3 core/worker/source.py` prints the digest.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ that is put into the tree, before or during an operation, can lead it out. Files
 rename and never changed in place, so a hard link or an open descriptor elsewhere keeps its bytes.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

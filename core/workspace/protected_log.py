@@ -3,8 +3,6 @@
 What was written is kept in memory too, so that changes by others are undone, in the end by settle.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import stat

@@ -1,7 +1,5 @@
 """Judges a result by the files in the workspace, never by what the model says about it."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator

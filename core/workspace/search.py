@@ -4,8 +4,6 @@ A hostile pattern keeps `re` busy for ever and cannot be interrupted from a thre
 text is matched in a child with a deadline, which runs this file alone: standard library only.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -5,8 +5,6 @@ Every refusal is a WorkspaceError whose text is meant for the model: what was wr
 instead. Answers are texts, cut at a bound with a note how to read on.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path

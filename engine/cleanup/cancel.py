@@ -1,8 +1,6 @@
 """`cancel RUN`: stops the process that works on a run, then the run's jobs wherever they run, and
 journals their ends, so that `resume` goes on from there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
 """`clean`: lists what would go, and with --yes removes it, one run at a time: each is judged again
 under its lock, and its directory goes last, so that what fails is found again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """Finding the process that works on a run, and having it stop."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,8 +1,6 @@
 """Removing a run's directory for good: never outside of it, however deep, and restartable. It is
 first moved aside, in one step, so that it is a whole run or none."""
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

@@ -1,8 +1,6 @@
 """Building the backends of runs again, as they were, to stop or remove what they still hold, and
 waiting for their answers no longer than a limit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace

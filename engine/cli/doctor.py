@@ -1,8 +1,6 @@
 """`doctor`: checks this machine, each backend and each provider, and says what to do. Only the
 chosen provider is asked, with one request of one token."""
 
-from __future__ import annotations
-
 import json
 import platform
 import secrets

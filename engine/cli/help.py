@@ -1,8 +1,6 @@
 """What --help shows: one screen for the program and for commands of many options, and with
 --help-all every option under its heading."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,8 +1,6 @@
 """The command line, made from the declared settings. A first word that is no command is the prompt
 of `run`; only options really given are handed on, which is what makes provenance work."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The prompt: from its argument, a file, or standard input."""
 
-from __future__ import annotations
-
 from typing import BinaryIO
 
 from core.errors import UsageError

@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM: the first asks the run to stop, the second ends it at once."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The merge of a run: what succeeded goes into the target, and the journal has it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

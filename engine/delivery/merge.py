@@ -1,8 +1,6 @@
 """Merge planning, without the disk: the first owner of a path keeps it; a file that collides with
 it, also only in case or as file against directory, is kept beside it, so that nothing is lost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, count

@@ -3,8 +3,6 @@ and verified in a hidden directory beside it (the same file system), then rename
 previous delivery is moved aside first and removed last, so that at every moment the old tree, the
 new one, or both exist. Only files that this run wrote are ever deleted."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

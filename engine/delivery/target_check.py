@@ -1,7 +1,5 @@
 """Which target directories may be written: checked before a run, and again before a delivery."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Sequence

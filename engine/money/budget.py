@@ -3,8 +3,6 @@
 Lives as long as a session, over a ledger that knows the sessions before. Pure.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Nothing starts without a reservation, which is settled when it is known what was used.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Iterable
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """The forecast: the plan run by the real scheduler in virtual time, before anything is paid for."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path

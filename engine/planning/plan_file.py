@@ -1,7 +1,5 @@
 """Plan files: what --plan reads and `plan -o` writes."""
 
-from __future__ import annotations
-
 import errno
 import os
 import tempfile

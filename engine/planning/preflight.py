@@ -1,7 +1,5 @@
 """Finds everything that can be known to be wrong before anything is written or paid for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Attempts on this machine's disk: request bundles before a job, what it left after."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What has become of a run's jobs: resuming, the budget and the clean-up go on from here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from core.events import JobEnded

@@ -2,8 +2,6 @@
 event, given to the kernel at once, so that it outlives this process; what decides is proof against
 a power cut before it is acted upon (`commit`). Progress is not kept, nor a line cut by a crash."""
 
-from __future__ import annotations
-
 import os
 import threading
 from contextlib import suppress

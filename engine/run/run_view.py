@@ -2,8 +2,6 @@
 or goes on with it reads this, so they agree. Time comes from the events, or is handed in as `now`.
 On resume, apply the journal's events first, then those of the new session."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from graphlib import TopologicalSorter

@@ -1,7 +1,5 @@
 """The run directory: one object names every file of a run, and finds the runs there are."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """One process at work on one run: its directory, lock, journal and listeners."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass

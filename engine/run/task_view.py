@@ -1,7 +1,5 @@
 """One task as a person sees it: a part of the RunView."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from enum import StrEnum
 

@@ -1,7 +1,5 @@
 """What the scheduler notes of one attempt while a backend has it: facts and times, no decisions."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator

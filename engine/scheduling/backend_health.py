@@ -1,7 +1,5 @@
 """Whether the backend can be reached: one notice to the user when not, and an end to patience."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any

@@ -1,8 +1,6 @@
 """How the scheduler calls a backend without ever blocking on it: each method has at most one call
 under way, on a thread of its own; answers are handled one by one in the scheduler's thread."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What the scheduler and its parts work with: the backend, its calls, time, the event sink."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from backends.base import Backend

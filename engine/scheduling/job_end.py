@@ -3,8 +3,6 @@
 The scheduler applies it, and so does the clean-up of runs that no scheduler works on.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
 """JobWatch: the jobs that the backend has, asked about in batches: polled, collected, cancelled.
 Facts alone (engine.scheduling.attempt); what an end means for the task, the scheduler decides."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial

@@ -1,7 +1,5 @@
 """How many jobs may run at once: by the provider's refusals, and by the prompt cache. Pure."""
 
-from __future__ import annotations
-
 from core.job import JobKey
 
 # Jobs launched before a cut go on reporting what made it necessary; for so long they cut no more.

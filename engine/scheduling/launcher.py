@@ -1,8 +1,6 @@
 """How many jobs may go out now, and handing them to the backend: a slot must be free, the prompt
 cache warm, the provider not throttled. Which tasks take the slots is the scheduler's decision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial

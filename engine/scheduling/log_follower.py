@@ -1,7 +1,5 @@
 """LogFollower: reads the logs of running jobs, for a person's eyes and for the warm-up."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

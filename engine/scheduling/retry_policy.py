@@ -1,7 +1,5 @@
 """Whether and when a task is tried again, by what became of its attempt. Pure but for jitter."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@ fills the free slots by one `submit` (engine.scheduling.launcher), asks for news
 fetches what ended by one `collect` (engine.scheduling.job_watch), and waits for answers, a wake or
 the next thing that is due. Backends return facts; every decision leaves as an event."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,7 +1,5 @@
 """The task graph: where every task stands, and which may start next. Pure, without time or I/O."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Collection
 

@@ -1,8 +1,6 @@
 """Timeouts: which jobs are to be cancelled, and why. A queued one is given up by what a poll says
 at its deadline or later, so that none is cancelled that has started meanwhile. Pure."""
 
-from __future__ import annotations
-
 from core.job import JobState, JobStatus, Outcome, Reason
 from engine.scheduling.attempt import Attempt, CancelReason
 from engine.scheduling.job_end import describe

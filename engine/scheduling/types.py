@@ -1,7 +1,5 @@
 """What the scheduler is given and what it gives back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum

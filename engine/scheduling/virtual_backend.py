@@ -1,8 +1,6 @@
 """Virtual time, and a backend in it: the same scheduler runs a plan of days in a moment, for the
 forecast and in tests. Time moves only when everybody waits, straight to the next thing."""
 
-from __future__ import annotations
-
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Showing a plan and its forecast, and asking whether to go on."""
 
-from __future__ import annotations
-
 import sys
 from typing import TextIO
 

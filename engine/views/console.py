@@ -1,7 +1,5 @@
 """Standard output and standard error, written to so that a closed one never stops a run."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

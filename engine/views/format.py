@@ -1,7 +1,5 @@
 """Text made safe to print, and numbers as people read them."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Iterable

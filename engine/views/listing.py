@@ -1,7 +1,5 @@
 """`runs`: the runs of the work directory, as text or a JSON object each."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,8 +1,6 @@
 """The live view: a rich picture of the run view that fits its terminal, however many tasks it has.
 Rich's own thread redraws, so that clocks tick between events; one lock guards the run view."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The views that print and never redraw: plain lines, JSON lines, and nothing."""
 
-from __future__ import annotations
-
 import json
 import sys
 from typing import TextIO

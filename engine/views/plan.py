@@ -1,7 +1,5 @@
 """A plan and its forecast as text, for a person who has to approve them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 from core.events import Forecast, Range

@@ -1,7 +1,5 @@
 """The summary of a run that has ended, as text of 80 columns."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The View: a sink of a run's events that shows them while the run goes on."""
 
-from __future__ import annotations
-
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
