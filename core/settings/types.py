@@ -63,7 +63,6 @@ _MOST_EXACT = 2.0**53  # above it a float no longer tells whole numbers apart
 def whole_number(least: float = -math.inf, most: float = math.inf) -> Kind:
     bounds = f" from {least:,g} to {most:,g}" if most < math.inf else f" of at least {least:g}"
     wanted = "a whole number" + ("" if least == -math.inf else bounds)
-    most = min(most, _MOST_EXACT)
     return _number_kind(wanted, lambda n: n == int(n) and least <= n <= most, int)
 
 
@@ -80,6 +79,8 @@ def _number_kind(
                 raise ValueError
             is_integer = isinstance(value, int) or re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
             number = int(value) if is_integer else float(value)
+            if not is_integer and convert is int and abs(number) > _MOST_EXACT:
+                raise ValueError
             if not isinstance(value, bool) and math.isfinite(number) and fits(number):
                 return convert(number)
         raise ValueError(f"it must be {wanted}")
