@@ -27,6 +27,8 @@ from core.clock import SystemClock
 from core.plan import parse_plan
 from tests.fakes.scripted_server import Told, api_refusal, hello, scripted_server
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 ROOT = Path(__file__).parents[2]
 PROMPT = "Build a todo list app with add/delete/complete"
 FAST = ("--sim-speed", "0")

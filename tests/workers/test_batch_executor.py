@@ -38,6 +38,8 @@ from tests.fakes.plans import make_plan
 from tests.fakes.scripted_model import model_that, tool_answers, write
 from tests.fakes.scripted_model import run as run_command
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 ROOT = Path(__file__).parents[2]
 SECRET = "sk-ant-canary-in-a-batch"
 KEY = JobKey("r1", "t", 1)

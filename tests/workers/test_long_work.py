@@ -38,6 +38,8 @@ from core.plan import Task
 from executor_agent import ExecutorAgent
 from tests.fakes.simulated import MODELS, PROVIDERS, RecordingClock, design_small
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 LONG = {
     "app/long.py": "".join(f"VALUE_{n} = 'ü {n}'\n" for n in range(2_000)),
     "app/next.py": "".join(f'NEXT_{n} = "{n}"\n' for n in range(2_000)),

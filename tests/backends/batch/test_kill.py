@@ -17,6 +17,8 @@ from tests.fakes.aws_calls import Call, fault
 from tests.fakes.aws_server import Answer
 from tests.fakes.batch_run import batch_run
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 TASKS = ("fast-01", "fast-02", "fast-03")
 
 

@@ -42,6 +42,8 @@ from engine.run.rundir import RunDir
 from tests.fakes.seams import FakeClock
 from tests.live.remote_cluster import NAME, REGION, ROOT, aws_with_cluster
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 RUN = "20260101-120000-aaaa"
 KEY, OTHER = JobKey(RUN, "one", 1), JobKey(RUN, "two", 1)
 UP = "compute*|up|3"

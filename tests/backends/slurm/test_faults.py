@@ -26,6 +26,8 @@ from tests.conformance.live_run import schedule
 from tests.fakes.plans import make_plan
 from tests.fakes.slurm import FakeSlurmRun, fake_slurm_run
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 TIMED_OUT = "Batch job submission failed: Socket timed out on send/recv operation"
 NO_CONTACT = "Unable to contact slurm controller (connect failure)"
 THREE = make_plan({"fast-a": [], "fast-b": [], "fast-c": ["fast-a", "fast-b"]})

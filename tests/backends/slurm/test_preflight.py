@@ -24,6 +24,8 @@ from core.worker.check import WorkerCheck
 from tests.fakes.seams import FakeClock
 from tests.fakes.slurm import FakeSlurm
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 Options = Mapping[str, Any]
 NONE: Options = {}
 

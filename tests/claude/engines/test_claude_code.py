@@ -60,6 +60,8 @@ from core.workspace.result_check import find_defects
 from core.workspace.workspace import Workspace
 from tests.fakes.simulated import message_events, sse, text_block
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 SECRET = "sk-ant-canary-0123456789"
 STAND_IN = Path(__file__).parents[2] / "bin" / "claude"
 CONTRACT, CONTRACT_TEXT = "app/types.py", "PORT = 8000\n"

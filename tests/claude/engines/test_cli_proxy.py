@@ -34,6 +34,8 @@ from tests.fakes.limited_api import Rules, limited_server
 from tests.fakes.simulated import MODELS, RecordingClock, message_events, sse, text_block
 from tests.fakes.witness import Witness
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 KEYS = Credentials(anthropic_api_key="key-a", aws_bearer_token_bedrock="key-b")
 HELLO = message_events(text_block("Hel", "lo"))
 ASK: dict[str, Any] = {

@@ -29,6 +29,8 @@ from tests.fakes.limited_api import LimitedApi, Rules, limited_server
 from tests.fakes.simulated import MODELS, SmallExecutor, ask, connected, planner_call, user
 from tests.fakes.witness import Witness
 
+pytestmark = pytest.mark.slow  # starts many processes, or waits
+
 EXECUTORS = 16
 KEYS = Credentials(anthropic_api_key="key", aws_bearer_token_bedrock="key")
 # Forty a minute, a minute in three seconds.
