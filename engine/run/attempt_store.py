@@ -22,7 +22,7 @@ from core.bundle import (
 )
 from core.errors import BundleError
 from core.job import Job, JobKey, TaskResult, Usage
-from core.plan import Plan, Task, ancestors, render_brief
+from core.plan import Plan, Task, render_brief
 from engine.run.rundir import RunDir
 
 
@@ -46,7 +46,9 @@ class DiskStore:
         self._model = model
         self._limits = limits
         self._brief = render_brief(plan)
-        self._ancestors = ancestors(plan)
+        self._depends_on = {t.id: t.depends_on for t in plan.tasks}
+        self._inherited: dict[str, tuple[Path, ...]] = {}
+        """What `_sources` has found; ancestors of a task that was prepared change no more."""
         found = build_manifest(run.contracts)
         self._contracts = tuple(ContractFile(e.path, e.sha256) for e in found.entries)
         self._contents = {e.path: (run.contracts / e.path).read_bytes() for e in found.entries}
@@ -68,9 +70,8 @@ class DiskStore:
             for path, content in self._contents.items():
                 (attempt.inputs / path).parent.mkdir(parents=True, exist_ok=True)
                 _write_file(attempt.inputs / path, content, 0o644)
-            for name in self._ancestors[task.id]:
-                source = self._run.attempt(JobKey(key.run, name, succeeded[name]))
-                _copy_tree(source.files, attempt.inputs)
+            for source in self._sources(task.id, succeeded):
+                _copy_tree(source, attempt.inputs)
         # one that never went out is written anew: options may have been given again since
         if is_new or not attempt.claim.exists():
             request = Request(
@@ -89,6 +90,22 @@ class DiskStore:
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return tuple(read_spent(self._run.attempt(key)))
+
+    def _sources(self, task: str, succeeded: Mapping[str, int]) -> tuple[Path, ...]:
+        """The directories in which the task's ancestors have left files, in topological order."""
+        stack = [task]
+        while stack:
+            direct = self._depends_on[stack[-1]]
+            if missing := [name for name in direct if name not in self._inherited]:
+                stack += missing
+            else:
+                found = (path for name in direct for path in self._left_by(name, succeeded))
+                self._inherited[stack.pop()] = tuple(dict.fromkeys(found))
+        return self._inherited[task]
+
+    def _left_by(self, task: str, succeeded: Mapping[str, int]) -> tuple[Path, ...]:
+        files = self._run.attempt(JobKey(self._run.run_id, task, succeeded[task])).files
+        return (*self._inherited[task], files) if files.is_dir() else self._inherited[task]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +145,6 @@ def _begin_request(attempt: AttemptDir) -> bool:
 
 def _copy_tree(source: Path, target: Path) -> None:
     """Copies of what a manifest can name, never links: a worker may change its inputs in place."""
-    if not source.is_dir():
-        return
     with os.scandir(source) as entries:
         for entry in entries:
             there = target / entry.name

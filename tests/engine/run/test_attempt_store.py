@@ -144,6 +144,22 @@ def test_an_ancestor_that_left_no_files_adds_none(run: RunDir, store: DiskStore)
     assert sorted(inputs(run, "b")) == ["api/types.py", "schema.json"]
 
 
+def test_what_a_diamond_shares_is_copied_once_and_a_long_chain_is_no_recursion(
+    tmp_path: Path,
+) -> None:
+    chain = {f"n{i}": (f"n{i - 1}",) if i else () for i in range(2000)}
+    plan = make_plan({**chain, "left": ("n1999",), "right": ("n1999",), "end": ("left", "right")})
+    run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
+    write_contracts(run, plan)
+    for task in ("n0", "right"):
+        finish(run, task)
+    make_store(run, plan).prepare(
+        plan.task("end"), JobKey(RUN, "end", 1), "", {t.id: 1 for t in plan.tasks}
+    )
+    expected = ["n0/deep/x.txt", "n0/run.sh", "right/deep/x.txt", "right/run.sh"]
+    assert sorted(inputs(run, "end")) == expected
+
+
 def test_a_link_in_a_result_is_left_out(run: RunDir, store: DiskStore, tmp_path: Path) -> None:
     finish(run, "a")
     (tmp_path / "secret").write_text("secret")
