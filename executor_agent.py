@@ -153,7 +153,7 @@ class ExecutorAgent:
     def _connector(self, running: _Running) -> Callable[[Clock], AbstractContextManager[Claude]]:
         request, log = running.request, running.log
         model, limits = request.model, request.limits
-        plain = Hooks(log.spent, log.progress, on_throttle=log.throttle)
+        plain = Hooks(log.spent, log.progress, on_throttle=log.throttle, on_answer=log.answer_begun)
         hooks = guarded(plain, request.allowance, model, pricing(model), log.usage)
         return lambda clock: self.connect(
             model, self.credentials, clock=clock, governor=self.governor, limits=limits, hooks=hooks

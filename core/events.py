@@ -27,6 +27,7 @@ class Kind(StrEnum):
     JOB_SUBMITTED = "job_submitted"
     JOB_STATE = "job_state"
     QUEUE = "queue"
+    ANSWER_BEGUN = "answer_begun"
     PROGRESS = "progress"
     JOB_ENDED = "job_ended"
     TASK_RETRY = "task_retry"
@@ -38,7 +39,7 @@ class Kind(StrEnum):
 
 
 # Progress is for the moment; everything else decides what a resumed run does.
-EPHEMERAL = frozenset({Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE})
+EPHEMERAL = frozenset({Kind.ANSWER_BEGUN, Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE})
 
 _TYPE_OF: dict[Kind, type[EventData]] = {}
 
@@ -143,6 +144,14 @@ class QueueWait(NamedTuple):
 class QueueWaits(EventData):
     kind = Kind.QUEUE
     waits: tuple[QueueWait, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBegun(EventData):
+    """Claude begins to answer a request, whose input can be read from the prompt cache now. What
+    was used is in the Progress at the answer's end."""
+
+    kind = Kind.ANSWER_BEGUN
 
 
 @dataclass(frozen=True, slots=True)

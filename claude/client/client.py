@@ -168,8 +168,11 @@ class SdkClaude:
         recorded: RecordedResponse,
     ) -> None:
         for event in stream:
+            had_started = message.started
             message.feed(event)  # first of all, since it is billed
             recorded.events.append(cast(Block, event))  # an object, or it could not be fed
+            if message.started and not had_started:
+                self.hooks.on_answer()
             self.clock.sleep(0)  # a stopped clock ends a stream here
             if message.progressed:
                 watch.progressed()

@@ -58,9 +58,11 @@ class Claude(Protocol):
 class Hooks:
     """`on_usage` is called for every billed request, also one that was cut; `on_request` before
     each request and each retry: it may change the call, or raise; `on_throttle` for each request
-    refused for the rate or the provider's load."""
+    refused for the rate or the provider's load; `on_answer` when an answer begins, which `on_usage`
+    follows at its end."""
 
     on_usage: Callable[[Usage], None] = lambda _: None
     on_progress: Callable[[str], None] = lambda _: None
     on_request: Callable[[Call], Call] = lambda call: call
     on_throttle: Callable[[], None] = lambda: None
+    on_answer: Callable[[], None] = lambda: None

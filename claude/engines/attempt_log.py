@@ -4,7 +4,7 @@ Continues where an earlier worker of the same attempt was killed: its usage coun
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from claude.engines.transcript import Transcript
@@ -35,13 +35,16 @@ class AttemptLog:
 
     def spent(self, usage: Usage) -> None:
         self.usage.append(usage)
-        self._emit({"usage": plain(usage)})
+        self._emit(Kind.PROGRESS, usage=plain(usage))
 
     def throttle(self) -> None:
         self.throttled += 1
 
     def progress(self, text: str) -> None:
-        self._emit({"text": self._mask(text)})
+        self._emit(Kind.PROGRESS, text=self._mask(text))
+
+    def answer_begun(self) -> None:
+        self._emit(Kind.ANSWER_BEGUN)
 
     def log(self, text: str) -> None:
         self._log.write(self._mask(text).rstrip() + "\n")
@@ -57,7 +60,7 @@ class AttemptLog:
         for file in files:
             file.settle()
 
-    def _emit(self, data: Mapping[str, Any]) -> None:
-        line = json.dumps({"kind": str(Kind.PROGRESS), **data})
+    def _emit(self, kind: Kind, **data: Any) -> None:
+        line = json.dumps({"kind": str(kind), **data})
         self._events.write(line + "\n")
         self._echo(line)

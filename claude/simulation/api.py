@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from claude.http.plain_http import MAX_BODY_BYTES, ConnectionCut, Incoming, Outgoing
 from claude.simulation.dialects import AnthropicDialect, BedrockDialect, render_json
 from claude.simulation.faults import parse_faults
-from claude.simulation.latency import FIRST_TOKEN_S, Pace, pace, scaled_s, wait
+from claude.simulation.latency import Pace, pace, scaled_s, wait
 from claude.simulation.model import SimulatedModel
 from claude.simulation.prompt_cache import PROCESS_CACHE, PromptCache, count_input
 from claude.simulation.random_plan import random_plan
@@ -129,13 +129,13 @@ class SimulatedApi:
         names = (*conversation.names, self._retry(call.incoming))
         draws = _Draws(self._seed, names, self._chances)
         self._refuse_by_chance(call, draws)
-        now, begins_s = self._clock.time(), scaled_s(FIRST_TOKEN_S, self._speed)
+        speed = pace(size, self._seed, *names)
+        now, begins_s = self._clock.time(), scaled_s(speed.first_token_s, self._speed)
         tokens = self._cache.account(
             call.request, call.model, now, begins_s=begins_s, speed=self._speed or 1.0
         )
         token = digest(self._seed, "message", call.incoming.fingerprint)[:20]
         message = Message(answer.within(self._window - size), call.model, token, tokens)
-        speed = pace(tokens.total, self._seed, *names)
         if not call.stream:
             return self._whole(message, speed, draws)
         body = self._stream(call.dialect, message, speed, draws)
@@ -169,11 +169,11 @@ class SimulatedApi:
         events = list(render_events(message, piece_chars))
         fault = next(filter(draws.happens, ("overloaded", "disconnect")), "")
         share = 0.1 + 0.8 * draws.share(f"{fault} at") if fault else 1.0
-        for n, (event, tokens) in enumerate(events[: max(1, int(len(events) * share))]):
+        # a real message_start counts output already
+        wait(self._clock, speed.first_token_s, self._speed)
+        for event, tokens in events[: max(1, int(len(events) * share))]:
             wait(self._clock, tokens * speed.per_token_s, self._speed)
             yield dialect.encode(event)
-            if n == 0:
-                wait(self._clock, speed.first_token_s, self._speed)
         if fault == "disconnect":
             raise ConnectionCut
         if fault:

@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 
 from core.errors import BundleError
 from core.events import (
+    AnswerBegun,
     Conflict,
     Delivered,
     Event,
@@ -72,6 +73,8 @@ class RunView:
         match event.data:
             case Progress() as data:
                 self._progress(event, data)
+            case AnswerBegun():
+                self._answer_begun(event)
             case JobStateChanged() as data:
                 self._job_state(event, data)
             case JobIntended(reservation):
@@ -208,7 +211,7 @@ class RunView:
             return
         self.counts[task.phase] -= 1
         self.counts[phase] += 1
-        task.phase = phase
+        task.phase, task.is_writing = phase, False
         task.pending = task.pending if phase is TaskPhase.QUEUED else None
         if phase.active and task.slot is None:
             if not self._free_slots:
@@ -284,7 +287,16 @@ class RunView:
             self._running(task, event)
         if data.usage is not None:
             task.under_way += Spend.of(data.usage, self._price)
+            task.is_writing = False
         task.activity = data.text or task.activity
+
+    def _answer_begun(self, event: Event) -> None:
+        task = self._task(event)
+        if event.attempt in task.settled or task.phase.final:
+            return
+        if event.task:
+            self._running(task, event)
+        task.is_writing = True
 
     def _job_ended(self, event: Event, data: JobEnded) -> None:
         task = self._task(event)

@@ -56,6 +56,8 @@ class TaskView:
     busy_s: float = 0.0
     """Of all ended attempts together."""
     files: int = 0
+    is_writing: bool = False
+    """Whether Claude is in the middle of an answer."""
     activity: str = ""
     pending: Pending | None = None
     """Only while it is queued, and only if the queue gives a reason."""

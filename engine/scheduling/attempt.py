@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from backends.base import PollPace
 from core.bundle import UNLIMITED, Allowance
 from core.errors import BundleError
-from core.events import Kind, Progress
+from core.events import AnswerBegun, Kind, Progress
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, Usage
 from core.wire import decode
 from engine.scheduling.job_end import End
@@ -225,12 +225,14 @@ MOST_CHARS = 2_000
 """Of a line of progress; it is for people."""
 
 
-def parse_progress(line: str) -> Progress:
+def parse_progress(line: str) -> AnswerBegun | Progress:
     """A worker's own event, or a line of text. What is no usage is left out."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
         found = None
+    if isinstance(found, dict) and found.get("kind") == Kind.ANSWER_BEGUN:
+        return AnswerBegun()
     if not isinstance(found, dict) or found.get("kind") != Kind.PROGRESS:
         return Progress(line[:MOST_CHARS])
     # what a command wrote into the log may be of any size

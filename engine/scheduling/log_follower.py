@@ -7,6 +7,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from core.events import AnswerBegun
 from core.job import JobKey
 from engine.scheduling.attempt import Attempt, parse_progress
 from engine.scheduling.context import SchedulerContext
@@ -15,7 +16,8 @@ from engine.scheduling.launch_pace import WarmUp
 log = logging.getLogger(__name__)
 
 WARM_UP_LOOK_S = 0.5
-"""Between two looks at the first executor, where progress is not shown."""
+NEAR_LOOK_S = 0.1
+"""Between two looks at the first executor while others wait for it; near is this process."""
 
 
 @dataclass(slots=True)
@@ -35,8 +37,10 @@ class LogFollower:
     def every_s(self) -> float | None:
         """Seconds between two looks; None while none is needed."""
         wanted_s = self.context.pacing.progress_s
-        warms_up = wanted_s is None and self.warm_up.waits(self.context.now())
-        return WARM_UP_LOOK_S if warms_up else wanted_s
+        if not self.warm_up.waits(self.context.now()):
+            return wanted_s
+        look_s = NEAR_LOOK_S if self.context.backend.in_process else WARM_UP_LOOK_S
+        return look_s if wanted_s is None else min(look_s, wanted_s)
 
     @property
     def due(self) -> float | None:
@@ -69,7 +73,7 @@ class LogFollower:
         for attempt, chunk in zip(asked, answer, strict=True):
             attempt.cursor = chunk.cursor
             if attempt.key in self.active:  # what has ended has reported all that it used
-                for progress in map(parse_progress, chunk.lines):
-                    if progress.usage is not None:
+                for data in map(parse_progress, chunk.lines):
+                    if isinstance(data, AnswerBegun):
                         self.warm_up.seen(attempt.key)
-                    self.context.emit(progress, attempt.key)
+                    self.context.emit(data, attempt.key)

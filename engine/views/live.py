@@ -169,7 +169,7 @@ def _rows(run_view: RunView, now: float, room: int) -> RenderableType:
         table.add_row(
             str(task.slot or ""),
             Text(clean(task.id, 32)),
-            Text(task.phase, style=_STYLES[task.phase]),
+            Text("writing" if task.is_writing else task.phase, style=_STYLES[task.phase]),
             duration(elapsed) if (elapsed := task.elapsed_s(now)) else "",
             short_count(task.spend.total_tokens) if task.spend.requests else "",
             Text(_about(task)),

@@ -255,6 +255,16 @@ def test_guarded_hooks_still_call_the_hooks_below() -> None:
         hooks.on_request(call(user("Hello.")))
 
 
+def test_an_answer_that_begins_uses_nothing() -> None:
+    told: list[str] = []
+    inner = Hooks(on_answer=lambda: told.append("begun"))
+    hooks = guarded(inner, Allowance(20_000), MODEL, a_token_a_cent)
+    before = hooks.on_request(call(user("Hello."))).max_tokens
+    hooks.on_answer()
+    assert hooks.on_request(call(user("Hello."))).max_tokens == before
+    assert told == ["begun"]
+
+
 def test_another_hook_is_called_first() -> None:
     shorter = Hooks(on_request=lambda sent: replace(sent, max_tokens=4_000))
     hooks = guarded(shorter, Allowance(100_000), MODEL, a_token_a_cent)

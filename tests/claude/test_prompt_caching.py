@@ -29,6 +29,7 @@ from core.bundle import (
     Request,
     SimulationSettings,
     build_manifest,
+    read_spent,
     write_request,
 )
 from core.clock import SystemClock
@@ -132,6 +133,21 @@ def test_a_second_task_reads_what_the_first_has_written(tmp_path: Path, provider
             assert after.cache_read_tokens == whole  # each turn pays for what is new in it
     spends = [Spend.of(usage, lambda _: None) for usage in (*first.usage, *second.usage)]
     assert sum(spends, Spend()).cached_share > 0.6
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_worker_tells_when_each_answer_begins_and_what_it_used_once(
+    tmp_path: Path, provider: str
+) -> None:
+    with serve(0, SIMULATION, SystemClock(), api=ListeningApi()) as server:
+        result = run_task(tmp_path, server.base_url, provider, "store")
+    attempt = AttemptDir(tmp_path / "store" / "1")
+    told = [json.loads(line) for line in attempt.events.read_text().splitlines()]
+    turns = ["begun" if e["kind"] == "answer_begun" else "used" for e in told if "text" not in e]
+    assert turns == ["begun", "used"] * result.turns
+    assert {"kind": "answer_begun"} in told  # without a count that could be billed
+    assert tuple(read_spent(attempt)) == result.usage
+    assert len(result.usage) == result.turns
 
 
 def request(*blocks: Block, tools: Sequence[Block] = ()) -> Block:

@@ -9,6 +9,7 @@ import pytest
 from core.errors import BundleError
 from core.events import (
     EPHEMERAL,
+    AnswerBegun,
     Broadcast,
     Conflict,
     Delivered,
@@ -55,7 +56,7 @@ def test_a_broadcast_reports_every_sink_in_the_order_given() -> None:
 
 
 def test_what_a_resumed_run_needs_is_never_ephemeral() -> None:
-    assert {Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE} == EPHEMERAL
+    assert {Kind.ANSWER_BEGUN, Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE} == EPHEMERAL
 
 
 CONFLICT, REFUSED = Conflict("p", ("a", "b"), "q", "w"), Refused("p", "a", "w")
@@ -68,6 +69,7 @@ EVENTS = [
     Event(JobSubmitted(JobHandle(JobKey("r", "a", 1), "slurm", "1", {"x": [None]})), 1.0, "a", 1),
     Event(JobStateChanged(JobState.QUEUED, Reason.UNSCHEDULABLE, "why"), 1.0, "a", 1),
     Event(QueueWaits((QueueWait("why", 3, stuck=True),)), 1.0),
+    Event(AnswerBegun(), 1.0, "a", 1),
     Event(Progress("é"), 1.25, "a", 2),
     Event(Progress(usage=Usage("p", "m", 1)), 1.0),
     Event(JobEnded("OK", JobState.SUCCEEDED, "done", (Usage("p", "m"),), 2, 1.5), 1.0, "a", 1),

@@ -277,6 +277,39 @@ def test_what_follows_the_end_of_a_message_is_not_waited_for() -> None:
         assert claude.send(ask()).stop_reason == "end_turn"
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_answer_is_told_when_it_begins_and_billed_when_it_has_ended(provider: str) -> None:
+    from claude.simulation.wire import render_chunk_frame, render_sse
+
+    render = render_sse if provider == "anthropic" else render_chunk_frame
+    told: list[object] = []
+
+    class Slow(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            assert told == []
+            for event in HELLO:
+                yield render(event)
+                assert told == ["begun"]
+
+    hooks = Hooks(on_usage=told.append, on_answer=lambda: told.append("begun"))
+    with connected(
+        Server(httpx2.Response(200, stream=Slow())), provider=provider, hooks=hooks
+    ) as claude:
+        reply = claude.send(ask())
+    assert told == ["begun", reply.usage]
+
+
+def test_each_try_that_began_is_told_and_one_that_did_not_is_not() -> None:
+    told: list[object] = []
+    hooks = Hooks(on_usage=told.append, on_answer=lambda: told.append("begun"))
+    server = Server(refuse(500), sse(*HELLO[:-2]), sse(*HELLO))
+    with connected(server, hooks=hooks, retries=2) as claude:
+        reply = claude.send(ask())
+    assert told[0::2] == ["begun", "begun"]
+    assert told[3] == reply.usage
+    assert len(told) == 4
+
+
 def test_an_error_in_mid_stream_is_billed_too() -> None:
     event = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
     heard = Heard()

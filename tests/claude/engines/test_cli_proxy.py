@@ -25,6 +25,7 @@ from claude.engines.cli_proxy import PATIENCE_S, CliProxy
 from claude.http.loopback import LoopbackServer
 from claude.http.plain_http import MAX_BODY_BYTES, Incoming, Outgoing
 from claude.limits.governor import Governor
+from claude.simulation.wire import render_sse
 from core.bundle import Allowance, Limits, ModelSettings, SimulationSettings
 from core.clock import Clock, DeadlineClock, StoppableClock, SystemClock
 from core.credentials import Credentials
@@ -69,10 +70,15 @@ class Bench:
     transport: httpx2.BaseTransport | None = None
     asked: list[httpx2.Request] = field(default_factory=list)
     spent: list[Usage] = field(default_factory=list)
+    begun: list[None] = field(default_factory=list)
     throttled: list[None] = field(default_factory=list)
 
     def connect(self, clock: Clock) -> AbstractContextManager[Claude]:
-        told = Hooks(self.spent.append, on_throttle=lambda: self.throttled.append(None))
+        told = Hooks(
+            self.spent.append,
+            on_throttle=lambda: self.throttled.append(None),
+            on_answer=lambda: self.begun.append(None),
+        )
         over_http = self.model.base_url or self.model.simulation
         return connect(
             self.model,
@@ -403,6 +409,23 @@ def test_an_answer_that_breaks_is_asked_for_again_and_seen_whole(bench: Bench) -
 
 
 # -- limits and refusals
+
+
+def test_the_beginning_of_an_answer_is_told_though_the_cli_gets_it_whole(bench: Bench) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Slow(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            for event in HELLO:
+                yield render_sse(event)
+                seen.append((len(bench.begun), len(bench.spent)))
+
+    headers = {"content-type": "text/event-stream"}
+    bench.answer = lambda _: httpx2.Response(200, headers=headers, stream=Slow())
+    with bench.serving() as proxy:
+        assert post(proxy).status_code == 200
+    assert set(seen) == {(1, 0)}
+    assert (len(bench.begun), len(bench.spent)) == (1, 1)
 
 
 def test_a_limit_is_waited_for_here_and_the_cli_sees_nothing_of_it(bench: Bench) -> None:

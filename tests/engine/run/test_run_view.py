@@ -132,6 +132,36 @@ def test_progress_is_evidence_of_running(story: Story) -> None:
     assert story.run_view.tasks["a"].activity == "writing"
 
 
+def test_an_answer_is_written_from_its_beginning_until_its_usage(story: Story) -> None:
+    story.tell(Kind.JOB_INTENDED, "a", 1).tell(Kind.ANSWER_BEGUN, "a", 1)
+    task = story.run_view.tasks["a"]
+    assert (task.phase, task.is_writing) == (TaskPhase.RUNNING, True)
+    assert story.run_view.spend().requests == 0
+    story.tell(Kind.PROGRESS, "a", 1, text="waiting for the rate limit")
+    assert task.is_writing
+    story.tell(Kind.PROGRESS, "a", 1, usage=usage())
+    assert not task.is_writing
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (Kind.JOB_STATE, {"state": "QUEUED"}),
+        (Kind.JOB_ENDED, {"usage": []}),
+        (Kind.TASK_ENDED, {"state": "SUCCEEDED"}),
+    ],
+)
+def test_an_attempt_that_is_over_writes_nothing(
+    story: Story, kind: Kind, data: dict[str, Any]
+) -> None:
+    story.begin("a").tell(Kind.ANSWER_BEGUN, "a", 1).tell(kind, "a", 1, **data)
+    assert not story.run_view.tasks["a"].is_writing
+    if kind is not Kind.JOB_STATE:
+        story.tell(Kind.ANSWER_BEGUN, "a", 1)  # late news
+        assert story.phase("a") is not TaskPhase.RUNNING
+        assert not story.run_view.tasks["a"].is_writing
+
+
 def test_a_retry_keeps_the_time_and_money_of_the_attempt_before(story: Story) -> None:
     story.begin("a").end("a", 1, usage=[usage()], duration_s=4.0)
     story.tell(Kind.TASK_RETRY, "a", 1, reason="TIMEOUT", delay_s=1.0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import PollPace
-from core.events import Progress
+from core.events import AnswerBegun, Progress
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
 from engine.scheduling.attempt import (
     MOST_CHARS,
@@ -279,9 +279,11 @@ def test_a_poll_that_decides_is_not_put_off_but_one_in_the_past_is_no_reason_to_
 
 
 @pytest.mark.parametrize(
-    ("line", "progress"),
+    ("line", "data"),
     [
         ("hello", Progress("hello")),
+        ('{"kind": "answer_begun"}', AnswerBegun()),
+        ('{"kind": "answer_begun", "usage": {"provider": "p", "model": "m"}}', AnswerBegun()),
         ('{"kind": "progress", "text": "x", "more": 1}', Progress("x")),
         (
             '{"kind": "progress", "usage": {"provider": "anthropic", "model": "m"}}',
@@ -294,8 +296,8 @@ def test_a_poll_that_decides_is_not_put_off_but_one_in_the_past_is_no_reason_to_
         (f'{{"kind": "progress", "text": "{"x" * 100_000}"}}', Progress("x" * MOST_CHARS)),
     ],
 )
-def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, progress: Progress) -> None:
-    assert parse_progress(line) == progress
+def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, data: AnswerBegun | Progress) -> None:
+    assert parse_progress(line) == data
 
 
 @pytest.mark.parametrize(
@@ -307,4 +309,4 @@ def test_what_is_no_usage_is_left_out(bad: str) -> None:
 
 @given(st.text() | st.recursive(st.none() | st.text(), st.lists).map(json.dumps))
 def test_no_line_breaks_the_reading_of_progress(line: str) -> None:
-    assert parse_progress(line).text == line[:MOST_CHARS]
+    assert parse_progress(line) == Progress(line[:MOST_CHARS])

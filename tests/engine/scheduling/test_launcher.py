@@ -27,7 +27,8 @@ from tests.fakes.virtual_run import PACING, RUN, CountingCalls, Crash, FaultyBac
 
 FOUR = make_plan({"a": (), "b": (), "c": (), "d": ()}, {"a": 4, "b": 3, "c": 2, "d": 1})
 WARMING = replace(PACING, max_executors=4, warm_up=True)
-LINE = json.dumps({"kind": "progress", "usage": plain(Usage("p", "m", 5))})
+BEGUN = json.dumps({"kind": "answer_begun"})
+USED = json.dumps({"kind": "progress", "usage": plain(Usage("p", "m", 5))})
 
 
 def by_token(usage: Usage) -> float | None:
@@ -61,13 +62,17 @@ def begun(world: World) -> list[tuple[str, float]]:
 
 
 class Telling(FaultyBackend):
-    """Jobs tell of their first request after four seconds."""
+    """The log of a job: its first answer begins after four seconds and takes three minutes."""
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         self.called["logs"] += 1
-        if self._clock.monotonic() < 4.0 or cursor:
-            return LogChunk(cursor=cursor)
-        return LogChunk((LINE,), "told")
+        now = self._clock.monotonic()
+        lines = [line for line, at in ((BEGUN, 4.0), (USED, 184.0)) if now >= at]
+        return LogChunk(tuple(lines[int(cursor or 0) :]), str(len(lines)))
+
+
+class TellingThreads(Telling):
+    in_process = True
 
 
 def test_the_first_executor_warms_the_cache_for_the_others() -> None:
@@ -76,11 +81,29 @@ def test_the_first_executor_warms_the_cache_for_the_others() -> None:
     assert begun(world) == [("a", 0.0), ("b", 4.0), ("c", 4.0), ("d", 4.0)]
 
 
+@pytest.mark.parametrize("progress_s", [None, 0.5, 60.0])
+def test_fifteen_wait_a_second_at_most_for_a_first_answer_of_three_minutes(
+    progress_s: float | None,
+) -> None:
+    names = [f"t{n}" for n in range(16)]
+    plan = make_plan(dict.fromkeys(names, ()), {n: 20 - i for i, n in enumerate(names)})
+    pacing = replace(WARMING, max_executors=16, progress_s=progress_s)
+    world = World(plan, always(VirtualEnd(200.0)), pacing=pacing, backend_type=TellingThreads)
+    world.run()
+    first, *others = begun(world)
+    assert first == ("t0", 0.0)
+    assert len(others) == 15
+    assert all(4.0 <= at <= 5.0 for _, at in others)
+    # of what began nothing was used yet, and what was used is told once
+    assert len(world.events(Kind.ANSWER_BEGUN)) <= 16
+    assert len(world.events(Kind.PROGRESS)) <= 16
+
+
 def test_nobody_is_asked_for_progress_once_the_cache_is_warm() -> None:
     world = World(FOUR, always(VirtualEnd(50.0)), pacing=WARMING, backend_type=Telling)
     world.run()
     assert 1 < world.backend.called["logs"] <= 9  # twice a second, for four seconds
-    assert len(world.events(Kind.PROGRESS)) == 1
+    assert len(world.events(Kind.ANSWER_BEGUN)) == 1
 
 
 def test_without_news_the_others_wait_for_its_end() -> None:

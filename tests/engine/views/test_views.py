@@ -85,6 +85,7 @@ def run_events(simulated: bool = True, text: str = "hello") -> list[Event]:
         tell(Kind.JOB_SUBMITTED, name, 1, handle=handle(name, 1))
         tell(Kind.JOB_STATE, name, 1, state="RUNNING", reason=None, message="")
         tell(Kind.PROGRESS, name, 1, text=text)
+        tell(Kind.ANSWER_BEGUN, name, 1)
         tell(Kind.PROGRESS, name, 1, usage=usage())
     tell(Kind.JOB_ENDED, "api", 1, usage=[usage()], files=1, duration_s=3.0, message=text)
     tell(Kind.TASK_RETRY, "api", 1, reason="DEFECT", delay_s=1.5, message=text)
@@ -380,7 +381,8 @@ class TestPicture:
         story.plan(*[(f"task-{n}", [], 100) for n in range(12)])
         story.begin("task-3").tell(Kind.PROGRESS, "task-3", 1, text="writing x.py", usage=usage())
         story.begin("task-0").end("task-0", duration_s=5.0, usage=[usage()]).finish("task-0")
-        story.begin("task-5", 2).finish("task-6", "FAILED", "no files")
+        story.begin("task-5", 2).tell(Kind.ANSWER_BEGUN, "task-5", 2)
+        story.finish("task-6", "FAILED", "no files")
         story.tell(Kind.NOTICE, text="slow API")
         story.at += 20
         lines = picture(story.run_view, story.at)
@@ -393,6 +395,7 @@ class TestPicture:
         assert "1/12 tasks  0:20  about" in lines[2]
         assert rows[0].split() == ["task-0", "done", "0:05", "110", "Title", "task-0"]
         assert rows[3].split() == ["1", "task-3", "running", "0:20", "110", "writing", "x.py"]
+        assert rows[5].split()[:4] == ["2", "task-5", "writing", "0:20"]
         assert "attempt 2" in rows[5]
         assert rows[6].endswith("failed                  no files")
         assert "2 running  1 failed  8 waiting  1 done" in lines
