@@ -18,7 +18,7 @@ from backends.docker.settings import DockerSettings
 from backends.parallelcluster.settings import ParallelClusterSettings
 from core.credentials import Credentials, resolve_credentials
 from core.errors import SettingsError
-from core.models import find_ending
+from core.models import efforts_of, find_ending
 from core.settings import layers
 from core.settings.layers import DEFAULT_ORIGIN, REFUSED, Errors, Found, Values
 from core.settings.options import (
@@ -32,10 +32,10 @@ from core.settings.options import (
     setting,
 )
 from core.settings.types import Count, Name, Positive, Region, Secret, Speed, whole_number
-from core.settings.worker import DEFAULT_MODELS, WITH_BEDROCK
+from core.settings.worker import DEFAULT_MODELS, ROLES, WITH_BEDROCK
 
 if TYPE_CHECKING:
-    from core.bundle import Limits, ModelSettings
+    from core.bundle import Limits, Models, ModelSettings
 
 MOST_SIMULATED_TASKS = 10_000
 
@@ -128,16 +128,15 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         """By name and without secrets, for `BackendContext.options`."""
         return {name: value for name, value in vars(self).items() if not isinstance(value, Secret)}
 
-    def model_settings(self) -> ModelSettings:
-        """Which Claude to ask."""
-        from core.bundle import ModelSettings, SimulationSettings
+    def models(self) -> Models:
+        """Which Claude to ask for the plan, and which for the tasks."""
+        from core.bundle import Models, ModelSettings, SimulationSettings
 
         base_url = self.base_url if self.provider == "anthropic" else self.bedrock_base_url
         tasks = self.sim_tasks or 0
         simulation = SimulationSettings(self.sim_seed, self.sim_speed, self.sim_faults, tasks)
-        return ModelSettings(
+        shared = ModelSettings(
             provider=self.provider,
-            model=self.model,
             region=self.region,
             base_url=base_url if self.real else "",
             engine=self.engine,
@@ -146,6 +145,12 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
             price_input_usd=self.price_input,
             price_output_usd=self.price_output,
         )
+        return Models(*(self._model_of(role, shared) for role in ROLES))
+
+    def _model_of(self, role: str, shared: ModelSettings) -> ModelSettings:
+        model, effort = getattr(self, f"{role}_model"), getattr(self, f"{role}_effort")
+        option = shared.option if model == self.model else f"--{role}-model"
+        return replace(shared, model=model, effort=effort or "", option=option)
 
     def limits(self) -> Limits:
         """What one attempt may use."""
@@ -193,8 +198,9 @@ class LoadedSettings:
     def kept(self) -> dict[str, Any]:
         """What a run stores, plain JSON without secrets, for `load_settings(saved=...)`."""
         values = {s.key: getattr(self.settings, s.name) for s in SETTINGS if s.kept and not s.sets}
-        if self.origin["model"] == DEFAULT_ORIGIN:
-            del values["model"]  # follows the provider
+        for key in ("model", *_ROLE_MODELS):
+            if self.origin[key] == DEFAULT_ORIGIN:
+                del values[key]  # follows the provider, or the model
         return {key: layers.plain(value) for key, value in values.items()}
 
 
@@ -227,32 +233,46 @@ def load_settings(
     layers.parse_values(SETTINGS, found, errors)
     for target in dict.fromkeys(s.sets for s in SETTINGS if s.sets):
         layers.apply_other_spellings(SETTINGS, found, target, errors)
-    _forget_other_model(found, saved or {}, f"run {saved_by}")
+    _forget_other_models(found, saved or {}, f"run {saved_by}")
     for key, given in found.items():
         if isinstance(given.value, Path):
             found[key] = replace(given, value=layers.absolute_path(given.value, cwd, environ))
     _check_pairs(found, errors)
-    if errors and not lenient:
-        raise errors[0]
     values: dict[str, Any] = {s.name: found[s.key].value for s in SETTINGS}
     settings = Settings(**values)
+    errors += _effort_errors(settings, found)
+    if errors and not lenient:
+        raise errors[0]
     warnings = tuple(_warnings(settings, found, environ))
     origin = {key: given.origin for key, given in found.items()}
     return LoadedSettings(settings, origin, dict(options), warnings, tuple(errors))
 
 
-def _forget_other_model(found: Values, saved: Mapping[str, object], origin: str) -> None:
-    """Drop what a run has kept of a model that is not asked any more."""
+def _forget_other_models(found: Values, saved: Mapping[str, object], origin: str) -> None:
+    """Drop what a run has kept of models that are not asked any more."""
     provider = str(saved.get("provider", found["provider"].value))
-    if found["model"].origin == origin and found["provider"].value != provider:
-        found["model"] = Found("")  # an id of the other provider
-    known = saved.get("model") or DEFAULT_MODELS.get(provider, "")
-    model = found["model"].value or DEFAULT_MODELS[str(found["provider"].value)]
-    for price in ("price_input", "price_output"):
-        if model != known and found[price].origin == origin:
-            found[price] = Found(None)
+    if found["provider"].value != provider:
+        for key in ("model", *_ROLE_MODELS):
+            if found[key].origin == origin:
+                found[key] = Found("")  # an id of the other provider
+    default = DEFAULT_MODELS[str(found["provider"].value)]
+    changed = False
+    for role, key in zip(ROLES, _ROLE_MODELS, strict=True):
+        known = saved.get(key) or saved.get("model") or DEFAULT_MODELS.get(provider, "")
+        if (found[key].value or found["model"].value or default) != known:
+            changed = True
+            _forget(found, f"{role}_effort", origin)
+    if changed:
+        _forget(found, "price_input", origin)
+        _forget(found, "price_output", origin)
 
 
+def _forget(found: Values, key: str, origin: str) -> None:
+    if found[key].origin == origin:
+        found[key] = Found(None)
+
+
+_ROLE_MODELS = tuple(f"{role}_model" for role in ROLES)
 _AWS_KEYS = ("docker_aws_access_key_id", "docker_aws_secret_access_key", "docker_aws_session_token")
 
 
@@ -272,6 +292,19 @@ def _check_pairs(found: Values, errors: Errors) -> None:
     if (value["price_input"] is None) != (value["price_output"] is None):
         fix = "Give both, in US dollars per million tokens, or none."
         errors.append(SettingsError("Only one of price_input and price_output was given.", fix))
+
+
+def _effort_errors(settings: Settings, found: Values) -> Iterator[SettingsError]:
+    for role in ROLES:
+        model, effort = getattr(settings, f"{role}_model"), getattr(settings, f"{role}_effort")
+        if effort is None or effort in (levels := efforts_of(model)):
+            continue
+        fix = f"Use one of {', '.join(levels)}, or leave it out." if levels else "Leave it out."
+        yield SettingsError(
+            f"The model {model} takes no effort {effort!r}"
+            f" ({role}_effort, {found[f'{role}_effort'].origin}).",
+            fix,
+        )
 
 
 def render_settings(loaded: LoadedSettings, *, as_json: bool = False) -> str:
@@ -311,8 +344,10 @@ def _warnings(settings: Settings, found: Values, environ: Mapping[str, str]) -> 
             key, value = declared.only_with
             yield f"{declared.flag} has no effect here: it needs {key} = {_in_words(value)}."
     yield from layers.misspelt_variables(SETTINGS, environ)
-    if settings.provider == "anthropic" and (ending := find_ending(settings.model)) is not None:
-        yield f"The model {settings.model} ends on {ending.day}. Use {ending.successor} instead."
+    if settings.provider == "anthropic":
+        for model in dict.fromkeys((settings.planner_model, settings.executor_model)):
+            if (ending := find_ending(model)) is not None:
+                yield f"The model {model} ends on {ending.day}. Use {ending.successor} instead."
 
 
 def _in_words(value: object) -> str:

@@ -117,7 +117,7 @@ def carry_out(prepared: PreparedRun) -> int:
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.client.types import Hooks
     from claude.limits.governor import Governor
-    from claude.prices import pricing
+    from claude.prices import pricing, settle_prices
     from core.bundle import Allowance
     from core.plan import render_plan
     from core.wire import write_atomic
@@ -137,8 +137,10 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     context = backend_context(settings, run_dir, Governor(), os.environ, CLOCK)
     ask = choose_planner(settings, context)
     report = (lambda _: None) if settings.quiet or settings.json_lines else print_line
-    model, caps = settings.model_settings(), Allowance(settings.max_tokens, settings.max_cost)
-    request, price = PlanningRequest(prompt, model, settings.limits(), caps), pricing(model)
+    caps = Allowance(settings.max_tokens, settings.max_cost)
+    models = settle_prices(settings.models())
+    request = PlanningRequest(prompt, models.planner, settings.limits(), caps)
+    price = pricing(*models.each)
     with reporting_spend(price, report, simulated=not settings.real) as charge:
         hooks = Hooks(charge, report)
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
@@ -146,7 +148,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     if output is not None:
         write_atomic(output, text)
     as_json = settings.json_lines
-    print_text(text if as_json else render_plan_view(made, forecast_run(settings, made)))
+    print_text(text if as_json else render_plan_view(made, forecast_run(settings, models, made)))
     return 0
 
 
@@ -188,7 +190,8 @@ def run_backends(loaded: LoadedSettings) -> RunBackends:
 def simulated_api(loaded: LoadedSettings, port: int) -> int:
     from claude.simulation.server import serve_until_stopped
 
-    return serve_until_stopped(port, loaded.settings.model_settings().simulation, CLOCK, print_text)
+    simulation = loaded.settings.models().executor.simulation
+    return serve_until_stopped(port, simulation, CLOCK, print_text)
 
 
 def doctor(loaded: LoadedSettings, probe: bool, register: bool) -> int:

@@ -14,7 +14,7 @@ from claude.allowance import guarded
 from claude.client.client import connect
 from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
-from claude.preflight import try_provider
+from claude.preflight import try_models
 from claude.prices import check_priced, pricing
 from claude.prompts import load_prompt, render_defects, render_request
 from core.clock import Clock
@@ -101,10 +101,10 @@ def plan_alone(
     ask: AskForPlan,
 ) -> Plan:
     """Try the provider, then `ask` for a plan, both together within the allowance. Raises as
-    `check_priced`, `try_provider` and `ask_for_plan` do."""
+    `check_priced`, `try_models` and `ask_for_plan` do."""
     governor = Governor()
-    check_priced(request.model, request.allowance.max_cost_usd)
-    spent = try_provider(request.model, credentials, clock=clock, governor=governor, warn=warn)
+    check_priced([request.model], request.allowance.max_cost_usd)
+    spent = try_models([request.model], credentials, clock=clock, governor=governor, warn=warn)
     for usage in spent:
         hooks.on_usage(usage)
     return ask(replace(request, spent=spent), credentials, governor, clock, hooks)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,8 +90,8 @@ def find_credentials(model: ModelSettings, credentials: Credentials) -> str:
     return _aws_source(credentials) if model.provider == "bedrock" else _source(model, credentials)
 
 
-def try_provider(
-    model: ModelSettings,
+def try_models(
+    models: Iterable[ModelSettings],
     credentials: Credentials,
     problems: Sequence[Problem] = (),
     *,
@@ -99,19 +99,24 @@ def try_provider(
     governor: Governor,
     warn: Callable[[str], None],
 ) -> tuple[Usage, ...]:
-    """One request of one token to the real `model`, and what it used; none for a simulated one.
+    """One request of one token to each real one of `models`, and what they used.
 
-    Raises PreflightFailed when the provider cannot be used, with the `problems` known before, in
-    which case nothing is sent; warns when it is only busy.
+    Raises PreflightFailed when one cannot be used, with the `problems` known before, in which case
+    nothing is sent; warns when it is only busy.
     """
-    refuse_if([*find_problems(model, credentials), *problems])
-    if model.simulation is not None:
-        return ()
-    answer = ask_once(model, credentials, clock=clock, governor=governor)
-    refuse_if([answer.problem] if answer.problem else [])
-    if answer.warning:
-        warn(answer.warning)
-    return answer.spent
+    models = tuple(models)
+    found = [problem for model in models for problem in find_problems(model, credentials)]
+    refuse_if([*dict.fromkeys(found), *problems])
+    answers: list[Answer] = []
+    for model in models:
+        if model.simulation is None:
+            answers.append(ask_once(model, credentials, clock=clock, governor=governor))
+            if answers[-1].problem:
+                governor = Governor()  # one that met a refusal lets nothing through any more
+    refuse_if([answer.problem for answer in answers if answer.problem])
+    for warning in dict.fromkeys(answer.warning for answer in answers if answer.warning):
+        warn(warning)
+    return tuple(usage for answer in answers for usage in answer.spent)
 
 
 def ask_once(

@@ -3,11 +3,13 @@
 Prices are looked up per request and never for sums, since long requests may have another tier.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
-from core.bundle import ModelSettings
+from core.bundle import Models, ModelSettings
 from core.errors import UsageError
 from core.job import Usage
+from core.settings.worker import ROLES
 
 _PROVIDER_IDS = {"anthropic": "anthropic", "bedrock": "aws"}
 _PER = 1_000_000
@@ -16,25 +18,59 @@ _PER = 1_000_000
 _CACHE_READ, _CACHE_WRITE = 0.1, 1.25
 
 
-def pricing(model: ModelSettings) -> Callable[[Usage], float | None]:
-    """The price in US dollars of each request of a run: for the settings' own model by the prices
-    given there, else by the list, which gives None for an unknown provider or model."""
-    asked = model.provider, model.model
+def pricing(*models: ModelSettings) -> Callable[[Usage], float | None]:
+    """The price in US dollars of each request of a run: for a model of `models` by the prices given
+    there, else by the list, which gives None for an unknown provider or model."""
+    given = {(m.provider, m.model): m for m in models if m.price_input_usd is not None}
+    one = next(iter(given.values()), ModelSettings())
     return _fixed(
-        model.price_input_usd,
-        model.price_output_usd,
-        lambda usage: (usage.provider, usage.model) == asked,
+        one.price_input_usd,
+        one.price_output_usd,
+        lambda usage: (usage.provider, usage.model) in given,
     )
 
 
 def kept_pricing(settings: Mapping[str, object]) -> Callable[[Usage], float | None]:
     """The same from the stored settings of a run; a model that is not among them is the default."""
-    asked = settings.get("provider"), settings.get("model")
-    return _fixed(
-        settings.get("price_input"),
-        settings.get("price_output"),
-        lambda usage: not asked[1] or (usage.provider, usage.model) == asked,
-    )
+    provider, model = settings.get("provider"), settings.get("model")
+    asked = {settings.get(f"{role}_model") or model for role in ROLES}
+
+    def applies(usage: Usage) -> bool:
+        """Of two models, to the one without a price of its own."""
+        own = asked == {None} or (usage.provider == provider and asked == {usage.model})
+        return len(asked) == 1 and own
+
+    return _fixed(settings.get("price_input"), settings.get("price_output"), applies)
+
+
+def settle_prices(models: Models) -> Models:
+    """Leave the prices that were given with the model that they are for: where planner and executor
+    differ, with the one that has no known price. Raises UsageError where that is not one."""
+    planner, executor = models.planner, models.executor
+    if planner.price_input_usd is None or not models.differ:
+        return models
+    known = [price_usd(_probe(each)) is not None for each in (planner, executor)]
+    if known[0] == known[1]:
+        what = "both have one" if known[0] else "neither has one"
+        fix = (
+            "Leave them out."
+            if known[0]
+            else "Give --planner-model or --executor-model a model with a known price."
+        )
+        raise UsageError(
+            "--price-input and --price-output are for one model without a known price; of"
+            f" {planner.model!r} and {executor.model!r} {what}.",
+            fix,
+        )
+    return Models(*map(_unpriced, (planner, executor), known))
+
+
+def _unpriced(model: ModelSettings, is_known: bool) -> ModelSettings:
+    return replace(model, price_input_usd=None, price_output_usd=None) if is_known else model
+
+
+def _probe(model: ModelSettings) -> Usage:
+    return Usage(model.provider, model.model, input_tokens=1, output_tokens=1)
 
 
 def _fixed(
@@ -56,14 +92,15 @@ def _fixed(
     return price
 
 
-def check_priced(model: ModelSettings, max_cost: float | None) -> None:
+def check_priced(models: Iterable[ModelSettings], max_cost: float | None) -> None:
     """Raises UsageError when there is a limit on cost and requests have no known price."""
-    probe = Usage(model.provider, model.model, input_tokens=1, output_tokens=1)
-    if max_cost is not None and pricing(model)(probe) is None:
-        raise UsageError(
-            f"--max-cost needs the price of {model.model!r} on {model.provider}, which is unknown.",
-            "Set --price-input and --price-output, in US dollars per million tokens.",
-        )
+    for model in models if max_cost is not None else ():
+        if pricing(model)(_probe(model)) is None:
+            raise UsageError(
+                f"--max-cost needs the price of {model.model!r} on {model.provider}, which is"
+                " unknown.",
+                "Set --price-input and --price-output, in US dollars per million tokens.",
+            )
 
 
 def price_usd(usage: Usage) -> float | None:

@@ -55,6 +55,27 @@ class ModelSettings:
     price_input_usd: float | None = None
     """Per million tokens, in place of the price list; given with that of output or not at all."""
     price_output_usd: float | None = None
+    effort: str = ""
+    """How much the model spends on an answer, one of core.models.EFFORTS; empty: its default."""
+    option: str = "--model"
+    """The option that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Which Claude plans and which executes; they may be the same."""
+
+    planner: ModelSettings
+    executor: ModelSettings
+
+    @property
+    def differ(self) -> bool:
+        return self.planner.model != self.executor.model
+
+    @property
+    def each(self) -> tuple[ModelSettings, ...]:
+        """Every one once."""
+        return tuple(dict.fromkeys((self.planner, self.executor)))
 
 
 @dataclass(frozen=True, slots=True)

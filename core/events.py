@@ -57,9 +57,10 @@ class EventData:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(EventData):
-    """A session begins."""
+    """A session begins. `model` executes; `planner_model` plans where that is another."""
 
     kind = Kind.RUN_STARTED
+    sparse = frozenset({"effort", "planner_model", "planner_effort"})
     run: str = ""
     run_dir: str = ""
     prompt: str = ""
@@ -69,6 +70,9 @@ class RunStarted(EventData):
     max_executors: int = 0
     target: str = ""
     resumed: bool = False
+    effort: str = ""
+    planner_model: str = ""
+    planner_effort: str = ""
 
 
 class PlannedTask(NamedTuple):

@@ -1,4 +1,5 @@
-"""Models that end, in one table: for warnings before a run, and for what a refusal means."""
+"""What is known of models by their ids: which end, for warnings before a run and for what a refusal
+means, and which levels of effort each takes."""
 
 from typing import NamedTuple
 
@@ -31,7 +32,32 @@ ENDING_MODELS = (
 )
 
 
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+# https://platform.claude.com/docs/en/build-with-claude/effort; what is not here takes every level.
+_FEWER_EFFORTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("claude-opus-4-6", ("low", "medium", "high", "max")),
+    ("claude-sonnet-4-6", ("low", "medium", "high", "max")),
+    ("claude-opus-4-5", ("low", "medium", "high")),
+    *((f"claude-opus-4-{older}", ()) for older in ("0", "1", "2025")),
+    *((f"claude-sonnet-4-{older}", ()) for older in ("0", "5", "2025")),
+    ("claude-haiku-4", ()),
+    *((f"claude-{older}", ()) for older in ("3", "2", "1", "instant")),
+)
+
+
 def find_ending(model: str) -> Ending | None:
     """What is known of the end of `model`, an id of either provider."""
-    plain = model.rpartition("anthropic.")[2]  # Bedrock: eu.anthropic.claude-...
+    plain = _plain(model)
     return next((e for e in ENDING_MODELS if plain.startswith(e.beginning)), None)
+
+
+def efforts_of(model: str) -> tuple[str, ...]:
+    """The levels of effort that `model` takes, an id of either provider; all for an unknown one."""
+    plain = _plain(model)
+    fewer = (levels for beginning, levels in _FEWER_EFFORTS if plain.startswith(beginning))
+    return next(fewer, EFFORTS)
+
+
+def _plain(model: str) -> str:
+    """Bedrock: eu.anthropic.claude-..., or the ARN of such a profile."""
+    return model.rpartition("anthropic.")[2]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from backends.base import Backend
 from config import Settings
+from core.bundle import ModelSettings
 from core.events import PlannedTask, PlanReady
 from core.job import TaskState
 from core.plan import Plan, parse_plan, render_plan
@@ -38,7 +39,7 @@ PROGRESS_S = 0.5
 def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
     """The run itself; returns the exit code. Errors and Ctrl-C end the session and are raised."""
     settings = prepared.settings
-    announce(session, settings.backend, settings.model, settings.max_executors)
+    announce(session, settings.backend, prepared.models, settings.max_executors)
     with ending(session):
         budget = open_budget(
             settings.max_tokens, settings.max_cost, session.run_view.jobs, prepared.price
@@ -49,12 +50,13 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         plan = make_plan(
             session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
         )
-        forecast = forecast_run(settings, plan)
+        forecast = forecast_run(settings, prepared.models, plan)
         if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
             return end_session(session, 1, "not approved")
         if session.run_view.forecast is None:  # the summary compares the result with the first
             session.emit(forecast)
-        outcome = run_plan(session, plan, prepared.backend, settings, budget)
+        model = prepared.models.executor
+        outcome = run_plan(session, plan, prepared.backend, model, settings, budget)
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         merged = deliver(session, plan, deliverable(outcome))
         return end_session(session, exit_code(outcome, merged), why=outcome.stop)
@@ -77,11 +79,16 @@ def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
 
 @storing()
 def run_plan(
-    session: Session, plan: Plan, backend: Backend, settings: Settings, budget: Budget
+    session: Session,
+    plan: Plan,
+    backend: Backend,
+    model: ModelSettings,
+    settings: Settings,
+    budget: Budget,
 ) -> RunOutcome:
     """Run what is left of the plan. Ctrl-C ends it early, resumable."""
     earlier = _undamaged(session)
-    model, limits = settings.model_settings(), settings.limits()
+    limits = settings.limits()
     budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
     warm_up = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
     calls = ThreadedCalls(session.clock)

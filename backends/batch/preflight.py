@@ -132,7 +132,7 @@ class Preflight:
         partition = role.split(":")[1]
         needed = list(bucket_permissions(self.bucket.name, settings.batch_s3_prefix, partition))
         if uses_bedrock and settings.real and settings.provider == "bedrock":
-            needed.append(model_permission(role, settings.region, settings.model))
+            needed.append(model_permission(role, settings.region, settings.executor_model))
         try:
             for permission in needed:
                 if not self._is_allowed(role, permission):

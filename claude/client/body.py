@@ -36,7 +36,14 @@ def build_body(call: Call, model: ModelSettings) -> dict[str, Any]:
         body |= _less_thinking(body.get("thinking"), call.max_tokens)
         if model.provider == "bedrock":
             body["anthropic_version"] = BEDROCK_VERSION
+    if model.effort and _may_think(body.get("thinking")):
+        body["output_config"] = {**(body.get("output_config") or {}), "effort": model.effort}
     return body
+
+
+def _may_think(thinking: Any) -> bool:
+    """The highest levels of effort are refused where another program has switched thinking off."""
+    return not isinstance(thinking, dict) or thinking.get("type") != "disabled"
 
 
 def _less_thinking(thinking: Any, max_tokens: int) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Transcript:
                 "model": request.model.model,
                 "provider": request.model.provider,
                 "engine": request.model.engine,
+                **({"effort": request.model.effort} if request.model.effort else {}),
                 "limits": plain(request.limits),
             }
         )

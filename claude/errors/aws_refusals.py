@@ -145,7 +145,7 @@ def from_aws(refusal: Refusal, endpoint: Endpoint) -> ModelError | None:
     parts = {
         "endpoint": endpoint,
         "detail": refusal.detail,
-        "profiles": _profile_options(endpoint.model.model, endpoint.model.region),
+        "profiles": _profile_options(endpoint, endpoint.model.model),
         "current": f"its successor {ending.successor}" if ending else "a current model",
         "list_ids": _list_ids(endpoint),
     }
@@ -162,8 +162,9 @@ def profiles_for(model: str, region: str) -> tuple[str, ...]:
     return (f"global.{model}", *near[:1])
 
 
-def _profile_options(model: str, region: str) -> str:
-    return " or ".join(f"--model {name}" for name in profiles_for(model, region))
+def _profile_options(endpoint: Endpoint, model: str) -> str:
+    names = profiles_for(model, endpoint.model.region)
+    return " or ".join(f"{endpoint.model.option} {name}" for name in names)
 
 
 def _serves(prefix: str, region: str) -> bool:
@@ -176,13 +177,13 @@ def _unknown_model(refusal: Refusal, endpoint: Endpoint) -> ModelUnknown:
         return ModelUnknown(
             f"{endpoint} is an inference profile that this region does not have: {refusal.detail}.",
             f"Set --region to one of the {prefix} regions, or use"
-            f" {_profile_options(bare, endpoint.model.region)}.",
+            f" {_profile_options(endpoint, bare)}.",
         )
     ending = find_ending(endpoint.model.model)
     successor = f" If it is retired, use its successor {ending.successor}." if ending else ""
     return ModelUnknown(
         f"{endpoint} was not found: {refusal.detail}.",
-        f"Check --model and --region: not every region has every model.{successor} "
+        f"Check {endpoint.model.option} and --region: not every region has every model.{successor} "
         f"{_list_ids(endpoint)}",
     )
 

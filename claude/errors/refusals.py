@@ -113,7 +113,7 @@ def _final(refusal: Refusal, status: int, endpoint: Endpoint) -> tuple[type[Mode
             CredentialsRefused,
             f"These credentials may not use {endpoint}",
             "Set ANTHROPIC_API_KEY to a key of a workspace that may use this model, or use another"
-            " --model.",
+            f" {endpoint.model.option}.",
         )
     if status in (401, 403):
         return _unauthenticated(refusal, endpoint)
@@ -125,11 +125,10 @@ def _final(refusal: Refusal, status: int, endpoint: Endpoint) -> tuple[type[Mode
             f"A request was too large for {endpoint}",
             "Shorten the prompt, the contracts or the files of the task.",
         )
-    return (
-        RequestRejected,
-        f"{endpoint} rejected a request ({refusal.status})",
-        "Change what the message names; the same request would be rejected again.",
-    )
+    remedy = "Change what the message names; the same request would be rejected again."
+    if endpoint.model.effort and refusal.matches("effort"):
+        remedy = "Leave out --planner-effort or --executor-effort for this model."
+    return RequestRejected, f"{endpoint} rejected a request ({refusal.status})", remedy
 
 
 def _unauthenticated(refusal: Refusal, endpoint: Endpoint) -> tuple[type[ModelError], str, str]:
@@ -145,9 +144,10 @@ def _unauthenticated(refusal: Refusal, endpoint: Endpoint) -> tuple[type[ModelEr
 
 def _model_remedy(endpoint: Endpoint) -> str:
     ending = find_ending(endpoint.model.model) if not endpoint.is_bedrock else None
+    option = endpoint.model.option
     if ending is None:
-        return "Check --model (leave it out for a current one), and the base URL if one is set."
-    return f"Use --model {ending.successor}; this one ends on {ending.day}."
+        return f"Check {option} (leave it out for a current one), and the base URL if one is set."
+    return f"Use {option} {ending.successor}; this one ends on {ending.day}."
 
 
 def _retryable(refusal: Refusal, status: int, endpoint: Endpoint) -> ModelUnavailable:

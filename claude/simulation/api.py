@@ -25,6 +25,7 @@ from claude.simulation.validation import InvalidRequest, check_request, parse_re
 from claude.simulation.wire import Message, render_events, render_message
 from core.bundle import SimulationSettings
 from core.clock import Clock
+from core.models import efforts_of
 
 WINDOW_TOKENS = 200_000
 _INVOKE = re.compile(r"/model/([^/]+)/invoke(-with-response-stream)?")
@@ -123,6 +124,9 @@ class SimulatedApi:
         return self._answer(_Call(incoming, dialect, request, unquote(match[1]), bool(match[2])))
 
     def _answer(self, call: _Call) -> Outgoing:
+        effort = (call.request.get("output_config") or {}).get("effort")
+        if effort and effort not in efforts_of(call.model):
+            raise InvalidRequest("This model does not support the effort parameter.")
         if (size := count_input(call.request)) > self._window:
             raise InvalidRequest(call.dialect.too_long.format(tokens=size, limit=self._window))
         conversation, answer = self._model.answer(call.request)

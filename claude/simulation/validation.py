@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from core.models import EFFORTS
+
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _MAX_BREAKPOINTS = 4
 
@@ -85,6 +87,8 @@ def _check_output_config(request: Mapping[str, Any]) -> None:
         return
     _require(isinstance(config, dict), "output_config: an object")
     _require(set(config) <= {"format", "effort", "task_budget"}, "output_config: known keys only")
+    effort = config.get("effort")
+    _require(effort is None or effort in EFFORTS, "output_config.effort: a known level")
     if (form := config.get("format")) is not None:
         _require(form.get("type") == "json_schema", "output_config.format.type: 'json_schema'")
         _require(isinstance(form.get("schema"), dict), "output_config.format.schema: an object")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from core.credentials import MASK
+from core.models import EFFORTS
 from core.settings.size import check_size
 
 _ON = frozenset({"1", "true", "t", "yes", "y", "on"})
@@ -187,6 +188,7 @@ Name = Annotated[str, matching(r"\S+", "a name without white space")]
 Region = Annotated[str, matching(r"[a-z0-9-]+", "the name of a region, such as eu-central-1")]
 Url = Annotated[str, checked(check_base_url)]
 Size = Annotated[str, checked(check_size)]
+Effort = Annotated[str, choice(*EFFORTS)]
 Count = Annotated[int, whole_number(1)]
 Positive = Annotated[float, _number_kind("a number above 0", lambda n: n > 0, float)]
 Cpus = Annotated[float, at_least(0.01)]

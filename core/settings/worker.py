@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any, Literal, Self
 
 from core.settings.options import PROVIDER_COMMANDS, RUN_COMMANDS, Group, setting
-from core.settings.types import Name, Positive, Region, Url
+from core.settings.types import Effort, Name, Positive, Region, Url
 
+ROLES = ("planner", "executor")
 DEFAULT_REGION = "eu-central-1"
 DEFAULT_MODELS = {
     "anthropic": "claude-sonnet-5-5",
@@ -17,12 +18,13 @@ WITH_BEDROCK = ("provider", "bedrock")
 AWS_REGION_ENV: Mapping[str, object] = {"AWS_REGION": None, "AWS_DEFAULT_REGION": None}
 
 _model = partial(setting, Group.MODEL, commands=PROVIDER_COMMANDS)
+_effort = partial(_model, None, metavar="LEVEL", default_text="that of the model")
 _address = partial(_model, on_command_line=False, kept=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """`model` is the provider's default where it is empty."""
+    """Where they are empty, `model` is the provider's default, and a role's model is `model`."""
 
     real: bool = setting(
         Group.CORE, False, "ask the real Claude; without it, a simulated one answers"
@@ -33,6 +35,14 @@ class WorkerSettings:
     model: Name = _model(
         "", "model id", "ID", default_text=f"{DEFAULT_MODELS['anthropic']}; bedrock: its own"
     )
+    planner_model: Name = _model("", "model id for planning", "ID", default_text="that of --model")
+    executor_model: Name = _model(
+        "", "model id for the tasks", "ID", default_text="that of --model"
+    )
+    planner_effort: Effort | None = _effort(
+        "how thoroughly it plans: low, medium, high, xhigh or max"
+    )
+    executor_effort: Effort | None = _effort("the same for the tasks")
     engine: Literal["api", "claude-code"] = _model(
         "api", "how executors reach Claude: api or claude-code", "NAME"
     )
@@ -59,6 +69,9 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         if not self.model:
             object.__setattr__(self, "model", DEFAULT_MODELS[self.provider])
+        for name in ("planner_model", "executor_model"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, self.model)
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> Self:

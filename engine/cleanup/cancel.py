@@ -145,7 +145,7 @@ class Cancellation:
         recorder = EndRecorder(session, budget.is_credible)
         if not finished:  # a session of its own, so that the time since the last is not its
             settings = self.backends.settings(session.facts)
-            announce(session, settings.backend, settings.model, settings.max_executors)
+            announce(session, settings.backend, settings.models(), settings.max_executors)
         left = self._stop_all(found, recorder)
         if not left and not self.only:
             grace_s = max((jobs.backend.backend.grace_s for jobs in found), default=0.0)

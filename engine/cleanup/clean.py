@@ -149,7 +149,7 @@ class RunCleaner:
             return []
         last_end = run_view.ended or RunEnded(130, "interrupted")
         settings = backends.settings(session.facts)
-        announce(session, settings.backend, settings.model, settings.max_executors)
+        announce(session, settings.backend, settings.models(), settings.max_executors)
         budget = backends.budget(session.facts, run_view.jobs)
         to_come = EndRecorder(session, budget.is_credible).record(jobs, found)
         session.emit(replace(last_end, wall_s=0.0))

@@ -16,7 +16,7 @@ from typing import Any
 from backends import BACKENDS, backend_class
 from backends.base import Backend, BackendContext
 from config import Settings
-from core.bundle import ModelSettings
+from core.bundle import Models, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import OrchestratorError, Problem
@@ -152,7 +152,7 @@ def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Che
     """What the Claude Code CLI needs, where it is the engine; the API needs nothing."""
     from claude.engines.cli_setup import find_cli_problems
 
-    subject, model = f"engine {settings.engine}", real_model(settings.provider, settings)
+    subject, model = f"engine {settings.engine}", real_models(settings.provider, settings).executor
     problems = find_cli_problems(model, environ, backend_class(settings.backend).in_process)
     for problem in problems:
         yield Check(subject, CheckState.PROBLEM, problem.what, problem.fix)
@@ -163,11 +163,12 @@ def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Che
 def check_provider(
     provider: str, settings: Settings, credentials: Credentials, clock: Clock
 ) -> Iterator[Check]:
-    """Which credentials there are; of the chosen provider, also how one request was answered."""
+    """Which credentials there are; of the chosen provider, also how each model answered once."""
     from claude.preflight import find_credentials, find_problems
 
     subject, chosen = f"provider {provider}", provider == settings.provider
-    model = real_model(provider, settings)
+    models = real_models(provider, settings)
+    model = models.executor
     if problems := find_problems(model, credentials):
         state = CheckState.PROBLEM if chosen else CheckState.NOTE
         for problem in problems:
@@ -179,7 +180,8 @@ def check_provider(
         yield Check(subject, CheckState.NOTE, message)
         return
     yield Check(subject, CheckState.OK, message)
-    yield _ask(subject, model, credentials, clock)
+    for each in models.each:
+        yield _ask(subject, each, credentials, clock)
 
 
 def _ask(subject: str, model: ModelSettings, credentials: Credentials, clock: Clock) -> Check:
@@ -196,11 +198,14 @@ def _ask(subject: str, model: ModelSettings, credentials: Credentials, clock: Cl
     return Check(subject, CheckState.OK, message)
 
 
-def real_model(provider: str, settings: Settings) -> ModelSettings:
-    """The model that a real run with this provider would ask."""
-    model = settings.model if provider == settings.provider else DEFAULT_MODELS[provider]
-    changed: dict[str, Any] = {"real": True, "provider": provider, "model": model}
-    return replace(settings, **changed).model_settings()
+def real_models(provider: str, settings: Settings) -> Models:
+    """The models that a real run with this provider would ask."""
+    changed: dict[str, Any] = {"real": True}
+    if provider != settings.provider:
+        efforts = dict.fromkeys(("planner_effort", "executor_effort"))
+        ids = dict.fromkeys(("model", "planner_model", "executor_model"), DEFAULT_MODELS[provider])
+        changed |= {"provider": provider, **ids, **efforts}
+    return replace(settings, **changed).models()
 
 
 def _refuse_work(*_: object, **__: object) -> object:

@@ -10,11 +10,11 @@ from backends.base import Backend, BackendContext
 from claude.client.types import Hooks
 from claude.engines.cli_setup import find_cli_problems
 from claude.limits.governor import Governor
-from claude.preflight import try_provider
-from claude.prices import check_priced, pricing
+from claude.preflight import try_models
+from claude.prices import check_priced, pricing, settle_prices
 from claude.simulation.latency import usual_pace
 from config import Settings
-from core.bundle import Allowance
+from core.bundle import Allowance, Models
 from core.clock import Clock
 from core.errors import refuse_if
 from core.events import Forecast
@@ -35,6 +35,7 @@ class PreparedRun:
     """One run as this process will carry it out. Close it: it holds the backend's connections."""
 
     settings: Settings
+    models: Models
     facts: RunFacts
     directory: RunDir
     context: BackendContext
@@ -46,14 +47,14 @@ class PreparedRun:
 
     @property
     def price(self) -> Price:
-        return pricing(self.settings.model_settings())
+        return pricing(*self.models.each)
 
     def ask_for_plan(
         self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
     ) -> Plan:
         """Raises what the planner raises."""
-        model, limits = self.settings.model_settings(), self.settings.limits()
-        request = PlanningRequest(self.facts.prompt, model, limits, allowance)
+        limits = self.settings.limits()
+        request = PlanningRequest(self.facts.prompt, self.models.planner, limits, allowance)
         credentials, clock = self.context.credentials, self.context.clock
         return self.ask(request, credentials, self.governor, clock, Hooks(on_usage, report))
 
@@ -73,20 +74,27 @@ def prepare_run(
 
     Raises UsageError, and PreflightFailed with all that backend and provider lack.
     """
-    model = settings.model_settings()
-    check_priced(model, settings.max_cost)
+    models = settle_prices(settings.models())
+    is_planned = settings.plan is not None or directory.plan.exists()
+    used = (models.executor,) if is_planned else models.each
+    check_priced(used, settings.max_cost)
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()
     context = backend_context(settings, directory.root, governor, environ, clock)
     with ExitStack() as stack:
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         ask = choose_planner(settings, context)
-        problems = backend.preflight() + find_cli_problems(model, environ, backend.in_process)
-        usage = try_provider(
-            model, context.credentials, problems, clock=clock, governor=governor, warn=warn
+        cli = find_cli_problems(models.executor, environ, backend.in_process)
+        usage = try_models(
+            used,
+            context.credentials,
+            backend.preflight() + cli,
+            clock=clock,
+            governor=governor,
+            warn=warn,
         )
         stack.pop_all()
-    return PreparedRun(settings, facts, directory, context, governor, backend, ask, usage)
+    return PreparedRun(settings, models, facts, directory, context, governor, backend, ask, usage)
 
 
 def backend_context(
@@ -110,8 +118,8 @@ def choose_planner(settings: Settings, context: BackendContext) -> AskForPlan:
     return contained
 
 
-def forecast_run(settings: Settings, plan: Plan) -> Forecast:
+def forecast_run(settings: Settings, models: Models, plan: Plan) -> Forecast:
     """What carrying out `plan` under these settings will take."""
-    model = settings.model_settings()
+    model = models.executor
     pace = usual_pace(model.simulation)
     return forecast(plan, settings.max_executors, speed=pace, price=pricing(model), model=model)

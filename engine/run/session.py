@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.bundle import Models
 from core.clock import Clock
 from core.errors import OrchestratorError, StorageError
 from core.events import (
@@ -142,9 +143,9 @@ def ending(session: Session) -> Iterator[None]:
         raise
 
 
-def announce(session: Session, backend: str, model: str, max_executors: int) -> None:
+def announce(session: Session, backend: str, models: Models, max_executors: int) -> None:
     """The first event of every session."""
-    facts = session.facts
+    facts, planner, executor = session.facts, models.planner, models.executor
     session.emit(
         RunStarted(
             run=facts.run,
@@ -152,7 +153,10 @@ def announce(session: Session, backend: str, model: str, max_executors: int) -> 
             prompt=facts.prompt,
             simulated=facts.simulated,
             backend=backend,
-            model=model,
+            model=executor.model,
+            effort=executor.effort,
+            planner_model=planner.model if models.differ else "",
+            planner_effort=planner.effort,
             max_executors=max_executors,
             target=facts.target,
             resumed=session.resumed,

@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 
+from core.events import RunStarted
 from core.simulation_notice import limitation_notice, simulation_notice
 from engine.money.usage import Spend
 
@@ -88,6 +89,17 @@ def wrapped(text: str, first: str, indent: int, *, cut: bool = True) -> list[str
 def dollars(amount: float) -> str:
     """$0.1235 below one dollar, $12.35 above."""
     return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"
+
+
+def models_text(header: RunStarted) -> str:
+    """Which model did what, and with which effort where one was asked for."""
+    executor = _model_text(header.model, header.effort)
+    planner = _model_text(header.planner_model or header.model, header.planner_effort)
+    return executor if planner == executor else f"{planner} plans, {executor} executes"
+
+
+def _model_text(model: str, effort: str) -> str:
+    return f"{clean(model)} (effort {clean(effort)})" if effort else clean(model)
 
 
 def cost_text(spend: Spend, simulated: bool) -> str:

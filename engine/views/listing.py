@@ -12,13 +12,13 @@ from engine.money.usage import Price
 from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, is_locked
 from engine.run.task_view import TaskPhase
-from engine.views.format import clean, cost_text
+from engine.views.format import clean, cost_text, wrapped
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run. `created` is Unix time in seconds; `cost` is text; `transcripts` holds the path of
-    each task's last transcript, by task id."""
+    """One run. `created` is Unix time in seconds; `cost` is text; `model` executes; `transcripts`
+    holds the path of each task's last transcript, by task id."""
 
     run: str
     state: str
@@ -30,6 +30,8 @@ class RunRow:
     prompt: str
     target: str
     run_dir: str
+    model: str = ""
+    planner_model: str = ""
     transcripts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -59,6 +61,8 @@ def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
         prompt=facts.prompt,
         target=facts.target,
         run_dir=str(run.root),
+        model=run_view.header.model,
+        planner_model=run_view.header.planner_model or run_view.header.model,
         transcripts=dict(_transcripts(run, run_view)),
     )
 
@@ -84,5 +88,8 @@ def _lines(row: RunRow, *, verbose: bool) -> Iterator[str]:
     yield f"{row.run}  {row.state}, {row.done} of {row.tasks} tasks"
     yield f"  {clean(row.prompt, 76)}"
     yield f"  {when}, {row.tokens:,} tokens, {row.cost}"
+    if row.planner_model != row.model:
+        models = f"{clean(row.planner_model)} plans, {clean(row.model)} executes"
+        yield from wrapped(models, "  ", 2)
     if verbose:
         yield from (f"  {clean(path, 4_096)}" for path in row.transcripts.values())

@@ -23,6 +23,7 @@ from engine.views.format import (
     clean,
     cost_text,
     duration,
+    models_text,
     queue_text,
     short_count,
     simulation_lines,
@@ -129,7 +130,7 @@ def _one_line(text: str, style: str = "") -> Text:
 
 def _title(run_view: RunView) -> Text:
     header = run_view.header
-    facts = [f"{clean(header.backend)} × {header.max_executors}", clean(header.model)]
+    facts = [f"{clean(header.backend)} × {header.max_executors}", models_text(header)]
     if header.simulated:
         facts.insert(0, "SIMULATED")
     line = _one_line(clean(run_view.title or header.prompt, 40), "bold")

@@ -26,7 +26,15 @@ from engine.money.usage import Price
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
-from engine.views.format import clean, cost_text, duration, plural, queue_text, simulation_lines
+from engine.views.format import (
+    clean,
+    cost_text,
+    duration,
+    models_text,
+    plural,
+    queue_text,
+    simulation_lines,
+)
 from engine.views.plan import forecast_line
 from engine.views.types import View
 
@@ -132,7 +140,7 @@ def _started(run_view: RunView) -> str:
     header = run_view.header
     return (
         f"run {clean(header.run)} {'resumed' if header.resumed else 'started'}:"
-        f" {clean(header.model)}, backend {clean(header.backend)},"
+        f" {models_text(header)}, backend {clean(header.backend)},"
         f" up to {plural(header.max_executors, 'executor')}"
     )
 

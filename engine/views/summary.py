@@ -17,6 +17,7 @@ from engine.views.format import (
     cost_text,
     dollars,
     duration,
+    models_text,
     plural,
     simulation_lines,
     wrapped,
@@ -112,6 +113,7 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     if run_view.forecast:
         forecast = forecast_line(run_view.forecast)
         yield "forecast", f"for the tasks {forecast}; actual {_actual(run_view)}"
+    yield from _models(run_view)
     yield "tokens", _tokens(run_view)
     yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
     yield from _cache(run_view)
@@ -175,6 +177,15 @@ def _cache(run_view: RunView) -> Iterator[tuple[str, str]]:
     elif spend.saved_usd:
         text += f", which cost {dollars(-spend.saved_usd)} more than it saved"
     yield "cache", text
+
+
+def _models(run_view: RunView) -> Iterator[tuple[str, str]]:
+    """Which, where that is more than one model at its default effort."""
+    if (text := models_text(run_view.header)) == clean(run_view.header.model):
+        return
+    parts = (("planning", run_view.planning.spend), ("tasks", run_view.task_spend()))
+    costs = (f"{name} {cost_text(spend, simulated=False)}" for name, spend in parts)
+    yield "models", f"{text}; {', '.join(costs)}"
 
 
 def _actual(run_view: RunView) -> str:

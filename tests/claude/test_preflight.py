@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from claude.limits.governor import Governor
-from claude.preflight import ask_once, find_credentials, find_problems, try_provider
+from claude.preflight import ask_once, find_credentials, find_problems, try_models
 from claude.simulation.server import serve
 from core.bundle import ModelSettings, SimulationSettings
 from core.clock import SystemClock
@@ -55,7 +56,7 @@ def test_a_simulation_needs_nothing() -> None:
     simulated = ModelSettings(simulation=SimulationSettings())
     assert find_problems(simulated, NOTHING) == []
     clock, governor = RecordingClock(), Governor()
-    assert try_provider(simulated, NOTHING, clock=clock, governor=governor, warn=fail) == ()
+    assert try_models([simulated], NOTHING, clock=clock, governor=governor, warn=fail) == ()
 
 
 def fail(text: str) -> None:
@@ -332,7 +333,7 @@ def test_a_sign_in_that_has_expired_is_a_problem(tmp_path: Path) -> None:
 def test_one_token_is_asked_for_and_what_it_took_is_reported() -> None:
     with scripted_server(hello()) as server:
         model = ModelSettings(base_url=server.url)
-        spent = try_provider(model, KEY, clock=RecordingClock(), governor=Governor(), warn=fail)
+        spent = try_models([model], KEY, clock=RecordingClock(), governor=Governor(), warn=fail)
     (asked,) = server.asked
     assert asked.data["max_tokens"] == 1
     (usage,) = spent
@@ -355,7 +356,7 @@ def test_a_refusal_fails_the_preflight_with_its_fix() -> None:
     with scripted_server(api_refusal(401, "authentication_error", "invalid x-api-key")) as server:
         model = ModelSettings(base_url=server.url)
         with pytest.raises(PreflightFailed, match="invalid x-api-key") as caught:
-            try_provider(model, KEY, clock=RecordingClock(), governor=Governor(), warn=fail)
+            try_models([model], KEY, clock=RecordingClock(), governor=Governor(), warn=fail)
     assert "ANTHROPIC_API_KEY" in caught.value.problems[0].fix
     assert caught.value.exit_code == 3
 
@@ -365,7 +366,7 @@ def test_nothing_is_sent_where_a_problem_is_known_before() -> None:
         model, known = ModelSettings(base_url=server.url), Problem("No room.", "Make some.")
         clock, governor = RecordingClock(), Governor()
         with pytest.raises(PreflightFailed, match="No room") as caught:
-            try_provider(model, NOTHING, [known], clock=clock, governor=governor, warn=fail)
+            try_models([model], NOTHING, [known], clock=clock, governor=governor, warn=fail)
         assert len(caught.value.problems) == 2
         assert server.asked == []
 
@@ -376,7 +377,7 @@ def test_a_rate_limit_is_a_warning_and_the_run_waits_as_long() -> None:
     told = api_refusal(429, "rate_limit_error", "Slow down", retry_after="30")
     with scripted_server(told) as server:
         model = ModelSettings(base_url=server.url)
-        spent = try_provider(model, KEY, clock=clock, governor=governor, warn=warned.append)
+        spent = try_models([model], KEY, clock=clock, governor=governor, warn=warned.append)
     assert spent == ()
     assert "Slow down" in warned[0]
     assert clock.slept == []
@@ -390,3 +391,29 @@ def test_a_connection_that_is_lost_once_is_tried_again() -> None:
         answer = ask_once(ModelSettings(base_url=server.url), KEY, clock=RecordingClock())
     assert answer.problem is None
     assert len(answer.spent) == 1
+
+
+def test_each_model_is_asked_with_its_effort_and_what_they_refuse_is_told_together() -> None:
+    def answer(asked: Asked) -> Told:
+        model = asked.data["model"]
+        return (
+            hello() if model == "good" else api_refusal(404, "not_found_error", f"model: {model}")
+        )
+
+    with scripted_server(answer) as server:
+        good = ModelSettings(model="good", base_url=server.url, effort="low")
+        bad, worse = (replace(good, model=name, option=f"--{name}") for name in ("bad", "worse"))
+        clock, governor = RecordingClock(), Governor()
+        with pytest.raises(PreflightFailed) as caught:
+            try_models([good, bad, worse], KEY, clock=clock, governor=governor, warn=fail)
+        assert [a.data["output_config"] for a in server.asked] == [{"effort": "low"}] * 3
+    first, second = caught.value.problems
+    assert ("bad on anthropic" in first.what, "worse on anthropic" in second.what) == (True, True)
+    assert "Check --bad" in first.fix
+
+
+def test_what_two_models_lack_together_is_told_once() -> None:
+    models = [ModelSettings(model=name) for name in "ab"]
+    with pytest.raises(PreflightFailed) as caught:
+        try_models(models, NOTHING, clock=RecordingClock(), governor=Governor(), warn=fail)
+    assert len(caught.value.problems) == 1

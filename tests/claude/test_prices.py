@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from claude.prices import check_priced, kept_pricing, price_usd, pricing
-from core.bundle import ModelSettings
+from claude.prices import check_priced, kept_pricing, price_usd, pricing, settle_prices
+from core.bundle import Models, ModelSettings
 from core.errors import UsageError
 from core.job import Usage
 
@@ -114,11 +114,11 @@ def test_a_run_that_has_kept_no_prices_is_priced_by_the_list(kept: dict[str, obj
 
 
 def test_a_model_without_a_price_is_refused_with_what_to_do() -> None:
-    check_priced(ModelSettings(), 1.0)
-    check_priced(GIVEN, 1.0)
-    check_priced(ModelSettings("bedrock", "no-such-model"), None)
+    check_priced([ModelSettings()], 1.0)
+    check_priced([GIVEN], 1.0)
+    check_priced([ModelSettings("bedrock", "no-such-model")], None)
     with pytest.raises(UsageError, match="'no-such-model' on bedrock") as caught:
-        check_priced(ModelSettings("bedrock", "no-such-model"), 1.0)
+        check_priced([ModelSettings(), ModelSettings("bedrock", "no-such-model")], 1.0)
     assert caught.value.exit_code == 2
     assert "--price-input and --price-output" in caught.value.remedy
 
@@ -141,3 +141,62 @@ def test_prices_given_for_one_model_do_not_make_another_one_cheaper() -> None:
 def test_prices_given_for_a_known_model_beat_the_list() -> None:
     dear = ModelSettings(model=SONNET.model, price_input_usd=100, price_output_usd=100)
     assert pricing(dear)(SONNET) == pytest.approx(0.11)
+
+
+# -- one model that plans and another that executes
+
+
+KNOWN = replace(GIVEN, model=SONNET.model)
+
+
+@pytest.mark.parametrize("models", [Models(KNOWN, GIVEN), Models(GIVEN, KNOWN)])
+def test_given_prices_stay_with_the_one_model_that_has_none(models: Models) -> None:
+    settled = settle_prices(models)
+    by_model = {model.model: model.price_input_usd for model in settled.each}
+    assert by_model == {SONNET.model: None, "no-such-model": 4.0}
+    own = replace(SONNET, model="no-such-model")
+    kept = {
+        "provider": "anthropic",
+        "model": SONNET.model,
+        "planner_model": models.planner.model,
+        "executor_model": models.executor.model,
+        "price_input": 4.0,
+        "price_output": 20.0,
+    }
+    for cost in (pricing(*settled.each), kept_pricing(kept)):
+        assert cost(SONNET) == price_usd(SONNET)
+        assert cost(own) == pytest.approx(0.006)
+    check_priced(settled.each, 1.0)
+
+
+def test_two_listed_models_have_their_own_prices() -> None:
+    planner, executor = ModelSettings(model="claude-opus-5-5"), ModelSettings()
+    models = Models(planner, executor)
+    assert settle_prices(models) == models
+    costs = [pricing(*models.each)(replace(SONNET, model=m.model)) for m in models.each]
+    assert costs == [price_usd(replace(SONNET, model=m.model)) for m in models.each]
+    assert costs[0] != costs[1]
+
+
+@pytest.mark.parametrize(
+    ("other", "words", "remedy"),
+    [
+        (replace(GIVEN, model="neither-this"), "neither has one", "a model with a known price"),
+        (replace(KNOWN, model="claude-sonnet-5-5"), "both have one", "Leave them out"),
+    ],
+)
+def test_prices_that_could_be_of_either_model_are_refused(
+    other: ModelSettings, words: str, remedy: str
+) -> None:
+    first = GIVEN if "neither" in words else KNOWN
+    with pytest.raises(UsageError, match=words) as caught:
+        settle_prices(Models(first, other))
+    assert remedy in caught.value.remedy
+    assert first.model in caught.value.message
+    assert other.model in caught.value.message
+
+
+def test_one_model_for_both_keeps_the_prices_given_even_if_it_is_listed() -> None:
+    models = Models(replace(KNOWN, effort="high"), KNOWN)
+    assert settle_prices(models) == models
+    assert pricing(*models.each)(SONNET) == pytest.approx(0.006)

@@ -246,6 +246,9 @@ def test_a_role_that_may_not_use_bedrock_is_told_for_a_real_run(
     assert problems(tmp_path, aws, provider="bedrock") == []
     what, _ = only(problems(tmp_path, aws, provider="bedrock", real=True))
     assert "lacks the permission bedrock:InvokeModelWithResponseStream" in what
+    ids = {"model": "anthropic.claude-plans", "executor_model": "anthropic.claude-works"}
+    what, _ = only(problems(tmp_path, aws, provider="bedrock", real=True, **ids))
+    assert "/anthropic.claude-works" in what, "no worker asks the planner's"
 
 
 def test_a_role_that_does_not_exist_is_told(tmp_path: Path, aws: FakeAws) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,3 +62,32 @@ def test_thinking_keeps_below_an_answer_that_was_lowered(
     if isinstance(expected, int):
         expected = {"type": "enabled", "budget_tokens": expected}
     assert sent == expected
+
+
+def test_the_effort_asked_for_goes_out_beside_the_format_and_on_both_providers() -> None:
+    schema = {"type": "object"}
+    for model in (ANTHROPIC, BEDROCK):
+        planning = replace(call(), output_schema=schema)
+        body = build_body(planning, replace(model, effort="low"))
+        form = {"type": "json_schema", "schema": schema}
+        assert body["output_config"] == {"format": form, "effort": "low"}
+        assert build_body(call(), replace(model, effort="max"))["output_config"] == {
+            "effort": "max"
+        }
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"output_config": {"effort": "high", "x": 1}}, {"effort": "low", "x": 1}),
+        ({"output_config": None}, {"effort": "low"}),
+        ({"thinking": {"type": "adaptive"}}, {"effort": "low"}),
+        ({"thinking": {"type": "disabled"}, "output_config": {"x": 1}}, {"x": 1}),
+        ({"thinking": {"type": "disabled"}}, None),
+    ],
+)
+def test_the_effort_beats_that_of_another_program_unless_it_does_not_think(
+    fields: dict[str, Any], sent: dict[str, Any] | None
+) -> None:
+    body = build_body(call(Passthrough(fields)), replace(ANTHROPIC, effort="low"))
+    assert body.get("output_config") == sent

@@ -740,3 +740,30 @@ def test_an_untrusted_certificate_is_reported_as_one() -> None:
     with connected(untrusted) as claude, pytest.raises(ConnectionLost, match="not trusted") as e:
         claude.send(ask())
     assert "SSL_CERT_FILE" in e.value.remedy
+
+
+def test_the_option_that_named_the_model_is_the_one_to_change() -> None:
+    told = api_refusal(404, "not_found_error", "model: claude-3-opus-20240229")
+    with scripted_server(told) as server:
+        model = replace(ModelSettings(base_url=server.url), option="--executor-model")
+        for name, fix in (
+            ("claude-3-opus-20240229", "Use --executor-model claude-opus-5-5"),
+            ("claude-x", "Check --executor-model "),
+        ):
+            answer = ask_once(replace(model, model=name), KEYS, clock=RecordingClock())
+            assert answer.problem is not None
+            assert fix in answer.problem.fix
+
+
+def test_an_effort_that_is_refused_is_to_be_left_out() -> None:
+    told = api_refusal(
+        400, "invalid_request_error", "This model does not support the effort parameter."
+    )
+    with scripted_server(told) as server:
+        model = ModelSettings(base_url=server.url, effort="low")
+        answer = ask_once(model, KEYS, clock=RecordingClock())
+        plain = ask_once(replace(model, effort=""), KEYS, clock=RecordingClock())
+    assert answer.problem is not None
+    assert answer.problem.fix.startswith("Leave out --planner-effort or --executor-effort")
+    assert plain.problem is not None
+    assert "would be rejected again" in plain.problem.fix

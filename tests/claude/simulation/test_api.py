@@ -281,3 +281,14 @@ def test_the_answer_tells_what_was_cached() -> None:
 def test_no_request_does_more_harm_than_being_refused(body: bytes, target: str) -> None:
     assert post(f"/{target}", body).status in (400, 404)
     assert post("/v1/messages", body).status == 400
+
+
+def test_effort_is_taken_by_the_models_that_have_it() -> None:
+    asked = {"output_config": {"effort": "low"}}
+    assert post(body=HELLO | asked).status == 200
+    assert post(INVOKE, NATIVE | asked).status == 200
+    refused = post(body=HELLO | asked | {"model": "claude-haiku-4-5"})
+    assert refused.status == 400
+    assert "does not support the effort parameter" in body_of(refused)["error"]["message"]
+    bedrock = "/model/global.anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke"
+    assert post(bedrock, NATIVE | asked).status == 400

@@ -73,6 +73,7 @@ def good() -> Block:
 
 
 def test_a_good_request_passes() -> None:
+    check_request(good() | {"output_config": {"effort": "xhigh"}})
     assert check_request(good())["messages"][0]["content"] == [{"type": "text", "text": "Hello"}]
 
 
@@ -106,6 +107,8 @@ SPOILED: dict[str, Spoil] = {
     "a tool's schema is no object's": lambda r: r["tools"][0].update(input_schema={"type": "x"}),
     "the chosen tool is not offered": lambda r: r["tool_choice"].update(name="other"),
     "output_config has another key": lambda r: r["output_config"].update(schema={}),
+    "the effort has no such level": lambda r: r["output_config"].update(effort="most"),
+    "the effort is no text": lambda r: r["output_config"].update(effort=["low"]),
     "output_config is a list": lambda r: r.update(output_config=[]),
     "the format has another type": lambda r: r["output_config"]["format"].update(type="json"),
     "the format has no schema": lambda r: r["output_config"]["format"].pop("schema"),

@@ -90,6 +90,8 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "provider": "bedrock",
         "backend": "docker",
         "engine": "api",
+        "planner_effort": "low",
+        "executor_effort": "max",
         "base_url": "http://localhost:1",
         "bedrock_base_url": "http://localhost:2",
         "batch_s3_bucket": "a-bucket",
@@ -170,6 +172,17 @@ class TestProvider:
         assert model in warning
         assert "30 November 2026" in warning
         assert "claude-sonnet-5-5" in warning
+
+    def test_the_models_of_both_roles_are_looked_at(self, tmp_path: Path) -> None:
+        """And not the one that neither uses."""
+        ids: dict[str, object] = {
+            "model": "claude-2",
+            "planner_model": "claude-opus-4-5",
+            "executor_model": "claude-3-opus",
+        }
+        planner, executor = load(tmp_path, ids).warnings
+        assert "claude-opus-4-5 ends on 22 January 2027. Use claude-opus-5-5" in planner
+        assert "claude-3-opus ends on" in executor
 
     def test_bedrock_keeps_its_own_dates(self, tmp_path: Path) -> None:
         assert load(tmp_path, {"provider": "bedrock"}).warnings == ()
@@ -336,12 +349,104 @@ class TestResume:
         assert load(tmp_path, {}, saved={"of_old": 1}, saved_by="r").settings.max_executors == 5
 
 
+class TestRoles:
+    def test_both_have_the_model_where_nothing_else_is_said(self, tmp_path: Path) -> None:
+        given: tuple[dict[str, object], ...] = ({}, {"model": "m"}, {"provider": "bedrock"})
+        for options in given:
+            settings = load(tmp_path, options).settings
+            assert settings.planner_model == settings.executor_model == settings.model
+            models = settings.models()
+            assert models.each == (models.executor,)
+            assert models.executor.option == "--model"
+
+    def test_each_has_its_own_from_any_source(self, tmp_path: Path) -> None:
+        environ = {"ORCHESTRATOR_PLANNER_MODEL": "p", "ORCHESTRATOR_EXECUTOR_EFFORT": "low"}
+        models = load(tmp_path, {"model": "m"}, environ, 'executor_model = "e"').settings.models()
+        planner, executor = models.planner, models.executor
+        assert (planner.model, planner.effort, planner.option) == ("p", "", "--planner-model")
+        assert (executor.model, executor.effort, executor.option) == (
+            "e",
+            "low",
+            "--executor-model",
+        )
+        assert models.differ
+        assert models.each == (planner, executor)
+
+    def test_one_role_may_differ_from_the_model_of_bedrock(self, tmp_path: Path) -> None:
+        options: dict[str, object] = {
+            "docker_use_bedrock": True,
+            "docker_bedrock_model": "b",
+            "executor_model": "e",
+        }
+        models = load(tmp_path, options).settings.models()
+        assert (models.planner.model, models.executor.model) == ("b", "e")
+
+    @pytest.mark.parametrize("model", ["claude-haiku-4-5", DEFAULT_MODELS["bedrock"]])
+    def test_an_effort_that_the_model_does_not_take_is_named(
+        self, tmp_path: Path, model: str
+    ) -> None:
+        text = refusal(tmp_path, {"executor_model": model, "executor_effort": "low"})
+        assert f"The model {model} takes no effort 'low' (executor_effort, option" in text
+        assert "Leave it out." in text
+        load(tmp_path, {"executor_model": model, "planner_effort": "low"})
+
+    def test_the_levels_there_are_are_listed(self, tmp_path: Path) -> None:
+        text = refusal(tmp_path, {"model": "claude-sonnet-4-6", "planner_effort": "xhigh"})
+        assert "Use one of low, medium, high, max, or leave it out." in text
+
+    def test_a_resumed_run_keeps_both_and_takes_what_is_given_again(self, tmp_path: Path) -> None:
+        first: dict[str, object] = {
+            "planner_model": "p",
+            "executor_model": "e",
+            "planner_effort": "max",
+        }
+        kept = load(tmp_path, first).kept()
+        environ = {"ORCHESTRATOR_EXECUTOR_MODEL": "other"}
+        again = load(tmp_path, {}, environ, saved=kept, saved_by="r1")
+        assert again.kept() == kept
+        found = load(tmp_path, {"executor_model": "f"}, saved=kept, saved_by="r1").settings
+        assert (found.planner_model, found.executor_model) == ("p", "f")
+        assert found.planner_effort == "max"
+
+    def test_a_model_that_was_not_given_follows_the_other_one(self, tmp_path: Path) -> None:
+        kept = load(tmp_path, {"executor_model": "e"}).kept()
+        assert "planner_model" not in kept
+        found = load(tmp_path, {"model": "m"}, saved=kept, saved_by="r1").settings
+        assert (found.planner_model, found.executor_model) == ("m", "e")
+
+    def test_with_another_provider_the_ids_of_the_first_are_gone(self, tmp_path: Path) -> None:
+        first: dict[str, object] = {"planner_model": "claude-opus-5-5", "planner_effort": "max"}
+        kept = load(tmp_path, first).kept()
+        found = load(tmp_path, {"provider": "bedrock"}, saved=kept, saved_by="r1").settings
+        assert found.planner_model == found.executor_model == DEFAULT_MODELS["bedrock"]
+        assert found.planner_effort is None
+
+    def test_the_effort_of_another_model_is_gone_with_it(self, tmp_path: Path) -> None:
+        kept = load(tmp_path, {"executor_effort": "max", "planner_effort": "max"}).kept()
+        options: dict[str, object] = {"executor_model": "claude-haiku-4-5"}
+        found = load(tmp_path, options, saved=kept, saved_by="r1").settings
+        assert (found.planner_effort, found.executor_effort) == ("max", None)
+
+    def test_prices_given_for_the_models_of_a_run_are_gone_with_one_of_them(
+        self, tmp_path: Path
+    ) -> None:
+        first: dict[str, object] = {
+            "executor_model": "of-my-own",
+            "price_input": "1",
+            "price_output": "2",
+        }
+        kept = load(tmp_path, first).kept()
+        assert load(tmp_path, {}, saved=kept, saved_by="r1").settings.price_input == 1.0
+        found = load(tmp_path, {"executor_model": "x"}, saved=kept, saved_by="r1").settings
+        assert (found.price_input, found.price_output) == (None, None)
+
+
 class TestUse:
     def test_simulation_is_the_default_and_takes_its_settings(self, tmp_path: Path) -> None:
         options: dict[str, object] = {"sim_seed": "3", "sim_speed": "0", "sim_faults": "refusal=1"}
-        model = load(
-            tmp_path, options, {"ANTHROPIC_BASE_URL": "http://x"}
-        ).settings.model_settings()
+        models = load(tmp_path, options, {"ANTHROPIC_BASE_URL": "http://x"}).settings.models()
+        assert models.planner == models.executor
+        model = models.executor
         assert model.simulation is not None
         assert (model.simulation.seed, model.simulation.speed) == (3, 0.0)
         assert model.simulation.faults == "refusal=1"
@@ -358,7 +463,7 @@ class TestUse:
             "ANTHROPIC_BEDROCK_BASE_URL": "http://b:2",
         }
         found = load(tmp_path, {"real": True, "provider": provider}, environ)
-        model = found.settings.model_settings()
+        model = found.settings.models().executor
         assert model.simulation is None
         assert (model.base_url, model.provider) == (url, provider)
 
@@ -400,13 +505,13 @@ class TestUse:
 
 def test_the_engine_and_leave_to_run_commands_reach_the_worker(tmp_path: Path) -> None:
     given = {"engine": "claude-code", "allow_commands": True}
-    model = load(tmp_path, given).settings.model_settings()
+    model = load(tmp_path, given).settings.models().executor
     assert (model.engine, model.allow_commands) == ("claude-code", True)
-    assert not load(tmp_path, {}).settings.model_settings().allow_commands
+    assert not load(tmp_path, {}).settings.models().executor.allow_commands
 
 
 def test_leave_to_run_commands_counts_for_every_engine(tmp_path: Path) -> None:
     for engine in ("api", "claude-code"):
         found = load(tmp_path, {"allow_commands": True, "engine": engine})
         assert not found.warnings
-        assert found.settings.model_settings().allow_commands
+        assert found.settings.models().executor.allow_commands

@@ -23,7 +23,14 @@ from engine.cli.doctor import (
 from tests.fakes.aws import QUEUE, FakeAws
 from tests.fakes.aws_calls import BUCKET
 from tests.fakes.aws_server import served
-from tests.fakes.scripted_server import Told, api_refusal, aws_refusal, hello, scripted_server
+from tests.fakes.scripted_server import (
+    Asked,
+    Told,
+    api_refusal,
+    aws_refusal,
+    hello,
+    scripted_server,
+)
 
 CANARY = "sk-canary-doctor"
 
@@ -163,6 +170,25 @@ def test_the_options_of_bedrock_are_used(
     assert "Credential=AKIAOPT/" in asked.headers["authorization"]
     assert "/us-west-2/bedrock/" in asked.headers["authorization"]
     assert asked.path == "/model/us.anthropic.x/invoke-with-response-stream"
+
+
+def test_the_models_of_both_roles_are_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(asked: Asked) -> Told:
+        if asked.data["model"] == "good":
+            return hello()
+        return api_refusal(404, "not_found_error", "model: bad")
+
+    with scripted_server(answer) as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", CANARY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        code, checks = doctor(capsys, "--planner-model", "good", "--executor-model", "bad")
+        assert [asked.data["model"] for asked in server.asked] == ["good", "bad"]
+    assert code == 3
+    _, good, bad = of(checks, "provider anthropic")
+    assert (good["state"], bad["state"]) == ("ok", "problem")
+    assert "--executor-model" in str(bad["fix"])
 
 
 def test_a_backend_that_was_chosen_and_is_not_usable(

@@ -114,3 +114,18 @@ def test_transcripts_are_pointed_to_where_there_are_any(tmp_path: Path) -> None:
     assert json.loads(line)["transcripts"] == {"a": str(path)}
     assert f"\n  {path}\n" in render_runs(rows, as_json=False, verbose=True)
     assert str(path) not in render_runs(rows, as_json=False)
+
+
+def test_two_models_are_shown_where_they_differ(tmp_path: Path) -> None:
+    begun = event_of(Kind.RUN_STARTED, 1.0, data={"model": "small", "planner_model": "large"})
+    rows = list_runs([make(tmp_path, begun)], by_list)
+    assert render_runs(rows, as_json=False).endswith("\n  large plans, small executes\n")
+    found = json.loads(render_runs(rows, as_json=True))
+    assert (found["model"], found["planner_model"]) == ("small", "large")
+
+
+def test_one_model_takes_no_line_of_its_own(tmp_path: Path) -> None:
+    begun = event_of(Kind.RUN_STARTED, 1.0, data={"model": "one"})
+    rows = list_runs([make(tmp_path, begun)], by_list)
+    assert "one" not in render_runs(rows, as_json=False)
+    assert rows[0].planner_model == "one"

@@ -266,3 +266,17 @@ def test_the_resume_command_after_a_spent_budget_raises_the_cap() -> None:
     assert fields(render_summary(story.run_view))["continue"] == (
         "orchestrator.py resume r1 --work-dir /w --max-cost 2.50"
     )
+
+
+def test_two_models_are_named_with_what_each_cost() -> None:
+    story = Story().start(model="small", effort="low", planner_model="large")
+    story.tell(Kind.PROGRESS, usage=usage(100, 0))
+    done(story.plan(("a", [], 1)), "a")
+    assert fields(render_summary(story.run_view))["models"] == (
+        "large plans, small (effort low) executes; planning $0.1000, tasks $1.10"
+    )
+    for header in ({"model": "one"}, {"model": "one", "planner_model": ""}):
+        assert "models" not in fields(render_summary(Story().start(**header).run_view))
+    same = {"model": "one", "effort": "low", "planner_effort": "low"}
+    text = fields(render_summary(Story().start(**same).run_view))["models"]
+    assert text.startswith("one (effort low); planning")
