@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +76,16 @@ class Product:
             capture_output=True, timeout=timeout_s, check=False,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def prepare(self, name: str, build: Callable[[], None]) -> None:
+        """Fills the empty `work`: by `build` for the first check that asks, then by a copy."""
+        made = self.shared / name
+        if made.exists():
+            shutil.copytree(made, self.work, dirs_exist_ok=True)
+            return
+        build()
+        shutil.copytree(self.work, self.shared / f"{name}.part", dirs_exist_ok=True)
+        (self.shared / f"{name}.part").rename(made)
 
     def start(
         self, argv: Sequence[str], *, port: int, env: Mapping[str, str] | None = None

@@ -1,6 +1,6 @@
 """Runs the checks of a request, each in a process of its own that takes its servers with it.
 
-A check is a function `check_NAME(product)` of a request's `checks.py`, with a docstring of one
+A check is a function `check_NAME(product)` in a request's `checks*.py`, with a docstring of one
 sentence; it raises if the product does not do what the sentence says.
 """
 
@@ -50,16 +50,18 @@ def requests() -> list[str]:
 
 
 def load_checks(request: str) -> dict[str, Check]:
-    return checks_of(importlib.import_module(f"bench.outcome.{request}.checks"))
-
-
-def checks_of(module: ModuleType) -> dict[str, Check]:
-    """The checks of a module by name, in the order in which they stand there."""
+    """The checks of a request by name, in the order in which they stand in `checks*.py`."""
+    modules = sorted(path.stem for path in (HERE / request).glob("checks*.py"))
     return {
         name.removeprefix("check_"): function
-        for name, function in vars(module).items()
+        for module in modules
+        for name, function in vars(load_module(f"{request}.{module}")).items()
         if name.startswith("check_")
     }
+
+
+def load_module(name: str) -> ModuleType:
+    return importlib.import_module(f"bench.outcome.{name}")
 
 
 def run_checks(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.outcome.handover import foreign_imports
 from bench.outcome.page import form_fields, read_page
 from bench.outcome.product import PYTHON, Product, free_port
-from bench.outcome.sources import foreign_imports
 from bench.outcome.suite import load_checks, requests, run_checks, same
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,10 +1,12 @@
-"""What can be told of a codebase from its files alone."""
+"""What is handed over beside the function: a README, tests that pass, no foreign packages."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from pathlib import Path
+
+from bench.outcome.product import PYTHON, Product
 
 
 def readme(root: Path) -> str:
@@ -31,3 +33,10 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names.add(node.module.partition(".")[0])
     return names
+
+
+def own_tests_pass(product: Product) -> None:
+    """AssertionError unless `python -m unittest` finds tests and all pass."""
+    done = product.run([PYTHON, "-m", "unittest"], timeout_s=18)
+    assert done.code == 0, done.err[-300:]
+    assert "Ran 0 tests" not in done.err, done.err
