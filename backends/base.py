@@ -81,6 +81,9 @@ class Backend(ABC):
     """How much longer than the usual 30 s cancelled jobs take to end."""
     in_process: ClassVar[bool] = False
     """Whether workers run in this process, and so share its governor with the planner."""
+    prompt: ClassVar[frozenset[str]] = frozenset()
+    """Methods that wait for nothing outside this process and its disk, such as "poll": the engine
+    calls them in its own thread, and the others so that it never waits for them."""
     logs_a_round: ClassVar[int | None] = None
     """The logs of how many jobs are read at a time, in turns; None for all that run."""
 

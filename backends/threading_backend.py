@@ -6,11 +6,13 @@ process; those that finished before are found again by their claims and results 
 
 import logging
 import os
+import queue
 import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -26,14 +28,48 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Running:
-    """One thread's job; `end` is set once, by the thread itself."""
+    """One thread's job; `end` is set once, by the thread itself, and `result` before it."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     end: JobStatus | None = None
+    result: TaskResult | None = None
+
+
+class _Threads:
+    """Daemon threads that outlive a job and take the next one: starting one takes its time."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]] | None] = queue.SimpleQueue()
+        self._made = self._idle = 0
+        self._lock = threading.Lock()
+
+    def run(self, name: str, job: Callable[[], None]) -> None:
+        """At once, on a thread that has this name meanwhile. Raises RuntimeError if there is none
+        to be had."""
+        with self._lock:
+            has_idle = self._idle > 0
+            self._idle -= has_idle
+        if not has_idle:
+            threading.Thread(target=self._serve, daemon=True).start()
+            self._made += 1
+        self._jobs.put((name, job))
+
+    def close(self) -> None:
+        """Each thread ends once it has nothing to do."""
+        for _ in range(self._made):
+            self._jobs.put(None)
+        self._made = self._idle = 0
+
+    def _serve(self) -> None:
+        while (given := self._jobs.get()) is not None:
+            threading.current_thread().name, job = given
+            job()
+            with self._lock:
+                self._idle += 1
 
 
 class ThreadingBackend(Backend):
-    """One daemon thread a job; `work` does what a worker process does elsewhere.
+    """A daemon thread for each job at a time; `work` does what a worker process does elsewhere.
 
     `mask` takes secrets out of the error of a worker that fails.
     """
@@ -42,12 +78,14 @@ class ThreadingBackend(Backend):
     pace = PollPace(first_s=5.0, most_s=60.0)  # threads report their starts and ends
     grace_s = 0.0  # a job that this process does not know has ended
     in_process = True
+    prompt = frozenset({"submit", "poll", "collect", "cancel"})
 
     def __init__(self, run_dir: Path, work: Worker, mask: Callable[[str], str] = str) -> None:
         self._run_dir = run_dir
         self._work = work
         self._mask = mask
         self._jobs: dict[JobKey, _Running] = {}
+        self._threads = _Threads()
         self._lock = threading.Lock()
         self._session = f"threading-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
@@ -69,10 +107,8 @@ class ThreadingBackend(Backend):
             if job.key in self._jobs:
                 return handle
             running = self._jobs[job.key] = _Running()
-        name = f"executor-{job.key.task}"
-        thread = threading.Thread(target=self._run, args=(job, running), name=name, daemon=True)
         try:
-            thread.start()
+            self._threads.run(f"executor-{job.key.task}", partial(self._run, job, running))
         except RuntimeError as exc:
             del self._jobs[job.key]
             return SubmitError(f"A thread for {job.key} could not be started: {exc}.")
@@ -86,8 +122,13 @@ class ThreadingBackend(Backend):
             log.debug("job %s: %s", job.key, self._mask(traceback.format_exc()))
             error = self._mask(f"{type(exc).__name__}: {exc}")
         finally:
+            running.result = self._proven(job.key)  # here, where it holds up nobody else
             running.end = self._end(attempt, error, stopped=running.stop.is_set())
             self._wake()
+
+    def _proven(self, key: JobKey) -> TaskResult | None:
+        found = hand_over(self._attempt(key), key, self._run_dir / "tasks")
+        return found if isinstance(found, TaskResult) else None
 
     def _end(self, attempt: AttemptDir, error: str, *, stopped: bool) -> JobStatus:
         if stopped:
@@ -111,7 +152,13 @@ class ThreadingBackend(Backend):
     def collect(
         self, handles: Sequence[JobHandle], destination: Path
     ) -> dict[JobKey, TaskResult | CollectError]:
-        return {h.key: hand_over(self._attempt(h.key), h.key, destination) for h in handles}
+        return {h.key: self._fetch(h.key, destination) for h in handles}
+
+    def _fetch(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
+        running = self._jobs.get(key)
+        if running and running.result and destination == self._run_dir / "tasks":
+            return running.result
+        return hand_over(self._attempt(key), key, destination)
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         return read_lines(self._attempt(handle.key).events, cursor)
@@ -133,6 +180,7 @@ class ThreadingBackend(Backend):
     def close(self) -> None:
         for running in list(self._jobs.values()):
             running.stop.set()
+        self._threads.close()
 
     def _handle(self, key: JobKey, session: str) -> JobHandle:
         return JobHandle(key, self.name, f"{session}:{key}")

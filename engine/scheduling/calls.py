@@ -13,6 +13,14 @@ Then = Callable[[Any], None]
 """Gets what a call returned, or the exception it raised."""
 
 
+def outcome_of(call: Callable[[], Any]) -> Any:
+    """What it returned, or the exception it raised."""
+    try:
+        return call()
+    except Exception as exc:  # noqa: BLE001 - the boundary of a backend: handed to the scheduler
+        return exc
+
+
 class Calls(Protocol):
     def start(self, method: str, call: Callable[[], Any], then: Then) -> None:
         """Make the call elsewhere; `then` runs in a later `wait`. One call a method at a time."""
@@ -82,8 +90,4 @@ class ThreadedCalls:
 
     def _serve(self, method: str) -> None:
         while (call := self._lines[method].get()) is not None:
-            try:
-                value = call()
-            except Exception as exc:  # noqa: BLE001 - a thread's end: handed to the scheduler
-                value = exc
-            self._inbox.put((method, value))
+            self._inbox.put((method, outcome_of(call)))

@@ -1,13 +1,15 @@
 """What the scheduler and its parts work with: the backend, its calls, time, the event sink."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from backends.base import Backend
 from core.clock import Clock
 from core.events import EventData, EventSink, Notice, event_at
 from core.job import JobKey
 from engine.scheduling.backend_health import BackendHealth
-from engine.scheduling.calls import Calls
+from engine.scheduling.calls import Calls, Then, outcome_of
 from engine.scheduling.types import Pacing
 
 
@@ -36,6 +38,13 @@ class SchedulerContext:
 
     def now(self) -> float:
         return self.clock.monotonic()
+
+    def call(self, method: str, work: Callable[[], Any], then: Then) -> None:
+        """`then` gets the answer: at once from a prompt method, from others in a later wait."""
+        if method in self.backend.prompt:
+            then(outcome_of(work))
+        else:
+            self.calls.start(method, work, then)
 
     def emit(self, data: EventData, key: JobKey | None = None) -> None:
         self.sink.emit(event_at(self.clock.time(), data, key))

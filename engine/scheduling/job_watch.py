@@ -66,7 +66,7 @@ class JobWatch:
         if asked:
             self.polls.news = False
             call = partial(context.backend.poll, [a.handle for a in asked if a.handle])
-            context.calls.start("poll", call, partial(self._polled, asked))
+            context.call("poll", call, partial(self._polled, asked))
 
     def _polled(self, asked: list[Attempt], answer: Any) -> None:
         context = self._context
@@ -97,7 +97,7 @@ class JobWatch:
         handles = [a.handle for a in ended if a.handle]
         if handles:
             call = partial(context.backend.collect, handles, self._destination)
-            context.calls.start("collect", call, partial(self._collected, ended))
+            context.call("collect", call, partial(self._collected, ended))
 
     def _collected(self, ended: list[Attempt], answer: Any) -> None:
         context = self._context
@@ -150,7 +150,7 @@ class JobWatch:
             context.health.forget("cancel")
         elif now >= self._cancel_after and not context.calls.busy("cancel"):
             then = partial(self._cancelled, unwanted, len(self.abandoned))
-            context.calls.start("cancel", partial(context.backend.cancel, handles), then)
+            context.call("cancel", partial(context.backend.cancel, handles), then)
 
     def _cancelled(self, asked: list[Attempt], abandoned: int, answer: Any) -> None:
         context, now = self._context, self._context.now()
@@ -167,7 +167,8 @@ class JobWatch:
     @property
     def has_news(self) -> bool:
         """Whether a poll would be made now."""
-        may_poll = self.polls.news and not self._context.calls.busy("poll")
+        context = self._context
+        may_poll = self.polls.due(context.now()) and not context.calls.busy("poll")
         return may_poll and any(a.can_be_polled for a in self.active.values())
 
     def due_times(self) -> Iterator[float]:

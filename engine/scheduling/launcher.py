@@ -65,7 +65,7 @@ class Launcher:
         self, batch: list[Attempt], is_interrupted: Callable[[], bool], then: Callable[[Any], None]
     ) -> None:
         """`then` gets the backend's answer or the error of the whole call."""
-        self.context.calls.start("submit", partial(self._submit, batch, is_interrupted), then)
+        self.context.call("submit", partial(self._submit, batch, is_interrupted), then)
 
     def try_later(self, batch: list[Attempt], error: BackendError) -> None:
         """The whole call failed: `batch` goes out with the next one."""

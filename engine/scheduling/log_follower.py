@@ -55,7 +55,7 @@ class LogFollower:
         if asked:
             wanted = [(a.handle, a.cursor) for a in asked if a.handle]
             then = partial(self._followed, asked)
-            context.calls.start("logs", lambda: [context.backend.logs(*w) for w in wanted], then)
+            context.call("logs", lambda: [context.backend.logs(*w) for w in wanted], then)
 
     def _in_turn(self) -> list[Attempt]:
         """As many as the backend takes in a round, those that have waited longest."""

@@ -97,10 +97,10 @@ class Scheduler:
         while not self._over():
             self._reattach()
             self._resume_due()
-            self._launch()
             watch.poll()
             watch.cancel(self._stop, self._stopped_at, interrupted=self._interrupted)
             watch.collect()
+            self._launch()
             self._log_follower.look()
             context.health.check_hanging()
             context.calls.wait(self._pause_s())
@@ -136,7 +136,7 @@ class Scheduler:
         waits = context.calls.busy("reattach") or context.now() < self._launcher.after
         if self._open_jobs and self._stop is None and not waits:
             call = partial(context.backend.reattach, context.run_id)
-            context.calls.start("reattach", call, self._reattached)
+            context.call("reattach", call, self._reattached)
 
     def _reattached(self, answer: Any) -> None:
         backend = self._context.backend
@@ -348,7 +348,7 @@ class Scheduler:
     def _pause_s(self) -> float:
         """How long nothing can be due; what is due already waits for a call under way."""
         now = self._context.now()
-        if self._could_launch() or self._watch.has_news:
+        if self._over() or self._could_launch() or self._watch.has_news:
             return 0.0
         due = [when for when in self._due_times() if when > now]
         return min(due, default=now + self._context.pacing.call_notice_s) - now

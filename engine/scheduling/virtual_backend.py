@@ -11,7 +11,7 @@ from typing import Any, Self
 from backends.base import Backend, BackendContext, LogChunk, PollPace
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
-from engine.scheduling.calls import Then
+from engine.scheduling.calls import Then, outcome_of
 
 
 class VirtualClock:
@@ -59,11 +59,7 @@ class VirtualCalls:
     def start(self, method: str, call: Callable[[], Any], then: Then) -> None:
         if self.busy(method):
             raise RuntimeError(f"A call of {method} is already under way.")
-        try:
-            value = call()
-        except Exception as exc:  # noqa: BLE001 - as on a thread: handed to the scheduler
-            value = exc
-        self._inbox.append((method, then, value))
+        self._inbox.append((method, then, outcome_of(call)))
 
     def busy(self, method: str) -> bool:
         return any(name == method for name, _, _ in self._inbox)

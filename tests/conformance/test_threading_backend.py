@@ -308,6 +308,28 @@ def test_reattach_passes_over_what_is_no_attempt(desk: Desk) -> None:
     assert [h.key.attempt for h in desk.another().reattach(RUN)] == [1]
 
 
+def test_a_thread_takes_one_job_after_another_and_ends_with_the_backend(desk: Desk) -> None:
+    before = set(threading.enumerate())
+    named: list[str] = []
+    desk.act = lambda attempt, clock: named.append(threading.current_thread().name)
+    for task in ("a", "b", "c"):
+        desk.end(desk.submit(desk.job(task)))
+        _eventually(lambda: desk.backend._threads._idle == 1 or None, "the thread's readiness")
+    [made] = set(threading.enumerate()) - before
+    assert made.daemon
+    assert named == ["executor-a", "executor-b", "executor-c"]
+    desk.backend.close()
+    made.join(10)
+    assert not made.is_alive()
+
+
+def test_jobs_at_the_same_time_have_a_thread_each(desk: Desk) -> None:
+    together = threading.Barrier(5)
+    desk.act = lambda attempt, clock: _expect(together.wait(10) >= 0)
+    handles = [desk.submit(desk.job(task)) for task in "abcde"]
+    assert {desk.end(handle).message for handle in handles} == {"the worker left no result"}
+
+
 def test_a_thread_that_cannot_be_started_is_a_refusal_that_may_be_tried_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

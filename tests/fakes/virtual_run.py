@@ -172,6 +172,12 @@ class FaultyBackend(Backend):
         return found
 
 
+class PromptBackend(FaultyBackend):
+    """Is called in the scheduler's own thread."""
+
+    prompt = frozenset({"submit", "poll", "collect", "cancel"})
+
+
 class SlowCalls:
     """Calls that take virtual time, before and after they do their work; `hang` never come back."""
 

@@ -17,7 +17,16 @@ from engine.scheduling.types import StopCause
 from engine.scheduling.virtual_backend import VirtualCalls, VirtualEnd
 from tests.fakes.events import data_of
 from tests.fakes.plans import descendants, plans
-from tests.fakes.virtual_run import PACING, RUN, Faults, SlowCalls, Window, World
+from tests.fakes.virtual_run import (
+    PACING,
+    RUN,
+    Faults,
+    FaultyBackend,
+    PromptBackend,
+    SlowCalls,
+    Window,
+    World,
+)
 
 STOPS = frozenset({Outcome.AUTH, Outcome.BILLING, Outcome.BUDGET})
 MAX_ATTEMPTS = 3
@@ -83,6 +92,7 @@ def worlds(draw: st.DrawFn) -> World:
         draw(faults(plan)),
         replace(PACING, max_executors=draw(st.integers(1, 4)), progress_s=draw(paces)),
         max_attempts=draw(st.integers(1, MAX_ATTEMPTS)),
+        backend_type=draw(st.sampled_from([FaultyBackend, PromptBackend])),
     )
 
 
