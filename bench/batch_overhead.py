@@ -70,7 +70,7 @@ class Bench:
         facts = RunFacts(f"20260101-120000-{at_once:04x}", "bench", str(place), 0.0, {}, True)
         self._run = create_run(place / f"work-{at_once}", facts)
         self._plan = make_plan({f"j{n}": [] for n in range(at_once)})
-        write_contracts(self._run, self._plan)
+        write_contracts(self._run, self._plan.contracts)
         model = ModelSettings(simulation=SimulationSettings(speed=0))
         self._store = DiskStore(self._run, self._plan, "bench", model, Limits())
         self._latency_s = latency_s

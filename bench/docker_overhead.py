@@ -201,7 +201,7 @@ def measure(
     facts = RunFacts(RUN, "bench", str(place / "out"), 0.0, {}, True)
     run = create_run(place / f"work-{at_once}", facts)
     plan = make_plan({f"j{n}": [] for n in range(at_once)})
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     store = DiskStore(
         run, plan, "bench", ModelSettings(simulation=SimulationSettings(speed=0)), Limits()
     )

@@ -100,7 +100,7 @@ def measure(prompt: str, plan: Plan | None, setting: Setting, folder: Path, warm
         )
         plan = plan or _ask_plan(prompt, model, usages.append)
         run = create_run(folder, RunFacts(new_run_id(0.0), prompt, "out", 0.0, {}, simulated=True))
-        write_contracts(run, plan)
+        write_contracts(run, plan.contracts)
         _execute(run, plan, prompt, model, Pacing(setting.executors, warm_up=warm, progress_s=0.05))
     for task in plan.tasks:
         usages += read_spent(AttemptDir(run.tasks / task.id / "1"))

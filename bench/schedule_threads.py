@@ -79,7 +79,7 @@ def measure(count: int, executors: int, work_dir: Path) -> Measured:
     the making of new ones, and would be measured by the next run."""
     plan = wide_plan(count)
     run = create_run(work_dir, RunFacts(RUN_ID, "bench", "out", 0.0, {}, simulated=True))
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     begin, cpu = time.perf_counter(), time.process_time()
     journal = Journal(run.journal)
     backend = ThreadingBackend(run.root, work)

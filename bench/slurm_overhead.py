@@ -124,7 +124,7 @@ class Bench:
         facts = RunFacts(run_id, "bench", str(place / "out"), 0.0, {}, True)
         self._run = create_run(place / f"work-{at_once}", facts)
         self._plan = make_plan({f"j{n}": [] for n in range(at_once)})
-        write_contracts(self._run, self._plan)
+        write_contracts(self._run, self._plan.contracts)
         model = ModelSettings(simulation=SimulationSettings(speed=0))
         self._store = DiskStore(self._run, self._plan, "bench", model, Limits())
         options = {"slurm_partition": asked.partition, "slurm_mem": asked.mem}

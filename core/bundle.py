@@ -23,7 +23,7 @@ from core.workspace.confined import read_regular, remove_tree
 from core.workspace.protected_log import MAX_EARLIER_BYTES, make_directory
 
 T = TypeVar("T")
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 _LONGEST_CLAIM_BYTES = 4 * 1024
 _LONGEST_JSON_BYTES = 256 * 1024 * 1024
 
@@ -106,10 +106,16 @@ UNLIMITED = Allowance()
 
 @dataclass(frozen=True, slots=True)
 class ContractFile:
-    """A contract as a worker sees it: its content lies in inputs/ and must keep this digest."""
+    """A contract as a worker sees it: its content lies in inputs/ and must keep this digest.
+
+    The model is sent those that its task uses; `is_common` where all tasks of the plan do.
+    """
 
     path: str
     sha256: str
+    purpose: str = ""
+    is_used: bool = True
+    is_common: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ MAX_NAME_BYTES = 255  # NAME_MAX of ext4, XFS, APFS and NTFS
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 _DEVICES = {f"{d}{n}" for d in ("com", "lpt") for n in "123456789¹²³"}
 _RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"} | _DEVICES
+EVERYTHING = "./"
+"""In `owns`: the whole project."""
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
 _RESERVED_DIRECTORIES = {".git", ".orchestrator"}
 
@@ -72,7 +74,10 @@ def _part_defect(part: str) -> str | None:
 
 
 def owned_path_defect(entry: str) -> str | None:
-    """Like `path_defect` for an entry of `owns`: an exact file, or `dir/` for all below it."""
+    """Like `path_defect` for an entry of `owns`: an exact file, `dir/` for all below it, or
+    EVERYTHING."""
+    if entry == EVERYTHING:
+        return None
     if any(c in entry for c in "*?["):
         return "has a wildcard; name exact files, or a directory with a trailing slash"
     return path_defect(entry[:-1] if entry.endswith("/") else entry)
@@ -85,5 +90,7 @@ def fold(path: str) -> str:
 
 
 def is_owned(owns: tuple[str, ...], path: str) -> bool:
-    """Whether any entry names `path` exactly, or a directory above it."""
-    return any(path.startswith(e) if e.endswith("/") else path == e for e in owns)
+    """Whether any entry names `path` exactly, or a directory above it, or everything."""
+    return any(
+        e == EVERYTHING or path.startswith(e) if e.endswith("/") else path == e for e in owns
+    )

@@ -71,7 +71,7 @@ def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
     else:
         plan = ask()
         write_atomic(run.plan, render_plan(plan), durable=True)
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     tasks = [PlannedTask(t.id, t.title, tuple(t.depends_on), t.estimate) for t in plan.tasks]
     session.emit(PlanReady(plan.title, tuple(tasks)))
     return plan

@@ -9,7 +9,7 @@ from typing import Any
 
 from claude.client.types import Block, Claude
 from claude.engines.transcript import Transcript
-from claude.prompts import render_shared, render_task
+from claude.prompts import render_own_contracts, render_shared, render_task
 from core.bundle import AttemptDir, Request
 from core.clock import Clock
 from core.errors import (
@@ -123,10 +123,11 @@ class Engine(ABC):
 def build_prompt(context: EngineContext) -> tuple[Block, Block]:
     """The shared text, the same bytes for all tasks of a run, then the task's own."""
     request, workspace = context.request, context.workspace
-    contracts = {c.path: workspace.text(c.path) for c in request.contracts}
+    contracts = {c.path: workspace.text(c.path) for c in request.contracts if c.is_used}
     files = [path for path, _ in workspace.scan().files if path not in contracts]
-    shared = render_shared(request, contracts)
-    return build_text(shared), build_text(render_task(request, files))
+    own = render_own_contracts(request, contracts)
+    task = "\n".join(filter(None, (own, render_task(request, files))))
+    return build_text(render_shared(request, contracts)), build_text(task)
 
 
 def build_text(text: str) -> Block:

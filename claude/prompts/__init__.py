@@ -3,11 +3,11 @@
 The shared text is the same bytes for all tasks of a run, so that the provider's cache serves them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from core.bundle import Request
+from core.bundle import ContractFile, Request
 
 _MOST_FILES_NAMED = 400
 
@@ -30,10 +30,23 @@ def render_request(prompt: str) -> str:
 
 
 def render_shared(request: Request, contracts: Mapping[str, str]) -> str:
-    """The same for every task of the run: the request, the plan's brief, the whole contracts."""
+    """The same for every task of the run: the request, the plan's brief, the contracts that all
+    tasks use. `contracts` are the texts, by path."""
+    common = [c for c in request.contracts if c.is_common]
     parts = [render_request(request.prompt), f"<plan>\n{request.brief}</plan>"]
-    parts += [f'<contract path="{path}">\n{text}\n</contract>' for path, text in contracts.items()]
-    return "\n".join(parts)
+    return "\n".join([*parts, *_render_contracts(common, contracts)])
+
+
+def render_own_contracts(request: Request, contracts: Mapping[str, str]) -> str:
+    """The other contracts that this task uses; empty where there are none."""
+    own = [c for c in request.contracts if c.is_used and not c.is_common]
+    return "\n".join(_render_contracts(own, contracts))
+
+
+def _render_contracts(files: Iterable[ContractFile], texts: Mapping[str, str]) -> Iterator[str]:
+    for file in files:
+        purpose = f"({file.purpose})\n" if file.purpose else ""
+        yield f'{purpose}<contract path="{file.path}">\n{texts[file.path]}\n</contract>'
 
 
 def render_task(request: Request, files: Iterable[str]) -> str:

@@ -60,11 +60,10 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
     texts = [text.strip() for text in _texts(messages[0]["content"])]
     turn = sum(m["role"] == "assistant" for m in messages)
     tools = frozenset(str(tool["name"]) for tool in request.get("tools") or ())
-    task = next((t for t in reversed(texts) if t.startswith("<task id=")), "")
+    shared, task = _split(texts)
     if workspace := find_workspace(task):
         tools = own_tools(tools)
     if (head := _TASK.match(task)) and "write_file" in tools:
-        shared = "\n".join(texts[: texts.index(task)])
         return Conversation(
             "executor",
             turn,
@@ -87,6 +86,13 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
     if not prompt or not (keys or "planner" in system):
         return Conversation("other", turn, prompt, tools=tools)
     return Conversation("planner", turn, prompt, tools=tools, plan_keys=keys)
+
+
+def _split(texts: list[str]) -> tuple[str, str]:
+    """What stands before the task, and the task: the last one, since files may speak of tasks."""
+    whole = "\n".join(texts)
+    place = whole.rfind("\n<task id=")
+    return (whole[:place], whole[place + 1 :]) if place >= 0 else (whole, "")
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

@@ -12,7 +12,7 @@ from claude.simulation.conversation import DROPPED, Conversation, read_conversat
 from claude.simulation.misbehaviour import REFUSAL, Misbehaviour
 from claude.simulation.placeholders import write_placeholders
 from claude.simulation.sample_projects import Designer, FilesByTask
-from core.paths import is_owned
+from core.paths import EVERYTHING, is_owned
 from core.simulation_notice import is_random_plan
 
 MAX_WRITES_PER_TURN = 3
@@ -52,6 +52,8 @@ class SimulatedModel:
 
     def _execute(self, talk: Conversation, max_tokens: int) -> Answer:
         project = self._designer.files(talk.plan_title, talk.contracts)
+        if talk.owns == (EVERYTHING,):
+            project = {talk.task_id: self._designer.whole(talk.prompt)}
         answer = _next_step(talk, _files_of(talk, project), max_tokens)
         theirs = {path for task in project.keys() - {talk.task_id} for path in project[task]}
         others = sorted({*theirs, *talk.contracts} - set(talk.owns))

@@ -42,6 +42,13 @@ class Designer:
     plan: Callable[[str], Plan]
     files: Callable[[str, Collection[str]], FilesByTask]
 
+    def whole(self, prompt: str) -> Mapping[str, str]:
+        """Every file that the prompt asks for, for an executor that works alone."""
+        plan = self.plan(prompt)
+        contracts = {contract.path: contract.content for contract in plan.contracts}
+        tasks = self.files(plan.title, contracts)
+        return contracts | {path: text for files in tasks.values() for path, text in files.items()}
+
 
 def plan_sample(prompt: str) -> Plan:
     return load_sample(choose_sample(prompt)).plan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.errors import BundleError, WorkspaceError
 from core.job import Manifest, ManifestEntry
-from core.paths import MAX_PATH_CHARS, path_defect
+from core.paths import MAX_PATH_CHARS, is_owned, path_defect
 from core.workspace.confined import ConfinedTree, TreeScan
 from core.workspace.workspace import Workspace
 
@@ -89,7 +89,7 @@ def _missing(workspace: Workspace, scan: TreeScan) -> Iterator[str]:
         return
     for entry in workspace.owns:
         if entry.endswith("/"):
-            if not any(path.startswith(entry) for path in found):
+            if not any(is_owned((entry,), path) for path in found):
                 yield f"there is no file below {entry!r}, which this task owns"
         elif entry not in found:
             yield f"{entry!r} does not exist; this task owns it, so write it"

@@ -27,6 +27,8 @@ LOW, HIGH = 0.6, 2.5
 # token as English and code have. The worker's guard counts each byte as a token.
 SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
 BYTES_A_TOKEN = 4
+USUAL_CONTRACT_BYTES = 8_000
+"""Of one that is not written yet."""
 # The shortest last answer that an executor can do with.
 LAST_TOKENS = 1_024
 
@@ -60,11 +62,11 @@ def forecast(
 ) -> Forecast:
     """What carrying out `plan` will take, from its estimates alone."""
     wall_s = makespan_s(plan, max_executors, lambda task: expected_s(task, speed))
-    shared = _shared_bytes(plan, model)
+    given = _given_bytes(plan, model)
     usages = [
         usage
         for number, task in enumerate(plan.tasks)
-        for usage in expected_requests(task, shared, model, cached=number > 0)
+        for usage in expected_requests(task, given[task.id], model, cached=number > 0)
     ]
     costs = [price(usage) for usage in usages]
     known = [cost for cost in costs if cost is not None]
@@ -86,15 +88,15 @@ def expected_needs(
     On top of what it will use comes room for the worst that one request could: the worker's guard
     lets none go out that does not fit in full.
     """
-    shared = _shared_bytes(plan, model) + len(prompt.encode("utf-8", "replace"))
-    return {task.id: _need(task, shared, price, model) for task in plan.tasks}
+    given, size = _given_bytes(plan, model), _size(prompt)
+    return {task.id: _need(task, size + given[task.id], price, model) for task in plan.tasks}
 
 
-def _need(task: Task, shared: int, price: Price, model: ModelSettings) -> CostEstimate:
-    requests = expected_requests(task, shared, model, cached=False)
+def _need(task: Task, given: int, price: Price, model: ModelSettings) -> CostEstimate:
+    requests = expected_requests(task, given, model, cached=False)
     likely = amount_of(requests, price)
     own = len(task.model_dump_json().encode())
-    written = max(shared + own, requests[-1].total_tokens)
+    written = max(given + own, requests[-1].total_tokens)
     worst = amount_of([_usage(model, LAST_TOKENS, written=written)], price)
     return CostEstimate(likely.times(LOW) + worst, likely, likely.times(HIGH) + worst)
 
@@ -107,10 +109,18 @@ def _turns(task: Task) -> int:
     return TURNS_BESIDES_WRITING + task.estimate // TOKENS_A_TURN
 
 
-def _shared_bytes(plan: Plan, model: ModelSettings) -> int:
-    """What every executor is sent: system prompt, tools, plan and contracts."""
-    texts = [render_brief(plan), *(contract.content for contract in plan.contracts)]
-    return SYSTEM_BYTES[model.engine] + sum(len(text.encode("utf-8", "replace")) for text in texts)
+def _given_bytes(plan: Plan, model: ModelSettings) -> dict[str, int]:
+    """What each task's executor is sent: system prompt, tools, plan and the contracts it uses."""
+    shared = SYSTEM_BYTES[model.engine] + _size(render_brief(plan))
+    contracts = {contract.path: _size(contract.content) for contract in plan.contracts}
+    return {
+        task.id: shared + sum(contracts.get(path, USUAL_CONTRACT_BYTES) for path in task.uses)
+        for task in plan.tasks
+    }
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 def expected_requests(

@@ -1,8 +1,9 @@
 """Attempts on this machine's disk: request bundles before a job, what it left after."""
 
+import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,21 +16,24 @@ from core.bundle import (
     Limits,
     ModelSettings,
     Request,
-    build_manifest,
     read_result,
     read_spent,
     write_request,
 )
 from core.errors import BundleError
 from core.job import Job, JobKey, TaskResult, Usage
+<<<<<<< HEAD
 from core.plan import Plan, Task, render_brief
+=======
+from core.plan import Contract, Plan, Task, contracts_below, render_brief
+>>>>>>> 5f883e0 (feat(plan): version 2, with assumptions, setup, conventions and the contracts that each task uses)
 from engine.run.rundir import RunDir
 
 
-def write_contracts(run: RunDir, plan: Plan) -> None:
-    """Lay down the contracts as files, before any task starts."""
+def write_contracts(run: RunDir, contracts: Iterable[Contract]) -> None:
+    """Lay down contracts as files, before any task that uses them starts."""
     run.contracts.mkdir(exist_ok=True)
-    for contract in plan.contracts:
+    for contract in contracts:
         path = run.contracts / contract.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(contract.content, encoding="utf-8", newline="")
@@ -49,9 +53,9 @@ class DiskStore:
         self._depends_on = {t.id: t.depends_on for t in plan.tasks}
         self._inherited: dict[str, tuple[Path, ...]] = {}
         """What `_sources` has found; ancestors of a task that was prepared change no more."""
-        found = build_manifest(run.contracts)
-        self._contracts = tuple(ContractFile(e.path, e.sha256) for e in found.entries)
-        self._contents = {e.path: (run.contracts / e.path).read_bytes() for e in found.entries}
+        self._contracts = {contract.path: contract for contract in plan.contracts}
+        self._common = frozenset.intersection(*(frozenset(t.uses) for t in plan.tasks))
+        self._used = contracts_below(plan)
 
     @property
     def destination(self) -> Path:
@@ -66,10 +70,12 @@ class DiskStore:
         allowance: Allowance = UNLIMITED,
     ) -> Job:
         attempt = self._run.attempt(key)
+        contracts = self._contracts_of(task)
         if is_new := _begin_request(attempt):
-            for path, content in self._contents.items():
-                (attempt.inputs / path).parent.mkdir(parents=True, exist_ok=True)
-                _write_file(attempt.inputs / path, content, 0o644)
+            for file in contracts:
+                path, content = attempt.inputs / file.path, self._contracts[file.path].content
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write_file(path, content.encode(), 0o644)
             for source in self._sources(task.id, succeeded):
                 _copy_tree(source, attempt.inputs)
         # one that never went out is written anew: options may have been given again since
@@ -79,7 +85,7 @@ class DiskStore:
                 prompt=self._prompt,
                 brief=self._brief,
                 task=task,
-                contracts=self._contracts,
+                contracts=contracts,
                 model=self._model,
                 limits=self._limits,
                 previous_failure=previous_failure,
@@ -87,6 +93,22 @@ class DiskStore:
             )
             write_request(attempt, request)
         return Job(key, attempt.root, self._limits.timeout_s)
+
+    def _contracts_of(self, task: Task) -> tuple[ContractFile, ...]:
+        """Those that the task uses, then those that only the tasks before it use: their files may
+        build upon them."""
+        used = self._used[task.id]
+        return tuple(
+            ContractFile(
+                path=path,
+                sha256=hashlib.sha256(self._contracts[path].content.encode()).hexdigest(),
+                purpose=self._contracts[path].purpose,
+                is_used=path in task.uses,
+                is_common=path in self._common,
+            )
+            for path in self._contracts
+            if path in used
+        )
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return tuple(read_spent(self._run.attempt(key)))

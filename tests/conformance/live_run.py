@@ -115,7 +115,7 @@ class LiveRun:
         self._make = make
         self._made: list[Backend] = []
         self.said: list[str] = []
-        write_contracts(run, plan)
+        write_contracts(run, plan.contracts)
         self.backend = self.another_backend()
 
     def another_backend(self) -> Backend:

@@ -16,6 +16,7 @@ def make_task(
     depends_on: Sequence[str] = (),
     estimate: int = 1,
     owns: Sequence[str] = (),
+    uses: Sequence[str] = (),
 ) -> Task:
     return Task(
         id=task_id,
@@ -23,7 +24,7 @@ def make_task(
         instructions=f"Build {task_id}.",
         depends_on=tuple(depends_on),
         owns=tuple(owns) or (f"{task_id}/",),
-        checks=(),
+        uses=tuple(uses),
         estimate=estimate,
     )
 
@@ -45,7 +46,10 @@ def make_plan(
             Contract(path=path, purpose="Shared.", content=content)
             for path, content in (contracts or {}).items()
         ),
-        tasks=tuple(make_task(name, needs, weight.get(name, 1)) for name, needs in depends.items()),
+        tasks=tuple(
+            make_task(name, needs, weight.get(name, 1), uses=tuple(contracts or ()))
+            for name, needs in depends.items()
+        ),
         acceptance_criteria=(Criterion(text="It works.", served_by=tuple(depends)[:1]),),
     )
 

@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> RunDir:
 def prepare(run: RunDir, speed: float = 0.0, model: ModelSettings | None = None) -> AttemptDir:
     """The request of a small task."""
     plan = make_plan({"t": []})
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     model = model or ModelSettings(simulation=SimulationSettings(speed=speed))
     job = DiskStore(run, plan, "Do it", model, Limits()).prepare(plan.task("t"), KEY, "", {})
     return AttemptDir(job.attempt_dir)

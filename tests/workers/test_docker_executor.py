@@ -37,7 +37,7 @@ def attempt(tmp_path: Path) -> AttemptDir:
     """A bundle of a small task, with credentials beside it."""
     run, plan = RunDir(tmp_path / "r1"), make_plan({"t": []})
     run.tasks.mkdir(parents=True)
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     model = ModelSettings(simulation=SimulationSettings(speed=0))
     job = DiskStore(run, plan, "Do it", model, Limits()).prepare(plan.task("t"), KEY, "", {})
     held = render_credentials(Credentials(anthropic_api_key=SECRET))

@@ -63,7 +63,7 @@ def defects_of(reply: Reply) -> str:
 def test_a_good_plan_is_taken_at_once() -> None:
     plan, claude = planned(say(GOOD), max_tokens=999)
     assert [t.id for t in plan.tasks] == ["store", "view"]
-    assert plan.version == 1
+    assert plan.version == 2
     (call,) = claude.calls
     text = call.messages[0]["content"][0]["text"]
     assert text == "<request>\nBuild a todo list\n</request>"

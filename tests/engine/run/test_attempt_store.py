@@ -35,7 +35,7 @@ LIMITS = Limits(timeout_s=77.0)
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     made = create_run(tmp_path, RunFacts(RUN, "prompt", "out", 0.0, {}, simulated=True))
-    write_contracts(made, PLAN)
+    write_contracts(made, PLAN.contracts)
     return made
 
 
@@ -76,14 +76,14 @@ def test_contracts_are_laid_down_byte_by_byte(run: RunDir) -> None:
 
 def test_contracts_may_be_laid_down_again(run: RunDir) -> None:
     (run.contracts / "schema.json").write_text("changed")
-    write_contracts(run, PLAN)
+    write_contracts(run, PLAN.contracts)
     assert (run.contracts / "schema.json").read_text() == "{}"
 
 
 def test_a_plan_without_contracts_has_an_empty_directory_of_them(tmp_path: Path) -> None:
     run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
     plan = make_plan({"a": ()})
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     make_store(run, plan).prepare(plan.tasks[0], JobKey(RUN, "a", 1), "", {})
     assert inputs(run, "a") == {}
 

@@ -375,7 +375,7 @@ def test_an_interrupted_run_on_threads_is_finished_from_its_journal_and_disk(
         {"a": (), "b": ("a",), "c": ("b",), "d": ()}, contracts={"api/types.py": "X = 1\n"}
     )
     run = create_run(tmp_path, RunFacts(RUN, "prompt", "target", 0.0, {}, simulated=True))
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     first = session(run, plan, interrupt_after="b")
     assert first.stop is not None
     assert first.states["a"] is TaskState.SUCCEEDED

@@ -1,0 +1,69 @@
+"""What follows from a plan's dependencies and estimates. Pure."""
+
+import heapq
+from graphlib import TopologicalSorter
+
+from core.plan.model import Plan
+
+
+def topological_order(plan: Plan) -> list[str]:
+    """Task ids, each after all it depends on; ties in the plan's order."""
+    sorter = TopologicalSorter({t.id: t.depends_on for t in plan.tasks})
+    sorter.prepare()
+    position = {t.id: n for n, t in enumerate(plan.tasks)}
+    order: list[str] = []
+    ready: list[int] = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, position[name])
+        order.append(plan.tasks[heapq.heappop(ready)].id)
+        sorter.done(order[-1])
+    return order
+
+
+def ancestors(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """For each task, all it depends on directly or not, in topological order."""
+    by_id = {t.id: t for t in plan.tasks}
+    position = {name: n for n, name in enumerate(topological_order(plan))}
+    found: dict[str, frozenset[str]] = {}
+    for name in position:
+        direct = by_id[name].depends_on
+        found[name] = frozenset(direct).union(*(found[d] for d in direct))
+    return {n: tuple(sorted(found[n], key=position.__getitem__)) for n in position}
+
+
+def remaining_path(plan: Plan) -> dict[str, int]:
+    """For each task the estimated tokens of the longest path from its start to the plan's end."""
+    by_id = {t.id: t for t in plan.tasks}
+    longest = dict.fromkeys(by_id, 0)
+    for name in reversed(topological_order(plan)):
+        longest[name] += max(1, by_id[name].estimate)
+        for dependency in by_id[name].depends_on:
+            longest[dependency] = max(longest[dependency], longest[name])
+    return longest
+
+
+def makespan_tokens(plan: Plan, executors: int) -> int:
+    """Output tokens from the plan's start to its end, when each executor writes one task at a time
+    and the longest remaining path goes first."""
+    rank = remaining_path(plan)
+    waiting = {t.id: len(t.depends_on) for t in plan.tasks}
+    dependents: dict[str, list[str]] = {t.id: [] for t in plan.tasks}
+    for task in plan.tasks:
+        for name in task.depends_on:
+            dependents[name].append(task.id)
+    estimate = {t.id: max(1, t.estimate) for t in plan.tasks}
+    ready = [(-rank[name], name) for name, count in waiting.items() if not count]
+    heapq.heapify(ready)
+    running: list[tuple[int, str]] = []
+    now = 0
+    while ready or running:
+        while ready and len(running) < max(1, executors):
+            _, name = heapq.heappop(ready)
+            heapq.heappush(running, (now + estimate[name], name))
+        now, done = heapq.heappop(running)
+        for name in dependents[done]:
+            waiting[name] -= 1
+            if not waiting[name]:
+                heapq.heappush(ready, (-rank[name], name))
+    return now

@@ -1,0 +1,141 @@
+"""The rules between the parts of a plan, which its models cannot check."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from core.paths import fold, owned_path_defect, path_defect
+from core.plan.model import Plan
+
+MAX_CONTRACT_CHARS = 1_000_000  # every executor that uses a contract reads all of it
+TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+
+def plan_defects(plan: Plan) -> list[str]:
+    """Every broken rule, one sentence each; empty for a valid plan."""
+    paths = [contract.path for contract in plan.contracts]
+    return [*_head_defects(plan, paths), *_contract_defects(plan), *_use_defects(plan)]
+
+
+def head_defects(head: Plan) -> list[str]:
+    """The same for a plan whose contracts are not written yet: those that its tasks use will be."""
+    return list(_head_defects(head, promised_contracts(head)))
+
+
+def promised_contracts(plan: Plan) -> list[str]:
+    """The paths of all contracts that the tasks use, in the order in which they are named."""
+    return list(dict.fromkeys(path for task in plan.tasks for path in task.uses))
+
+
+def _head_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
+    yield from _task_defects(plan)
+    yield from _dependency_defects(plan)
+    yield from _path_defects(contracts)
+    yield from _ownership_defects(plan, contracts)
+    yield from _criteria_defects(plan)
+
+
+def _task_defects(plan: Plan) -> Iterator[str]:
+    if not plan.tasks:
+        yield "the plan has no tasks"
+    for name in _repeated([t.id for t in plan.tasks]):
+        yield f"task id {name!r} is used more than once"
+    for task in plan.tasks:
+        if not TASK_ID.fullmatch(task.id):
+            yield f"task id {task.id!r} does not match {TASK_ID.pattern}"
+        if not task.owns:
+            yield f"task {task.id!r} owns no path"
+        if not task.instructions.strip():
+            yield f"task {task.id!r} has no instructions"
+        if task.estimate < 0:
+            yield f"task {task.id!r} has a negative estimate"
+        for entry in task.owns:
+            if defect := owned_path_defect(entry):
+                yield f"task {task.id!r} owns {entry!r}, which {defect}"
+    if plan.analysis.recommended_executors < 1:
+        yield "analysis.recommended_executors is less than 1"
+    if not 1 <= plan.analysis.complexity <= 10:
+        yield "analysis.complexity is not between 1 and 10"
+
+
+def _dependency_defects(plan: Plan) -> Iterator[str]:
+    known = {t.id for t in plan.tasks}
+    for task in plan.tasks:
+        for name in task.depends_on:
+            if name not in known:
+                yield f"task {task.id!r} depends on {name!r}, which is not in the plan"
+        for name in _repeated(task.depends_on):
+            yield f"task {task.id!r} names the dependency {name!r} more than once"
+        for path in _repeated(task.uses):
+            yield f"task {task.id!r} names the contract {path!r} more than once"
+    try:
+        TopologicalSorter({t.id: t.depends_on for t in plan.tasks}).prepare()
+    except CycleError as exc:
+        # graphlib lists a cycle against the arrows: each entry depends on the one before it
+        yield "dependencies form a cycle: " + " -> ".join(reversed(exc.args[1]))
+
+
+def _path_defects(contracts: Sequence[str]) -> Iterator[str]:
+    for path in contracts:
+        if defect := path_defect(path):
+            yield f"contract {path!r} {defect}"
+    for path in _repeated([fold(path) for path in contracts]):
+        yield f"contract {path!r} is listed more than once (case is ignored)"
+
+
+def _contract_defects(plan: Plan) -> Iterator[str]:
+    for contract in plan.contracts:
+        if "\0" in contract.content or len(contract.content) > MAX_CONTRACT_CHARS:
+            limit = f"{MAX_CONTRACT_CHARS:,} characters"
+            yield f"contract {contract.path!r} is no text of at most {limit}"
+
+
+def _use_defects(plan: Plan) -> Iterator[str]:
+    written = {contract.path for contract in plan.contracts}
+    for task in plan.tasks:
+        for path in task.uses:
+            if path not in written:
+                yield f"task {task.id!r} uses {path!r}, which is no contract of the plan"
+
+
+def _ownership_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
+    """Overlaps, found by walking up from each path: linear in the number of paths."""
+    owner = {fold(path): "a contract" for path in contracts}
+    files = set(owner)
+    for task in plan.tasks:
+        for entry in task.owns:
+            name = fold(entry.rstrip("/"))
+            if not entry.endswith("/"):
+                files.add(name)
+            if (other := owner.setdefault(name, f"task {task.id!r}")) != f"task {task.id!r}":
+                yield f"{entry!r} belongs to both {other} and task {task.id!r}"
+        for entry in _repeated([fold(e.rstrip("/")) for e in task.owns]):
+            yield f"task {task.id!r} owns {entry!r} more than once (case is ignored)"
+    for name, holder in owner.items():
+        for parent in _parents(name):
+            if parent in owner and (owner[parent] != holder or parent in files):
+                yield f"{name!r} of {holder} lies below {parent!r} of {owner[parent]}"
+                break
+
+
+def _criteria_defects(plan: Plan) -> Iterator[str]:
+    known = {t.id for t in plan.tasks}
+    for criterion in plan.acceptance_criteria:
+        if not criterion.served_by:
+            yield f"criterion {criterion.text!r} is served by no task"
+        for name in criterion.served_by:
+            if name not in known:
+                yield f"criterion {criterion.text!r} names {name!r}, which is not in the plan"
+
+
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+    if path != ".":
+        yield "."  # as EVERYTHING is folded
+
+
+def _repeated(names: list[str] | tuple[str, ...]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)

@@ -1,0 +1,52 @@
+"""A plan for one executor that builds everything alone."""
+
+import math
+
+from core.paths import EVERYTHING
+from core.plan.model import Analysis, Plan, Task
+
+TASK = "build"
+_INSTRUCTIONS = (
+    "Build everything that the request asks for. You work alone: the whole project is yours, and"
+    " which files it has is your decision."
+)
+_MOST_TITLE_CHARS = 60
+
+
+def build_single_task_plan(prompt: str, begun: Plan | None = None) -> Plan:
+    """One task that owns the whole project. `begun` is a plan as far as it was written before it
+    turned out that parallel work does not pay; what it decided stands."""
+    analysis = begun.analysis if begun else Analysis()
+    estimate = sum(task.estimate for task in begun.tasks) if begun and begun.tasks else 0
+    task = Task(
+        id=TASK,
+        title="Build the project",
+        instructions=_INSTRUCTIONS,
+        owns=(EVERYTHING,),
+        estimate=estimate or estimate_alone(analysis.complexity),
+    )
+    found = {"recommended_executors": 1, "parallel_pays": False}
+    return Plan(
+        prompt=prompt,
+        title=(begun.title if begun else "") or shorten(prompt),
+        summary=begun.summary if begun else "",
+        assumptions=begun.assumptions if begun else (),
+        analysis=analysis.model_copy(update=found),
+        setup=begun.setup if begun else Plan.model_fields["setup"].default,
+        conventions=begun.conventions if begun else (),
+        tasks=(task,),
+    )
+
+
+def estimate_alone(complexity: int) -> int:
+    """Output tokens of a product of that complexity (1 to 10): about 600 for a file, 12,000 for an
+    application of a few parts, 48,000 for a large system."""
+    return int(600 * math.pow(min(max(complexity, 1), 10), 1.9))
+
+
+def shorten(prompt: str) -> str:
+    """The first words of a prompt, as a title."""
+    line = " ".join(prompt.split())
+    if len(line) <= _MOST_TITLE_CHARS:
+        return line
+    return line[:_MOST_TITLE_CHARS].rpartition(" ")[0] + " ..."
