@@ -2,30 +2,43 @@
 
 Structured output holds the model to the plan's shape; where a provider refuses it, a forced tool
 call with the same schema does. Rules between the parts are core.plan's; a planner's own are here.
+The answer is read while it is written: where it shows that parallel work does not pay, it is cut
+there, and one executor gets the whole.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 from claude.allowance import guarded
 from claude.client.client import connect
 from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
+from claude.planning.draft_reader import (
+    DraftEvent,
+    DraftReader,
+    PlanningHooks,
+    planner_defects,
+)
+from claude.planning.schema import build_schema
 from claude.preflight import try_models
 from claude.prices import check_priced, pricing
 from claude.prompts import load_prompt, render_defects, render_request
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
-from core.plan import Plan, parse_plan
-from core.worker.planning import PlanningRequest
+from core.plan import Plan, build_single_task_plan, parse_plan
+from core.worker.planning import Parallel, PlanningRequest
 
 SUBMIT_PLAN = "submit_plan"
 _SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
 _NO_PLAN = "(no plan)"
+
+_ALWAYS = (
+    "The person wants the work split among several executors: `parallel_pays` is true, and the plan"
+    " has at least two tasks, unless nothing can be split."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +52,40 @@ class _Answer:
 
 @dataclass
 class PlannerAgent:
-    """Plans with `claude`; `on_progress` takes lines for people."""
+    """Plans with `claude`, for `executors` that work at once; `on_progress` takes lines for people.
+
+    `surroundings` tells what executors can do where they will run.
+    """
 
     claude: Claude
     _: KW_ONLY
+    executors: int = 5
+    parallel: Parallel = Parallel.AUTO
+    surroundings: str = ""
     max_repairs: int = 3
     max_tokens: int = 32_000
     on_progress: Callable[[str], None] = lambda _: None
+    on_draft: Callable[[DraftEvent], None] = lambda _: None
     _structured: bool = field(default=True, init=False)
+    _reader: DraftReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = DraftReader(self.executors, self.parallel, self.on_progress, self.on_draft)
 
     def plan(self, prompt: str) -> Plan:
         """A plan that can be run. Raises PlanningFailed with the defects of the last one, and
         ModelError."""
-        messages = [_message("user", render_request(prompt))]
+        always = _ALWAYS if self.parallel is Parallel.ALWAYS else ""
+        given = (render_request(prompt), self.surroundings, always)
+        messages = [_message("user", "\n".join(filter(None, given)))]
         defects: tuple[str, ...] = ()
         for repair in range(self.max_repairs + 1):
             again = f", repair {repair} of {self.max_repairs}" if repair else ""
             self.on_progress(f"asking for a plan{again}")
-            answer = read_answer(self._ask(messages), self.max_tokens)
+            reply = self._ask(messages)
+            if self._reader.is_cut:
+                return build_single_task_plan(prompt, self._reader.draft.begun)
+            answer = read_answer(reply, self.max_tokens)
             if answer.plan is not None:
                 return answer.plan.model_copy(update={"prompt": prompt})
             defects = answer.defects
@@ -84,8 +113,13 @@ class PlannerAgent:
         return self.claude.send(self._call(messages, tools=(tool,), tool_choice=forced))
 
     def _call(self, messages: list[Block], **more: Any) -> Call:
-        system = ({"type": "text", "text": load_prompt("planner")},)
-        return Call(system=system, messages=tuple(messages), max_tokens=self.max_tokens, **more)
+        return Call(
+            system=({"type": "text", "text": load_prompt("planner")},),
+            messages=tuple(messages),
+            max_tokens=self.max_tokens,
+            open_reader=self._reader.open,
+            **more,
+        )
 
 
 AskForPlan = Callable[[PlanningRequest, Credentials, Governor, Clock, Hooks], Plan]
@@ -121,21 +155,19 @@ def ask_for_plan(
     BudgetExceeded."""
     model, limits = request.model, request.limits
     watched = guarded(hooks, request.allowance, model, pricing(model), request.spent)
+    if request.parallel is Parallel.NEVER:
+        return build_single_task_plan(request.prompt)
     with connect(
         model, credentials, clock=clock, governor=governor, limits=limits, hooks=watched
     ) as claude:
-        return PlannerAgent(claude, on_progress=hooks.on_progress).plan(request.prompt)
-
-
-@lru_cache(maxsize=1)
-def build_schema() -> Block:
-    """The JSON schema of Plan for the API, without the fields that the program sets."""
-    import anthropic  # more than a second, so not before it is used
-
-    schema = anthropic.transform_schema(Plan)
-    for own in ("version", "prompt"):
-        schema["properties"].pop(own)
-    return schema
+        return PlannerAgent(
+            claude,
+            executors=request.executors,
+            parallel=request.parallel,
+            surroundings=request.surroundings,
+            on_progress=hooks.on_progress,
+            on_draft=hooks.on_draft if isinstance(hooks, PlanningHooks) else lambda _: None,
+        ).plan(request.prompt)
 
 
 def read_answer(reply: Reply, max_tokens: int) -> _Answer:
@@ -154,7 +186,7 @@ def read_answer(reply: Reply, max_tokens: int) -> _Answer:
         plan = parse_plan(_unfenced(text), "The reply")
     except PlanInvalid as exc:
         return _Answer(text, exc.defects)
-    if defects := tuple(_planner_defects(plan)):
+    if defects := tuple(planner_defects(plan)):
         return _Answer(text, defects)
     return _Answer(text, plan=plan)
 
@@ -169,18 +201,6 @@ def _plan_text(reply: Reply) -> str:
 def _unfenced(text: str) -> str:
     """The text from the first brace to the last: some put a fence or a sentence around it."""
     return text[text.find("{") : text.rfind("}") + 1] or text
-
-
-def _planner_defects(plan: Plan) -> Iterator[str]:
-    """Rules that hold for a planner, but not for a person who edits a plan."""
-    if not plan.analysis.parallel_pays and len(plan.tasks) > 1:
-        yield f"parallel_pays is false, but there are {len(plan.tasks)} tasks; make it one"
-    for contract in plan.contracts:
-        if not contract.content.strip():
-            yield f"contract {contract.path!r} has no content; write the whole file"
-    for task in plan.tasks:
-        if task.estimate == 0:
-            yield f"task {task.id!r} has no estimate; say how many output tokens it will take"
 
 
 def _message(role: str, text: str) -> Block:

@@ -16,7 +16,7 @@ from claude.client.context import estimate_tokens
 from claude.client.providers import build_timeout, open_sdk
 from claude.client.recorded_response import RecordedResponse
 from claude.client.stream import StreamDamaged, StreamedMessage
-from claude.client.types import Block, Call, Claude, Hooks, Reply
+from claude.client.types import Block, Call, Claude, Hooks, Reader, Reply
 from claude.errors.vendor_errors import Endpoint, refuse_web_page, request_id, vendor_errors
 from claude.limits.governor import Governor, Permit
 from claude.limits.retry import Backoff, quota_error, retry_delay_s
@@ -124,7 +124,7 @@ class SdkClaude:
                 recorded.begin(stream.response)
                 permit.report(recorded.headers, accepted=True)
                 refuse_web_page(stream.response.headers, self.endpoint)
-                self._read(stream, message, watch, recorded)
+                self._read(stream, message, watch, recorded, call.open_reader())
         finally:
             # whatever happened: once the message started, it is billed
             usage = self._usage(call, message, recorded.headers, self.clock.monotonic() - started_s)
@@ -166,6 +166,7 @@ class SdkClaude:
         message: StreamedMessage,
         watch: StallWatch,
         recorded: RecordedResponse,
+        reader: Reader,
     ) -> None:
         for event in stream:
             had_started = message.started
@@ -176,7 +177,7 @@ class SdkClaude:
             self.clock.sleep(0)  # a stopped clock ends a stream here
             if message.progressed:
                 watch.progressed()
-            if message.finished:
+            if message.finished or (message.piece and reader(message.piece)):
                 return
         kind = stream.response.headers.get("content-type", "unknown")
         raise StreamDamaged(f"the answer ended before it was complete (content type {kind})")

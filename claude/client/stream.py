@@ -18,11 +18,12 @@ class StreamDamaged(ValueError):
 
 class StreamedMessage:
     """Fed with events in order; `finished` once message_stop came. `progressed` says whether the
-    last event was part of the answer, which a ping is not."""
+    last event was part of the answer, which a ping is not; `piece` is the text or tool input that
+    it brought."""
 
     def __init__(self) -> None:
         self.started = self.finished = self.progressed = False
-        self.message_id = self.stop_reason = ""
+        self.message_id = self.stop_reason = self.piece = ""
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._json: dict[int, list[str]] = {}
@@ -31,6 +32,7 @@ class StreamedMessage:
 
     def feed(self, event: object) -> None:
         """Take one event, as decoded JSON. Raises StreamDamaged; kinds not known are skipped."""
+        self.piece = ""
         try:
             self.progressed = self._take(event)
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
@@ -66,10 +68,12 @@ class StreamedMessage:
         if kind == "input_json_delta":
             piece = "" + delta["partial_json"]
             self._json.setdefault(index, []).append(piece)
+            self.piece = piece
             self._received_chars += len(piece)
         elif (name := _TEXT_DELTAS.get(kind)) is not None:
             block[name] = (block.get(name) or "") + delta[name]
             self._received_chars += len(delta[name])
+            self.piece = delta[name] if kind == "text_delta" else ""
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
 

@@ -20,10 +20,16 @@ class Passthrough:
     version: str = ""
 
 
+Reader = Callable[[str], bool]
+"""Gets each piece of an answer's text, or of the input of its tool calls, as it comes. True ends
+the answer there: the rest is neither waited for nor billed."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One request of the Messages API; system, messages and tools are shaped as the API has them.
-    `output_schema` is a JSON schema that the answer's text has to fit (structured output)."""
+    `output_schema` is a JSON schema that the answer's text has to fit (structured output).
+    `open_reader` makes a reader for each try, since each is answered from the start."""
 
     system: tuple[Block, ...]
     messages: tuple[Block, ...]
@@ -32,6 +38,7 @@ class Call:
     tool_choice: Block | None = None
     output_schema: Block | None = None
     passthrough: Passthrough | None = None
+    open_reader: Callable[[], Reader] = lambda: lambda _: False
 
 
 @dataclass(frozen=True)

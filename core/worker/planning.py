@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from core import errors
@@ -12,15 +13,27 @@ from core.job import Usage
 from core.paths import Below
 
 
+class Parallel(StrEnum):
+    """Whether to split the work: where that pays, always, or never."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class PlanningRequest:
-    """request/planning.json; never holds a secret. Of `allowance`, `spent` is already used."""
+    """request/planning.json; never holds a secret. Of `allowance`, `spent` is already used.
+    `executors` work at once; `surroundings` tells the planner what they can do there."""
 
     prompt: str
     model: ModelSettings
     limits: Limits
     allowance: Allowance = UNLIMITED
     spent: tuple[Usage, ...] = ()
+    parallel: Parallel = Parallel.AUTO
+    executors: int = 5
+    surroundings: str = ""
     version: int = WIRE_VERSION
 
 

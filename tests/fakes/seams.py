@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from claude.client.recorded_response import RecordedResponse
-from claude.client.types import Call, Claude, Hooks, Reply
+from claude.client.types import Call, Claude, Hooks, Reader, Reply
 from claude.limits.governor import Governor
 from core.bundle import Limits, ModelSettings
 from core.clock import Clock
@@ -19,6 +21,7 @@ from core.job import Usage
 
 USAGE = Usage("anthropic", "scripted", input_tokens=10, output_tokens=5)
 _ids = count(1)
+_PIECE_CHARS = 20
 
 Block = dict[str, Any]
 Answer = Reply | BaseException | Callable[[Call], Reply]
@@ -62,7 +65,17 @@ class ScriptedClaude:
         answer = self._answers[min(number, len(self._answers) - 1)]
         if isinstance(answer, BaseException):
             raise answer
-        return answer if isinstance(answer, Reply) else answer(call)
+        reply = answer if isinstance(answer, Reply) else answer(call)
+        return _read(reply, call.open_reader())
+
+
+def _read(reply: Reply, reader: Reader) -> Reply:
+    """The reply, as far as the call's reader lets it come."""
+    for number, block in enumerate(reply.content):
+        text = block.get("text") or json.dumps(block.get("input") or {})
+        if any(reader(text[n : n + _PIECE_CHARS]) for n in range(0, len(text), _PIECE_CHARS)):
+            return replace(reply, content=reply.content[:number], stop_reason="")
+    return reply
 
 
 class ScriptedConnect:

@@ -1,0 +1,1 @@
+"""What a planner writes: its schema, and reading it while it is written."""

@@ -1,0 +1,35 @@
+"""The shape that the API holds a planner to."""
+
+from functools import lru_cache
+from typing import Any
+
+from claude.client.types import Block
+from core.plan import Plan
+
+_NAMED = ("properties", "$defs")
+"""Of a JSON schema: what maps names to schemas."""
+_OWN = ("version", "prompt")
+"""Of a plan: what the program sets."""
+
+
+@lru_cache(maxsize=1)
+def build_schema() -> Block:
+    """The JSON schema of Plan for the API, without the fields that the program sets."""
+    import anthropic  # more than a second, so not before it is used
+
+    schema = anthropic.transform_schema(_plain(Plan.model_json_schema()))
+    for own in _OWN:
+        schema["properties"].pop(own)
+    return schema
+
+
+def _plain(schema: Any) -> Any:
+    """Without titles and defaults: a planner writes every field."""
+    if isinstance(schema, list):
+        return [_plain(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    named = {k: {n: _plain(s) for n, s in schema[k].items()} for k in _NAMED if k in schema}
+    rest = {k: _plain(v) for k, v in schema.items() if k not in ("title", "default", *_NAMED)}
+    every = [name for name in named.get("properties", ()) if name not in _OWN]
+    return rest | named | ({"required": every} if every else {})
