@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from backends.batch.settings import BatchSettings
 from backends.docker.settings import DockerSettings
@@ -43,6 +43,7 @@ MOST_SIMULATED_TASKS = 10_000
 _core = partial(setting, Group.CORE)
 _place = partial(_core, commands=ALL_COMMANDS, kept=False)
 _plan = partial(setting, Group.PLAN, commands=frozenset({"run"}), kept=False)
+_planning = partial(setting, Group.PLAN)
 _price = partial(setting, Group.MODEL, None, metavar="USD")
 _cap = partial(setting, Group.LIMITS)
 _limits = partial(setting, Group.LIMITS, commands=RUN_COMMANDS)
@@ -78,6 +79,10 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
 
     plan: Path | None = _plan(None, "skip planning and use this plan", "FILE")
     approve: bool = _plan(False, "show the plan and the forecast, and ask before it is carried out")
+    parallel: Literal["auto", "always", "never"] = _planning(
+        "auto", "split the work: auto (where that is faster), always or never", "WHEN"
+    )
+    no_early_start: bool = _planning(False, "start no task before the whole plan is written")
     planner_in_docker: bool = _plan(
         False, "same as --docker-planner-in-docker", commands=PLANNING_COMMANDS, kept=True
     )

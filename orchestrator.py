@@ -121,9 +121,13 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from core.bundle import Allowance
     from core.plan import render_plan
     from core.wire import write_atomic
-    from core.worker.planning import PlanningRequest
     from engine.planning.plan_file import check_writable
-    from engine.planning.preflight import backend_context, choose_planner, forecast_run
+    from engine.planning.preflight import (
+        backend_context,
+        choose_planner,
+        forecast_run,
+        planning_request,
+    )
     from engine.run.rundir import new_run_id
     from engine.views.plan import render_plan_view
     from engine.views.summary import reporting_spend
@@ -139,7 +143,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     report = (lambda _: None) if settings.quiet or settings.json_lines else print_line
     caps = Allowance(settings.max_tokens, settings.max_cost)
     models = settle_prices(settings.models())
-    request = PlanningRequest(prompt, models.planner, settings.limits(), caps)
+    request = planning_request(settings, models.planner, prompt, caps)
     price = pricing(*models.each)
     with reporting_spend(price, report, simulated=not settings.real) as charge:
         hooks = Hooks(charge, report)

@@ -29,6 +29,7 @@ from backends.batch.logs import LogStreams, is_progress
 from backends.batch.settings import BatchSettings
 from backends.shared.parallel import in_parallel
 from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
+from backends.shared.worker_image import WORKER_TOOLS
 from core.aws.bucket import S3Bucket
 from core.aws.bundles import PackUri, RunObjects, StoredObjects, packs
 from core.aws.calls import AwsService
@@ -61,6 +62,7 @@ class AwsBatchBackend(Backend):
     """`connect` makes a client of boto3 for a service."""
 
     name = "batch"
+    worker_tools = WORKER_TOOLS
     pace = PollPace(first_s=2.0, most_s=30.0)
     grace_s = 60.0  # a job may not be listed for a while after it was submitted
     logs_a_round = LOGS_A_ROUND

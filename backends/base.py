@@ -84,6 +84,9 @@ class Backend(ABC):
     prompt: ClassVar[frozenset[str]] = frozenset()
     """Methods that wait for nothing outside this process and its disk, such as "poll": the engine
     calls them in its own thread, and the others so that it never waits for them."""
+    worker_tools: ClassVar[str] = ""
+    """What a container around each worker offers commands, as the end of a sentence; empty where
+    none is, and commands are run only if the person allows it."""
     logs_a_round: ClassVar[int | None] = None
     """The logs of how many jobs are read at a time, in turns; None for all that run."""
 

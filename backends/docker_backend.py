@@ -34,7 +34,7 @@ from backends.shared.parallel import in_parallel
 from backends.shared.results import attempt_of, collect_each, install_result, split_lines
 from backends.shared.work_dir_id import work_dir_id
 from backends.shared.worker_credentials import sent_credentials
-from backends.shared.worker_image import worker_command
+from backends.shared.worker_image import WORKER_TOOLS, worker_command
 from core.bundle import AttemptDir, Limits
 from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
@@ -54,6 +54,7 @@ _TAIL_CHARS = 600
 
 class DockerBackend(Backend):
     name = "docker"
+    worker_tools = WORKER_TOOLS
     pace = PollPace(first_s=1.0, most_s=10.0)
     grace_s = 2.0  # the engine knows at once what is gone
 

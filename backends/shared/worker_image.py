@@ -4,6 +4,8 @@ LABEL = "parallel-orchestrator"
 """What the names of labels and tags begin with."""
 CODE_DIR = "/opt/orchestrator"
 """Where docker/Dockerfile puts this program."""
+WORKER_TOOLS = "Python 3.12 and its standard library, git and POSIX tools"
+"""What docker/Dockerfile offers commands."""
 
 
 def worker_command(entry: str, *arguments: str) -> list[str]:

@@ -29,6 +29,17 @@ def render_request(prompt: str) -> str:
     return f"<request>\n{prompt}\n</request>"
 
 
+def render_surroundings(*, commands: bool, tools: str) -> str:
+    """What the planner has to know of the executors. `tools` are those of their container."""
+    if not commands:
+        able = "They have no shell: they cannot run, test or install anything, nor use a network."
+    elif tools:
+        able = f"They have a shell with {tools}. They install nothing and use no network."
+    else:
+        able = "They have a shell on the person's machine. They install nothing and use no network."
+    return f"<executors>\n{able}\n</executors>"
+
+
 def render_shared(request: Request, contracts: Mapping[str, str]) -> str:
     """The same for every task of the run: the request, the plan's brief, the contracts that all
     tasks use. `contracts` are the texts, by path."""

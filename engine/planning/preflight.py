@@ -12,6 +12,7 @@ from claude.engines.cli_setup import find_cli_problems
 from claude.limits.governor import Governor
 from claude.preflight import try_models
 from claude.prices import check_priced, pricing, settle_prices
+from claude.prompts import render_surroundings
 from claude.simulation.latency import usual_pace
 from config import Settings
 from core.bundle import Allowance, Models
@@ -20,7 +21,7 @@ from core.errors import refuse_if
 from core.events import Forecast
 from core.job import Usage
 from core.plan import Plan
-from core.worker.planning import PlanningRequest
+from core.worker.planning import Parallel, PlanningRequest
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import check_target
 from engine.money.usage import Price
@@ -53,13 +54,29 @@ class PreparedRun:
         self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
     ) -> Plan:
         """Raises what the planner raises."""
-        limits = self.settings.limits()
-        request = PlanningRequest(self.facts.prompt, self.models.planner, limits, allowance)
+        request = planning_request(self.settings, self.models.planner, self.facts.prompt, allowance)
         credentials, clock = self.context.credentials, self.context.clock
         return self.ask(request, credentials, self.governor, clock, Hooks(on_usage, report))
 
     def close(self) -> None:
         self.backend.close()
+
+
+def planning_request(
+    settings: Settings, model: ModelSettings, prompt: str, allowance: Allowance
+) -> PlanningRequest:
+    """What a planner is asked under these settings."""
+    tools = backend_class(settings.backend).worker_tools
+    commands = settings.allow_commands or bool(tools)
+    return PlanningRequest(
+        prompt,
+        model,
+        settings.limits(),
+        allowance,
+        parallel=Parallel(settings.parallel),
+        executors=settings.max_executors,
+        surroundings=render_surroundings(commands=commands, tools=tools),
+    )
 
 
 def prepare_run(
