@@ -15,12 +15,7 @@ from claude.allowance import guarded
 from claude.client.client import connect
 from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.limits.governor import Governor
-from claude.planning.draft_reader import (
-    DraftEvent,
-    DraftReader,
-    PlanningHooks,
-    planner_defects,
-)
+from claude.planning.draft_reader import DraftReader, PlanningHooks, planner_defects
 from claude.planning.schema import build_schema
 from claude.preflight import try_models
 from claude.prices import check_priced, pricing
@@ -29,6 +24,7 @@ from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
 from core.plan import Plan, build_single_task_plan, parse_plan
+from core.plan.draft import DraftEvent
 from core.worker.planning import Parallel, PlanningRequest
 
 SUBMIT_PLAN = "submit_plan"

@@ -84,9 +84,14 @@ class PlannedTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlanReady(EventData):
+    """Announced as soon as the tasks are known, and again when they have changed: those that were
+    begun otherwise are `restarted`."""
+
     kind = Kind.PLAN_READY
+    sparse = frozenset({"restarted"})
     title: str = ""
     tasks: tuple[PlannedTask, ...] = ()
+    restarted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +119,13 @@ class Forecast(EventData):
 
 @dataclass(frozen=True, slots=True)
 class JobIntended(EventData):
-    """Written before the backend is asked to run the job."""
+    """Written before the backend is asked to run the job. `definition` is a digest of what the
+    task's work stands on (core.plan.definition)."""
 
     kind = Kind.JOB_INTENDED
-    sparse = frozenset({"reservation"})
+    sparse = frozenset({"reservation", "definition"})
     reservation: Amount | None = None
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

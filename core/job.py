@@ -165,6 +165,10 @@ class Amount:
     def __add__(self, other: Amount) -> Amount:
         return Amount(self.tokens + other.tokens, self.cost_usd + other.cost_usd)
 
+    def less(self, other: Amount) -> Amount:
+        """What is left of it, at least nothing."""
+        return Amount(max(0, self.tokens - other.tokens), max(0.0, self.cost_usd - other.cost_usd))
+
     def times(self, factor: float) -> Amount:
         return Amount(math.ceil(self.tokens * factor), self.cost_usd * factor)
 

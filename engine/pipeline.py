@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backends.base import Backend
+from claude.client.types import Hooks
 from config import Settings
 from core.bundle import ModelSettings
+from core.errors import Interrupted
 from core.events import PlannedTask, PlanReady
-from core.job import TaskState
+from core.job import TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
 from engine.cleanup.outstanding_jobs import release
@@ -18,7 +20,8 @@ from engine.cli.signals import first_asks
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
-from engine.planning.forecast import expected_needs
+from engine.planning.early_start import BackgroundPlanning
+from engine.planning.forecast import expected_needs, most_of_planning
 from engine.planning.preflight import PreparedRun, forecast_run
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
@@ -27,13 +30,19 @@ from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.launch_pace import CACHE_LIVES_S
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.types import Pacing, RunOutcome, StopCause
+from engine.scheduling.types import Pacing, PlanSource, RunOutcome, StopCause
 from engine.views.approval import is_approved
 from engine.views.plan import render_plan_view
 from engine.views.types import View
 
+Charge = Callable[[Usage], None]
+
 PROGRESS_S = 0.5
 """Seconds between two looks at the progress of running jobs; a person notices no less."""
+
+
+class NotApproved(Exception):
+    """The person does not want this plan carried out."""
 
 
 def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
@@ -47,34 +56,96 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         charge = budget.charging(session.spent)
         for usage in prepared.preflight_usage:
             charge(usage)
-        plan = make_plan(
-            session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
-        )
-        forecast = forecast_run(settings, prepared.models, plan)
-        if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
+        try:
+            plan, outcome = carry_out_plan(prepared, session, view, budget, charge)
+        except NotApproved:
             return end_session(session, 1, "not approved")
-        if session.run_view.forecast is None:  # the summary compares the result with the first
-            session.emit(forecast)
-        model = prepared.models.executor
-        outcome = run_plan(session, plan, prepared.backend, model, settings, budget)
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         merged = deliver(session, plan, deliverable(outcome))
         return end_session(session, exit_code(outcome, merged), why=outcome.stop)
 
 
+def carry_out_plan(
+    prepared: PreparedRun, session: Session, view: View, budget: Budget, charge: Charge
+) -> tuple[Plan, RunOutcome]:
+    """Have the plan made unless there is one, and run it; while it is being written if possible.
+
+    Raises NotApproved, and what planner and backend raise.
+    """
+    settings, known = prepared.settings, known_plan(session)
+    if known is None and prepared.can_start_early and not session.run_view.jobs.attempts:
+        return run_early(prepared, session, budget, charge)
+    if known is None:
+        hooks = Hooks(charge, session.progress)
+        known = prepared.ask_for_plan(budget.left(), hooks)
+        save_plan(session, known)
+    announce_plan(session, known)
+    forecast = forecast_run(settings, prepared.models, known)
+    if settings.approve and not is_approved(view, render_plan_view(known, forecast)):
+        raise NotApproved
+    if session.run_view.forecast is None:  # the summary compares the result with the first
+        session.emit(forecast)
+    return known, run_plan(session, known, prepared.backend, prepared.models.executor, settings, budget)
+
+
+def run_early(
+    prepared: PreparedRun, session: Session, budget: Budget, charge: Charge
+) -> tuple[Plan, RunOutcome]:
+    """Run the plan while it is being written. Raises as `carry_out_plan` does."""
+    settings, model = prepared.settings, prepared.models.executor
+    most = most_of_planning(session.facts.prompt, budget.price, prepared.models.planner)
+    allowance = budget.hold_planning(most)
+
+    def written(plan: Plan) -> None:
+        budget.planning_ended()
+        expect(session, plan, model, budget)
+        save_plan(session, plan)
+
+    planning = BackgroundPlanning(
+        lambda clock, hooks: prepared.ask_for_plan(allowance, hooks, clock),
+        session.clock,
+        charge,
+        session.progress,
+        written,
+    )
+    with planning:
+        begun = planning.wait_for_tasks()
+        announce_plan(session, begun)
+        session.emit(forecast_run(settings, prepared.models, begun))
+        source = planning if planning.plan is None else None
+        outcome = run_plan(session, begun, prepared.backend, model, settings, budget, source)
+        if outcome.stop is None or outcome.stop.cause is not StopCause.INTERRUPTED:
+            planning.finish()
+    if planning.error is not None and not isinstance(planning.error, Interrupted):
+        raise planning.error
+    return planning.plan or begun, outcome
+
+
 @storing()
-def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
-    """The run's plan: the one it has already, or the one that `ask` returns."""
-    run = session.run
-    if run.plan.exists():
-        plan = parse_plan(run.plan.read_text(encoding="utf-8"), str(run.plan))
-    else:
-        plan = ask()
-        write_atomic(run.plan, render_plan(plan), durable=True)
-    write_contracts(run, plan.contracts)
+def known_plan(session: Session) -> Plan | None:
+    """The plan that the run has already."""
+    path = session.run.plan
+    if not path.exists():
+        return None
+    plan = parse_plan(path.read_text(encoding="utf-8"), str(path))
+    write_contracts(session.run, plan.contracts)
+    return plan
+
+
+@storing()
+def save_plan(session: Session, plan: Plan) -> None:
+    write_atomic(session.run.plan, render_plan(plan), durable=True)
+    write_contracts(session.run, plan.contracts)
+
+
+def announce_plan(session: Session, plan: Plan) -> None:
     tasks = [PlannedTask(t.id, t.title, tuple(t.depends_on), t.estimate) for t in plan.tasks]
     session.emit(PlanReady(plan.title, tuple(tasks)))
-    return plan
+
+
+def expect(session: Session, plan: Plan, model: ModelSettings, budget: Budget) -> None:
+    """Tell the budget what the plan's tasks will take."""
+    budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
 
 
 @storing()
@@ -85,11 +156,13 @@ def run_plan(
     model: ModelSettings,
     settings: Settings,
     budget: Budget,
+    source: PlanSource | None = None,
 ) -> RunOutcome:
-    """Run what is left of the plan. Ctrl-C ends it early, resumable."""
+    """Run what is left of the plan, whose rest comes from `source` if there is one. Ctrl-C ends it
+    early, resumable."""
     earlier = _undamaged(session)
     limits = settings.limits()
-    budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
+    expect(session, plan, model, budget)
     warm_up = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
@@ -105,6 +178,7 @@ def run_plan(
         earlier=earlier,
         commit=session.journal.commit,
         budget=budget,
+        source=source,
     )
     try:
         with first_asks(scheduler.interrupt):

@@ -14,7 +14,14 @@ from core.plan import (
     makespan_tokens,
     promised_contracts,
 )
-from core.plan.draft import Part, PlanDraft
+from core.plan.draft import (
+    AnswerBegan,
+    ContractWritten,
+    DraftEvent,
+    HeadWritten,
+    Part,
+    PlanDraft,
+)
 from core.worker.planning import Parallel
 
 CHARS_A_TOKEN = 4
@@ -23,26 +30,6 @@ WORTH_IT = 0.8
 """Parallel work has to be at least that much shorter than one executor alone."""
 MOST_ALONE_TOKENS = 50_000
 """More than that is too much for one conversation, however it compares."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerBegan:
-    """What was written before counts no longer: the planner writes the plan anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeadWritten:
-    """The plan is complete but for its contracts, and keeps all rules so far."""
-
-    head: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class ContractWritten:
-    contract: Contract
-
-
-DraftEvent = AnswerBegan | HeadWritten | ContractWritten
 
 
 @dataclass(frozen=True)

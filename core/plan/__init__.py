@@ -1,7 +1,14 @@
 """The plan: its parts, its rules, what follows from its dependencies, and its text."""
 
+from core.plan.definition import Definitions
 from core.plan.format import build_plan, parse_plan, render_brief, render_plan
-from core.plan.graph import ancestors, makespan_tokens, remaining_path, topological_order
+from core.plan.graph import (
+    ancestors,
+    contracts_below,
+    makespan_tokens,
+    remaining_path,
+    topological_order,
+)
 from core.plan.model import (
     PLAN_VERSION,
     USUAL_ESTIMATE,
@@ -29,12 +36,14 @@ __all__ = [
     "Analysis",
     "Contract",
     "Criterion",
+    "Definitions",
     "Plan",
     "Setup",
     "Task",
     "ancestors",
     "build_plan",
     "build_single_task_plan",
+    "contracts_below",
     "head_defects",
     "makespan_tokens",
     "parse_plan",

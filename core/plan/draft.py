@@ -1,6 +1,7 @@
 """A plan while it is being written: what is complete can be shown, and worked on."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,26 @@ _ELEMENTS: dict[str, type[Task | Criterion | Contract]] = {
 }
 _MEMBERS: dict[str, type[Analysis | Setup]] = {"analysis": Analysis, "setup": Setup}
 _HEAD = frozenset({"title", "summary", "assumptions", "analysis", "setup", "conventions"})
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBegan:
+    """What was written before counts no longer: the planner writes the plan anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadWritten:
+    """The plan is complete but for its contracts, and keeps all rules so far."""
+
+    head: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ContractWritten:
+    contract: Contract
+
+
+DraftEvent = AnswerBegan | HeadWritten | ContractWritten
 
 
 class PlanDraft:

@@ -32,6 +32,17 @@ def ancestors(plan: Plan) -> dict[str, tuple[str, ...]]:
     return {n: tuple(sorted(found[n], key=position.__getitem__)) for n in position}
 
 
+def contracts_below(plan: Plan) -> dict[str, frozenset[str]]:
+    """For each task the contracts that it uses, or one that it depends on: their files may build
+    upon them."""
+    by_id = {t.id: t for t in plan.tasks}
+    found: dict[str, frozenset[str]] = {}
+    for name in topological_order(plan):
+        task = by_id[name]
+        found[name] = frozenset(task.uses).union(*(found[d] for d in task.depends_on))
+    return found
+
+
 def remaining_path(plan: Plan) -> dict[str, int]:
     """For each task the estimated tokens of the longest path from its start to the plan's end."""
     by_id = {t.id: t for t in plan.tasks}

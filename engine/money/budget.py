@@ -24,6 +24,7 @@ class CostEstimate:
     high: Amount
 
 
+_PLANNING = "planning"
 NOTHING = CostEstimate(Amount(), Amount(), Amount())
 
 
@@ -48,10 +49,25 @@ class Budget:
         """`report`, for requests that belong to no attempt: they are spent as they come."""
 
         def spent(usage: Usage) -> None:
-            self._ledger.settle(usage, amount_of((usage,), self.price))
+            amount, held = amount_of((usage,), self.price), self._ledger.reserved(_PLANNING)
+            self._ledger.settle(usage, amount)
+            if held is not None:
+                self._ledger.hold(_PLANNING, held.less(amount))
             report(usage)
 
         return spent
+
+    def hold_planning(self, most: Amount) -> Allowance:
+        """Set aside up to `most` for a planner that works beside executors; what it may use."""
+        left = self._ledger.left()
+        tokens = most.tokens if left.max_tokens is None else min(left.max_tokens, most.tokens)
+        cost = most.cost_usd
+        cost = cost if left.max_cost_usd is None else min(left.max_cost_usd, cost)
+        self._ledger.hold(_PLANNING, Amount(tokens, cost))
+        return self._capped(Amount(tokens, cost))
+
+    def planning_ended(self) -> None:
+        self._ledger.settle(_PLANNING, Amount())
 
     def admit(self, key: JobKey) -> bool:
         """Reserve what the attempt may take at most; True as well for what is reserved already."""
@@ -77,7 +93,10 @@ class Budget:
 
     def allowance(self, key: JobKey) -> Allowance:
         """The reservation as the worker gets it: only what is capped."""
-        caps, amount = self._ledger.caps, self.reservation(key)
+        return self._capped(self.reservation(key))
+
+    def _capped(self, amount: Amount) -> Allowance:
+        caps = self._ledger.caps
         return Allowance(
             None if caps.max_tokens is None else amount.tokens,
             None if caps.max_cost_usd is None else amount.cost_usd,

@@ -7,8 +7,8 @@ from pathlib import Path
 from claude.simulation.latency import Pace
 from core.bundle import UNLIMITED, Allowance, ModelSettings
 from core.events import Broadcast, Forecast, Range
-from core.job import Job, JobKey, Usage
-from core.plan import Plan, Task, render_brief
+from core.job import Amount, Job, JobKey, Usage
+from core.plan import Contract, Plan, Task, render_brief
 from engine.money.budget import CostEstimate
 from engine.money.ledger import amount_of
 from engine.money.usage import Price
@@ -25,9 +25,9 @@ LOW, HIGH = 0.6, 2.5
 
 # The system prompt and tools of an executor's first request, by engine, and about as many bytes a
 # token as English and code have. The worker's guard counts each byte as a token.
-SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
+SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000, "planner": 16_000}
 BYTES_A_TOKEN = 4
-USUAL_CONTRACT_BYTES = 8_000
+USUAL_CONTRACT_BYTES = 2_400
 """Of one that is not written yet."""
 # The shortest last answer that an executor can do with.
 LAST_TOKENS = 1_024
@@ -55,6 +55,10 @@ class _NoStore:
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return ()
+
+    def add_contract(self, contract: Contract) -> None: ...
+
+    def take_plan(self, plan: Plan) -> None: ...
 
 
 def forecast(
@@ -90,6 +94,14 @@ def expected_needs(
     """
     given, size = _given_bytes(plan, model), _size(prompt)
     return {task.id: _need(task, size + given[task.id], price, model) for task in plan.tasks}
+
+
+def most_of_planning(prompt: str, price: Price, model: ModelSettings) -> Amount:
+    """What to set aside for a planner: room for two requests of the largest size, which the guard
+    wants before each, and which real ones are far below."""
+    written = SYSTEM_BYTES["planner"] + _size(prompt)
+    usage = _usage(model, model.max_output_tokens, written=written)
+    return amount_of([usage], price).times(2)
 
 
 def _need(task: Task, given: int, price: Price, model: ModelSettings) -> CostEstimate:

@@ -50,13 +50,18 @@ class PreparedRun:
     def price(self) -> Price:
         return pricing(*self.models.each)
 
-    def ask_for_plan(
-        self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
-    ) -> Plan:
+    @property
+    def can_start_early(self) -> bool:
+        """Whether tasks may begin before the whole plan is written."""
+        settings = self.settings
+        waits = settings.approve or settings.no_early_start or settings.planner_in_docker
+        return not waits and settings.parallel != "never"
+
+    def ask_for_plan(self, allowance: Allowance, hooks: Hooks, clock: Clock | None = None) -> Plan:
         """Raises what the planner raises."""
         request = planning_request(self.settings, self.models.planner, self.facts.prompt, allowance)
-        credentials, clock = self.context.credentials, self.context.clock
-        return self.ask(request, credentials, self.governor, clock, Hooks(on_usage, report))
+        context = self.context
+        return self.ask(request, context.credentials, self.governor, clock or context.clock, hooks)
 
     def close(self) -> None:
         self.backend.close()

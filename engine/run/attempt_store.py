@@ -22,17 +22,15 @@ from core.bundle import (
 )
 from core.errors import BundleError
 from core.job import Job, JobKey, TaskResult, Usage
-<<<<<<< HEAD
-from core.plan import Plan, Task, render_brief
-=======
 from core.plan import Contract, Plan, Task, contracts_below, render_brief
->>>>>>> 5f883e0 (feat(plan): version 2, with assumptions, setup, conventions and the contracts that each task uses)
+from core.workspace.confined import remove_tree
 from engine.run.rundir import RunDir
 
 
 def write_contracts(run: RunDir, contracts: Iterable[Contract]) -> None:
-    """Lay down contracts as files, before any task that uses them starts."""
-    run.contracts.mkdir(exist_ok=True)
+    """Lay down the plan's contracts as files, in place of those of another plan."""
+    remove_tree(run.contracts)
+    run.contracts.mkdir()
     for contract in contracts:
         path = run.contracts / contract.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +47,9 @@ class DiskStore:
         self._prompt = prompt
         self._model = model
         self._limits = limits
+        self.take_plan(plan)
+
+    def take_plan(self, plan: Plan) -> None:
         self._brief = render_brief(plan)
         self._depends_on = {t.id: t.depends_on for t in plan.tasks}
         self._inherited: dict[str, tuple[Path, ...]] = {}
@@ -56,6 +57,9 @@ class DiskStore:
         self._contracts = {contract.path: contract for contract in plan.contracts}
         self._common = frozenset.intersection(*(frozenset(t.uses) for t in plan.tasks))
         self._used = contracts_below(plan)
+
+    def add_contract(self, contract: Contract) -> None:
+        self._contracts[contract.path] = contract
 
     @property
     def destination(self) -> Path:

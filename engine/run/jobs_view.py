@@ -27,7 +27,11 @@ class JobsView:
     reserved: dict[JobKey, Amount] = field(default_factory=dict)
     """Reservations of jobs that are open, or ended without an account of what they used."""
 
-    def intend(self, key: JobKey, reservation: Amount | None) -> None:
+    definitions: dict[str, str] = field(default_factory=dict)
+    """Of each task as it was last begun: what its work stands on; "" where that was not kept."""
+
+    def intend(self, key: JobKey, reservation: Amount | None, definition: str = "") -> None:
+        self.definitions[key.task] = definition
         self.attempts[key.task] = max(key.attempt, self.attempts.get(key.task, 0))
         self.open.setdefault(key, None)
         if reservation is not None:

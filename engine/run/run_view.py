@@ -77,8 +77,8 @@ class RunView:
                 self._answer_begun(event)
             case JobStateChanged() as data:
                 self._job_state(event, data)
-            case JobIntended(reservation):
-                self.jobs.intend(self._key(event), reservation)
+            case JobIntended(reservation, definition):
+                self.jobs.intend(self._key(event), reservation, definition)
                 self._job_begun(event)
             case JobSubmitted(handle):
                 self.jobs.open[self._key(event)] = handle
@@ -245,15 +245,31 @@ class RunView:
 
     def _plan_ready(self, data: PlanReady) -> None:
         self.title, self.planned = data.title, True
+        self._forget(set(self.tasks) - {task.id for task in data.tasks})
         for name, title, depends_on, estimate in data.tasks:
             if name not in self.tasks:
                 self._add(TaskView(name, title, depends_on, estimate))
+                continue
+            task = self.tasks[name]
+            task.title, task.depends_on, task.estimate = title, depends_on, estimate
+            self._path[name] = task.weight
+            if name in data.restarted:
+                task.started_at, task.message = None, ""
+                self._move(task, TaskPhase.WAITING)
         for name in reversed(self._order()):
             for dependency in self.tasks[name].depends_on:
                 behind = self._path[name] + self.tasks[dependency].weight
                 self._path[dependency] = max(self._path[dependency], behind)
         if not self.planning.settled:  # a resumed run announces its plan again
             self._settle(self.planning, 1, ())
+
+    def _forget(self, tasks: Iterable[str]) -> None:
+        """Tasks that are in the plan no more; what they spent stays."""
+        for name in tasks:
+            task = self.tasks[name]
+            self._move(task, TaskPhase.CANCELLED)
+            self.counts[TaskPhase.CANCELLED] -= 1
+            del self.tasks[name], self._path[name]
 
     def _job_begun(self, event: Event) -> None:
         task = self._task(event)

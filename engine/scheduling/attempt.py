@@ -73,6 +73,8 @@ class Attempt:
     collect_at: float = 0.0
     cancel_reason: CancelReason | None = None
     cancel_asked_at: float | None = None
+    is_superseded: bool = False
+    """Whether its task is another one now, or none: its end decides nothing."""
     cursor: str = ""
     logs_turn: int = 0
 

@@ -13,7 +13,7 @@ from core.job import JobHandle, JobKey, JobState, JobStatus, TaskResult
 from engine.scheduling.attempt import Attempt, PollTimer
 from engine.scheduling.context import SchedulerContext
 from engine.scheduling.job_end import End, end_of
-from engine.scheduling.timeouts import INTERRUPTED, OVER_TIME, why_leave_queue
+from engine.scheduling.timeouts import INTERRUPTED, OVER_TIME, SUPERSEDED, why_leave_queue
 from engine.scheduling.types import Stop
 
 NEWS_S = 60.0
@@ -130,6 +130,8 @@ class JobWatch:
         for attempt in list(self.active.values()):
             if interrupted:
                 attempt.cancel_reason = attempt.cancel_reason or INTERRUPTED
+            elif attempt.is_superseded:
+                attempt.cancel_reason = SUPERSEDED
             elif attempt.runs_over(now, context.pacing):
                 attempt.cancel_reason = OVER_TIME
             elif attempt.can_be_cancelled and not context.calls.busy("cancel"):

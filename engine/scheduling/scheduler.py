@@ -4,16 +4,26 @@ fetches what ended by one `collect` (engine.scheduling.job_watch), and waits for
 the next thing that is due. Backends return facts; every decision leaves as an event."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from backends.base import Backend
 from core.clock import Clock
 from core.errors import BackendError, SubmitError
-from core.events import EventSink, JobIntended, JobSubmitted, Notice, TaskEnded, TaskRetry
+from core.events import (
+    EventSink,
+    JobIntended,
+    JobSubmitted,
+    Notice,
+    PlannedTask,
+    PlanReady,
+    TaskEnded,
+    TaskRetry,
+)
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskState
-from core.plan import Plan
+from core.plan import Definitions, Plan, promised_contracts
+from core.plan.draft import ContractWritten
 from engine.money.budget import Budget
 from engine.run.jobs_view import JobsView
 from engine.scheduling.attempt import Attempt
@@ -26,15 +36,28 @@ from engine.scheduling.log_follower import LogFollower
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.task_graph import TaskGraph
 from engine.scheduling.timeouts import HOPELESS
-from engine.scheduling.types import AttemptStore, Pacing, RunOutcome, Stop, StopCause
+from engine.scheduling.types import (
+    AttemptStore,
+    Pacing,
+    PlanDelayed,
+    PlanFailed,
+    PlanSource,
+    PlanWritten,
+    RunOutcome,
+    Stop,
+    StopCause,
+)
 
 ENLARGED_AFTER_S = 0.5
+_AT_ONCE = (StopCause.INTERRUPTED, StopCause.PLANNING)
+"""Causes for which what runs is stopped too."""
 
 
 class Scheduler:
     """Runs one plan on one backend; `run` once. `interrupt` may be called from anywhere.
 
-    `earlier` is what has become of the run's jobs before this session.
+    `earlier` is what has become of the run's jobs before this session; what stands on another plan
+    does not count. With a `source` the plan's contracts are still being written.
     """
 
     def __init__(
@@ -52,21 +75,32 @@ class Scheduler:
         earlier: JobsView | None = None,
         commit: Callable[[], None] = lambda: None,
         budget: Budget | None = None,
+        source: PlanSource | None = None,
     ) -> None:
         earlier = earlier or JobsView()
-        tasks = {t.id: t for t in plan.tasks}
+        self._plan = plan
+        self._tasks = {t.id: t for t in plan.tasks}
+        self._source = source
+        self._is_delayed = False
+        """Whether the plan is being written anew, so that nothing may start meanwhile."""
+        self._definitions = Definitions(plan)
+        self._begun = dict(earlier.definitions)
+        """What each task's last attempt stands on."""
+        outdated = set() if source else self._outdated(plan, self._definitions)
         self._context = SchedulerContext(run_id, backend, calls, clock, pacing, sink)
         self._store = store
         self._policy = policy
         self._budget = budget or Budget()
-        self._graph = TaskGraph(plan, earlier.succeeded)
-        self._succeeded = dict(earlier.succeeded)
-        self._failures = dict(earlier.failures)
+        self._succeeded = {t: n for t, n in earlier.succeeded.items() if t not in outdated}
+        self._failures = {t: why for t, why in earlier.failures.items() if t not in outdated}
         self._unreported = dict(earlier.unreported)
+        unwritten = promised_contracts(plan) if source else ()
+        self._graph = TaskGraph(plan, self._succeeded, unwritten)
+        self._outdated_jobs = {key for key in earlier.open if key.task in outdated}
         self._open_jobs = dict(earlier.open)
         self._number = dict(earlier.attempts)
         """The last attempt of each task, in all sessions."""
-        self._tries = dict.fromkeys(tasks, 0)
+        self._tries = dict.fromkeys(self._tasks, 0)
         """Attempts of each task in this session."""
         self._retries: list[tuple[float, str]] = []
         self._stop: Stop | None = None
@@ -76,7 +110,7 @@ class Scheduler:
         """Whether the next ready task does not fit the budget as it stands."""
         self._watch = JobWatch(self._context, store.destination, self._settle)
         self._launcher = Launcher(
-            self._context, tasks, store, commit, self._succeeded, self._failures
+            self._context, self._tasks, store, commit, self._succeeded, self._failures
         )
         self._log_follower = LogFollower(self._context, self._watch.active, self._launcher.warm_up)
 
@@ -92,9 +126,12 @@ class Scheduler:
         """
         context, watch = self._context, self._watch
         context.backend.on_change(self._on_change)
+        if self._source is not None:
+            self._source.on_news(context.calls.wake)
         self._report_successes()
         self._heed_interrupt()
         while not self._over():
+            self._grow()
             self._reattach()
             self._resume_due()
             watch.poll()
@@ -113,8 +150,8 @@ class Scheduler:
 
     def _over(self) -> bool:
         if self._graph.finished or self._stop is None:
-            return self._graph.finished
-        interrupted = self._stop.cause is StopCause.INTERRUPTED
+            return self._graph.finished and (self._source is None or self._stop is not None)
+        interrupted = self._stop.cause in _AT_ONCE
         patient_until = self._stopped_at + self._context.pacing.interrupt_grace_s
         return not self._watch.active or (interrupted and self._context.now() >= patient_until)
 
@@ -159,7 +196,8 @@ class Scheduler:
 
     def _is_wanted(self, key: JobKey) -> bool:
         latest = key.attempt == self._number.get(key.task)
-        return latest and self._graph.states.get(key.task) is TaskState.READY
+        is_ready = self._graph.states.get(key.task) is TaskState.READY
+        return latest and is_ready and key not in self._outdated_jobs
 
     def _adopt(self, handle: JobHandle) -> None:
         now = self._context.now()
@@ -167,6 +205,78 @@ class Scheduler:
         attempt = self._watch.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
         attempt.hand_over(handle, now)
         self._launcher.warm_up.is_over()
+
+    # -- a plan that is still being written
+
+    def _grow(self) -> None:
+        if self._source is None or self._context.calls.busy("submit"):
+            return  # the thread that submits reads what is changed here
+        for news in self._source.take():
+            match news:
+                case ContractWritten(contract):
+                    self._store.add_contract(contract)
+                    self._definitions.add(contract)
+                    self._graph.contract_written(contract.path)
+                case PlanDelayed():
+                    self._is_delayed = True
+                case PlanWritten(plan):
+                    self._source, self._is_delayed, self._is_short = None, False, False
+                    self._take_plan(plan)
+                case PlanFailed(message):
+                    self._source, self._interrupted = None, True
+                    self._halt(Stop(StopCause.PLANNING, message))
+
+    def _take_plan(self, plan: Plan) -> None:
+        """Go on with `plan`: what was begun and stands on the same keeps its result."""
+        before, definitions = self._graph.states, Definitions(plan)
+        outdated = self._outdated(plan, definitions)
+        is_other = bool(outdated) or plan.tasks != self._plan.tasks
+        for task in outdated:
+            self._succeeded.pop(task, None)
+            self._failures.pop(task, None)
+            self._tries.pop(task, None)
+            del self._begun[task]
+        for attempt in self._watch.active.values():
+            attempt.is_superseded |= attempt.key.task in outdated
+        self._retries = [(at, task) for at, task in self._retries if task not in outdated]
+        heapq.heapify(self._retries)
+        self._plan, self._definitions = plan, definitions
+        self._tasks.update((task.id, task) for task in plan.tasks)
+        self._tries = dict.fromkeys((task.id for task in plan.tasks), 0) | self._tries
+        self._store.take_plan(plan)
+        self._graph = TaskGraph(plan, self._succeeded)
+        self._carry_over({task: state for task, state in before.items() if task not in outdated})
+        if is_other:
+            self._announce_plan(before, outdated)
+
+    def _carry_over(self, states: Mapping[str, TaskState]) -> None:
+        """Tasks that are under way, wait for their next attempt or have failed stay so."""
+        for task, state in states.items():
+            if state in (TaskState.ACTIVE, TaskState.WAITING, TaskState.FAILED):
+                self._graph.adopt(task)
+            if state is TaskState.WAITING:
+                self._graph.wait(task)
+            elif state is TaskState.FAILED:
+                self._graph.fail(task)
+
+    def _announce_plan(self, before: Mapping[str, TaskState], outdated: Collection[str]) -> None:
+        now = self._graph.states
+        restarted = [t for t, state in now.items() if t in before and before[t].final > state.final]
+        restarted += [task for task in outdated if task in now and task not in restarted]
+        tasks = [PlannedTask(t.id, t.title, t.depends_on, t.estimate) for t in self._plan.tasks]
+        self._context.emit(PlanReady(self._plan.title, tuple(tasks), tuple(sorted(restarted))))
+        kept = [task for task in self._begun if task in now]
+        text = f"The plan was corrected; kept: {_named(kept)}; starts anew: {_named(restarted)}."
+        self._context.emit(Notice(text))
+
+    def _outdated(self, plan: Plan, definitions: Definitions) -> set[str]:
+        """Tasks that were begun, and stand on something else in `plan` or are not in it."""
+        known = {task.id for task in plan.tasks}
+        return {
+            task
+            for task, begun in self._begun.items()
+            if task not in known or (begun and begun != definitions.of(task))
+        }
 
     # -- launching
 
@@ -178,7 +288,8 @@ class Scheduler:
             self._launcher.submit(batch, lambda: self._interrupted, partial(self._submitted, batch))
 
     def _launches_are_held(self) -> bool:
-        return bool(self._open_jobs) or self._launcher.is_held or self._stop is not None
+        is_held = self._is_delayed or self._launcher.is_held
+        return bool(self._open_jobs) or is_held or self._stop is not None
 
     def _could_launch(self) -> bool:
         """Whether `_launch` would do something."""
@@ -197,7 +308,8 @@ class Scheduler:
             return []
         started = graph.start(room, lambda task: budget.admit(self._next_key(task)))
         self._is_short = len(started) < room and graph.has_ready
-        if self._is_short and not (started or self._watch.active or self._retries):
+        is_over = not (started or self._watch.active or self._retries or self._source)
+        if self._is_short and is_over:
             # no attempt is left whose settlement could free more: what there is, or nothing
             started = graph.start_any(lambda task: budget.squeeze(self._next_key(task)))
             if not started:
@@ -211,7 +323,8 @@ class Scheduler:
         key, now = self._next_key(task), self._context.now()
         self._number[task] = key.attempt
         self._tries[task] += 1
-        self._context.emit(JobIntended(self._budget.reservation(key)), key)
+        definition = self._begun[task] = self._definitions.of(task)
+        self._context.emit(JobIntended(self._budget.reservation(key), definition), key)
         self._launcher.warm_up.begun(key, now)
         attempt = self._watch.active[key] = Attempt(key, now, allowance=self._budget.allowance(key))
         return attempt
@@ -243,7 +356,7 @@ class Scheduler:
     # -- stopping
 
     def _heed_interrupt(self) -> None:
-        if self._interrupted and not (self._stop and self._stop.cause is StopCause.INTERRUPTED):
+        if self._interrupted and not (self._stop and self._stop.cause in _AT_ONCE):
             self._halt(Stop(StopCause.INTERRUPTED, "The run was interrupted."))
             self._context.emit(Notice("Interrupted: stopping what runs; the run can be resumed."))
 
@@ -270,6 +383,8 @@ class Scheduler:
         if reason and (end.result is None or end.cause == Outcome.INTERRUPTED):
             end = reason.end(end)
         self._account(attempt, end)
+        if attempt.is_superseded:
+            return
         if end.ok:
             self._succeeded[task] = attempt.key.attempt
             self._failures.pop(task, None)
@@ -366,3 +481,7 @@ class Scheduler:
                 yield when
         if self._stop:
             yield self._stopped_at + context.pacing.interrupt_grace_s
+
+
+def _named(tasks: Collection[str]) -> str:
+    return ", ".join(sorted(tasks)) or "none"

@@ -1,24 +1,34 @@
 """The task graph: where every task stands, and which may start next. Pure, without time or I/O."""
 
 import heapq
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from core.job import TaskState
 from core.plan import Plan, remaining_path, topological_order
 
 
 class TaskGraph:
-    """Tasks of a plan. Every change is one method; a final state never changes."""
+    """Tasks of a plan. Every change is one method; a final state never changes.
 
-    def __init__(self, plan: Plan, succeeded: Collection[str] = ()) -> None:
+    `unwritten` are contracts that do not exist yet: a task waits for those that it uses as it does
+    for other tasks.
+    """
+
+    def __init__(
+        self, plan: Plan, succeeded: Collection[str] = (), unwritten: Collection[str] = ()
+    ) -> None:
         weight = remaining_path(plan)
         self._rank = {t.id: (-weight[t.id], n) for n, t in enumerate(plan.tasks)}
         awaited = _awaited(plan, succeeded)
         self._missing = {t.id: len(awaited[t.id]) for t in plan.tasks}
         self._dependents: dict[str, list[str]] = {t.id: [] for t in plan.tasks}
+        self._users: dict[str, list[str]] = {path: [] for path in unwritten}
         for task in plan.tasks:
             for name in awaited[task.id]:
                 self._dependents[name].append(task.id)
+            for path in set(task.uses) & self._users.keys():
+                self._users[path].append(task.id)
+                self._missing[task.id] += 1
         self._ready: list[tuple[tuple[int, int], str]] = []
         self.states = {t.id: TaskState.PENDING for t in plan.tasks}
         self._unfinished = len(self.states)
@@ -83,10 +93,10 @@ class TaskGraph:
     def succeed(self, task: str) -> None:
         self._expect(task, TaskState.ACTIVE)
         self._finish(task, TaskState.SUCCEEDED)
-        for name in self._dependents[task]:
-            self._missing[name] -= 1
-            if not self._missing[name] and self.states[name] is TaskState.PENDING:
-                self._make_ready(name)
+        self._release(self._dependents[task])
+
+    def contract_written(self, path: str) -> None:
+        self._release(self._users.pop(path, ()))
 
     def fail(self, task: str) -> list[str]:
         """The task failed for good. Returns its descendants, now blocked; all else goes on."""
@@ -107,6 +117,13 @@ class TaskGraph:
         for name in rest:
             self._finish(name, TaskState.CANCELLED)
         return rest
+
+    def _release(self, tasks: Iterable[str]) -> None:
+        """One thing that these have waited for is there."""
+        for name in tasks:
+            self._missing[name] -= 1
+            if not self._missing[name] and self.states[name] is TaskState.PENDING:
+                self._make_ready(name)
 
     def _make_ready(self, task: str) -> None:
         self.states[task] = TaskState.READY

@@ -11,6 +11,7 @@ HOPELESS = frozenset({StopCause.AUTH, StopCause.BILLING, StopCause.OUTDATED})
 """After these a job that starts can only fail; after BUDGET it has what was reserved for it."""
 
 INTERRUPTED = CancelReason(Outcome.INTERRUPTED, "It was stopped when the run was interrupted.")
+SUPERSEDED = CancelReason(Outcome.INTERRUPTED, "It was stopped since the plan was corrected.")
 OVER_TIME = CancelReason(Reason.TIMEOUT, describe(JobStatus(JobState.CANCELLED), Reason.TIMEOUT))
 
 

@@ -1,6 +1,6 @@
 """What the scheduler is given and what it gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +8,8 @@ from typing import Protocol
 
 from core.bundle import Allowance
 from core.job import Job, JobKey, TaskState, Usage
-from core.plan import Task
+from core.plan import Contract, Plan, Task
+from core.plan.draft import ContractWritten
 
 
 class AttemptStore(Protocol):
@@ -33,6 +34,45 @@ class AttemptStore(Protocol):
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         """What an attempt without a result is known to have used."""
+
+    def add_contract(self, contract: Contract) -> None:
+        """One more is written; before a task that uses it is prepared."""
+
+    def take_plan(self, plan: Plan) -> None:
+        """The plan has changed, or is complete now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWritten:
+    """The whole plan, which may differ from what was begun."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDelayed:
+    """What was written of the plan counts no longer; another one comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFailed:
+    """There will be no plan."""
+
+    message: str
+
+
+PlanNews = ContractWritten | PlanDelayed | PlanWritten | PlanFailed
+
+
+class PlanSource(Protocol):
+    """A plan that is still being written, for the deciding thread."""
+
+    def take(self) -> Sequence[PlanNews]:
+        """What has become known since it was last asked. After PlanWritten or PlanFailed nothing
+        more comes."""
+
+    def on_news(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, from any thread, when there is something to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +103,7 @@ class StopCause(StrEnum):
     """Why a run stopped before its tasks were through."""
 
     INTERRUPTED = "INTERRUPTED"
+    PLANNING = "PLANNING"
     AUTH = "AUTH"
     BILLING = "BILLING"
     BUDGET = "BUDGET"
