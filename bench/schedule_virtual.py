@@ -19,7 +19,7 @@ from pathlib import Path
 from core.bundle import Allowance
 from core.events import Event
 from core.job import Job, JobKey, Usage
-from core.plan import Analysis, Criterion, Plan, Task
+from core.plan import Analysis, Contract, Criterion, Plan, Task
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing
@@ -121,6 +121,10 @@ class _NoStore:
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return ()
+
+    def add_contract(self, contract: Contract) -> None: ...
+
+    def take_plan(self, plan: Plan) -> None: ...
 
 
 class _Count:

@@ -72,20 +72,19 @@ def carry_out_plan(
 
     Raises NotApproved, and what planner and backend raise.
     """
-    settings, known = prepared.settings, known_plan(session)
-    if known is None and prepared.can_start_early and not session.run_view.jobs.attempts:
+    settings = prepared.settings
+    is_new = not (session.run.plan.exists() or session.run_view.jobs.attempts)
+    if is_new and prepared.can_start_early:
         return run_early(prepared, session, budget, charge)
-    if known is None:
-        hooks = Hooks(charge, session.progress)
-        known = prepared.ask_for_plan(budget.left(), hooks)
-        save_plan(session, known)
-    announce_plan(session, known)
-    forecast = forecast_run(settings, prepared.models, known)
-    if settings.approve and not is_approved(view, render_plan_view(known, forecast)):
+    hooks = Hooks(charge, session.progress)
+    plan = make_plan(session, lambda: prepared.ask_for_plan(budget.left(), hooks))
+    forecast = forecast_run(settings, prepared.models, plan)
+    if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
         raise NotApproved
     if session.run_view.forecast is None:  # the summary compares the result with the first
         session.emit(forecast)
-    return known, run_plan(session, known, prepared.backend, prepared.models.executor, settings, budget)
+    model = prepared.models.executor
+    return plan, run_plan(session, plan, prepared.backend, model, settings, budget)
 
 
 def run_early(
@@ -122,13 +121,12 @@ def run_early(
 
 
 @storing()
-def known_plan(session: Session) -> Plan | None:
-    """The plan that the run has already."""
+def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
+    """The run's plan: the one it has already, or the one that `ask` returns."""
     path = session.run.plan
-    if not path.exists():
-        return None
-    plan = parse_plan(path.read_text(encoding="utf-8"), str(path))
-    write_contracts(session.run, plan.contracts)
+    plan = parse_plan(path.read_text(encoding="utf-8"), str(path)) if path.exists() else ask()
+    save_plan(session, plan)
+    announce_plan(session, plan)
     return plan
 
 

@@ -15,7 +15,7 @@ from claude.prices import check_priced, pricing, settle_prices
 from claude.prompts import render_surroundings
 from claude.simulation.latency import usual_pace
 from config import Settings
-from core.bundle import Allowance, Models
+from core.bundle import Allowance, Models, ModelSettings
 from core.clock import Clock
 from core.errors import refuse_if
 from core.events import Forecast

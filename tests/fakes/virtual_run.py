@@ -14,7 +14,7 @@ from core.bundle import UNLIMITED, Allowance
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.events import EPHEMERAL, Event, Kind
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult, Usage
-from core.plan import Plan, Task, ancestors
+from core.plan import Contract, Plan, Task, ancestors
 from engine.money.budget import Budget
 from engine.run.jobs_view import JobsView
 from engine.run.run_view import replay
@@ -270,6 +270,7 @@ class MemoryStore:
         self.meanings: dict[JobKey, tuple[str, dict[str, int]]] = {}
         self.used: dict[JobKey, tuple[Usage, ...]] = {}
         self.allowances: dict[JobKey, Allowance] = {}
+        self.contracts: list[str] = []
 
     def prepare(
         self,
@@ -287,6 +288,12 @@ class MemoryStore:
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return self.used.get(key, ())
+
+    def add_contract(self, contract: Contract) -> None:
+        self.contracts.append(contract.path)
+
+    def take_plan(self, plan: Plan) -> None:
+        self._ancestors = ancestors(plan)
 
 
 @dataclass

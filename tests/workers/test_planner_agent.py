@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from claude.client.types import Reply
+from claude.planning.schema import build_schema
 from claude.prompts import load_prompt
 from core.errors import CredentialsRefused, PlanningFailed, RequestRejected
 from core.plan import Plan
-from planner_agent import SUBMIT_PLAN, PlannerAgent, build_schema
+from planner_agent import SUBMIT_PLAN, PlannerAgent
 from tests.fakes.seams import Answer, ScriptedClaude, act, act_broken, say, use
 
 

@@ -150,7 +150,7 @@ def test_what_a_diamond_shares_is_copied_once_and_a_long_chain_is_no_recursion(
     chain = {f"n{i}": (f"n{i - 1}",) if i else () for i in range(2000)}
     plan = make_plan({**chain, "left": ("n1999",), "right": ("n1999",), "end": ("left", "right")})
     run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
-    write_contracts(run, plan)
+    write_contracts(run, plan.contracts)
     for task in ("n0", "right"):
         finish(run, task)
     make_store(run, plan).prepare(

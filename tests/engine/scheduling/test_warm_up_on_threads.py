@@ -67,7 +67,7 @@ class Heard:
 
 def execute(folder: Path, base_url: str, sink: Heard) -> RunOutcome:
     run = create_run(folder, RunFacts(new_run_id(0.0), "x", "out", 0.0, {}, simulated=True))
-    write_contracts(run, PLAN)
+    write_contracts(run, PLAN.contracts)
     backend = ThreadingBackend(run.root, ThreadWorker(KEYS, Governor()))
     calls = ThreadedCalls(SystemClock())
     try:
