@@ -11,7 +11,10 @@ from claude.client.types import Reply
 from claude.planning.schema import build_schema
 from claude.prompts import load_prompt
 from core.errors import CredentialsRefused, PlanningFailed, RequestRejected
-from core.plan import Plan
+from core.plan import Plan, plan_defects
+from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
+from core.plan.single import estimate_alone
+from core.worker.planning import Parallel
 from planner_agent import SUBMIT_PLAN, PlannerAgent
 from tests.fakes.seams import Answer, ScriptedClaude, act, act_broken, say, use
 
@@ -25,23 +28,29 @@ def plan_json(**changes: Any) -> dict[str, Any]:
             "instructions": f"Write {name}.",
             "depends_on": [],
             "owns": [f"app/{name}.py"],
+            "uses": ["app/types.py"],
+            "estimate": 5_000,
             "checks": [],
-            "estimate": 100,
         }
         for name in ("store", "view")
     ]
     plan = {
         "title": "Todo",
         "summary": "A todo list.",
+        "assumptions": ["One person uses it."],
         "analysis": {
             "complexity": 3,
             "rationale": "Two parts.",
-            "recommended_executors": 2,
             "parallel_pays": True,
+            "recommended_executors": 2,
         },
-        "contracts": [{"path": "app/types.py", "purpose": "Types.", "content": "PORT = 8000\n"}],
+        "setup": {"tools": ["python 3.12"], "install": [], "network": "none", "start": "app"},
+        "conventions": ["Times are UTC."],
         "tasks": tasks,
-        "acceptance_criteria": [{"text": "It lists.", "served_by": ["store", "view"]}],
+        "acceptance_criteria": [
+            {"text": "It lists.", "served_by": ["store", "view"], "command": ""}
+        ],
+        "contracts": [{"path": "app/types.py", "purpose": "Types.", "content": "PORT = 8000\n"}],
     }
     return plan | changes
 
@@ -82,7 +91,15 @@ def test_the_schema_is_closed_and_leaves_the_version_out() -> None:
 
 def test_the_prompt_names_every_rule_the_code_checks() -> None:
     text = load_prompt("planner")
-    for word in ("parallel_pays", "wildcards", "differ in case", "served_by", "estimate", "cycles"):
+    for word in (
+        "parallel_pays",
+        "wildcards",
+        "differ in case",
+        "served_by",
+        "estimate",
+        "cycles",
+        "uses",
+    ):
         assert word in text
 
 
@@ -97,7 +114,7 @@ def test_every_defect_goes_back_with_what_the_model_said() -> None:
     bad["tasks"][0]["depends_on"] = ["view", "none"]
     bad["tasks"][1]["depends_on"] = ["store"]
     bad["tasks"][1]["owns"] = ["../x", "app/types.py"]
-    bad["acceptance_criteria"] = []
+    bad["acceptance_criteria"][0]["served_by"] = []
     plan, claude = planned(say(json.dumps(bad)), say(GOOD))
     assert plan.title == "Todo"
     first, said, defects = claude.calls[1].messages
@@ -106,7 +123,7 @@ def test_every_defect_goes_back_with_what_the_model_said() -> None:
     lines = defects["content"][0]["text"].split("\n")
     assert (lines[0], lines[-1]) == ("<defects>", "</defects>")
     told = "\n".join(lines[1:-1])
-    for words in ("not in the plan", "cycle", "'../x'", "a contract", "no acceptance criteria"):
+    for words in ("not in the plan", "cycle", "'../x'", "a contract", "served by no task"):
         assert words in told
     assert all(line.startswith("- ") for line in lines[1:-1])
 
@@ -121,7 +138,7 @@ def test_every_defect_goes_back_with_what_the_model_said() -> None:
         (say("\ud800"), "the document"),
         (say('{"title": 1}'), "title: Input should be a valid string"),
         (say(json.dumps(plan_json(extra=1))), "extra: Extra inputs are not permitted"),
-        (say(json.dumps(plan_json(version=2))), "version: Input should be 1"),
+        (say(json.dumps(plan_json(version=3))), "version: Input should be 2"),
         (say(json.dumps(plan_json(tasks=[]))), "the plan has no tasks"),
         (act(stop_reason="end_turn"), "the reply is empty"),
         (say("  \n"), "the reply is empty"),
@@ -147,7 +164,7 @@ def changed(path: str, value: Any) -> Reply:
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        (changed("analysis.parallel_pays", False), "there are 2 tasks; make it one"),
+        (changed("acceptance_criteria", []), "the plan has no acceptance criteria"),
         (changed("contracts.0.content", " \n"), "contract 'app/types.py' has no content"),
         (changed("tasks.1.estimate", 0), "task 'view' has no estimate"),
     ],
@@ -191,7 +208,7 @@ def test_where_structured_output_is_refused_a_tool_call_does_it_from_then_on() -
         assert call.tool_choice == {"type": "tool", "name": SUBMIT_PLAN}
         assert call.tools[0]["input_schema"] == build_schema()
     assert third.messages[1]["content"][0]["text"] == '{"title": "x"}'
-    assert "summary: Field required" in third.messages[2]["content"][0]["text"]
+    assert "tasks: Field required" in third.messages[2]["content"][0]["text"]
 
 
 def test_a_refusal_of_the_tool_call_too_is_raised() -> None:
@@ -205,3 +222,93 @@ def test_a_refusal_of_the_tool_call_too_is_raised() -> None:
 def test_other_errors_are_raised_as_they_are(error: Exception) -> None:
     with pytest.raises(type(error)):
         planned(error)
+
+
+def alone(**changes: Any) -> tuple[Plan, list[Any]]:
+    """What becomes of a plan that turns out not to pay, and the events on the way."""
+    heard: list[Any] = []
+    plan, claude = planned(say(json.dumps(plan_json(**changes))), on_draft=heard.append)
+    assert len(claude.calls) == 1
+    return plan, heard
+
+
+def test_where_parallel_work_does_not_pay_the_answer_is_cut_and_one_executor_builds_it() -> None:
+    read = plan_json()["analysis"] | {"parallel_pays": False}
+    plan, heard = alone(analysis=read)
+    assert heard == [AnswerBegan()]  # nothing of tasks or contracts was waited for
+    (task,) = plan.tasks
+    assert (task.owns, task.estimate) == (("./",), estimate_alone(3))
+    assert (plan.title, plan.summary) == ("Todo", "A todo list.")
+    assert plan.assumptions == ("One person uses it.",)
+    assert plan.prompt == "Build a todo list"
+    assert not plan.analysis.parallel_pays
+    assert not plan_defects(plan)
+
+
+def test_tasks_that_cannot_run_beside_each_other_are_one_executor_s() -> None:
+    tasks = plan_json()["tasks"]
+    tasks[1]["depends_on"] = ["store"]
+    plan, heard = alone(tasks=tasks)
+    assert heard == [AnswerBegan()]
+    assert [t.estimate for t in plan.tasks] == [10_000]
+    assert plan.conventions == ("Times are UTC.",)
+
+
+@pytest.mark.parametrize("executors", [1, 2])
+def test_it_counts_how_many_executors_there_are(executors: int) -> None:
+    plan, _ = planned(say(GOOD), executors=executors)
+    assert len(plan.tasks) == executors
+
+
+def test_always_is_told_to_the_planner_and_nothing_is_cut() -> None:
+    read = plan_json()["analysis"] | {"parallel_pays": False}
+    text = json.dumps(plan_json(analysis=read))
+    plan, claude = planned(say(text), parallel=Parallel.ALWAYS, executors=1)
+    assert len(plan.tasks) == 2
+    assert "at least two tasks" in claude.calls[0].messages[0]["content"][0]["text"]
+
+
+def test_the_planner_is_told_what_executors_can_do() -> None:
+    _, claude = planned(say(GOOD), surroundings="<executors>\nThey cannot.\n</executors>")
+    text = claude.calls[0].messages[0]["content"][0]["text"]
+    assert text.endswith("</request>\n<executors>\nThey cannot.\n</executors>")
+
+
+def test_what_is_complete_is_told_while_the_answer_is_written() -> None:
+    heard: list[Any] = []
+    plan, _ = planned(say(GOOD), on_draft=heard.append)
+    head = plan.model_copy(update={"contracts": (), "prompt": ""})
+    assert heard == [AnswerBegan(), HeadWritten(head), ContractWritten(plan.contracts[0])]
+
+
+def test_each_part_is_reported_in_a_line_with_the_tokens_so_far() -> None:
+    told: list[str] = []
+    planned(say(GOOD), on_progress=told.append)
+    parts = [line.rpartition(" (")[0] for line in told if line.endswith("tokens of the plan)")]
+    assert parts == [
+        "title: Todo",
+        "assumes: One person uses it.",
+        "complexity 3 of 10, parallel work pays",
+        "task store: store, about 5,000 tokens",
+        "task view: view, about 5,000 tokens",
+        "contract app/types.py: Types.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"tasks": []},
+        {"acceptance_criteria": [{"text": "x", "served_by": [], "command": ""}]},
+        {"acceptance_criteria": []},
+        {"setup": 1},
+    ],
+)
+def test_nothing_is_begun_on_a_head_that_breaks_a_rule(spoil: dict[str, Any]) -> None:
+    heard: list[Any] = []
+    planned(say(json.dumps(plan_json(**spoil))), say(GOOD), on_draft=heard.append)
+    first, _, rest = heard[0], heard.pop(0), heard[heard.index(AnswerBegan()) :]
+    assert first == AnswerBegan()
+    assert [type(event) for event in rest] == [AnswerBegan, HeadWritten, ContractWritten]
+    assert heard.count(AnswerBegan()) == 1
+    assert not any(isinstance(e, HeadWritten) for e in heard[: heard.index(AnswerBegan())])
