@@ -88,10 +88,11 @@ class PlanReady(EventData):
     begun otherwise are `restarted`."""
 
     kind = Kind.PLAN_READY
-    sparse = frozenset({"restarted"})
+    sparse = frozenset({"restarted", "assumptions"})
     title: str = ""
     tasks: tuple[PlannedTask, ...] = ()
     restarted: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

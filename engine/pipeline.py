@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backends.base import Backend
-from claude.client.types import Hooks
 from config import Settings
 from core.bundle import ModelSettings
 from core.errors import Interrupted
-from core.events import PlannedTask, PlanReady
 from core.job import TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
@@ -25,6 +23,7 @@ from engine.planning.forecast import expected_needs, most_of_planning
 from engine.planning.preflight import PreparedRun, forecast_run
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
+from engine.run.plan_event import plan_ready
 from engine.run.session import Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.launch_pace import CACHE_LIVES_S
@@ -76,8 +75,9 @@ def carry_out_plan(
     is_new = not (session.run.plan.exists() or session.run_view.jobs.attempts)
     if is_new and prepared.can_start_early:
         return run_early(prepared, session, budget, charge)
-    hooks = Hooks(charge, session.progress)
-    plan = make_plan(session, lambda: prepared.ask_for_plan(budget.left(), hooks))
+    plan = make_plan(
+        session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
+    )
     forecast = forecast_run(settings, prepared.models, plan)
     if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
         raise NotApproved
@@ -101,7 +101,7 @@ def run_early(
         save_plan(session, plan)
 
     planning = BackgroundPlanning(
-        lambda clock, hooks: prepared.ask_for_plan(allowance, hooks, clock),
+        lambda clock, hooks: prepared.ask_beside(allowance, clock, hooks),
         session.clock,
         charge,
         session.progress,
@@ -109,7 +109,7 @@ def run_early(
     )
     with planning:
         begun = planning.wait_for_tasks()
-        announce_plan(session, begun)
+        session.emit(plan_ready(begun))
         session.emit(forecast_run(settings, prepared.models, begun))
         source = planning if planning.plan is None else None
         outcome = run_plan(session, begun, prepared.backend, model, settings, budget, source)
@@ -126,7 +126,7 @@ def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
     path = session.run.plan
     plan = parse_plan(path.read_text(encoding="utf-8"), str(path)) if path.exists() else ask()
     save_plan(session, plan)
-    announce_plan(session, plan)
+    session.emit(plan_ready(plan))
     return plan
 
 
@@ -134,11 +134,6 @@ def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
 def save_plan(session: Session, plan: Plan) -> None:
     write_atomic(session.run.plan, render_plan(plan), durable=True)
     write_contracts(session.run, plan.contracts)
-
-
-def announce_plan(session: Session, plan: Plan) -> None:
-    tasks = [PlannedTask(t.id, t.title, tuple(t.depends_on), t.estimate) for t in plan.tasks]
-    session.emit(PlanReady(plan.title, tuple(tasks)))
 
 
 def expect(session: Session, plan: Plan, model: ModelSettings, budget: Budget) -> None:

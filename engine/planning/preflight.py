@@ -57,11 +57,17 @@ class PreparedRun:
         waits = settings.approve or settings.no_early_start or settings.planner_in_docker
         return not waits and settings.parallel != "never"
 
-    def ask_for_plan(self, allowance: Allowance, hooks: Hooks, clock: Clock | None = None) -> Plan:
+    def ask_for_plan(
+        self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
+    ) -> Plan:
         """Raises what the planner raises."""
-        request = planning_request(self.settings, self.models.planner, self.facts.prompt, allowance)
-        context = self.context
-        return self.ask(request, context.credentials, self.governor, clock or context.clock, hooks)
+        return self.ask_beside(allowance, self.context.clock, Hooks(on_usage, report))
+
+    def ask_beside(self, allowance: Allowance, clock: Clock, hooks: Hooks) -> Plan:
+        """The same for another thread, whose clock may end it."""
+        prompt, model = self.facts.prompt, self.models.planner
+        request = planning_request(self.settings, model, prompt, allowance)
+        return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
     def close(self) -> None:
         self.backend.close()

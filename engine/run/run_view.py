@@ -46,6 +46,8 @@ class RunView:
         self.backends: list[str] = []
         """All backends that the run was carried out on."""
         self.title = ""
+        self.assumptions: tuple[str, ...] = ()
+        """What the request left open, and how the planner decided it."""
         self.planned = False
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
@@ -244,7 +246,7 @@ class RunView:
                 self._move(task, TaskPhase.WAITING)
 
     def _plan_ready(self, data: PlanReady) -> None:
-        self.title, self.planned = data.title, True
+        self.title, self.planned, self.assumptions = data.title, True, data.assumptions
         self._forget(set(self.tasks) - {task.id for task in data.tasks})
         for name, title, depends_on, estimate in data.tasks:
             if name not in self.tasks:

@@ -16,8 +16,6 @@ from core.events import (
     JobIntended,
     JobSubmitted,
     Notice,
-    PlannedTask,
-    PlanReady,
     TaskEnded,
     TaskRetry,
 )
@@ -26,6 +24,7 @@ from core.plan import Definitions, Plan, promised_contracts
 from core.plan.draft import ContractWritten
 from engine.money.budget import Budget
 from engine.run.jobs_view import JobsView
+from engine.run.plan_event import plan_ready
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.calls import Calls
 from engine.scheduling.context import SchedulerContext
@@ -263,8 +262,7 @@ class Scheduler:
         now = self._graph.states
         restarted = [t for t, state in now.items() if t in before and before[t].final > state.final]
         restarted += [task for task in outdated if task in now and task not in restarted]
-        tasks = [PlannedTask(t.id, t.title, t.depends_on, t.estimate) for t in self._plan.tasks]
-        self._context.emit(PlanReady(self._plan.title, tuple(tasks), tuple(sorted(restarted))))
+        self._context.emit(plan_ready(self._plan, restarted))
         kept = [task for task in self._begun if task in now]
         text = f"The plan was corrected; kept: {_named(kept)}; starts anew: {_named(restarted)}."
         self._context.emit(Notice(text))

@@ -109,6 +109,8 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield from _unfinished(run_view, TaskPhase.FAILED)
     yield from _unfinished(run_view, TaskPhase.BLOCKED)
     yield from _conflicts(run_view)
+    yield from (("assumed", clean(text, 300)) for text in run_view.assumptions[:LISTED])
+    yield from _more("assumed", len(run_view.assumptions))
     yield "time", _times(run_view)
     if run_view.forecast:
         forecast = forecast_line(run_view.forecast)

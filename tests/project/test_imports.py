@@ -18,7 +18,7 @@ WORKER_FREE = ("click", "rich", "docker", "engine", "backends")
 
 # From top to bottom: a room imports itself and those after it.
 CORE = ("aws", "worker", "transfer", "settings", "workspace", "")
-CLAUDE = ("engines", "", "client", "errors", "simulation", "limits", "http", "prompts")
+CLAUDE = ("engines", "", "planning", "client", "errors", "simulation", "limits", "http", "prompts")
 ENGINE = (
     *("pipeline", "cleanup", "cli", "views", "planning"),
     *("verification", "scheduling", "delivery", "run", "money", ""),
@@ -89,7 +89,8 @@ REACHING = {
     # Looks at all that was chosen before a run begins.
     "engine.planning": {
         *("config", "backends", "backends.docker.planner", "claude", "claude.client"),
-        *("claude.engines", "claude.limits", "claude.simulation"),
+        *("claude.engines", "claude.limits", "claude.planning", "claude.prompts"),
+        "claude.simulation",
     },
     # A bundle is read as a worker left it, which nothing here trusts.
     "core": {"core.workspace"},

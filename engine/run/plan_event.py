@@ -1,0 +1,12 @@
+"""A plan as the event that announces it."""
+
+from collections.abc import Iterable
+
+from core.events import PlannedTask, PlanReady
+from core.plan import Plan
+
+
+def plan_ready(plan: Plan, restarted: Iterable[str] = ()) -> PlanReady:
+    """`restarted` are tasks whose work so far is void."""
+    tasks = (PlannedTask(t.id, t.title, t.depends_on, t.estimate) for t in plan.tasks)
+    return PlanReady(plan.title, tuple(tasks), tuple(sorted(restarted)), plan.assumptions)
