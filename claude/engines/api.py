@@ -36,6 +36,7 @@ from claude.engines.tools import (
 from claude.prompts import load_executor_prompt, render_defects
 from core.errors import RequestRejected, WorkspaceError
 from core.job import Outcome
+from core.paths import EVERYTHING
 
 MOST_IDLE_TURNS = 3
 MOST_SAME_FAILURES = 6
@@ -63,7 +64,9 @@ class ApiEngine(Engine):
         self._environ = os.environ if environ is None else environ
         self._workspace = context.workspace
         self._messages: list[Block] = [build_first_message(context)]
-        instructions = load_executor_prompt(commands=context.commands)
+        instructions = load_executor_prompt(
+            commands=context.commands, alone=EVERYTHING in context.request.task.owns
+        )
         self._system = ({**build_text(instructions), "cache_control": _CACHE},)
         self._tools = TOOLS_AND_SHELL if context.commands else TOOLS
         self._schemas = tuple(tool.schema() for tool in self._tools.values())

@@ -18,10 +18,11 @@ def load_prompt(name: str) -> str:
     return (Path(__file__).parent / f"{name}.md").read_text(encoding="utf-8")
 
 
-def load_executor_prompt(*, commands: bool) -> str:
-    """The instructions of an executor on the Messages API: one text for those that may run
-    commands, and one for those that may not."""
-    return load_prompt("executor") + load_prompt(f"executor_{'' if commands else 'no_'}commands")
+def load_executor_prompt(*, commands: bool, alone: bool = False) -> str:
+    """The instructions of an executor on the Messages API: for one that builds its part of a plan
+    or the whole `alone`, with or without a shell."""
+    parts = ("alone" if alone else "team", "", "commands" if commands else "no_commands")
+    return "".join(load_prompt("_".join(filter(None, ("executor", part)))) for part in parts)
 
 
 def render_request(prompt: str) -> str:

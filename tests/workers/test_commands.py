@@ -148,7 +148,7 @@ def test_the_instructions_agree_with_the_tools() -> None:
     assert "run_command" not in without
     assert "You have no shell" in without
     for text in (with_shell, without):
-        assert text.startswith(load_prompt("executor"))
+        assert text.startswith(load_prompt("executor_team") + load_prompt("executor"))
 
 
 def test_a_tool_that_is_not_offered_cannot_be_called(bench: Bench) -> None:
