@@ -72,7 +72,7 @@ def run_task(root: Path, base_url: str, provider: str, task_id: str, **more: Any
         prompt="a todo list",
         brief="# Small\n",
         task=next(task for task in plan.tasks if task.id == task_id),
-        contracts=(ContractFile(entry.path, entry.sha256),),
+        contracts=(ContractFile(entry.path, entry.sha256, is_common=True),),
         model=model,
         limits=Limits(),
         previous_failure=more.get("previous_failure", ""),
