@@ -76,7 +76,7 @@ class Measured:
     def __init__(self, folder: Path, plan: Mapping[str, tuple[str, ...]], executors: int) -> None:
         made = make_plan(plan)
         run = create_run(folder, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
-        write_contracts(run, made)
+        write_contracts(run, made.contracts)
         journal, self.commits = Journal(run.journal), 0
         self.backend = Counting(run)
         self.calls = CountingCalls(SystemClock())
