@@ -30,7 +30,7 @@ def render_request(prompt: str) -> str:
     return f"<request>\n{prompt}\n</request>"
 
 
-def render_surroundings(*, commands: bool, tools: str) -> str:
+def render_surroundings(executors: int, *, commands: bool, tools: str) -> str:
     """What the planner has to know of the executors. `tools` are those of their container."""
     if not commands:
         able = "They have no shell: they cannot run, test or install anything, nor use a network."
@@ -38,7 +38,7 @@ def render_surroundings(*, commands: bool, tools: str) -> str:
         able = f"They have a shell with {tools}. They install nothing and use no network."
     else:
         able = "They have a shell on the person's machine. They install nothing and use no network."
-    return f"<executors>\n{able}\n</executors>"
+    return f"<executors>\nUp to {executors} work at once. {able}\n</executors>"
 
 
 def render_shared(request: Request, contracts: Mapping[str, str]) -> str:

@@ -86,7 +86,7 @@ def planning_request(
         allowance,
         parallel=Parallel(settings.parallel),
         executors=settings.max_executors,
-        surroundings=render_surroundings(commands=commands, tools=tools),
+        surroundings=render_surroundings(settings.max_executors, commands=commands, tools=tools),
     )
 
 
