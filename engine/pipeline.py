@@ -19,7 +19,7 @@ from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
 from engine.planning.forecast import expected_needs
-from engine.planning.preflight import PreparedRun, forecast_run
+from engine.planning.preflight import PreparedRun, forecast_run, planning_took
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session, announce, end_session, ending, storing
@@ -50,7 +50,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         plan = make_plan(
             session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
         )
-        forecast = forecast_run(settings, prepared.models, plan)
+        took = planning_took(session.run_view, prepared.price)
+        forecast = forecast_run(settings, prepared.models, plan, took)
         if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
             return end_session(session, 1, "not approved")
         if session.run_view.forecast is None:  # the summary compares the result with the first

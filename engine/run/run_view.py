@@ -47,6 +47,8 @@ class RunView:
         """All backends that the run was carried out on."""
         self.title = ""
         self.planned = False
+        self.planning_s = 0.0
+        """Seconds until there was a plan."""
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
         self.tasks: dict[str, TaskView] = {}
@@ -95,7 +97,7 @@ class RunView:
             case RunStarted() as data:
                 self._run_started(event.at, data)
             case PlanReady() as data:
-                self._plan_ready(data)
+                self._plan_ready(event.at, data)
             case Forecast() as data:
                 self.forecast, self._forecast_s = data, self.wall_s(event.at)
             case Notice(text):
@@ -243,7 +245,7 @@ class RunView:
                 task.started_at, task.message = None, ""
                 self._move(task, TaskPhase.WAITING)
 
-    def _plan_ready(self, data: PlanReady) -> None:
+    def _plan_ready(self, at: float, data: PlanReady) -> None:
         self.title, self.planned = data.title, True
         for name, title, depends_on, estimate in data.tasks:
             if name not in self.tasks:
@@ -254,6 +256,7 @@ class RunView:
                 self._path[dependency] = max(self._path[dependency], behind)
         if not self.planning.settled:  # a resumed run announces its plan again
             self._settle(self.planning, 1, ())
+            self.planning_s = self.wall_s(at)
 
     def _job_begun(self, event: Event) -> None:
         task = self._task(event)
