@@ -20,14 +20,15 @@ from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
 from engine.planning.forecast import expected_needs
 from engine.planning.preflight import PreparedRun, forecast_run, planning_took
+from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
-from engine.scheduling.launch_pace import CACHE_LIVES_S
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing, RunOutcome, StopCause
+from engine.scheduling.warm_up import CACHE_LIVES_S, SharedPrefix
 from engine.views.approval import is_approved
 from engine.views.plan import render_plan_view
 from engine.views.types import View
@@ -91,7 +92,8 @@ def run_plan(
     earlier = _undamaged(session)
     limits = settings.limits()
     budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
-    warm_up = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
+    prefix = price_prefix(plan, session.facts.prompt, budget.price, model, backend.first_line_s)
+    is_cold = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
         session.run.run_id,
@@ -102,7 +104,7 @@ def run_plan(
         calls=calls,
         clock=session.clock,
         policy=RetryPolicy(settings.max_retries, random.Random()),
-        pacing=pacing_of(settings, warm_up=warm_up, cancel_lag_s=backend.cancel_lag_s),
+        pacing=pacing_of(settings, prefix if is_cold else None, backend.cancel_lag_s),
         earlier=earlier,
         commit=session.journal.commit,
         budget=budget,
@@ -114,7 +116,9 @@ def run_plan(
         calls.close()
 
 
-def pacing_of(settings: Settings, *, warm_up: bool, cancel_lag_s: float = 0.0) -> Pacing:
+def pacing_of(
+    settings: Settings, cold_prefix: SharedPrefix | None = None, cancel_lag_s: float = 0.0
+) -> Pacing:
     """The loop's limits under the settings in force, on a backend with that lag."""
     return Pacing(
         settings.max_executors,
@@ -122,7 +126,7 @@ def pacing_of(settings: Settings, *, warm_up: bool, cancel_lag_s: float = 0.0) -
         queue_timeout_s=settings.queue_timeout,
         cancel_grace_s=Pacing().cancel_grace_s + cancel_lag_s,
         progress_s=None if settings.quiet else PROGRESS_S,
-        warm_up=warm_up,
+        cold_prefix=cold_prefix,
     )
 
 
