@@ -145,14 +145,17 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     models = settle_prices(settings.models())
     request = planning_request(settings, models.planner, prompt, caps)
     price = pricing(*models.each)
-    with reporting_spend(price, report, simulated=not settings.real) as charge:
-        hooks = Hooks(charge, report)
+    with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
+        hooks, began_s = Hooks(charge, report), CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
+        took = spent().part(CLOCK.monotonic() - began_s)
     text = render_plan(made)
     if output is not None:
         write_atomic(output, text)
     as_json = settings.json_lines
-    print_text(text if as_json else render_plan_view(made, forecast_run(settings, models, made)))
+    print_text(
+        text if as_json else render_plan_view(made, forecast_run(settings, models, made, took))
+    )
     return 0
 
 

@@ -65,6 +65,7 @@ class AwsBatchBackend(Backend):
     worker_tools = WORKER_TOOLS
     pace = PollPace(first_s=2.0, most_s=30.0)
     grace_s = 60.0  # a job may not be listed for a while after it was submitted
+    first_line_s = 60.0  # most often a host or a Fargate task starts first
     logs_a_round = LOGS_A_ROUND
     cancel_lag_s = 60.0  # ECS leaves 30 s between its two signals, and Batch reports the end later
 

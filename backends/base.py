@@ -79,6 +79,8 @@ class Backend(ABC):
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""
     cancel_lag_s: ClassVar[float] = 0.0
     """How much longer than the usual 30 s cancelled jobs take to end."""
+    first_line_s: ClassVar[float] = 5.0
+    """About how long after its submission the log of a job that need not queue has a line."""
     in_process: ClassVar[bool] = False
     """Whether workers run in this process, and so share its governor with the planner."""
     prompt: ClassVar[frozenset[str]] = frozenset()

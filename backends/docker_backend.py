@@ -57,6 +57,7 @@ class DockerBackend(Backend):
     worker_tools = WORKER_TOOLS
     pace = PollPace(first_s=1.0, most_s=10.0)
     grace_s = 2.0  # the engine knows at once what is gone
+    first_line_s = 3.0
 
     def __init__(self, context: BackendContext) -> None:
         self._clock = context.clock

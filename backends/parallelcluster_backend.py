@@ -37,6 +37,7 @@ NODE_FAILURES_EVERY_S = 60.0
 
 class ParallelClusterBackend(SlurmBackend):
     name = "parallelcluster"
+    first_line_s = 10.0
     _remote: RemoteHost
     _finder: ClusterFinder
     _bucket: TransferBucket | None

@@ -77,6 +77,7 @@ class ThreadingBackend(Backend):
     name = "threading"
     pace = PollPace(first_s=5.0, most_s=60.0)  # threads report their starts and ends
     grace_s = 0.0  # a job that this process does not know has ended
+    first_line_s = 0.1
     in_process = True
     prompt = frozenset({"submit", "poll", "collect", "cancel"})
 

@@ -1,4 +1,4 @@
-"""What prompt caching is worth in a whole run, with and without warming it first.
+"""What prompt caching is worth in a whole run, with and without warming it first where that pays.
 
 Planner, scheduler, threads and the real SDK over loopback HTTP, against a simulated API that
 accounts for its cache as the real one documents it (claude/simulation/prompt_cache.py). Every run
@@ -14,7 +14,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.threading_backend import ThreadingBackend
@@ -28,11 +28,14 @@ from claude.simulation.server import serve
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings, read_spent
 from core.clock import SystemClock
 from core.credentials import Credentials
+from core.events import Kind
 from core.job import Usage
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 from engine.money.usage import Spend
+from engine.pipeline import PROGRESS_S
+from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, write_contracts
-from engine.run.journal import Journal
+from engine.run.journal import Journal, read_journal
 from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
@@ -85,6 +88,8 @@ class Setting:
 class Measured:
     plan: Plan
     usages: list[Usage]
+    held_s: float
+    """Simulated seconds from the first executor's launch to the second's."""
     wall_s: float
 
 
@@ -101,10 +106,14 @@ def measure(prompt: str, plan: Plan | None, setting: Setting, folder: Path, warm
         plan = plan or _ask_plan(prompt, model, usages.append)
         run = create_run(folder, RunFacts(new_run_id(0.0), prompt, "out", 0.0, {}, simulated=True))
         write_contracts(run, plan.contracts)
-        _execute(run, plan, prompt, model, Pacing(setting.executors, warm_up=warm, progress_s=0.05))
+        prefix = price_prefix(plan, prompt, price_usd, model, ThreadingBackend.first_line_s)
+        pacing = Pacing(setting.executors, cold_prefix=prefix if warm else None)
+        _execute(run, plan, prompt, model, replace(pacing, progress_s=PROGRESS_S))
     for task in plan.tasks:
         usages += read_spent(AttemptDir(run.tasks / task.id / "1"))
-    return Measured(plan, usages, time.perf_counter() - begin)
+    launched = [e.at for e in read_journal(run.journal) if e.kind is Kind.JOB_INTENDED]
+    held_s = (launched[1] - launched[0]) * setting.speed
+    return Measured(plan, usages, held_s, time.perf_counter() - begin)
 
 
 def _ask_plan(prompt: str, model: ModelSettings, spent: Callable[[Usage], None]) -> Plan:
@@ -151,7 +160,8 @@ def _told(name: str, warm: bool, measured: Measured) -> str:
     return (
         f"{name:>7} {len(measured.plan.tasks):>5} {'yes' if warm else 'no':>4} {len(usages):>8}"
         f" {spend.total_tokens - spend.output_tokens:>9,} {spend.cached_share:>7.1%}"
-        f" {spend.cache_write_tokens:>8,} {money} {measured.wall_s:>7.1f}"
+        f" {spend.cache_write_tokens:>8,} {money} {measured.held_s:>6.1f}"
+        f" {measured.wall_s:>6.1f}"
     )
 
 
@@ -167,7 +177,8 @@ def main() -> None:
     model = ModelSettings(provider=asked.provider, model=asked.model)
     setting = Setting(model, asked.speed, asked.executors)
     print(f"{asked.model} on {asked.provider}, {asked.executors} executors, speed {asked.speed:g}")
-    print("    run tasks warm requests  input tk    read  written    cost   saved uncached  wall s")
+    print("    run tasks warm requests  input tk    read  written    cost   saved uncached", end="")
+    print(" held s wall s")
     for name, prompt, plan in [
         ("todo", TODO, None),
         ("clinic", CLINIC, None),

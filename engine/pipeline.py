@@ -20,16 +20,17 @@ from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.forecast import expected_needs, most_of_planning
-from engine.planning.preflight import PreparedRun, forecast_run
+from engine.planning.preflight import PreparedRun, forecast_run, planning_took
+from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
 from engine.run.plan_event import plan_ready
 from engine.run.session import Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
-from engine.scheduling.launch_pace import CACHE_LIVES_S
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing, PlanSource, RunOutcome, StopCause
+from engine.scheduling.warm_up import CACHE_LIVES_S, SharedPrefix
 from engine.views.approval import is_approved
 from engine.views.plan import render_plan_view
 from engine.views.types import View
@@ -78,7 +79,8 @@ def carry_out_plan(
     plan = make_plan(
         session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
     )
-    forecast = forecast_run(settings, prepared.models, plan)
+    took = planning_took(session.run_view, prepared.price)
+    forecast = forecast_run(settings, prepared.models, plan, took)
     if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
         raise NotApproved
     if session.run_view.forecast is None:  # the summary compares the result with the first
@@ -156,7 +158,8 @@ def run_plan(
     earlier = _undamaged(session)
     limits = settings.limits()
     expect(session, plan, model, budget)
-    warm_up = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
+    prefix = price_prefix(plan, session.facts.prompt, budget.price, model, backend.first_line_s)
+    is_cold = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
     calls = ThreadedCalls(session.clock)
     scheduler = Scheduler(
         session.run.run_id,
@@ -167,7 +170,7 @@ def run_plan(
         calls=calls,
         clock=session.clock,
         policy=RetryPolicy(settings.max_retries, random.Random()),
-        pacing=pacing_of(settings, warm_up=warm_up, cancel_lag_s=backend.cancel_lag_s),
+        pacing=pacing_of(settings, prefix if is_cold else None, backend.cancel_lag_s),
         earlier=earlier,
         commit=session.journal.commit,
         budget=budget,
@@ -180,7 +183,9 @@ def run_plan(
         calls.close()
 
 
-def pacing_of(settings: Settings, *, warm_up: bool, cancel_lag_s: float = 0.0) -> Pacing:
+def pacing_of(
+    settings: Settings, cold_prefix: SharedPrefix | None = None, cancel_lag_s: float = 0.0
+) -> Pacing:
     """The loop's limits under the settings in force, on a backend with that lag."""
     return Pacing(
         settings.max_executors,
@@ -188,7 +193,7 @@ def pacing_of(settings: Settings, *, warm_up: bool, cancel_lag_s: float = 0.0) -
         queue_timeout_s=settings.queue_timeout,
         cancel_grace_s=Pacing().cancel_grace_s + cancel_lag_s,
         progress_s=None if settings.quiet else PROGRESS_S,
-        warm_up=warm_up,
+        cold_prefix=cold_prefix,
     )
 
 

@@ -31,10 +31,15 @@ def usual_pace(simulation: SimulationSettings | None) -> Pace:
     return Pace(FIRST_TOKEN_S / speed, 1 / (TOKENS_PER_S * speed))
 
 
+def first_token_s(input_tokens: int) -> float:
+    """Seconds until an answer to so much input begins, on average."""
+    return FIRST_TOKEN_S + input_tokens * PER_INPUT_TOKEN_S
+
+
 def pace(input_tokens: int, seed: int, *names: str | int) -> Pace:
     """The pace of one answer; `seed` and `names` draw its variation."""
     factor = 1 - _VARIATION + 2 * _VARIATION * draw(seed, "latency", *names)
-    return Pace((FIRST_TOKEN_S + input_tokens * PER_INPUT_TOKEN_S) * factor, factor / TOKENS_PER_S)
+    return Pace(first_token_s(input_tokens) * factor, factor / TOKENS_PER_S)
 
 
 def scaled_s(seconds: float, speed: float) -> float:

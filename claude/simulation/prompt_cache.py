@@ -25,7 +25,7 @@ _CHARS_PER_TOKEN = 4
 _MIN_TOKENS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"opus-4-[56]"), 4096),
     (re.compile(r"opus-4-7"), 2048),
-    (re.compile(r"opus-5"), 512),
+    (re.compile(r"opus-5|fable-5|mythos-5"), 512),
     (re.compile(r"haiku-4"), 4096),
     (re.compile(r"haiku"), 2048),
 )

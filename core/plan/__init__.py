@@ -5,6 +5,7 @@ from core.plan.format import build_plan, parse_plan, render_brief, render_plan
 from core.plan.graph import (
     ancestors,
     contracts_below,
+    longest_chain,
     makespan_tokens,
     remaining_path,
     topological_order,
@@ -45,6 +46,7 @@ __all__ = [
     "build_single_task_plan",
     "contracts_below",
     "head_defects",
+    "longest_chain",
     "makespan_tokens",
     "parse_plan",
     "plan_defects",

@@ -54,6 +54,21 @@ def remaining_path(plan: Plan) -> dict[str, int]:
     return longest
 
 
+def longest_chain(plan: Plan) -> list[str]:
+    """The tasks of the longest path, in order: no number of executors is faster than these."""
+    by_id, weight = {t.id: t for t in plan.tasks}, remaining_path(plan)
+    behind: dict[str, list[str]] = {name: [] for name in by_id}
+    for task in plan.tasks:
+        for name in task.depends_on:
+            behind[name].append(task.id)
+    chain: list[str] = []
+    next_ones = [t.id for t in plan.tasks]
+    while next_ones:
+        chain.append(max(next_ones, key=weight.__getitem__))
+        next_ones = behind[chain[-1]]
+    return chain
+
+
 def makespan_tokens(plan: Plan, executors: int) -> int:
     """Output tokens from the plan's start to its end, when each executor writes one task at a time
     and the longest remaining path goes first."""

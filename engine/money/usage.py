@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from operator import add, attrgetter
 
+from core.events import Part
 from core.job import Usage
 
 Price = Callable[[Usage], float | None]
@@ -43,6 +44,10 @@ class Spend:
     @property
     def total_tokens(self) -> int:
         return sum(_counts(self))
+
+    def part(self, seconds: float) -> Part:
+        """The same as what a part of a run took."""
+        return Part(seconds, self.total_tokens, None if self.unpriced else self.cost_usd)
 
     def __add__(self, other: Spend) -> Spend:
         return Spend(*map(add, _figures(self), _figures(other)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends import backend_class
@@ -18,14 +18,17 @@ from config import Settings
 from core.bundle import Allowance, Models, ModelSettings
 from core.clock import Clock
 from core.errors import refuse_if
-from core.events import Forecast
+from core.events import Forecast, Part
 from core.job import Usage
 from core.plan import Plan
 from core.worker.planning import Parallel, PlanningRequest
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import check_target
 from engine.money.usage import Price
+from engine.planning.comparison import Comparison, compare
 from engine.planning.forecast import forecast
+from engine.planning.requests import Terms, expected_planning, part_of, plan_tokens
+from engine.run.run_view import RunView
 from engine.run.rundir import RunDir, RunFacts
 from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan
@@ -146,8 +149,36 @@ def choose_planner(settings: Settings, context: BackendContext) -> AskForPlan:
     return contained
 
 
-def forecast_run(settings: Settings, models: Models, plan: Plan) -> Forecast:
-    """What carrying out `plan` under these settings will take."""
+def forecast_run(
+    settings: Settings, models: Models, plan: Plan, planning: Part | None = None
+) -> Forecast:
+    """What carrying out `plan` under these settings will take; `planning` is what making it took,
+    None where it was given."""
     model = models.executor
-    pace = usual_pace(model.simulation)
-    return forecast(plan, settings.max_executors, speed=pace, price=pricing(model), model=model)
+    terms = Terms(model, usual_pace(model.simulation), pricing(*models.each))
+    several = len(plan.tasks) > 1
+    comparison = compare_run(settings, models, plan, planning) if several else None
+    return forecast(plan, settings.max_executors, terms, planning=planning, comparison=comparison)
+
+
+def compare_run(
+    settings: Settings, models: Models, plan: Plan, planning: Part | None
+) -> Comparison:
+    """Whether parallel work pays for `plan`; for a simulation, at the speed of life."""
+    price = pricing(*models.each)
+    planner, executor = (
+        Terms(each, usual_pace(None), price) for each in (models.planner, models.executor)
+    )
+    took = planning or Part()
+    if planning and models.planner.simulation is not None:
+        expected = expected_planning(plan_tokens(plan), plan.prompt, planner)
+        took = replace(took, seconds=expected.seconds)
+    return compare(plan, settings.max_executors, executor, took)
+
+
+def planning_took(run_view: RunView, price: Price) -> Part | None:
+    """What making a run's plan took. None where it was given: then all that was asked before the
+    tasks was the preflight's, of one token each."""
+    spent = run_view.jobs.spent
+    made = sum(usage.output_tokens for usage in spent) > len(spent)
+    return part_of(run_view.planning_s, spent, price) if made else None

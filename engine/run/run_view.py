@@ -49,6 +49,8 @@ class RunView:
         self.assumptions: tuple[str, ...] = ()
         """What the request left open, and how the planner decided it."""
         self.planned = False
+        self.planning_s = 0.0
+        """Seconds until there was a plan."""
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
         self.tasks: dict[str, TaskView] = {}
@@ -97,7 +99,7 @@ class RunView:
             case RunStarted() as data:
                 self._run_started(event.at, data)
             case PlanReady() as data:
-                self._plan_ready(data)
+                self._plan_ready(event.at, data)
             case Forecast() as data:
                 self.forecast, self._forecast_s = data, self.wall_s(event.at)
             case Notice(text):
@@ -245,7 +247,7 @@ class RunView:
                 task.started_at, task.message = None, ""
                 self._move(task, TaskPhase.WAITING)
 
-    def _plan_ready(self, data: PlanReady) -> None:
+    def _plan_ready(self, at: float, data: PlanReady) -> None:
         self.title, self.planned, self.assumptions = data.title, True, data.assumptions
         self._forget(set(self.tasks) - {task.id for task in data.tasks})
         for name, title, depends_on, estimate in data.tasks:
@@ -264,6 +266,7 @@ class RunView:
                 self._path[dependency] = max(self._path[dependency], behind)
         if not self.planning.settled:  # a resumed run announces its plan again
             self._settle(self.planning, 1, ())
+            self.planning_s = self.wall_s(at)
 
     def _forget(self, tasks: Iterable[str]) -> None:
         """Tasks that are in the plan no more; what they spent stays."""

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 from core.errors import BackendBusy, BackendError, SubmitError
-from core.job import Job, JobHandle, JobKey
+from core.job import Job, JobHandle
 from core.plan import Task
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.context import SchedulerContext
-from engine.scheduling.launch_pace import LaunchPace, WarmUp
+from engine.scheduling.launch_pace import LaunchPace
 from engine.scheduling.types import AttemptStore
+from engine.scheduling.warm_up import WarmUp
 
 
 @dataclass(slots=True)
@@ -36,24 +37,24 @@ class Launcher:
     def __post_init__(self) -> None:
         pacing = self.context.pacing
         self._pace = LaunchPace(pacing.max_executors)
-        self.warm_up = WarmUp(pacing.warm_up, pacing.warm_up_s)
+        self.warm_up = WarmUp(pacing.cold_prefix)
 
     @property
     def is_held(self) -> bool:
         return self.context.now() < self.after or self.context.calls.busy("submit")
 
-    def room(self, active: int) -> int:
-        """How many more may start beside the `active` ones."""
+    def room(self, active: int, ready: int) -> int:
+        """How many more may start beside the `active` ones, of about so many that are `ready`."""
         most = min(self.context.pacing.max_executors, self._pace.ceiling)
-        return self.warm_up.room(most - active, self.context.now())
+        return self.warm_up.room(most - active, ready, self.context.now())
 
     def hold(self, seconds: float) -> None:
         """Launch nothing for so long."""
         self.after = max(self.after, self.context.now() + seconds)
 
-    def job_ended(self, key: JobKey, throttled: int) -> None:
+    def job_ended(self, throttled: int) -> None:
         """`throttled`: how many of its requests the provider refused for its load or the rate."""
-        self.warm_up.seen(key)
+        self.warm_up.is_over()
         if not self.context.backend.in_process:
             self._pace.ended(throttled, self.context.now())
 

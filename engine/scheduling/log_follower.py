@@ -11,7 +11,7 @@ from core.events import AnswerBegun
 from core.job import JobKey
 from engine.scheduling.attempt import Attempt, parse_progress
 from engine.scheduling.context import SchedulerContext
-from engine.scheduling.launch_pace import WarmUp
+from engine.scheduling.warm_up import WarmUp
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class LogFollower:
     context: SchedulerContext
     active: Mapping[JobKey, Attempt]
     warm_up: WarmUp
-    _at: float = field(default=0.0, init=False)
+    _looked_at: float = field(default=float("-inf"), init=False)
     _turns: Iterator[int] = field(default_factory=partial(count, 1), init=False)
 
     @property
@@ -44,14 +44,14 @@ class LogFollower:
 
     @property
     def due(self) -> float | None:
-        return None if self.every_s is None else self._at
+        return None if self.every_s is None else self._looked_at + self.every_s
 
     def look(self) -> None:
-        context, every_s = self.context, self.every_s
-        if every_s is None or context.now() < self._at or context.calls.busy("logs"):
+        context, due = self.context, self.due
+        if due is None or context.now() < due or context.calls.busy("logs"):
             return
         asked = self._in_turn()
-        self._at = context.now() + every_s
+        self._looked_at = context.now()
         if asked:
             wanted = [(a.handle, a.cursor) for a in asked if a.handle]
             then = partial(self._followed, asked)
@@ -75,5 +75,5 @@ class LogFollower:
             if attempt.key in self.active:  # what has ended has reported all that it used
                 for data in map(parse_progress, chunk.lines):
                     if isinstance(data, AnswerBegun):
-                        self.warm_up.seen(attempt.key)
+                        self.warm_up.is_over()
                     self.context.emit(data, attempt.key)

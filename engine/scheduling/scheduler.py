@@ -297,7 +297,7 @@ class Scheduler:
         return bool(self._launcher.unsent) or (ready and self._room() > 0)
 
     def _room(self) -> int:
-        return self._launcher.room(len(self._watch.active))
+        return self._launcher.room(len(self._watch.active), self._graph.ready)
 
     def _start(self) -> list[str]:
         """Ready tasks, now active, whose reservations stand."""
@@ -323,7 +323,7 @@ class Scheduler:
         self._tries[task] += 1
         definition = self._begun[task] = self._definitions.of(task)
         self._context.emit(JobIntended(self._budget.reservation(key), definition), key)
-        self._launcher.warm_up.begun(key, now)
+        self._launcher.warm_up.begun(now)
         attempt = self._watch.active[key] = Attempt(key, now, allowance=self._budget.allowance(key))
         return attempt
 
@@ -408,7 +408,7 @@ class Scheduler:
         )
         self._budget.settle(key, None if data.unaccounted else data.usage)
         self._is_short = False
-        self._launcher.job_ended(key, end.result.throttled if end.result else 0)
+        self._launcher.job_ended(end.result.throttled if end.result else 0)
         self._context.emit(data, key)
 
     def _judge(self, task: str, end: End) -> None:

@@ -44,6 +44,11 @@ class TaskGraph:
         return self._unfinished == 0
 
     @property
+    def ready(self) -> int:
+        """How many tasks may start; rather too many after `adopt` or `start_any`."""
+        return len(self._ready)
+
+    @property
     def has_ready(self) -> bool:
         return bool(self._ready)
 

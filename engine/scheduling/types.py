@@ -10,6 +10,7 @@ from core.bundle import Allowance
 from core.job import Job, JobKey, TaskState, Usage
 from core.plan import Contract, Plan, Task
 from core.plan.draft import ContractWritten
+from engine.scheduling.warm_up import SharedPrefix
 
 
 class AttemptStore(Protocol):
@@ -80,8 +81,8 @@ class Pacing:
     """Limits of the loop, in seconds but for `max_executors`. `progress_s` None: ask for none.
 
     `queue_timeout_s` is for jobs that wait their turn, `unschedulable_s` for those that would wait
-    for ever as things stand. `warm_up`: the first executor goes alone, until it has written the
-    prompt cache that the others read, or for `warm_up_s` at most.
+    for ever as things stand. `cold_prefix` is what executors share that is not in the prompt cache
+    yet; None where nobody needs to wait for it.
     """
 
     max_executors: int = 5
@@ -92,8 +93,7 @@ class Pacing:
     cancel_grace_s: float = 30.0
     interrupt_grace_s: float = 10.0
     progress_s: float | None = None
-    warm_up: bool = False
-    warm_up_s: float = 30.0
+    cold_prefix: SharedPrefix | None = None
     recollect_s: float = 1.0
     call_notice_s: float = 60.0
     give_up_s: float = 900.0

@@ -28,7 +28,7 @@ from engine.views.format import (
     short_count,
     simulation_lines,
 )
-from engine.views.plan import forecast_line
+from engine.views.plan import comparison_line, forecast_line
 from engine.views.types import View
 
 REDRAWS_PER_S = 8
@@ -107,11 +107,14 @@ class LiveView(View):
 
 def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableType:
     """The picture at Unix time `now`, at most `height` - 1 lines."""
-    simulation = _simulation(run_view) if height > 2 * _AROUND_ROWS else []
+    roomy = height > 2 * _AROUND_ROWS
+    simulation = _simulation(run_view) if roomy else []
+    forecast = run_view.forecast if roomy else None
+    comparison = comparison_line(forecast) if forecast else ""
     parts: list[RenderableType] = [_title(run_view), *simulation]
     if run_view.planned:
         queue = _queue(run_view)
-        room = height - _AROUND_ROWS - len(queue) - len(simulation)
+        room = height - _AROUND_ROWS - len(queue) - len(simulation) - bool(comparison)
         parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
     else:
         activity = clean(run_view.planning.activity)
@@ -119,6 +122,8 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
     parts.append(_spend(run_view))
     if run_view.forecast:
         parts.append(_one_line(f"forecast: {forecast_line(run_view.forecast)}", "dim"))
+        if comparison:
+            parts.append(_one_line(comparison, "dim"))
     if run_view.notices:
         parts.append(_one_line(f"note: {clean(run_view.notices[-1])}", "yellow"))
     return Group(*parts)

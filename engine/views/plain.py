@@ -35,7 +35,7 @@ from engine.views.format import (
     queue_text,
     simulation_lines,
 )
-from engine.views.plan import forecast_line
+from engine.views.plan import comparison_line, forecast_line
 from engine.views.types import View
 
 
@@ -108,7 +108,8 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
             notices = simulation_lines(run_view.title, "") if run_view.header.simulated else []
             return "\n".join([plan, *notices])
         case Forecast() as data:
-            return f"forecast: {forecast_line(data)}"
+            lines = [f"forecast: {forecast_line(data)}", comparison_line(data)]
+            return "\n".join(filter(None, lines))
         case JobIntended():
             return f"{task}: started" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
         case TaskRetry(_, delay_s, message):

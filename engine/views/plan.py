@@ -2,18 +2,47 @@
 
 from collections.abc import Callable, Iterator
 
-from core.events import Forecast, Range
-from core.plan import Plan, Task, topological_order
-from engine.views.format import clean, duration, plural, short_count, simulation_lines, wrapped
+from core.events import Forecast, Part, Range
+from core.plan import Plan, Task, longest_chain, topological_order
+from engine.views.format import (
+    clean,
+    duration,
+    plural,
+    rough_duration,
+    short_count,
+    simulation_lines,
+    wrapped,
+)
 
+_CHAINED = 12
+"""How many tasks of the longest chain are named."""
 _count = "{:,.0f}".format
 _dollars = "${:.2f}".format
 
 
 def forecast_line(forecast: Forecast) -> str:
-    """The likely figures and their ranges, on one line."""
+    """The likely figures and their ranges, planning counted in, on one line."""
+    forecast = forecast.whole()
     cost = _range(forecast.cost_usd, _dollars) if forecast.cost_usd else "unknown price"
     return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
+
+
+def comparison_line(forecast: Forecast) -> str:
+    """One executor against so many, on one line; empty where there is nothing to compare."""
+    alone, parallel = forecast.alone, forecast.parallel
+    if alone is None or parallel is None:
+        return ""
+    slower = "" if parallel.seconds < alone.seconds else ", which is not faster"
+    return (
+        f"One executor alone: about {_about(alone)};"
+        f" {forecast.executors} in parallel: about {_about(parallel)}{slower}"
+        + (" (at --sim-speed 1)" if forecast.simulated else "")
+    )
+
+
+def _about(part: Part) -> str:
+    cost = "unknown price" if part.cost_usd is None else _dollars(part.cost_usd)
+    return f"{rough_duration(part.seconds)}, {cost}"
 
 
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
@@ -22,7 +51,7 @@ def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int
     if forecast is not None and forecast.simulated:
         lines += [*_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0), ""]
     lines += [*_analysis(plan), *_contracts(plan, limit), *_tasks(plan, limit)]
-    lines += ["", "Acceptance criteria"]
+    lines += [*_longest_chain(plan), "", "Acceptance criteria"]
     for criterion in plan.acceptance_criteria:
         served = ", ".join(map(clean, criterion.served_by))
         lines += _bullet(f"{clean(criterion.text, 500)} [{served}]")
@@ -77,6 +106,20 @@ def _tasks(plan: Plan, limit: int) -> Iterator[str]:
         yield f"  and {len(plan.tasks) - limit:,} more tasks; write the plan with -o to see all"
 
 
+def _longest_chain(plan: Plan) -> list[str]:
+    """What the run cannot be faster than."""
+    chain = longest_chain(plan)
+    if len(plan.tasks) == 1:
+        return []
+    of = {task.id: task.estimate for task in plan.tasks}
+    tokens, total = sum(of[name] for name in chain), sum(of.values())
+    names = ", ".join(map(clean, chain[:_CHAINED]))
+    if len(chain) > _CHAINED:
+        names += f" and {len(chain) - _CHAINED:,} more"
+    text = f"Longest chain: {names} (~{short_count(tokens)} of ~{short_count(total)} tokens)"
+    return ["", *wrapped(text, "", 2)]
+
+
 def _task(task: Task) -> Iterator[str]:
     tokens = f" (~{short_count(task.estimate)} tokens)" if task.estimate else ""
     yield from _bullet(f"{clean(task.id)}: {clean(task.title)}{tokens}")
@@ -88,11 +131,20 @@ def _task(task: Task) -> Iterator[str]:
 def _forecast(forecast: Forecast) -> Iterator[str]:
     label = " (simulated)" if forecast.simulated else ""
     yield f"Forecast with {plural(forecast.executors, 'executor')}{label}"
-    seconds, tokens, cost = forecast.seconds, forecast.tokens, forecast.cost_usd
-    yield f"  time    {_range(seconds, duration)}; with one executor {duration(forecast.work_s)}"
-    yield f"  tokens  {_range(tokens, _count)}"
-    billed = ", nothing is billed" if forecast.simulated else ""
-    yield f"  cost    {_range(cost, _dollars) + billed if cost else 'unknown price'}"
+    whole, plan = forecast.whole(), forecast.planning or Part()
+    cost = "unknown price"
+    if whole.cost_usd is not None:
+        billed = ", nothing is billed" if forecast.simulated else ""
+        cost = _figures(whole.cost_usd, plan.cost_usd or 0.0, _dollars) + billed
+    yield f"  time    {_figures(whole.seconds, plan.seconds, duration)}"
+    yield f"  tokens  {_figures(whole.tokens, plan.tokens, _count)}"
+    yield from wrapped(cost, "  cost    ", 10)
+    if line := comparison_line(forecast):
+        yield from wrapped(f"{line}.", "  ", 2)
+
+
+def _figures(whole: Range, plan: float, show: Callable[[float], str]) -> str:
+    return _range(whole, show) + (f", of it {show(plan)} for the plan" if plan else "")
 
 
 def _range(figure: Range, show: Callable[[float], str]) -> str:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.events import Event, Progress, RunEnded
+from core.events import Event, Forecast, Progress, RunEnded
 from core.job import JobKey, Usage
-from engine.money.usage import Price
+from engine.money.usage import Price, Spend
 from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
 from engine.run.task_view import TaskPhase, TaskView
@@ -64,12 +64,12 @@ def render_end(run_view: RunView, program: str, *, brief: bool) -> str:
 @contextmanager
 def reporting_spend(
     price: Price, report: Callable[[str], None], *, simulated: bool
-) -> Iterator[Callable[[Usage], None]]:
-    """For planning without a run: takes each request's usage, and reports at the end, also after
-    an error, what they cost together."""
+) -> Iterator[tuple[Callable[[Usage], None], Callable[[], Spend]]]:
+    """For planning without a run: takes each request's usage, tells what they cost together, and
+    reports that at the end, also after an error."""
     run_view = RunView(price)
     try:
-        yield lambda usage: run_view.emit(Event(Progress(usage=usage), 0.0))
+        yield lambda usage: run_view.emit(Event(Progress(usage=usage), 0.0)), run_view.spend
     finally:
         if (spend := run_view.spend()).requests:
             report(f"Planning used {spend.total_tokens:,} tokens, {cost_text(spend, simulated)}.")
@@ -113,8 +113,7 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield from _more("assumed", len(run_view.assumptions))
     yield "time", _times(run_view)
     if run_view.forecast:
-        forecast = forecast_line(run_view.forecast)
-        yield "forecast", f"for the tasks {forecast}; actual {_actual(run_view)}"
+        yield "forecast", _forecast(run_view, run_view.forecast)
     yield from _models(run_view)
     yield "tokens", _tokens(run_view)
     yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
@@ -190,10 +189,14 @@ def _models(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield "models", f"{text}; {', '.join(costs)}"
 
 
-def _actual(run_view: RunView) -> str:
-    spend = run_view.task_spend()
+def _forecast(run_view: RunView, forecast: Forecast) -> str:
+    """Beside what it came to, both of them with planning where the forecast has it."""
+    planning = forecast.planning
+    spend = run_view.spend() if planning else run_view.task_spend()
+    seconds = run_view.executing_s() + (planning.seconds if planning else 0.0)
     cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
-    return f"{duration(run_view.executing_s())}, {spend.total_tokens:,} tokens, {cost}"
+    actual = f"actual {duration(seconds)}, {spend.total_tokens:,} tokens, {cost}"
+    return f"{'' if planning else 'for the tasks '}{forecast_line(forecast)}; {actual}"
 
 
 def _tokens(run_view: RunView) -> str:

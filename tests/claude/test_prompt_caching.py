@@ -186,6 +186,7 @@ def test_each_token_is_read_written_or_plain() -> None:
         ("claude-opus-4-7", 2048),
         ("claude-opus-4-8", 1024),
         ("claude-opus-5", 512),
+        ("claude-fable-5", 512),
         ("eu.anthropic.claude-haiku-4-5-20251001-v1:0", 4096),
         ("claude-3-5-haiku-20241022", 2048),
         ("somebody-elses-model", 1024),

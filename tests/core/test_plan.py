@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from core.plan import (
     Plan,
     Task,
     ancestors,
+    longest_chain,
     parse_plan,
     plan_defects,
     remaining_path,
@@ -250,6 +252,16 @@ def longest(made: Plan, name: str) -> int:
 @given(graphs())
 def test_the_remaining_path_is_the_longest_way_to_the_end(made: Plan) -> None:
     assert remaining_path(made) == {t.id: longest(made, t.id) for t in made.tasks}
+
+
+@given(graphs())
+def test_the_longest_chain_goes_from_a_start_to_an_end_and_none_is_longer(made: Plan) -> None:
+    chain = longest_chain(made)
+    assert not made.task(chain[0]).depends_on
+    assert not any(chain[-1] in t.depends_on for t in made.tasks)
+    assert all(a in made.task(b).depends_on for a, b in pairwise(chain))
+    weight = sum(max(1, made.task(name).estimate) for name in chain)
+    assert weight == max(remaining_path(made).values())
 
 
 def test_a_cycle_is_found_among_ten_thousand_tasks_without_recursion() -> None:

@@ -23,6 +23,7 @@ from engine.pipeline import (
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
 from engine.scheduling.types import Pacing, RunOutcome, Stop, StopCause
+from engine.scheduling.warm_up import SharedPrefix
 from tests.fakes.events import data_of
 from tests.fakes.plans import fan
 
@@ -151,10 +152,11 @@ def test_the_intent_to_replace_the_target_is_on_disk_first(
 
 def test_the_limits_of_the_loop_are_those_of_the_settings() -> None:
     asked = Settings(max_executors=7, task_timeout=11.0, queue_timeout=13.0)
-    expected = Pacing(7, 11.0, queue_timeout_s=13.0, progress_s=PROGRESS_S, warm_up=True)
-    assert pacing_of(asked, warm_up=True) == expected
-    assert pacing_of(Settings(quiet=True), warm_up=False) == Pacing()
-    slow = pacing_of(Settings(quiet=True), warm_up=False, cancel_lag_s=60.0)
+    prefix = SharedPrefix(5_000, 1_024, write_usd=0.1, read_usd=0.01, begins_s=1.0)
+    expected = Pacing(7, 11.0, queue_timeout_s=13.0, progress_s=PROGRESS_S, cold_prefix=prefix)
+    assert pacing_of(asked, prefix) == expected
+    assert pacing_of(Settings(quiet=True)) == Pacing()
+    slow = pacing_of(Settings(quiet=True), cancel_lag_s=60.0)
     assert slow == Pacing(cancel_grace_s=90.0)
 
 

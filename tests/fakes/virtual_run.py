@@ -29,11 +29,14 @@ from engine.scheduling.virtual_backend import (
     VirtualClock,
     VirtualEnd,
 )
+from engine.scheduling.warm_up import SharedPrefix
 from tests.fakes.events import data_of
 
 T = TypeVar("T")
 RUN = "20260101-000000-abcd"
 PACING = Pacing(max_executors=3, task_timeout_s=300.0)
+COSTLY_PREFIX = SharedPrefix(9_000, 1_024, write_usd=1.0, read_usd=0.1, begins_s=1.0)
+"""Worth a wait of half a minute, though for one other only."""
 
 
 class Crash(BaseException):

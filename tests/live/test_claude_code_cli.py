@@ -36,7 +36,7 @@ from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import render_brief
-from engine.planning.forecast import SYSTEM_BYTES
+from engine.planning.requests import SYSTEM_BYTES
 from executor_agent import ExecutorAgent
 
 BIN = Path(__file__).parents[2] / ".cache" / "claude-code" / "node_modules" / ".bin"

@@ -23,7 +23,7 @@ from engine.run.run_view import replay
 from engine.scheduling.types import StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
 from tests.fakes.plans import plans
-from tests.fakes.virtual_run import PACING, RUN, Crash, Faults, World
+from tests.fakes.virtual_run import COSTLY_PREFIX, PACING, RUN, Crash, Faults, World
 
 CAP_TOKENS, CAP_USD = 1_000, 1.0
 dollars = st.floats(0, 1.2, allow_nan=False)
@@ -190,7 +190,8 @@ def spending_worlds(draw: st.DrawFn) -> tuple[World, int, dict[str, CostEstimate
     plan: Plan = draw(plans(max_tasks=6))
     chosen = {t.id: draw(st.lists(habits, min_size=1, max_size=4)) for t in plan.tasks}
     spending = Spending(lambda key: chosen[key.task][(key.attempt - 1) % len(chosen[key.task])])
-    pacing = replace(PACING, max_executors=draw(st.integers(1, 4)), warm_up=draw(st.booleans()))
+    prefix = draw(st.none() | st.just(COSTLY_PREFIX))
+    pacing = replace(PACING, max_executors=draw(st.integers(1, 4)), cold_prefix=prefix)
     world = World(plan, spending.script, Faults(), pacing, max_attempts=draw(st.integers(1, 3)))
     spending.world = world
     needs = {}

@@ -23,10 +23,19 @@ from engine.scheduling.types import RunOutcome, StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
 from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
-from tests.fakes.virtual_run import PACING, RUN, CountingCalls, Crash, FaultyBackend, World, always
+from tests.fakes.virtual_run import (
+    COSTLY_PREFIX,
+    PACING,
+    RUN,
+    CountingCalls,
+    Crash,
+    FaultyBackend,
+    World,
+    always,
+)
 
 FOUR = make_plan({"a": (), "b": (), "c": (), "d": ()}, {"a": 4, "b": 3, "c": 2, "d": 1})
-WARMING = replace(PACING, max_executors=4, warm_up=True)
+WARMING = replace(PACING, max_executors=4, cold_prefix=COSTLY_PREFIX)
 BEGUN = json.dumps({"kind": "answer_begun"})
 USED = json.dumps({"kind": "progress", "usage": plain(Usage("p", "m", 5))})
 
@@ -118,6 +127,22 @@ def test_the_others_wait_half_a_minute_at_most() -> None:
     world = World(FOUR, always(VirtualEnd(100.0)), pacing=WARMING)
     world.run()
     assert [at for _, at in begun(world)] == [0.0, 30.0, 30.0, 30.0]
+
+
+def test_all_start_at_once_where_the_first_answer_would_come_too_late() -> None:
+    slow = replace(WARMING, cold_prefix=replace(COSTLY_PREFIX, begins_s=60.0))
+    world = World(FOUR, always(VirtualEnd(50.0)), pacing=slow, backend_type=Telling)
+    world.run()
+    assert [at for _, at in begun(world)] == [0.0, 0.0, 0.0, 0.0]
+    assert world.backend.called["logs"] == 0
+
+
+def test_what_becomes_ready_before_an_answer_has_begun_waits_for_it() -> None:
+    plan = make_plan({"a": (), "b": (), "c": ("a",), "d": ("a",)}, {"a": 9})
+    few = replace(WARMING, max_executors=2)
+    world = World(plan, always(VirtualEnd(50.0)), pacing=few, backend_type=Telling)
+    world.run()
+    assert begun(world)[:2] == [("a", 0.0), ("b", 4.0)]
 
 
 def test_a_first_executor_that_never_starts_holds_nobody_up() -> None:

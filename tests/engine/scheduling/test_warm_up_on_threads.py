@@ -26,6 +26,7 @@ from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing, RunOutcome
 from executor_agent import ThreadWorker
 from tests.fakes.plans import make_plan
+from tests.fakes.virtual_run import COSTLY_PREFIX
 
 KEYS = Credentials(anthropic_api_key="key-a")
 SIMULATION = SimulationSettings(speed=0)
@@ -80,7 +81,7 @@ def execute(folder: Path, base_url: str, sink: Heard) -> RunOutcome:
             calls=calls,
             clock=SystemClock(),
             policy=RetryPolicy(1, random.Random(0)),
-            pacing=Pacing(len(PLAN.tasks), warm_up=True),
+            pacing=Pacing(len(PLAN.tasks), cold_prefix=COSTLY_PREFIX),
         ).run()
     finally:
         calls.close()

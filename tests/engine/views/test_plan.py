@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from core.events import Forecast, Range
+from core.events import Forecast, Part, Range
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 from core.simulation_notice import simulation_notice
-from engine.views.plan import forecast_line, layers, render_plan_view
+from engine.views.plan import comparison_line, forecast_line, layers, render_plan_view
 from tests.engine.views.test_views import CONTROL, HOSTILE
 
 
@@ -68,14 +70,66 @@ def test_all_parts_of_a_plan_are_there() -> None:
         "      depends on a",
         "      writes b.py, b/",
         "",
+        "Longest chain: a, b (~3.0k of ~3.0k tokens)",
+        "",
         "Acceptance criteria",
         "  - A text [a]",
         "",
         "Forecast with 3 executors",
-        "  time    1:30 (1:00 to 3:20); with one executor 4:00",
+        "  time    1:30 (1:00 to 3:20)",
         "  tokens  12,000",
         "  cost    $0.25 ($0.10 to $1.00)",
     ]
+
+
+def test_the_plan_and_the_other_way_are_a_part_of_the_forecast() -> None:
+    forecast = replace(
+        FORECAST,
+        planning=Part(30, 2_000, 0.05),
+        alone=Part(540, 40_000, 0.72),
+        parallel=Part(120, 14_000, 0.3),
+    )
+    assert render_plan_view(plan(task("a")), forecast).splitlines()[-5:] == [
+        "Forecast with 3 executors",
+        "  time    2:00 (1:30 to 3:50), of it 0:30 for the plan",
+        "  tokens  14,000, of it 2,000 for the plan",
+        "  cost    $0.30 ($0.15 to $1.05), of it $0.05 for the plan",
+        "  One executor alone: about 9 min, $0.72; 3 in parallel: about 2 min, $0.30.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("alone", "parallel", "simulated", "line"),
+    [
+        (None, None, False, ""),
+        (
+            Part(540, 1, 0.72),
+            Part(250, 1, 0.8),
+            False,
+            "One executor alone: about 9 min, $0.72; 3 in parallel: about 4 min, $0.80",
+        ),
+        (
+            Part(90, 1, None),
+            Part(90, 1, None),
+            True,
+            "One executor alone: about 90 s, unknown price; 3 in parallel: about 90 s, unknown"
+            " price, which is not faster (at --sim-speed 1)",
+        ),
+    ],
+)
+def test_both_ways_are_one_line(
+    alone: Part | None, parallel: Part | None, simulated: bool, line: str
+) -> None:
+    forecast = replace(FORECAST, alone=alone, parallel=parallel, simulated=simulated)
+    assert comparison_line(forecast) == line
+
+
+def test_a_long_chain_is_cut_and_counted() -> None:
+    tasks = [task("t0"), *(task(f"t{n}", f"t{n - 1}") for n in range(1, 40)), task("beside")]
+    text = " ".join(render_plan_view(plan(*tasks)).split())
+    assert "Longest chain: t0, t1," in text
+    assert "t11 and 28 more (~60.0k of ~61.5k tokens)" in text
+    assert "Longest chain" not in render_plan_view(plan(task("a")))
 
 
 def test_a_small_job_and_an_unknown_price_are_named() -> None:

@@ -259,6 +259,25 @@ def test_the_forecast_stands_beside_the_actual_figures() -> None:
     )
 
 
+def test_with_planning_the_forecast_is_of_the_whole_run() -> None:
+    story = Story().start()
+    story.tell(Kind.PROGRESS, usage=usage(100, 0))
+    story.at += 60
+    story.plan(("a", [], 1))
+    story.at += 600  # somebody was asked
+    figures: dict[str, Any] = {
+        name: {"low": 1.0, "likely": 2.0, "high": 3.0} for name in ("seconds", "tokens")
+    }
+    planning = {"seconds": 60.0, "tokens": 100, "cost_usd": 0.1}
+    story.tell(Kind.FORECAST, executors=1, work_s=2.0, cost_usd=None, planning=planning, **figures)
+    done(story, "a")
+    story.at += 5
+    assert fields(render_summary(ended(story, 0, "done").run_view))["forecast"] == (
+        "1:02 (1:01 to 1:03), 102 (101 to 103) tokens, unknown price;"
+        " actual 1:05, 1,200 tokens, $1.20"
+    )
+
+
 def test_the_resume_command_after_a_spent_budget_raises_the_cap() -> None:
     story = done(started(), "a").tell(
         Kind.RUN_ENDED, exit_code=4, outcome="stopped", resume_with="--max-cost 2.50"

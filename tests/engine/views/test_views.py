@@ -119,6 +119,17 @@ def picture(run_view: RunView, now: float, width: int = 80, height: int = 24) ->
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
+def tell_forecast(story: Story) -> None:
+    figures: dict[str, Any] = {
+        n: {"low": 2.0, "likely": 4.0, "high": 6.0} for n in ("seconds", "tokens")
+    }
+    parts: dict[str, Any] = {
+        name: {"seconds": seconds, "tokens": 1, "cost_usd": 2.0}
+        for name, seconds in (("planning", 60.0), ("alone", 180.0), ("parallel", 64.0))
+    }
+    story.tell(Kind.FORECAST, executors=2, work_s=1.0, cost_usd=None, **figures, **parts)
+
+
 class TestFormat:
     @pytest.mark.parametrize(
         ("text", "cleaned"),
@@ -426,9 +437,18 @@ class TestPicture:
         story.tell(Kind.NOTICE, text="日" * 500)
         told = {"state": "QUEUED", "reason": "UNSCHEDULABLE", "message": "語" * 500}
         story.tell(Kind.JOB_STATE, f"t{tasks - 1}-" + "x" * 25, 1, **told)
+        tell_forecast(story)
         lines = picture(story.run_view, story.at, width, height)
         assert max(cell_len(line) for line in lines) <= width
-        assert len(lines) <= max(height - 1, 8)
+        assert len(lines) <= max(height - 1, 9)
+
+    def test_both_ways_are_shown_where_there_is_room(self) -> None:
+        story = Story().start().plan(("a", [], 100))
+        tell_forecast(story)
+        shown = picture(story.run_view, story.at, 100)
+        assert shown[-2].startswith("forecast: 1:04 (1:02 to 1:06), ")
+        assert shown[-1].startswith("One executor alone: about 3 min, $2.00; 2 in parallel: about")
+        assert "alone" not in "".join(picture(story.run_view, story.at, 100, 12))
 
     def test_what_queued_jobs_wait_for_is_in_their_rows_and_below_in_one_line(self) -> None:
         story = Story().start(backend="slurm", max_executors=40)

@@ -1,0 +1,75 @@
+"""Does parallel work pay? One executor alone against plan and tasks, in time, tokens and dollars.
+
+Pure: it needs the plan's estimates and dependencies, what the plan itself takes, and how fast and
+how dear the model is. The assumptions are stated in docs/performance.md.
+"""
+
+from dataclasses import dataclass
+
+from core.events import Part
+from core.plan import Plan
+from engine.planning.makespan import makespan_s
+from engine.planning.requests import (
+    BYTES_A_TOKEN,
+    SYSTEM_BYTES,
+    Terms,
+    byte_count,
+    expected_requests,
+    expected_s,
+    given_bytes,
+    part_of,
+    task_requests,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two ways to the same product: `alone`, or `planning` and then the `tasks` with so many
+    `executors`."""
+
+    executors: int
+    alone: Part
+    planning: Part
+    tasks: Part
+
+    @property
+    def parallel(self) -> Part:
+        return self.planning + self.tasks
+
+    @property
+    def pays(self) -> bool:
+        """Whether it is faster to plan and work in parallel."""
+        return self.parallel.seconds < self.alone.seconds
+
+    @property
+    def still_pays(self) -> bool:
+        """The same once the plan is there, and paid for."""
+        return self.tasks.seconds < self.alone.seconds
+
+
+def compare(plan: Plan, executors: int, terms: Terms, planning: Part) -> Comparison:
+    """Both ways on the executor's `terms`, when no task fails. `planning` is what the plan takes
+    or took: see `expected_planning`."""
+    alone, tasks = _alone(plan, terms), tasks_part(plan, executors, terms)
+    return Comparison(executors, alone, planning, tasks)
+
+
+def tasks_part(plan: Plan, executors: int, terms: Terms) -> Part:
+    """List scheduling, the longest remaining path first; the first task writes the prompt cache."""
+    given = given_bytes(plan, terms.model)
+    usages = [
+        usage
+        for number, task in enumerate(plan.tasks)
+        for usage in task_requests(task, given[task.id], terms.model, cached=number > 0)
+    ]
+    seconds = makespan_s(plan, executors, lambda task: expected_s(task.estimate, terms.pace))
+    return part_of(seconds, usages, terms.price)
+
+
+def _alone(plan: Plan, terms: Terms) -> Part:
+    """One conversation that writes all files, those of the contracts too, and reads no plan."""
+    files = sum(byte_count(contract.content) for contract in plan.contracts) // BYTES_A_TOKEN
+    output = files + sum(task.estimate for task in plan.tasks)
+    known = (SYSTEM_BYTES[terms.model.engine] + byte_count(plan.prompt)) // BYTES_A_TOKEN
+    usages = expected_requests(output, known, 0, terms.model, cached=False)
+    return part_of(expected_s(output, terms.pace), usages, terms.price)

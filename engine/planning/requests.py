@@ -1,0 +1,114 @@
+"""What work will take of Claude, before any is asked: requests, tokens, seconds and dollars."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from claude.simulation.latency import Pace
+from core.bundle import ModelSettings
+from core.events import Part
+from core.job import Usage
+from core.plan import Plan, Task, render_brief
+from engine.money.usage import Price
+
+# An executor writes about this much in a turn, and is sent everything again in the next.
+TOKENS_A_TURN = 1_500
+TURNS_BESIDES_WRITING = 3
+
+# The system prompt and tools of an executor's first request, by engine, and about as many bytes a
+# token as English and code have. The worker's guard counts each byte as a token.
+SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
+PLANNER_BYTES = 14_000
+USUAL_CONTRACT_BYTES = 2_400
+"""Of one that is not written yet."""
+BYTES_A_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a role works: which model, how fast it is, and what its requests cost."""
+
+    model: ModelSettings
+    pace: Pace
+    price: Price
+
+
+def byte_count(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
+
+
+def shared_bytes(plan: Plan, model: ModelSettings) -> int:
+    """What every executor is sent: system prompt, tools, plan, and contracts that all tasks use."""
+    common = frozenset.intersection(*(frozenset(task.uses) for task in plan.tasks))
+    contracts = _contract_bytes(plan)
+    own = sum(contracts.get(path, USUAL_CONTRACT_BYTES) for path in common)
+    return SYSTEM_BYTES[model.engine] + byte_count(render_brief(plan)) + own
+
+
+def given_bytes(plan: Plan, model: ModelSettings) -> dict[str, int]:
+    """What each task's executor is sent: system prompt, tools, plan and the contracts it uses."""
+    base = SYSTEM_BYTES[model.engine] + byte_count(render_brief(plan))
+    contracts = _contract_bytes(plan)
+    return {
+        task.id: base + sum(contracts.get(path, USUAL_CONTRACT_BYTES) for path in task.uses)
+        for task in plan.tasks
+    }
+
+
+def _contract_bytes(plan: Plan) -> dict[str, int]:
+    return {contract.path: byte_count(contract.content) for contract in plan.contracts}
+
+
+def expected_s(output_tokens: int, pace: Pace) -> float:
+    """How long one executor will take for so much work."""
+    return _turns(output_tokens) * pace.first_token_s + output_tokens * pace.per_token_s
+
+
+def _turns(output_tokens: int) -> int:
+    return TURNS_BESIDES_WRITING + output_tokens // TOKENS_A_TURN
+
+
+def task_requests(task: Task, shared: int, model: ModelSettings, *, cached: bool) -> list[Usage]:
+    """Those of one task. `shared` is in bytes; `cached`: it is in the cache already."""
+    known, own = shared // BYTES_A_TOKEN, len(task.model_dump_json()) // BYTES_A_TOKEN
+    return expected_requests(task.estimate, known, own, model, cached=cached)
+
+
+def expected_requests(
+    output_tokens: int, known: int, own: int, model: ModelSettings, *, cached: bool
+) -> list[Usage]:
+    """One for each turn: it reads all before it from the cache, writes there what is new, and adds
+    its part of the output. The first is sent `known` and `own` tokens, the `known` ones `cached` or
+    not."""
+    turns, context, read = _turns(output_tokens), known + own, known if cached else 0
+    requests = []
+    for turn in range(turns):
+        output = output_tokens * (turn + 1) // turns - output_tokens * turn // turns
+        requests.append(usage_of(model, output, read=read, written=context - read))
+        read, context = context, context + output
+    return requests
+
+
+def usage_of(model: ModelSettings, output: int, *, written: int, read: int = 0) -> Usage:
+    return Usage(model.provider, model.model, 0, output, read, written)
+
+
+def plan_tokens(plan: Plan) -> int:
+    """About how many output tokens the plan was."""
+    return byte_count(plan.model_dump_json(exclude={"version", "prompt"})) // BYTES_A_TOKEN
+
+
+def expected_planning(output_tokens: int, prompt: str, terms: Terms) -> Part:
+    """What a plan of so many tokens takes, made in one request."""
+    sent = (PLANNER_BYTES + byte_count(prompt)) // BYTES_A_TOKEN
+    usage = Usage(terms.model.provider, terms.model.model, sent, output_tokens)
+    seconds = terms.pace.first_token_s + output_tokens * terms.pace.per_token_s
+    return Part(seconds, usage.total_tokens, terms.price(usage))
+
+
+def part_of(seconds: float, usages: Iterable[Usage], price: Price) -> Part:
+    """Requests together; without a cost where one has no price."""
+    usages = list(usages)
+    costs = [price(usage) for usage in usages]
+    known = [cost for cost in costs if cost is not None]
+    tokens = sum(usage.total_tokens for usage in usages)
+    return Part(seconds, tokens, sum(known) if len(known) == len(costs) else None)
