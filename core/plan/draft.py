@@ -1,23 +1,26 @@
 """A plan while it is being written: what is complete can be shown, and worked on."""
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from core.plan.json_pieces import JsonPieces, Piece
 from core.plan.model import Analysis, Contract, Criterion, Plan, Setup, Task
 from core.plan.rules import head_defects
 
 Part = str | Analysis | Setup | Task | Criterion | Contract
-_ELEMENTS: dict[str, type[Task | Criterion | Contract]] = {
+_MEMBERS: dict[str, Any] = {"title": str, "summary": str, "analysis": Analysis, "setup": Setup}
+_ELEMENTS: dict[str, Any] = {
+    "assumptions": str,
+    "conventions": str,
     "tasks": Task,
     "acceptance_criteria": Criterion,
     "contracts": Contract,
 }
-_MEMBERS: dict[str, type[Analysis | Setup]] = {"analysis": Analysis, "setup": Setup}
-_HEAD = frozenset({"title", "summary", "assumptions", "analysis", "setup", "conventions"})
+_UNSHOWN: dict[str, Any] = {"version": Plan.model_fields["version"].annotation, "prompt": str}
+_TYPES = {n: TypeAdapter(t) for n, t in (_MEMBERS | _ELEMENTS | _UNSHOWN).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +53,23 @@ class PlanDraft:
         """Characters so far."""
         self.contracts: dict[str, Contract] = {}
         self._pieces = JsonPieces()
-        self._found: dict[str, Any] = {"tasks": [], "acceptance_criteria": []}
+        self._found: dict[str, Any] = {"tasks": []}
         self._complete: set[str] = set()
         self._is_damaged = False
 
-    def feed(self, text: str) -> Iterator[tuple[str, Part]]:
+    def feed(self, text: str) -> list[tuple[str, Part]]:
         self.chars += len(text)
+        found = []
         for piece in self._pieces.feed(text):
-            try:
-                yield from self._take(piece)
-            except ValidationError:
-                self._is_damaged = True
+            part = self._take(piece)
+            if part is not None and piece.name not in _UNSHOWN:
+                found.append((piece.name, part))
+        return found
 
     @property
     def begun(self) -> Plan:
-        """What there is so far."""
-        found = {n: tuple(v) if isinstance(v, list) else v for n, v in self._found.items()}
-        return Plan.model_validate(found)
+        """What there is so far, without contracts."""
+        return Plan.model_validate(self._found)
 
     def is_complete(self, name: str) -> bool:
         """Whether that member of the plan has been written."""
@@ -80,24 +83,33 @@ class PlanDraft:
         head = self.begun
         return None if head_defects(head) else head
 
-    def _take(self, piece: Piece) -> Iterator[tuple[str, Part]]:
-        name, value = piece.name, piece.value
-        if piece.is_end:
+    def _take(self, piece: Piece) -> Part | None:
+        name = piece.name
+        if piece.kind != "element":
             self._complete.add(name)
-        if name in _ELEMENTS and value is not None:
-            part = _ELEMENTS[name].model_validate(value)
-            if isinstance(part, Contract):
-                self.contracts[part.path] = part
-            else:
-                self._found[name].append(part)
-            yield name, part
-        elif name in _MEMBERS:
-            self._found[name] = _MEMBERS[name].model_validate(value)
-            yield name, self._found[name]
-        elif name in _HEAD and value is not None:
-            text = str(value)
-            if piece.is_end:
-                self._found[name] = text
-            else:
-                self._found.setdefault(name, []).append(text)
-            yield name, text
+        if name not in _TYPES or (piece.kind == "member") == (name in _ELEMENTS):
+            self._is_damaged = True
+            return None
+        if piece.kind == "end":
+            return None
+        try:
+            text = json.dumps(self._completed(name, piece.value))
+            part: Part = _TYPES[name].validate_json(text)  # as the whole plan will be
+        except (ValidationError, RecursionError):
+            self._is_damaged = True
+            return None
+        if isinstance(part, Contract):
+            self.contracts[part.path] = part
+        elif piece.kind == "element":
+            self._found.setdefault(name, []).append(part)
+        else:
+            self._found[name] = part
+        return part
+
+    def _completed(self, name: str, value: Any) -> Any:
+        """With what a task may leave out. One that does not say what it uses uses all contracts,
+        and which these are is not known yet: it has to wait for the whole plan."""
+        if name != "tasks" or not isinstance(value, dict):
+            return value
+        self._is_damaged |= "uses" not in value
+        return {"title": value.get("id", ""), **value}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from core.errors import PlanInvalid
 from core.plan.model import PLAN_VERSION, Plan
@@ -18,16 +19,17 @@ def parse_plan(text: str, source: str) -> Plan:
     """The plan in JSON, free of defects; one of version 1 as one of this version. Raises
     PlanInvalid, naming `source` and every defect."""
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as exc:
-        raise PlanInvalid(f"{source} is not a plan:", [f"it is no JSON: {exc}"], _REMEDY) from exc
+        document = from_json(text.encode())
+    except ValueError as exc:
+        defects = [f"the document: Invalid JSON: {exc}"]
+        raise PlanInvalid(f"{source} is not a plan:", defects, _REMEDY) from exc
     return build_plan(document, source)
 
 
 def build_plan(document: object, source: str) -> Plan:
     """The plan in a decoded document. Raises as `parse_plan` does."""
     try:
-        plan = Plan.model_validate_json(json.dumps(_complete(document)))
+        plan = Plan.model_validate_json(json.dumps(_complete(document), default=str))
     except ValidationError as exc:
         raise PlanInvalid(f"{source} is not a plan:", shape_defects(exc), _REMEDY) from exc
     if defects := plan_defects(plan):
@@ -78,7 +80,7 @@ def render_brief(plan: Plan, limit: int = _MOST_NAMED) -> str:
     ]
     contracts = [
         f"{path} (used by {', '.join(t.id for t in plan.tasks if path in t.uses)})"
-        for path in promised_contracts(plan)[:limit]
+        for path in promised_contracts(plan)
     ]
     criteria = [f"{c.text} ({', '.join(c.served_by)})" for c in plan.acceptance_criteria]
     parts = [
@@ -87,7 +89,7 @@ def render_brief(plan: Plan, limit: int = _MOST_NAMED) -> str:
         _section("Setup", list(_setup_lines(plan))),
         _section("Conventions", plan.conventions),
         _section("Tasks", _shortened(tasks, limit)),
-        _section("Contracts", contracts),
+        _section("Contracts", _shortened(contracts, limit)),
         _section("Acceptance criteria", _shortened(criteria, limit)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"

@@ -71,15 +71,16 @@ def longest_chain(plan: Plan) -> list[str]:
 
 def makespan_tokens(plan: Plan, executors: int) -> int:
     """Output tokens from the plan's start to its end, when each executor writes one task at a time
-    and the longest remaining path goes first."""
-    rank = remaining_path(plan)
+    and the longest remaining path goes first, as the scheduler has it."""
+    longest = remaining_path(plan)
+    rank = {t.id: (-longest[t.id], n) for n, t in enumerate(plan.tasks)}
+    estimate = {t.id: max(1, t.estimate) for t in plan.tasks}
     waiting = {t.id: len(t.depends_on) for t in plan.tasks}
     dependents: dict[str, list[str]] = {t.id: [] for t in plan.tasks}
     for task in plan.tasks:
         for name in task.depends_on:
             dependents[name].append(task.id)
-    estimate = {t.id: max(1, t.estimate) for t in plan.tasks}
-    ready = [(-rank[name], name) for name, count in waiting.items() if not count]
+    ready = [(rank[name], name) for name, count in waiting.items() if not count]
     heapq.heapify(ready)
     running: list[tuple[int, str]] = []
     now = 0
@@ -87,9 +88,10 @@ def makespan_tokens(plan: Plan, executors: int) -> int:
         while ready and len(running) < max(1, executors):
             _, name = heapq.heappop(ready)
             heapq.heappush(running, (now + estimate[name], name))
-        now, done = heapq.heappop(running)
-        for name in dependents[done]:
-            waiting[name] -= 1
-            if not waiting[name]:
-                heapq.heappush(ready, (-rank[name], name))
+        now = running[0][0]
+        while running and running[0][0] == now:  # who ends together leaves room together
+            for name in dependents[heapq.heappop(running)[1]]:
+                waiting[name] -= 1
+                if not waiting[name]:
+                    heapq.heappush(ready, (rank[name], name))
     return now

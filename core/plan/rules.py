@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 
-from core.paths import fold, owned_path_defect, path_defect
+from core.paths import EVERYTHING, fold, owned_path_defect, path_defect
 from core.plan.model import Plan
 
 MAX_CONTRACT_CHARS = 1_000_000  # every executor that uses a contract reads all of it
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ROOT = EVERYTHING.rstrip("/")
 
 
 def plan_defects(plan: Plan) -> list[str]:
@@ -111,11 +112,11 @@ def _ownership_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
             if (other := owner.setdefault(name, f"task {task.id!r}")) != f"task {task.id!r}":
                 yield f"{entry!r} belongs to both {other} and task {task.id!r}"
         for entry in _repeated([fold(e.rstrip("/")) for e in task.owns]):
-            yield f"task {task.id!r} owns {entry!r} more than once (case is ignored)"
+            yield f"task {task.id!r} owns {_shown(entry)} more than once (case is ignored)"
     for name, holder in owner.items():
         for parent in _parents(name):
             if parent in owner and (owner[parent] != holder or parent in files):
-                yield f"{name!r} of {holder} lies below {parent!r} of {owner[parent]}"
+                yield f"{name!r} of {holder} lies below {_shown(parent)} of {owner[parent]}"
                 break
 
 
@@ -129,12 +130,16 @@ def _criteria_defects(plan: Plan) -> Iterator[str]:
                 yield f"criterion {criterion.text!r} names {name!r}, which is not in the plan"
 
 
+def _shown(folded: str) -> str:
+    return repr(EVERYTHING if folded == _ROOT else folded)
+
+
 def _parents(path: str) -> Iterator[str]:
     while "/" in path:
         path = path.rpartition("/")[0]
         yield path
-    if path != ".":
-        yield "."  # as EVERYTHING is folded
+    if path != _ROOT:
+        yield _ROOT
 
 
 def _repeated(names: list[str] | tuple[str, ...]) -> list[str]:

@@ -49,4 +49,5 @@ def shorten(prompt: str) -> str:
     line = " ".join(prompt.split())
     if len(line) <= _MOST_TITLE_CHARS:
         return line
-    return line[:_MOST_TITLE_CHARS].rpartition(" ")[0] + " ..."
+    begin = line[:_MOST_TITLE_CHARS]
+    return f"{begin.rpartition(' ')[0] or begin} ..."

@@ -30,13 +30,21 @@ from typing import Any
 import pytest
 
 from backends.base import Backend
-from core.bundle import AttemptDir, SimulationSettings, build_manifest, read_spent
+from core.bundle import (
+    WIRE_VERSION,
+    AttemptDir,
+    SimulationSettings,
+    build_manifest,
+    read_spent,
+)
 from core.errors import CollectError
 from core.events import Kind
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult, TaskState
 from engine.run.rundir import RunDir
 from tests.conformance.lifecycle import CANARY, ConformanceFixtures, LifecycleConformance
 from tests.conformance.live_run import LiveRun, design, merged_files, schedule
+
+THIS_VERSION = f'"version":{WIRE_VERSION}'
 
 
 class BackendConformance(LifecycleConformance):
@@ -128,7 +136,7 @@ class BackendConformance(LifecycleConformance):
         ("damage", "told"),
         [
             (lambda text: text[: len(text) // 2], "task.json"),
-            (lambda text: text.replace('"version":1', '"version":99'), "wire version 99"),
+            (lambda text: text.replace(THIS_VERSION, '"version":99'), "wire version 99"),
         ],
         ids=["cut", "of another wire version"],
     )

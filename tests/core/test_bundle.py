@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from core.bundle import (
     MAX_TOKENS,
+    WIRE_VERSION,
     AttemptDir,
     ContractFile,
     Limits,
@@ -51,7 +52,10 @@ REQUEST = Request(
     prompt="Build é",
     brief="# brief",
     task=TASK,
-    contracts=(ContractFile("types.py", "0" * 64),),
+    contracts=(
+        ContractFile("types.py", "0" * 64, "Names.", is_used=True, is_common=True),
+        ContractFile("store.py", "1" * 64, is_used=False),
+    ),
     model=ModelSettings(simulation=SimulationSettings(seed=7)),
     limits=Limits(),
 )
@@ -82,7 +86,7 @@ def test_every_file_of_an_attempt_lies_below_it(attempt: AttemptDir) -> None:
     assert all(attempt.root in path.parents for path in paths)
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, WIRE_VERSION - 1, WIRE_VERSION + 1, 99])
 def test_a_request_of_another_version_is_refused_with_what_to_do(
     attempt: AttemptDir, version: int
 ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.paths import (
+    EVERYTHING,
     MAX_NAME_BYTES,
     MAX_PATH_CHARS,
     fold,
@@ -89,12 +90,14 @@ def test_a_path_without_defect_stays_in_the_tree_and_is_one_file(path: str) -> N
         assert path.encode()
 
 
-@pytest.mark.parametrize("entry", ["src/", "src/app.py", "a/b/c/"])
+@pytest.mark.parametrize("entry", ["src/", "src/app.py", "a/b/c/", EVERYTHING])
 def test_files_and_directories_may_be_owned(entry: str) -> None:
     assert owned_path_defect(entry) is None
 
 
-@pytest.mark.parametrize("entry", ["*", "a/*.py", "a?", "[ab]", "/", "//", "../", "a//", "", "./"])
+@pytest.mark.parametrize(
+    "entry", ["*", "a/*.py", "a?", "[ab]", "/", "//", "../", "a//", "", ".", "./a/", "./."]
+)
 def test_what_may_not_be_owned_has_a_defect(entry: str) -> None:
     assert owned_path_defect(entry) is not None
 
@@ -130,3 +133,9 @@ def test_only_files_named_or_below_a_directory_named_are_owned() -> None:
     assert not is_owned(owns, "README.md/x")
     assert not is_owned(owns, "readme.md")
     assert not is_owned((), "a")
+
+
+def test_who_owns_everything_owns_each_path_without_defect() -> None:
+    for path in ("a", "src/a/b.py", ".github/workflows/ci.yml"):
+        assert is_owned((EVERYTHING,), path)
+        assert is_owned(("x/", EVERYTHING), path)

@@ -33,9 +33,11 @@ def make_plan(
     depends: Depends,
     estimates: Mapping[str, int] | None = None,
     contracts: Mapping[str, str] | None = None,
+    uses: Depends | None = None,
 ) -> Plan:
-    """A valid plan of tasks that each own the directory of their name."""
-    weight = estimates or {}
+    """A valid plan of tasks that each own the directory of their name, and use all contracts but
+    where `uses` says otherwise."""
+    weight, used = estimates or {}, uses or {}
     return Plan(
         title="Test",
         summary="A plan for a test.",
@@ -47,7 +49,7 @@ def make_plan(
             for path, content in (contracts or {}).items()
         ),
         tasks=tuple(
-            make_task(name, needs, weight.get(name, 1), uses=tuple(contracts or ()))
+            make_task(name, needs, weight.get(name, 1), uses=used.get(name, tuple(contracts or ())))
             for name, needs in depends.items()
         ),
         acceptance_criteria=(Criterion(text="It works.", served_by=tuple(depends)[:1]),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_an_absent_request_is_refused(place: PlanningDir) -> None:
 
 
 def test_a_request_of_another_wire_version_says_to_rebuild(place: PlanningDir) -> None:
-    text = encode(REQUEST).replace('"version":1', '"version":99')
+    text = encode(replace(REQUEST, version=99))
     place.planning_json.write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match="wire version 99") as told:
         read_planning(place)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -16,7 +17,6 @@ from core.bundle import (
     read_request,
     write_result,
 )
-from core.errors import BundleError
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
@@ -86,6 +86,49 @@ def test_a_plan_without_contracts_has_an_empty_directory_of_them(tmp_path: Path)
     write_contracts(run, plan.contracts)
     make_store(run, plan).prepare(plan.tasks[0], JobKey(RUN, "a", 1), "", {})
     assert inputs(run, "a") == {}
+
+
+def test_a_task_is_given_the_contracts_that_it_uses_and_those_that_its_inputs_build_upon(
+    tmp_path: Path,
+) -> None:
+    run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
+    contents = {"all.py": "A = 1", "one.py": "B = 2", "two.py": "C = 3", "none.py": "D = 4"}
+    plan = make_plan(
+        {"a": (), "b": ("a",), "c": ("b",), "other": ()},
+        contracts=contents,
+        uses={
+            "a": ("one.py", "all.py"),
+            "b": ("all.py",),
+            "c": ("all.py", "two.py"),
+            "other": ("two.py", "all.py"),
+        },
+    )
+    store, given = make_store(run, plan), {}
+    for task in plan.tasks:
+        key = JobKey(RUN, task.id, 1)
+        finish(run, task.id)
+        store.prepare(task, key, "", {"a": 1, "b": 1})
+        found = read_request(run.attempt(key)).contracts
+        given[task.id] = [(file.path, file.is_used) for file in found]
+        for file in found:
+            content = inputs(run, task.id)[file.path]
+            assert content == contents[file.path]
+            assert file.sha256 == hashlib.sha256(content.encode()).hexdigest()
+            assert (file.is_common, file.purpose) == (file.path == "all.py", "Shared.")
+        assert set(contents) & set(inputs(run, task.id)) == {file.path for file in found}
+    assert given == {
+        "a": [("all.py", True), ("one.py", True)],
+        "b": [("all.py", True), ("one.py", False)],
+        "c": [("all.py", True), ("one.py", False), ("two.py", True)],
+        "other": [("all.py", True), ("two.py", True)],
+    }
+
+
+def test_contracts_are_those_of_the_plan_whatever_became_of_the_files(run: RunDir) -> None:
+    (run.contracts / "schema.json").write_text("changed")
+    (run.contracts / "api" / "types.py").unlink()
+    make_store(run).prepare(PLAN.task("a"), JobKey(RUN, "a", 1), "", {})
+    assert inputs(run, "a") == {"api/types.py": "X = 1\n", "schema.json": "{}"}
 
 
 # -- requests
@@ -258,12 +301,6 @@ def test_a_result_that_is_not_as_its_manifest_says_is_found(run: RunDir, damage:
     assert list(found.results) == ["b"]
     assert list(found.damaged) == ["a"]
     assert str(here.root) in found.damaged["a"]
-
-
-def test_a_store_without_contracts_laid_down_is_refused(tmp_path: Path) -> None:
-    run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
-    with pytest.raises(BundleError, match="contracts"):
-        make_store(run)
 
 
 # -- what an attempt may spend
