@@ -121,7 +121,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from core.bundle import Allowance
     from core.plan import render_plan
     from core.wire import write_atomic
-    from engine.planning.plan_file import check_writable
+    from engine.planning.plan_file import check_writable, render_plan_file
     from engine.planning.preflight import (
         backend_context,
         choose_planner,
@@ -149,13 +149,12 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
         hooks, began_s = Hooks(charge, report), CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
         took = spent().part(CLOCK.monotonic() - began_s)
-    text = render_plan(made)
     if output is not None:
-        write_atomic(output, text)
-    as_json = settings.json_lines
-    print_text(
-        text if as_json else render_plan_view(made, forecast_run(settings, models, made, took))
-    )
+        write_atomic(output, render_plan_file(made, output))
+    if settings.json_lines:
+        print_text(render_plan(made))
+    else:
+        print_text(render_plan_view(made, forecast_run(settings, models, made, took)))
     return 0
 
 

@@ -137,7 +137,11 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         lambda ctx, loaded: do.plan(
             loaded, _prompt(ctx, around, loaded), _path(ctx.params["output"])
         ),
-        *(prompt, prompt_file, _own("--output", "FILE", "file to write the plan to", "-o")),
+        *(
+            prompt,
+            prompt_file,
+            _own("--output", "FILE", "file to write the plan to, .json or .toml", "-o"),
+        ),
     )
     yield command(
         "resume",

@@ -25,6 +25,7 @@ from claude.simulation.server import serve
 from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.plan import parse_plan
+from engine.planning.plan_file import read_plan
 from tests.fakes.scripted_server import Told, api_refusal, hello, scripted_server
 
 pytestmark = pytest.mark.slow  # starts many processes, or waits
@@ -478,14 +479,14 @@ def test_what_the_preflight_took_is_in_the_journal(
 # -- plans
 
 
-def test_a_plan_can_be_written_edited_and_run(expected: Path) -> None:
-    assert orchestrate("plan", PROMPT, *FAST, "-o", "plan.json") == 0
-    plan = parse_plan(Path("plan.json").read_text(), "plan.json")
-    assert 4 <= len(plan.tasks) <= 12
-    edited = json.loads(Path("plan.json").read_text())
-    edited["title"] = "Mine"
-    Path("plan.json").write_text(json.dumps(edited))
-    assert orchestrate(PROMPT, "--plan", "plan.json", *FAST, "--output-dir", "out") == 0
+@pytest.mark.parametrize("name", ["plan.json", "plan.toml"])
+def test_a_plan_can_be_written_edited_and_run(name: str, expected: Path) -> None:
+    assert orchestrate("plan", PROMPT, *FAST, "-o", name) == 0
+    path = Path(name)
+    assert 4 <= len(read_plan(path).tasks) <= 12
+    path.write_text(path.read_text().replace('"Todo List"', '"Mine"', 1))
+    assert read_plan(path).title == "Mine"
+    assert orchestrate(PROMPT, "--plan", name, *FAST, "--output-dir", "out") == 0
     assert tree(Path("out")) == tree(expected)
 
 

@@ -55,7 +55,11 @@ GOOD = plan(
 )
 """With a value in every field but the prompt."""
 
-_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+_texts = (
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+    | st.text(alphabet="'\"\\\n\r\t \x00\x7f\x85ab", max_size=40)
+    | st.lists(st.sampled_from(["word", "\\", '"', "'", "", "tab\t"]), max_size=60).map(" ".join)
+)
 _codes = _texts.map(lambda text: text.replace("\0", ""))
 _several = st.lists(_texts, max_size=3).map(tuple)
 

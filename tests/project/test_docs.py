@@ -22,9 +22,11 @@ from config import SETTINGS, LoadedSettings, load_settings
 from core import errors
 from core.credentials import Credentials, resolve_credentials
 from core.job import JobState, Outcome, Reason
+from core.plan import Analysis, Plan, Setup, Task
 from core.settings.options import Setting
 from core.settings.worker import DEFAULT_MODELS
 from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
+from engine.planning.plan_toml import parse_toml_plan
 from tests.project.options_page import render_options_page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +34,7 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 CLI, OPTIONS, CONFIGURATION = (DOCS / f"{p}.md" for p in ("cli", "options", "configuration"))
 SIMULATION, BACKENDS_PAGE = DOCS / "simulation.md", DOCS / "backends.md"
+PLANS_PAGE = DOCS / "plans-and-runs.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md"))]
 SOURCES = [
@@ -130,6 +133,26 @@ def example_lines(page: Path) -> Iterator[str]:
             called = re.search(r"(?:python3 orchestrator\.py|\bparallel-orchestrator)\s+(.*)", line)
             if called:
                 yield called[1]
+
+
+def test_the_example_of_a_plan_can_be_run() -> None:
+    [text] = blocks(PLANS_PAGE, "toml")
+    plan = parse_toml_plan(text, "the example")
+    assert [task.id for task in plan.tasks] == ["store", "web"]
+    assert {path for task in plan.tasks for path in task.uses} == {c.path for c in plan.contracts}
+
+
+def ticked(text: str) -> list[str]:
+    return re.findall("`([a-z_]+)`", text)
+
+
+def test_the_page_about_plans_names_every_member() -> None:
+    found = {name: row for row in rows(PLANS_PAGE, "Plans") for name in ticked(row[0])}
+    assert set(found) == set(Plan.model_fields)
+    for name, part in (("analysis", Analysis), ("setup", Setup)):
+        assert set(ticked(found[name][1])) == set(part.model_fields)
+    [words] = [text for text in prose(PLANS_PAGE).split("\n\n") if text.startswith("A task has")]
+    assert set(Task.model_fields) <= set(ticked(words))
 
 
 EXAMPLES = [(page, line) for page in PAGES for line in example_lines(page)]
