@@ -1,9 +1,10 @@
 """A plan and its forecast as text, for a person who has to approve them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from core.events import Forecast, Part, Range
-from core.plan import Plan, Task, longest_chain, topological_order
+from core.paths import EVERYTHING
+from core.plan import Analysis, Plan, Setup, Task, longest_chain, topological_order
 from engine.views.format import (
     clean,
     duration,
@@ -47,14 +48,13 @@ def _about(part: Part) -> str:
 
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
     """The plan as text of 80 columns; of tasks and contracts at most `limit` each."""
-    lines = [clean(plan.title), *_wrapped(plan.summary, 2), ""]
+    lines = [clean(plan.title), *_wrapped(plan.summary, 2)]
     if forecast is not None and forecast.simulated:
-        lines += [*_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0), ""]
-    lines += [*_analysis(plan), *_contracts(plan, limit), *_tasks(plan, limit)]
-    lines += [*_longest_chain(plan), "", "Acceptance criteria"]
-    for criterion in plan.acceptance_criteria:
-        served = ", ".join(map(clean, criterion.served_by))
-        lines += _bullet(f"{clean(criterion.text, 500)} [{served}]")
+        lines += ["", *_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0)]
+    lines += [*_analysis(plan), *_section("Assumptions", plan.assumptions), *_setup(plan.setup)]
+    lines += [*_section("Conventions", plan.conventions), *_contracts(plan, limit)]
+    lines += [*_tasks(plan, limit), *_longest_chain(plan)]
+    lines += [*_section("Acceptance criteria", _criteria(plan))]
     if forecast is not None:
         lines += ["", *_forecast(forecast)]
     return "\n".join(lines) + "\n"
@@ -76,17 +76,45 @@ def layers(plan: Plan) -> list[list[Task]]:
 
 def _analysis(plan: Plan) -> Iterator[str]:
     analysis = plan.analysis
+    if analysis == Analysis():
+        return  # nobody has analysed it
+    yield ""
     verdict = "worth running in parallel" if analysis.parallel_pays else "best done by one executor"
     executors = plural(analysis.recommended_executors, "executor")
     yield f"Complexity {analysis.complexity} of 10; {verdict}; {executors} recommended"
     yield from _wrapped(analysis.rationale, 2)
 
 
+def _section(title: str, texts: Iterable[str]) -> list[str]:
+    lines = [line for text in texts for line in _bullet(clean(text, 1000))]
+    return ["", title, *lines] if lines else []
+
+
+def _setup(setup: Setup) -> Iterator[str]:
+    given = {
+        "tools": ", ".join(setup.tools),
+        "install": " && ".join(setup.install),
+        "network": setup.network,
+        "start": setup.start,
+    }
+    if any(given.values()):
+        yield from ("", "Setup")
+    for name, text in given.items():
+        if text:
+            yield from wrapped(clean(text, 500), f"  {name:<9}", 11)
+
+
+def _criteria(plan: Plan) -> Iterator[str]:
+    for criterion in plan.acceptance_criteria:
+        yield f"{clean(criterion.text, 500)} [{', '.join(map(clean, criterion.served_by))}]"
+
+
 def _contracts(plan: Plan, limit: int) -> Iterator[str]:
     yield ""
     yield "Contracts" if plan.contracts else "No contracts"
     for contract in plan.contracts[:limit]:
-        yield from _bullet(f"{clean(contract.path, 400)}: {clean(contract.purpose, 300)}")
+        purpose = f": {clean(contract.purpose, 300)}" if contract.purpose else ""
+        yield from _bullet(f"{clean(contract.path, 400)}{purpose}")
     if len(plan.contracts) > limit:
         yield f"  and {len(plan.contracts) - limit:,} more"
 
@@ -100,7 +128,7 @@ def _tasks(plan: Plan, limit: int) -> Iterator[str]:
         start = "start immediately" if number == 1 else "start when their dependencies are done"
         yield f"Step {number}: {plural(len(layer), 'task')}; {start}"
         for task in layer[: limit - shown]:
-            yield from _task(task)
+            yield from _task(task, plan)
         shown += len(layer)
     if len(plan.tasks) > limit:
         yield f"  and {len(plan.tasks) - limit:,} more tasks; write the plan with -o to see all"
@@ -120,12 +148,22 @@ def _longest_chain(plan: Plan) -> list[str]:
     return ["", *wrapped(text, "", 2)]
 
 
-def _task(task: Task) -> Iterator[str]:
-    tokens = f" (~{short_count(task.estimate)} tokens)" if task.estimate else ""
-    yield from _bullet(f"{clean(task.id)}: {clean(task.title)}{tokens}")
-    if task.depends_on:
-        yield from _wrapped("depends on " + ", ".join(map(clean, task.depends_on)), 6)
-    yield from _wrapped("writes " + ", ".join(clean(entry, 400) for entry in task.owns), 6)
+def _task(task: Task, plan: Plan) -> Iterator[str]:
+    size = [f"~{short_count(task.estimate)} tokens"] if task.estimate else []
+    size += [plural(len(task.checks), "check")] if task.checks else []
+    after = f" ({', '.join(size)})" if size else ""
+    yield from _bullet(f"{clean(task.id)}: {clean(task.title)}{after}")
+    uses_all = len(task.uses) == len(plan.contracts) > 1
+    parts = [
+        _named("depends on", task.depends_on),
+        "uses all contracts" if uses_all else _named("uses", task.uses),
+        "writes everything" if task.owns == (EVERYTHING,) else _named("writes", task.owns),
+    ]
+    yield from _wrapped("; ".join(filter(None, parts)), 6)
+
+
+def _named(verb: str, names: Sequence[str]) -> str:
+    return f"{verb} {', '.join(clean(name, 400) for name in names)}" if names else ""
 
 
 def _forecast(forecast: Forecast) -> Iterator[str]:

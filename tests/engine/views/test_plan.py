@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from core.events import Forecast, Part, Range
-from core.plan import Analysis, Contract, Criterion, Plan, Task
+from core.plan import (
+    Analysis,
+    Contract,
+    Criterion,
+    Plan,
+    Setup,
+    Task,
+    build_single_task_plan,
+)
 from core.simulation_notice import simulation_notice
 from engine.views.plan import comparison_line, forecast_line, layers, render_plan_view
 from tests.engine.views.test_views import CONTROL, HOSTILE
 
 
-def task(name: str, *needs: str, text: str = "Write it") -> Task:
-    return Task(
-        id=name,
-        title=text,
-        instructions=text,
-        depends_on=needs,
-        owns=(f"{name}.py", f"{name}/"),
-        checks=(),
-        estimate=1500,
-    )
+def task(name: str, *needs: str, text: str = "Write it", **changes: Any) -> Task:
+    fields: dict[str, Any] = {
+        "title": text,
+        "instructions": text,
+        "depends_on": needs,
+        "owns": (f"{name}.py", f"{name}/"),
+        "estimate": 1500,
+    }
+    return Task(id=name, **(fields | changes))
 
 
 def plan(*tasks: Task, text: str = "A text", contracts: int = 1, pays: bool = True) -> Plan:
     return Plan(
         title=text,
         summary=text,
+        assumptions=(text,),
         analysis=Analysis(
             complexity=4, rationale=text, recommended_executors=2, parallel_pays=pays
         ),
+        setup=Setup(tools=(text, "node 20"), install=("npm ci", text), network=text, start=text),
+        conventions=(text,),
         contracts=tuple(
             Contract(path=f"shared/{n}.json", purpose=text, content="{}") for n in range(contracts)
         ),
@@ -50,7 +61,8 @@ FORECAST = Forecast(
 
 
 def test_all_parts_of_a_plan_are_there() -> None:
-    lines = render_plan_view(plan(task("a"), task("b", "a")), FORECAST).splitlines()
+    first = task("a", checks=("true",), uses=("shared/0.json",))
+    lines = render_plan_view(plan(first, task("b", "a")), FORECAST).splitlines()
     assert lines == [
         "A text",
         "  A text",
@@ -58,17 +70,28 @@ def test_all_parts_of_a_plan_are_there() -> None:
         "Complexity 4 of 10; worth running in parallel; 2 executors recommended",
         "  A text",
         "",
+        "Assumptions",
+        "  - A text",
+        "",
+        "Setup",
+        "  tools    A text, node 20",
+        "  install  npm ci && A text",
+        "  network  A text",
+        "  start    A text",
+        "",
+        "Conventions",
+        "  - A text",
+        "",
         "Contracts",
         "  - shared/0.json: A text",
         "",
         "Step 1: 1 task; start immediately",
-        "  - a: Write it (~1.5k tokens)",
-        "      writes a.py, a/",
+        "  - a: Write it (~1.5k tokens, 1 check)",
+        "      uses shared/0.json; writes a.py, a/",
         "",
         "Step 2: 1 task; start when their dependencies are done",
         "  - b: Write it (~1.5k tokens)",
-        "      depends on a",
-        "      writes b.py, b/",
+        "      depends on a; writes b.py, b/",
         "",
         "Longest chain: a, b (~3.0k of ~3.0k tokens)",
         "",
@@ -132,6 +155,28 @@ def test_a_long_chain_is_cut_and_counted() -> None:
     assert "Longest chain" not in render_plan_view(plan(task("a")))
 
 
+def test_a_task_that_uses_all_contracts_or_owns_all_files_is_told_so_in_a_word() -> None:
+    paths = tuple(f"shared/{n}.json" for n in range(3))
+    made = plan(task("a", uses=paths), task("b", uses=paths[:2]), contracts=3)
+    text = " ".join(render_plan_view(made).split())
+    assert "uses all contracts; writes a.py" in text
+    assert "uses shared/0.json, shared/1.json; writes b.py" in text
+    assert "writes everything" in render_plan_view(build_single_task_plan("A script"))
+
+
+def test_a_plan_of_little_is_shown_in_little() -> None:
+    least = Plan(title="T", tasks=(task("a", estimate=0),))
+    assert render_plan_view(least).splitlines() == [
+        "T",
+        "",
+        "No contracts",
+        "",
+        "Step 1: 1 task; start immediately",
+        "  - a: Write it",
+        "      writes a.py, a/",
+    ]
+
+
 def test_a_small_job_and_an_unknown_price_are_named() -> None:
     forecast = Forecast(1, Range(5, 5, 5), 5, Range(1, 1, 1), None)
     text = render_plan_view(plan(task("a"), contracts=0, pays=False), forecast)
@@ -170,7 +215,8 @@ def test_a_huge_plan_is_cut_and_says_so(chain: bool) -> None:
 
 
 def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
-    text = render_plan_view(plan(task("a", text=HOSTILE), text=HOSTILE + " word" * 200))
+    hostile = task("a", text=HOSTILE, uses=(HOSTILE,), owns=(HOSTILE,), checks=(HOSTILE,))
+    text = render_plan_view(plan(hostile, text=HOSTILE + " word" * 200))
     assert not CONTROL.search(text)
     assert max(map(len, text.splitlines()[1:])) <= 80
 
