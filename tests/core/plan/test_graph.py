@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.plan import Plan, ancestors, makespan_tokens, remaining_path, topological_order
-from engine.planning.forecast import makespan_s
+from core.plan import (
+    Plan,
+    ancestors,
+    longest_chain,
+    makespan_tokens,
+    remaining_path,
+    topological_order,
+)
+from engine.planning.makespan import makespan_s
 from tests.fakes.plans import chain, fan, make_plan, plans
 
 graphs = plans(max_tasks=9, max_estimate=50)
@@ -86,3 +95,13 @@ def test_a_makespan_can_be_said_at_once_for_chains_and_fans(
     made: Plan, executors: int, tokens: int
 ) -> None:
     assert makespan_tokens(made, executors) == tokens
+
+
+@given(graphs)
+def test_the_longest_chain_goes_from_a_start_to_an_end_and_none_is_longer(made: Plan) -> None:
+    chain = longest_chain(made)
+    assert not made.task(chain[0]).depends_on
+    assert not any(chain[-1] in t.depends_on for t in made.tasks)
+    assert all(a in made.task(b).depends_on for a, b in pairwise(chain))
+    weight = sum(max(1, made.task(name).estimate) for name in chain)
+    assert weight == max(remaining_path(made).values())
