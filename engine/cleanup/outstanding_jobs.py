@@ -3,7 +3,7 @@ removed only once what they finished is on this disk and in the journal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from core.bundle import read_spent
@@ -18,17 +18,13 @@ from core.job import (
     Reason,
     TaskResult,
     TaskState,
-    Usage,
 )
 from engine.cleanup.run_backends import TimedBackend
 from engine.run.jobs_view import JobsView
 from engine.run.rundir import RunDir
 from engine.run.session import Session
-from engine.scheduling.job_end import End, end_of, ended
+from engine.scheduling.job_end import End, IsCredible, end_of, ended
 from engine.views.format import plural
-
-IsCredible = Callable[[JobKey, Sequence[Usage]], bool]
-"""Whether a job without a result may have used that: Budget.is_credible."""
 
 STOP_S = 60.0
 """How long jobs have to stop; Slurm leaves them 30 s between its two signals."""
@@ -175,6 +171,8 @@ class EndRecorder:
             duration_s=end.result.duration_s if end.result else 0.0,
         )
         self.session.emit(data, key)
+        if self.session.run_view.jobs.is_void(key):
+            return
         if end.ok or end.cause == Outcome.INTERRUPTED:
             state = TaskState.SUCCEEDED if end.ok else TaskState.CANCELLED
             self.session.emit(TaskEnded(state, end.message), key)

@@ -1,17 +1,14 @@
 """What the scheduler notes of one attempt while a backend has it: facts and times, no decisions."""
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from backends.base import PollPace
 from core.bundle import UNLIMITED, Allowance
-from core.errors import BundleError
-from core.events import AnswerBegun, Kind, Progress
+from core.events import JobEnded
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, Usage
-from core.wire import decode
-from engine.scheduling.job_end import End
+from engine.scheduling.job_end import End, IsCredible, ended
 from engine.scheduling.types import Pacing
 
 
@@ -113,6 +110,30 @@ class Attempt:
     @property
     def can_be_cancelled(self) -> bool:
         return self.can_be_polled and self.cancel_asked_at is None
+
+    def explain(self, end: End) -> End:
+        """The end that was `found`, as what the attempt was cancelled for if it was."""
+        reason = self.cancel_reason
+        was_stopped = end.result is None or end.cause == Outcome.INTERRUPTED
+        return reason.end(end) if reason and was_stopped else end
+
+    def ended(
+        self,
+        end: End,
+        now: float,
+        reported: Callable[[JobKey], Sequence[Usage]],
+        is_credible: IsCredible,
+    ) -> JobEnded:
+        """The event of its end; `reported` and `is_credible` as core.job_end has them."""
+        return ended(
+            self.key,
+            self.status,
+            end,
+            reported=reported,
+            is_credible=is_credible,
+            duration_s=now - self.at_work_from,
+            never_ran=self.never_ran if self.cancel_reason else None,
+        )
 
     def observe(self, status: JobStatus, now: float, grace_s: float) -> bool:
         """Take in a poll's answer. True when it is news.
@@ -221,26 +242,3 @@ class PollTimer:
         """Something is decided by the poll at `when`, unless that is past."""
         if when > now:
             self.at = min(self.at, when)
-
-
-MOST_CHARS = 2_000
-"""Of a line of progress; it is for people."""
-
-
-def parse_progress(line: str) -> AnswerBegun | Progress:
-    """A worker's own event, or a line of text. What is no usage is left out."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict) and found.get("kind") == Kind.ANSWER_BEGUN:
-        return AnswerBegun()
-    if not isinstance(found, dict) or found.get("kind") != Kind.PROGRESS:
-        return Progress(line[:MOST_CHARS])
-    # what a command wrote into the log may be of any size
-    text = str(found.get("text", ""))[:MOST_CHARS]
-    try:
-        usage = decode(Usage, json.dumps(found["usage"]), "progress")
-    except (KeyError, BundleError):
-        usage = None
-    return Progress(text, usage)

@@ -1,6 +1,6 @@
 """What the scheduler and its parts work with: the backend, its calls, time, the event sink."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,16 @@ class SchedulerContext:
 
     def now(self) -> float:
         return self.clock.monotonic()
+
+    def pause_s(self, due: Iterable[float | None]) -> float:
+        """Until the next of the times that are `due` and have not passed, or until somebody should
+        know that nothing happens."""
+        now = self.now()
+        times = [when for when in due if when is not None and when > now]
+        notice = now + self.pacing.call_notice_s
+        if not times or self.calls.overdue(0.0):  # some call is under way, and may hang
+            times.append(notice)
+        return min(times) - now
 
     def call(self, method: str, work: Callable[[], Any], then: Then) -> None:
         """`then` gets the answer: at once from a prompt method, from others in a later wait."""

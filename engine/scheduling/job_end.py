@@ -13,6 +13,9 @@ from core.job import JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, U
 NEVER_STARTED = frozenset({Reason.LAUNCH, Reason.UNSCHEDULABLE, Reason.OUTDATED})
 """Ends of attempts that have used nothing; what others used is unknown without a report."""
 
+IsCredible = Callable[[JobKey, Sequence[Usage]], bool]
+"""Whether a job without a result may have used that: Budget.is_credible."""
+
 _REASON_OF = {JobState.LOST: Reason.MISSING, JobState.CANCELLED: Reason.PREEMPTED}
 
 _TEXTS = {
@@ -62,7 +65,7 @@ def ended(
     end: End,
     *,
     reported: Callable[[JobKey], Sequence[Usage]],
-    is_credible: Callable[[JobKey, Sequence[Usage]], bool],
+    is_credible: IsCredible,
     duration_s: float,
     never_ran: bool | None = None,
 ) -> JobEnded:

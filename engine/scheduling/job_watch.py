@@ -41,7 +41,7 @@ class QueueReport:
 
 
 class JobWatch:
-    """`settle` is the scheduler's: it takes an attempt that is over out of `active`."""
+    """`settle` is the scheduler's: it decides what the end of an attempt means."""
 
     def __init__(
         self, context: SchedulerContext, destination: Path, settle: Callable[[Attempt, End], None]
@@ -55,6 +55,25 @@ class JobWatch:
         self.abandoned: list[JobHandle] = []
         """Jobs to cancel that no attempt waits for: of earlier sessions, or given up as lost."""
         self.polls = PollTimer(context.backend.pace)
+
+    def end(self, attempt: Attempt, end: End) -> None:
+        """It is over, with what it was cancelled for as the cause."""
+        del self.active[attempt.key]
+        if attempt.status.state is JobState.LOST and attempt.handle is not None:
+            # it may be there after all, and spend money unseen
+            self.abandoned.append(attempt.handle)
+        self._settle(attempt, attempt.explain(end))
+
+    def adopt(self, handle: JobHandle) -> None:
+        """A job of an earlier session goes on."""
+        now = self._context.now()
+        attempt = self.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
+        attempt.hand_over(handle, now)
+
+    def wake(self) -> None:
+        """The backend has news; from any thread."""
+        self.polls.news = True
+        self._context.calls.wake()
 
     # -- polling
 
@@ -108,11 +127,11 @@ class JobWatch:
                 continue
             found = None if failed else answer.get(attempt.key)
             if isinstance(found, TaskResult):
-                self._settle(attempt, end_of(attempt.status, found))
+                self.end(attempt, end_of(attempt.status, found))
             elif failed or self._may_still_come(attempt, found):
                 attempt.collect_at = again_at
             else:
-                self._settle(attempt, end_of(attempt.status, None))
+                self.end(attempt, end_of(attempt.status, None))
 
     def _may_still_come(self, attempt: Attempt, found: CollectError | None) -> bool:
         if found is not None:

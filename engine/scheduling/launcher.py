@@ -62,6 +62,12 @@ class Launcher:
         batch, self.unsent = self.unsent, []
         return batch
 
+    def drop_superseded(self) -> list[Attempt]:
+        """Takes out those that failed submissions left and nobody wants any longer."""
+        dropped = [attempt for attempt in self.unsent if attempt.is_superseded]
+        self.unsent = [attempt for attempt in self.unsent if not attempt.is_superseded]
+        return dropped
+
     def submit(
         self, batch: list[Attempt], is_interrupted: Callable[[], bool], then: Callable[[Any], None]
     ) -> None:

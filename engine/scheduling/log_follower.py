@@ -9,8 +9,9 @@ from typing import Any
 
 from core.events import AnswerBegun
 from core.job import JobKey
-from engine.scheduling.attempt import Attempt, parse_progress
+from engine.scheduling.attempt import Attempt
 from engine.scheduling.context import SchedulerContext
+from engine.scheduling.progress_line import parse_progress
 from engine.scheduling.warm_up import WarmUp
 
 log = logging.getLogger(__name__)

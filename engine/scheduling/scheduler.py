@@ -3,42 +3,36 @@ fills the free slots by one `submit` (engine.scheduling.launcher), asks for news
 fetches what ended by one `collect` (engine.scheduling.job_watch), and waits for answers, a wake or
 the next thing that is due. Backends return facts; every decision leaves as an event."""
 
-import heapq
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from backends.base import Backend
 from core.clock import Clock
 from core.errors import BackendError, SubmitError
-from core.events import (
-    EventSink,
-    JobIntended,
-    JobSubmitted,
-    Notice,
-    TaskEnded,
-    TaskRetry,
-)
-from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskState
-from core.plan import Definitions, Plan, promised_contracts
+from core.events import EventSink, JobIntended, JobSubmitted, Notice, TaskEnded, TaskRetry
+from core.job import JobKey, Outcome, Reason, TaskState
+from core.plan import Plan
 from core.plan.draft import ContractWritten
 from engine.money.budget import Budget
 from engine.run.jobs_view import JobsView
-from engine.run.plan_event import plan_ready
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.calls import Calls
 from engine.scheduling.context import SchedulerContext
-from engine.scheduling.job_end import End, ended
+from engine.scheduling.growing_plan import GrowingPlan
+from engine.scheduling.job_end import End
 from engine.scheduling.job_watch import JobWatch
 from engine.scheduling.launcher import Launcher
 from engine.scheduling.log_follower import LogFollower
+from engine.scheduling.reattach import EarlierJobs, FoundJobs
 from engine.scheduling.retry_policy import RetryPolicy
+from engine.scheduling.stopping import Stopping
 from engine.scheduling.task_graph import TaskGraph
 from engine.scheduling.timeouts import HOPELESS
+from engine.scheduling.tries import Tries
 from engine.scheduling.types import (
     AttemptStore,
     Pacing,
-    PlanDelayed,
     PlanFailed,
     PlanSource,
     PlanWritten,
@@ -48,8 +42,6 @@ from engine.scheduling.types import (
 )
 
 ENLARGED_AFTER_S = 0.5
-_AT_ONCE = (StopCause.INTERRUPTED, StopCause.PLANNING)
-"""Causes for which what runs is stopped too."""
 
 
 class Scheduler:
@@ -77,15 +69,8 @@ class Scheduler:
         source: PlanSource | None = None,
     ) -> None:
         earlier = earlier or JobsView()
-        self._plan = plan
-        self._tasks = {t.id: t for t in plan.tasks}
-        self._source = source
-        self._is_delayed = False
-        """Whether the plan is being written anew, so that nothing may start meanwhile."""
-        self._definitions = Definitions(plan)
-        self._begun = dict(earlier.definitions)
-        """What each task's last attempt stands on."""
-        outdated = set() if source else self._outdated(plan, self._definitions)
+        self._growing = GrowingPlan(plan, earlier.definitions, source)
+        outdated = self._growing.outdated
         self._context = SchedulerContext(run_id, backend, calls, clock, pacing, sink)
         self._store = store
         self._policy = policy
@@ -93,29 +78,23 @@ class Scheduler:
         self._succeeded = {t: n for t, n in earlier.succeeded.items() if t not in outdated}
         self._failures = {t: why for t, why in earlier.failures.items() if t not in outdated}
         self._unreported = dict(earlier.unreported)
-        unwritten = promised_contracts(plan) if source else ()
-        self._graph = TaskGraph(plan, self._succeeded, unwritten)
-        self._outdated_jobs = {key for key in earlier.open if key.task in outdated}
-        self._open_jobs = dict(earlier.open)
-        self._number = dict(earlier.attempts)
-        """The last attempt of each task, in all sessions."""
-        self._tries = dict.fromkeys(self._tasks, 0)
-        """Attempts of each task in this session."""
-        self._retries: list[tuple[float, str]] = []
-        self._stop: Stop | None = None
-        self._stopped_at = 0.0
-        self._interrupted = False
+        self._graph = TaskGraph(plan, self._succeeded, self._growing.unwritten)
+        self._earlier = EarlierJobs(
+            self._context, dict(earlier.open), self._is_wanted, self._reattached
+        )
+        self._tries = Tries(run_id, earlier.attempts)
+        self._stopping = Stopping(self._context)
         self._is_short = False
         """Whether the next ready task does not fit the budget as it stands."""
         self._watch = JobWatch(self._context, store.destination, self._settle)
         self._launcher = Launcher(
-            self._context, self._tasks, store, commit, self._succeeded, self._failures
+            self._context, self._growing.tasks, store, commit, self._succeeded, self._failures
         )
         self._log_follower = LogFollower(self._context, self._watch.active, self._launcher.warm_up)
 
     def interrupt(self) -> None:
         """Stop launching, cancel what runs, and end soon. From any thread or a signal handler."""
-        self._interrupted = True
+        self._stopping.is_asked = True
         self._context.calls.wake()
 
     def run(self) -> RunOutcome:
@@ -123,18 +102,22 @@ class Scheduler:
 
         Raises BackendError when the backend stays out of health; the journal can be resumed then.
         """
-        context, watch = self._context, self._watch
-        context.backend.on_change(self._on_change)
-        if self._source is not None:
-            self._source.on_news(context.calls.wake)
+        context, watch, stopping = self._context, self._watch, self._stopping
+        context.backend.on_change(watch.wake)
+        if self._growing.source is not None:
+            self._growing.source.on_news(context.calls.wake)
+        if self._growing.outdated & self._graph.states.keys():
+            for data in self._growing.announcement():
+                context.emit(data)
         self._report_successes()
         self._heed_interrupt()
         while not self._over():
             self._grow()
-            self._reattach()
+            if stopping.stop is None:
+                self._earlier.ask()
             self._resume_due()
             watch.poll()
-            watch.cancel(self._stop, self._stopped_at, interrupted=self._interrupted)
+            watch.cancel(stopping.stop, stopping.since, interrupted=stopping.is_asked)
             watch.collect()
             self._launch()
             self._log_follower.look()
@@ -144,19 +127,15 @@ class Scheduler:
         for task in self._graph.cancel_rest():
             self._end_task(task, TaskState.CANCELLED, "")
         return RunOutcome(
-            dict(self._graph.states), dict(self._succeeded), dict(self._failures), self._stop
+            dict(self._graph.states), dict(self._succeeded), dict(self._failures), stopping.stop
         )
 
     def _over(self) -> bool:
-        if self._graph.finished or self._stop is None:
-            return self._graph.finished and (self._source is None or self._stop is not None)
-        interrupted = self._stop.cause in _AT_ONCE
-        patient_until = self._stopped_at + self._context.pacing.interrupt_grace_s
-        return not self._watch.active or (interrupted and self._context.now() >= patient_until)
-
-    def _on_change(self) -> None:
-        self._watch.polls.news = True
-        self._context.calls.wake()
+        if self._stopping.is_at_once:
+            return not (self._watch.active and self._stopping.is_patient)
+        # a stopped run waits for its plan too: it decides what counts of the results
+        has_ended = not self._watch.active if self._stopping.stop else self._graph.finished
+        return has_ended and self._growing.source is None
 
     # -- taking up an earlier session's work
 
@@ -166,115 +145,54 @@ class Scheduler:
             if task in self._succeeded:
                 self._end_task(task, TaskState.SUCCEEDED, message)
 
-    def _reattach(self) -> None:
-        """Earlier jobs are asked for once, before anything starts."""
-        context = self._context
-        waits = context.calls.busy("reattach") or context.now() < self._launcher.after
-        if self._open_jobs and self._stop is None and not waits:
-            call = partial(context.backend.reattach, context.run_id)
-            context.call("reattach", call, self._reattached)
-
-    def _reattached(self, answer: Any) -> None:
-        backend = self._context.backend
-        if self._context.health.failed("reattach", answer):
-            self._launcher.hold(backend.pace.first_s)
-            return
-        known = {handle.key: handle for handle in answer}
-        wanted = set(filter(self._is_wanted, self._open_jobs))
-        for key, journaled in self._open_jobs.items():
-            # what another backend had was stopped there before this one was asked
-            ours = journaled if journaled and journaled.backend == backend.name else None
-            handle = known.get(key, ours)
-            if handle is not None and key in wanted:
-                self._adopt(handle)
-            elif handle is not None:
-                self._watch.abandoned.append(handle)
-            elif key in wanted:
-                self._number[key.task] -= 1  # the same key goes out again, so that it runs once
-        self._open_jobs.clear()
+    def _reattached(self, found: FoundJobs) -> None:
+        for handle in found.adopted:
+            self._graph.adopt(handle.key.task)
+            self._watch.adopt(handle)
+            self._launcher.warm_up.is_over()
+        self._watch.abandoned += found.strays
+        for key in found.unsent:
+            self._tries.take_back(key)
 
     def _is_wanted(self, key: JobKey) -> bool:
-        latest = key.attempt == self._number.get(key.task)
         is_ready = self._graph.states.get(key.task) is TaskState.READY
-        return latest and is_ready and key not in self._outdated_jobs
-
-    def _adopt(self, handle: JobHandle) -> None:
-        now = self._context.now()
-        self._graph.adopt(handle.key.task)
-        attempt = self._watch.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
-        attempt.hand_over(handle, now)
-        self._launcher.warm_up.is_over()
+        is_latest = key == self._tries.last_key(key.task)
+        return is_latest and is_ready and key.task not in self._growing.outdated
 
     # -- a plan that is still being written
 
     def _grow(self) -> None:
-        if self._source is None or self._context.calls.busy("submit"):
+        if self._context.calls.busy("submit"):
             return  # the thread that submits reads what is changed here
-        for news in self._source.take():
+        for news in self._growing.take():
             match news:
                 case ContractWritten(contract):
                     self._store.add_contract(contract)
-                    self._definitions.add(contract)
                     self._graph.contract_written(contract.path)
-                case PlanDelayed():
-                    self._is_delayed = True
                 case PlanWritten(plan):
-                    self._source, self._is_delayed, self._is_short = None, False, False
+                    self._is_short = False
                     self._take_plan(plan)
-                case PlanFailed(message):
-                    self._source, self._interrupted = None, True
+                case PlanFailed(message) if not self._stopping.is_at_once:
+                    self._stopping.is_asked = True
                     self._halt(Stop(StopCause.PLANNING, message))
 
     def _take_plan(self, plan: Plan) -> None:
         """Go on with `plan`: what was begun and stands on the same keeps its result."""
-        before, definitions = self._graph.states, Definitions(plan)
-        outdated = self._outdated(plan, definitions)
-        is_other = bool(outdated) or plan.tasks != self._plan.tasks
-        for task in outdated:
+        correction = self._growing.correct(plan, self._graph.states, self._succeeded)
+        self._graph, outdated = correction.graph, self._growing.outdated
+        self._store.take_plan(plan)
+        self._tries.restart(outdated)
+        for task in correction.void:
             self._succeeded.pop(task, None)
             self._failures.pop(task, None)
-            self._tries.pop(task, None)
-            del self._begun[task]
         for attempt in self._watch.active.values():
             attempt.is_superseded |= attempt.key.task in outdated
-        self._retries = [(at, task) for at, task in self._retries if task not in outdated]
-        heapq.heapify(self._retries)
-        self._plan, self._definitions = plan, definitions
-        self._tasks.update((task.id, task) for task in plan.tasks)
-        self._tries = dict.fromkeys((task.id for task in plan.tasks), 0) | self._tries
-        self._store.take_plan(plan)
-        self._graph = TaskGraph(plan, self._succeeded)
-        self._carry_over({task: state for task, state in before.items() if task not in outdated})
-        if is_other:
-            self._announce_plan(before, outdated)
-
-    def _carry_over(self, states: Mapping[str, TaskState]) -> None:
-        """Tasks that are under way, wait for their next attempt or have failed stay so."""
-        for task, state in states.items():
-            if state in (TaskState.ACTIVE, TaskState.WAITING, TaskState.FAILED):
-                self._graph.adopt(task)
-            if state is TaskState.WAITING:
-                self._graph.wait(task)
-            elif state is TaskState.FAILED:
-                self._graph.fail(task)
-
-    def _announce_plan(self, before: Mapping[str, TaskState], outdated: Collection[str]) -> None:
-        now = self._graph.states
-        restarted = [t for t, state in now.items() if t in before and before[t].final > state.final]
-        restarted += [task for task in outdated if task in now and task not in restarted]
-        self._context.emit(plan_ready(self._plan, restarted))
-        kept = [task for task in self._begun if task in now]
-        text = f"The plan was corrected; kept: {_named(kept)}; starts anew: {_named(restarted)}."
-        self._context.emit(Notice(text))
-
-    def _outdated(self, plan: Plan, definitions: Definitions) -> set[str]:
-        """Tasks that were begun, and stand on something else in `plan` or are not in it."""
-        known = {task.id for task in plan.tasks}
-        return {
-            task
-            for task, begun in self._begun.items()
-            if task not in known or (begun and begun != definitions.of(task))
-        }
+        for attempt in self._launcher.drop_superseded():
+            del self._watch.active[attempt.key]  # may be there all the same: it stays intended
+        for data in correction.told:
+            self._context.emit(data)
+        for task, failed in correction.blocked.items():
+            self._end_blocked(task, failed)
 
     # -- launching
 
@@ -283,11 +201,12 @@ class Scheduler:
             return
         batch = [*self._launcher.take_unsent(), *map(self._intend, self._start())]
         if batch:
-            self._launcher.submit(batch, lambda: self._interrupted, partial(self._submitted, batch))
+            then, stopping = partial(self._submitted, batch), self._stopping
+            self._launcher.submit(batch, lambda: stopping.is_asked, then)
 
     def _launches_are_held(self) -> bool:
-        is_held = self._is_delayed or self._launcher.is_held
-        return bool(self._open_jobs) or is_held or self._stop is not None
+        is_held = self._growing.is_delayed or self._launcher.is_held
+        return bool(self._earlier.open) or is_held or self._stopping.stop is not None
 
     def _could_launch(self) -> bool:
         """Whether `_launch` would do something."""
@@ -304,24 +223,21 @@ class Scheduler:
         graph, budget, room = self._graph, self._budget, self._room()
         if room <= 0 or not graph.has_ready:
             return []
-        started = graph.start(room, lambda task: budget.admit(self._next_key(task)))
+        next_key = self._tries.next_key
+        started = graph.start(room, lambda task: budget.admit(next_key(task)))
         self._is_short = len(started) < room and graph.has_ready
-        is_over = not (started or self._watch.active or self._retries or self._source)
-        if self._is_short and is_over:
+        waits = self._tries.next_at is not None or self._growing.source is not None
+        if self._is_short and not (started or self._watch.active or waits):
             # no attempt is left whose settlement could free more: what there is, or nothing
-            started = graph.start_any(lambda task: budget.squeeze(self._next_key(task)))
+            started = graph.start_any(lambda task: budget.squeeze(next_key(task)))
             if not started:
                 self._halt(self._short_of_budget())
         return started
 
-    def _next_key(self, task: str) -> JobKey:
-        return JobKey(self._context.run_id, task, self._number.get(task, 0) + 1)
-
     def _intend(self, task: str) -> Attempt:
-        key, now = self._next_key(task), self._context.now()
-        self._number[task] = key.attempt
-        self._tries[task] += 1
-        definition = self._begun[task] = self._definitions.of(task)
+        key, now = self._tries.next_key(task), self._context.now()
+        self._tries.begin(key)
+        definition = self._growing.begin(task)
         self._context.emit(JobIntended(self._budget.reservation(key), definition), key)
         self._launcher.warm_up.begun(now)
         attempt = self._watch.active[key] = Attempt(key, now, allowance=self._budget.allowance(key))
@@ -329,7 +245,7 @@ class Scheduler:
 
     def _submitted(self, batch: list[Attempt], answer: Any) -> None:
         context = self._context
-        if isinstance(answer, BackendError) and (self._stop or self._interrupted):
+        if isinstance(answer, BackendError) and (self._stopping.stop or self._stopping.is_asked):
             self._put_back(batch)
             return
         if context.health.failed("submit", answer):
@@ -338,7 +254,7 @@ class Scheduler:
         for attempt, handle in zip(batch, answer, strict=True):
             if isinstance(handle, SubmitError):
                 cause = Reason.LAUNCH if handle.retryable else Reason.UNSCHEDULABLE
-                self._settle(attempt, End(cause, str(handle)))
+                self._watch.end(attempt, End(cause, str(handle)))
             else:
                 attempt.hand_over(handle, context.now())
                 context.emit(JobSubmitted(handle), attempt.key)
@@ -354,13 +270,13 @@ class Scheduler:
     # -- stopping
 
     def _heed_interrupt(self) -> None:
-        if self._interrupted and not (self._stop and self._stop.cause in _AT_ONCE):
+        if self._stopping.is_asked and not self._stopping.is_at_once:
             self._halt(Stop(StopCause.INTERRUPTED, "The run was interrupted."))
             self._context.emit(Notice("Interrupted: stopping what runs; the run can be resumed."))
 
     def _halt(self, stop: Stop) -> None:
         """Start nothing more."""
-        self._stop, self._stopped_at = stop, self._context.now()
+        self._stopping.halt(stop)
         self._watch.polls.news |= stop.cause in HOPELESS  # which jobs are still queued
         self._put_back(self._launcher.take_unsent())
 
@@ -374,12 +290,6 @@ class Scheduler:
     def _settle(self, attempt: Attempt, end: End) -> None:
         """One attempt is over: the task succeeds, waits for its next try, or fails."""
         task, reason = attempt.key.task, attempt.cancel_reason
-        del self._watch.active[attempt.key]
-        if attempt.status.state is JobState.LOST and attempt.handle is not None:
-            # it may be there after all, and spend money unseen
-            self._watch.abandoned.append(attempt.handle)
-        if reason and (end.result is None or end.cause == Outcome.INTERRUPTED):
-            end = reason.end(end)
         self._account(attempt, end)
         if attempt.is_superseded:
             return
@@ -390,26 +300,18 @@ class Scheduler:
             self._end_task(task, TaskState.SUCCEEDED, end.message)
             return
         self._failures[task] = end.message
-        if self._interrupted or (reason and end.cause == Outcome.INTERRUPTED):
+        if self._stopping.is_asked or (reason and end.cause == Outcome.INTERRUPTED):
             self._graph.wait(task)
         else:
             self._judge(task, end)
 
     def _account(self, attempt: Attempt, end: End) -> None:
-        key = attempt.key
-        data = ended(
-            key,
-            attempt.status,
-            end,
-            reported=self._store.spent,
-            is_credible=self._budget.is_credible,
-            duration_s=self._context.now() - attempt.at_work_from,
-            never_ran=attempt.never_ran if attempt.cancel_reason else None,
-        )
-        self._budget.settle(key, None if data.unaccounted else data.usage)
+        context, budget = self._context, self._budget
+        data = attempt.ended(end, context.now(), self._store.spent, budget.is_credible)
+        budget.settle(attempt.key, None if data.unaccounted else data.usage)
         self._is_short = False
         self._launcher.job_ended(end.result.throttled if end.result else 0)
-        self._context.emit(data, key)
+        context.emit(data, attempt.key)
 
     def _judge(self, task: str, end: End) -> None:
         if end.cause == Outcome.BUDGET:
@@ -418,13 +320,13 @@ class Scheduler:
         verdict = self._policy.judge(end.cause, self._tries[task])
         if verdict.stops_run:
             self._graph.wait(task)
-            if self._stop is None:
+            if self._stopping.stop is None:
                 self._halt(Stop(StopCause(end.cause), end.message))
         elif verdict.delay_s is None:
             blocked = self._graph.fail(task)
             self._end_task(task, TaskState.FAILED, end.message)
             for name in blocked:
-                self._end_task(name, TaskState.BLOCKED, f"It depends on {task!r}, which failed.")
+                self._end_blocked(name, task)
         else:
             if end.cause == Outcome.RATE_LIMITED:
                 self._launcher.hold(verdict.delay_s)
@@ -433,53 +335,45 @@ class Scheduler:
     def _judge_budget(self, task: str, end: End) -> None:
         """Its reservation was too small: again with twice that, which is no try of the task's."""
         if self._budget.enlarge(task):
-            self._tries[task] -= 1
+            self._tries.forgive(task)
             self._try_again(task, end, ENLARGED_AFTER_S)
             return
         self._graph.wait(task)
-        if self._stop is None:
+        if self._stopping.stop is None:
             self._halt(self._short_of_budget(end.message))
 
     def _try_again(self, task: str, end: End, delay_s: float) -> None:
         self._graph.wait(task)
-        heapq.heappush(self._retries, (self._context.now() + delay_s, task))
-        key = JobKey(self._context.run_id, task, self._number[task])
-        self._context.emit(TaskRetry(str(end.cause), round(delay_s, 3), end.message), key)
+        self._tries.retry_at(self._context.now() + delay_s, task)
+        retry = TaskRetry(str(end.cause), round(delay_s, 3), end.message)
+        self._context.emit(retry, self._tries.last_key(task))
 
     def _resume_due(self) -> None:
-        while self._retries and self._retries[0][0] <= self._context.now() and not self._stop:
-            self._graph.resume(heapq.heappop(self._retries)[1])
+        for task in () if self._stopping.stop else self._tries.due(self._context.now()):
+            self._graph.resume(task)
+
+    def _end_blocked(self, task: str, failed: str) -> None:
+        self._end_task(task, TaskState.BLOCKED, f"It depends on {failed!r}, which failed.")
 
     def _end_task(self, task: str, state: TaskState, message: str) -> None:
         if state is not TaskState.SUCCEEDED and message:
             self._failures.setdefault(task, message)
-        key = JobKey(self._context.run_id, task, self._number.get(task, 0))
-        self._context.emit(TaskEnded(state, message), key)
+        self._context.emit(TaskEnded(state, message), self._tries.last_key(task))
 
     # -- time
 
     def _pause_s(self) -> float:
         """How long nothing can be due; what is due already waits for a call under way."""
-        now = self._context.now()
         if self._over() or self._could_launch() or self._watch.has_news:
             return 0.0
-        due = [when for when in self._due_times() if when > now]
-        return min(due, default=now + self._context.pacing.call_notice_s) - now
-
-    def _due_times(self) -> Iterator[float]:
-        context = self._context
-        if self._retries:
-            yield self._retries[0][0]
-        yield self._launcher.after
-        yield from self._watch.due_times()
-        if context.calls.overdue(0.0):  # some call is under way, and may hang
-            yield context.now() + context.pacing.call_notice_s
-        for when in (self._log_follower.due, self._launcher.warm_up.due):
-            if when is not None:
-                yield when
-        if self._stop:
-            yield self._stopped_at + context.pacing.interrupt_grace_s
-
-
-def _named(tasks: Collection[str]) -> str:
-    return ", ".join(sorted(tasks)) or "none"
+        return self._context.pause_s(
+            (
+                self._tries.next_at,
+                self._launcher.after,
+                self._launcher.warm_up.due,
+                self._earlier.after,
+                self._log_follower.due,
+                self._stopping.patient_until,
+                *self._watch.due_times(),
+            )
+        )

@@ -116,6 +116,15 @@ class TaskGraph:
                     stack.append(name)
         return blocked
 
+    def carry_over(self, task: str, state: TaskState) -> list[str]:
+        """A task stands as it did in the graph of an earlier plan, all that it needs being done.
+        Returns its descendants that are blocked by that."""
+        if state in (TaskState.ACTIVE, TaskState.WAITING, TaskState.FAILED):
+            self.adopt(task)
+        if state is TaskState.WAITING:
+            self.wait(task)
+        return self.fail(task) if state is TaskState.FAILED else []
+
     def cancel_rest(self) -> list[str]:
         """Everything not final is cancelled: the run stops here. Returns those tasks."""
         rest = self.unfinished()

@@ -10,14 +10,13 @@ from backends.base import PollPace
 from core.events import AnswerBegun, Progress
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
 from engine.scheduling.attempt import (
-    MOST_CHARS,
     Attempt,
     CancelReason,
     PollTimer,
     Wait,
-    parse_progress,
 )
 from engine.scheduling.job_end import End
+from engine.scheduling.progress_line import MOST_CHARS, parse_progress
 from engine.scheduling.types import Pacing
 
 KEY = JobKey("run", "a", 1)
