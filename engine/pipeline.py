@@ -115,9 +115,8 @@ def run_early(
         session.emit(forecast_run(settings, prepared.models, begun))
         source = planning if planning.plan is None else None
         outcome = run_plan(session, begun, prepared.backend, model, settings, budget, source)
-        if outcome.stop is None or outcome.stop.cause is not StopCause.INTERRUPTED:
-            planning.finish()
     if planning.error is not None and not isinstance(planning.error, Interrupted):
+        release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         raise planning.error
     return planning.plan or begun, outcome
 

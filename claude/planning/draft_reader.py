@@ -57,11 +57,16 @@ class DraftReader:
         self.draft = PlanDraft()
         self.is_cut = False
         self._judged: set[str] = set()
+        self._contracts: list[Contract] = []
+        self._is_begun = False
+        """Whether its tasks may begin."""
 
     def open(self) -> Reader:
         """A reader for one answer, which is read from its start."""
         self.draft, self.is_cut = PlanDraft(), False
         self._judged.clear()
+        self._contracts.clear()
+        self._is_begun = False
         self._on_draft(AnswerBegan())
         return self._read
 
@@ -69,7 +74,7 @@ class DraftReader:
         for name, part in self.draft.feed(piece):
             self._report(name, part)
             if isinstance(part, Contract):
-                self._on_draft(ContractWritten(part))
+                self._take_contract(part)
             elif isinstance(part, Analysis):
                 self.is_cut |= self._parallel is Parallel.AUTO and not part.parallel_pays
         if self._is_first("tasks") and self._parallel is Parallel.AUTO:
@@ -77,9 +82,23 @@ class DraftReader:
             self.is_cut |= not (head_defects(begun) or parallel_pays(begun, self._executors))
         if self._is_first("acceptance_criteria") and not self.is_cut:
             head = self.draft.head()
-            if head is not None and not any(planner_defects(head)):
+            if head is not None and self._is_sound(head):
+                self._is_begun = True
                 self._on_draft(HeadWritten(head))
         return self.is_cut
+
+    def _take_contract(self, contract: Contract) -> None:
+        """Once tasks may begin, none is told of that breaks a rule, or comes after one that does:
+        the plan will be another."""
+        self._contracts.append(contract)
+        head = self.draft.head()
+        if not self._is_begun or (head is not None and self._is_sound(head)):
+            self._on_draft(ContractWritten(contract))
+
+    def _is_sound(self, head: Plan) -> bool:
+        """Whether all that is written keeps the rules."""
+        begun = head.model_copy(update={"contracts": tuple(self._contracts)})
+        return not (head_defects(begun) or any(planner_defects(begun)))
 
     def _is_first(self, member: str) -> bool:
         """Whether that member of the plan is complete, and was not a piece before."""

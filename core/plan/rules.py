@@ -20,8 +20,10 @@ def plan_defects(plan: Plan) -> list[str]:
 
 
 def head_defects(head: Plan) -> list[str]:
-    """The same for a plan whose contracts are not written yet: those that its tasks use will be."""
-    return list(_head_defects(head, promised_contracts(head)))
+    """The same for a plan whose contracts are written in part: those that its tasks use will be."""
+    written = [contract.path for contract in head.contracts]
+    to_come = [path for path in promised_contracts(head) if path not in written]
+    return [*_head_defects(head, [*written, *to_come]), *_contract_defects(head)]
 
 
 def promised_contracts(plan: Plan) -> list[str]:

@@ -71,11 +71,6 @@ class BackgroundPlanning:
         assert found is not None  # noqa: S101 - one of the three there is
         return found
 
-    def finish(self) -> None:
-        """Wait for the planner's end."""
-        while not self._is_over:
-            self._handle(self._inbox.get())
-
     def on_news(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         wake()

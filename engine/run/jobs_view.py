@@ -1,5 +1,6 @@
 """What has become of a run's jobs: resuming, the budget and the clean-up go on from here."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from core.events import JobEnded
@@ -26,7 +27,8 @@ class JobsView:
     """Unix time of the last end of an attempt that used something."""
     reserved: dict[JobKey, Amount] = field(default_factory=dict)
     """Reservations of jobs that are open, or ended without an account of what they used."""
-
+    void: dict[str, int] = field(default_factory=dict)
+    """The last attempt of each task that counts no longer, since the plan was corrected."""
     definitions: dict[str, str] = field(default_factory=dict)
     """Of each task as it was last begun: what its work stands on; "" where that was not kept."""
 
@@ -44,13 +46,30 @@ class JobsView:
             self.spent_at = at
         if not end.unaccounted:
             self.reserved.pop(key, None)
+        if self.is_void(key):
+            return
         if end.cause == Outcome.OK:
             self.succeed(key)
             self.unreported[key.task] = end.message
         else:
             self.failures[key.task] = end.message
 
+    def is_void(self, key: JobKey) -> bool:
+        """Whether nothing counts of that attempt but what it used."""
+        return 0 < key.attempt <= self.void.get(key.task, 0)
+
+    def correct(self, planned: Collection[str], restarted: Collection[str]) -> None:
+        """The plan has these tasks now; what was begun of the others, and of those that were
+        `restarted`, is void."""
+        for task, attempt in self.attempts.items():
+            if task in restarted or task not in planned:
+                self.void[task] = attempt
+                for told in (self.succeeded, self.failures, self.unreported):
+                    told.pop(task, None)
+
     def succeed(self, key: JobKey) -> None:
+        if self.is_void(key):
+            return
         self.succeeded[key.task] = key.attempt
         self.failures.pop(key.task, None)
         self.unreported.pop(key.task, None)

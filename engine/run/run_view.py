@@ -3,7 +3,7 @@ or goes on with it reads this, so they agree. Time comes from the events, or is 
 On resume, apply the journal's events first, then those of the new session."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 
 from core.errors import BundleError
@@ -54,6 +54,8 @@ class RunView:
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
         self.tasks: dict[str, TaskView] = {}
+        self._left_out: dict[str, TaskView] = {}
+        """Tasks that the plan had, and has no longer."""
         self.jobs = JobsView()
         self.counts: Counter[TaskPhase] = Counter()
         self.notices: list[str] = []
@@ -79,7 +81,7 @@ class RunView:
                 self._progress(event, data)
             case AnswerBegun():
                 self._answer_begun(event)
-            case JobStateChanged() as data:
+            case JobStateChanged() as data if not self._is_void(event):
                 self._job_state(event, data)
             case JobIntended(reservation, definition):
                 self.jobs.intend(self._key(event), reservation, definition)
@@ -124,7 +126,7 @@ class RunView:
 
     def spend(self) -> Spend:
         """Of the whole run, planning included."""
-        under_way = (t.under_way for t in self.tasks.values() if t.under_way.requests)
+        under_way = (t.under_way for t in self._all_tasks() if t.under_way.requests)
         return sum(under_way, self._settled + self.planning.under_way)
 
     def wall_s(self, now: float | None = None) -> float:
@@ -140,11 +142,15 @@ class RunView:
 
     def task_spend(self) -> Spend:
         """What the tasks used, planning left out, as the forecast does."""
-        return sum((task.spend for task in self.tasks.values()), Spend())
+        return sum((task.spend for task in self._all_tasks()), Spend())
 
     def work_s(self) -> float:
         """Seconds of all ended attempts together."""
-        return sum(t.busy_s for t in self.tasks.values())
+        return sum(t.busy_s for t in self._all_tasks())
+
+    def _all_tasks(self) -> Iterator[TaskView]:
+        yield from self.tasks.values()
+        yield from self._left_out.values()
 
     def critical_path_s(self) -> float:
         """Seconds of the longest chain of dependent tasks, as they really took."""
@@ -200,6 +206,8 @@ class RunView:
         """The task meant; one that the plan does not name is still counted."""
         if not event.task:
             return self.planning
+        if event.task in self._left_out:
+            return self._left_out[event.task]
         if event.task not in self.tasks:
             self._add(TaskView(event.task, event.task))
         return self.tasks[event.task]
@@ -209,9 +217,13 @@ class RunView:
         self._path[task.id] = task.weight
         self.counts[task.phase] += 1
 
+    def _is_void(self, event: Event) -> bool:
+        """Whether it is late news of an attempt that counts no longer."""
+        return self.jobs.is_void(self._key(event)) or event.task in self._left_out
+
     def _move(self, task: TaskView, phase: TaskPhase) -> None:
         """Change a task's phase, and take or give back its executor slot."""
-        if not task.id:
+        if task.id not in self.tasks:
             return
         self.counts[task.phase] -= 1
         self.counts[phase] += 1
@@ -249,11 +261,12 @@ class RunView:
 
     def _plan_ready(self, at: float, data: PlanReady) -> None:
         self.title, self.planned, self.assumptions = data.title, True, data.assumptions
-        self._forget(set(self.tasks) - {task.id for task in data.tasks})
+        planned = {task.id for task in data.tasks}
+        self.jobs.correct(planned, data.restarted)
+        self._leave_out(self.tasks.keys() - planned)
         for name, title, depends_on, estimate in data.tasks:
             if name not in self.tasks:
-                self._add(TaskView(name, title, depends_on, estimate))
-                continue
+                self._add(self._left_out.pop(name, TaskView(name)))
             task = self.tasks[name]
             task.title, task.depends_on, task.estimate = title, depends_on, estimate
             self._path[name] = task.weight
@@ -268,15 +281,18 @@ class RunView:
             self._settle(self.planning, 1, ())
             self.planning_s = self.wall_s(at)
 
-    def _forget(self, tasks: Iterable[str]) -> None:
+    def _leave_out(self, tasks: Iterable[str]) -> None:
         """Tasks that are in the plan no more; what they spent stays."""
         for name in tasks:
-            task = self.tasks[name]
-            self._move(task, TaskPhase.CANCELLED)
-            self.counts[TaskPhase.CANCELLED] -= 1
+            task = self._left_out[name] = self.tasks[name]
+            task.started_at, task.message = None, ""
+            self._move(task, TaskPhase.WAITING)
+            self.counts[TaskPhase.WAITING] -= 1
             del self.tasks[name], self._path[name]
 
     def _job_begun(self, event: Event) -> None:
+        if self._is_void(event):
+            return
         task = self._task(event)
         task.attempt = event.attempt
         if not task.phase.active:
@@ -304,7 +320,7 @@ class RunView:
             self.jobs.spent.append(data.usage)
         if event.attempt in task.settled or task.phase.final:
             return  # late news of an attempt that is settled already
-        if event.task:
+        if event.task and not self._is_void(event):
             self._running(task, event)
         if data.usage is not None:
             task.under_way += Spend.of(data.usage, self._price)
@@ -313,7 +329,7 @@ class RunView:
 
     def _answer_begun(self, event: Event) -> None:
         task = self._task(event)
-        if event.attempt in task.settled or task.phase.final:
+        if event.attempt in task.settled or task.phase.final or self._is_void(event):
             return
         if event.task:
             self._running(task, event)
@@ -325,6 +341,8 @@ class RunView:
             since = event.at - task.started_at if task.started_at is not None else 0.0
             task.busy_s += data.duration_s or max(0.0, since)
             self._settle(task, event.attempt, data.usage)
+        if self._is_void(event):
+            return
         task.attempt, task.activity, task.files = event.attempt, "", data.files
         self._task_stopped(event, TaskPhase.WAITING, data.message)
 

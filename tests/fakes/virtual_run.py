@@ -21,7 +21,7 @@ from engine.run.run_view import replay
 from engine.scheduling.calls import Calls, Then
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.types import Pacing, RunOutcome
+from engine.scheduling.types import Pacing, PlanSource, RunOutcome
 from engine.scheduling.virtual_backend import (
     Script,
     VirtualBackend,
@@ -334,7 +334,12 @@ class World:
     def commit(self) -> None:
         self.committed = len(self.journal)
 
-    def scheduler(self, calls: Calls | None = None, earlier: JobsView | None = None) -> Scheduler:
+    def scheduler(
+        self,
+        calls: Calls | None = None,
+        earlier: JobsView | None = None,
+        source: PlanSource | None = None,
+    ) -> Scheduler:
         """A new process at work on the same run."""
         return Scheduler(
             RUN,
@@ -349,11 +354,12 @@ class World:
             earlier=replay(RUN, self.journal).jobs if earlier is None else earlier,
             commit=self.commit,
             budget=self.budget,
+            source=source,
         )
 
-    def run(self, calls: Calls | None = None) -> RunOutcome:
+    def run(self, calls: Calls | None = None, source: PlanSource | None = None) -> RunOutcome:
         try:
-            return self.scheduler(calls).run()
+            return self.scheduler(calls, source=source).run()
         except Crash:
             if isinstance(calls, SlowCalls):
                 calls.die()
