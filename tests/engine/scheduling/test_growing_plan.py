@@ -28,6 +28,7 @@ from tests.engine.scheduling.test_scheduler_properties import calls_for, ends, f
 from tests.fakes.events import data_of
 from tests.fakes.growing_plans import (
     Growth,
+    Moment,
     ScriptedSource,
     announce,
     corrected_growths,
@@ -35,7 +36,17 @@ from tests.fakes.growing_plans import (
     growths,
 )
 from tests.fakes.plans import descendants, make_plan
-from tests.fakes.virtual_run import PACING, RUN, Crash, Faults, PromptBackend, Window, World, always
+from tests.fakes.virtual_run import (
+    PACING,
+    RUN,
+    Crash,
+    Faults,
+    FaultyBackend,
+    PromptBackend,
+    Window,
+    World,
+    always,
+)
 
 WIDE = replace(PACING, max_executors=20)
 HANGS = VirtualEnd(duration_s=1e6)
@@ -161,7 +172,7 @@ def test_whatever_fails_nothing_that_is_void_counts_and_all_that_was_used_is_acc
         script=script,
         timeline=[],
         journal=[],
-        backend_type=data.draw(st.sampled_from([type(world.backend), PromptBackend])),
+        backend_type=data.draw(st.sampled_from([FaultyBackend, PromptBackend])),
     )
     outcome = world.run(data.draw(calls_for(world)), source=growth.begin(world))
     assert outcome.stop is None
@@ -335,7 +346,11 @@ def test_a_plan_that_is_delayed_without_end_starts_nothing() -> None:
     (contract,) = plan.contracts
     world = World(plan, always(VirtualEnd(10.0)))
     announce(world, plan.model_copy(update={"contracts": ()}))
-    moments = [(5.0, PlanDelayed()), (6.0, ContractWritten(contract)), (900.0, PlanWritten(plan))]
+    moments: list[Moment] = [
+        (5.0, PlanDelayed()),
+        (6.0, ContractWritten(contract)),
+        (900.0, PlanWritten(plan)),
+    ]
     world.run(source=ScriptedSource(world.clock, moments))
     assert begun(world) == {("a", 1): 0.0, ("b", 1): 900.0}
 
