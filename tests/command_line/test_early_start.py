@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import orchestrator
+from claude.simulation.faults import FAULTS
 from claude.simulation.sample_projects import load_sample
 from core.bundle import build_manifest
 from core.plan import Contract, Plan
@@ -270,3 +271,41 @@ def test_plan_begins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert orchestrator.main(["plan", PROMPT, "--real", "--quiet"]) == 0
         assert planner.tasks == set()
     shutil.rmtree(".orchestrator", ignore_errors=True)
+
+
+# -- the faults of the simulation
+
+CHANCES = {
+    "rate_limit": 0.2,
+    "overloaded": 0.2,
+    "server_error": 0.2,
+    "disconnect": 0.2,
+    "truncate": 0.3,
+    "bad_plan": 0.9,
+    "bad_tool": 0.2,
+    "escape": 0.3,
+    "wrong_files": 0.3,
+    "refusal": 0.05,
+    "snooping": 1.0,
+}
+
+
+def test_all_faults_are_tried() -> None:
+    assert CHANCES.keys() == FAULTS.keys()
+
+
+@pytest.mark.parametrize("fault", CHANCES)
+def test_under_each_fault_the_tree_is_the_one_of_a_run_that_waits(
+    fault: str, tmp_path: Path
+) -> None:
+    faults = f"{fault}={CHANCES[fault]}"
+    for seed in (1, 2):
+        args = [PROMPT, "--sim-speed", "300", "--sim-seed", str(seed), "--sim-faults", faults]
+        codes, trees = [], []
+        for name, more in (("early", ()), ("whole", ("--no-early-start",))):
+            place = f"{name}-{seed}"
+            where = ["--output-dir", place, "--work-dir", f"work-{place}", "--quiet"]
+            codes.append(orchestrator.main([*args, *where, *more]))
+            trees.append(tree(place) if codes[-1] == 0 else "")
+        assert codes[0] == codes[1]
+        assert trees[0] == trees[1]

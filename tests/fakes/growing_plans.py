@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from core.events import Kind, event_at
+from core.job import Usage
 from core.plan import Contract, Plan, Task
 from core.plan.draft import ContractWritten
 from engine.run.plan_event import plan_ready
@@ -17,25 +18,26 @@ from engine.scheduling.virtual_backend import VirtualClock
 from tests.fakes.plans import make_plan, plans
 from tests.fakes.virtual_run import World
 
-Moment = tuple[float, PlanNews]
+Moment = tuple[float, PlanNews | Usage]
 
 
 class ScriptedSource:
-    """A PlanSource whose news comes at moments of virtual time; `hear` sees each as it is taken."""
+    """A PlanSource whose news comes at moments of virtual time, as does what the planner used;
+    `hear` sees each as it is taken."""
 
     def __init__(
         self,
         clock: VirtualClock,
         moments: Sequence[Moment],
-        hear: Callable[[PlanNews], None] = lambda _: None,
+        hear: Callable[[PlanNews | Usage], None] = lambda _: None,
     ) -> None:
-        self._there: list[PlanNews] = []
+        self._there: list[PlanNews | Usage] = []
         self._hear = hear
         self._wake: Callable[[], None] = lambda: None
         for at, news in moments:
             clock.call_at(at, lambda news=news: self._arrive(news))  # type: ignore[misc]
 
-    def _arrive(self, news: PlanNews) -> None:
+    def _arrive(self, news: PlanNews | Usage) -> None:
         self._there.append(news)
         self._wake()
 
@@ -43,7 +45,7 @@ class ScriptedSource:
         taken, self._there = self._there, []
         for news in taken:
             self._hear(news)
-        return taken
+        return [news for news in taken if not isinstance(news, Usage)]
 
     def on_news(self, wake: Callable[[], None]) -> None:
         self._wake = wake

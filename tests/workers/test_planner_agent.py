@@ -312,3 +312,28 @@ def test_nothing_is_begun_on_a_head_that_breaks_a_rule(spoil: dict[str, Any]) ->
     assert [type(event) for event in rest] == [AnswerBegan, HeadWritten, ContractWritten]
     assert heard.count(AnswerBegan()) == 1
     assert not any(isinstance(e, HeadWritten) for e in heard[: heard.index(AnswerBegan())])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"path": "app/types.py"},
+        {"content": " "},
+        {"content": "x\0"},
+        {"path": "app/view.py"},
+        {"path": "../x.py"},
+        {"purpose": 1},
+    ],
+    ids=["twice", "empty", "no text", "of a task", "outside", "of no shape"],
+)
+def test_a_contract_that_breaks_a_rule_and_those_after_it_free_no_task(
+    spoil: dict[str, Any],
+) -> None:
+    good = plan_json()["contracts"][0]
+    more = {"path": "app/more.py", "purpose": "More.", "content": "x = 1\n"}
+    heard: list[Any] = []
+    bad = plan_json(contracts=[good, more | spoil, more | {"path": "app/last.py"}])
+    planned(say(json.dumps(bad)), say(GOOD), on_draft=heard.append)
+    first = heard[: heard.index(AnswerBegan(), 1)]
+    told = [event.contract.path for event in first if isinstance(event, ContractWritten)]
+    assert told == ["app/types.py"]

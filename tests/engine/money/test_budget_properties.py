@@ -15,15 +15,17 @@ from claude.allowance import Guard
 from claude.client.types import Call
 from core.bundle import Allowance, ModelSettings
 from core.errors import BudgetExceeded, SubmitError
+from core.events import Kind, Progress, event_at
 from core.job import Amount, JobKey, JobState, JobStatus, Outcome, TaskState, Usage
 from core.plan import Plan
 from engine.money.budget import Budget, CostEstimate, open_budget
 from engine.money.ledger import Ledger
 from engine.run.run_view import replay
-from engine.scheduling.types import StopCause
+from engine.scheduling.types import PlanFailed, PlanNews, PlanWritten, StopCause
 from engine.scheduling.virtual_backend import VirtualEnd
-from tests.fakes.plans import plans
-from tests.fakes.virtual_run import COSTLY_PREFIX, PACING, RUN, Crash, Faults, World
+from tests.fakes.growing_plans import Moment, ScriptedSource
+from tests.fakes.plans import make_plan, plans
+from tests.fakes.virtual_run import COSTLY_PREFIX, PACING, RUN, Crash, Faults, World, always
 
 CAP_TOKENS, CAP_USD = 1_000, 1.0
 dollars = st.floats(0, 1.2, allow_nan=False)
@@ -263,3 +265,55 @@ def test_a_session_that_dies_leaves_nothing_uncounted(
     open_world(world, cap, needs)
     world.run()
     check_cap(world, cap)
+
+
+# -- a planner that spends while executors do
+
+
+@settings(deadline=None)
+@given(spending_worlds(), st.integers(0, 1_500), st.data())
+def test_planner_and_executors_together_never_pass_the_cap(
+    drawn: tuple[World, int, dict[str, CostEstimate]], most: int, data: st.DataObject
+) -> None:
+    world, cap, needs = drawn
+    budget = open_world(world, cap, needs)
+    allowance = budget.hold_planning(Amount(most)).max_tokens or 0
+    assert allowance == min(most, cap)
+    charge = budget.charging(
+        lambda usage: world.journal.append(event_at(world.clock.time(), Progress(usage=usage)))
+    )
+    requests = data.draw(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 1)), max_size=4))
+    moments, left = list[Moment](), allowance
+    for at, part in sorted(requests):
+        used = int(left * part)  # the planner's guard lets no more through
+        left -= used
+        moments.append((float(at), Usage("p", "m", used)))
+    ends_at = float(data.draw(st.integers(300, 500)))
+    ends: list[PlanNews] = [PlanWritten(world.plan), PlanFailed("why")]
+    end = data.draw(st.sampled_from(ends))
+
+    def hear(news: PlanNews | Usage) -> None:
+        if isinstance(news, Usage):
+            charge(news)
+        elif isinstance(news, PlanWritten):
+            budget.planning_ended()
+
+    source = ScriptedSource(world.clock, [*moments, (ends_at, end)], hear)
+    outcome = world.run(source=source)
+    check_cap(world, cap)
+    assert all(state.final for state in outcome.states.values())
+
+
+def test_what_was_set_aside_for_planning_is_free_once_there_is_a_plan() -> None:
+    plan = make_plan({"a": ()})
+    need = CostEstimate(Amount(600), Amount(600), Amount(600))
+    world = World(plan, always())
+    budget = open_world(world, 1_000, {"a": need})
+    budget.hold_planning(Amount(500))
+
+    def hear(_: PlanNews | Usage) -> None:
+        budget.planning_ended()
+
+    outcome = world.run(source=ScriptedSource(world.clock, [(40.0, PlanWritten(plan))], hear))
+    assert outcome.succeeded == {"a": 1}
+    assert [e.at for e in world.events(Kind.JOB_INTENDED)] == [40.0]

@@ -151,3 +151,47 @@ def test_a_job_whose_end_or_use_is_unknown_keeps_its_reservation() -> None:
     assert jobs(begun).reserved == {KEY: Amount(900, 0.5)}
     assert jobs(ended).reserved == {KEY: Amount(900, 0.5)}
     assert jobs(ended).open == {}
+
+
+# -- a plan that was corrected
+
+
+def planned(*tasks: str, restarted: tuple[str, ...] = ()) -> Event:
+    rows = [[name, name, [], 1] for name in tasks]
+    return event(Kind.PLAN_READY, "", 0, title="P", tasks=rows, restarted=restarted)
+
+
+def begun(attempt: int = 1) -> Event:
+    return event(Kind.JOB_INTENDED, attempt=attempt, definition=f"d{attempt}")
+
+
+def done(attempt: int = 1) -> list[Event]:
+    ok = event(Kind.JOB_ENDED, attempt=attempt, cause="OK", usage=[USAGE])
+    return [ok, event(Kind.TASK_ENDED, attempt=attempt, state="SUCCEEDED")]
+
+
+USAGE = plain(Usage("p", "m", 7))
+
+
+@pytest.mark.parametrize("plan", [planned("a", restarted=("a",)), planned("b")])
+def test_what_was_done_for_another_plan_counts_no_longer_but_was_spent(plan: Event) -> None:
+    found = jobs([planned("a"), begun(), *done(), plan])
+    assert (found.succeeded, found.unreported, found.failures) == ({}, {}, {})
+    assert [usage.input_tokens for usage in found.spent] == [7]
+    assert found.is_void(JobKey(RUN, "a", 1))
+    assert not found.is_void(JobKey(RUN, "a", 2))
+
+
+def test_a_late_result_neither_counts_nor_replaces_the_one_that_does() -> None:
+    before = [planned("a"), begun(), planned("a", restarted=("a",)), begun(2)]
+    assert jobs([*before, *done()]).succeeded == {}
+    found = jobs([*before, *done(2), *done()])
+    assert found.succeeded == {"a": 2}
+    assert len(found.spent) == 2
+    assert found.open == {}
+    late = event(Kind.JOB_ENDED, cause="INTERRUPTED", message="It was stopped.")
+    assert jobs([*before, late]).failures == {}
+
+
+def test_a_plan_that_is_announced_again_voids_nothing() -> None:
+    assert jobs([planned("a"), begun(), *done(), planned("a")]).succeeded == {"a": 1}

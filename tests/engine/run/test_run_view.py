@@ -340,3 +340,52 @@ def test_every_kind_of_event_is_understood() -> None:
     for kind in Kind:
         run_view.apply(event_of(kind, 1.0, "t", 1, data))
     assert run_view.tasks["t"].phase is TaskPhase.FAILED
+
+
+# -- a plan that was corrected
+
+
+def corrected() -> Story:
+    """Of three running tasks "a" was begun anew and "c" has left the plan; "b" goes on."""
+    story = Story().start(max_executors=3).plan(("a", [], 5), ("b", [], 5), ("c", [], 5))
+    for name in "abc":
+        story.tell(Kind.JOB_INTENDED, name, 1)
+        story.tell(Kind.JOB_STATE, name, 1, state="RUNNING")
+    rows = [["a", "Other", [], 9], ["b", "Title b", [], 5]]
+    return story.tell(Kind.PLAN_READY, title="P", tasks=rows, restarted=["a"])
+
+
+def phases(story: Story) -> dict[str, TaskPhase]:
+    return {name: task.phase for name, task in story.run_view.tasks.items()}
+
+
+def test_what_is_begun_anew_waits_again_and_what_left_the_plan_is_shown_no_more() -> None:
+    story = corrected()
+    assert phases(story) == {"a": TaskPhase.WAITING, "b": TaskPhase.RUNNING}
+    assert story.run_view.tasks["a"].title == "Other"
+    assert sum(story.run_view.counts.values()) == 2
+    assert story.run_view.tasks["a"].slot is None
+
+
+def test_late_news_of_void_attempts_moves_nothing_but_their_spend_counts() -> None:
+    story = (
+        corrected().tell(Kind.JOB_INTENDED, "a", 2).tell(Kind.JOB_STATE, "a", 2, state="RUNNING")
+    )
+    before = phases(story)
+    for name in "ac":
+        story.tell(Kind.JOB_STATE, name, 1, state="RUNNING")
+        story.tell(Kind.ANSWER_BEGUN, name, 1)
+        story.tell(Kind.PROGRESS, name, 1, text="late", usage=usage())
+        story.tell(Kind.JOB_ENDED, name, 1, cause="OK", usage=[usage()], files=3)
+    assert phases(story) == before
+    assert (story.run_view.tasks["a"].attempt, story.run_view.tasks["a"].files) == (2, 0)
+    assert story.run_view.spend().requests == story.run_view.task_spend().requests == 2
+    assert sum(story.run_view.counts.values()) == 2
+
+
+def test_a_task_that_comes_back_into_the_plan_keeps_what_it_spent() -> None:
+    story = corrected().tell(Kind.JOB_ENDED, "c", 1, cause="OK", usage=[usage()])
+    story.plan(("a", [], 5), ("b", [], 5), ("c", [], 5))
+    assert phases(story)["c"] is TaskPhase.WAITING
+    assert story.run_view.tasks["c"].spend.requests == 1
+    assert sum(story.run_view.counts.values()) == 3

@@ -1,0 +1,98 @@
+"""A run that dies after any line of its journal, while its plan is written, corrected or carried
+out, is finished by `resume` as a run would be that waits for its plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.bundle import build_manifest
+from core.plan import Contract, Plan
+from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
+from tests.fakes.plan_parts import contract, plan, task
+from tests.fakes.staged_planner import Stage, staged_planner
+
+pytestmark = pytest.mark.slow
+
+LONG = "The names that all tasks agree on. " * 20
+LAST = Contract(path="last.py", purpose=LONG, content="x = 1\n")
+PLAN = plan(
+    task("a", uses=("api.py",)),
+    task("b"),
+    task("c"),
+    task("d", "a", uses=("api.py", "last.py")),
+    contracts=(contract("api.py"), LAST),
+)
+CLASH = PLAN.model_copy(
+    update={"contracts": (*PLAN.contracts[:1], LAST.model_copy(update={"path": "b.py"}))}
+)
+OTHER = PLAN.model_copy(
+    update={
+        "tasks": tuple(
+            t.model_copy(update={"instructions": "Otherwise."}) if t.id == "a" else t
+            for t in PLAN.tasks
+        )
+    }
+)
+PROMPT = ("Build it", "--real", "--parallel", "always", "--output-dir", "out")
+MOST_LINES = 60
+
+
+def stages(first: Plan, *rest: Plan) -> list[Stage]:
+    return [Stage(first, f'"path": "{first.contracts[-1].path}"', tasks=3), *map(Stage, rest)]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DyingRuns]:
+    with dying_runs(tmp_path_factory.mktemp("home")) as runs:
+        yield runs
+
+
+@pytest.fixture(scope="module")
+def expected(program: DyingRuns, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    place = tmp_path_factory.mktemp("expected")
+    with staged_planner(Stage(PLAN)) as planner:
+        assert program(0, place, planner.url, *PROMPT, "--no-early-start") == 0
+    return build_manifest(place / "out")
+
+
+def journal(place: Path) -> list[dict[str, Any]]:
+    (path,) = place.glob(".orchestrator/runs/*/journal.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"), [(PLAN, OTHER), (CLASH, OTHER)], ids=["a plan", "a repair"]
+)
+def test_it_can_be_finished_after_any_line(
+    first: Plan, rest: Plan, program: DyingRuns, expected: Any, tmp_path: Path
+) -> None:
+    again = OTHER if first is CLASH else PLAN
+    for lines in range(1, MOST_LINES):
+        place = tmp_path / str(lines)
+        place.mkdir()
+        with staged_planner(*stages(first, rest)) as planner:
+            code = program(lines, place, planner.url, *PROMPT)
+        assert code in (0, DIED), lines
+        if code == 0:
+            break
+        before = journal(place)  # its last lines may not be on the disk yet
+        assert len(before) <= lines
+        with staged_planner(Stage(again)) as planner:
+            assert program(0, place, planner.url, "resume", "last") == 0, lines
+        assert build_manifest(place / "out") == expected, lines
+        check(before, journal(place))
+    assert lines > 20
+
+
+def check(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    """No job runs twice, none counts twice, and what was done and is the same is kept."""
+    ended = [(e["task"], e["attempt"]) for e in after if e["kind"] == "job_ended"]
+    assert len(ended) == len(set(ended))
+    done = {e["task"] for e in before if e["kind"] == "task_ended"} - {"a", "d"}
+    begun = [e["task"] for e in after[len(before) :] if e["kind"] == "job_intended"]
+    assert not done & set(begun)

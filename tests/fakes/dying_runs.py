@@ -1,0 +1,72 @@
+"""Runs of the whole program that die, as by kill -9, after a given line of their journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# One process imports everything once; each run is a fork of it. --json prints each event after it
+# was written to the journal.
+_PROGRAM = """
+import io, json, os, sys
+import orchestrator
+import anthropic, boto3, engine.pipeline, engine.planning.preflight
+import backends.threading_backend, claude.client.stall
+from core.events import EPHEMERAL
+
+class Dying(io.TextIOBase):
+    def __init__(self, lines):
+        self.left = lines
+    def write(self, text):
+        for line in filter(None, text.splitlines()):
+            event = json.loads(line)
+            kept = event["kind"] not in EPHEMERAL or event["data"].get("usage")
+            self.left -= bool(kept)
+            if not self.left:
+                os._exit(99)
+        return len(text)
+
+for line in sys.stdin:
+    lines, place, url, *args = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.chdir(place)
+        os.environ["ANTHROPIC_BASE_URL"] = url
+        sys.stdout = Dying(lines)
+        os._exit(orchestrator.main([*args, "--json"]))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+DIED = 99
+
+
+class DyingRuns:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def __call__(self, lines: int, place: Path, url: str, *args: str) -> int:
+        """The exit code of a run in `place` that dies after so many lines; 0 for never."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([lines, str(place), url, *args]) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+@contextmanager
+def dying_runs(home: Path) -> Iterator[DyingRuns]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC_", "AWS_"))}
+    environ |= {"ANTHROPIC_API_KEY": "sk-ant-test", "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM], stdin=pipe, stdout=pipe, env=environ, cwd=home, text=True
+    ) as process:
+        yield DyingRuns(process)
+        assert process.stdin is not None
+        process.stdin.close()
