@@ -35,6 +35,7 @@ class Budget:
         self._ledger = ledger or Ledger()
         self.price = price
         self._needs: dict[str, CostEstimate] = {}
+        self._enlarged: dict[str, CostEstimate] = {}
         self._given: dict[str, Amount] = {}
 
     def expect(self, needs: Mapping[str, CostEstimate]) -> None:
@@ -58,13 +59,15 @@ class Budget:
         return spent
 
     def hold_planning(self, most: Amount) -> Allowance:
-        """Set aside up to `most` for a planner that works beside executors; what it may use."""
-        left = self._ledger.left()
-        tokens = most.tokens if left.max_tokens is None else min(left.max_tokens, most.tokens)
-        cost = most.cost_usd
-        cost = cost if left.max_cost_usd is None else min(left.max_cost_usd, cost)
-        self._ledger.hold(_PLANNING, Amount(tokens, cost))
-        return self._capped(Amount(tokens, cost))
+        """Set aside `most` for a planner that works beside executors, or half of what is left if
+        that is more, so that a plan may be corrected several times; what it may use."""
+        left, tokens, cost_usd = self._ledger.left(), most.tokens, most.cost_usd
+        if left.max_tokens is not None:
+            tokens = min(left.max_tokens, max(tokens, left.max_tokens // 2))
+        if left.max_cost_usd is not None:
+            cost_usd = min(left.max_cost_usd, max(cost_usd, left.max_cost_usd / 2))
+        self._ledger.hold(_PLANNING, Amount(tokens, cost_usd))
+        return self._capped(Amount(tokens, cost_usd))
 
     def planning_ended(self) -> None:
         self._ledger.settle(_PLANNING, Amount())
@@ -86,7 +89,7 @@ class Budget:
         return enough and self._ledger.reserve(key, amount)
 
     def _need(self, task: str) -> CostEstimate:
-        return self._needs.get(task, NOTHING)
+        return self._enlarged.get(task) or self._needs.get(task, NOTHING)
 
     def reservation(self, key: JobKey) -> Amount:
         return self._ledger.reserved(key) or Amount()
@@ -125,7 +128,7 @@ class Budget:
         twice = given.times(2)
         if not _fits(settled + twice, caps):
             return False
-        self._needs[task] = CostEstimate(twice, twice, twice)
+        self._enlarged[task] = CostEstimate(twice, twice, twice)
         return True
 
     def why_short(self) -> str:

@@ -207,6 +207,35 @@ def test_planning_is_charged_as_it_is_told() -> None:
     assert asked.left() == Allowance(7_000, 1.0)
 
 
+def test_a_planner_beside_executors_has_what_it_may_need_or_half_of_what_is_left() -> None:
+    asked = budget(3.0, 9_000)
+    assert asked.hold_planning(Amount(6_000, 1.0)) == Allowance(6_000, 1.5)
+    assert asked.left() == Allowance(3_000, 1.5)
+    assert budget(3.0, 9_000).hold_planning(Amount(20_000, 9.0)) == Allowance(9_000, 3.0)
+    assert budget().hold_planning(Amount(20_000, 9.0)) == Allowance()
+
+
+def test_what_a_planner_used_is_no_longer_set_aside_and_the_rest_is_free_in_the_end() -> None:
+    asked = budget(3.0, 9_000)
+    asked.hold_planning(Amount(6_000, 1.5))
+    asked.charging(lambda _: None)(USAGE)
+    assert asked.left() == Allowance(3_000, 1.5)
+    asked.planning_ended()
+    assert asked.left() == Allowance(8_000, 2.0)
+
+
+def test_a_reservation_that_was_enlarged_stays_so_when_the_plan_is_whole() -> None:
+    asked = budget(None, 9_000, a=need(1, 1))
+    key = JobKey("r", "a", 1)
+    assert asked.admit(key)
+    given = asked.reservation(key).tokens
+    asked.settle(key, ())
+    assert asked.enlarge("a")
+    asked.expect({"a": need(1, 1)})
+    assert asked.admit(JobKey("r", "a", 2))
+    assert asked.reservation(JobKey("r", "a", 2)).tokens == 2 * given
+
+
 def test_the_raise_covers_what_is_likely_and_the_largest_reservation() -> None:
     asked = budget(1.0, 1_000, a=need(1, 3), b=need(2, 4))
     assert asked.raised(["a", "b"]) == "--max-cost 9.01 --max-tokens 9000"
