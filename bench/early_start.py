@@ -3,7 +3,9 @@
 The whole program as a process of its own, over real HTTP against the simulated Claude, which
 another process serves at a fixed pace. `bound` is the plan until the last task could start, and
 then all tasks on so many executors, the longest remaining path first: the longest chain where there
-are enough. Times are those of the run's own events, in real seconds.
+are enough; `best` is the same, each task as soon as its own contracts are written; `life` is what
+that ratio comes to at the speed of life, since what is not Claude's time does not grow with it.
+Times are those of the run's own events, in real seconds.
 
     python -m bench.early_start [--speed 4] [--executors 1,2,4,8,16] [--sample todo,modules,100]
 """
@@ -118,12 +120,13 @@ def served(sample: str, speed: float) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds, from the prompt on. `until` is when the last task could start."""
+    """Seconds, from the prompt on: to the tree, to the whole plan, to its head and each of its
+    contracts. `tasks_s` is what Claude took for each task."""
 
     total_s: float
     plan_s: float
-    until_s: float
-    first_task_s: float
+    head_s: float
+    written_s: Mapping[str, float]
     tasks_s: Mapping[str, float]
     cpu_s: float
 
@@ -149,7 +152,8 @@ def read_run(events: list[dict[str, Any]], cpu_s: float) -> Run:
     delivered = next(e["at"] for e in events if e["kind"] == "delivered")
     planned = [e for e in events if e["kind"] == "progress" and not e["task"]]
     usages = [e for e in planned if e["data"].get("usage")]
-    contracts = [e for e in planned if e["data"].get("text", "").startswith("contract ")]
+    told = [(e["at"] - began, e["data"].get("text", "")) for e in planned]
+    written = {t.split()[1].rstrip(":"): at for at, t in told if t.startswith("contract ")}
     ready = next(e["at"] for e in events if e["kind"] == "plan_ready")
     tasks: dict[str, float] = {}
     for event in events:
@@ -159,34 +163,42 @@ def read_run(events: list[dict[str, Any]], cpu_s: float) -> Run:
     return Run(
         delivered - began,
         usages[-1]["at"] - began,
-        (contracts[-1]["at"] if contracts else ready) - began,
-        next(e["at"] for e in events if e["kind"] == "job_intended") - began,
+        ready - began,
+        written,
         tasks,
         cpu_s,
     )
 
 
-def makespan_s(plan: Plan, seconds: Mapping[str, float], executors: int) -> float:
-    """List scheduling of the tasks as they took, the longest remaining path first."""
-    timed = {t.id: max(1, round(seconds[t.id] * 1000)) for t in plan.tasks}
+def makespan_s(plan: Plan, run: Run, executors: int, *, growing: bool) -> float:
+    """List scheduling of the tasks as they took, the longest remaining path first; each when its
+    contracts were written, or where the plan is not `growing` all when the last one was."""
+    timed = {name: max(1, round(seconds * 1000)) for name, seconds in run.tasks_s.items()}
     weighed = [t.model_copy(update={"estimate": timed[t.id]}) for t in plan.tasks]
     rank = remaining_path(plan.model_copy(update={"tasks": tuple(weighed)}))
-    missing = {t.id: len(t.depends_on) for t in plan.tasks}
-    ready = [(-rank[name], name) for name, count in missing.items() if not count]
-    heapq.heapify(ready)
+    at = {
+        t.id: max((run.written_s[path] for path in t.uses), default=run.head_s) for t in plan.tasks
+    }
+    open_at = at if growing else dict.fromkeys(at, max(at.values()))
+    done: dict[str, float] = {}
     running: list[tuple[float, str]] = []
+    waiting = {t.id: t for t in plan.tasks}
     now = 0.0
-    while ready or running:
-        while ready and len(running) < executors:
-            name = heapq.heappop(ready)[1]
-            heapq.heappush(running, (now + seconds[name], name))
-        now, ended = heapq.heappop(running)
-        for task in plan.tasks:
-            if ended in task.depends_on:
-                missing[task.id] -= 1
-                if not missing[task.id]:
-                    heapq.heappush(ready, (-rank[task.id], task.id))
-    return now
+    while waiting or running:
+        ready = [
+            name
+            for name, task in waiting.items()
+            if open_at[name] <= now and all(need in done for need in task.depends_on)
+        ]
+        for name in sorted(ready, key=lambda name: -rank[name])[: executors - len(running)]:
+            heapq.heappush(running, (now + run.tasks_s[name], name))
+            del waiting[name]
+        opens = [open_at[name] for name in waiting if open_at[name] > now]
+        now = min([*opens, *(end for end, _ in running[:1])])
+        while running and running[0][0] <= now:
+            end, name = heapq.heappop(running)
+            done[name] = end
+    return max(done.values())
 
 
 def main() -> None:
@@ -196,7 +208,8 @@ def main() -> None:
     parser.add_argument("--sample", default="todo,shop,modules,100")
     parser.add_argument("--repeat", type=int, default=1)
     asked = parser.parse_args()
-    print("sample   exec | early  bound  ratio | whole  gain      of the plan | CPU  load")
+    head = "sample   exec |  early   bound ratio    best ratio  life"
+    print(f"{head} |  whole   gain      of plan | CPU load")
     for sample in asked.sample.split(","):
         plan = designer_of(sample).plan(PROMPT)
         with served(sample, asked.speed) as url:
@@ -207,13 +220,17 @@ def main() -> None:
                     (carry_out(url, executors, early=False) for _ in range(asked.repeat)),
                     key=lambda run: run.total_s,
                 )
-                bound_s = early.until_s + makespan_s(plan, early.tasks_s, executors)
+                bound_s = makespan_s(plan, early, executors, growing=False)
+                best_s = makespan_s(plan, early, executors, growing=True)
                 gain_s = whole.total_s - early.total_s
                 print(
-                    f"{sample:8} {executors:4} | {early.total_s:5.2f}  {bound_s:5.2f}"
-                    f"  {early.total_s / bound_s:5.3f} | {whole.total_s:5.2f}  {gain_s:5.2f}"
-                    f" ({gain_s / whole.total_s:4.0%})  {gain_s / whole.plan_s:4.0%}"
-                    f" of {whole.plan_s:5.2f} | {early.cpu_s:4.1f}  {os.getloadavg()[0]:.1f}",
+                    f"{sample:8} {executors:4} | {early.total_s:6.2f}"
+                    f"  {bound_s:6.2f} {early.total_s / bound_s:5.3f}"
+                    f"  {best_s:6.2f} {early.total_s / best_s:5.3f}"
+                    f" {1 + (early.total_s - best_s) / (best_s * asked.speed):5.3f}"
+                    f" | {whole.total_s:6.2f} {gain_s:6.2f} {gain_s / whole.total_s:4.0%}"
+                    f"  {gain_s / whole.plan_s:4.0%} of {whole.plan_s:5.2f}"
+                    f" | {early.cpu_s:4.1f} {os.getloadavg()[0]:4.1f}",
                     flush=True,
                 )
 
