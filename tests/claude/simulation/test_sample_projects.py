@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from claude.simulation.prompt_cache import count_tokens
 from claude.simulation.sample_projects import (
     KEYWORDS,
+    SampleProject,
     choose_sample,
     find_sample_files,
     load_sample,
@@ -36,18 +41,118 @@ def test_the_plan_is_valid_and_its_tasks_write_exactly_the_files(name: str) -> N
         assert all(is_owned(task.owns, path) for path in sample.files[task.id])
 
 
-@pytest.mark.parametrize("name", KEYWORDS)
-def test_the_samples_own_tests_pass(name: str, tmp_path: Path) -> None:
+def deliver(name: str, root: Path) -> SampleProject:
+    """The whole sample as files below `root`."""
     sample = load_sample(name)
     tree = {contract.path: contract.content for contract in sample.plan.contracts}
     for files in sample.files.values():
         tree |= files
     for path, content in tree.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(content, encoding="utf-8")
-    command = [sys.executable, "-B", "-m", "unittest", "discover", "-t", ".", "-s", "tests"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content, encoding="utf-8")
+    return sample
+
+
+def shell(command: str, root: Path) -> str:
+    """What it prints; AssertionError when it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=root, env=env, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow  # starts many processes
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_all_checks_and_criteria_of_the_plan_hold_for_the_files(name: str, tmp_path: Path) -> None:
+    plan = deliver(name, tmp_path).plan
+    before = sorted(tmp_path.rglob("*"))
+    for task in plan.tasks:
+        assert task.checks
+        for command in task.checks:
+            shell(command, tmp_path)
+    commands = [criterion.command for criterion in plan.acceptance_criteria if criterion.command]
+    assert "python3 -m unittest discover -s tests -t ." in commands
+    for command in commands:
+        shell(command, tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_the_plan_is_as_terse_as_one_of_life_and_its_estimates_are_what_is_written(
+    name: str,
+) -> None:
+    sample = load_sample(name)
+    assert 2 <= len(sample.plan.assumptions) <= 4
+    for task in sample.plan.tasks:
+        assert 30 <= len(task.instructions.split()) <= 80
+        assert task.estimate == sum(map(count_tokens, sample.files[task.id].values()))
+    for contract in sample.plan.contracts:
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef
+        nodes = [n for n in ast.walk(ast.parse(contract.content)) if isinstance(n, documented)]
+        assert not any("\n" in (ast.get_docstring(node) or "") for node in nodes)
+
+
+def imported(source: str) -> set[str]:
+    """The paths of the modules that a module imports."""
+    froms = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)]
+    names = {str(node.module) for node in froms}
+    names |= {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
+    return {f"{name.replace('.', '/')}.py" for name in names}
+
+
+@pytest.mark.parametrize("name", ["todo", "shop"])
+def test_a_task_uses_the_contracts_that_its_files_import(name: str) -> None:
+    sample = load_sample(name)
+    contracts = {contract.path for contract in sample.plan.contracts}
+    for task in sample.plan.tasks:
+        modules = {p: t for p, t in sample.files[task.id].items() if p.endswith(".py")}
+        names = set[str]().union(*map(imported, modules.values())) & contracts
+        assert set(task.uses) == names or (not modules and task.uses), task.id
+    for contract in sample.plan.contracts:
+        assert imported(contract.content) & contracts <= {sample.plan.contracts[0].path}
+
+
+@pytest.mark.parametrize("name", ["todo", "shop"])
+def test_no_task_waits_for_what_a_contract_says(name: str) -> None:
+    """Of the whole graph only the start-up waits, for what the command line prints."""
+    plan = load_sample(name).plan
+    assert {task.id: task.depends_on for task in plan.tasks if task.depends_on} == {"app": ("cli",)}
+    assert plan.analysis.recommended_executors == len(plan.tasks) - 1
+
+
+IMPLEMENTED = r"""
+import importlib, inspect, re
+from pathlib import Path
+
+def parameters(function, skipped):
+    every = list(inspect.signature(function).parameters.values())
+    return [(each.name, each.kind, each.default) for each in every[skipped:]]
+
+for path in Path().glob("*_app/*_interface.py"):
+    contract = importlib.import_module(f"{path.parent}.{path.stem}")
+    promised = re.findall(r"^class (\w+)\(Protocol\):  # ([\w.]+)", path.read_text(), re.M)
+    for name, implementation in promised:
+        module, _, attribute = implementation.partition(".")
+        found = importlib.import_module(f"{path.parent}.{module}")
+        found = getattr(found, attribute) if attribute else found
+        for method, function in inspect.getmembers(getattr(contract, name), inspect.isfunction):
+            if not method.startswith("_"):
+                ours = parameters(getattr(found, method), bool(attribute))
+                assert ours == parameters(function, 1), (implementation, method)
+                print(implementation, method)
+"""
+
+
+@pytest.mark.parametrize(("name", "functions"), [("todo", 20), ("shop", 40)])
+def test_what_the_contracts_promise_is_there_with_those_parameters(
+    name: str, functions: int, tmp_path: Path
+) -> None:
+    deliver(name, tmp_path)
+    told = shell(f"python3 -c {shlex.quote(IMPLEMENTED)}", tmp_path)
+    assert len(told.splitlines()) >= functions
 
 
 @pytest.mark.parametrize("name", KEYWORDS)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from todo_app.contract import MAX_TEXT_CHARS, Invalid
-
-Check = Callable[[str, Any], Any]
+from todo_app.data_interface import Check
 
 
 def check(checks: Mapping[str, Check], values: Mapping[str, Any]) -> dict[str, Any]:
