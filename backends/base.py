@@ -43,7 +43,8 @@ class PollPace:
 
 
 class Worker(Protocol):
-    """Runs one attempt in this process and leaves its result in the attempt's directory.
+    """Runs one attempt in this process and leaves its result in the attempt's directory. What it
+    returns, if that is a TaskResult, is the same, so that it need not be read again.
 
     `claimant` identifies the worker among all that may claim the attempt. `clock.sleep` raises
     Interrupted once the job is cancelled.

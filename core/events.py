@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -330,10 +330,13 @@ class _Record:
 
 
 def encode_event(event: Event) -> str:
-    """JSON on one line."""
-    values = [(f.name, getattr(event.data, f.name)) for f in fields(event.data)]
-    data = {name: value for name, value in values if value or name not in event.data.sparse}
-    return encode(_Record(event.kind, event.at, event.task, event.attempt, data))
+    """JSON on one line, as decode_event reads it."""
+    data = event.data
+    text = encode(data, [name for name in data.sparse if not getattr(data, name)])
+    return (
+        f'{{"kind":"{event.kind}","at":{encode(event.at)},"task":{encode(event.task)},'
+        f'"attempt":{event.attempt},"data":{text},"version":{EVENT_VERSION}}}'
+    )
 
 
 def decode_event(text: str | bytes, source: str) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ import pytest
 from backends.base import Backend, LogChunk, Worker
 from backends.shared.results import read_lines
 from backends.threading_backend import ThreadingBackend
-from core.bundle import AttemptDir, SimulationSettings, claim, write_result
+from core.bundle import AttemptDir, SimulationSettings, build_manifest, claim, write_result
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import CollectError, SubmitError
@@ -355,6 +356,61 @@ def test_a_destination_that_cannot_be_written_may_be_tried_again(
     found = desk.collect(handle, tmp_path / "file")
     assert isinstance(found, CollectError)
     assert found.retryable
+
+
+def result_of(attempt: AttemptDir, text: str) -> TaskResult:
+    """A result with one file, written as a worker does."""
+    attempt.files.mkdir(parents=True)
+    (attempt.files / "out.txt").write_text(text)
+    result = TaskResult(_key_of(attempt), Outcome.OK, manifest=build_manifest(attempt.files))
+    write_result(attempt, result)
+    return result
+
+
+class TestHandOver:
+    """A worker of this process hands its result over, and none of it is read again."""
+
+    def backend(self, folder: Path, work: Worker) -> tuple[ThreadingBackend, JobHandle]:
+        backend = ThreadingBackend(folder / RUN, work)
+        root = folder / RUN / "tasks" / "one" / "1"
+        root.mkdir(parents=True)
+        [handle] = backend.submit([Job(JobKey(RUN, "one", 1), root, 60.0)])
+        assert isinstance(handle, JobHandle)
+        _eventually(lambda: backend.poll([handle])[handle.key].state.final or None, "the job's end")
+        return backend, handle
+
+    def test_what_the_worker_returned_is_collected(self, tmp_path: Path) -> None:
+        made: list[TaskResult] = []
+
+        def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult:
+            made.append(result_of(attempt, "text"))
+            return made[0]
+
+        backend, handle = self.backend(tmp_path, work)
+        assert backend.collect([handle], tmp_path / RUN / "tasks")[handle.key] is made[0]
+        elsewhere = backend.collect([handle], tmp_path / "elsewhere")[handle.key]
+        assert elsewhere == made[0]
+        assert (tmp_path / "elsewhere" / "one" / "1" / "result" / "files" / "out.txt").exists()
+
+    def test_what_its_files_do_not_bear_out_is_refused(self, tmp_path: Path) -> None:
+        def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult:
+            result = result_of(attempt, "text")
+            (attempt.files / "out.txt").write_text("something else")
+            return result
+
+        backend, handle = self.backend(tmp_path, work)
+        found = backend.collect([handle], tmp_path / RUN / "tasks")[handle.key]
+        assert isinstance(found, CollectError)
+        assert "does not match" in found.message
+
+    def test_what_belongs_to_another_job_is_not_taken(self, tmp_path: Path) -> None:
+        def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult:
+            return replace(result_of(attempt, "text"), key=JobKey(RUN, "one", 2))
+
+        backend, handle = self.backend(tmp_path, work)
+        found = backend.collect([handle], tmp_path / RUN / "tasks")[handle.key]
+        assert isinstance(found, TaskResult)
+        assert found.key == handle.key, "what is on the disk"
 
 
 def test_a_special_file_in_a_result_is_refused(desk: Desk, tmp_path: Path) -> None:
