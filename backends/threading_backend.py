@@ -99,7 +99,7 @@ class ThreadingBackend(Backend):
 
     def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
         answers = [self._start(job) for job in jobs]
-        self._wake()
+        self._wake(*(job.key for job in jobs))
         return answers
 
     def _start(self, job: Job) -> JobHandle | SubmitError:
@@ -126,7 +126,7 @@ class ThreadingBackend(Backend):
             if isinstance(found, TaskResult):
                 running.result = self._proven(attempt, job.key, found)
             running.end = self._end(attempt, error, running)
-            self._wake()
+            self._wake(job.key)
 
     def _proven(self, attempt: AttemptDir, key: JobKey, found: TaskResult) -> TaskResult | None:
         """What the worker says, if its files bear it out; checked here, where nobody waits."""

@@ -98,7 +98,7 @@ class Scheduler:
             self._reattach()
             self._resume_due()
             watch.poll()
-            watch.cancel(self._stop, self._stopped_at, interrupted=self._interrupted)
+            watch.review(self._stop, self._stopped_at, interrupted=self._interrupted)
             watch.collect()
             self._launch()
             self._log_follower.look()
@@ -118,8 +118,8 @@ class Scheduler:
         patient_until = self._stopped_at + self._context.pacing.interrupt_grace_s
         return not self._watch.active or (interrupted and self._context.now() >= patient_until)
 
-    def _on_change(self) -> None:
-        self._watch.polls.news = True
+    def _on_change(self, *keys: JobKey) -> None:
+        self._watch.changed(*keys)
         self._context.calls.wake()
 
     # -- taking up an earlier session's work
@@ -165,7 +165,7 @@ class Scheduler:
         now = self._context.now()
         self._graph.adopt(handle.key.task)
         attempt = self._watch.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
-        attempt.hand_over(handle, now)
+        self._watch.handed_over(attempt, handle)
         self._launcher.warm_up.is_over()
 
     # -- launching
@@ -229,7 +229,7 @@ class Scheduler:
                 cause = Reason.LAUNCH if handle.retryable else Reason.UNSCHEDULABLE
                 self._settle(attempt, End(cause, str(handle)))
             else:
-                attempt.hand_over(handle, context.now())
+                self._watch.handed_over(attempt, handle)
                 context.emit(JobSubmitted(handle), attempt.key)
         self._watch.polls.soon(context.now())
 

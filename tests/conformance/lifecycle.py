@@ -196,7 +196,7 @@ class LifecycleConformance(ConformanceFixtures):
         self, live: LiveRun
     ) -> None:
         woken = threading.Event()
-        live.backend.on_change(woken.set)
+        live.backend.on_change(lambda *_: woken.set())
         [handle] = live.submit("fast-01")
         pace, asked_at = live.backend.pace, live.clock.monotonic()
 

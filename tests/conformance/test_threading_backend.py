@@ -230,7 +230,7 @@ def test_close_stops_what_runs(desk: Desk) -> None:
 def test_start_and_end_of_a_job_wake_the_engine(desk: Desk) -> None:
     go_on, woken = threading.Event(), threading.Event()
     desk.act = lambda attempt, clock: _expect(go_on.wait(10))
-    desk.backend.on_change(woken.set)
+    desk.backend.on_change(lambda *_: woken.set())
     handle = desk.submit()
     assert woken.is_set()
     assert desk.status(handle).state is JobState.RUNNING

@@ -44,7 +44,7 @@ class Desk:
         self.clock = VirtualClock()
         self.wakes: list[float] = []
         self.backend = VirtualBackend(self.clock, lambda key: end)
-        self.backend.on_change(lambda: self.wakes.append(self.clock.monotonic()))
+        self.backend.on_change(lambda *_: self.wakes.append(self.clock.monotonic()))
         [self.answer] = self.backend.submit([Job(KEY, Path("nowhere"), 60.0)])
         self.handle = JobHandle(KEY, "virtual", str(KEY))
 
