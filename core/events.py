@@ -60,7 +60,7 @@ class RunStarted(EventData):
     """A session begins. `model` executes; `planner_model` plans where that is another."""
 
     kind = Kind.RUN_STARTED
-    sparse = frozenset({"effort", "planner_model", "planner_effort"})
+    sparse = frozenset({"effort", "planner_model", "planner_effort", "planning"})
     run: str = ""
     run_dir: str = ""
     prompt: str = ""
@@ -73,6 +73,8 @@ class RunStarted(EventData):
     effort: str = ""
     planner_model: str = ""
     planner_effort: str = ""
+    planning: Part | None = None
+    """What making a plan is expected to take; None where there is one already."""
 
 
 class PlannedTask(NamedTuple):
@@ -117,6 +119,24 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedPace:
+    """How fast a model is taken to be. `runs` is how many earlier ones met it; 0: an assumption."""
+
+    first_token_s: float
+    tokens_per_s: float
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PastForecasts:
+    """By which factor the forecasts of so many runs were off; None where that is not known."""
+
+    runs: int
+    time_factor: float | None = None
+    cost_factor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast(EventData):
     """What carrying out a plan will take: `seconds` from the first task to the last with
     `executors`, `work_s` with one. `cost_usd` is None where the model's price is unknown.
@@ -124,7 +144,7 @@ class Forecast(EventData):
     place of plan and tasks, `parallel` is both of these; of a simulation at the speed of life."""
 
     kind = Kind.FORECAST
-    sparse = frozenset({"planning", "alone", "parallel"})
+    sparse = frozenset({"planning", "alone", "parallel", "pace", "past"})
     executors: int
     seconds: Range
     work_s: float
@@ -134,6 +154,8 @@ class Forecast(EventData):
     planning: Part | None = None
     alone: Part | None = None
     parallel: Part | None = None
+    pace: ExpectedPace | None = None
+    past: PastForecasts | None = None
 
     def whole(self) -> Forecast:
         """The same with planning counted in."""

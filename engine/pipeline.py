@@ -18,8 +18,9 @@ from engine.cli.signals import first_asks
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
+from engine.planning.expectations import planning_took
 from engine.planning.forecast import expected_needs
-from engine.planning.preflight import PreparedRun, forecast_run, planning_took
+from engine.planning.preflight import PreparedRun
 from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
@@ -40,7 +41,8 @@ PROGRESS_S = 0.5
 def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
     """The run itself; returns the exit code. Errors and Ctrl-C end the session and are raised."""
     settings = prepared.settings
-    announce(session, settings.backend, prepared.models, settings.max_executors)
+    expected = prepared.expected_planning()
+    announce(session, settings.backend, prepared.models, settings.max_executors, expected)
     with ending(session):
         budget = open_budget(
             settings.max_tokens, settings.max_cost, session.run_view.jobs, prepared.price
@@ -52,7 +54,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
         )
         took = planning_took(session.run_view, prepared.price)
-        forecast = forecast_run(settings, prepared.models, plan, took)
+        forecast = prepared.expectations.forecast(plan, took)
         if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
             return end_session(session, 1, "not approved")
         if session.run_view.forecast is None:  # the summary compares the result with the first
