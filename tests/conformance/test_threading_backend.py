@@ -56,8 +56,9 @@ class TestThreading(BackendConformance, ReachableResults):
 class TestStayingThreads(DurableJobs):
     """The promise of durable jobs, shown on threads that know nothing of their backend's end."""
 
-    @pytest.fixture
-    def make_backend(self, work: Worker) -> Callable[[RunDir], Backend]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls, work: Worker) -> Callable[[RunDir], Backend]:
         jobs: dict[JobKey, Any] = {}
         return lambda run: _Staying(run.root, work, jobs)
 

@@ -25,12 +25,14 @@ class TestVirtual(LifecycleConformance):
 
     backend = "virtual"
 
-    @pytest.fixture
-    def clock(self) -> VirtualClock:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def clock(cls) -> VirtualClock:
         return VirtualClock()
 
-    @pytest.fixture
-    def make_backend(self, clock: VirtualClock) -> Callable[[RunDir], VirtualBackend]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls, clock: VirtualClock) -> Callable[[RunDir], VirtualBackend]:
         def script(key: JobKey) -> VirtualEnd:
             return VirtualEnd(duration_s=1e6 if key.task.startswith("slow") else 1.0)
 
