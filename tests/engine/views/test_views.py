@@ -40,7 +40,7 @@ from engine.views.plain import JsonLines, PlainLines, Quiet
 from engine.views.types import View
 from tests.engine.run.test_run_view import CONFLICT, Story, handle, price, usage
 from tests.fakes.events import event_of
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "\x1b]0;title\x07\x1b[2J[bold red]x[/] :smile: \u202eevil\r\n\tnext\x00\x9b31m\ud800"

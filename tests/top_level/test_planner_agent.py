@@ -12,7 +12,7 @@ from claude.prompts import load_prompt
 from core.errors import CredentialsRefused, PlanningFailed, RequestRejected
 from core.plan import Plan
 from planner_agent import SUBMIT_PLAN, PlannerAgent, build_schema
-from tests.fakes.seams import Answer, ScriptedClaude, act, act_broken, say, use
+from tests.fakes.scripted_claude import Answer, ScriptedClaude, act, act_broken, say, use
 
 
 def plan_json(**changes: Any) -> dict[str, Any]:
