@@ -100,6 +100,7 @@ class Cli:
     def running(self, jobs: int = 1, **how: bool) -> Iterator[subprocess.Popen[str]]:
         """A run on the detached backend, once so many of its jobs run."""
         args = (PROMPT, "--backend", NAME, "--sim-speed", "0.05", "--output-dir", "out")
+        args = (*args, "--max-executors", str(jobs))
         plan = self.place / "plan.json"
         if not plan.exists():
             plan.write_text(json.dumps(two_tasks()))
