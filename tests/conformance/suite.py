@@ -28,13 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Backend
-from core.bundle import AttemptDir, SimulationSettings, build_manifest, read_spent
+from core.bundle import AttemptDir, build_manifest, read_spent
 from core.errors import CollectError
-from core.events import Kind
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult, TaskState
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult
 from engine.run.rundir import RunDir
 from tests.conformance.lifecycle import CANARY, ConformanceFixtures, LifecycleConformance
-from tests.conformance.live_run import LiveRun, design, merged_files, schedule
+from tests.conformance.live_run import LiveRun
 
 
 class BackendConformance(LifecycleConformance):
@@ -229,23 +228,6 @@ class BackendConformance(LifecycleConformance):
         assert _holding(live.run.root, CANARY) == []
         assert len(live.said) > len(handles)
         assert [text for text in live.said if CANARY in text] == []
-
-    # -- from end to end
-
-    def test_an_interrupted_plan_is_resumed_and_ends_with_every_file(
-        self, start_run: Callable[..., LiveRun]
-    ) -> None:
-        plan, files = design()
-        live = start_run("20260101-120000-ffff", plan)
-        outcome, history = schedule(live, SimulationSettings(speed=20), stop_after=1)
-        done = [task for task, state in outcome.states.items() if state is TaskState.SUCCEEDED]
-        assert 1 <= len(done) < len(plan.tasks)
-        live.backend.close()
-        live.backend = live.another_backend()
-        outcome, history = schedule(live, SimulationSettings(speed=0))
-        assert set(outcome.states.values()) == {TaskState.SUCCEEDED}, outcome.messages
-        assert [history.count((Kind.JOB_INTENDED, task)) for task in done] == [1] * len(done)
-        assert merged_files(live.run, outcome) == files
 
 
 class DurableJobs(ConformanceFixtures):

@@ -18,6 +18,7 @@ from core.bundle import AttemptDir, SimulationSettings, build_manifest, claim, w
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import CollectError, SubmitError
+from core.events import Kind
 from core.job import (
     Job,
     JobHandle,
@@ -42,14 +43,20 @@ SECRET = "sk-ant-do-not-tell"
 class TestThreading(BackendConformance, ReachableResults):
     backend = "threading"
 
-    def test_a_plan_runs_to_its_end_with_every_file(
+    def test_an_interrupted_plan_is_resumed_and_ends_with_every_file(
         self, start_run: Callable[..., LiveRun]
     ) -> None:
-        """Whole runs on the other backends are compared with one on threads, in tests/live."""
+        """Whole runs and resumed ones on the other backends are in tests/live."""
         plan, files = design()
-        live = start_run("20260101-120000-eeee", plan)
-        outcome, _ = schedule(live, SimulationSettings(speed=0))
+        live = start_run("20260101-120000-ffff", plan)
+        outcome, history = schedule(live, SimulationSettings(speed=20), stop_after=1)
+        done = [task for task, state in outcome.states.items() if state is TaskState.SUCCEEDED]
+        assert 1 <= len(done) < len(plan.tasks)
+        live.backend.close()
+        live.backend = live.another_backend()
+        outcome, history = schedule(live, SimulationSettings(speed=0))
         assert set(outcome.states.values()) == {TaskState.SUCCEEDED}, outcome.messages
+        assert [history.count((Kind.JOB_INTENDED, task)) for task in done] == [1] * len(done)
         assert merged_files(live.run, outcome) == files
 
 
