@@ -123,7 +123,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
             for name, value in environ.items():
                 patch.setenv(name, value)
             code = orchestrator.main([*args, *planted.args, "--debug"])
-        return Trace(code, *capfd.readouterr(), files_below(place / "work"))
+        printed = capfd.readouterr()
+        return Trace(code, printed.out, printed.err, files_below(place / "work"))
 
     return here
 
@@ -146,8 +147,8 @@ def run_apart(place: Path, url: str, planted: Planted, *args: str) -> Trace:
                 time.sleep(0.05)
         finally:
             process.kill()
-    texts = [(place / name).read_text() for name in ("out", "err")]
-    return Trace(process.returncode, *texts, files_below(cwd), shown)
+    out_text, err_text = ((place / name).read_text() for name in ("out", "err"))
+    return Trace(process.returncode, out_text, err_text, files_below(cwd), shown)
 
 
 def command_lines(pid: int, *, with_own: bool) -> Iterator[str]:

@@ -93,8 +93,9 @@ def read_cases(provider: str, table: str) -> list[Case]:
     for block in re.split(r"\n(?=\d)", table.strip().replace("BARE", BARE)):
         came, _, found = " ".join(block.split()).partition(" => ")
         status, name, text = came.split(" ", 2)
-        kind, *words = found.split(" | ")
-        cases.append(Case(int(status), name, text, KINDS[kind], *words, provider=provider))
+        kind, message, remedy, model, region, *_ = *found.split(" | "), "", ""
+        case = Case(int(status), name, text, KINDS[kind], message, remedy, model)
+        cases.append(replace(case, provider=provider, region=region or case.region))
     return cases
 
 
