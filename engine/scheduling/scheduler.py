@@ -134,7 +134,7 @@ class Scheduler:
             self._reattach()
             self._resume_due()
             watch.poll()
-            watch.cancel(self._stop, self._stopped_at, interrupted=self._interrupted)
+            watch.review(self._stop, self._stopped_at, interrupted=self._interrupted)
             watch.collect()
             self._launch()
             self._log_follower.look()
@@ -154,8 +154,8 @@ class Scheduler:
         patient_until = self._stopped_at + self._context.pacing.interrupt_grace_s
         return not self._watch.active or (interrupted and self._context.now() >= patient_until)
 
-    def _on_change(self) -> None:
-        self._watch.polls.news = True
+    def _on_change(self, *keys: JobKey) -> None:
+        self._watch.changed(*keys)
         self._context.calls.wake()
 
     # -- taking up an earlier session's work
@@ -202,7 +202,7 @@ class Scheduler:
         now = self._context.now()
         self._graph.adopt(handle.key.task)
         attempt = self._watch.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
-        attempt.hand_over(handle, now)
+        self._watch.handed_over(attempt, handle)
         self._launcher.warm_up.is_over()
 
     # -- a plan that is still being written
@@ -236,7 +236,8 @@ class Scheduler:
             self._tries.pop(task, None)
             del self._begun[task]
         for attempt in self._watch.active.values():
-            attempt.is_superseded |= attempt.key.task in outdated
+            if attempt.key.task in outdated:
+                self._watch.supersede(attempt)
         self._retries = [(at, task) for at, task in self._retries if task not in outdated]
         heapq.heapify(self._retries)
         self._plan, self._definitions = plan, definitions
@@ -340,7 +341,7 @@ class Scheduler:
                 cause = Reason.LAUNCH if handle.retryable else Reason.UNSCHEDULABLE
                 self._settle(attempt, End(cause, str(handle)))
             else:
-                attempt.hand_over(handle, context.now())
+                self._watch.handed_over(attempt, handle)
                 context.emit(JobSubmitted(handle), attempt.key)
         self._watch.polls.soon(context.now())
 

@@ -136,6 +136,14 @@ def test_the_forecast_is_told_before_anything_is_begun(
     for figure in ("seconds", "tokens", "cost_usd"):
         assert told[figure]["low"] <= told[figure]["likely"] <= told[figure]["high"]
     assert told["simulated"] is True
+    assert told["planning"]["tokens"] > 1_000
+    assert told["alone"]["seconds"] > told["parallel"]["seconds"] > 60
+    assert "past" not in told
+    assert orchestrate(PROMPT, *FAST) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Planning is expected to take about 0 s, $0.0" in said
+    assert "Past forecasts of this work directory were off by a factor of 1." in said
+    assert "(1 run)" in said
 
 
 def test_the_first_executor_goes_ahead_of_the_others(tmp_path: Path) -> None:

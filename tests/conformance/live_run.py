@@ -115,6 +115,8 @@ class LiveRun:
         self._make = make
         self._made: list[Backend] = []
         self.said: list[str] = []
+        self.handles: dict[str, JobHandle] = {}
+        """The latest of each task that was submitted."""
         write_contracts(run, plan.contracts)
         self.backend = self.another_backend()
 
@@ -147,6 +149,7 @@ class LiveRun:
         handles = [answer for answer in answers if isinstance(answer, JobHandle)]
         assert len(handles) == len(answers) == len(jobs), answers
         self.said += map(encode, handles)
+        self.handles |= {handle.key.task: handle for handle in handles}
         return handles
 
     def submit(self, *tasks: str) -> list[JobHandle]:

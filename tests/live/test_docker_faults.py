@@ -328,7 +328,7 @@ def test_a_lost_connection_for_events_is_made_again_and_costs_no_news(tmp_path: 
         docker_run(tmp_path, environ={"DOCKER_HOST": f"unix://{line.path}"}) as live,
     ):
         woken: list[int] = []
-        live.backend.on_change(lambda: woken.append(line.accepted))
+        live.backend.on_change(lambda *_: woken.append(line.accepted))
         [slow] = live.submit("slow-a")
         live.wait_running(slow)
         live.eventually(lambda: bool(woken), "the first news")

@@ -23,7 +23,7 @@ from claude.engines.tools import TOOLS
 from claude.simulation.validation import check_request
 from core.errors import ModelError, RateLimited, RequestRejected
 from core.job import Usage
-from tests.fakes.seams import use
+from tests.fakes.scripted_claude import use
 
 Block = dict[str, Any]
 FIRST: Block = {

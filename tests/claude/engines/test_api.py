@@ -39,7 +39,7 @@ from core.job import JobKey, Outcome
 from core.plan import Task
 from core.workspace.result_check import find_defects
 from core.workspace.workspace import Workspace
-from tests.fakes.seams import (
+from tests.fakes.scripted_claude import (
     USAGE,
     Answer,
     FakeClock,

@@ -36,7 +36,7 @@ from core.job import JobKey, Outcome, TaskResult
 from core.plan import Task
 from core.workspace.confined import remove_tree
 from executor_agent import ExecutorAgent
-from tests.fakes.seams import (
+from tests.fakes.scripted_claude import (
     USAGE,
     Answer,
     ScriptedClaude,
