@@ -89,7 +89,7 @@ class Bench:
             prompt="Build a store",
             brief="# Store\n",
             task=TASK.model_copy(update={"owns": self.owns}),
-            contracts=(ContractFile(CONTRACT, digest),),
+            contracts=(ContractFile(CONTRACT, digest, is_common=True),),
             model=ModelSettings(max_output_tokens=777),
             limits=self.limits,
             previous_failure=self.previous_failure,
