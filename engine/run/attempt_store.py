@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,9 +68,11 @@ class DiskStore:
     ) -> Job:
         attempt = self._run.attempt(key)
         if is_new := _begin_request(attempt):
+            inputs = attempt.inputs
             for path, content in self._contents.items():
-                (attempt.inputs / path).parent.mkdir(parents=True, exist_ok=True)
-                _write_file(attempt.inputs / path, content, 0o644)
+                if "/" in path:
+                    (inputs / path).parent.mkdir(parents=True, exist_ok=True)
+                _write_file(inputs / path, content, 0o644)
             for source in self._sources(task.id, succeeded):
                 _copy_tree(source, attempt.inputs)
         # one that never went out is written anew: options may have been given again since
@@ -130,16 +133,18 @@ def verify_results(run: RunDir, succeeded: Mapping[str, int]) -> Verified:
 
 def _begin_request(attempt: AttemptDir) -> bool:
     """Whether there is a request to write; what a crash left of one before is removed."""
-    attempt.root.parent.mkdir(exist_ok=True)
-    attempt.root.mkdir(exist_ok=True)
+    root, request = attempt.root, attempt.request
+    for path in (root.parent, root):
+        with suppress(FileExistsError):
+            os.mkdir(path)
     try:
-        attempt.request.mkdir()
+        os.mkdir(request)
     except FileExistsError:
         if attempt.task_json.exists():
             return False
-        shutil.rmtree(attempt.request)
-        attempt.request.mkdir()
-    attempt.inputs.mkdir()
+        shutil.rmtree(request)
+        os.mkdir(request)
+    os.mkdir(attempt.inputs)
     return True
 
 
