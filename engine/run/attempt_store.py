@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from core.bundle import (
@@ -48,7 +47,7 @@ class DiskStore:
         self._limits = limits
         self._brief = render_brief(plan)
         self._depends_on = {t.id: t.depends_on for t in plan.tasks}
-        self._inherited: dict[str, tuple[Path, ...]] = {}
+        self._inherited: dict[str, tuple[str, ...]] = {}
         """What `_sources` has found; ancestors of a task that was prepared change no more."""
         found = build_manifest(run.contracts)
         self._contracts = tuple(ContractFile(e.path, e.sha256) for e in found.entries)
@@ -68,13 +67,13 @@ class DiskStore:
     ) -> Job:
         attempt = self._run.attempt(key)
         if is_new := _begin_request(attempt):
-            inputs = attempt.inputs
+            inputs = str(attempt.inputs)
             for path, content in self._contents.items():
                 if "/" in path:
-                    (inputs / path).parent.mkdir(parents=True, exist_ok=True)
-                _write_file(inputs / path, content, 0o644)
+                    Path(inputs, path).parent.mkdir(parents=True, exist_ok=True)
+                _write_file(f"{inputs}/{path}", content, 0o644)
             for source in self._sources(task.id, succeeded):
-                _copy_tree(source, attempt.inputs)
+                _copy_tree(source, inputs)
         # one that never went out is written anew: options may have been given again since
         if is_new or not attempt.claim.exists():
             request = Request(
@@ -94,7 +93,7 @@ class DiskStore:
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return tuple(read_spent(self._run.attempt(key)))
 
-    def _sources(self, task: str, succeeded: Mapping[str, int]) -> tuple[Path, ...]:
+    def _sources(self, task: str, succeeded: Mapping[str, int]) -> tuple[str, ...]:
         """The directories in which the task's ancestors have left files, in topological order."""
         stack = [task]
         while stack:
@@ -106,9 +105,10 @@ class DiskStore:
                 self._inherited[stack.pop()] = tuple(dict.fromkeys(found))
         return self._inherited[task]
 
-    def _left_by(self, task: str, succeeded: Mapping[str, int]) -> tuple[Path, ...]:
-        files = self._run.attempt(JobKey(self._run.run_id, task, succeeded[task])).files
-        return (*self._inherited[task], files) if files.is_dir() else self._inherited[task]
+    def _left_by(self, task: str, succeeded: Mapping[str, int]) -> tuple[str, ...]:
+        attempt = self._run.attempt(JobKey(self._run.run_id, task, succeeded[task]))
+        files, earlier = str(attempt.files), self._inherited[task]
+        return (*earlier, files) if os.path.isdir(files) else earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +148,22 @@ def _begin_request(attempt: AttemptDir) -> bool:
     return True
 
 
-def _copy_tree(source: Path, target: Path) -> None:
+def _copy_tree(source: str, target: str) -> None:
     """Copies of what a manifest can name, never links: a worker may change its inputs in place."""
     with os.scandir(source) as entries:
         for entry in entries:
-            there = target / entry.name
+            there = f"{target}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                there.mkdir(exist_ok=True)
-                _copy_tree(Path(entry), there)
+                with suppress(FileExistsError):
+                    os.mkdir(there)
+                _copy_tree(entry.path, there)
             elif entry.is_file(follow_symlinks=False):
                 mode = 0o755 if entry.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
-                _write_file(there, Path(entry).read_bytes(), mode)
+                with open(entry.path, "rb") as stream:
+                    _write_file(there, stream.read(), mode)
 
 
-def _write_file(path: Path, content: bytes, mode: int) -> None:
-    with open(path, "wb", opener=partial(os.open, mode=mode)) as stream:
+def _write_file(path: str, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
+    with open(fd, "wb") as stream:
         stream.write(content)
