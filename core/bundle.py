@@ -157,7 +157,8 @@ class AttemptDir:
 
 def write_request(attempt: AttemptDir, request: Request) -> None:
     """Write request/task.json; the caller fills request/inputs first."""
-    attempt.inputs.mkdir(parents=True, exist_ok=True)
+    if not (inputs := attempt.inputs).is_dir():
+        inputs.mkdir(parents=True)
     write_atomic(attempt.task_json, encode(request))
 
 

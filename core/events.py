@@ -364,7 +364,7 @@ def encode_event(event: Event) -> str:
     data = event.data
     text = encode(data, [name for name in data.sparse if not getattr(data, name)])
     return (
-        f'{{"kind":"{event.kind}","at":{encode(event.at)},"task":{encode(event.task)},'
+        f'{{"kind":"{event.kind}","at":{event.at!r},"task":{encode(event.task)},'
         f'"attempt":{event.attempt},"data":{text},"version":{EVENT_VERSION}}}'
     )
 

@@ -1,6 +1,6 @@
 """The engine beside schedulers of other people, on the same graphs of tasks, in one go.
 
-    python -m bench.peers [--repeat 3] [--only NAME ...]
+    python -m bench.peers [--repeat 3] [--dir DIR] [--only NAME ...]
 
 Each peer gets an environment of its own in build/peers, with the packages that PEERS names. The
 systems take turns, so that a busy moment of the machine meets all of them; of `--repeat` runs the
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,23 +48,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     parser.formatter_class = argparse.RawTextHelpFormatter
     parser.add_argument("--repeat", type=int, default=3, help="runs of each")
+    parser.add_argument("--dir", type=Path, help="where to work (the system's temporary directory)")
     parser.add_argument("--only", nargs="+", default=["the engine", *PEERS], metavar="NAME")
     asked = parser.parse_args()
     commands = {name: command(name) for name in asked.only}
+    with tempfile.TemporaryDirectory(dir=asked.dir) as folder:
+        compare(commands, asked.repeat, Path(folder))
+
+
+def compare(commands: dict[str, list[str]], repeat: int, folder: Path) -> None:
     print("Sleeping tasks: how often the lower bound the whole took.")
     for workload in SLEEPS:
-        found = best(workload, commands, asked.repeat)
+        found = best(workload, commands, repeat, folder)
         bound = workload.lower_bound_s()
         ideal = f"list scheduling {workload.list_schedule_s() / bound:.3f}"
         ratios = [f"{name} {run['seconds'] / bound:.3f}" for name, run in found.items()]
         print(row(workload, [f"bound {bound:.2f} s", ideal, *ratios]), flush=True)
     print("Tasks that do nothing: milliseconds a task.")
     for workload in NO_OPS:
-        found = best(workload, commands, asked.repeat)
-        count = len(workload.tasks)
-        print(
-            row(workload, [per_task(name, run, count) for name, run in found.items()]), flush=True
-        )
+        found, count = best(workload, commands, repeat, folder), len(workload.tasks)
+        cells = [per_task(name, run, count) for name, run in found.items()]
+        print(row(workload, cells), flush=True)
 
 
 def row(workload: Workload, cells: Sequence[str]) -> str:
@@ -78,24 +83,24 @@ def per_task(name: str, run: dict[str, float], count: int) -> str:
 
 
 def best(
-    workload: Workload, commands: dict[str, list[str]], repeat: int
+    workload: Workload, commands: dict[str, list[str]], repeat: int, folder: Path
 ) -> dict[str, dict[str, float]]:
     """What each system found in its shortest run."""
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "workload.json")
-        workload.write(path)
-        for _ in range(repeat):
-            for name, program in commands.items():
-                done = subprocess.run(
-                    [*program, str(path)],
-                    cwd=folder if name in PEERS else ROOT,
-                    capture_output=True,
-                    text=True,
-                )
-                if done.returncode:
-                    raise SystemExit(f"{name} failed:\n{done.stderr}")
-                runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    path = folder / "workload.json"
+    workload.write(path)
+    for _ in range(repeat):
+        for name, program in commands.items():
+            done = subprocess.run(
+                [*program, str(path)],
+                cwd=folder if name in PEERS else ROOT,
+                env={**os.environ, "TMPDIR": str(folder)},
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                raise SystemExit(f"{name} failed:\n{done.stderr}")
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
     return {name: min(found, key=lambda run: run["seconds"]) for name, found in runs.items()}
 
 

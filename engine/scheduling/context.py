@@ -23,9 +23,12 @@ class SchedulerContext:
     clock: Clock
     pacing: Pacing
     sink: EventSink
+    now: Callable[[], float] = field(init=False)
+    """Monotonic seconds."""
     health: BackendHealth = field(init=False)
 
     def __post_init__(self) -> None:
+        self.now = self.clock.monotonic
         self.health = BackendHealth(
             self.backend.name,
             self.calls,
@@ -35,9 +38,6 @@ class SchedulerContext:
             give_up_s=self.pacing.give_up_s,
             under_way=self.backend.under_way,
         )
-
-    def now(self) -> float:
-        return self.clock.monotonic()
 
     def call(self, method: str, work: Callable[[], Any], then: Then) -> None:
         """`then` gets the answer: at once from a prompt method, from others in a later wait."""
