@@ -16,7 +16,7 @@ TURNS_BESIDES_WRITING = 3
 
 # The system prompt and tools of an executor's first request, by engine, and about as many bytes a
 # token as English and code have. The worker's guard counts each byte as a token.
-SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
+SYSTEM_BYTES = {"api": 11_000, "claude-code": 28_000}
 PLANNER_BYTES = 14_000
 USUAL_CONTRACT_BYTES = 2_400
 """Of one that is not written yet."""

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude.engines.tools import build_tools
+from claude.prompts import load_executor_prompt
 from claude.simulation.latency import Pace
 from core.bundle import ModelSettings
 from core.job import Usage
 from engine.planning.requests import (
     BYTES_A_TOKEN,
+    SYSTEM_BYTES,
     Terms,
+    byte_count,
     expected_planning,
     expected_requests,
     expected_s,
@@ -53,6 +59,13 @@ def test_only_the_first_task_pays_for_writing_the_shared_part() -> None:
         for n, t in enumerate(fan(3).tasks)
     ]
     assert written[1] == written[2] == written[0] - 10_000
+
+
+@pytest.mark.parametrize("commands", [False, True])
+def test_system_prompt_and_tools_are_no_longer_than_is_counted_for_them(commands: bool) -> None:
+    schemas = [tool.schema() for tool in build_tools(32_000, commands=commands).values()]
+    size = byte_count(json.dumps(schemas) + load_executor_prompt(commands=commands))
+    assert SYSTEM_BYTES["api"] * 0.7 < size < SYSTEM_BYTES["api"]
 
 
 def test_a_plan_is_one_request_that_writes_it() -> None:
