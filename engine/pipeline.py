@@ -114,7 +114,8 @@ def run_early(
     with planning:
         begun = planning.wait_for_tasks()
         session.emit(plan_ready(begun))
-        session.emit(prepared.expectations.forecast(begun, prepared.expected_planning()))
+        took = prepared.expectations.begun(begun, session.run_view.planning_s)
+        session.emit(prepared.expectations.forecast(begun, took))
         source = planning if planning.plan is None else None
         outcome = run_plan(session, begun, prepared.backend, model, settings, budget, source)
         if outcome.stop is None or outcome.stop.cause is not StopCause.INTERRUPTED:

@@ -187,6 +187,6 @@ def _shown(content: str) -> str:
 
 def _kept(content: str, result: dict[str, Any]) -> str | None:
     """The part of `content` that is in the file; None when the call does not show it."""
-    if (match := _KEPT.search(" ".join(_texts(result.get("content") or [])))) is None:
+    if (match := _KEPT.match(" ".join(_texts(result.get("content") or [])))) is None:
         return content
     return content[: int(match[1])] if int(match[1]) <= len(content) else None

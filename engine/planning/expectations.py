@@ -11,7 +11,13 @@ from engine.money.usage import Price
 from engine.planning.comparison import Comparison, compare
 from engine.planning.forecast import forecast
 from engine.planning.history import History
-from engine.planning.requests import Terms, expected_planning, part_of, plan_tokens
+from engine.planning.requests import (
+    Terms,
+    expected_planning,
+    part_of,
+    plan_tokens,
+    unwritten_tokens,
+)
 from engine.run.run_view import RunView
 
 USUAL_PLAN_TOKENS = 5_000
@@ -35,7 +41,7 @@ class Expectations:
 
     def forecast(self, plan: Plan, planning: Part | None = None) -> Forecast:
         """What carrying out `plan` will take; `planning` is what making it took, None where it was
-        given."""
+        given. It may lack contracts that are still being written."""
         model = self.models.executor
         simulated = model.simulation is not None
         figures = forecast(
@@ -44,23 +50,36 @@ class Expectations:
             self._terms(model),
             planning=planning,
             comparison=self.compare(plan, planning) if len(plan.tasks) > 1 else None,
+            unwritten_s=self._unwritten_s(plan, self._terms(self.models.planner)),
         )
         past = self.history.past_forecasts(simulated=simulated)
         return replace(figures, pace=None if simulated else self._expected_pace(model), past=past)
 
     def compare(self, plan: Plan, planning: Part | None = None) -> Comparison:
         """Whether parallel work pays for `plan`; for a simulation, at the speed of life."""
-        took = planning or Part()
-        if self.models.executor.simulation is None:
-            return compare(plan, self.executors, self._terms(self.models.executor), took)
-        planner, executor = (
-            Terms(model, usual_pace(None), self.price)
-            for model in (self.models.planner, self.models.executor)
-        )
-        if planning is not None:
-            expected = expected_planning(plan_tokens(plan), plan.prompt, planner)
-            took = replace(took, seconds=expected.seconds)
-        return compare(plan, self.executors, executor, took)
+        took, planner, executor = planning or Part(), self.models.planner, self.models.executor
+        if executor.simulation is None:
+            of_planner, of_executor = self._terms(planner), self._terms(executor)
+        else:
+            of_planner, of_executor = (
+                Terms(model, usual_pace(None), self.price) for model in (planner, executor)
+            )
+            if planning is not None:
+                expected = expected_planning(plan_tokens(plan), plan.prompt, of_planner)
+                took = replace(took, seconds=expected.seconds)
+        unwritten_s = self._unwritten_s(plan, of_planner)
+        return compare(plan, self.executors, of_executor, took, unwritten_s)
+
+    def begun(self, plan: Plan, seconds: float) -> Part:
+        """What planning takes of which so much is written after `seconds`: tokens and dollars of
+        the whole, and the time until tasks may begin."""
+        tokens = plan_tokens(plan) + unwritten_tokens(plan)
+        planner = self._terms(self.models.planner)
+        return replace(expected_planning(tokens, plan.prompt, planner), seconds=seconds)
+
+    @staticmethod
+    def _unwritten_s(plan: Plan, planner: Terms) -> float:
+        return unwritten_tokens(plan) * planner.pace.per_token_s
 
     def _terms(self, model: ModelSettings) -> Terms:
         return Terms(model, self._pace(model)[0], self.price)

@@ -20,7 +20,7 @@ from core.wire import decode, encode, write_atomic
 from engine.money.usage import Price
 from engine.planning.requests import part_of
 from engine.run.journal import read_journal
-from engine.run.run_view import replay
+from engine.run.run_view import RunView, replay
 from engine.run.rundir import runs_in
 
 LAST_RUNS = 20
@@ -76,8 +76,8 @@ class Answers:
 @dataclass(frozen=True, slots=True)
 class RunFigures:
     """One run, as its journal of `size` bytes tells. `plan_tokens` were written by `planner`, 0
-    where nothing was planned. `time_ratio` and `cost_ratio` are what the tasks took against what
-    was likely; None where that cannot be said."""
+    where nothing was planned. `time_ratio` and `cost_ratio` are what it took against what was
+    likely; None where that cannot be said."""
 
     run: str
     size: int
@@ -158,7 +158,7 @@ def figures_of(run_id: str, size: int, events: list[Event], price: Price) -> Run
     starts = sum(isinstance(event.data, RunStarted) for event in events)
     if run_view.ended is None or run_view.ended.exit_code or starts > 1:
         return figures
-    time_ratio, cost_ratio = _ratios(events, tasks, price)
+    time_ratio, cost_ratio = _ratios(events, run_view, tasks, price)
     return replace(figures, time_ratio=time_ratio, cost_ratio=cost_ratio)
 
 
@@ -175,21 +175,26 @@ def _answers(usages: Iterable[Usage]) -> Iterable[Answers]:
 
 
 def _ratios(
-    events: Iterable[Event], tasks: Iterable[Usage], price: Price
+    events: Iterable[Event], run_view: RunView, tasks: list[Usage], price: Price
 ) -> tuple[float | None, float | None]:
-    """Of a run that went through in one session: its tasks against their forecast."""
-    forecast, began_at, ended_at = None, 0.0, 0.0
+    """Of a run that went through in one session: what it took against its forecast, both with
+    planning where the forecast has it. The time that a person takes to approve is in neither."""
+    began_at = ended_at = 0.0
     for event in events:
         if isinstance(event.data, Forecast):
-            forecast, began_at = event.data, event.at
+            began_at = event.at
         elif isinstance(event.data, TaskEnded):
             ended_at = event.at
-    if forecast is None:
+    if (forecast := run_view.forecast) is None:
         return None, None
-    time_ratio = _ratio(ended_at - began_at, forecast.seconds.likely)
-    cost_usd = part_of(0.0, tasks, price).cost_usd if forecast.cost_usd else None
-    likely_usd = forecast.cost_usd.likely if forecast.cost_usd else 0.0
-    return time_ratio, _ratio(cost_usd or 0.0, likely_usd)
+    whole, took_s, spent = forecast.whole(), ended_at - began_at, tasks
+    if forecast.planning is not None:
+        took_s, spent = took_s + run_view.planning_s, [*run_view.planning_usage, *tasks]
+    cost_usd = part_of(0.0, spent, price).cost_usd if whole.cost_usd else None
+    likely_usd = whole.cost_usd.likely if whole.cost_usd else 0.0
+    # a simulation without any waiting says nothing of time
+    likely_s = whole.seconds.likely if forecast.seconds.likely else 0.0
+    return _ratio(took_s, likely_s), _ratio(cost_usd or 0.0, likely_usd)
 
 
 def _ratio(actual: float, likely: float) -> float | None:

@@ -60,7 +60,7 @@ class PreparedRun:
 
     def expected_planning(self) -> Part | None:
         """What making a plan will take; None where there is one."""
-        if self.settings.plan is not None or self.directory.plan.exists():
+        if not _asks_planner(self.settings, self.directory):
             return None
         return self.expectations.planning(self.facts.prompt)
 
@@ -110,8 +110,7 @@ def prepare_run(
     Raises UsageError, and PreflightFailed with all that backend and provider lack.
     """
     models = settle_prices(settings.models())
-    is_planned = settings.plan is not None or directory.plan.exists()
-    used = (models.executor,) if is_planned else models.each
+    used = models.each if _asks_planner(settings, directory) else (models.executor,)
     check_priced(used, settings.max_cost)
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()
@@ -133,6 +132,12 @@ def prepare_run(
     return PreparedRun(
         settings, models, facts, directory, context, governor, backend, ask, expectations, usage
     )
+
+
+def _asks_planner(settings: Settings, directory: RunDir) -> bool:
+    """Not where there is a plan, or none is wanted."""
+    has_plan = settings.plan is not None or directory.plan.exists()
+    return not has_plan and settings.parallel != "never"
 
 
 def read_expectations(settings: Settings, models: Models) -> Expectations:

@@ -247,7 +247,8 @@ class JobWatch:
         del self.abandoned[:abandoned]  # those that came meanwhile were not in the call
         for attempt in asked:
             attempt.cancel_asked_at = now
-            self._file(attempt)
+            if self.active.get(attempt.key) is attempt:  # it may have ended meanwhile
+                self._file(attempt)
         self.polls.soon(now)
 
     # -- time

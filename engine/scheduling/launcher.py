@@ -44,7 +44,7 @@ class Launcher:
         return self.context.now() < self.after or self.context.calls.busy("submit")
 
     def room(self, active: int, ready: int) -> int:
-        """How many more may start beside the `active` ones, of about so many that are `ready`."""
+        """How many more may start beside the `active` ones, of those that are `ready`."""
         most = min(self.context.pacing.max_executors, self._pace.ceiling)
         return self.warm_up.room(most - active, ready, self.context.now())
 

@@ -294,7 +294,7 @@ class Scheduler:
         """Whether `_launch` would do something."""
         if self._launches_are_held():
             return False
-        ready = self._graph.has_ready and not self._is_short
+        ready = self._graph.ready > 0 and not self._is_short
         return bool(self._launcher.unsent) or (ready and self._room() > 0)
 
     def _room(self) -> int:
@@ -303,10 +303,10 @@ class Scheduler:
     def _start(self) -> list[str]:
         """Ready tasks, now active, whose reservations stand."""
         graph, budget, room = self._graph, self._budget, self._room()
-        if room <= 0 or not graph.has_ready:
+        if room <= 0 or not graph.ready:
             return []
         started = graph.start(room, lambda task: budget.admit(self._next_key(task)))
-        self._is_short = len(started) < room and graph.has_ready
+        self._is_short = len(started) < room and graph.ready > 0
         is_over = not (started or self._watch.active or self._retries or self._source)
         if self._is_short and is_over:
             # no attempt is left whose settlement could free more: what there is, or nothing

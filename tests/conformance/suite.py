@@ -213,7 +213,9 @@ class BackendConformance(LifecycleConformance):
         assert isinstance(there.collect(mine, tmp_path), CollectError)
         assert there.read_log(mine)[0] == []
 
-    def test_a_secret_is_nowhere_to_be_seen(self, live: LiveRun) -> None:
+    def test_a_secret_is_nowhere_to_be_seen_and_a_cleanup_leaves_nothing(
+        self, live: LiveRun
+    ) -> None:
         broken = live.prepare("fast-02")
         AttemptDir(broken.attempt_dir).task_json.write_text("{}")
         handles = [*live.submit("fast-01", "refused", "spending"), *live.submit_jobs(broken)]
@@ -227,6 +229,7 @@ class BackendConformance(LifecycleConformance):
             assert live.run.tasks not in path.parents
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, f"{path} can be read by others"
         live.backend.cleanup(live.run.run_id)
+        assert live.backend.leftovers(live.run.run_id) == []
         assert _holding(live.run.root, CANARY) == []
         assert len(live.said) > len(handles)
         assert [text for text in live.said if CANARY in text] == []

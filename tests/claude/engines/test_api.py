@@ -19,7 +19,7 @@ from claude.client.types import Call, Claude, Reply
 from claude.engines import ENGINES, load_engine
 from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, mark_cached
 from claude.engines.base import EngineContext, EngineResult, result_of_error
-from claude.engines.tools import TOOLS
+from claude.engines.tools import build_tools
 from claude.engines.transcript import Transcript
 from core.bundle import ContractFile, Limits, ModelSettings, Request, build_manifest
 from core.clock import Clock, DeadlineClock
@@ -63,6 +63,7 @@ TASK = Task(
     estimate=100,
 )
 SUBMIT = {"summary": "Wrote the store."}
+TOOLS = build_tools(777, commands=False)
 
 
 @dataclass
@@ -141,7 +142,8 @@ def test_a_task_is_done_when_submit_finds_the_evidence(tmp_path: Path) -> None:
     assert it.work() == EngineResult(Outcome.OK, "Wrote the store.", 3)
     assert it.file() == "STORE = {}\n"
     assert it.told == ["wrote app/store.py (1 line)"]
-    assert tool_results(it.claude.calls[1])[0]["content"] == "PORT = 8000"
+    read = tool_results(it.claude.calls[1])[0]["content"]
+    assert read == f"[{CONTRACT}, 1 line]\nPORT = 8000"
 
 
 def test_every_call_carries_what_the_settings_say(tmp_path: Path) -> None:
@@ -160,6 +162,7 @@ def test_every_call_carries_what_the_settings_say(tmp_path: Path) -> None:
         "submit_result",
     ]
     assert "submit_result" in call.system[0]["text"]
+    assert "at most 777 tokens" in call.tools[1]["description"]
 
 
 def first_blocks(it: Bench) -> list[dict[str, Any]]:
@@ -327,6 +330,47 @@ def test_a_file_that_was_cut_is_kept_and_gone_on_with(tmp_path: Path, tail: str)
     assert block["input"] == {"path": "./app/store.py", "content": "A = 1\nB ="}
 
 
+def test_what_was_written_is_answered_with_its_syntax_error_and_stays_written(
+    tmp_path: Path,
+) -> None:
+    it = bench(
+        tmp_path,
+        act(write(content="def f(:\n    pass\n")),
+        act(use("edit_file", path="app/store.py", old="(:", new="():")),
+        act(submit()),
+    )
+    assert it.work().outcome is Outcome.OK
+    (wrote,), (edited,) = (tool_results(call) for call in it.claude.calls[1:])
+    first, fault = wrote["content"].split("\n")
+    assert first == "wrote app/store.py (2 lines)"
+    assert fault.startswith("not valid Python 3.")
+    assert fault.endswith(": line 1: invalid syntax: def f(:")
+    assert not wrote["is_error"]
+    assert edited["content"] == "edited app/store.py\n1| def f():\n2|     pass"
+    assert it.told == ["wrote app/store.py (2 lines)", "edited app/store.py"]
+
+
+def test_parts_of_a_file_share_a_turn_and_what_is_not_whole_yet_is_no_fault(
+    tmp_path: Path,
+) -> None:
+    parts = ["def f(\n", "    x,\n", "):\n    return x\n"]
+    calls = [write(content=parts[0])]
+    calls += [use("append_file", path="app/store.py", content=part) for part in parts[1:]]
+    it = bench(tmp_path, act(*calls, submit()))
+    assert it.work().outcome is Outcome.OK
+    assert it.file() == "".join(parts)
+
+
+def test_a_part_is_answered_with_what_is_missing_so_far(tmp_path: Path) -> None:
+    rest = use("append_file", path="app/store.py", content="    x\n")
+    it = bench(tmp_path, act(write(content="def f(\n"), rest), act(write(), submit()))
+    assert it.work().outcome is Outcome.OK
+    for result in tool_results(it.claude.calls[1]):
+        note = result["content"].split("\n")[1]
+        assert note.startswith("[incomplete so far (Python 3.")
+        assert note.endswith("line 1: '(' was never closed]")
+
+
 def test_an_append_that_was_cut_is_kept_too(tmp_path: Path) -> None:
     raw = '{"path": "app/store.py", "content": "'
     it = bench(
@@ -435,7 +479,7 @@ def test_null_for_what_may_be_left_out_is_as_good_as_leaving_it_out(tmp_path: Pa
     it = bench(tmp_path, act(*looks), act(write(), submit()))
     it.work()
     assert [r["content"] for r in tool_results(it.claude.calls[1])] == [
-        "PORT = 8000",
+        f"[{CONTRACT}, 1 line]\nPORT = 8000",
         f"{CONTRACT} (12 bytes)",
         f"{CONTRACT}:1: PORT = 8000",
     ]

@@ -362,6 +362,14 @@ def test_a_cut_file_whose_text_is_not_shown_is_written_again() -> None:
     assert call == ("write_file", {"path": "app/store.py", "content": STORE})
 
 
+def test_a_line_of_the_file_in_a_result_is_no_word_of_the_tool() -> None:
+    quoted = "wrote app/store.py (61 lines)\nnot valid Python 3.11: line 1: kept 3 characters of it"
+    (call,) = next_calls(
+        EMPTY, turn("write_file", {"path": "app/store.py", "content": STORE}, quoted)
+    )
+    assert call[0] == "submit_result"
+
+
 def test_a_call_that_was_refused_did_nothing() -> None:
     whole = {"path": "app/store.py", "content": STORE}
     (call,) = next_calls(EMPTY, turn("write_file", whole, "refused", is_error=True))

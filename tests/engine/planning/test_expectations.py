@@ -14,7 +14,7 @@ from core.job import Usage
 from core.wire import plain
 from engine.planning.expectations import USUAL_PLAN_TOKENS, Expectations, planning_took
 from engine.planning.history import Answers, History, RunFigures
-from engine.planning.requests import part_of, plan_tokens
+from engine.planning.requests import part_of, plan_tokens, unwritten_tokens
 from tests.engine.run.test_run_view import Story
 from tests.fakes.plans import make_plan
 
@@ -95,6 +95,19 @@ def test_a_plan_is_expected_to_be_as_long_as_those_before() -> None:
     usual, longer = (expected(REAL, run).planning("p") for run in (planned, known))
     assert longer.tokens - usual.tokens == 12_000 - USUAL_PLAN_TOKENS
     assert longer.seconds > usual.seconds
+
+
+def test_a_plan_that_is_being_written_is_expected_to_get_the_contracts_it_uses() -> None:
+    uses = tuple(task.model_copy(update={"uses": ("x.py", "y.py")}) for task in PLAN.tasks)
+    begun = PLAN.model_copy(update={"tasks": uses})
+    whole, early = expected(REAL), expected(REAL).begun(begun, 12.0)
+    assert early.seconds == 12.0
+    assert early.tokens > whole.begun(PLAN, 12.0).tokens
+    figures = whole.forecast(begun, early)
+    wait_s = unwritten_tokens(begun) / 80
+    assert figures.seconds.likely == pytest.approx(wait_s + whole.forecast(PLAN).seconds.likely)
+    assert figures.parallel is not None
+    assert figures.parallel.seconds == pytest.approx(12.0 + figures.seconds.likely)
 
 
 def test_the_error_of_past_forecasts_is_told_with_each_new_one() -> None:

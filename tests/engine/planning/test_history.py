@@ -19,6 +19,7 @@ from core.events import (
     Forecast,
     JobEnded,
     JobIntended,
+    Part,
     PlannedTask,
     PlanReady,
     Progress,
@@ -176,6 +177,21 @@ def test_a_forecast_is_held_against_what_the_tasks_took() -> None:
     unpriced = figures_of("r", 1, story(answer(4_000)), lambda _: None)
     assert unpriced.time_ratio == figures.time_ratio
     assert unpriced.cost_ratio is None
+
+
+def test_with_planning_the_whole_run_is_held_against_the_whole_forecast() -> None:
+    events = story(answer(4_000))
+    at = next(n for n, event in enumerate(events) if isinstance(event.data, Forecast))
+    told = events[at].data
+    assert isinstance(told, Forecast)
+    planned = replace(told, planning=Part(30.0, 3_000, 0.003))
+    events[at] = replace(events[at], data=planned)
+    figures = figures_of("r", 1, events, price)
+    assert figures.time_ratio == pytest.approx((60 + 30) / (30 + 20))
+    assert figures.cost_ratio == pytest.approx(0.007001 / 0.005)
+    at_once = replace(planned, seconds=Range(0, 0, 0))
+    events[at] = replace(events[at], data=at_once)
+    assert figures_of("r", 1, events, price).time_ratio is None
 
 
 def test_runs_that_did_not_go_through_at_once_say_nothing_of_forecasts() -> None:
