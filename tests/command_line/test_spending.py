@@ -146,13 +146,14 @@ def test_the_forecast_is_told_before_anything_is_begun(
     assert "(1 run)" in said
 
 
-def test_the_first_executor_goes_ahead_of_the_others(tmp_path: Path) -> None:
-    assert orchestrate(PROMPT, *FAST, "--quiet") == 0
-    kinds = [(e["kind"], e["task"]) for e in journal(tmp_path) if e["task"]]
-    begun = [n for n, (kind, _) in enumerate(kinds) if kind == "job_intended"]
-    assert begun[0] == 0
-    first_end = kinds.index(("job_ended", kinds[0][1]))
-    assert begun[1] > first_end  # without waiting, its end is the first news of it
+def test_the_first_executor_goes_ahead_until_its_answer_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert orchestrate(PROMPT, *FAST, "--json", "--no-early-start") == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [event["kind"] for event in told if event.get("task")]
+    begun = [n for n, kind in enumerate(kinds) if kind == "job_intended"]
+    assert begun[0] < kinds.index("answer_begun") < begun[1]
 
 
 @pytest.mark.parametrize(
