@@ -83,6 +83,7 @@ class ThreadingBackend(Backend):
 
     def __init__(self, run_dir: Path, work: Worker, mask: Callable[[str], str] = str) -> None:
         self._run_dir = run_dir
+        self._tasks_dir = run_dir / "tasks"
         self._work = work
         self._mask = mask
         self._jobs: dict[JobKey, _Running] = {}
@@ -162,7 +163,7 @@ class ThreadingBackend(Backend):
 
     def _fetch(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
         running = self._jobs.get(key)
-        if running and running.result and destination == self._run_dir / "tasks":
+        if running and running.result and destination == self._tasks_dir:
             return running.result
         return hand_over(self._attempt(key), key, destination)
 

@@ -156,10 +156,13 @@ class AttemptDir:
 
 
 def write_request(attempt: AttemptDir, request: Request) -> None:
-    """Write request/task.json; the caller fills request/inputs first."""
-    if not (inputs := attempt.inputs).is_dir():
-        inputs.mkdir(parents=True)
-    write_atomic(attempt.task_json, encode(request))
+    """Write request/task.json; the caller fills request/inputs first, if there are any."""
+    text = encode(request)
+    try:
+        write_atomic(attempt.task_json, text)
+    except FileNotFoundError:
+        attempt.inputs.mkdir(parents=True)
+        write_atomic(attempt.task_json, text)
 
 
 def read_request(attempt: AttemptDir) -> Request:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from core.errors import BundleError
@@ -364,9 +365,12 @@ def encode_event(event: Event) -> str:
     data = event.data
     text = encode(data, [name for name in data.sparse if not getattr(data, name)])
     return (
-        f'{{"kind":"{event.kind}","at":{event.at!r},"task":{encode(event.task)},'
+        f'{{"kind":"{event.kind}","at":{event.at!r},"task":{_quoted(event.task)},'
         f'"attempt":{event.attempt},"data":{text},"version":{EVENT_VERSION}}}'
     )
+
+
+_quoted = lru_cache(maxsize=1024)(encode)
 
 
 def decode_event(text: str | bytes, source: str) -> Event:

@@ -54,12 +54,16 @@ class DiskStore:
         self._depends_on = {t.id: t.depends_on for t in plan.tasks}
         self._inherited: dict[str, tuple[str, ...]] = {}
         """What `_sources` has found; ancestors of a task that was prepared change no more."""
-        self._contracts = {contract.path: contract for contract in plan.contracts}
+        self._contracts: dict[str, Contract] = {}
+        self._digests: dict[str, str] = {}
+        for contract in plan.contracts:
+            self.add_contract(contract)
         self._common = frozenset.intersection(*(frozenset(t.uses) for t in plan.tasks))
         self._used = contracts_below(plan)
 
     def add_contract(self, contract: Contract) -> None:
         self._contracts[contract.path] = contract
+        self._digests[contract.path] = hashlib.sha256(contract.content.encode()).hexdigest()
 
     @property
     def destination(self) -> Path:
@@ -106,7 +110,7 @@ class DiskStore:
         return tuple(
             ContractFile(
                 path=path,
-                sha256=hashlib.sha256(self._contracts[path].content.encode()).hexdigest(),
+                sha256=self._digests[path],
                 purpose=self._contracts[path].purpose,
                 is_used=path in task.uses,
                 is_common=path in self._common,
