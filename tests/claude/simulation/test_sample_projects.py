@@ -125,20 +125,19 @@ def test_a_task_uses_the_contracts_of_the_modules_that_it_writes_or_imports(name
         assert set(task.uses) == names or (not modules and len(task.uses) == 1), task.id
 
 
-def signatures(tree: ast.Module) -> dict[str, str]:
+def signatures(module: ast.Module) -> dict[str, str]:
     """The functions of a module with the names and defaults of their parameters, and the fields of
     its classes."""
+    scopes = [("", module.body)]
+    scopes += [(f"{n.name}.", n.body) for n in module.body if isinstance(n, ast.ClassDef)]
     found: dict[str, str] = {}
-    for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
-        prefix = f"{scope.name}." if isinstance(scope, ast.ClassDef) else ""
-        for node in scope.body:
+    for prefix, body in scopes:
+        for node in body:
             if isinstance(node, ast.FunctionDef):
-                arguments = ast.parse(ast.unparse(node.args).join(["def f(", "): ..."])).body[0]
-                assert isinstance(arguments, ast.FunctionDef)
-                for each in ast.walk(arguments):
+                for each in ast.walk(node.args):
                     if isinstance(each, ast.arg):
                         each.annotation = None
-                found[prefix + node.name] = ast.unparse(arguments.args)
+                found[prefix + node.name] = ast.unparse(node.args)
             elif isinstance(node, ast.AnnAssign) and prefix:
                 found[prefix + ast.unparse(node.target)] = ast.unparse(node.annotation)
     return found
