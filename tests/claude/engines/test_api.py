@@ -78,6 +78,8 @@ class Bench:
     previous_failure: str = ""
     attempt: int = 1
     told: list[str] = field(default_factory=list)
+    is_used: bool = True
+    is_common: bool = True
 
     @property
     def root(self) -> Path:
@@ -90,7 +92,7 @@ class Bench:
             prompt="Build a store",
             brief="# Store\n",
             task=TASK.model_copy(update={"owns": self.owns}),
-            contracts=(ContractFile(CONTRACT, digest, is_common=True),),
+            contracts=(ContractFile(CONTRACT, digest, "", self.is_used, self.is_common),),
             model=ModelSettings(max_output_tokens=777),
             limits=self.limits,
             previous_failure=self.previous_failure,
@@ -183,6 +185,15 @@ def test_the_shared_block_is_the_same_bytes_for_every_task(tmp_path: Path) -> No
         f'<contract path="{CONTRACT}">\n{CONTRACT_TEXT}\n</contract>'
     )
     assert one[1]["text"] != other[1]["text"]
+
+
+def test_a_contract_is_sent_to_the_tasks_that_use_it(tmp_path: Path) -> None:
+    text = f'<contract path="{CONTRACT}">\n{CONTRACT_TEXT}\n</contract>'
+    for n, (is_used, is_common) in enumerate([(True, False), (False, False), (True, True)]):
+        it = bench(tmp_path / str(n), say("no", "refusal"), is_used=is_used, is_common=is_common)
+        shared, own = (block["text"] for block in first_blocks(it))
+        assert (text in shared, text in own) == (is_common, is_used and not is_common)
+        assert f"<files>\n{CONTRACT}\n</files>" in own or is_used  # beside other tasks' files
 
 
 def test_the_task_block_says_all_of_the_task(tmp_path: Path) -> None:

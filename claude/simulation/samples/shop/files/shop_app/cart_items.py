@@ -6,8 +6,8 @@ from typing import Any
 
 from shop_app import fields
 from shop_app.contract import CartItem
-from shop_app.data_interface import Database
 from shop_app.products import Products
+from shop_app.storage import Database
 
 CHECKS = {
     "product_id": fields.count,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from shop_app.contract import (
     Product,
 )
 from shop_app.customers import Customers
-from shop_app.data_interface import Serve
 from shop_app.orders import Orders
 from shop_app.products import Products
 from shop_app.storage import Database
+
+Serve = Callable[[Database, str, int], None]
 
 
 def build_parser() -> argparse.ArgumentParser:

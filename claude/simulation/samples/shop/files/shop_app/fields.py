@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shop_app.contract import MAX_TEXT_CHARS, Invalid
-from shop_app.data_interface import Check
 
+Check = Callable[[str, Any], Any]
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from shop_app import fields
 from shop_app.cart_items import CartItems
 from shop_app.contract import Invalid, Order
-from shop_app.data_interface import Database
 from shop_app.products import Products
+from shop_app.storage import Database
 
 CHECKS = {
     "customer": fields.text,

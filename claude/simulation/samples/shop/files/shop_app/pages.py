@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from shop_app.contract import TITLE, CartItem, Customer, Order, Product
-from shop_app.web_interface import ICON, STYLESHEET
 
 
 def render_page(title: str, body: str) -> str:
@@ -17,8 +16,8 @@ def render_page(title: str, body: str) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<link rel="icon" href="{ICON}">
-<link rel="stylesheet" href="{STYLESHEET}">
+<link rel="icon" href="/static/icon.svg">
+<link rel="stylesheet" href="/static/style.css">
 </head>
 <body>
 <header>

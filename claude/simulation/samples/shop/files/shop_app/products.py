@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shop_app import fields
 from shop_app.contract import Product
-from shop_app.data_interface import Database
+from shop_app.storage import Database
 
 CHECKS = {
     "name": fields.text,

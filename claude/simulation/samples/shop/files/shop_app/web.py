@@ -10,10 +10,12 @@ from shop_app import pages
 from shop_app.cart_items import CartItems
 from shop_app.contract import TITLE
 from shop_app.customers import Customers
-from shop_app.data_interface import Database
 from shop_app.orders import Orders
 from shop_app.products import Products
 from shop_app.server import (
+    Handler,
+    Request,
+    Response,
     Route,
     html_response,
     json_response,
@@ -21,7 +23,7 @@ from shop_app.server import (
     redirect,
     static_routes,
 )
-from shop_app.web_interface import Handler, Request, Response
+from shop_app.storage import Database
 
 STATIC = Path(__file__).parent / "static"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shop_app.cli import build_parser, main
 from shop_app.contract import COMMANDS
-from shop_app.data_interface import Database
+from shop_app.storage import Database
 
 NEW_PRODUCT = (
     "product",

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from shop_app.contract import Invalid, NotFound
 from shop_app.server import (
     MAX_BODY_BYTES,
+    Request,
+    Response,
     Route,
     html_response,
     json_response,
@@ -17,7 +19,6 @@ from shop_app.server import (
     redirect,
     static_routes,
 )
-from shop_app.web_interface import Request, Response
 
 
 def _refuse(request: Request) -> Response:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from shop_app import fields
 from shop_app.contract import MAX_TEXT_CHARS, AppError, CartItem, Invalid, NotFound, Product
-from shop_app.data_interface import Check
 from shop_app.storage import Database
 
 NEW_PRODUCT = {
@@ -87,7 +86,7 @@ class StorageTest(unittest.TestCase):
 
 
 class FieldsTest(unittest.TestCase):
-    def refuse(self, check: Check, *values: object) -> None:
+    def refuse(self, check: fields.Check, *values: object) -> None:
         for value in values:
             with self.subTest(value=value), self.assertRaises(Invalid):
                 check("field", value)

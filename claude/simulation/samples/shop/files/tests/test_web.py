@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from shop_app.contract import ROUTES, Invalid
+from shop_app.server import Request, Response
 from shop_app.storage import Database
 from shop_app.web import STATIC, build_routes
-from shop_app.web_interface import Request, Response
 
 NEW_PRODUCT = {
     "name": "Blue mug",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from todo_app.cli import build_parser, main
 from todo_app.contract import COMMANDS
-from todo_app.data_interface import Database
+from todo_app.storage import Database
 
 NEW_TODO = (
     "add",

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from todo_app.contract import Invalid, NotFound
 from todo_app.server import (
     MAX_BODY_BYTES,
+    Request,
+    Response,
     Route,
     html_response,
     json_response,
@@ -17,7 +19,6 @@ from todo_app.server import (
     redirect,
     static_routes,
 )
-from todo_app.web_interface import Request, Response
 
 
 def _refuse(request: Request) -> Response:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from todo_app import fields
 from todo_app.contract import MAX_TEXT_CHARS, AppError, Invalid, NotFound, Todo
-from todo_app.data_interface import Check
 from todo_app.storage import Database
 
 NEW_TODO = {
@@ -74,7 +73,7 @@ class StorageTest(unittest.TestCase):
 
 
 class FieldsTest(unittest.TestCase):
-    def refuse(self, check: Check, *values: object) -> None:
+    def refuse(self, check: fields.Check, *values: object) -> None:
         for value in values:
             with self.subTest(value=value), self.assertRaises(Invalid):
                 check("field", value)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from todo_app.contract import ROUTES, Invalid
+from todo_app.server import Request, Response
 from todo_app.storage import Database
 from todo_app.web import STATIC, build_routes
-from todo_app.web_interface import Request, Response
 
 NEW_TODO = {
     "title": "Buy milk",

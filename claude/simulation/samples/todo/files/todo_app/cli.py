@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from todo_app.contract import (
     AppError,
     Todo,
 )
-from todo_app.data_interface import Serve
 from todo_app.storage import Database
 from todo_app.todos import Todos
+
+Serve = Callable[[Database, str, int], None]
 
 
 def build_parser() -> argparse.ArgumentParser:

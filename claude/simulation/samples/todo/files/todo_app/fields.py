@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from todo_app.contract import MAX_TEXT_CHARS, Invalid
-from todo_app.data_interface import Check
+
+Check = Callable[[str, Any], Any]
 
 
 def check(checks: Mapping[str, Check], values: Mapping[str, Any]) -> dict[str, Any]:

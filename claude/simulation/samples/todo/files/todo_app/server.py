@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from todo_app.contract import AppError, Invalid, NotFound
-from todo_app.web_interface import Handler, Request, Response
 
 MAX_BODY_BYTES = 64 * 1024
 _CONTENT_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
@@ -33,6 +32,30 @@ class HttpError(AppError):
     def __init__(self, status: HTTPStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a route gets: the values of a form or JSON body, and of the query string."""
+
+    record_id: int = 0
+    values: dict[str, Any] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+
+    def pick(self, *names: str) -> dict[str, Any]:
+        """The values of these names; None for one that was not sent."""
+        return {name: self.values.get(name) for name in names}
+
+
+@dataclass(frozen=True)
+class Response:
+    body: bytes
+    content_type: str
+    status: int = HTTPStatus.OK
+    location: str = ""
+
+
+Handler = Callable[[Request], Response]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from todo_app import fields
 from todo_app.contract import Todo
-from todo_app.data_interface import Database
+from todo_app.storage import Database
 
 CHECKS = {
     "title": fields.text,

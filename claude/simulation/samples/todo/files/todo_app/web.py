@@ -8,8 +8,10 @@ from pathlib import Path
 
 from todo_app import pages
 from todo_app.contract import TITLE
-from todo_app.data_interface import Database
 from todo_app.server import (
+    Handler,
+    Request,
+    Response,
     Route,
     html_response,
     json_response,
@@ -17,8 +19,8 @@ from todo_app.server import (
     redirect,
     static_routes,
 )
+from todo_app.storage import Database
 from todo_app.todos import Todos
-from todo_app.web_interface import Handler, Request, Response
 
 STATIC = Path(__file__).parent / "static"
 

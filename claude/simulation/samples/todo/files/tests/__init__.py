@@ -1,1 +1,0 @@
-"""Tests of Todo List."""
