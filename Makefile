@@ -12,7 +12,8 @@ RUNTIME := .venv/.runtime
 READY := .venv/.ready
 PROMPT := Build a todo list app with add/delete/complete
 
-# Compiled modules are kept: every test process and every worker would compile them again.
+# Compiled modules are kept: every test process and every worker would compile them again. pip compiles
+# none, since most of what it installs is never imported.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test unit live lint types bench lock clean
@@ -35,7 +36,8 @@ define make_venv
 	@echo "Setting up .venv from $(1) with $$($(PYTHON) --version) ..."
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r $(1)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps \
+		--require-hashes -r $(1)
 endef
 
 $(RUNTIME): $(LOCK)
@@ -60,7 +62,7 @@ unit: $(READY)
 	@$(BIN)/python -m pytest -n auto -m unit
 
 live: $(READY)
-	@$(BIN)/python -m pytest -n auto -m "not unit" --durations=20
+	@$(BIN)/python -m pytest -n auto -m "not unit$(if $(ONLY), and ($(ONLY)))" --durations=20
 
 lint: $(READY)
 	@$(BIN)/ruff check .

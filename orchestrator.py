@@ -125,11 +125,11 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from engine.planning.preflight import (
         backend_context,
         choose_planner,
-        forecast_run,
         planning_request,
+        read_expectations,
     )
     from engine.run.rundir import new_run_id
-    from engine.views.plan import render_plan_view
+    from engine.views.plan import planning_line, render_plan_view
     from engine.views.summary import reporting_spend
     from planner_agent import plan_alone
 
@@ -144,8 +144,9 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     caps = Allowance(settings.max_tokens, settings.max_cost)
     models = settle_prices(settings.models())
     request = planning_request(settings, models.planner, prompt, caps)
-    price = pricing(*models.each)
+    price, expectations = pricing(*models.each), read_expectations(settings, models)
     with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
+        report(planning_line(expectations.planning(prompt)))
         hooks, began_s = Hooks(charge, report), CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
         took = spent().part(CLOCK.monotonic() - began_s)
@@ -154,7 +155,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     if settings.json_lines:
         print_text(render_plan(made))
     else:
-        print_text(render_plan_view(made, forecast_run(settings, models, made, took)))
+        print_text(render_plan_view(made, expectations.forecast(made, took)))
     return 0
 
 

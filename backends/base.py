@@ -11,7 +11,7 @@ concerns one job only is returned as a value in its place. Any other exception i
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -43,7 +43,8 @@ class PollPace:
 
 
 class Worker(Protocol):
-    """Runs one attempt in this process and leaves its result in the attempt's directory.
+    """Runs one attempt in this process and leaves its result in the attempt's directory. What it
+    returns, if that is a TaskResult, is the same, so that it need not be read again.
 
     `claimant` identifies the worker among all that may claim the attempt. `clock.sleep` raises
     Interrupted once the job is cancelled.
@@ -70,6 +71,12 @@ class BackendContext:
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
+class Wake(Protocol):
+    """A poll would find changes: of these jobs, or where none is named, of any."""
+
+    def __call__(self, *keys: JobKey) -> None: ...
+
+
 class Backend(ABC):
     """Where executors run. Subclass it, and name the class with `--backend module:Class`."""
 
@@ -92,14 +99,14 @@ class Backend(ABC):
     logs_a_round: ClassVar[int | None] = None
     """The logs of how many jobs are read at a time, in turns; None for all that run."""
 
-    _wake: Callable[[], None] = staticmethod(lambda: None)
+    _wake: Wake = staticmethod(lambda *_: None)
 
     @classmethod
     @abstractmethod
     def build(cls, context: BackendContext) -> Self:
         """A backend for one run. Neither connects to anything nor writes anything yet."""
 
-    def on_change(self, wake: Callable[[], None]) -> None:
+    def on_change(self, wake: Wake) -> None:
         """Set the function that the backend calls, from any thread, when a poll would find changes.
 
         A backend that never calls it is polled at its pace; one that does may have a slow pace.

@@ -18,9 +18,9 @@ from typing import Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace, Worker
 from backends.shared.results import attempt_of, hand_over, read_lines
-from core.bundle import AttemptDir
+from core.bundle import AttemptDir, check_files
 from core.clock import StoppableClock
-from core.errors import CollectError, Problem, SubmitError
+from core.errors import BundleError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class ThreadingBackend(Backend):
 
     def __init__(self, run_dir: Path, work: Worker, mask: Callable[[str], str] = str) -> None:
         self._run_dir = run_dir
+        self._tasks_dir = run_dir / "tasks"
         self._work = work
         self._mask = mask
         self._jobs: dict[JobKey, _Running] = {}
@@ -99,7 +100,7 @@ class ThreadingBackend(Backend):
 
     def submit(self, jobs: Sequence[Job]) -> list[JobHandle | SubmitError]:
         answers = [self._start(job) for job in jobs]
-        self._wake()
+        self._wake(*(job.key for job in jobs))
         return answers
 
     def _start(self, job: Job) -> JobHandle | SubmitError:
@@ -116,25 +117,30 @@ class ThreadingBackend(Backend):
         return handle
 
     def _run(self, job: Job, running: _Running) -> None:
-        attempt, error = AttemptDir(job.attempt_dir), ""
+        attempt, error, found = AttemptDir(job.attempt_dir), "", None
         try:
-            self._work(attempt, self._session, StoppableClock(running.stop))
+            found = self._work(attempt, self._session, StoppableClock(running.stop))
         except BaseException as exc:  # noqa: BLE001 - a thread's boundary
             log.debug("job %s: %s", job.key, self._mask(traceback.format_exc()))
             error = self._mask(f"{type(exc).__name__}: {exc}")
         finally:
-            running.result = self._proven(job.key)  # here, where it holds up nobody else
-            running.end = self._end(attempt, error, stopped=running.stop.is_set())
-            self._wake()
+            if isinstance(found, TaskResult):
+                running.result = self._proven(attempt, job.key, found)
+            running.end = self._end(attempt, error, running)
+            self._wake(job.key)
 
-    def _proven(self, key: JobKey) -> TaskResult | None:
-        found = hand_over(self._attempt(key), key, self._run_dir / "tasks")
-        return found if isinstance(found, TaskResult) else None
+    def _proven(self, attempt: AttemptDir, key: JobKey, found: TaskResult) -> TaskResult | None:
+        """What the worker says, if its files bear it out; checked here, where nobody waits."""
+        try:
+            check_files(attempt, found)
+        except BundleError:
+            return None
+        return found if found.key == key else None
 
-    def _end(self, attempt: AttemptDir, error: str, *, stopped: bool) -> JobStatus:
-        if stopped:
+    def _end(self, attempt: AttemptDir, error: str, running: _Running) -> JobStatus:
+        if running.stop.is_set():
             return JobStatus(JobState.CANCELLED, message=error)
-        if not error and attempt.result_json.exists():
+        if not error and (running.result or attempt.result_json.exists()):
             return JobStatus(JobState.SUCCEEDED, exit_code=0)
         if not error and self._claimant(attempt) not in ("", self._session):
             error = "another worker had claimed it before"
@@ -157,7 +163,7 @@ class ThreadingBackend(Backend):
 
     def _fetch(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
         running = self._jobs.get(key)
-        if running and running.result and destination == self._run_dir / "tasks":
+        if running and running.result and destination == self._tasks_dir:
             return running.result
         return hand_over(self._attempt(key), key, destination)
 

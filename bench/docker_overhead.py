@@ -178,7 +178,7 @@ def with_backend(
 ) -> list[Timed]:
     """Submit, wait for the wake, poll and collect, as the scheduler does."""
     woken, done = threading.Event(), dict[JobKey, float]()
-    backend.on_change(woken.set)
+    backend.on_change(lambda *_: woken.set())
     begun = time.perf_counter()
     handles = {h.key: h for h in backend.submit(jobs) if isinstance(h, JobHandle)}
     assert len(handles) == len(jobs)

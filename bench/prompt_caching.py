@@ -59,6 +59,7 @@ def wide_plan() -> Plan:
             title=f"Module {n}",
             instructions=f"Write module {n}.",
             depends_on=(),
+            uses=("names.py",),
             owns=tuple(f"module_{n}/part_{p}.py" for p in range(6)),
             checks=(),
             estimate=3_000,

@@ -1,8 +1,8 @@
-"""What the engine costs a task on this machine: no-op tasks on threads, through all that is real.
+"""What the engine costs a task on this machine: tasks on threads, through all that is real.
 
 Scheduler, DiskStore, Journal with its fsyncs, ThreadedCalls and ThreadingBackend; the worker only
-claims its attempt and writes an empty result.json. The tasks do not depend on each other
-and share one contract.
+claims its attempt, sleeps if it is to, and writes an empty result.json. The tasks share one
+contract. As a program it runs no-op tasks that do not depend on each other; bench.peers has others.
 
     python -m bench.schedule_threads [--tasks 1000] [--executors 1 8 64] [--repeat 3] [--dir DIR]
         [--profile]
@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from backends.base import Worker
 from backends.threading_backend import ThreadingBackend
+from bench.peers.workload import Workload, flat
 from core.bundle import AttemptDir, Limits, ModelSettings, claim, write_result
 from core.clock import Clock, SystemClock
 from core.job import JobKey, Outcome, TaskResult
@@ -36,53 +38,73 @@ from engine.scheduling.types import Pacing
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds of the whole run, and of this process's CPU, from building the store to the end."""
+    """Seconds of the whole run, of this process's CPU, and of the journal's fsyncs; from building
+    the store to the end."""
 
     wall_s: float
     cpu_s: float
+    fsync_s: float
 
 
 RUN_ID = new_run_id(0.0)
 
 
-def work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:  # noqa: ARG001 - a Worker's signature
-    """The least a worker does: claim, and leave a result."""
-    key = JobKey(RUN_ID, attempt.root.parent.name, int(attempt.root.name))
-    if claim(attempt, claimant):
-        write_result(attempt, TaskResult(key, Outcome.OK, "done"))
+class TimedJournal(Journal):
+    fsync_s = 0.0
+
+    def commit(self) -> None:
+        begin = time.perf_counter()
+        super().commit()
+        self.fsync_s += time.perf_counter() - begin
 
 
-def wide_plan(count: int) -> Plan:
+def worker(workload: Workload) -> Worker:
+    """The least a worker does: claim, sleep, and leave a result."""
+
+    def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult | None:  # noqa: ARG001 - a Worker's
+        key = JobKey(RUN_ID, attempt.root.parent.name, int(attempt.root.name))
+        if not claim(attempt, claimant):
+            return None
+        if (seconds := workload.tasks[int(key.task[1:])][0]) > 0:
+            time.sleep(seconds)
+        result = TaskResult(key, Outcome.OK, "done")
+        write_result(attempt, result)
+        return result
+
+    return work
+
+
+def plan_of(workload: Workload) -> Plan:
     return Plan(
         title="Bench",
-        summary="No-op tasks.",
+        summary="Tasks that sleep.",
         analysis=Analysis(complexity=1, rationale="-", recommended_executors=8, parallel_pays=True),
         contracts=(Contract(path="types.py", purpose="Shared.", content="X = 1\n"),),
         tasks=tuple(
             Task(
                 id=f"t{n}",
                 title=f"Task {n}",
-                instructions="Do nothing.",
-                depends_on=(),
+                instructions="Sleep.",
+                depends_on=tuple(f"t{before}" for before in earlier),
                 owns=(f"t{n}/",),
                 checks=(),
-                estimate=1,
+                estimate=max(1, int(seconds * 1000)),
             )
-            for n in range(count)
+            for n, (seconds, earlier) in enumerate(workload.tasks)
         ),
         acceptance_criteria=(Criterion(text="It ends.", served_by=("t0",)),),
     )
 
 
-def measure(count: int, executors: int, work_dir: Path) -> Measured:
+def measure(workload: Workload, work_dir: Path) -> Measured:
     """One run in `work_dir`, which is left as it is: on ext4, inodes freed a moment ago slow down
     the making of new ones, and would be measured by the next run."""
-    plan = wide_plan(count)
+    plan = plan_of(workload)
     run = create_run(work_dir, RunFacts(RUN_ID, "bench", "out", 0.0, {}, simulated=True))
     write_contracts(run, plan.contracts)
     begin, cpu = time.perf_counter(), time.process_time()
-    journal = Journal(run.journal)
-    backend = ThreadingBackend(run.root, work)
+    journal = TimedJournal(run.journal)
+    backend = ThreadingBackend(run.root, worker(workload))
     calls = ThreadedCalls(SystemClock())
     scheduler = Scheduler(
         RUN_ID,
@@ -93,16 +115,17 @@ def measure(count: int, executors: int, work_dir: Path) -> Measured:
         calls=calls,
         clock=SystemClock(),
         policy=RetryPolicy(1, random.Random(0)),
-        pacing=Pacing(max_executors=executors),
+        pacing=Pacing(max_executors=workload.executors),
         commit=journal.commit,
     )
     outcome = scheduler.run()
+    wall_s, cpu_s = time.perf_counter() - begin, time.process_time() - cpu
     calls.close()
     backend.close()
     journal.close()
-    if len(outcome.succeeded) != count:
+    if len(outcome.succeeded) != len(workload.tasks):
         raise SystemExit("Not every task succeeded.")
-    return Measured(time.perf_counter() - begin, time.process_time() - cpu)
+    return Measured(wall_s, cpu_s, journal.fsync_s)
 
 
 def main() -> None:
@@ -117,14 +140,15 @@ def main() -> None:
     asked = parser.parse_args()
     profile = cProfile.Profile()
     with tempfile.TemporaryDirectory(dir=asked.dir) as folder:
-        measure(50, 8, Path(folder, "warm"))  # imports, pydantic's adapters
+        measure(flat(50, 8), Path(folder, "warm"))  # imports, pydantic's adapters
         print(f"{'tasks':>6} {'executors':>9} {'best wall':>12} {'median':>12} {'best CPU':>12}")
         for executors in asked.executors:
             runs = []
             for number in range(asked.repeat):
                 if asked.profile:
                     profile.enable()
-                runs.append(measure(asked.tasks, executors, Path(folder, f"{executors}-{number}")))
+                workload = flat(asked.tasks, executors)
+                runs.append(measure(workload, Path(folder, f"{executors}-{number}")))
                 profile.disable()
             walls = sorted(run.wall_s / asked.tasks * 1e3 for run in runs)
             cpu_ms = min(run.cpu_s for run in runs) / asked.tasks * 1e3

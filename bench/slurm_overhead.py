@@ -100,7 +100,7 @@ def by_submitit(place: Path, jobs: Sequence[Job], asked: argparse.Namespace) -> 
 def by_backend(backend: SlurmBackend, run: RunDir, jobs: Sequence[Job]) -> None:
     """Submit, wait for the wake or the pace, poll and collect, as the scheduler does."""
     woken = threading.Event()
-    backend.on_change(woken.set)
+    backend.on_change(lambda *_: woken.set())
     handles = [h for h in backend.submit(jobs) if isinstance(h, JobHandle)]
     assert len(handles) == len(jobs)
     pause_s = backend.pace.first_s

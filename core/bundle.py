@@ -156,9 +156,13 @@ class AttemptDir:
 
 
 def write_request(attempt: AttemptDir, request: Request) -> None:
-    """Write request/task.json; the caller fills request/inputs first."""
-    attempt.inputs.mkdir(parents=True, exist_ok=True)
-    write_atomic(attempt.task_json, encode(request))
+    """Write request/task.json; the caller fills request/inputs first, if there are any."""
+    text = encode(request)
+    try:
+        write_atomic(attempt.task_json, text)
+    except FileNotFoundError:
+        attempt.inputs.mkdir(parents=True)
+        write_atomic(attempt.task_json, text)
 
 
 def read_request(attempt: AttemptDir) -> Request:
@@ -181,23 +185,31 @@ def read_versioned(kind: type[T], path: Path) -> T:
 def write_result(attempt: AttemptDir, result: TaskResult) -> None:
     """Write result/result.json; call it last, since it means that all else is there."""
     make_directory(attempt.result)
-    if attempt.result_json.is_dir() and not attempt.result_json.is_symlink():
-        remove_tree(attempt.result_json)  # the one thing that a rename does not replace
-    write_atomic(attempt.result_json, encode(result))
+    place, text = attempt.result_json, encode(result)
+    try:
+        write_atomic(place, text)
+    except IsADirectoryError:  # the one thing that a rename does not replace
+        remove_tree(place)
+        write_atomic(place, text)
 
 
 def read_result(attempt: AttemptDir, key: JobKey) -> TaskResult:
     """The result of `key`, its files checked against its manifest. Raises BundleError when it is
     absent, damaged, of another attempt, or does not match its files."""
-    result = decode(TaskResult, _read(attempt.result_json), str(attempt.result_json))
+    path = attempt.result_json
+    result = decode(TaskResult, _read(path), str(path))
     if result.key != key:
-        raise BundleError(f"{attempt.result_json} belongs to {result.key}, not to {key}.")
-    found = build_manifest(attempt.files) if attempt.files.is_dir() else Manifest()
-    if found != result.manifest:
-        raise BundleError(
-            f"{attempt.files} does not match the manifest: {_difference(result, found)}."
-        )
+        raise BundleError(f"{path} belongs to {result.key}, not to {key}.")
+    check_files(attempt, result)
     return result
+
+
+def check_files(attempt: AttemptDir, result: TaskResult) -> None:
+    """Raises BundleError where the attempt's files are not those of the result's manifest."""
+    files = attempt.files
+    found = build_manifest(files) if files.is_dir() else Manifest()
+    if found != result.manifest:
+        raise BundleError(f"{files} does not match the manifest: {_difference(result, found)}.")
 
 
 MAX_TOKENS = 10**9
@@ -227,17 +239,18 @@ def claim(attempt: AttemptDir, claimant: str) -> bool:
     takes the attempt over. False when another has it, and the caller must leave without touching
     anything.
     """
-    temporary = f"{attempt.claim}.{secrets.token_hex(8)}"
+    place = attempt.claim
+    temporary = f"{place}.{secrets.token_hex(8)}"
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
     try:
         with open(fd, "wb", buffering=0) as stream:
             stream.write(claimant.encode())
         # a link appears whole or not at all, and only once; O_EXCL may leave an empty claim
-        os.link(temporary, attempt.claim)
+        os.link(temporary, place)
     except FileExistsError:
-        holder = _holder(attempt.claim)
+        holder = _holder(place)
         if _is_later(claimant, holder):
-            os.replace(temporary, attempt.claim)
+            os.replace(temporary, place)
             return True
         return holder == claimant.encode()
     finally:

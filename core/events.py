@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from core.errors import BundleError
@@ -60,7 +61,7 @@ class RunStarted(EventData):
     """A session begins. `model` executes; `planner_model` plans where that is another."""
 
     kind = Kind.RUN_STARTED
-    sparse = frozenset({"effort", "planner_model", "planner_effort"})
+    sparse = frozenset({"effort", "planner_model", "planner_effort", "planning"})
     run: str = ""
     run_dir: str = ""
     prompt: str = ""
@@ -73,6 +74,8 @@ class RunStarted(EventData):
     effort: str = ""
     planner_model: str = ""
     planner_effort: str = ""
+    planning: Part | None = None
+    """What making a plan is expected to take; None where there is one already."""
 
 
 class PlannedTask(NamedTuple):
@@ -123,6 +126,24 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedPace:
+    """How fast a model is taken to be. `runs` is how many earlier ones met it; 0: an assumption."""
+
+    first_token_s: float
+    tokens_per_s: float
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PastForecasts:
+    """By which factor the forecasts of so many runs were off; None where that is not known."""
+
+    runs: int
+    time_factor: float | None = None
+    cost_factor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast(EventData):
     """What carrying out a plan will take: `seconds` from the first task to the last with
     `executors`, `work_s` with one. `cost_usd` is None where the model's price is unknown.
@@ -130,7 +151,7 @@ class Forecast(EventData):
     place of plan and tasks, `parallel` is both of these; of a simulation at the speed of life."""
 
     kind = Kind.FORECAST
-    sparse = frozenset({"planning", "alone", "parallel"})
+    sparse = frozenset({"planning", "alone", "parallel", "pace", "past"})
     executors: int
     seconds: Range
     work_s: float
@@ -140,6 +161,8 @@ class Forecast(EventData):
     planning: Part | None = None
     alone: Part | None = None
     parallel: Part | None = None
+    pace: ExpectedPace | None = None
+    past: PastForecasts | None = None
 
     def whole(self) -> Forecast:
         """The same with planning counted in."""
@@ -338,10 +361,16 @@ class _Record:
 
 
 def encode_event(event: Event) -> str:
-    """JSON on one line."""
-    values = [(f.name, getattr(event.data, f.name)) for f in fields(event.data)]
-    data = {name: value for name, value in values if value or name not in event.data.sparse}
-    return encode(_Record(event.kind, event.at, event.task, event.attempt, data))
+    """JSON on one line, as decode_event reads it."""
+    data = event.data
+    text = encode(data, [name for name in data.sparse if not getattr(data, name)])
+    return (
+        f'{{"kind":"{event.kind}","at":{event.at!r},"task":{_quoted(event.task)},'
+        f'"attempt":{event.attempt},"data":{text},"version":{EVENT_VERSION}}}'
+    )
+
+
+_quoted = lru_cache(maxsize=1024)(encode)
 
 
 def decode_event(text: str | bytes, source: str) -> Event:

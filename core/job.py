@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydantic import FiniteFloat
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class JobKey:
@@ -137,7 +139,7 @@ class Usage:
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    duration_s: float = 0.0
+    duration_s: FiniteFloat = 0.0  # no journal with another one could be read
     request_id: str = ""
     simulated: bool = False
 
@@ -210,5 +212,5 @@ class TaskResult:
     usage: tuple[Usage, ...] = ()
     manifest: Manifest = field(default_factory=Manifest)
     turns: int = 0
-    duration_s: float = 0.0
+    duration_s: FiniteFloat = 0.0
     throttled: int = 0

@@ -3,6 +3,8 @@
 import json
 import os
 import secrets
+from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -20,14 +22,16 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def encode(value: object) -> str:
-    """`value`, a dataclass or a pydantic model, as JSON on one line. Half a surrogate pair, which a
-    model's JSON may hold and UTF-8 cannot, becomes a question mark."""
-    adapter = _adapter(cast(Any, type(value)))
+def encode(value: object, leave_out: Collection[str] = ()) -> str:
+    """`value`, a dataclass or a pydantic model, as JSON on one line, without the fields to
+    `leave_out`. Half a surrogate pair, which a model's JSON may hold and UTF-8 cannot, becomes a
+    question mark."""
+    adapter, fields = _adapter(cast(Any, type(value))), set(leave_out)
     try:
-        return adapter.dump_json(value).decode()
+        return adapter.dump_json(value, exclude=fields).decode()
     except PydanticSerializationError:
-        text = json.dumps(adapter.dump_python(value), ensure_ascii=False, default=str)
+        plain = adapter.dump_python(value, exclude=fields)
+        text = json.dumps(plain, ensure_ascii=False, default=str)
         return text.encode("utf-8", "replace").decode()
 
 
@@ -53,21 +57,24 @@ def write_atomic(
 ) -> None:
     """Write through a temporary name beside `path`, so that a reader sees all or nothing.
     `durable`: what was written would survive a power cut."""
-    payload = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    rest = memoryview(data.encode() if isinstance(data, str) else data)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
     # EXCL: no other writer here can put a link in the way
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        with open(fd, "wb", buffering=0) as stream:
+        try:
             os.fchmod(fd, mode)
-            rest = memoryview(payload)
             while rest:
-                rest = rest[stream.write(rest) :]
+                rest = rest[os.write(fd, rest) :]
             if durable:
                 os.fsync(fd)
+        finally:
+            os.close(fd)
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
     if durable:
         _sync_directory(path.parent)

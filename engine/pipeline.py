@@ -19,8 +19,9 @@ from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
 from engine.money.budget import Budget, open_budget
 from engine.planning.early_start import BackgroundPlanning
+from engine.planning.expectations import planning_took
 from engine.planning.forecast import expected_needs, most_of_planning
-from engine.planning.preflight import PreparedRun, forecast_run, planning_took
+from engine.planning.preflight import PreparedRun
 from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
@@ -48,7 +49,8 @@ class NotApproved(Exception):
 def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
     """The run itself; returns the exit code. Errors and Ctrl-C end the session and are raised."""
     settings = prepared.settings
-    announce(session, settings.backend, prepared.models, settings.max_executors)
+    expected = prepared.expected_planning()
+    announce(session, settings.backend, prepared.models, settings.max_executors, expected)
     with ending(session):
         budget = open_budget(
             settings.max_tokens, settings.max_cost, session.run_view.jobs, prepared.price
@@ -80,7 +82,7 @@ def carry_out_plan(
         session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
     )
     took = planning_took(session.run_view, prepared.price)
-    forecast = forecast_run(settings, prepared.models, plan, took)
+    forecast = prepared.expectations.forecast(plan, took)
     if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
         raise NotApproved
     if session.run_view.forecast is None:  # the summary compares the result with the first
@@ -112,7 +114,8 @@ def run_early(
     with planning:
         begun = planning.wait_for_tasks()
         session.emit(plan_ready(begun))
-        session.emit(forecast_run(settings, prepared.models, begun))
+        took = prepared.expectations.begun(begun, session.run_view.planning_s)
+        session.emit(prepared.expectations.forecast(begun, took))
         source = planning if planning.plan is None else None
         outcome = run_plan(session, begun, prepared.backend, model, settings, budget, source)
     if planning.error is not None and not isinstance(planning.error, Interrupted):

@@ -63,6 +63,15 @@ def _missing(marker: str) -> str:
     return _missing_engine() if marker == "docker_engine" else _missing_service(marker)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where live tests are wanted, files without any are not even imported, by each worker."""
+    wanted = config.option.markexpr.startswith("not unit")
+    if not wanted or not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return None if any(f"mark.{name}" in text for name in NOT_UNIT) else True
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     if not any(map(item.get_closest_marker, NOT_UNIT)):
         item.add_marker("unit")
@@ -70,9 +79,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Live tests wait more than they compute, so that two cores carry four of them."""
+    """Live tests wait more than they compute, so that two cores carry five of them."""
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == "unit" else max(cores, 4)
+    return cores if config.option.markexpr == "unit" else max(cores, 5)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

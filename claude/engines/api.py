@@ -25,11 +25,11 @@ from claude.engines.tools import (
     CUTTABLE,
     RUN,
     SUBMIT,
-    TOOLS,
-    TOOLS_AND_SHELL,
     WRITING,
     broken_input,
+    build_tools,
     check_arguments,
+    check_syntax,
     find_tool,
     run_command,
 )
@@ -68,11 +68,12 @@ class ApiEngine(Engine):
             commands=context.commands, alone=EVERYTHING in context.request.task.owns
         )
         self._system = ({**build_text(instructions), "cache_control": _CACHE},)
-        self._tools = TOOLS_AND_SHELL if context.commands else TOOLS
+        answer_tokens = context.request.model.max_output_tokens
+        self._tools = build_tools(answer_tokens, commands=context.commands)
         self._schemas = tuple(tool.schema() for tool in self._tools.values())
         self._window = ContextWindow(
             self._limits.context_tokens,
-            context.request.model.max_output_tokens,
+            answer_tokens,
             (self._system, self._schemas),
         )
         self._sent = 0
@@ -191,12 +192,14 @@ class ApiEngine(Engine):
             return run_command(self._workspace, self._shell, arguments)
         output = ACTIONS[tool.name](self._workspace, arguments)
         if call.name in WRITING:
-            self._context.progress(output)
+            self._context.progress(output.partition("\n")[0])
             self._failures.clear()  # not going round in circles
             self._cut.discard(path := arguments["path"].removeprefix("./"))
             if call.broken is not None:
                 self._cut.add(path)
                 return _kept(path, arguments["content"])
+            fault = check_syntax(self._workspace, self._shell, path)
+            return f"{output}\n{fault}" if fault else output
         return output
 
     def _failed(self, call: _Call, error: WorkspaceError) -> Block:
@@ -224,7 +227,7 @@ class ApiEngine(Engine):
         return call.result(render_defects(defects), is_error=True)
 
     def _checked_submission(self, call: _Call, failed: int) -> Mapping[str, Any]:
-        tool = find_tool(SUBMIT)
+        tool = self._tools[SUBMIT]
         if call.broken is not None:
             raise broken_input(tool, cut=call.cut)
         if failed:

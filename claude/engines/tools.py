@@ -5,16 +5,20 @@ Input is checked against that very schema; a WorkspaceError shows the model how 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from shlex import quote
 from typing import Any
 
 from claude.engines.shell import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Shell
+from claude.engines.syntax import PARSED, SCRIPTS, find_fault, read_node_report
 from core.errors import WorkspaceError
-from core.workspace.workspace import Workspace
+from core.workspace.workspace import MAX_VIEW_CHARS, MAX_VIEW_LINES, Workspace
 
 SUBMIT = "submit_result"
 RUN = "run_command"
 CUTTABLE = frozenset({"write_file", "append_file"})
 WRITING = CUTTABLE | {"edit_file"}
+CHECK_TIMEOUT_S = 10
 
 _PATH = ("string", "Relative POSIX path inside the project, such as app/store.py")
 _TYPES: Mapping[str, type] = {"string": str, "integer": int}
@@ -51,39 +55,59 @@ class Tool:
         return f"{self.name}({', '.join(parts)})"
 
 
-_ALL = (
-    Tool(
-        "read_file",
-        "Read a text file of the project: contracts, files of the tasks this one depends on, or "
-        "your own. Returns up to 2000 lines; a note says how to read on.",
-        {
-            "path": _PATH,
-            "offset": ("integer", "First line to return, counted from 1"),
-            "limit": ("integer", "How many lines to return"),
-        },
-        frozenset({"offset", "limit"}),
-    ),
-    Tool(
-        "write_file",
-        "Create a file that your task owns, or replace it whole. Directories are made as needed.",
-        {"path": _PATH, "content": ("string", "The whole content of the file")},
-    ),
-    Tool(
-        "append_file",
-        "Add text to the end of a file that your task owns; for the parts of a long file, and for "
-        "going on where a call was cut.",
-        {"path": _PATH, "content": ("string", "The text to add, exactly")},
-    ),
-    Tool(
-        "edit_file",
-        "Replace one piece of text in a file that your task owns. The old text must occur exactly "
-        "once, so give enough lines around it.",
-        {
-            "path": _PATH,
-            "old": ("string", "The text to replace, exactly as it stands in the file"),
-            "new": ("string", "The text to put in its place"),
-        },
-    ),
+def build_tools(answer_tokens: int, *, commands: bool) -> Mapping[str, Tool]:
+    """The tools by name, in the order in which they are offered: `run_command` only with
+    `commands`. `answer_tokens` is how long one answer of the model may be."""
+    tools = (_READ, *_build_writing(answer_tokens), *_LOOKING, *([_RUN] * commands), _SUBMIT)
+    return {tool.name: tool for tool in tools}
+
+
+_READ = Tool(
+    "read_file",
+    "Read a text file of the project: contracts, files of the tasks this one depends on, or your "
+    f"own. The first line of the result names the file and its lines. At most {MAX_VIEW_LINES:,} "
+    f"lines or {MAX_VIEW_CHARS:,} characters come back; then a last line says how to read on.",
+    {
+        "path": _PATH,
+        "offset": ("integer", "First line to return, counted from 1"),
+        "limit": ("integer", "How many lines to return"),
+    },
+    frozenset({"offset", "limit"}),
+)
+
+
+def _build_writing(answer_tokens: int) -> tuple[Tool, ...]:
+    return (
+        Tool(
+            "write_file",
+            "Create a file that your task owns, or replace it whole. Directories are made as "
+            "needed. The result names a syntax error in Python, JSON or TOML. One answer of yours, "
+            f"with all its calls, has at most {answer_tokens:,} tokens (three to four characters "
+            "each): what is longer goes out in parts, with append_file.",
+            {"path": _PATH, "content": ("string", "The whole content of the file")},
+        ),
+        Tool(
+            "append_file",
+            "Add text to the end of a file that your task owns: for the parts of a long file, and "
+            "for going on where a call was cut. The calls of a turn run one after the other in "
+            "their order, so parts of one file may share a turn.",
+            {"path": _PATH, "content": ("string", "The text to add, exactly")},
+        ),
+        Tool(
+            "edit_file",
+            "Replace one piece of text in a file that your task owns. The old text must occur "
+            "exactly once, so give enough lines around it. The result shows the place as it is "
+            "now, its lines numbered, and names a syntax error as write_file does.",
+            {
+                "path": _PATH,
+                "old": ("string", "The text to replace, exactly as it stands in the file"),
+                "new": ("string", "The text to put in its place"),
+            },
+        ),
+    )
+
+
+_LOOKING = (
     Tool(
         "list_files",
         "List all files below a directory with their sizes.",
@@ -98,12 +122,6 @@ _ALL = (
             "path": ("string", "File or directory to search; leave it out for the whole project"),
         },
         frozenset({"path"}),
-    ),
-    Tool(
-        SUBMIT,
-        "Hand in the task once every file it owns is written and complete. The workspace is then "
-        "checked; if something is missing you are told, and go on.",
-        {"summary": ("string", "One paragraph: what was built and how it is used")},
     ),
 )
 _RUN = Tool(
@@ -121,11 +139,16 @@ _RUN = Tool(
     },
     frozenset({"timeout_s"}),
 )
-TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in _ALL}
-TOOLS_AND_SHELL: Mapping[str, Tool] = {tool.name: tool for tool in (*_ALL[:-1], _RUN, _ALL[-1])}
+_SUBMIT = Tool(
+    SUBMIT,
+    "Hand in the task once every file it owns is written and complete. It is looked at after all "
+    "other calls of its turn, and not if one of them failed. The workspace is then checked; if "
+    "something is missing you are told, and go on.",
+    {"summary": ("string", "One paragraph: what was built and how it is used")},
+)
 
 ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
-    "read_file": lambda w, a: w.read(a["path"], a.get("offset", 1), a.get("limit", 2_000)),
+    "read_file": lambda w, a: w.read(a["path"], a.get("offset", 1), a.get("limit", MAX_VIEW_LINES)),
     "write_file": lambda w, a: w.write(a["path"], a["content"]),
     "append_file": lambda w, a: w.append(a["path"], a["content"]),
     "edit_file": lambda w, a: w.edit(a["path"], a["old"], a["new"]),
@@ -135,7 +158,7 @@ ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
 """Carry out a checked call. Raise WorkspaceError with what the model should do instead."""
 
 
-def find_tool(name: str, tools: Mapping[str, Tool] = TOOLS) -> Tool:
+def find_tool(name: str, tools: Mapping[str, Tool]) -> Tool:
     """The tool of that name. Raises WorkspaceError that names those that exist."""
     if (tool := tools.get(name)) is None:
         raise WorkspaceError(f"There is no tool {name!r}.", f"Tools: {', '.join(tools)}")
@@ -166,6 +189,22 @@ def broken_input(tool: Tool, *, cut: bool) -> WorkspaceError:
     """The refusal of a call whose input could not be read as JSON."""
     why = "was cut at the output limit" if cut else "is not a valid JSON object"
     return WorkspaceError(f"The input of {tool.name} {why}; it was not run.", _hint(tool))
+
+
+def check_syntax(workspace: Workspace, shell: Shell | None, path: str) -> str:
+    """What a parser says of a file that was just written; "" for nothing. Where there is a `shell`
+    it is asked about scripts that only node can read."""
+    name = path.removeprefix("./")
+    suffix, fault = PurePosixPath(name).suffix, None
+    try:
+        if suffix in PARSED:
+            fault = find_fault(name, workspace.text(name))
+        elif suffix in SCRIPTS and shell is not None:
+            command = f"command -v node >/dev/null && node --check ./{quote(name)}"
+            fault = read_node_report(shell.run(command, CHECK_TIMEOUT_S))
+    except WorkspaceError as exc:
+        return f"[{exc.message}]"
+    return str(fault) if fault else ""
 
 
 def run_command(workspace: Workspace, shell: Shell, arguments: Arguments) -> str:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from core.bundle import ContractFile, Request
+from core.paths import EVERYTHING
 
 _MOST_FILES_NAMED = 400
 
@@ -70,6 +71,8 @@ def render_task(request: Request, files: Iterable[str]) -> str:
         named = [*named[:_MOST_FILES_NAMED], f"(and {rest} more; list_files shows them)"]
     parts = [f'<task id="{task.id}" attempt="{request.key.attempt}">', task.title, ""]
     parts += [task.instructions, *_section("owns", task.owns), *_section("checks", task.checks)]
+    if EVERYTHING not in task.owns:
+        parts += _section("size", [f"about {task.estimate:,} output tokens, tests included"])
     parts += _section("files", named)
     if request.previous_failure:
         parts += _section("previous_failure", [request.previous_failure])

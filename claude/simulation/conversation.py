@@ -18,6 +18,7 @@ _PLAN_TITLE = re.compile(r"^</request>\s*<plan>\n# (.*)$", re.MULTILINE)
 _TASK = re.compile(r'<task id="([^"]+)" attempt="(\d+)">')
 _SECTION = r"^<{0}>$(.*?)^</{0}>$"
 _CONTRACT = re.compile(r'^<contract path="([^"]+)">$', re.MULTILINE)
+_PROMISED = re.compile(r"^- (.+) \(used by [^()]+\)$", re.MULTILINE)
 _WRITING = ("write_file", "append_file", "edit_file")
 _KEPT = re.compile(r"kept (\d+) characters of ")
 
@@ -27,9 +28,10 @@ class Conversation:
     """`role` is planner, executor or other; `turn` counts the assistant's messages so far.
 
     `tools` go by our own names; `workspace` is where the Claude Code CLI works, "" for our own
-    engine. `files` are an executor's so far, as (path, content), `unwanted` those it has to remove;
-    `tried` says that it ran a command since it last wrote; `plan_keys` are those that the schema
-    of a planner's request allows.
+    engine. `contracts` are shown in full, `plan_contracts` are all that the plan names. `files` are
+    an executor's so far, as (path, content), `unwanted` those it has to remove; `tried` says that
+    it ran a command since it last wrote; `plan_keys` are those that the schema of a planner's
+    request allows.
     """
 
     role: str
@@ -40,6 +42,7 @@ class Conversation:
     attempt: int = 1
     owns: tuple[str, ...] = ()
     contracts: tuple[str, ...] = ()
+    plan_contracts: tuple[str, ...] = ()
     tools: frozenset[str] = frozenset()
     workspace: str = ""
     files: tuple[tuple[str, str], ...] = ()
@@ -73,6 +76,7 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             int(head[2]),
             _section("owns", task),
             tuple(_CONTRACT.findall(shared)),
+            tuple(_PROMISED.findall(shared)),
             tools,
             workspace,
             tuple(_written(messages, workspace).items()),
@@ -183,6 +187,6 @@ def _shown(content: str) -> str:
 
 def _kept(content: str, result: dict[str, Any]) -> str | None:
     """The part of `content` that is in the file; None when the call does not show it."""
-    if (match := _KEPT.search(" ".join(_texts(result.get("content") or [])))) is None:
+    if (match := _KEPT.match(" ".join(_texts(result.get("content") or [])))) is None:
         return content
     return content[: int(match[1])] if int(match[1]) <= len(content) else None

@@ -11,8 +11,10 @@ from claude.simulation.cli_tools import RUN, remove_command, to_cli
 from claude.simulation.conversation import DROPPED, Conversation, read_conversation
 from claude.simulation.misbehaviour import REFUSAL, Misbehaviour
 from claude.simulation.placeholders import write_placeholders
+from claude.simulation.random_plan import write_random_file
 from claude.simulation.sample_projects import Designer, FilesByTask
 from core.paths import EVERYTHING, is_owned
+from core.plan import promised_contracts
 from core.simulation_notice import is_random_plan
 
 MAX_WRITES_PER_TURN = 3
@@ -23,7 +25,7 @@ class SimulatedModel:
     """Plans and writes what `designer` gives; a task that is in no project gets placeholders."""
 
     def __init__(self, seed: int, chances: Mapping[str, float], designer: Designer) -> None:
-        self._designer = designer
+        self._designer, self._seed = designer, seed
         self._misbehaviour = Misbehaviour(chances, seed)
 
     def answer(self, request: Mapping[str, Any]) -> tuple[Conversation, Answer]:
@@ -51,24 +53,36 @@ class SimulatedModel:
         return Answer((part,), "tool_use" if tool else "end_turn", limitable)
 
     def _execute(self, talk: Conversation, max_tokens: int) -> Answer:
-        project = self._designer.files(talk.plan_title, talk.contracts)
-        if talk.owns == (EVERYTHING,):
-            project = {talk.task_id: self._designer.whole(talk.prompt)}
-        answer = _next_step(talk, _files_of(talk, project), max_tokens)
+        project = self._designer.files(talk.plan_title, talk.plan_contracts)
+        answer = _next_step(talk, self._files_of(talk, project), max_tokens)
         theirs = {path for task in project.keys() - {talk.task_id} for path in project[task]}
-        others = sorted({*theirs, *talk.contracts} - set(talk.owns))
+        others = sorted({*theirs, *talk.contracts, *talk.plan_contracts} - set(talk.owns))
         answer = self._misbehaviour.spoil_turn(answer, talk, others) or answer
         return to_cli(answer, talk.workspace) if talk.workspace else answer
 
+    def _files_of(self, talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
+        """The files that the task has to write. A plan that a person edited may use an id of the
+        project's for other paths: these are placeholders."""
+        if talk.owns == (EVERYTHING,):
+            return self._whole(talk.prompt)
+        if is_random_plan(talk.plan_title):
+            files = write_random_file(self._seed, talk.task_id)
+        else:
+            files = project.get(talk.task_id, {})
+        used = {entry for entry in talk.owns if any(is_owned((entry,), path) for path in files)}
+        if files and used == set(talk.owns) and all(is_owned(talk.owns, path) for path in files):
+            return files
+        return write_placeholders(talk.task_id, talk.owns)
 
-def _files_of(talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
-    """The files that the task has to write. A plan that a person edited may use an id of the
-    project's for other paths: these are placeholders."""
-    files = project.get(talk.task_id, {})
-    used = {entry for entry in talk.owns if any(is_owned((entry,), path) for path in files)}
-    if files and used == set(talk.owns) and all(is_owned(talk.owns, path) for path in files):
-        return files
-    return write_placeholders(talk.task_id, talk.owns)
+    def _whole(self, prompt: str) -> Mapping[str, str]:
+        """Every file that the prompt asks for, for an executor that works alone."""
+        plan = self._designer.plan(prompt)
+        contracts = {contract.path: contract.content for contract in plan.contracts}
+        if is_random_plan(plan.title):
+            tasks = [write_random_file(self._seed, task.id) for task in plan.tasks]
+        else:
+            tasks = [*self._designer.files(plan.title, promised_contracts(plan)).values()]
+        return contracts | {path: text for files in tasks for path, text in files.items()}
 
 
 def _next_step(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> Answer:

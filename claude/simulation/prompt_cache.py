@@ -19,7 +19,7 @@ LIFETIME_S = 300.0
 LONG_LIFETIME_S = 3600.0
 LOOKBACK_BLOCKS = 20
 MIN_TOKENS = 1024
-_CHARS_PER_TOKEN = 4
+CHARS_PER_TOKEN = 4
 
 # Where a model is not named, it is MIN_TOKENS.
 _MIN_TOKENS: tuple[tuple[re.Pattern[str], int], ...] = (
@@ -33,7 +33,7 @@ _MIN_TOKENS: tuple[tuple[re.Pattern[str], int], ...] = (
 
 def count_tokens(text: str) -> int:
     """About four characters a token, and at least one."""
-    return max(1, -(-len(text) // _CHARS_PER_TOKEN))
+    return max(1, -(-len(text) // CHARS_PER_TOKEN))
 
 
 def least_cacheable_tokens(model: str) -> int:
@@ -125,7 +125,7 @@ class PromptCache:
 
 def count_input(request: Mapping[str, Any]) -> int:
     """All input tokens of a request."""
-    return max(1, -(-sum(map(len, map(_render, _in_order(request)))) // _CHARS_PER_TOKEN))
+    return max(1, -(-sum(map(len, map(_render, _in_order(request)))) // CHARS_PER_TOKEN))
 
 
 def _measure(request: Mapping[str, Any], model: str) -> Iterator[_Prefix]:
@@ -140,7 +140,7 @@ def _measure(request: Mapping[str, Any], model: str) -> Iterator[_Prefix]:
         mark = block.get("cache_control")
         if n == len(blocks) - 1:
             mark = mark or request.get("cache_control")  # the automatic mark
-        yield _Prefix(hasher.copy().hexdigest(), -(-chars // _CHARS_PER_TOKEN), _lifetime_s(mark))
+        yield _Prefix(hasher.copy().hexdigest(), -(-chars // CHARS_PER_TOKEN), _lifetime_s(mark))
 
 
 def _render(block: Mapping[str, Any]) -> str:

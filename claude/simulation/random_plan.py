@@ -1,5 +1,9 @@
 """A plan of any number of small tasks, to try a queue or a cluster with: --sim-tasks."""
 
+from collections.abc import Mapping
+
+from claude.simulation.placeholders import write_placeholders
+from claude.simulation.prompt_cache import CHARS_PER_TOKEN
 from claude.simulation.seeded_random import draw
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 from core.simulation_notice import random_plan_title, simulation_notice
@@ -8,6 +12,7 @@ _MIN_REACH = 40
 _REACH = 1 / 8  # of the plan: how far back dependencies lie, so that more tasks are no more levels
 _MAX_DEPENDENCIES = 3
 _MAX_EXECUTORS = 50
+_FEWEST_TOKENS, _MOST_TOKENS = 50, 1_500
 
 
 def random_plan(seed: int, tasks: int) -> Plan:
@@ -23,26 +28,42 @@ def random_plan(seed: int, tasks: int) -> Plan:
         analysis=Analysis(
             complexity=1,
             rationale="The tasks were drawn at random; they have no purpose but to be run.",
-            recommended_executors=min(tasks, _MAX_EXECUTORS),
             parallel_pays=tasks > 1,
+            recommended_executors=min(tasks, _MAX_EXECUTORS),
         ),
-        contracts=(Contract(path="README.md", purpose="What this is", content=f"{notice}\n"),),
         tasks=made,
         acceptance_criteria=(criterion,),
+        contracts=(Contract(path="README.md", purpose="What this is", content=f"{notice}\n"),),
     )
+
+
+def write_random_file(seed: int, task_id: str) -> Mapping[str, str]:
+    """The file of a task of the plan with that seed, as long as the task's estimate says."""
+    path, chars = _path(task_id), _estimate(seed, task_id) * CHARS_PER_TOKEN
+    first = write_placeholders(task_id, [path])[path]
+    lines = [f"Line {number} of {task_id}.\n" for number in range(2, 2 + chars // 18)]
+    return {path: "".join((first, *lines))[: chars - 1] + "\n"}
 
 
 def _task(seed: int, number: int, reach: int) -> Task:
-    low, high = 50, 1_500
+    task_id = _task_id(number)
     return Task(
-        id=_task_id(number),
+        id=task_id,
         title=f"Task {number + 1}",
         instructions="Write the file that you own.",
         depends_on=_dependencies(seed, number, reach),
-        owns=(f"files/{_task_id(number)}.txt",),
-        checks=(),
-        estimate=low + int((high - low) * draw(seed, "estimate", number)),
+        owns=(_path(task_id),),
+        estimate=_estimate(seed, task_id),
     )
+
+
+def _path(task_id: str) -> str:
+    return f"files/{task_id}.txt"
+
+
+def _estimate(seed: int, task_id: str) -> int:
+    span = _MOST_TOKENS - _FEWEST_TOKENS
+    return _FEWEST_TOKENS + int(span * draw(seed, "estimate", task_id))
 
 
 def _dependencies(seed: int, number: int, reach: int) -> tuple[str, ...]:

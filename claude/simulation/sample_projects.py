@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from core.paths import is_owned
-from core.plan import Plan, parse_plan
+from core.plan import Plan, parse_plan, promised_contracts
 
 _SAMPLES = Path(__file__).parent / "samples"
 # Words of a prompt that ask for each sample; the first is delivered where nothing speaks for one.
@@ -36,18 +36,11 @@ class SampleProject:
 
 @dataclass(frozen=True, slots=True)
 class Designer:
-    """What a simulation delivers: `plan` from a prompt; `files` from the title and the contracts'
-    paths of the plan that is carried out, empty where it is no plan of ours."""
+    """What a simulation delivers: `plan` from a prompt; `files` from the title of the plan that is
+    carried out and the contracts that its tasks use, empty where it is no plan of ours."""
 
     plan: Callable[[str], Plan]
     files: Callable[[str, Collection[str]], FilesByTask]
-
-    def whole(self, prompt: str) -> Mapping[str, str]:
-        """Every file that the prompt asks for, for an executor that works alone."""
-        plan = self.plan(prompt)
-        contracts = {contract.path: contract.content for contract in plan.contracts}
-        tasks = self.files(plan.title, contracts)
-        return contracts | {path: text for files in tasks.values() for path, text in files.items()}
 
 
 def plan_sample(prompt: str) -> Plan:
@@ -57,7 +50,7 @@ def plan_sample(prompt: str) -> Plan:
 def find_sample_files(plan_title: str, contracts: Collection[str]) -> FilesByTask:
     """Those of the sample with that title, or with these contracts: a person may edit a plan."""
     for sample in map(load_sample, KEYWORDS):
-        paths = {contract.path for contract in sample.plan.contracts}
+        paths = set(promised_contracts(sample.plan))
         if sample.plan.title == plan_title or (paths and paths <= set(contracts)):
             return sample.files
     return {}

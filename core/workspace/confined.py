@@ -219,7 +219,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int
 def read_regular(path: Path, limit: int) -> bytes:
     """The content of a regular file. OSError for anything else, and for more than `limit` bytes."""
     with open(open_regular(path), "rb") as stream:
-        data = stream.read(limit + 1)
+        # room is made for what is asked for, and not for what is there
+        data = stream.read(min(os.fstat(stream.fileno()).st_size, limit) + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"has more than {limit} bytes", str(path))
     return data

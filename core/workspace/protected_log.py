@@ -54,6 +54,9 @@ class ProtectedLog:
 def make_directory(path: Path) -> None:
     """Make a real directory; anything else of that name is removed."""
     with contextlib.suppress(OSError):
+        path.mkdir()
+        return
+    with contextlib.suppress(OSError):
         if stat.S_ISDIR(path.lstat().st_mode):
             if path.stat().st_mode & 0o700 != 0o700:
                 path.chmod(0o755)

@@ -14,12 +14,17 @@ from core.paths import fold, is_owned, path_defect
 from core.workspace.confined import MAX_ENTRIES, ConfinedTree, TreeScan
 from core.workspace.search import MAX_MATCHES, search_texts
 
+MAX_VIEW_LINES = 2_000
 MAX_VIEW_CHARS = 60_000
 MAX_LISTED = 1_000
 MAX_OWNS_NAMED = 40
 MAX_TEXT_BYTES = 8 * 1024 * 1024  # of one file that is to be read or searched
 MAX_SEARCHED_BYTES = 32 * 1024 * 1024
 SEARCH_TIMEOUT_S = 5.0
+AROUND_LINES = 3
+MAX_EDIT_LINES = 12
+MAX_EDIT_CHARS = 160
+"""What is shown of an edit: so many lines on each side, of its own, and characters of a line."""
 
 
 class Workspace:
@@ -67,14 +72,15 @@ class Workspace:
             return f"{sum(owned):,} bytes; at most {self._max_bytes:,}"
         return None
 
-    def read(self, path: str, offset: int = 1, limit: int = 2_000) -> str:
-        """`limit` lines from line `offset` (the first is 1), unchanged, and a note if cut."""
+    def read(self, path: str, offset: int = 1, limit: int = MAX_VIEW_LINES) -> str:
+        """Which file and lines it is, then `limit` lines from line `offset` (the first is 1),
+        unchanged, and a note if cut."""
         name = _checked(path)
         if offset < 1 or limit < 1:
             raise WorkspaceError("offset and limit count from 1.", "Leave them out, or raise them.")
         if not (text := self.text(name)):
             return f"[{name} is empty]"
-        lines = text.removesuffix("\n").split("\n")
+        lines = _split(text)
         if offset > len(lines):
             raise WorkspaceError(
                 f"{name!r} has only {len(lines)} lines.", "Use an offset within them."
@@ -101,7 +107,8 @@ class Workspace:
         return f"appended to {name} ({_lines(before + content)} now)"
 
     def edit(self, path: str, old: str, new: str) -> str:
-        """Replace `old`, which must occur exactly once in an owned file, by `new`."""
+        """Replace `old`, which must occur exactly once in an owned file, by `new`; returns what was
+        done, and the lines around it."""
         name = self._writable(path)
         text = self.text(name)
         count = text.count(old) if old else 0
@@ -110,8 +117,9 @@ class Workspace:
                 f"The old text occurs {count} times in {name!r}; it must occur exactly once.",
                 "Read the file again and copy the text, with as many lines around it as it takes.",
             )
-        self._store(name, text.replace(old, new))
-        return f"edited {name}"
+        self._store(name, edited := text.replace(old, new))
+        first = text.count("\n", 0, text.index(old))
+        return "\n".join([f"edited {name}", *_view_edit(_split(edited), first, len(_split(new)))])
 
     def list(self, path: str = "") -> str:
         """Every file below a directory with its size."""
@@ -260,14 +268,32 @@ def _view(name: str, lines: list[str], offset: int, limit: int) -> str:
         shown.append(line[:room])
         room -= len(shown[-1]) + 1
     last = offset + len(shown) - 1
+    is_whole = len(shown) == len(lines)
+    which = _count(len(lines)) if is_whole else f"lines {offset} to {last} of {len(lines)}"
     notes = []
     if len(lines[last - 1]) > len(shown[-1]):
         notes.append(f"[line {last} is cut at {MAX_VIEW_CHARS} characters]")
     if last < len(lines):
-        notes.append(
-            f"[lines {offset} to {last} of {len(lines)} of {name}; read on with offset={last + 1}]"
-        )
-    return "\n".join(shown + notes)
+        notes.append(f"[read on with offset={last + 1}]")
+    return "\n".join([f"[{name}, {which}]", *shown, *notes])
+
+
+def _view_edit(lines: list[str], first: int, count: int) -> list[str]:
+    """The lines from index `first` on that were changed, numbered, with those around them."""
+    begin, end = max(0, first - AROUND_LINES), min(len(lines), first + count + AROUND_LINES)
+    shown = [f"{n + 1}| {_cut(lines[n])}" for n in range(begin, end)]
+    if (left_out := count - MAX_EDIT_LINES) > 0:
+        head = first - begin + MAX_EDIT_LINES // 2
+        shown[head : head + left_out] = [f"[{_count(left_out)} left out here]"]
+    return shown
+
+
+def _split(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n")
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= MAX_EDIT_CHARS else line[:MAX_EDIT_CHARS] + "..."
 
 
 def _shown(name: str) -> str:
@@ -276,5 +302,8 @@ def _shown(name: str) -> str:
 
 
 def _lines(content: str) -> str:
-    count = content.count("\n") + (not content.endswith("\n") and content != "")
-    return f"{count} line{'' if count == 1 else 's'}"
+    return _count(content.count("\n") + (not content.endswith("\n") and content != ""))
+
+
+def _count(lines: int) -> str:
+    return f"{lines} line{'' if lines == 1 else 's'}"

@@ -7,7 +7,7 @@ how dear the model is. The assumptions are stated in docs/performance.md.
 from dataclasses import dataclass
 
 from core.events import Part
-from core.plan import Plan
+from core.plan import Plan, Task
 from engine.planning.makespan import makespan_s
 from engine.planning.requests import (
     BYTES_A_TOKEN,
@@ -18,7 +18,9 @@ from engine.planning.requests import (
     expected_s,
     given_bytes,
     part_of,
+    shared_bytes,
     task_requests,
+    unwritten_tokens,
 )
 
 
@@ -47,29 +49,39 @@ class Comparison:
         return self.tasks.seconds < self.alone.seconds
 
 
-def compare(plan: Plan, executors: int, terms: Terms, planning: Part) -> Comparison:
+def compare(
+    plan: Plan, executors: int, terms: Terms, planning: Part, unwritten_s: float = 0.0
+) -> Comparison:
     """Both ways on the executor's `terms`, when no task fails. `planning` is what the plan takes
-    or took: see `expected_planning`."""
-    alone, tasks = _alone(plan, terms), tasks_part(plan, executors, terms)
-    return Comparison(executors, alone, planning, tasks)
+    or took: see `expected_planning`. Where tasks begin before it is written, its time is that until
+    they may, and the contracts to come take another `unwritten_s`."""
+    tasks = tasks_part(plan, executors, terms, unwritten_s)
+    return Comparison(executors, _alone(plan, terms), planning, tasks)
 
 
-def tasks_part(plan: Plan, executors: int, terms: Terms) -> Part:
-    """List scheduling, the longest remaining path first; the first task writes the prompt cache."""
-    given = given_bytes(plan, terms.model)
+def tasks_part(plan: Plan, executors: int, terms: Terms, unwritten_s: float = 0.0) -> Part:
+    """List scheduling, the longest remaining path first; the first task writes the prompt cache.
+    Tasks that use contracts begin once all are written."""
+    given, shared = given_bytes(plan, terms.model), shared_bytes(plan, terms.model)
     usages = [
         usage
         for number, task in enumerate(plan.tasks)
-        for usage in task_requests(task, given[task.id], terms.model, cached=number > 0)
+        for usage in task_requests(
+            task, given[task.id], terms.model, cached=shared if number > 0 else 0
+        )
     ]
-    seconds = makespan_s(plan, executors, lambda task: expected_s(task.estimate, terms.pace))
-    return part_of(seconds, usages, terms.price)
+
+    def seconds_of(task: Task) -> float:
+        waits = bool(task.uses) and not task.depends_on
+        return expected_s(task.estimate, terms.pace) + (unwritten_s if waits else 0.0)
+
+    return part_of(makespan_s(plan, executors, seconds_of), usages, terms.price)
 
 
 def _alone(plan: Plan, terms: Terms) -> Part:
     """One conversation that writes all files, those of the contracts too, and reads no plan."""
     files = sum(byte_count(contract.content) for contract in plan.contracts) // BYTES_A_TOKEN
-    output = files + sum(task.estimate for task in plan.tasks)
+    output = files + unwritten_tokens(plan) + sum(task.estimate for task in plan.tasks)
     known = (SYSTEM_BYTES[terms.model.engine] + byte_count(plan.prompt)) // BYTES_A_TOKEN
     usages = expected_requests(output, known, 0, terms.model, cached=False)
     return part_of(expected_s(output, terms.pace), usages, terms.price)

@@ -31,10 +31,11 @@ def forecast(
     *,
     planning: Part | None = None,
     comparison: Comparison | None = None,
+    unwritten_s: float = 0.0,
 ) -> Forecast:
     """What carrying out `plan` will take, from its estimates alone; `planning` is what making it
-    took, where it was made."""
-    tasks = tasks_part(plan, max_executors, terms)
+    took, where it was made. What is not written of it will take `unwritten_s`."""
+    tasks = tasks_part(plan, max_executors, terms, unwritten_s)
     return Forecast(
         executors=max_executors,
         seconds=_range(tasks.seconds),
@@ -69,7 +70,7 @@ def most_of_planning(prompt: str, price: Price, model: ModelSettings) -> Amount:
 
 
 def _need(task: Task, given: int, price: Price, model: ModelSettings) -> CostEstimate:
-    requests = task_requests(task, given, model, cached=False)
+    requests = task_requests(task, given, model)
     likely = amount_of(requests, price)
     own = len(task.model_dump_json().encode())
     written = max(given + own, requests[-1].total_tokens)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from backends import backend_class
@@ -11,24 +11,21 @@ from claude.client.types import Hooks
 from claude.engines.cli_setup import find_cli_problems
 from claude.limits.governor import Governor
 from claude.preflight import try_models
-from claude.prices import check_priced, pricing, settle_prices
+from claude.prices import check_priced, kept_pricing, pricing, settle_prices
 from claude.prompts import render_surroundings
-from claude.simulation.latency import usual_pace
 from config import Settings
 from core.bundle import Allowance, Models, ModelSettings
 from core.clock import Clock
 from core.errors import refuse_if
-from core.events import Forecast, Part
+from core.events import Part
 from core.job import Usage
 from core.plan import Plan
 from core.worker.planning import Parallel, PlanningRequest
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import check_target
 from engine.money.usage import Price
-from engine.planning.comparison import Comparison, compare
-from engine.planning.forecast import forecast
-from engine.planning.requests import Terms, expected_planning, part_of, plan_tokens
-from engine.run.run_view import RunView
+from engine.planning.expectations import Expectations
+from engine.planning.history import read_history
 from engine.run.rundir import RunDir, RunFacts
 from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan
@@ -47,6 +44,7 @@ class PreparedRun:
     """One for the planner and all executors of this process."""
     backend: Backend
     ask: AskForPlan
+    expectations: Expectations
     preflight_usage: tuple[Usage, ...] = ()
 
     @property
@@ -59,6 +57,12 @@ class PreparedRun:
         settings = self.settings
         waits = settings.approve or settings.no_early_start or settings.planner_in_docker
         return not waits and settings.parallel != "never"
+
+    def expected_planning(self) -> Part | None:
+        """What making a plan will take; None where there is one."""
+        if not _asks_planner(self.settings, self.directory):
+            return None
+        return self.expectations.planning(self.facts.prompt)
 
     def ask_for_plan(
         self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
@@ -106,8 +110,7 @@ def prepare_run(
     Raises UsageError, and PreflightFailed with all that backend and provider lack.
     """
     models = settle_prices(settings.models())
-    is_planned = settings.plan is not None or directory.plan.exists()
-    used = (models.executor,) if is_planned else models.each
+    used = models.each if _asks_planner(settings, directory) else (models.executor,)
     check_priced(used, settings.max_cost)
     check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()
@@ -124,8 +127,23 @@ def prepare_run(
             governor=governor,
             warn=warn,
         )
+        expectations = read_expectations(settings, models)
         stack.pop_all()
-    return PreparedRun(settings, models, facts, directory, context, governor, backend, ask, usage)
+    return PreparedRun(
+        settings, models, facts, directory, context, governor, backend, ask, expectations, usage
+    )
+
+
+def _asks_planner(settings: Settings, directory: RunDir) -> bool:
+    """Not where there is a plan, or none is wanted."""
+    has_plan = settings.plan is not None or directory.plan.exists()
+    return not has_plan and settings.parallel != "never"
+
+
+def read_expectations(settings: Settings, models: Models) -> Expectations:
+    """Also out of what earlier runs of the work directory met."""
+    history = read_history(settings.work_dir, kept_pricing)
+    return Expectations(models, settings.max_executors, pricing(*models.each), history)
 
 
 def backend_context(
@@ -147,38 +165,3 @@ def choose_planner(settings: Settings, context: BackendContext) -> AskForPlan:
     if settings.backend != "docker":  # whose own preflight looks at the same
         refuse_if(contained.problems())
     return contained
-
-
-def forecast_run(
-    settings: Settings, models: Models, plan: Plan, planning: Part | None = None
-) -> Forecast:
-    """What carrying out `plan` under these settings will take; `planning` is what making it took,
-    None where it was given."""
-    model = models.executor
-    terms = Terms(model, usual_pace(model.simulation), pricing(*models.each))
-    several = len(plan.tasks) > 1
-    comparison = compare_run(settings, models, plan, planning) if several else None
-    return forecast(plan, settings.max_executors, terms, planning=planning, comparison=comparison)
-
-
-def compare_run(
-    settings: Settings, models: Models, plan: Plan, planning: Part | None
-) -> Comparison:
-    """Whether parallel work pays for `plan`; for a simulation, at the speed of life."""
-    price = pricing(*models.each)
-    planner, executor = (
-        Terms(each, usual_pace(None), price) for each in (models.planner, models.executor)
-    )
-    took = planning or Part()
-    if planning and models.planner.simulation is not None:
-        expected = expected_planning(plan_tokens(plan), plan.prompt, planner)
-        took = replace(took, seconds=expected.seconds)
-    return compare(plan, settings.max_executors, executor, took)
-
-
-def planning_took(run_view: RunView, price: Price) -> Part | None:
-    """What making a run's plan took. None where it was given: then all that was asked before the
-    tasks was the preflight's, of one token each."""
-    spent = run_view.jobs.spent
-    made = sum(usage.output_tokens for usage in spent) > len(spent)
-    return part_of(run_view.planning_s, spent, price) if made else None

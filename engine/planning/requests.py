@@ -7,7 +7,7 @@ from claude.simulation.latency import Pace
 from core.bundle import ModelSettings
 from core.events import Part
 from core.job import Usage
-from core.plan import Plan, Task, render_brief
+from core.plan import Plan, Task, promised_contracts, render_brief
 from engine.money.usage import Price
 
 # An executor writes about this much in a turn, and is sent everything again in the next.
@@ -16,7 +16,7 @@ TURNS_BESIDES_WRITING = 3
 
 # The system prompt and tools of an executor's first request, by engine, and about as many bytes a
 # token as English and code have. The worker's guard counts each byte as a token.
-SYSTEM_BYTES = {"api": 10_000, "claude-code": 28_000}
+SYSTEM_BYTES = {"api": 11_000, "claude-code": 28_000}
 PLANNER_BYTES = 14_000
 USUAL_CONTRACT_BYTES = 2_400
 """Of one that is not written yet."""
@@ -67,10 +67,11 @@ def _turns(output_tokens: int) -> int:
     return TURNS_BESIDES_WRITING + output_tokens // TOKENS_A_TURN
 
 
-def task_requests(task: Task, shared: int, model: ModelSettings, *, cached: bool) -> list[Usage]:
-    """Those of one task. `shared` is in bytes; `cached`: it is in the cache already."""
-    known, own = shared // BYTES_A_TOKEN, len(task.model_dump_json()) // BYTES_A_TOKEN
-    return expected_requests(task.estimate, known, own, model, cached=cached)
+def task_requests(task: Task, given: int, model: ModelSettings, *, cached: int = 0) -> list[Usage]:
+    """Those of one task, which is sent `given` bytes; of these, `cached` are in the cache."""
+    known, own = cached // BYTES_A_TOKEN, len(task.model_dump_json()) // BYTES_A_TOKEN
+    own += given // BYTES_A_TOKEN - known
+    return expected_requests(task.estimate, known, own, model, cached=bool(cached))
 
 
 def expected_requests(
@@ -93,8 +94,14 @@ def usage_of(model: ModelSettings, output: int, *, written: int, read: int = 0) 
 
 
 def plan_tokens(plan: Plan) -> int:
-    """About how many output tokens the plan was."""
+    """About how many output tokens the plan was, or so far is."""
     return byte_count(plan.model_dump_json(exclude={"version", "prompt"})) // BYTES_A_TOKEN
+
+
+def unwritten_tokens(plan: Plan) -> int:
+    """About how many are still to come: the contracts that are used and not there yet."""
+    missing = set(promised_contracts(plan)) - {contract.path for contract in plan.contracts}
+    return len(missing) * USUAL_CONTRACT_BYTES // BYTES_A_TOKEN
 
 
 def expected_planning(output_tokens: int, prompt: str, terms: Terms) -> Part:

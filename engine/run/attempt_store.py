@@ -4,8 +4,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from core.bundle import (
@@ -52,14 +52,18 @@ class DiskStore:
     def take_plan(self, plan: Plan) -> None:
         self._brief = render_brief(plan)
         self._depends_on = {t.id: t.depends_on for t in plan.tasks}
-        self._inherited: dict[str, tuple[Path, ...]] = {}
+        self._inherited: dict[str, tuple[str, ...]] = {}
         """What `_sources` has found; ancestors of a task that was prepared change no more."""
-        self._contracts = {contract.path: contract for contract in plan.contracts}
+        self._contracts: dict[str, Contract] = {}
+        self._digests: dict[str, str] = {}
+        for contract in plan.contracts:
+            self.add_contract(contract)
         self._common = frozenset.intersection(*(frozenset(t.uses) for t in plan.tasks))
         self._used = contracts_below(plan)
 
     def add_contract(self, contract: Contract) -> None:
         self._contracts[contract.path] = contract
+        self._digests[contract.path] = hashlib.sha256(contract.content.encode()).hexdigest()
 
     @property
     def destination(self) -> Path:
@@ -76,12 +80,13 @@ class DiskStore:
         attempt = self._run.attempt(key)
         contracts = self._contracts_of(task)
         if is_new := _begin_request(attempt):
-            for file in contracts:
-                path, content = attempt.inputs / file.path, self._contracts[file.path].content
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _write_file(path, content.encode(), 0o644)
+            inputs = str(attempt.inputs)
+            for path in (file.path for file in contracts):
+                if "/" in path:
+                    Path(inputs, path).parent.mkdir(parents=True, exist_ok=True)
+                _write_file(f"{inputs}/{path}", self._contracts[path].content.encode(), 0o644)
             for source in self._sources(task.id, succeeded):
-                _copy_tree(source, attempt.inputs)
+                _copy_tree(source, inputs)
         # one that never went out is written anew: options may have been given again since
         if is_new or not attempt.claim.exists():
             request = Request(
@@ -105,7 +110,7 @@ class DiskStore:
         return tuple(
             ContractFile(
                 path=path,
-                sha256=hashlib.sha256(self._contracts[path].content.encode()).hexdigest(),
+                sha256=self._digests[path],
                 purpose=self._contracts[path].purpose,
                 is_used=path in task.uses,
                 is_common=path in self._common,
@@ -117,7 +122,7 @@ class DiskStore:
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return tuple(read_spent(self._run.attempt(key)))
 
-    def _sources(self, task: str, succeeded: Mapping[str, int]) -> tuple[Path, ...]:
+    def _sources(self, task: str, succeeded: Mapping[str, int]) -> tuple[str, ...]:
         """The directories in which the task's ancestors have left files, in topological order."""
         stack = [task]
         while stack:
@@ -129,9 +134,10 @@ class DiskStore:
                 self._inherited[stack.pop()] = tuple(dict.fromkeys(found))
         return self._inherited[task]
 
-    def _left_by(self, task: str, succeeded: Mapping[str, int]) -> tuple[Path, ...]:
-        files = self._run.attempt(JobKey(self._run.run_id, task, succeeded[task])).files
-        return (*self._inherited[task], files) if files.is_dir() else self._inherited[task]
+    def _left_by(self, task: str, succeeded: Mapping[str, int]) -> tuple[str, ...]:
+        attempt = self._run.attempt(JobKey(self._run.run_id, task, succeeded[task]))
+        files, earlier = str(attempt.files), self._inherited[task]
+        return (*earlier, files) if os.path.isdir(files) else earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,32 +162,37 @@ def verify_results(run: RunDir, succeeded: Mapping[str, int]) -> Verified:
 
 def _begin_request(attempt: AttemptDir) -> bool:
     """Whether there is a request to write; what a crash left of one before is removed."""
-    attempt.root.parent.mkdir(exist_ok=True)
-    attempt.root.mkdir(exist_ok=True)
+    root, request = attempt.root, attempt.request
+    for path in (root.parent, root):
+        with suppress(FileExistsError):
+            os.mkdir(path)
     try:
-        attempt.request.mkdir()
+        os.mkdir(request)
     except FileExistsError:
         if attempt.task_json.exists():
             return False
-        shutil.rmtree(attempt.request)
-        attempt.request.mkdir()
-    attempt.inputs.mkdir()
+        shutil.rmtree(request)
+        os.mkdir(request)
+    os.mkdir(attempt.inputs)
     return True
 
 
-def _copy_tree(source: Path, target: Path) -> None:
+def _copy_tree(source: str, target: str) -> None:
     """Copies of what a manifest can name, never links: a worker may change its inputs in place."""
     with os.scandir(source) as entries:
         for entry in entries:
-            there = target / entry.name
+            there = f"{target}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                there.mkdir(exist_ok=True)
-                _copy_tree(Path(entry), there)
+                with suppress(FileExistsError):
+                    os.mkdir(there)
+                _copy_tree(entry.path, there)
             elif entry.is_file(follow_symlinks=False):
                 mode = 0o755 if entry.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
-                _write_file(there, Path(entry).read_bytes(), mode)
+                with open(entry.path, "rb") as stream:
+                    _write_file(there, stream.read(), mode)
 
 
-def _write_file(path: Path, content: bytes, mode: int) -> None:
-    with open(path, "wb", opener=partial(os.open, mode=mode)) as stream:
+def _write_file(path: str, content: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
+    with open(fd, "wb") as stream:
         stream.write(content)

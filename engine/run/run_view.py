@@ -51,6 +51,8 @@ class RunView:
         self.planned = False
         self.planning_s = 0.0
         """Seconds until there was a plan."""
+        self.planning_usage: list[Usage] = []
+        """Every request before it, the preflight's among them."""
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
         self.tasks: dict[str, TaskView] = {}
@@ -318,6 +320,7 @@ class RunView:
         task = self._task(event)
         if data.usage is not None and not event.task:
             self.jobs.spent.append(data.usage)
+            self.planning_usage.append(data.usage)
         if event.attempt in task.settled or task.phase.final:
             return  # late news of an attempt that is settled already
         if event.task and not self._is_void(event):

@@ -76,7 +76,7 @@ class RunDir:
         return self.root / "tasks"
 
     def attempt(self, key: JobKey) -> AttemptDir:
-        return AttemptDir(self.tasks / key.task / str(key.attempt))
+        return AttemptDir(self.root.joinpath("tasks", key.task, str(key.attempt)))
 
     def read_facts(self) -> RunFacts:
         """Raises BundleError when they are damaged or of another format, OSError."""

@@ -14,6 +14,7 @@ from core.events import (
     EventData,
     EventSink,
     Notice,
+    Part,
     Progress,
     RunEnded,
     RunStarted,
@@ -143,8 +144,14 @@ def ending(session: Session) -> Iterator[None]:
         raise
 
 
-def announce(session: Session, backend: str, models: Models, max_executors: int) -> None:
-    """The first event of every session."""
+def announce(
+    session: Session,
+    backend: str,
+    models: Models,
+    max_executors: int,
+    planning: Part | None = None,
+) -> None:
+    """The first event of every session; `planning` is what making a plan is expected to take."""
     facts, planner, executor = session.facts, models.planner, models.executor
     session.emit(
         RunStarted(
@@ -157,6 +164,7 @@ def announce(session: Session, backend: str, models: Models, max_executors: int)
             effort=executor.effort,
             planner_model=planner.model if models.differ else "",
             planner_effort=planner.effort,
+            planning=planning,
             max_executors=max_executors,
             target=facts.target,
             resumed=session.resumed,

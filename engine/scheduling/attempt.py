@@ -72,6 +72,9 @@ class Attempt:
     cancel_asked_at: float | None = None
     is_superseded: bool = False
     """Whether its task is another one now, or none: its end decides nothing."""
+    polled_at: float = -math.inf
+    alarm_at: float | None = None
+    """When it is to be looked at next, whatever happens."""
     cursor: str = ""
     logs_turn: int = 0
 
@@ -237,8 +240,3 @@ class PollTimer:
         longer_s = max(self.pace.first_s, min(self.pace.most_s, self.delay_s * 2))
         self.delay_s = self.pace.first_s if changed else longer_s
         self.at = now + self.delay_s
-
-    def no_later(self, when: float, now: float) -> None:
-        """Something is decided by the poll at `when`, unless that is past."""
-        if when > now:
-            self.at = min(self.at, when)

@@ -23,9 +23,12 @@ class SchedulerContext:
     clock: Clock
     pacing: Pacing
     sink: EventSink
+    now: Callable[[], float] = field(init=False)
+    """Monotonic seconds."""
     health: BackendHealth = field(init=False)
 
     def __post_init__(self) -> None:
+        self.now = self.clock.monotonic
         self.health = BackendHealth(
             self.backend.name,
             self.calls,
@@ -35,9 +38,6 @@ class SchedulerContext:
             give_up_s=self.pacing.give_up_s,
             under_way=self.backend.under_way,
         )
-
-    def now(self) -> float:
-        return self.clock.monotonic()
 
     def pause_s(self, due: Iterable[float | None]) -> float:
         """Until the next of the times that are `due` and have not passed, or until somebody should

@@ -1,8 +1,9 @@
 """JobWatch: the jobs that the backend has, asked about in batches: polled, collected, cancelled.
 Facts alone (engine.scheduling.attempt); what an end means for the task, the scheduler decides."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from core.errors import CollectError
 from core.events import JobStateChanged, QueueWait, QueueWaits
 from core.job import JobHandle, JobKey, JobState, JobStatus, TaskResult
+from engine.scheduling.alarms import Alarms
 from engine.scheduling.attempt import Attempt, PollTimer
 from engine.scheduling.context import SchedulerContext
 from engine.scheduling.job_end import End, end_of
@@ -40,8 +42,21 @@ class QueueReport:
         return QueueWaits(tuple(found))
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What the scheduler wants of all jobs."""
+
+    stop: Stop | None = None
+    stopped_at: float = 0.0
+    interrupted: bool = False
+
+
 class JobWatch:
-    """`settle` is the scheduler's: it decides what the end of an attempt means."""
+    """`settle` is the scheduler's: it decides what the end of an attempt means.
+
+    A round looks at the attempts of which there is news or for which something is due, and at no
+    others: there may be many.
+    """
 
     def __init__(
         self, context: SchedulerContext, destination: Path, settle: Callable[[Attempt, End], None]
@@ -55,6 +70,31 @@ class JobWatch:
         self.abandoned: list[JobHandle] = []
         """Jobs to cancel that no attempt waits for: of earlier sessions, or given up as lost."""
         self.polls = PollTimer(context.backend.pace)
+        self._woken: deque[JobKey] = deque()
+        """What the backend has news of, as it says so, from any thread."""
+        self._to_poll: dict[JobKey, Attempt] = {}
+        self._to_review: dict[JobKey, Attempt] = {}
+        self._ended: dict[JobKey, Attempt] = {}
+        self._unwanted: dict[JobKey, Attempt] = {}
+        self._alarms = Alarms()
+        self._order = _Order()
+
+    def changed(self, *keys: JobKey) -> None:
+        """A poll would find changes, of these jobs or of any. From any thread."""
+        if keys:
+            self._woken.extend(keys)
+        else:
+            self.polls.news = True
+        self._context.calls.wake()
+
+    def handed_over(self, attempt: Attempt, handle: JobHandle) -> None:
+        attempt.hand_over(handle, self._context.now())
+        self._file(attempt)
+
+    def supersede(self, attempt: Attempt) -> None:
+        """Its task is another one now: stop it."""
+        attempt.is_superseded = True
+        self._to_review[attempt.key] = attempt
 
     def end(self, attempt: Attempt, end: End) -> None:
         """It is over, with what it was cancelled for as the cause."""
@@ -68,39 +108,53 @@ class JobWatch:
         """A job of an earlier session goes on."""
         now = self._context.now()
         attempt = self.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
-        attempt.hand_over(handle, now)
-
-    def wake(self) -> None:
-        """The backend has news; from any thread."""
-        self.polls.news = True
-        self._context.calls.wake()
+        self.handed_over(attempt, handle)
 
     # -- polling
 
     def poll(self) -> None:
-        context = self._context
-        if context.calls.busy("poll") or not self.polls.due(context.now()):
+        context, now = self._context, self._context.now()
+        is_full = self.polls.due(now)
+        asked = self._askable(is_full)
+        if not asked or context.calls.busy("poll"):
             return
-        asked = [a for a in self.active.values() if a.can_be_polled]
-        if asked:
+        if is_full:
             self.polls.news = False
-            call = partial(context.backend.poll, [a.handle for a in asked if a.handle])
-            context.call("poll", call, partial(self._polled, asked))
+        for attempt in asked:
+            attempt.polled_at = now
+            self._to_poll.pop(attempt.key, None)
+        call = partial(context.backend.poll, [a.handle for a in asked if a.handle])
+        context.call("poll", call, partial(self._polled, asked, is_full))
 
-    def _polled(self, asked: list[Attempt], answer: Any) -> None:
+    def _askable(self, is_full: bool) -> list[Attempt]:
+        """Whom to ask about: all, or only those of which there is news."""
+        while self._woken:
+            key = self._woken.popleft()
+            if attempt := self.active.get(key):
+                self._to_poll[key] = attempt
+        for key, attempt in list(self._to_poll.items()):
+            if attempt.ended_at is not None or key not in self.active:
+                del self._to_poll[key]
+        asked = self.active if is_full else self._to_poll
+        return [attempt for attempt in asked.values() if attempt.can_be_polled]
+
+    def _polled(self, asked: list[Attempt], is_full: bool, answer: Any) -> None:
         context = self._context
-        changed = False
-        if not context.health.failed("poll", answer):
+        changed, failed = False, context.health.failed("poll", answer)
+        if not failed:
             unknown = JobStatus(JobState.UNKNOWN)
             for attempt in asked:
                 if attempt.key in self.active:
                     changed |= self._observe(attempt, answer.get(attempt.key, unknown))
-        self.polls.answered(context.now(), changed)
-        if news := self._queue_report.news(self.active.values(), context.now()):
+        if is_full or failed:
+            self.polls.answered(context.now(), changed)
+        is_queue = any(attempt.is_queued for attempt in asked)
+        if is_queue and (news := self._queue_report.news(self.active.values(), context.now())):
             context.emit(news)
 
     def _observe(self, attempt: Attempt, status: JobStatus) -> bool:
         context, before = self._context, attempt.status.state
+        self._to_review[attempt.key] = attempt
         if not attempt.observe(status, context.now(), context.backend.grace_s):
             return False
         context.emit(JobStateChanged(status.state, status.reason, status.message), attempt.key)
@@ -112,7 +166,7 @@ class JobWatch:
         context = self._context
         if context.calls.busy("collect"):
             return
-        ended = [a for a in self.active.values() if a.to_collect(context.now())]
+        ended = [a for a in self._ended.values() if a.to_collect(context.now())]
         handles = [a.handle for a in ended if a.handle]
         if handles:
             call = partial(context.backend.collect, handles, self._destination)
@@ -123,15 +177,16 @@ class JobWatch:
         again_at = context.now() + context.pacing.recollect_s
         failed = context.health.failed("collect", answer)
         for attempt in ended:
-            if attempt.key not in self.active:
-                continue
             found = None if failed else answer.get(attempt.key)
-            if isinstance(found, TaskResult):
-                self.end(attempt, end_of(attempt.status, found))
-            elif failed or self._may_still_come(attempt, found):
+            if not isinstance(found, TaskResult) and (
+                failed or self._may_still_come(attempt, found)
+            ):
                 attempt.collect_at = again_at
-            else:
-                self.end(attempt, end_of(attempt.status, None))
+                self._file(attempt)
+                continue
+            del self._ended[attempt.key]
+            result = found if isinstance(found, TaskResult) else None
+            self.end(attempt, end_of(attempt.status, result))
 
     def _may_still_come(self, attempt: Attempt, found: CollectError | None) -> bool:
         if found is not None:
@@ -141,31 +196,57 @@ class JobWatch:
         waited = self._context.now() - (attempt.ended_at or 0.0)
         return (found is None or found.retryable) and waited < self._context.backend.grace_s
 
-    # -- cancelling
+    # -- reviewing
 
-    def cancel(self, stop: Stop | None, stopped_at: float, *, interrupted: bool) -> None:
+    def review(self, stop: Stop | None, stopped_at: float, *, interrupted: bool) -> None:
         """Find what is to stop, ask the backend for it, and give up what does not."""
-        context, now = self._context, self._context.now()
-        for attempt in list(self.active.values()):
-            if interrupted:
-                attempt.cancel_reason = attempt.cancel_reason or INTERRUPTED
-            elif attempt.is_superseded:
-                attempt.cancel_reason = SUPERSEDED
-            elif attempt.runs_over(now, context.pacing):
-                attempt.cancel_reason = OVER_TIME
-            elif attempt.can_be_cancelled and not context.calls.busy("cancel"):
-                # each time anew: what could not be cancelled yet may have started
-                why = why_leave_queue(attempt, now, context.pacing, stop, stopped_at)
-                attempt.cancel_reason = why
-            for when in attempt.poll_times(context.pacing, context.backend.grace_s):
-                self.polls.no_later(when, now)
-            if attempt.ignores_cancel(now, context.pacing.cancel_grace_s):
-                attempt.give_up("it did not stop when asked to", now)
+        now, order = self._context.now(), _Order(stop, stopped_at, interrupted)
+        found = self._to_review | self._alarms.due(now)
+        if order != self._order:
+            self._order, found = order, dict(self.active)
+        self._to_review = {}
+        for key, attempt in found.items():
+            if self.active.get(key) is attempt:
+                self._judge(attempt, now)
+                self._file(attempt)
         self._ask_to_stop(now)
 
+    def _judge(self, attempt: Attempt, now: float) -> None:
+        context, order = self._context, self._order
+        if order.interrupted:
+            attempt.cancel_reason = attempt.cancel_reason or INTERRUPTED
+        elif attempt.is_superseded:
+            attempt.cancel_reason = SUPERSEDED
+        elif attempt.runs_over(now, context.pacing):
+            attempt.cancel_reason = OVER_TIME
+        elif attempt.can_be_cancelled and context.calls.busy("cancel"):
+            self._to_review[attempt.key] = attempt
+        elif attempt.can_be_cancelled:
+            # each time anew: what could not be cancelled yet may have started
+            attempt.cancel_reason = why_leave_queue(
+                attempt, now, context.pacing, order.stop, order.stopped_at
+            )
+        if attempt.ignores_cancel(now, context.pacing.cancel_grace_s):
+            attempt.give_up("it did not stop when asked to", now)
+
+    def _file(self, attempt: Attempt) -> None:
+        """Keep it where what it needs next is looked for."""
+        context, now, key = self._context, self._context.now(), attempt.key
+        if attempt.ended_at is not None:
+            self._ended[key] = attempt
+        if attempt.cancel_reason and attempt.can_be_cancelled:
+            self._unwanted[key] = attempt
+        else:
+            self._unwanted.pop(key, None)
+        grace_s = context.backend.grace_s
+        decided = attempt.poll_times(context.pacing, grace_s)
+        if any(attempt.polled_at < when <= now for when in decided):
+            self._to_poll[key] = attempt
+        due = (when for when in attempt.due_times(context.pacing, grace_s) if when > now)
+        self._alarms.set(attempt, min(due, default=None))
+
     def _ask_to_stop(self, now: float) -> None:
-        context = self._context
-        unwanted = [a for a in self.active.values() if a.cancel_reason and a.can_be_cancelled]
+        context, unwanted = self._context, list(self._unwanted.values())
         handles = [a.handle for a in unwanted if a.handle] + self.abandoned
         if not handles:
             context.health.forget("cancel")
@@ -181,6 +262,8 @@ class JobWatch:
         del self.abandoned[:abandoned]  # those that came meanwhile were not in the call
         for attempt in asked:
             attempt.cancel_asked_at = now
+            if self.active.get(attempt.key) is attempt:  # it may have ended meanwhile
+                self._file(attempt)
         self.polls.soon(now)
 
     # -- time
@@ -189,12 +272,12 @@ class JobWatch:
     def has_news(self) -> bool:
         """Whether a poll would be made now."""
         context = self._context
-        may_poll = self.polls.due(context.now()) and not context.calls.busy("poll")
-        return may_poll and any(a.can_be_polled for a in self.active.values())
+        is_full = self.polls.due(context.now())
+        return not context.calls.busy("poll") and bool(self._askable(is_full))
 
     def due_times(self) -> Iterator[float]:
         """When something has to be done even if nothing is heard."""
         yield self._cancel_after
-        for attempt in self.active.values():
-            yield from attempt.due_times(self._context.pacing, self._context.backend.grace_s)
         yield self.polls.at
+        if (when := self._alarms.next_at()) is not None:
+            yield when

@@ -44,7 +44,7 @@ class Launcher:
         return self.context.now() < self.after or self.context.calls.busy("submit")
 
     def room(self, active: int, ready: int) -> int:
-        """How many more may start beside the `active` ones, of about so many that are `ready`."""
+        """How many more may start beside the `active` ones, of those that are `ready`."""
         most = min(self.context.pacing.max_executors, self._pace.ceiling)
         return self.warm_up.room(most - active, ready, self.context.now())
 
@@ -86,10 +86,16 @@ class Launcher:
         """On the submit thread. The journal is durable first, so that a bundle on disk always is
         one of an intent that is known, made of results that are."""
         self.commit()
-        jobs = [self._prepare(attempt) for attempt in batch]
-        if is_interrupted():
-            raise BackendError("The run was interrupted before the jobs were handed over.")
-        return self.context.backend.submit(jobs)
+        backend = self.context.backend
+        # where a call costs nothing, the first job need not wait for the bundles of the others
+        at_once = 1 if "submit" in backend.prompt else len(batch)
+        answers: list[JobHandle | SubmitError] = []
+        for begin in range(0, len(batch), at_once):
+            jobs = [self._prepare(attempt) for attempt in batch[begin : begin + at_once]]
+            if is_interrupted():
+                raise BackendError("The run was interrupted before the jobs were handed over.")
+            answers += backend.submit(jobs)
+        return answers
 
     def _prepare(self, attempt: Attempt) -> Job:
         key, task = attempt.key, self.tasks[attempt.key.task]

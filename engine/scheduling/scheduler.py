@@ -103,7 +103,7 @@ class Scheduler:
         Raises BackendError when the backend stays out of health; the journal can be resumed then.
         """
         context, watch, stopping = self._context, self._watch, self._stopping
-        context.backend.on_change(watch.wake)
+        context.backend.on_change(watch.changed)
         if self._growing.source is not None:
             self._growing.source.on_news(context.calls.wake)
         if self._growing.outdated & self._graph.states.keys():
@@ -117,7 +117,7 @@ class Scheduler:
                 self._earlier.ask()
             self._resume_due()
             watch.poll()
-            watch.cancel(stopping.stop, stopping.since, interrupted=stopping.is_asked)
+            watch.review(stopping.stop, stopping.since, interrupted=stopping.is_asked)
             watch.collect()
             self._launch()
             self._log_follower.look()
@@ -186,7 +186,8 @@ class Scheduler:
             self._succeeded.pop(task, None)
             self._failures.pop(task, None)
         for attempt in self._watch.active.values():
-            attempt.is_superseded |= attempt.key.task in outdated
+            if attempt.key.task in outdated:
+                self._watch.supersede(attempt)
         for attempt in self._launcher.drop_superseded():
             del self._watch.active[attempt.key]  # may be there all the same: it stays intended
         for data in correction.told:
@@ -212,7 +213,7 @@ class Scheduler:
         """Whether `_launch` would do something."""
         if self._launches_are_held():
             return False
-        ready = self._graph.has_ready and not self._is_short
+        ready = self._graph.ready > 0 and not self._is_short
         return bool(self._launcher.unsent) or (ready and self._room() > 0)
 
     def _room(self) -> int:
@@ -220,12 +221,11 @@ class Scheduler:
 
     def _start(self) -> list[str]:
         """Ready tasks, now active, whose reservations stand."""
-        graph, budget, room = self._graph, self._budget, self._room()
-        if room <= 0 or not graph.has_ready:
+        graph, budget, next_key = self._graph, self._budget, self._tries.next_key
+        if (room := self._room()) <= 0 or not graph.ready:
             return []
-        next_key = self._tries.next_key
         started = graph.start(room, lambda task: budget.admit(next_key(task)))
-        self._is_short = len(started) < room and graph.has_ready
+        self._is_short = len(started) < room and graph.ready > 0
         waits = self._tries.next_at is not None or self._growing.source is not None
         if self._is_short and not (started or self._watch.active or waits):
             # no attempt is left whose settlement could free more: what there is, or nothing
@@ -256,7 +256,7 @@ class Scheduler:
                 cause = Reason.LAUNCH if handle.retryable else Reason.UNSCHEDULABLE
                 self._watch.end(attempt, End(cause, str(handle)))
             else:
-                attempt.hand_over(handle, context.now())
+                self._watch.handed_over(attempt, handle)
                 context.emit(JobSubmitted(handle), attempt.key)
         self._watch.polls.soon(context.now())
 

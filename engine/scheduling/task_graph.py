@@ -29,7 +29,9 @@ class TaskGraph:
             for path in set(task.uses) & self._users.keys():
                 self._users[path].append(task.id)
                 self._missing[task.id] += 1
-        self._ready: list[tuple[tuple[int, int], str]] = []
+        self._ready: list[tuple[tuple[int, int], str]] = []  # and some that are not any more
+        self.ready = 0
+        """How many tasks may start."""
         self.states = {t.id: TaskState.PENDING for t in plan.tasks}
         self._unfinished = len(self.states)
         for task in plan.tasks:
@@ -43,15 +45,6 @@ class TaskGraph:
         """Whether every task is in a final state."""
         return self._unfinished == 0
 
-    @property
-    def ready(self) -> int:
-        """How many tasks may start; rather too many after `adopt` or `start_any`."""
-        return len(self._ready)
-
-    @property
-    def has_ready(self) -> bool:
-        return bool(self._ready)
-
     def start(self, limit: int, admit: Callable[[str], bool] = lambda _: True) -> list[str]:
         """Make at most `limit` ready tasks active, the longest remaining path first.
 
@@ -64,7 +57,7 @@ class TaskGraph:
             if self.states[task] is TaskState.READY:
                 if not admit(task):
                     break
-                self.states[task] = TaskState.ACTIVE
+                self._activate(task)
                 started.append(task)
             heapq.heappop(self._ready)
         return started
@@ -73,7 +66,7 @@ class TaskGraph:
         """Make the first ready task active that `admit` takes, whatever stands before it."""
         for _, task in sorted(self._ready):
             if self.states[task] is TaskState.READY and admit(task):
-                self.states[task] = TaskState.ACTIVE
+                self._activate(task)
                 return [task]
         return []
 
@@ -84,7 +77,7 @@ class TaskGraph:
     def adopt(self, task: str) -> None:
         """A ready task turns out to be running already."""
         self._expect(task, TaskState.READY)
-        self.states[task] = TaskState.ACTIVE
+        self._activate(task)
 
     def wait(self, task: str) -> None:
         """An active task's attempt failed; `resume` makes it ready again."""
@@ -127,7 +120,7 @@ class TaskGraph:
 
     def cancel_rest(self) -> list[str]:
         """Everything not final is cancelled: the run stops here. Returns those tasks."""
-        rest = self.unfinished()
+        rest, self.ready = self.unfinished(), 0
         for name in rest:
             self._finish(name, TaskState.CANCELLED)
         return rest
@@ -139,8 +132,13 @@ class TaskGraph:
             if not self._missing[name] and self.states[name] is TaskState.PENDING:
                 self._make_ready(name)
 
+    def _activate(self, task: str) -> None:
+        self.states[task] = TaskState.ACTIVE
+        self.ready -= 1
+
     def _make_ready(self, task: str) -> None:
         self.states[task] = TaskState.READY
+        self.ready += 1
         heapq.heappush(self._ready, (self._rank[task], task))
 
     def _finish(self, task: str, state: TaskState) -> None:

@@ -161,7 +161,7 @@ class VirtualBackend(Backend):
     def _move(self, key: JobKey, status: JobStatus) -> None:
         if not self._statuses[key].state.final:
             self._statuses[key] = status
-            self._wake()
+            self._wake(key)
 
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
         return {handle.key: self._statuses.get(handle.key, _GONE) for handle in handles}

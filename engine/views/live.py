@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.clock import Clock
-from core.events import Event
+from core.events import Event, Forecast
 from engine.money.usage import Price
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
@@ -28,7 +28,7 @@ from engine.views.format import (
     short_count,
     simulation_lines,
 )
-from engine.views.plan import comparison_line, forecast_line
+from engine.views.plan import comparison_line, forecast_line, past_line
 from engine.views.types import View
 
 REDRAWS_PER_S = 8
@@ -117,16 +117,20 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
         room = height - _AROUND_ROWS - len(queue) - len(simulation) - bool(comparison)
         parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
     else:
-        activity = clean(run_view.planning.activity)
-        parts.append(_one_line(f"planning {duration(run_view.wall_s(now))} {activity}", "cyan"))
+        parts.append(_planning(run_view, now))
     parts.append(_spend(run_view))
     if run_view.forecast:
-        parts.append(_one_line(f"forecast: {forecast_line(run_view.forecast)}", "dim"))
+        parts.append(_one_line(f"forecast: {_forecast(run_view.forecast)}", "dim"))
         if comparison:
             parts.append(_one_line(comparison, "dim"))
     if run_view.notices:
         parts.append(_one_line(f"note: {clean(run_view.notices[-1])}", "yellow"))
     return Group(*parts)
+
+
+def _forecast(forecast: Forecast) -> str:
+    past = f"; {past_line(forecast.past)}" if forecast.past else ""
+    return forecast_line(forecast) + past
 
 
 def _one_line(text: str, style: str = "") -> Text:
@@ -147,6 +151,13 @@ def _simulation(run_view: RunView) -> list[Text]:
         return []
     lines = simulation_lines(run_view.title, run_view.header.prompt)
     return [_one_line(line, "yellow") for line in lines]
+
+
+def _planning(run_view: RunView, now: float) -> Text:
+    expected = run_view.header.planning
+    of = f" of about {duration(expected.seconds)}" if expected else ""
+    activity = clean(run_view.planning.activity)
+    return _one_line(f"planning {duration(run_view.wall_s(now))}{of} {activity}", "cyan")
 
 
 def _bar(run_view: RunView, now: float, width: int) -> RenderableType:

@@ -35,7 +35,7 @@ from engine.views.format import (
     queue_text,
     simulation_lines,
 )
-from engine.views.plan import comparison_line, forecast_line
+from engine.views.plan import comparison_line, forecast_line, past_line, planning_line
 from engine.views.types import View
 
 
@@ -100,15 +100,17 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
     """What to print of an event that the run view has seen; empty for nothing."""
     task = clean(event.task)
     match event.data:
-        case RunStarted(prompt=prompt, simulated=simulated):
+        case RunStarted(prompt=prompt, simulated=simulated, planning=planning):
             notices = simulation_lines("", prompt) if simulated else []
-            return "\n".join([_started(run_view), *notices])
+            expected = [planning_line(planning)] if planning else []
+            return "\n".join([_started(run_view), *notices, *expected])
         case PlanReady():
             plan = f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
             notices = simulation_lines(run_view.title, "") if run_view.header.simulated else []
             return "\n".join([plan, *notices])
         case Forecast() as data:
-            lines = [f"forecast: {forecast_line(data)}", comparison_line(data)]
+            past = past_line(data.past) if data.past else ""
+            lines = [f"forecast: {forecast_line(data)}", comparison_line(data), past]
             return "\n".join(filter(None, lines))
         case JobIntended():
             return f"{task}: started" + (f", attempt {event.attempt}" if event.attempt > 1 else "")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from core.events import Forecast, Part, Range
+from core.events import ExpectedPace, Forecast, Part, PastForecasts, Range
 from core.paths import EVERYTHING
 from core.plan import Analysis, Plan, Setup, Task, longest_chain, topological_order
 from engine.views.format import (
@@ -26,6 +26,21 @@ def forecast_line(forecast: Forecast) -> str:
     forecast = forecast.whole()
     cost = _range(forecast.cost_usd, _dollars) if forecast.cost_usd else "unknown price"
     return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
+
+
+def planning_line(planning: Part) -> str:
+    """What making a plan is expected to take."""
+    return f"Planning is expected to take about {_about(planning)}"
+
+
+def past_line(past: PastForecasts) -> str:
+    """How far off forecasts were before."""
+    factors = ((past.time_factor, "time"), (past.cost_factor, "cost"))
+    known = ", ".join(f"{factor:.1f} in {name}" for factor, name in factors if factor)
+    return (
+        "Past forecasts of this work directory were off by a factor of"
+        f" {known} ({plural(past.runs, 'run')})"
+    )
 
 
 def comparison_line(forecast: Forecast) -> str:
@@ -177,8 +192,17 @@ def _forecast(forecast: Forecast) -> Iterator[str]:
     yield f"  time    {_figures(whole.seconds, plan.seconds, duration)}"
     yield f"  tokens  {_figures(whole.tokens, plan.tokens, _count)}"
     yield from wrapped(cost, "  cost    ", 10)
+    if forecast.pace is not None:
+        yield from wrapped(_pace(forecast.pace), "  pace    ", 10)
     if line := comparison_line(forecast):
         yield from wrapped(f"{line}.", "  ", 2)
+    if forecast.past is not None:
+        yield from wrapped(f"{past_line(forecast.past)}.", "  ", 2)
+
+
+def _pace(pace: ExpectedPace) -> str:
+    met = f"as in {plural(pace.runs, 'earlier run')} here" if pace.runs else "assumed"
+    return f"{pace.tokens_per_s:.0f} tokens a second after {pace.first_token_s:.1f} s, {met}"
 
 
 def _figures(whole: Range, plan: float, show: Callable[[float], str]) -> str:

@@ -193,7 +193,7 @@ def _forecast(run_view: RunView, forecast: Forecast) -> str:
     """Beside what it came to, both of them with planning where the forecast has it."""
     planning = forecast.planning
     spend = run_view.spend() if planning else run_view.task_spend()
-    seconds = run_view.executing_s() + (planning.seconds if planning else 0.0)
+    seconds = run_view.executing_s() + (run_view.planning_s if planning else 0.0)
     cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
     actual = f"actual {duration(seconds)}, {spend.total_tokens:,} tokens, {cost}"
     return f"{'' if planning else 'for the tasks '}{forecast_line(forecast)}; {actual}"

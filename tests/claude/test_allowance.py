@@ -23,7 +23,7 @@ from core.bundle import UNLIMITED, Allowance, Limits, ModelSettings, SimulationS
 from core.credentials import Credentials
 from core.errors import BudgetExceeded, ModelError
 from core.job import Usage
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 MODEL = ModelSettings()
 USAGE = Usage("anthropic", MODEL.model, input_tokens=100, output_tokens=50)

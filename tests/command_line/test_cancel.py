@@ -30,14 +30,7 @@ from engine.run.run_view import replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
 from tests.fakes.events import data_of, event_of
-from tests.fakes.stopped_runs import PROMPT, Cli, opened, opened_here
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Cli]:
-    """Each command is a process of its own."""
-    with opened(Cli(tmp_path)) as cli:
-        yield cli
+from tests.fakes.stopped_runs import PROMPT, Cli, opened_here
 
 
 @pytest.fixture
@@ -54,134 +47,134 @@ def cli(
 @pytest.mark.slow
 @pytest.mark.parametrize("ignore_ctrl_c", [False, True], ids=["a shell's", "of a script with &"])
 def test_a_running_run_is_stopped_from_a_second_process_and_goes_on_later(
-    shell: Cli, ignore_ctrl_c: bool
+    cli: Cli, ignore_ctrl_c: bool
 ) -> None:
-    with shell.running(ignore_ctrl_c=ignore_ctrl_c) as process:
-        result = shell("cancel", "last")
+    with cli.running(ignore_ctrl_c=ignore_ctrl_c) as process:
+        result = cli("cancel", "last")
         assert process.wait(timeout=5) == 130
     assert result.code == 0, result.err
     assert f"process {process.pid}" in result.out
     assert "  one: stopped (attempt 1)" in result.out.splitlines()
-    assert f"'resume {shell.run_id}'" in result.out
-    assert shell.alive() == []
-    assert list(shell.engine.iterdir()) == []
-    assert shell.state() == "interrupted"
-    resumed = shell("resume", "last", "--sim-speed", "0")
+    assert f"'resume {cli.run_id}'" in result.out
+    assert cli.alive() == []
+    assert list(cli.engine.iterdir()) == []
+    assert cli.state() == "interrupted"
+    resumed = cli("resume", "last", "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
-    assert (shell.place / "out" / "one.md").exists()
-    assert list(shell.engine.iterdir()) == []
+    assert (cli.place / "out" / "one.md").exists()
+    assert list(cli.engine.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_a_run_resumed_elsewhere_leaves_no_jobs_where_it_was(shell: Cli) -> None:
-    run_id = shell.killed(jobs=2)
-    resumed = shell("resume", run_id, "--backend", "threading", "--sim-speed", "0")
+def test_a_run_resumed_elsewhere_leaves_no_jobs_where_it_was(cli: Cli) -> None:
+    run_id = cli.killed(jobs=2)
+    resumed = cli("resume", run_id, "--backend", "threading", "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
     assert "  one: stopped (attempt 1)" in resumed.err.splitlines()
-    assert shell.alive() == []
-    assert list(shell.engine.iterdir()) == []
-    ends = [(e["task"], e["attempt"]) for e in shell.journal() if e["kind"] == "job_ended"]
+    assert cli.alive() == []
+    assert list(cli.engine.iterdir()) == []
+    ends = [(e["task"], e["attempt"]) for e in cli.journal() if e["kind"] == "job_ended"]
     assert sorted(ends) == [("one", 1), ("one", 2), ("two", 1), ("two", 2)]
 
 
 @pytest.mark.slow
 def test_a_run_that_may_have_jobs_is_not_resumed_where_they_would_not_be_seen(
-    shell: Cli,
+    cli: Cli,
 ) -> None:
-    run_id = shell.killed()
-    facts = shell.run.facts.read_bytes()
+    run_id = cli.killed()
+    facts = cli.run.facts.read_bytes()
     for backend in ([], ["--backend", "threading"]):
-        result = shell("resume", run_id, "--docker-network", "other", *backend)
+        result = cli("resume", run_id, "--docker-network", "other", *backend)
         assert result.code == 2
         assert f"1 job of run {run_id} may still run on {NAME}" in result.err
         assert "where it was started (--docker-network '')" in result.err
         assert f"cancel {run_id}" in result.err
-    assert shell.run.facts.read_bytes() == facts
-    assert len(shell.alive()) == 1
-    assert shell("cancel", run_id).code == 0
-    resumed = shell("resume", run_id, "--docker-network", "other", "--sim-speed", "0")
+    assert cli.run.facts.read_bytes() == facts
+    assert len(cli.alive()) == 1
+    assert cli("cancel", run_id).code == 0
+    resumed = cli("resume", run_id, "--docker-network", "other", "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
 
 
 @pytest.mark.slow
 def test_a_job_that_is_gone_without_a_trace_keeps_a_cancelled_run_from_nothing(
-    shell: Cli,
+    cli: Cli,
 ) -> None:
-    run_id = shell.killed()
-    [pid] = shell.alive()
+    run_id = cli.killed()
+    [pid] = cli.alive()
     assert pid > 1
     os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(shell.engine / run_id)
+    shutil.rmtree(cli.engine / run_id)
     elsewhere = ["--docker-network", "other"]
-    assert shell("resume", run_id, *elsewhere).code == 2
-    result = shell("cancel", run_id)
+    assert cli("resume", run_id, *elsewhere).code == 2
+    result = cli("cancel", run_id)
     assert result.code == 0, result.err
     assert "  one: had ended: The job is gone and left no result." in result.out.splitlines()
-    again = shell("cancel", run_id)
+    again = cli("cancel", run_id)
     assert again.out == f"Nothing of run {run_id} is running. How it ended: cancelled.\n"
-    resumed = shell("resume", run_id, *elsewhere, "--sim-speed", "0")
+    resumed = cli("resume", run_id, *elsewhere, "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
-    ends = [(e["task"], e["attempt"]) for e in shell.journal() if e["kind"] == "job_ended"]
+    ends = [(e["task"], e["attempt"]) for e in cli.journal() if e["kind"] == "job_ended"]
     assert sorted(ends) == [("one", 1), ("one", 2), ("two", 1)]
 
 
 @pytest.mark.slow
 def test_a_job_that_was_never_handed_over_keeps_a_cancelled_run_from_nothing(
-    shell: Cli,
+    cli: Cli,
 ) -> None:
-    run_id = shell.killed()
-    shell.finish_jobs()
-    assert shell("cancel", run_id).code == 0
+    run_id = cli.killed()
+    cli.finish_jobs()
+    assert cli("cancel", run_id).code == 0
     intended = {"kind": "job_intended", "at": 1.0, "task": "two", "attempt": 1, "data": {}}
-    with shell.run.journal.open("a") as journal:
+    with cli.run.journal.open("a") as journal:
         journal.write(f"{json.dumps(intended)}\n")
     elsewhere = ["--docker-network", "other", "--sim-speed", "0"]
-    assert shell("resume", run_id, *elsewhere).code == 2
-    assert shell("cancel", run_id).code == 0
-    assert shell("resume", run_id, *elsewhere).code == 0
+    assert cli("resume", run_id, *elsewhere).code == 2
+    assert cli("cancel", run_id).code == 0
+    assert cli("resume", run_id, *elsewhere).code == 0
 
 
 @pytest.mark.slow
 def test_a_run_resumed_elsewhere_goes_on_though_where_it_was_is_out_of_reach(
-    shell: Cli,
+    cli: Cli,
 ) -> None:
-    run_id = shell.killed()
-    (shell.engine / "down").touch()
-    resumed = shell("resume", run_id, "--backend", "threading", "--sim-speed", "0")
+    run_id = cli.killed()
+    (cli.engine / "down").touch()
+    resumed = cli("resume", run_id, "--backend", "threading", "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
     assert "these may still run: one (attempt 1)" in resumed.err
 
 
 @pytest.mark.slow
 def test_after_kill_9_the_jobs_are_stopped_noted_and_tried_again_on_resume(
-    shell: Cli,
+    cli: Cli,
 ) -> None:
-    run_id = shell.killed()
-    assert shell.alive() != []
-    result = shell("cancel", run_id[-6:])
+    run_id = cli.killed()
+    assert cli.alive() != []
+    result = cli("cancel", run_id[-6:])
     assert result.code == 0, result.err
     assert "  one: stopped (attempt 1)" in result.out.splitlines()
-    assert shell.alive() == []
-    assert list(shell.engine.iterdir()) == []
-    assert shell.state() == "cancelled"
-    again = shell("cancel", run_id)
+    assert cli.alive() == []
+    assert list(cli.engine.iterdir()) == []
+    assert cli.state() == "cancelled"
+    again = cli("cancel", run_id)
     assert (again.code, again.err) == (0, "")
     assert again.out == f"Nothing of run {run_id} is running. How it ended: cancelled.\n"
-    resumed = shell("resume", run_id, "--sim-speed", "0")
+    resumed = cli("resume", run_id, "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
     ends = [
         (e["task"], e["attempt"], e["data"]["cause"])
-        for e in shell.journal()
+        for e in cli.journal()
         if e["kind"] == "job_ended"
     ]
     assert sorted(ends) == [("one", 1, "INTERRUPTED"), ("one", 2, "OK"), ("two", 1, "OK")]
 
 
 @pytest.mark.slow
-def test_what_finished_before_the_cancel_is_kept_and_not_paid_for_again(shell: Cli) -> None:
-    run_id = shell.killed()
-    shell.finish_jobs()
-    result = shell("cancel", run_id, "--json")
+def test_what_finished_before_the_cancel_is_kept_and_not_paid_for_again(cli: Cli) -> None:
+    run_id = cli.killed()
+    cli.finish_jobs()
+    result = cli("cancel", run_id, "--json")
     assert result.code == 0, result.err
     assert [line["kind"] for line in result.lines] == [
         "run_started",
@@ -190,26 +183,26 @@ def test_what_finished_before_the_cancel_is_kept_and_not_paid_for_again(shell: C
         "run_ended",
         "notice",
     ]
-    assert shell.run.tasks.joinpath("one/1/result/files/one.md").exists()
-    assert list(shell.engine.iterdir()) == []
-    assert shell("resume", run_id, "--sim-speed", "0").code == 0
-    begun = [e["task"] for e in shell.journal() if e["kind"] == "job_intended"]
+    assert cli.run.tasks.joinpath("one/1/result/files/one.md").exists()
+    assert list(cli.engine.iterdir()) == []
+    assert cli("resume", run_id, "--sim-speed", "0").code == 0
+    begun = [e["task"] for e in cli.journal() if e["kind"] == "job_intended"]
     assert begun == ["one", "two"]
 
 
 @pytest.mark.slow
-def test_a_backend_out_of_reach_is_an_error_that_names_what_may_run(shell: Cli) -> None:
-    run_id = shell.killed()
-    (shell.engine / "down").touch()
-    before = shell.journal()
-    result = shell("cancel", run_id)
+def test_a_backend_out_of_reach_is_an_error_that_names_what_may_run(cli: Cli) -> None:
+    run_id = cli.killed()
+    (cli.engine / "down").touch()
+    before = cli.journal()
+    result = cli("cancel", run_id)
     assert (result.code, result.out) == (1, "")
     assert "The engine is out of reach." in result.err
     assert "may still run: one (attempt 1)" in result.err
-    assert shell.journal() == before
-    (shell.engine / "down").unlink()
-    assert shell("cancel", run_id).code == 0
-    assert shell.alive() == []
+    assert cli.journal() == before
+    (cli.engine / "down").unlink()
+    assert cli("cancel", run_id).code == 0
+    assert cli.alive() == []
 
 
 def test_a_run_that_ended_well_is_left_as_it_is(cli: Cli) -> None:

@@ -18,17 +18,10 @@ from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
 from tests.fakes.events import event_of
-from tests.fakes.stopped_runs import PROMPT, Cli, opened, opened_here
+from tests.fakes.stopped_runs import PROMPT, Cli, opened_here
 
 DAY_S = 86_400.0
 ENDED = {"exit_code": 0, "outcome": "succeeded", "message": "", "wall_s": 1.0}
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Cli]:
-    """Each command is a process of its own."""
-    with opened(Cli(tmp_path)) as cli:
-        yield cli
 
 
 @pytest.fixture
@@ -356,86 +349,86 @@ def test_json_has_a_line_for_each_thing_before_and_after(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9_then_clean_leaves_what_runs_until_it_is_named(shell: Cli) -> None:
-    run_id = shell.killed()
-    result = shell("clean", "--yes", "--older-than", "0h")
+def test_kill_9_then_clean_leaves_what_runs_until_it_is_named(cli: Cli) -> None:
+    run_id = cli.killed()
+    result = cli("clean", "--yes", "--older-than", "0h")
     assert result.code == 0
     assert "1 job of it may still run; resume it, cancel it, or remove it with 'clean" in result.out
-    assert shell.alive() != []
-    named = shell("clean", run_id)
+    assert cli.alive() != []
+    named = cli("clean", run_id)
     assert "1 job that may still run, to be cancelled" in named.out
-    assert shell.alive() != []
-    assert shell("clean", run_id, "--yes").code == 0
-    assert shell.alive() == []
-    assert list(shell.engine.iterdir()) == []
-    assert kept(shell) == []
+    assert cli.alive() != []
+    assert cli("clean", run_id, "--yes").code == 0
+    assert cli.alive() == []
+    assert list(cli.engine.iterdir()) == []
+    assert kept(cli) == []
 
 
 @pytest.mark.slow
-def test_kill_9_cancel_clean_leaves_nothing_and_the_run_goes_on(shell: Cli) -> None:
-    run_id = shell.killed()
-    assert shell("cancel", run_id).code == 0
-    assert shell("clean", "--yes").code == 0
-    assert list(shell.engine.iterdir()) == []
-    assert shell("resume", run_id, "--sim-speed", "0").code == 0
-    assert list(shell.engine.iterdir()) == []
+def test_kill_9_cancel_clean_leaves_nothing_and_the_run_goes_on(cli: Cli) -> None:
+    run_id = cli.killed()
+    assert cli("cancel", run_id).code == 0
+    assert cli("clean", "--yes").code == 0
+    assert list(cli.engine.iterdir()) == []
+    assert cli("resume", run_id, "--sim-speed", "0").code == 0
+    assert list(cli.engine.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_what_a_killed_run_had_finished_is_brought_in_before_it_goes(shell: Cli) -> None:
-    run_id = shell.killed()
-    shell.finish_jobs()
-    assert shell("clean", "--yes").code == 0
-    assert list(shell.engine.iterdir()) == []
-    assert (shell.run.tasks / "one/1/result/files/one.md").exists()
-    assert shell.state() == "interrupted"
-    assert shell("resume", run_id, "--sim-speed", "0").code == 0
-    begun = [e["task"] for e in shell.journal() if e["kind"] == "job_intended"]
+def test_what_a_killed_run_had_finished_is_brought_in_before_it_goes(cli: Cli) -> None:
+    run_id = cli.killed()
+    cli.finish_jobs()
+    assert cli("clean", "--yes").code == 0
+    assert list(cli.engine.iterdir()) == []
+    assert (cli.run.tasks / "one/1/result/files/one.md").exists()
+    assert cli.state() == "interrupted"
+    assert cli("resume", run_id, "--sim-speed", "0").code == 0
+    begun = [e["task"] for e in cli.journal() if e["kind"] == "job_intended"]
     assert begun == ["one", "two"]
 
 
 @pytest.mark.slow
-def test_jobs_of_a_run_without_a_directory_are_stopped(shell: Cli) -> None:
-    shell.killed()
-    subprocess.run(["rm", "-r", str(shell.runs)], check=True)
-    result = shell("clean", "--backend", NAME, "--yes")
+def test_jobs_of_a_run_without_a_directory_are_stopped(cli: Cli) -> None:
+    cli.killed()
+    subprocess.run(["rm", "-r", str(cli.runs)], check=True)
+    result = cli("clean", "--backend", NAME, "--yes")
     assert result.code == 0, result.out
-    assert shell.alive() == []
-    assert list(shell.engine.iterdir()) == []
+    assert cli.alive() == []
+    assert list(cli.engine.iterdir()) == []
 
 
 # -- at the end of an ordinary run
 
 
 @pytest.mark.slow
-def test_nothing_is_left_after_an_ordinary_run_a_failed_one_and_ctrl_c(shell: Cli) -> None:
-    with shell.running() as process:
+def test_nothing_is_left_after_an_ordinary_run_a_failed_one_and_ctrl_c(cli: Cli) -> None:
+    with cli.running() as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
-    assert shell.alive() == []
-    assert list(shell.engine.iterdir()) == []
-    assert shell("resume", "last", "--sim-speed", "0").code == 0
-    assert list(shell.engine.iterdir()) == []
+    assert cli.alive() == []
+    assert list(cli.engine.iterdir()) == []
+    assert cli("resume", "last", "--sim-speed", "0").code == 0
+    assert list(cli.engine.iterdir()) == []
     plan = ("--plan", "plan.json", "--backend", NAME, "--sim-speed", "0", "--max-retries", "1")
-    failed = shell(PROMPT, *plan, "--output-dir", "failed", "--sim-faults", "refusal=1")
+    failed = cli(PROMPT, *plan, "--output-dir", "failed", "--sim-faults", "refusal=1")
     assert failed.code == 1
-    assert list(shell.engine.iterdir()) == []
+    assert list(cli.engine.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(shell: Cli) -> None:
-    with shell.running() as process:
+def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(cli: Cli) -> None:
+    with cli.running() as process:
         process.kill()
-    shell("cancel", "last")
-    (shell.engine / "keeps").touch()
-    result = shell("resume", "last", "--sim-speed", "0")
+    cli("cancel", "last")
+    (cli.engine / "keeps").touch()
+    result = cli("resume", "last", "--sim-speed", "0")
     assert result.code == 0, result.err
     assert "note: What detached holds of the run could not be removed" in result.out
-    assert f"Remove it later with 'clean {shell.run_id}'." in result.out
-    (shell.engine / "keeps").unlink()
-    assert shell("clean", "--yes").code == 0
-    assert list(shell.engine.iterdir()) == []
-    assert shell.state() == "succeeded"
+    assert f"Remove it later with 'clean {cli.run_id}'." in result.out
+    (cli.engine / "keeps").unlink()
+    assert cli("clean", "--yes").code == 0
+    assert list(cli.engine.iterdir()) == []
+    assert cli.state() == "succeeded"
 
 
 def test_sizes_and_ages_are_in_words() -> None:

@@ -100,14 +100,15 @@ def test_an_executor_model_that_is_refused_is_found_before_planning(
 
 
 @pytest.mark.usefixtures("key")
-def test_with_a_plan_the_planners_model_is_not_asked(
+def test_where_nothing_is_planned_the_planners_model_is_not_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "plan.json").write_text(render_plan(chain(1)))
-    with scripted_server(refuses(EXECUTOR)) as server:
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-        assert orchestrate("--plan", "plan.json", "--real", *ROLES, "--quiet") == 3
-        assert [asked.data["model"] for asked in server.asked] == [EXECUTOR]
+    for without in (("--plan", "plan.json"), (PROMPT, "--parallel", "never")):
+        with scripted_server(refuses(EXECUTOR)) as server:
+            monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+            assert orchestrate(*without, "--real", *ROLES, "--quiet") == 3
+            assert [asked.data["model"] for asked in server.asked] == [EXECUTOR]
 
 
 def test_prices_are_those_of_the_model_that_has_none(

@@ -156,26 +156,20 @@ def answers(base: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("executors", [2, 8])
-def test_the_number_of_executors_does_not_change_the_tree(expected: Path, executors: int) -> None:
-    assert orchestrate(PROMPT, *FAST, "--max-executors", str(executors), "--output-dir", "out") == 0
+def test_neither_the_number_of_executors_nor_the_seed_changes_the_tree(expected: Path) -> None:
+    other = ("--max-executors", "8", "--sim-seed", "7")
+    assert orchestrate(PROMPT, *FAST, *other, "--output-dir", "out", "--quiet") == 0
     assert tree(Path("out")) == tree(expected)
 
 
-def test_another_seed_gives_the_same_sample(expected: Path) -> None:
-    assert orchestrate(PROMPT, *FAST, "--sim-seed", "7", "--output-dir", "out", "--quiet") == 0
-    assert tree(Path("out")) == tree(expected)
-
-
-@pytest.mark.slow
-def test_a_random_plan_of_300_tasks_is_carried_out_and_says_that_it_is_random(
+def test_a_random_plan_of_many_tasks_is_carried_out_and_says_that_it_is_random(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    many = ("--sim-tasks", "300", "--max-executors", "20")
+    many = ("--sim-tasks", "60", "--max-executors", "20")
     assert orchestrate("Build it", *FAST, *many, "--output-dir", "out") == 0
-    assert len(succeeded()) == 300
-    assert len(list(Path("out/files").iterdir())) == 300
-    notice = "Simulated: a random plan of 300 tasks. Your prompt was not read by Claude;"
+    assert len(succeeded()) == 60
+    assert len(list(Path("out/files").iterdir())) == 60
+    notice = "Simulated: a random plan of 60 tasks. Your prompt was not read by Claude;"
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count(notice) == 2  # when it is planned, and in the summary
     assert Path("out/README.md").read_text().startswith(notice)
@@ -247,7 +241,7 @@ def assert_nowhere(*secrets: str) -> None:
 # -- faults
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_under_all_faults_at_once_the_tree_is_the_same_or_the_failure_is_named(
     seed: int, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -730,6 +724,6 @@ def test_the_request_of_the_preflight_counts_against_the_caps_of_plan(
 
 def test_plan_alone_reports_what_it_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert orchestrate("plan", PROMPT, *FAST) == 0
-    assert re.search(r"Planning used 4,\d+ tokens, \$0\.02\d+ \(simulated", capsys.readouterr().err)
+    assert re.search(r"Planning used \d,\d+ tokens, \$0\.0\d+ \(simulated", capsys.readouterr().err)
     assert orchestrate("plan", PROMPT, *FAST, "--quiet") == 0
     assert "Planning used" not in capsys.readouterr().err

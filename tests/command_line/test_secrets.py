@@ -1,7 +1,7 @@
 """Canaries in place of every kind of credential are found nowhere, during and after a run.
 
-The program runs as a person starts it, with --debug and --json, over loopback HTTP. Afterwards all
-it left behind is searched, and while it runs the command lines of all its processes.
+The program runs with --debug over loopback HTTP, and afterwards all it left behind is searched.
+Where it is a process of its own, so are the command lines of all processes below it meanwhile.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+import orchestrator
 from claude.simulation.server import serve
 from core.bundle import SimulationSettings
 from core.clock import SystemClock
@@ -92,20 +93,47 @@ class Trace:
         return [where for where, text in texts.items() if SAME in text.lower()]
 
 
-def environment(home: Path, planted: Planted) -> dict[str, str]:
+def environment(home: Path, url: str, planted: Planted) -> dict[str, str]:
     (home / ".aws").mkdir(parents=True)
     (home / ".aws" / "credentials").write_text(PROFILE_FILE)
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC_", "AWS_"))}
+    asked = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_BEDROCK_BASE_URL": url}
     home_only = {"HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
-    return {**plain, **planted.environ, **home_only}
+    return {**plain, **planted.environ, **asked, **home_only}
 
 
-def run(place: Path, url: str, planted: Planted, *args: str) -> Trace:
-    """The command line from start to end, with what could be seen of it meanwhile."""
-    home, cwd = place / "home", place / "work"
+def files_below(place: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
+
+
+Run = Callable[..., Trace]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process."""
+
+    def here(place: Path, url: str, planted: Planted, *args: str) -> Trace:
+        environ = environment(place / "home", url, planted)
+        (place / "work").mkdir()
+        monkeypatch.chdir(place / "work")
+        with monkeypatch.context() as patch:
+            for name in set(os.environ) - set(environ):
+                patch.delenv(name)
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            code = orchestrator.main([*args, *planted.args, "--debug"])
+        printed = capfd.readouterr()
+        return Trace(code, printed.out, printed.err, files_below(place / "work"))
+
+    return here
+
+
+def run_apart(place: Path, url: str, planted: Planted, *args: str) -> Trace:
+    """The command line as a person starts it, with what could be seen of it meanwhile."""
+    cwd = place / "work"
     cwd.mkdir()
-    environ = environment(home, planted)
-    environ |= {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_BEDROCK_BASE_URL": url}
+    environ = environment(place / "home", url, planted)
     command = [sys.executable, str(ROOT / "orchestrator.py"), *args, *planted.args, "--debug"]
     shown: set[str] = set()
     with (
@@ -119,9 +147,8 @@ def run(place: Path, url: str, planted: Planted, *args: str) -> Trace:
                 time.sleep(0.05)
         finally:
             process.kill()
-    left = {p: p.read_bytes() for p in cwd.rglob("*") if p.is_file()}
-    texts = [(place / name).read_text() for name in ("out", "err")]
-    return Trace(process.returncode, texts[0], texts[1], left, shown)
+    out_text, err_text = ((place / name).read_text() for name in ("out", "err"))
+    return Trace(process.returncode, out_text, err_text, files_below(cwd), shown)
 
 
 def command_lines(pid: int, *, with_own: bool) -> Iterator[str]:
@@ -144,16 +171,17 @@ def command_lines(pid: int, *, with_own: bool) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_whole_run_leaves_no_trace_of_its_credentials(way: str, tmp_path: Path) -> None:
+def test_a_whole_run_leaves_no_trace_of_its_credentials(way: str, run: Run, tmp_path: Path) -> None:
+    apart = way in ("api-key", "options")
     with serve(0, SimulationSettings(speed=40), SystemClock()) as server:
         args = (PROMPT, "--real", "--json", "--output-dir", "out")
-        trace = run(tmp_path, server.base_url, WAYS[way], *args)
+        trace = (run_apart if apart else run)(tmp_path, server.base_url, WAYS[way], *args)
     assert trace.code == 0, trace.err
     kinds = [json.loads(line)["kind"] for line in trace.out.splitlines()]
     assert kinds[-1] == "run_ended"
     names = {path.name for path in trace.left}
     assert {"journal.jsonl", "run.json", "transcript.jsonl", "result.json"} <= names
-    assert trace.shown or way == "options"
+    assert trace.shown or way != "api-key"
     assert trace.hits() == []
 
 
@@ -173,7 +201,7 @@ def repeats(asked: Asked) -> Told:
     [*(("doctor", way) for way in WAYS), ("run", "profile"), ("plan", "api-key")],
 )
 def test_a_server_that_repeats_the_credentials_does_not_get_them_shown(
-    command: str, way: str, tmp_path: Path
+    command: str, way: str, run: Run, tmp_path: Path
 ) -> None:
     args = ("doctor",) if command == "doctor" else (command, PROMPT, "--real")
     with scripted_server(repeats) as server:
@@ -185,7 +213,7 @@ def test_a_server_that_repeats_the_credentials_does_not_get_them_shown(
     assert trace.hits() == []
 
 
-def test_a_server_that_breaks_off_does_not_get_them_shown(tmp_path: Path) -> None:
+def test_a_server_that_breaks_off_does_not_get_them_shown(run: Run, tmp_path: Path) -> None:
     with scripted_server(Told(reset=True)) as server:
         trace = run(tmp_path, server.url, WAYS["session-token"], "doctor")
     assert trace.code == 3
@@ -193,7 +221,7 @@ def test_a_server_that_breaks_off_does_not_get_them_shown(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("way", ["options", "aws-keys"])
-def test_show_config_masks_them(way: str, tmp_path: Path) -> None:
+def test_show_config_masks_them(way: str, run: Run, tmp_path: Path) -> None:
     trace = run(tmp_path, "http://127.0.0.1:9", WAYS[way], "run", "--show-config", "--json")
     assert trace.code == 0
     assert trace.hits() == []

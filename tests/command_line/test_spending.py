@@ -136,15 +136,25 @@ def test_the_forecast_is_told_before_anything_is_begun(
     for figure in ("seconds", "tokens", "cost_usd"):
         assert told[figure]["low"] <= told[figure]["likely"] <= told[figure]["high"]
     assert told["simulated"] is True
+    assert told["planning"]["tokens"] > 1_000
+    assert told["alone"]["seconds"] > told["parallel"]["seconds"] > 60
+    assert "past" not in told
+    assert orchestrate(PROMPT, *FAST) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Planning is expected to take about 0 s, $0.0" in said
+    assert "Past forecasts of this work directory were off by a factor of 1." in said
+    assert "(1 run)" in said
 
 
-def test_the_first_executor_goes_ahead_of_the_others(tmp_path: Path) -> None:
-    assert orchestrate(PROMPT, *FAST, "--quiet") == 0
-    kinds = [(e["kind"], e["task"]) for e in journal(tmp_path) if e["task"]]
-    begun = [n for n, (kind, _) in enumerate(kinds) if kind == "job_intended"]
-    assert begun[0] == 0
-    first_end = kinds.index(("job_ended", kinds[0][1]))
-    assert begun[1] > first_end  # without waiting, its end is the first news of it
+def test_the_first_executor_goes_ahead_until_its_answer_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert orchestrate(PROMPT, *FAST, "--json", "--no-early-start") == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [event["kind"] for event in told if event.get("task")]
+    begun = [n for n, kind in enumerate(kinds) if kind == "job_intended"]
+    news = next(n for n, kind in enumerate(kinds) if kind in ("answer_begun", "job_ended"))
+    assert begun[0] < news < begun[1]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from executor_agent import ExecutorAgent
 from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 
 CANARY = "sk-ant-canary-7f3a9c51d2"
-AT_ONCE = 8  # enough for an array and a queue; bench/ has scale
+AT_ONCE = ("fast-03", "slow-a", "fast-01", "refused", "fast-odd", "fast-02")
+"""Enough for an array and a queue, in no order; bench/ has scale."""
 
 
 class ConformanceFixtures:
@@ -39,21 +40,25 @@ class ConformanceFixtures:
     """A short name, or `module:Class`."""
     bounds: ClassVar[Bounds] = Bounds()
 
-    @pytest.fixture
-    def options(self) -> Mapping[str, Any]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def options(cls) -> Mapping[str, Any]:
         """The backend's settings by name."""
         return {}
 
-    @pytest.fixture
-    def clock(self) -> Clock:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def clock(cls) -> Clock:
         return SystemClock()
 
-    @pytest.fixture
-    def credentials(self) -> Credentials:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def credentials(cls) -> Credentials:
         return Credentials(anthropic_api_key=CANARY)
 
-    @pytest.fixture
-    def work(self, credentials: Credentials) -> Worker:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def work(cls, credentials: Credentials) -> Worker:
         """For backends that run jobs in this process."""
 
         def work(attempt: AttemptDir, claimant: str, clock: Clock) -> object:
@@ -61,12 +66,13 @@ class ConformanceFixtures:
 
         return work
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
+    @classmethod
     def make_backend(
-        self, credentials: Credentials, clock: Clock, work: Worker, options: Mapping[str, Any]
+        cls, credentials: Credentials, clock: Clock, work: Worker, options: Mapping[str, Any]
     ) -> Callable[[RunDir], Backend]:
         """How to make an instance of the backend for a run directory."""
-        return lambda run: backend_class(self.backend).build(
+        return lambda run: backend_class(cls.backend).build(
             BackendContext(run.root, credentials, clock, work, options)
         )
 
@@ -90,6 +96,27 @@ class ConformanceFixtures:
     def live(self, start_run: Callable[..., LiveRun]) -> LiveRun:
         return start_run("20260101-120000-aaaa")
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def shared(
+        cls,
+        tmp_path_factory: pytest.TempPathFactory,
+        make_backend: Callable[[RunDir], Backend],
+        clock: Clock,
+    ) -> Iterator[LiveRun]:
+        """A run of all tests that only look: `slow-a` runs, the others of AT_ONCE have ended."""
+        place = tmp_path_factory.mktemp("shared")
+        facts = RunFacts("20260101-120000-9999", PROMPT, str(place / "out"), 0.0, {}, True)
+        run = create_run(place / "work dir", facts)
+        live = LiveRun(run, build_plan(), make_backend, cls.bounds, clock)
+        try:
+            handles = live.submit(*AT_ONCE)
+            live.wait_running(live.handles["slow-a"])
+            live.wait_ended(*(handle for handle in handles if handle.key.task != "slow-a"))
+            yield live
+        finally:
+            live.end()
+
 
 class LifecycleConformance(ConformanceFixtures):
     """Submit, poll, cancel and reattach: all that can be said without looking into a bundle."""
@@ -104,49 +131,49 @@ class LifecycleConformance(ConformanceFixtures):
         live.backend.cancel([])
         assert live.backend.reattach(live.run.run_id) == []
 
-    def test_submit_answers_one_per_job_in_order(self, live: LiveRun) -> None:
-        tasks = ["fast-03", "slow-a", "fast-01", "fast-02"]
-        handles = live.submit(*tasks)
-        assert [handle.key.task for handle in handles] == tasks
-        assert {handle.backend for handle in handles} == {live.backend.name}
+    def test_submit_answers_one_per_job_in_order(self, shared: LiveRun) -> None:
+        handles = list(shared.handles.values())[: len(AT_ONCE)]
+        assert tuple(handle.key.task for handle in handles) == AT_ONCE
+        assert {handle.backend for handle in handles} == {shared.backend.name}
 
-    def test_a_handle_survives_a_round_trip_through_json(self, live: LiveRun) -> None:
-        [handle] = live.submit("fast-01")
+    def test_a_handle_survives_a_round_trip_through_json(self, shared: LiveRun) -> None:
+        handle = shared.handles["fast-01"]
         again = decode(JobHandle, json.dumps(json.loads(encode(handle))), "the journal")
         assert again == handle
-        live.wait_ended(again)
+        assert shared.poll(again)[0].state is JobState.SUCCEEDED
 
-    def test_a_job_succeeds(self, live: LiveRun) -> None:
-        [status] = live.wait_ended(*live.submit("fast-01"))
-        assert status.state is JobState.SUCCEEDED
+    def test_jobs_succeed_while_another_says_running_and_goes_on_saying_so(
+        self, shared: LiveRun
+    ) -> None:
+        fast = [handle for task, handle in shared.handles.items() if task.startswith("fast")]
+        assert {s.state for s in shared.poll(*fast)} == {JobState.SUCCEEDED}
+        assert shared.poll(shared.handles["slow-a"])[0].state is JobState.RUNNING
 
-    def test_many_jobs_at_once_all_end(self, live: LiveRun) -> None:
-        handles = live.submit(*(f"fast-{n:02}" for n in range(AT_ONCE)))
-        assert {s.state for s in live.wait_ended(*handles)} == {JobState.SUCCEEDED}
-
-    def test_a_running_job_says_running_and_goes_on_saying_so(self, live: LiveRun) -> None:
-        [slow, fast] = live.submit("slow-a", "fast-01")
-        live.wait_running(slow)
-        live.wait_ended(fast)
-        assert live.poll(slow)[0].state is JobState.RUNNING
-
-    def test_a_key_submitted_twice_gives_the_same_job(self, live: LiveRun) -> None:
-        [first] = live.submit("slow-a")
+    def test_a_key_submitted_twice_is_one_job_that_runs_once(self, live: LiveRun) -> None:
+        [slow] = live.submit("slow-a")
         [again] = live.submit("slow-a")
-        [twice, twin] = live.submit("fast-01", "fast-01")
-        assert (again.key, again.native_id) == (first.key, first.native_id)
-        assert twice.native_id == twin.native_id
-        assert {h.key for h in live.backend.reattach(live.run.run_id)} == {first.key, twice.key}
+        job, twin = live.prepare("fast-01"), live.prepare("fast-01")
+        first, second = live.submit_jobs(job, twin)
+        assert (again.key, again.native_id) == (slow.key, slow.native_id)
+        assert first.native_id == second.native_id
+        assert {h.key for h in live.backend.reattach(live.run.run_id)} == {slow.key, first.key}
+        handles = [first, second, *live.submit_jobs(job)]
+        live.wait_ended(*handles)
+        handles += live.submit_jobs(job)
+        live.wait_ended(*handles)
+        self.check_ran_once(live, first)
 
-    def test_poll_answers_for_handles_it_never_saw(self, live: LiveRun) -> None:
-        [handle] = live.submit("fast-01")
+    def check_ran_once(self, live: LiveRun, handle: JobHandle) -> None:
+        """For suites that look into bundles."""
+
+    def test_poll_answers_for_handles_it_never_saw(self, shared: LiveRun) -> None:
+        handle = shared.handles["fast-01"]
         never = [
             replace(handle, key=replace(handle.key, task="never"), native_id="nobody:1"),
             replace(handle, key=replace(handle.key, attempt=7), native_id=""),
-            JobHandle(JobKey("another-run", "fast-01", 1), live.backend.name, "x", {"y": 1}),
+            JobHandle(JobKey("another-run", "fast-01", 1), shared.backend.name, "x", {"y": 1}),
         ]
-        live.wait_ended(handle)
-        found = live.backend.poll([*never, handle])
+        found = shared.backend.poll([*never, handle])
         assert set(found) == {h.key for h in [*never, handle]}
         assert {found[h.key].state for h in never} <= {JobState.UNKNOWN, JobState.LOST}
         assert found[handle.key].state is JobState.SUCCEEDED
@@ -159,24 +186,22 @@ class LifecycleConformance(ConformanceFixtures):
         assert status.state is not JobState.SUCCEEDED
         assert live.poll(spared)[0].state is JobState.RUNNING
 
-    def test_cancel_of_an_ended_or_unknown_job_is_no_error(self, live: LiveRun) -> None:
-        [handle] = live.submit("fast-01")
-        before = live.wait_ended(handle)
+    def test_cancel_of_an_ended_or_unknown_job_is_no_error(self, shared: LiveRun) -> None:
+        handle = shared.handles["fast-01"]
+        before = shared.poll(handle)
         unknown = replace(handle, key=replace(handle.key, task="never"), native_id="nobody:1")
-        live.backend.cancel([handle, unknown])
-        live.backend.cancel([handle])
-        assert live.poll(handle) == before, "a final state does not change"
+        shared.backend.cancel([handle, unknown])
+        shared.backend.cancel([handle])
+        assert shared.poll(handle) == before, "a final state does not change"
 
-    def test_reattach_finds_every_job_of_the_run_and_none_of_another(self, live: LiveRun) -> None:
-        handles = live.submit("slow-a", "fast-01", "fast-02")
-        live.wait_ended(*handles[1:])
-        found = live.backend.reattach(live.run.run_id)
-        assert sorted(h.key for h in found) == sorted(h.key for h in handles)
-        assert live.backend.reattach("another-run") == []
-        states = {s.state for s in live.poll(*found)}
+    def test_reattach_finds_every_job_of_the_run_and_none_of_another(self, shared: LiveRun) -> None:
+        found = shared.backend.reattach(shared.run.run_id)
+        assert sorted(h.key for h in found) == sorted(h.key for h in shared.handles.values())
+        assert shared.backend.reattach("another-run") == []
+        states = {s.state for s in shared.poll(*found)}
         assert states == {JobState.RUNNING, JobState.SUCCEEDED}
 
-    def test_two_runs_side_by_side_do_not_see_each_other(
+    def test_two_runs_side_by_side_do_not_see_each_other_nor_a_cleanup(
         self, start_run: Callable[..., LiveRun]
     ) -> None:
         here, there = start_run("20260101-120000-bbbb"), start_run("20260101-120000-bbbb2")
@@ -188,15 +213,19 @@ class LifecycleConformance(ConformanceFixtures):
         assert [h.key for h in there.backend.reattach(there.run.run_id)] == [other.key]
         here.backend.cancel(here.backend.reattach(here.run.run_id))
         here.wait_ended(mine, within_s=self.bounds.cancel_s)
-        here.backend.cleanup(here.run.run_id)
+        for _ in range(2):
+            here.backend.cleanup(here.run.run_id)
+            here.backend.cleanup("another-run")
+        here.backend.close()
         there.wait_ended(*there.submit("fast-01"))  # time for a stray cancel to be felt
         assert there.poll(other)[0].state is JobState.RUNNING
+        here.backend.close()
 
     def test_a_change_is_seen_by_one_who_waits_for_the_wake_or_the_pace(
         self, live: LiveRun
     ) -> None:
         woken = threading.Event()
-        live.backend.on_change(woken.set)
+        live.backend.on_change(lambda *_: woken.set())
         [handle] = live.submit("fast-01")
         pace, asked_at = live.backend.pace, live.clock.monotonic()
 
@@ -210,11 +239,3 @@ class LifecycleConformance(ConformanceFixtures):
             return live.poll(handle)[0].state.final
 
         live.eventually(look, "the end seen without polling all the time")
-
-    def test_cleaning_up_and_closing_twice_is_no_error(self, live: LiveRun) -> None:
-        live.wait_ended(*live.submit("fast-01"))
-        for _ in range(2):
-            live.backend.cleanup(live.run.run_id)
-            live.backend.cleanup("another-run")
-        for _ in range(2):
-            live.backend.close()

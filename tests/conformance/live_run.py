@@ -69,6 +69,9 @@ def eventually(
     return found
 
 
+CONTRACT = "contracts/Maße & co.json"
+
+
 def build_plan() -> Plan:
     """Tasks of every behaviour, all ready at once but for the last."""
     ids = [f"fast-{n:02}" for n in range(MANY)] + ["slow-a", "slow-b", "refused"]
@@ -82,7 +85,7 @@ def build_plan() -> Plan:
         analysis=Analysis(
             complexity=1, rationale="Flat.", recommended_executors=4, parallel_pays=True
         ),
-        contracts=(Contract(path="contracts/Maße & co.json", purpose="Size.", content='{"a": 1}'),),
+        contracts=(Contract(path=CONTRACT, purpose="Size.", content='{"a": 1}'),),
         tasks=tuple(tasks),
         acceptance_criteria=(Criterion(text="All is there.", served_by=("fast-last",)),),
     )
@@ -95,6 +98,7 @@ def _task(name: str, *owns: str, depends_on: tuple[str, ...] = ()) -> Task:
         instructions=f"Write what {name} owns.",
         depends_on=depends_on,
         owns=owns,
+        uses=(CONTRACT,),
         checks=(),
         estimate=100,
     )
@@ -115,6 +119,8 @@ class LiveRun:
         self._make = make
         self._made: list[Backend] = []
         self.said: list[str] = []
+        self.handles: dict[str, JobHandle] = {}
+        """The latest of each task that was submitted."""
         write_contracts(run, plan.contracts)
         self.backend = self.another_backend()
 
@@ -147,6 +153,7 @@ class LiveRun:
         handles = [answer for answer in answers if isinstance(answer, JobHandle)]
         assert len(handles) == len(answers) == len(jobs), answers
         self.said += map(encode, handles)
+        self.handles |= {handle.key.task: handle for handle in handles}
         return handles
 
     def submit(self, *tasks: str) -> list[JobHandle]:

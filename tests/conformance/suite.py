@@ -27,22 +27,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from backends.base import Backend
-from core.bundle import (
-    WIRE_VERSION,
-    AttemptDir,
-    SimulationSettings,
-    build_manifest,
-    read_spent,
-)
+from core.bundle import WIRE_VERSION, AttemptDir, build_manifest, read_spent
 from core.errors import CollectError
-from core.events import Kind
-from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult, TaskState
+from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult
 from engine.run.rundir import RunDir
 from tests.conformance.lifecycle import CANARY, ConformanceFixtures, LifecycleConformance
-from tests.conformance.live_run import LiveRun, design, merged_files, schedule
+from tests.conformance.live_run import LiveRun
 
 THIS_VERSION = f'"version":{WIRE_VERSION}'
 
@@ -75,10 +66,9 @@ class BackendConformance(LifecycleConformance):
         assert max(after - before for before, after in pairwise(times)) < self.bounds.state_s
         live.wait_ended(*handles, within_s=self.bounds.cancel_s)
 
-    def test_the_result_arrives_with_its_files(self, live: LiveRun, tmp_path: Path) -> None:
-        [handle] = live.submit("fast-01")
-        live.wait_ended(handle)
-        result = live.result(handle, tmp_path / "fetched")
+    def test_the_result_arrives_with_its_files(self, shared: LiveRun, tmp_path: Path) -> None:
+        handle = shared.handles["fast-01"]
+        result = shared.result(handle, tmp_path / "fetched")
         there = AttemptDir(tmp_path / "fetched" / "fast-01" / "1")
         assert (result.key, result.outcome) == (handle.key, Outcome.OK), result.message
         assert result.manifest.paths == ("parts/fast-01.md",)
@@ -86,70 +76,49 @@ class BackendConformance(LifecycleConformance):
         assert there.transcript.read_text(encoding="utf-8")
         assert there.log.exists()
 
-    def test_names_that_a_shell_would_mangle_arrive_as_they_are(self, live: LiveRun) -> None:
-        [handle] = live.submit("fast-odd")
-        live.wait_ended(handle)
-        result = live.result(handle)
+    def test_names_that_a_shell_would_mangle_arrive_as_they_are(self, shared: LiveRun) -> None:
+        result = shared.result(shared.handles["fast-odd"])
         assert result.outcome is Outcome.OK, result.message
         odd, *below = result.manifest.paths
         assert odd == "odd/it's $HOME; `x` & größe.md"
         assert below
         assert all(path.startswith("odd/with spaces/") for path in below)
 
-    def test_what_earlier_tasks_wrote_is_there_for_a_later_one(self, live: LiveRun) -> None:
-        [first] = live.submit("fast-odd")
-        live.wait_ended(first)
-        written = live.result(first).manifest.paths
-        [last] = live.submit_jobs(live.prepare("fast-last", fast_odd=1))
-        live.wait_ended(last)
-        assert live.result(last).outcome is Outcome.OK
-        transcript = live.run.attempt(last.key).transcript.read_text(encoding="utf-8")
+    def test_what_earlier_tasks_wrote_is_there_for_a_later_one(self, shared: LiveRun) -> None:
+        written = shared.result(shared.handles["fast-odd"]).manifest.paths
+        [last] = shared.submit_jobs(shared.prepare("fast-last", fast_odd=1))
+        shared.wait_ended(last)
+        assert shared.result(last).outcome is Outcome.OK
+        transcript = shared.run.attempt(last.key).transcript.read_text(encoding="utf-8")
         texts = "\n".join(_texts([json.loads(line) for line in transcript.splitlines()]))
         assert written
         assert all(path in texts for path in written)
         assert "contracts/Maße & co.json" in texts
 
-    def test_a_key_submitted_twice_runs_once(self, live: LiveRun) -> None:
-        job, twin = live.prepare("fast-01"), live.prepare("fast-01")
-        handles = [*live.submit_jobs(job, twin), *live.submit_jobs(job)]
-        live.wait_ended(*handles)
-        handles += live.submit_jobs(job)
-        live.wait_ended(*handles)
-        self._ran_once(live, handles[0])
-
-    def _ran_once(self, live: LiveRun, handle: JobHandle) -> None:
+    def check_ran_once(self, live: LiveRun, handle: JobHandle) -> None:
         result, here = live.result(handle), live.run.attempt(handle.key)
         turns = _turns(here)
         assert result.outcome is Outcome.OK, result.message
         assert result.turns == len(turns) == len(result.usage)
         assert tuple(read_spent(here)) == result.usage
 
-    def test_a_refusing_model_is_told_in_the_result(self, live: LiveRun) -> None:
-        [handle] = live.submit("refused")
-        live.wait_ended(handle)
-        result = live.result(handle)
+    def test_a_refusing_model_is_told_in_the_result(self, shared: LiveRun) -> None:
+        result = shared.result(shared.handles["refused"])
         assert result.outcome is Outcome.REFUSED
         assert result.message
         assert result.manifest.entries == ()
 
-    @pytest.mark.parametrize(
-        ("damage", "told"),
-        [
-            (lambda text: text[: len(text) // 2], "task.json"),
-            (lambda text: text.replace(THIS_VERSION, '"version":99'), "wire version 99"),
-        ],
-        ids=["cut", "of another wire version"],
-    )
-    def test_a_damaged_bundle_fails_and_says_so(
-        self, live: LiveRun, damage: Callable[[str], str], told: str
-    ) -> None:
-        job = live.prepare("fast-01")
-        path = AttemptDir(job.attempt_dir).task_json
-        path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
-        [handle] = live.submit_jobs(job)
-        [status] = live.wait_ended(handle)
-        assert status.state is JobState.FAILED
-        assert told in self._words(live, handle, status)
+    def test_a_damaged_bundle_fails_and_says_so(self, live: LiveRun) -> None:
+        cut, newer = jobs = live.prepare("fast-01"), live.prepare("fast-02")
+        path = AttemptDir(cut.attempt_dir).task_json
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        path = AttemptDir(newer.attempt_dir).task_json
+        path.write_bytes(path.read_bytes().replace(THIS_VERSION.encode(), b'"version":99'))
+        handles = live.submit_jobs(*jobs)
+        statuses = live.wait_ended(*handles)
+        assert {status.state for status in statuses} == {JobState.FAILED}
+        assert "task.json" in self._words(live, handles[0], statuses[0])
+        assert "wire version 99" in self._words(live, handles[1], statuses[1])
 
     def _words(self, live: LiveRun, handle: JobHandle, status: JobStatus) -> str:
         """What the engine tells a person: the status's words, else why there is no result."""
@@ -158,26 +127,23 @@ class BackendConformance(LifecycleConformance):
         return status.message or str(found)
 
     def test_collecting_again_and_elsewhere_gives_the_same(
-        self, live: LiveRun, tmp_path: Path
+        self, shared: LiveRun, tmp_path: Path
     ) -> None:
-        [handle] = live.submit("fast-odd")
-        live.wait_ended(handle)
-        first = live.result(handle)
-        assert live.collect(handle) == first
+        handle = shared.handles["fast-odd"]
+        first = shared.result(handle)
+        assert shared.collect(handle) == first
         for _ in range(2):
-            assert live.collect(handle, tmp_path / "elsewhere") == first
+            assert shared.collect(handle, tmp_path / "elsewhere") == first
         elsewhere = AttemptDir(tmp_path / "elsewhere" / "fast-odd" / "1")
         assert build_manifest(elsewhere.files) == first.manifest
         shutil.rmtree(elsewhere.files)
-        assert live.collect(handle, tmp_path / "elsewhere") == first
+        assert shared.collect(handle, tmp_path / "elsewhere") == first
 
-    def test_no_result_is_an_answer_and_does_not_spoil_the_others(self, live: LiveRun) -> None:
-        [done, running] = live.submit("fast-01", "slow-a")
-        live.wait_ended(done)
-        live.wait_running(running)
-        live.result(done)
-        never = JobHandle(JobKey("another-run", "fast-01", 1), live.backend.name, "x")
-        found = live.backend.collect([never, done, running], live.run.tasks)
+    def test_no_result_is_an_answer_and_does_not_spoil_the_others(self, shared: LiveRun) -> None:
+        done, running = shared.handles["fast-01"], shared.handles["slow-a"]
+        shared.result(done)
+        never = JobHandle(JobKey("another-run", "fast-01", 1), shared.backend.name, "x")
+        found = shared.backend.collect([never, done, running], shared.run.tasks)
         assert isinstance(found[done.key], TaskResult)
         assert isinstance(found[never.key], CollectError)
         assert isinstance(found[running.key], CollectError)
@@ -222,9 +188,9 @@ class BackendConformance(LifecycleConformance):
         assert live.read_log(handle, cursor)[0] == []
         assert live.read_log(handle)[0] == lines
 
-    def test_the_log_of_a_job_nobody_knows_is_empty(self, live: LiveRun) -> None:
-        never = JobHandle(JobKey(live.run.run_id, "never", 1), live.backend.name, "nobody:1")
-        assert live.read_log(never) == ([], "")
+    def test_the_log_of_a_job_nobody_knows_is_empty(self, shared: LiveRun) -> None:
+        never = JobHandle(JobKey(shared.run.run_id, "never", 1), shared.backend.name, "nobody:1")
+        assert shared.read_log(never) == ([], "")
 
     def test_another_instance_finds_what_ended_before(self, live: LiveRun, tmp_path: Path) -> None:
         [handle] = live.submit("fast-01")
@@ -247,7 +213,9 @@ class BackendConformance(LifecycleConformance):
         assert isinstance(there.collect(mine, tmp_path), CollectError)
         assert there.read_log(mine)[0] == []
 
-    def test_a_secret_is_nowhere_to_be_seen(self, live: LiveRun) -> None:
+    def test_a_secret_is_nowhere_to_be_seen_and_a_cleanup_leaves_nothing(
+        self, live: LiveRun
+    ) -> None:
         broken = live.prepare("fast-02")
         AttemptDir(broken.attempt_dir).task_json.write_text("{}")
         handles = [*live.submit("fast-01", "refused", "spending"), *live.submit_jobs(broken)]
@@ -261,26 +229,10 @@ class BackendConformance(LifecycleConformance):
             assert live.run.tasks not in path.parents
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, f"{path} can be read by others"
         live.backend.cleanup(live.run.run_id)
+        assert live.backend.leftovers(live.run.run_id) == []
         assert _holding(live.run.root, CANARY) == []
         assert len(live.said) > len(handles)
         assert [text for text in live.said if CANARY in text] == []
-
-    # -- from end to end
-
-    def test_an_interrupted_plan_is_resumed_and_ends_with_every_file(
-        self, start_run: Callable[..., LiveRun]
-    ) -> None:
-        plan, files = design()
-        live = start_run("20260101-120000-ffff", plan)
-        outcome, history = schedule(live, SimulationSettings(speed=20), stop_after=1)
-        done = [task for task, state in outcome.states.items() if state is TaskState.SUCCEEDED]
-        assert 1 <= len(done) < len(plan.tasks)
-        live.backend.close()
-        live.backend = live.another_backend()
-        outcome, history = schedule(live, SimulationSettings(speed=0))
-        assert set(outcome.states.values()) == {TaskState.SUCCEEDED}, outcome.messages
-        assert [history.count((Kind.JOB_INTENDED, task)) for task in done] == [1] * len(done)
-        assert merged_files(live.run, outcome) == files
 
 
 class DurableJobs(ConformanceFixtures):
@@ -317,29 +269,30 @@ class ReachableResults(ConformanceFixtures):
         """Where the backend keeps the attempt until it is collected."""
         return live.run.attempt(key)
 
-    def test_a_result_changed_in_place_is_not_taken(self, live: LiveRun, tmp_path: Path) -> None:
-        [handle] = live.submit("fast-01")
-        live.wait_ended(handle)
-        kept = self.kept_attempt(live, handle.key)
-        path = kept.files / "parts" / "fast-01.md"
+    def test_a_result_changed_in_place_is_not_taken(self, shared: LiveRun, tmp_path: Path) -> None:
+        handle = shared.handles["fast-02"]
+        path = self.kept_attempt(shared, handle.key).files / "parts" / "fast-02.md"
         path.write_text("not what the worker wrote")
-        self._refused(live, handle, tmp_path / "changed")
+        self._refused(shared, handle, tmp_path / "changed")
         path.unlink()
-        self._refused(live, handle, tmp_path / "absent")
+        self._refused(shared, handle, tmp_path / "absent")
         path.symlink_to("/etc/hostname")
-        self._refused(live, handle, tmp_path / "linked")
+        self._refused(shared, handle, tmp_path / "linked")
 
-    def test_a_result_that_cannot_be_read_is_not_taken(self, live: LiveRun, tmp_path: Path) -> None:
-        [handle] = live.submit("fast-odd")
-        live.wait_ended(handle)
-        path = self.kept_attempt(live, handle.key).result_json
-        whole = json.loads(path.read_text(encoding="utf-8"))
+    def test_a_result_that_cannot_be_read_is_not_taken(
+        self, shared: LiveRun, tmp_path: Path
+    ) -> None:
+        handle = shared.handles["fast-odd"]
+        path = self.kept_attempt(shared, handle.key).result_json
+        text = path.read_text(encoding="utf-8")
+        whole = json.loads(text)
         entries = whole["manifest"]["entries"]
         of_another = {**whole, "key": {**whole["key"], "attempt": 2}}
         turned = {**whole, "manifest": {"entries": entries[::-1]}}
         for n, bad in enumerate(["", "{", json.dumps(of_another), json.dumps(turned)]):
             path.write_text(bad, encoding="utf-8")
-            self._refused(live, handle, tmp_path / str(n))
+            self._refused(shared, handle, tmp_path / str(n))
+        path.write_text(text, encoding="utf-8")
 
     def _refused(self, live: LiveRun, handle: JobHandle, destination: Path) -> None:
         assert isinstance(live.collect(handle, destination), CollectError)

@@ -36,23 +36,26 @@ class TestAwsBatch(BackendConformance, DurableJobs):
     backend = "batch"
     bounds = Bounds(state_s=180, cancel_s=40, look_every_s=0.3)
 
-    @pytest.fixture
-    def options(self, place: Cloud) -> Mapping[str, Any]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def options(cls, place: Cloud) -> Mapping[str, Any]:
         return place.options
 
-    @pytest.fixture
-    def credentials(self) -> Credentials:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def credentials(cls) -> Credentials:
         return Credentials(CANARY, aws_access_key_id="testing", aws_secret_access_key="testing")
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
+    @classmethod
     def make_backend(
-        self,
+        cls,
         credentials: Credentials,
         clock: Clock,
         work: Worker,
         options: Mapping[str, Any],
         place: Cloud,
     ) -> Callable[[RunDir], Backend]:
-        return lambda run: backend_class(self.backend).build(
+        return lambda run: backend_class(cls.backend).build(
             BackendContext(run.root, credentials, clock, work, options, place.environ)
         )

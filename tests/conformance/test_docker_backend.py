@@ -19,6 +19,7 @@ class TestDocker(BackendConformance, DurableJobs):
     backend = "docker"
     bounds = Bounds(state_s=90, cancel_s=30, look_every_s=0.1)
 
-    @pytest.fixture
-    def options(self) -> Mapping[str, Any]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def options(cls) -> Mapping[str, Any]:
         return {"docker_image": IMAGE, "docker_network": "none", "docker_memory": "512m"}

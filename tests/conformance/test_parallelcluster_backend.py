@@ -23,7 +23,7 @@ def aws() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def cluster(
     tmp_path_factory: pytest.TempPathFactory, credentials: Credentials, clock: Clock
 ) -> RemoteCluster:
@@ -35,8 +35,9 @@ class TestParallelCluster(BackendConformance, DurableJobs, ReachableResults):
     backend = "parallelcluster"
     bounds = Bounds(state_s=90, cancel_s=30, look_every_s=0.3)
 
-    @pytest.fixture
-    def make_backend(self, cluster: RemoteCluster) -> Maker:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls, cluster: RemoteCluster) -> Maker:
         return cluster.make
 
     @pytest.fixture(autouse=True)

@@ -24,15 +24,17 @@ class TestSlurm(BackendConformance, DurableJobs, ReachableResults):
     backend = "slurm"
     bounds = Bounds(state_s=90, cancel_s=30, look_every_s=0.2)
 
-    @pytest.fixture
-    def options(self) -> Mapping[str, Any]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def options(cls) -> Mapping[str, Any]:
         return {"slurm_mem": "100M"}
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
+    @classmethod
     def make_backend(
-        self, credentials: Credentials, clock: Clock, work: Worker, options: Mapping[str, Any]
+        cls, credentials: Credentials, clock: Clock, work: Worker, options: Mapping[str, Any]
     ) -> Callable[[RunDir], Backend]:
         environ = quiet_environment(SLURM_CONF=str(service_conf()))
-        return lambda run: backend_class(self.backend).build(
+        return lambda run: backend_class(cls.backend).build(
             BackendContext(run.root, credentials, clock, work, options, environ)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +14,11 @@ import pytest
 from backends.base import Backend, LogChunk, Worker
 from backends.shared.results import read_lines
 from backends.threading_backend import ThreadingBackend
-from core.bundle import AttemptDir, SimulationSettings, claim, write_result
+from core.bundle import AttemptDir, SimulationSettings, build_manifest, claim, write_result
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import CollectError, SubmitError
+from core.events import Kind
 from core.job import (
     Job,
     JobHandle,
@@ -41,22 +43,29 @@ SECRET = "sk-ant-do-not-tell"
 class TestThreading(BackendConformance, ReachableResults):
     backend = "threading"
 
-    def test_a_plan_runs_to_its_end_with_every_file(
+    def test_an_interrupted_plan_is_resumed_and_ends_with_every_file(
         self, start_run: Callable[..., LiveRun]
     ) -> None:
-        """Whole runs on the other backends are compared with one on threads, in tests/live."""
+        """Whole runs and resumed ones on the other backends are in tests/live."""
         plan, files = design()
-        live = start_run("20260101-120000-eeee", plan)
-        outcome, _ = schedule(live, SimulationSettings(speed=0))
+        live = start_run("20260101-120000-ffff", plan)
+        outcome, history = schedule(live, SimulationSettings(speed=20), stop_after=1)
+        done = [task for task, state in outcome.states.items() if state is TaskState.SUCCEEDED]
+        assert 1 <= len(done) < len(plan.tasks)
+        live.backend.close()
+        live.backend = live.another_backend()
+        outcome, history = schedule(live, SimulationSettings(speed=0))
         assert set(outcome.states.values()) == {TaskState.SUCCEEDED}, outcome.messages
+        assert [history.count((Kind.JOB_INTENDED, task)) for task in done] == [1] * len(done)
         assert merged_files(live.run, outcome) == files
 
 
 class TestStayingThreads(DurableJobs):
     """The promise of durable jobs, shown on threads that know nothing of their backend's end."""
 
-    @pytest.fixture
-    def make_backend(self, work: Worker) -> Callable[[RunDir], Backend]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls, work: Worker) -> Callable[[RunDir], Backend]:
         jobs: dict[JobKey, Any] = {}
         return lambda run: _Staying(run.root, work, jobs)
 
@@ -229,7 +238,7 @@ def test_close_stops_what_runs(desk: Desk) -> None:
 def test_start_and_end_of_a_job_wake_the_engine(desk: Desk) -> None:
     go_on, woken = threading.Event(), threading.Event()
     desk.act = lambda attempt, clock: _expect(go_on.wait(10))
-    desk.backend.on_change(woken.set)
+    desk.backend.on_change(lambda *_: woken.set())
     handle = desk.submit()
     assert woken.is_set()
     assert desk.status(handle).state is JobState.RUNNING
@@ -355,6 +364,61 @@ def test_a_destination_that_cannot_be_written_may_be_tried_again(
     found = desk.collect(handle, tmp_path / "file")
     assert isinstance(found, CollectError)
     assert found.retryable
+
+
+def result_of(attempt: AttemptDir, text: str) -> TaskResult:
+    """A result with one file, written as a worker does."""
+    attempt.files.mkdir(parents=True)
+    (attempt.files / "out.txt").write_text(text)
+    result = TaskResult(_key_of(attempt), Outcome.OK, manifest=build_manifest(attempt.files))
+    write_result(attempt, result)
+    return result
+
+
+class TestHandOver:
+    """A worker of this process hands its result over, and none of it is read again."""
+
+    def backend(self, folder: Path, work: Worker) -> tuple[ThreadingBackend, JobHandle]:
+        backend = ThreadingBackend(folder / RUN, work)
+        root = folder / RUN / "tasks" / "one" / "1"
+        root.mkdir(parents=True)
+        [handle] = backend.submit([Job(JobKey(RUN, "one", 1), root, 60.0)])
+        assert isinstance(handle, JobHandle)
+        _eventually(lambda: backend.poll([handle])[handle.key].state.final or None, "the job's end")
+        return backend, handle
+
+    def test_what_the_worker_returned_is_collected(self, tmp_path: Path) -> None:
+        made: list[TaskResult] = []
+
+        def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult:
+            made.append(result_of(attempt, "text"))
+            return made[0]
+
+        backend, handle = self.backend(tmp_path, work)
+        assert backend.collect([handle], tmp_path / RUN / "tasks")[handle.key] is made[0]
+        elsewhere = backend.collect([handle], tmp_path / "elsewhere")[handle.key]
+        assert elsewhere == made[0]
+        assert (tmp_path / "elsewhere" / "one" / "1" / "result" / "files" / "out.txt").exists()
+
+    def test_what_its_files_do_not_bear_out_is_refused(self, tmp_path: Path) -> None:
+        def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult:
+            result = result_of(attempt, "text")
+            (attempt.files / "out.txt").write_text("something else")
+            return result
+
+        backend, handle = self.backend(tmp_path, work)
+        found = backend.collect([handle], tmp_path / RUN / "tasks")[handle.key]
+        assert isinstance(found, CollectError)
+        assert "does not match" in found.message
+
+    def test_what_belongs_to_another_job_is_not_taken(self, tmp_path: Path) -> None:
+        def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult:
+            return replace(result_of(attempt, "text"), key=JobKey(RUN, "one", 2))
+
+        backend, handle = self.backend(tmp_path, work)
+        found = backend.collect([handle], tmp_path / RUN / "tasks")[handle.key]
+        assert isinstance(found, TaskResult)
+        assert found.key == handle.key, "what is on the disk"
 
 
 def test_a_special_file_in_a_result_is_refused(desk: Desk, tmp_path: Path) -> None:

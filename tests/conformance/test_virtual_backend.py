@@ -25,12 +25,14 @@ class TestVirtual(LifecycleConformance):
 
     backend = "virtual"
 
-    @pytest.fixture
-    def clock(self) -> VirtualClock:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def clock(cls) -> VirtualClock:
         return VirtualClock()
 
-    @pytest.fixture
-    def make_backend(self, clock: VirtualClock) -> Callable[[RunDir], VirtualBackend]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def make_backend(cls, clock: VirtualClock) -> Callable[[RunDir], VirtualBackend]:
         def script(key: JobKey) -> VirtualEnd:
             return VirtualEnd(duration_s=1e6 if key.task.startswith("slow") else 1.0)
 
@@ -44,7 +46,7 @@ class Desk:
         self.clock = VirtualClock()
         self.wakes: list[float] = []
         self.backend = VirtualBackend(self.clock, lambda key: end)
-        self.backend.on_change(lambda: self.wakes.append(self.clock.monotonic()))
+        self.backend.on_change(lambda *_: self.wakes.append(self.clock.monotonic()))
         [self.answer] = self.backend.submit([Job(KEY, Path("nowhere"), 60.0)])
         self.handle = JobHandle(KEY, "virtual", str(KEY))
 

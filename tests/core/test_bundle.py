@@ -174,6 +174,24 @@ def test_a_result_that_is_cut_is_refused(attempt: AttemptDir) -> None:
         read_result(attempt, KEY)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_time_that_is_no_number_is_refused(attempt: AttemptDir, number: str) -> None:
+    """JSON has none, and a journal that held one could not be read again."""
+    usage = Usage("anthropic", "m", 1, 2, duration_s=1.25)
+    result = replace(write_files(attempt, {"api.py": "x"}), usage=(usage,), duration_s=2.5)
+    for seconds in ("1.25", "2.5"):
+        write_result(attempt, result)
+        text = attempt.result_json.read_text()
+        attempt.result_json.write_text(
+            text.replace(f'"duration_s":{seconds}', f'"duration_s":{number}')
+        )
+        with pytest.raises(BundleError, match="finite number"):
+            read_result(attempt, KEY)
+    line = json.dumps({"usage": plain(usage)})
+    attempt.events.write_text(f"{line}\n{line.replace('1.25', number)}\n")
+    assert list(read_spent(attempt)) == [usage]
+
+
 def test_what_was_spent_is_read_past_cut_lines_and_rubbish(attempt: AttemptDir) -> None:
     usage = Usage("anthropic", "m", 1, 2, request_id="é")
     line = json.dumps({"kind": "progress", "usage": plain(usage)})

@@ -10,7 +10,7 @@ import pytest
 
 from core.clock import CheckedClock, DeadlineClock, StoppableClock, SystemClock, time_left_s
 from core.errors import Interrupted
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 
 def test_the_system_clock_is_the_machines() -> None:

@@ -86,7 +86,9 @@ EVENTS = [
 def test_every_kind_of_event_comes_back_from_its_json() -> None:
     assert {event.kind for event in EVENTS} == set(Kind)
     for event in EVENTS:
-        assert decode_event(encode_event(event), "here") == event
+        line = encode_event(event)
+        assert decode_event(line, "here") == event
+        assert encode_event(decode_event(line, "here")) == line, "whole numbers stay whole"
 
 
 def test_json_leaves_out_what_is_rarely_there() -> None:

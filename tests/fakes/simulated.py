@@ -21,6 +21,7 @@ from claude.simulation.transport import SimulatedTransport
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.credentials import Credentials
 from core.errors import Interrupted
+from core.paths import is_owned
 from core.plan import Analysis, Contract, Criterion, Plan, Task
 
 Block = dict[str, Any]
@@ -101,9 +102,16 @@ def design_small(prompt: str) -> SampleProject:
 SMALL = Designer(lambda prompt: design_small(prompt).plan, lambda *_: design_small("").files)
 
 
-def build_api(clock: Any, *, seed: int = 0, speed: float = 0.0, faults: str = "") -> SimulatedApi:
+def build_api(
+    clock: Any,
+    *,
+    seed: int = 0,
+    speed: float = 0.0,
+    faults: str = "",
+    designer: Designer = SMALL,
+) -> SimulatedApi:
     settings = SimulationSettings(seed, speed, faults)
-    return SimulatedApi(settings, clock, designer=SMALL, cache=PromptCache())
+    return SimulatedApi(settings, clock, designer=designer, cache=PromptCache())
 
 
 @contextmanager
@@ -116,9 +124,11 @@ def simulated_claude(
     seed: int = 0,
     speed: float = 0.0,
     faults: str = "",
+    designer: Designer = SMALL,
 ) -> Iterator[Claude]:
     """The real client above the simulated API, in process."""
     clock = clock or RecordingClock()
+    api = build_api(clock, seed=seed, speed=speed, faults=faults, designer=designer)
     model = ModelSettings(
         provider=provider,
         model=MODELS[provider],
@@ -131,7 +141,7 @@ def simulated_claude(
         governor=Governor(),
         limits=Limits(request_retries=retries),
         hooks=hooks,
-        transport=SimulatedTransport(build_api(clock, seed=seed, speed=speed, faults=faults)),
+        transport=SimulatedTransport(api),
     ) as claude:
         yield claude
 
@@ -270,7 +280,7 @@ class SmallExecutor:
             self.summary = given["summary"]
         if block["name"] not in ("write_file", "append_file"):
             return ("", False) if block["name"] in TOOL_NAMES else ("No such tool.", True)
-        if given.get("path") not in self.owns or "content" not in given:
+        if not is_owned(tuple(self.owns), str(given.get("path"))) or "content" not in given:
             self.refused.append(str(given.get("path")))
             return "This path is not yours.", True
         path, content = given["path"], given["content"]

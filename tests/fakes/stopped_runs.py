@@ -99,11 +99,11 @@ class Cli:
     @contextmanager
     def running(self, jobs: int = 1, **how: bool) -> Iterator[subprocess.Popen[str]]:
         """A run on the detached backend, once so many of its jobs run."""
-        args = (PROMPT, "--backend", NAME, "--sim-speed", "0.05", "--output-dir", "out")
+        slow = ("--sim-speed", "0.05", "--max-executors", str(jobs), "--output-dir", "out")
         plan = self.place / "plan.json"
         if not plan.exists():
             plan.write_text(json.dumps(two_tasks()))
-        with self.start(*args, "--plan", "plan.json", **how) as process:
+        with self.start(PROMPT, "--backend", NAME, *slow, "--plan", "plan.json", **how) as process:
             self.eventually(lambda: len(self.alive()) >= jobs, "jobs")
             yield process
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from backends.base import Backend, BackendContext, LogChunk, PollPace
+from backends.base import Backend, BackendContext, LogChunk, PollPace, Wake
 from core.bundle import UNLIMITED, Allowance
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.events import EPHEMERAL, Event, Kind
@@ -95,7 +95,7 @@ class FaultyBackend(Backend):
     def build(cls, context: BackendContext) -> Self:
         raise NotImplementedError
 
-    def on_change(self, wake: Callable[[], None]) -> None:
+    def on_change(self, wake: Wake) -> None:
         if not self.faults.silent:
             self.inner.on_change(wake)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -191,14 +190,6 @@ def _has_begun(place: Path) -> bool:
 
 def _until(look: Any, what: str) -> None:
     eventually(look, what, within_s=90, every_s=0.1, clock=SystemClock())
-
-
-def test_ctrl_c_stops_the_containers_and_leaves_nothing(tmp_path: Path) -> None:
-    with running(tmp_path, SMALL, *SLOW, "--plan", _slow_plan(tmp_path)) as process:
-        assert left_behind(tmp_path / ".orchestrator")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-    assert left_behind(tmp_path / ".orchestrator") == []
 
 
 def _slow_plan(place: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,14 +128,6 @@ def running(place: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
 def has_begun(place: Path) -> bool:
     journals = list(place.glob(".orchestrator/runs/*/journal.jsonl"))
     return any('"job_submitted"' in journal.read_text() for journal in journals)
-
-
-def test_ctrl_c_stops_the_jobs_and_leaves_nothing(tmp_path: Path) -> None:
-    with running(tmp_path, *SLOW) as process:
-        assert left_in_queue(tmp_path)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-    assert left_in_queue(tmp_path) == []
 
 
 def test_after_a_kill_clean_says_what_was_left_and_removes_it(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from core.errors import BackendError
 from tests.live.remote_cluster import REGION, add_head_node, aws_with_cluster
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ec2() -> Iterator[Any]:
+    """One for all tests, which add to it what no other one looks for."""
     with aws_with_cluster("one", "two", attributes="alinux2023, slurm, 3.13.0, x86_64") as client:
         yield client
 
@@ -43,8 +44,9 @@ def test_compute_nodes_are_no_head_nodes(ec2: Any, clusters: Ec2Clusters) -> Non
     tags = [{"Key": "parallelcluster:cluster-name", "Value": "one"}]
     tags.append({"Key": "parallelcluster:node-type", "Value": "Compute"})
     wanted = [{"ResourceType": "instance", "Tags": tags}]
+    before = clusters.head_nodes()
     ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=wanted)
-    assert [node.cluster for node in clusters.head_nodes()] == ["one", "two"]
+    assert clusters.head_nodes() == before
 
 
 def test_an_unknown_cluster_lists_those_there_are(ec2: Any, clusters: Ec2Clusters) -> None:
@@ -84,7 +86,7 @@ def test_without_a_public_address_the_private_one_is_taken() -> None:
 
 def test_given_keys_are_used(ec2: Any) -> None:
     keys = Credentials(aws_access_key_id="AKIATEST", aws_secret_access_key="x")
-    assert len(Ec2Clusters(REGION, keys).head_nodes()) == 2
+    assert {"one", "two"} <= {node.cluster for node in Ec2Clusters(REGION, keys).head_nodes()}
 
 
 def test_a_profile_that_is_not_there_is_reported(ec2: Any) -> None:

@@ -39,7 +39,7 @@ from core.credentials import Credentials
 from core.errors import BackendError, CollectError
 from core.job import JobHandle, JobKey, JobState
 from engine.run.rundir import RunDir
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 from tests.live.remote_cluster import NAME, REGION, ROOT, aws_with_cluster
 
 pytestmark = pytest.mark.slow  # starts many processes, or waits

@@ -18,7 +18,7 @@ from backends.shared.results import attempt_of
 from backends.slurm.host import LOG_TAIL_BYTES
 from core.errors import BackendError
 from core.job import JobKey
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 MARKER = b"a-mark"
 KEY = JobKey("20260101-120000-aaaa", "one", 1)

@@ -21,7 +21,7 @@ from core.credentials import Credentials
 from core.errors import Problem
 from core.settings.worker import WorkerSettings
 from core.worker.check import WorkerCheck
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 from tests.fakes.slurm import FakeSlurm
 
 pytestmark = pytest.mark.slow  # starts many processes, or waits

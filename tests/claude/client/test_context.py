@@ -19,11 +19,11 @@ from claude.client.context import (
     read_note,
 )
 from claude.engines.api import mark_cached
-from claude.engines.tools import TOOLS
+from claude.engines.tools import build_tools
 from claude.simulation.validation import check_request
 from core.errors import ModelError, RateLimited, RequestRejected
 from core.job import Usage
-from tests.fakes.seams import use
+from tests.fakes.scripted_claude import use
 
 Block = dict[str, Any]
 FIRST: Block = {
@@ -206,7 +206,7 @@ def check(messages: list[Block]) -> None:
             "max_tokens": 1,
             "system": system,
             "messages": marked,
-            "tools": [tool.schema() for tool in TOOLS.values()],
+            "tools": [tool.schema() for tool in build_tools(9, commands=True).values()],
         }
     )
 

@@ -19,7 +19,7 @@ from claude.client.types import Call, Claude, Reply
 from claude.engines import ENGINES, load_engine
 from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, mark_cached
 from claude.engines.base import EngineContext, EngineResult, result_of_error
-from claude.engines.tools import TOOLS
+from claude.engines.tools import build_tools
 from claude.engines.transcript import Transcript
 from core.bundle import ContractFile, Limits, ModelSettings, Request, build_manifest
 from core.clock import Clock, DeadlineClock
@@ -39,7 +39,7 @@ from core.job import JobKey, Outcome
 from core.plan import Task
 from core.workspace.result_check import find_defects
 from core.workspace.workspace import Workspace
-from tests.fakes.seams import (
+from tests.fakes.scripted_claude import (
     USAGE,
     Answer,
     FakeClock,
@@ -63,6 +63,7 @@ TASK = Task(
     estimate=100,
 )
 SUBMIT = {"summary": "Wrote the store."}
+TOOLS = build_tools(777, commands=False)
 
 
 @dataclass
@@ -77,6 +78,8 @@ class Bench:
     previous_failure: str = ""
     attempt: int = 1
     told: list[str] = field(default_factory=list)
+    is_used: bool = True
+    is_common: bool = True
 
     @property
     def root(self) -> Path:
@@ -89,7 +92,7 @@ class Bench:
             prompt="Build a store",
             brief="# Store\n",
             task=TASK.model_copy(update={"owns": self.owns}),
-            contracts=(ContractFile(CONTRACT, digest),),
+            contracts=(ContractFile(CONTRACT, digest, "", self.is_used, self.is_common),),
             model=ModelSettings(max_output_tokens=777),
             limits=self.limits,
             previous_failure=self.previous_failure,
@@ -141,7 +144,8 @@ def test_a_task_is_done_when_submit_finds_the_evidence(tmp_path: Path) -> None:
     assert it.work() == EngineResult(Outcome.OK, "Wrote the store.", 3)
     assert it.file() == "STORE = {}\n"
     assert it.told == ["wrote app/store.py (1 line)"]
-    assert tool_results(it.claude.calls[1])[0]["content"] == "PORT = 8000"
+    read = tool_results(it.claude.calls[1])[0]["content"]
+    assert read == f"[{CONTRACT}, 1 line]\nPORT = 8000"
 
 
 def test_every_call_carries_what_the_settings_say(tmp_path: Path) -> None:
@@ -160,6 +164,7 @@ def test_every_call_carries_what_the_settings_say(tmp_path: Path) -> None:
         "submit_result",
     ]
     assert "submit_result" in call.system[0]["text"]
+    assert "at most 777 tokens" in call.tools[1]["description"]
 
 
 def first_blocks(it: Bench) -> list[dict[str, Any]]:
@@ -182,6 +187,15 @@ def test_the_shared_block_is_the_same_bytes_for_every_task(tmp_path: Path) -> No
     assert one[1]["text"] != other[1]["text"]
 
 
+def test_a_contract_is_sent_to_the_tasks_that_use_it(tmp_path: Path) -> None:
+    text = f'<contract path="{CONTRACT}">\n{CONTRACT_TEXT}\n</contract>'
+    for n, (is_used, is_common) in enumerate([(True, False), (False, False), (True, True)]):
+        it = bench(tmp_path / str(n), say("no", "refusal"), is_used=is_used, is_common=is_common)
+        shared, own = (block["text"] for block in first_blocks(it))
+        assert (text in shared, text in own) == (is_common, is_used and not is_common)
+        assert f"<files>\n{CONTRACT}\n</files>" in own or is_used  # beside other tasks' files
+
+
 def test_the_task_block_says_all_of_the_task(tmp_path: Path) -> None:
     it = bench(tmp_path, say("no", "refusal"), previous_failure="It hung.")
     (tmp_path / "work/lib").mkdir(parents=True)
@@ -190,6 +204,7 @@ def test_the_task_block_says_all_of_the_task(tmp_path: Path) -> None:
         '<task id="store" attempt="1">\nThe store\n\nWrite the store.\n'
         "<owns>\napp/store.py\n</owns>\n"
         "<checks>\npython -m app.store\n</checks>\n"
+        "<size>\nabout 100 output tokens, tests included\n</size>\n"
         "<files>\nlib/a.py\n</files>\n"
         "<previous_failure>\nIt hung.\n</previous_failure>\n</task>"
     )
@@ -327,6 +342,47 @@ def test_a_file_that_was_cut_is_kept_and_gone_on_with(tmp_path: Path, tail: str)
     assert block["input"] == {"path": "./app/store.py", "content": "A = 1\nB ="}
 
 
+def test_what_was_written_is_answered_with_its_syntax_error_and_stays_written(
+    tmp_path: Path,
+) -> None:
+    it = bench(
+        tmp_path,
+        act(write(content="def f(:\n    pass\n")),
+        act(use("edit_file", path="app/store.py", old="(:", new="():")),
+        act(submit()),
+    )
+    assert it.work().outcome is Outcome.OK
+    (wrote,), (edited,) = (tool_results(call) for call in it.claude.calls[1:])
+    first, fault = wrote["content"].split("\n")
+    assert first == "wrote app/store.py (2 lines)"
+    assert fault.startswith("not valid Python 3.")
+    assert fault.endswith(": line 1: invalid syntax: def f(:")
+    assert not wrote["is_error"]
+    assert edited["content"] == "edited app/store.py\n1| def f():\n2|     pass"
+    assert it.told == ["wrote app/store.py (2 lines)", "edited app/store.py"]
+
+
+def test_parts_of_a_file_share_a_turn_and_what_is_not_whole_yet_is_no_fault(
+    tmp_path: Path,
+) -> None:
+    parts = ["def f(\n", "    x,\n", "):\n    return x\n"]
+    calls = [write(content=parts[0])]
+    calls += [use("append_file", path="app/store.py", content=part) for part in parts[1:]]
+    it = bench(tmp_path, act(*calls, submit()))
+    assert it.work().outcome is Outcome.OK
+    assert it.file() == "".join(parts)
+
+
+def test_a_part_is_answered_with_what_is_missing_so_far(tmp_path: Path) -> None:
+    rest = use("append_file", path="app/store.py", content="    x\n")
+    it = bench(tmp_path, act(write(content="def f(\n"), rest), act(write(), submit()))
+    assert it.work().outcome is Outcome.OK
+    for result in tool_results(it.claude.calls[1]):
+        note = result["content"].split("\n")[1]
+        assert note.startswith("[incomplete so far (Python 3.")
+        assert note.endswith("line 1: '(' was never closed]")
+
+
 def test_an_append_that_was_cut_is_kept_too(tmp_path: Path) -> None:
     raw = '{"path": "app/store.py", "content": "'
     it = bench(
@@ -435,7 +491,7 @@ def test_null_for_what_may_be_left_out_is_as_good_as_leaving_it_out(tmp_path: Pa
     it = bench(tmp_path, act(*looks), act(write(), submit()))
     it.work()
     assert [r["content"] for r in tool_results(it.claude.calls[1])] == [
-        "PORT = 8000",
+        f"[{CONTRACT}, 1 line]\nPORT = 8000",
         f"{CONTRACT} (12 bytes)",
         f"{CONTRACT}:1: PORT = 8000",
     ]
@@ -567,11 +623,11 @@ def test_a_file_cut_at_the_windows_end_is_kept_and_gone_on_with(tmp_path: Path) 
 
 def test_a_long_conversation_is_trimmed_before_it_is_sent(tmp_path: Path) -> None:
     turns = [act(write(f"src/{n}.py", "x" * 6_000)) for n in range(12)]
-    limits = Limits(context_tokens=20_000)
+    limits = Limits(context_tokens=22_000)
     it = bench(tmp_path, *turns, act(submit()), owns=("src/",), limits=limits)
     assert it.work().outcome is Outcome.OK
     sizes = [len(json.dumps(call.messages)) for call in it.claude.calls]
-    assert max(sizes) < 3 * 20_000
+    assert max(sizes) < 3 * 22_000
     assert sum(after < before for before, after in pairwise(sizes)) == 1
 
 

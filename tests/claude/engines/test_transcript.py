@@ -14,7 +14,7 @@ from core.bundle import Limits, ModelSettings, Request
 from core.credentials import Credentials
 from core.job import JobKey
 from core.plan import Task
-from tests.fakes.seams import USAGE, act, act_broken, say, use
+from tests.fakes.scripted_claude import USAGE, act, act_broken, say, use
 
 SECRET = "sk-ant-canary-0123456789"
 MASK = Credentials(anthropic_api_key=SECRET).mask

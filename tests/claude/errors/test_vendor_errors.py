@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from email.utils import formatdate
 from typing import Any
 
@@ -20,9 +19,6 @@ from core.errors import (
     Interrupted,
     ModelError,
     ModelUnavailable,
-    ModelUnknown,
-    Overloaded,
-    RateLimited,
     RequestRejected,
     ServerFault,
 )
@@ -72,27 +68,18 @@ def aws_error(status: int, name: str, text: str = "Told so") -> httpx2.Response:
 @pytest.mark.parametrize(
     ("status", "name", "kind"),
     [
-        (400, "invalid_request_error", RequestRejected),
-        (401, "authentication_error", CredentialsRefused),
-        (402, "billing_error", BillingRefused),
-        (403, "permission_error", CredentialsRefused),
-        (404, "not_found_error", ModelUnknown),
         (405, "", RequestRejected),
         (408, "", ServerFault),
         (409, "", ServerFault),
-        (413, "request_too_large", RequestRejected),
         (418, "", RequestRejected),
         (422, "invalid_request_error", RequestRejected),
-        (429, "rate_limit_error", RateLimited),
         (499, "", ConnectionLost),
-        (500, "api_error", ServerFault),
         (503, "api_error", ServerFault),
         (504, "timeout_error", ServerFault),
         (520, "", ServerFault),
-        (529, "overloaded_error", Overloaded),
     ],
 )
-def test_each_status_of_the_api_has_its_error(
+def test_each_status_that_the_api_does_not_document_has_its_error(
     status: int, name: str, kind: type[ModelError]
 ) -> None:
     error = fail(api_error(status, name))
@@ -103,51 +90,24 @@ def test_each_status_of_the_api_has_its_error(
     assert isinstance(error.__cause__, Exception)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("invalid_request_error", RequestRejected),
-        ("authentication_error", CredentialsRefused),
-        ("billing_error", BillingRefused),
-        ("permission_error", CredentialsRefused),
-        ("not_found_error", ModelUnknown),
-        ("request_too_large", RequestRejected),
-        ("rate_limit_error", RateLimited),
-        ("api_error", ServerFault),
-        ("timeout_error", ServerFault),
-        ("overloaded_error", Overloaded),
-        ("error_of_tomorrow", ServerFault),
-    ],
-)
-def test_an_error_event_in_a_stream_counts_as_its_status(name: str, kind: type[ModelError]) -> None:
+@pytest.mark.parametrize("name", ["timeout_error", "error_of_tomorrow"])
+def test_any_other_error_event_in_a_stream_is_a_fault_of_the_server(name: str) -> None:
     start = message_events(text_block("x"))[:2]
     event = {"type": "error", "error": {"type": name, "message": "Told so"}}
     error = fail(sse(*start, event))
-    assert type(error) is kind
+    assert type(error) is ServerFault
     assert "Told so" in error.message
 
 
-@pytest.mark.parametrize(
-    ("response", "words"),
-    [
-        (api_error(400, "invalid_request_error", "Your credit balance is too low"), "Add credit"),
-        (api_error(403, "permission_error", "Your credit balance is too low"), "Add credit"),
-        (
-            api_error(429, "rate_limit_error", error_code="enforced_spend_limit_reached"),
-            "spend limit",
-        ),
-    ],
-)
-def test_what_only_money_fixes_is_a_billing_error(response: httpx2.Response, words: str) -> None:
-    error = fail(response)
+def test_credit_that_is_used_up_is_billing_also_where_permission_is_denied() -> None:
+    error = fail(api_error(403, "permission_error", "Your credit balance is too low"))
     assert type(error) is BillingRefused
-    assert words in error.remedy
+    assert "Add credit" in error.remedy
 
 
 @pytest.mark.parametrize(
     ("status", "name", "text", "kind", "remedy"),
     [
-        (403, "ExpiredTokenException", "expired", CredentialsRefused, "aws sso login"),
         (
             403,
             "UnrecognizedClientException",
@@ -155,37 +115,7 @@ def test_what_only_money_fixes_is_a_billing_error(response: httpx2.Response, wor
             CredentialsRefused,
             "aws sso login",
         ),
-        (403, "AccessDeniedException", "no access", CredentialsRefused, "Bedrock console"),
-        (403, "UnrecognizedClientException", "invalid", CredentialsRefused, "AWS_ACCESS_KEY_ID"),
-        (
-            403,
-            "InvalidSignatureException",
-            "Signature expired: 2026 is now earlier than",
-            CredentialsRefused,
-            "clock",
-        ),
-        (
-            400,
-            "ValidationException",
-            "Invocation with on-demand throughput isn’t supported",
-            ModelUnknown,
-            "global.anthropic.x",
-        ),
-        (
-            400,
-            "ValidationException",
-            "The provided model identifier is invalid.",
-            ModelUnknown,
-            "--region",
-        ),
-        (400, "ValidationException", "max_tokens", RequestRejected, "would be rejected again"),
-        (404, "ResourceNotFoundException", "no", ModelUnknown, "--model"),
         (408, "ModelTimeoutException", "slow", ServerFault, "resume"),
-        (424, "ModelErrorException", "model", ServerFault, "resume"),
-        (429, "ThrottlingException", "Too many tokens", RateLimited, "--max-executors"),
-        (429, "ModelNotReadyException", "warming up", RateLimited, "resume"),
-        (500, "InternalServerException", "oops", ServerFault, "resume"),
-        (503, "ServiceUnavailableException", "busy", Overloaded, "resume"),
     ],
 )
 def test_each_refusal_of_bedrock_has_its_error_and_its_fix(
@@ -202,8 +132,6 @@ def test_each_refusal_of_bedrock_has_its_error_and_its_fix(
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("throttlingException", RateLimited),
-        ("serviceUnavailableException", Overloaded),
         ("validationException", RequestRejected),
         ("internalServerException", ServerFault),
         ("modelStreamErrorException", ServerFault),
@@ -263,17 +191,6 @@ def test_a_lost_connection_may_be_tried_again(failure: Exception) -> None:
     assert (str(failure) or "ReadError") in error.message
 
 
-def test_a_connection_that_is_refused_on_a_real_socket_is_lost() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with (
-            connected(model=ModelSettings(base_url=url)) as claude,
-            pytest.raises(ConnectionLost, match=r"127\.0\.0\.1"),
-        ):
-            claude.send(ask())
-
-
 class Breaking(httpx2.SyncByteStream):
     def __init__(self, data: bytes, failure: Exception) -> None:
         self._data, self._failure = data, failure
@@ -307,12 +224,6 @@ def test_a_stream_that_breaks_is_a_lost_connection() -> None:
 def test_a_damaged_stream_is_a_lost_connection(data: bytes) -> None:
     error = fail(httpx2.Response(200, content=data))
     assert type(error) is ConnectionLost
-
-
-def test_a_web_page_in_place_of_a_stream_is_reported_by_its_type() -> None:
-    error = fail(httpx2.Response(200, html="<h1>Sign in</h1>"))
-    assert "text/html" in error.message
-    assert "base URL" in error.remedy
 
 
 @pytest.mark.parametrize("spoil", [lambda f: f[:-1] + b"x", lambda f: b"x" * 40])

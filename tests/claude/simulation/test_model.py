@@ -14,11 +14,19 @@ from claude.simulation.answers import Answer
 from claude.simulation.misbehaviour import BROKEN_RULES, break_rule
 from claude.simulation.model import SimulatedModel
 from claude.simulation.placeholders import write_placeholders
-from claude.simulation.sample_projects import Designer, find_sample_files, load_sample, plan_sample
+from claude.simulation.prompt_cache import count_tokens
+from claude.simulation.random_plan import random_plan
+from claude.simulation.sample_projects import (
+    Designer,
+    choose_sample,
+    find_sample_files,
+    load_sample,
+    plan_sample,
+)
 from claude.simulation.validation import check_request
 from core.errors import PlanInvalid
-from core.paths import path_defect
-from core.plan import Plan, Task, parse_plan, render_brief
+from core.paths import EVERYTHING, path_defect
+from core.plan import Plan, Task, build_single_task_plan, parse_plan, render_brief
 from tests.fakes.simulated import (
     SMALL,
     TOOLS,
@@ -354,6 +362,14 @@ def test_a_cut_file_whose_text_is_not_shown_is_written_again() -> None:
     assert call == ("write_file", {"path": "app/store.py", "content": STORE})
 
 
+def test_a_line_of_the_file_in_a_result_is_no_word_of_the_tool() -> None:
+    quoted = "wrote app/store.py (61 lines)\nnot valid Python 3.11: line 1: kept 3 characters of it"
+    (call,) = next_calls(
+        EMPTY, turn("write_file", {"path": "app/store.py", "content": STORE}, quoted)
+    )
+    assert call[0] == "submit_result"
+
+
 def test_a_call_that_was_refused_did_nothing() -> None:
     whole = {"path": "app/store.py", "content": STORE}
     (call,) = next_calls(EMPTY, turn("write_file", whole, "refused", is_error=True))
@@ -379,17 +395,21 @@ def test_a_file_with_other_content_is_replaced() -> None:
     assert call == ("write_file", {"path": "app/store.py", "content": STORE})
 
 
-def executor_answer(plan: Plan, task: Task) -> Answer:
-    """The first answer that writes, for an executor that is shown this plan."""
-    shared = f"<request>\na prompt\n</request>\n<plan>\n{render_brief(plan)}</plan>"
+def shown(plan: Plan, task: Task, prompt: str = "a prompt") -> Block:
+    """What an executor is shown of a plan."""
+    shared = f"<request>\n{prompt}\n</request>\n<plan>\n{render_brief(plan)}</plan>"
     owns = "\n".join(task.owns)
-    assignment = f'<task id="{task.id}" attempt="1">\n<owns>\n{owns}\n</owns>\n</task>'
+    return user(shared, f'<task id="{task.id}" attempt="1">\n<owns>\n{owns}\n</owns>\n</task>')
+
+
+def executor_answer(plan: Plan, task: Task, seed: int = 0) -> Answer:
+    """The first answer that writes."""
     request = {
         "max_tokens": 64_000,
-        "messages": [user(shared, assignment)],
+        "messages": [shown(plan, task)],
         "tools": [tool for tool in TOOLS if tool["name"] in ("write_file", "submit_result")],
     }
-    return SimulatedModel(0, {}, SAMPLES).answer(check_request(request))[1]
+    return SimulatedModel(seed, {}, SAMPLES).answer(check_request(request))[1]
 
 
 def written(answer: Answer) -> dict[str, str]:
@@ -404,7 +424,44 @@ def test_the_sample_is_found_by_the_title_of_the_plan_that_is_shown(name: str) -
     assert written(executor_answer(sample.plan, task)) == sample.files["docs"]
 
 
-def test_a_plan_with_the_title_of_no_sample_gets_placeholders_only() -> None:
-    plan = load_sample("todo").plan.model_copy(update={"title": "My own"})
-    task = plan.task("docs")
+def test_the_sample_is_found_by_the_contracts_that_other_tasks_use() -> None:
+    sample = load_sample("todo")
+    plan = sample.plan.model_copy(update={"title": "My own"})
+    assert written(executor_answer(plan, plan.task("docs"))) == sample.files["docs"]
+
+
+def test_a_plan_with_neither_title_nor_contracts_of_a_sample_gets_placeholders_only() -> None:
+    sample = load_sample("todo").plan
+    task = sample.task("docs").model_copy(update={"uses": ()})
+    plan = sample.model_copy(update={"title": "My own", "contracts": (), "tasks": (task,)})
     assert written(executor_answer(plan, task)) == write_placeholders(task.id, task.owns)
+
+
+@pytest.mark.parametrize("prompt", ["Write a script that counts words", "A todo list", "A shop"])
+def test_an_executor_that_owns_everything_writes_the_whole_sample(prompt: str) -> None:
+    sample = load_sample(choose_sample(prompt))
+    whole = {contract.path: contract.content for contract in sample.plan.contracts}
+    for files in sample.files.values():
+        whole |= files
+    plan = build_single_task_plan(prompt, sample.plan)
+    with simulated_claude(designer=SAMPLES) as claude:
+        executor = SmallExecutor(claude, "build")
+        executor.messages, executor.owns = [shown(plan, plan.tasks[0], prompt)], [EVERYTHING]
+        assert executor.run() == whole
+
+
+def test_the_planner_writes_what_decides_first_and_the_contracts_last() -> None:
+    with simulated_claude() as claude:
+        reply = claude.send(planner_call())
+    names = [name for name in json.loads(text_of(reply)) if name not in ("version", "prompt")]
+    assert names == [name for name in Plan.model_fields if name not in ("version", "prompt")]
+    assert names[-1] == "contracts"
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_task_of_a_random_plan_writes_as_much_as_it_was_estimated(seed: int) -> None:
+    plan = random_plan(seed, 30)
+    task = plan.tasks[9]
+    files = written(executor_answer(plan, task, seed))
+    assert set(files) == set(task.owns)
+    assert sum(map(count_tokens, files.values())) == task.estimate

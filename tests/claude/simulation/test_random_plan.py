@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claude.simulation.random_plan import random_plan
-from core.plan import ancestors, plan_defects
+from claude.simulation.prompt_cache import count_tokens
+from claude.simulation.random_plan import random_plan, write_random_file
+from core.plan import ancestors, plan_defects, promised_contracts
 from core.simulation_notice import simulation_notice
 
 
@@ -18,6 +19,15 @@ def test_the_same_seed_gives_the_same_valid_plan(seed: int, tasks: int) -> None:
     assert plan_defects(plan) == []
     assert len(plan.tasks) == tasks
     assert plan.analysis.parallel_pays == (tasks > 1)
+
+
+@given(st.integers(), st.integers(1, 60))
+def test_its_files_are_as_long_as_was_estimated(seed: int, tasks: int) -> None:
+    for task in random_plan(seed, tasks).tasks:
+        files = write_random_file(seed, task.id)
+        assert tuple(files) == task.owns
+        assert sum(map(count_tokens, files.values())) == task.estimate
+        assert all(text.endswith("\n") for text in files.values())
 
 
 def test_another_seed_gives_another_plan() -> None:
@@ -40,3 +50,4 @@ def test_the_tree_says_that_it_is_random() -> None:
     (readme,) = random_plan(0, 2).contracts
     assert readme.path == "README.md"
     assert readme.content == simulation_notice("Random plan of 2 tasks") + "\n"
+    assert promised_contracts(random_plan(0, 2)) == []  # so that no task waits for it

@@ -90,6 +90,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "provider": "bedrock",
         "backend": "docker",
         "engine": "api",
+        "parallel": "never",
         "planner_effort": "low",
         "executor_effort": "max",
         "base_url": "http://localhost:1",

@@ -17,7 +17,7 @@ from core.worker.job_index import (
     is_visible,
     read_index,
 )
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 INDEX = JobIndex("r1", ("tasks/a/1", "tasks/b/2"))
 

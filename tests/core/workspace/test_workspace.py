@@ -16,7 +16,15 @@ from core.errors import BundleError, WorkspaceError
 from core.workspace.confined import ConfinedTree, TreeScan
 from core.workspace.result_check import find_defects, result_paths
 from core.workspace.search import MAX_MATCHES, answer_question, compile_pattern, search_texts
-from core.workspace.workspace import MAX_LISTED, MAX_TEXT_BYTES, MAX_VIEW_CHARS, Workspace
+from core.workspace.workspace import (
+    AROUND_LINES,
+    MAX_EDIT_CHARS,
+    MAX_EDIT_LINES,
+    MAX_LISTED,
+    MAX_TEXT_BYTES,
+    MAX_VIEW_CHARS,
+    Workspace,
+)
 
 CONTRACT = "app/types.py"
 ESCAPES = [
@@ -108,8 +116,9 @@ def test_an_owned_file_is_written_read_appended_to_and_edited(tmp_path: Path) ->
     workspace = make(tmp_path)
     assert workspace.write("app/store.py", "a = 1\n") == "wrote app/store.py (1 line)"
     assert workspace.append("./app/store.py", "b = 2") == "appended to app/store.py (2 lines now)"
-    assert workspace.edit("app/store.py", "a = 1", "a = 3") == "edited app/store.py"
-    assert workspace.read("app/store.py") == "a = 3\nb = 2"
+    edited = workspace.edit("app/store.py", "a = 1", "a = 3")
+    assert edited == "edited app/store.py\n1| a = 3\n2| b = 2"
+    assert workspace.read("app/store.py") == "[app/store.py, 2 lines]\na = 3\nb = 2"
     assert (tmp_path / "work/app/store.py").read_bytes() == b"a = 3\nb = 2"
 
 
@@ -253,13 +262,66 @@ def test_an_edit_needs_text_that_occurs_once(tmp_path: Path, old: str, count: in
     assert workspace.text("app/store.py") == "a a\n"
 
 
+def edit(tmp_path: Path, old: str, new: str, lines: int = 40) -> list[str]:
+    """What an edit of numbered lines answers, after the path."""
+    workspace = make(tmp_path)
+    workspace.write("src/x.txt", "".join(f"line {n}\n" for n in range(1, lines + 1)))
+    head, *shown = workspace.edit("src/x.txt", old, new).split("\n")
+    assert head == "edited src/x.txt"
+    for number, text in (line.split("| ", 1) for line in shown if not line.startswith("[")):
+        whole = workspace.text("src/x.txt").split("\n")[int(number) - 1]
+        assert text in (whole, f"{whole[:MAX_EDIT_CHARS]}...")
+    return shown
+
+
+def numbers(shown: list[str]) -> list[int]:
+    return [int(line.partition("|")[0]) for line in shown if not line.startswith("[")]
+
+
+def test_an_edit_shows_the_lines_around_it_numbered(tmp_path: Path) -> None:
+    shown = edit(tmp_path, "line 20\n", "new 20\nnew 21\n")
+    assert shown[3:5] == ["20| new 20", "21| new 21"]
+    assert numbers(shown) == list(range(17, 25))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        ("line 1\n", "x\n", [1, 2, 3, 4]),
+        ("line 40\n", "x\n", [37, 38, 39, 40]),
+        ("line 20\n", "", [17, 18, 19, 20, 21, 22, 23]),
+        ("line 39\nline 40\n", "", [36, 37, 38]),
+        ("ne 20", "NE 20", [17, 18, 19, 20, 21, 22, 23]),
+    ],
+)
+def test_an_edit_at_the_ends_of_a_file_shows_what_there_is(
+    tmp_path: Path, old: str, new: str, shown: list[int]
+) -> None:
+    assert numbers(edit(tmp_path, old, new)) == shown
+
+
+def test_what_is_shown_of_an_edit_is_bounded(tmp_path: Path) -> None:
+    shown = edit(tmp_path, "line 20\n", "".join(f"{n} {'x' * 5_000}\n" for n in range(100)))
+    assert f"[{100 - MAX_EDIT_LINES} lines left out here]" in shown
+    assert len(numbers(shown)) == MAX_EDIT_LINES + 2 * AROUND_LINES
+    assert max(map(len, shown)) < MAX_EDIT_CHARS + 20
+    assert numbers(shown)[:3] == [17, 18, 19]
+    assert numbers(shown)[-3:] == [120, 121, 122]
+
+
+def test_an_edit_that_empties_a_file_shows_an_empty_line(tmp_path: Path) -> None:
+    assert edit(tmp_path, "line 1\n", "", lines=1) == ["1| "]
+
+
 def test_a_long_file_is_read_in_pieces_that_say_how_to_go_on(tmp_path: Path) -> None:
     workspace = make(tmp_path)
     workspace.write("src/long.txt", "".join(f"line {n}\n" for n in range(1, 5_001)))
     first = workspace.read("src/long.txt").split("\n")
-    assert (first[0], first[1_999]) == ("line 1", "line 2000")
-    assert first[2_000] == "[lines 1 to 2000 of 5000 of src/long.txt; read on with offset=2001]"
-    assert workspace.read("src/long.txt", 4_999).split("\n") == ["line 4999", "line 5000"]
+    assert first[0] == "[src/long.txt, lines 1 to 2000 of 5000]"
+    assert (first[1], first[2_000]) == ("line 1", "line 2000")
+    assert first[2_001:] == ["[read on with offset=2001]"]
+    last = workspace.read("src/long.txt", 4_999).split("\n")
+    assert last == ["[src/long.txt, lines 4999 to 5000 of 5000]", "line 4999", "line 5000"]
     with pytest.raises(WorkspaceError, match="only 5000 lines"):
         workspace.read("src/long.txt", 5_001)
     for offset, limit in ((0, 5), (-3, 5), (1, 0)):
@@ -270,13 +332,14 @@ def test_a_long_file_is_read_in_pieces_that_say_how_to_go_on(tmp_path: Path) -> 
 def test_views_are_bounded_in_characters_too(tmp_path: Path) -> None:
     workspace = make(tmp_path)
     workspace.write("src/wide.txt", f"{'x' * (MAX_VIEW_CHARS + 5)}\n{'y' * 100}\n")
-    cut, *notes = workspace.read("src/wide.txt").split("\n")
+    head, cut, *notes = workspace.read("src/wide.txt").split("\n")
+    assert head == "[src/wide.txt, lines 1 to 1 of 2]"
     assert len(cut) == MAX_VIEW_CHARS
     assert notes == [
         f"[line 1 is cut at {MAX_VIEW_CHARS} characters]",
-        "[lines 1 to 1 of 2 of src/wide.txt; read on with offset=2]",
+        "[read on with offset=2]",
     ]
-    assert workspace.read("src/wide.txt", 2) == "y" * 100
+    assert workspace.read("src/wide.txt", 2) == (f"[src/wide.txt, lines 2 to 2 of 2]\n{'y' * 100}")
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a\x00b", b"\x80"])

@@ -67,6 +67,19 @@ def test_contracts_are_written_once_by_whoever_works() -> None:
     assert with_them.tasks.tokens > without.tasks.tokens
 
 
+def test_tasks_that_begin_before_the_plan_is_written_wait_for_what_they_use() -> None:
+    plan = make_plan({"a": [], "b": [], "c": ["b"]}, {"a": 6_000, "b": 1_000, "c": 1_000})
+    user, other, last = plan.tasks
+    begun = plan.model_copy(
+        update={"tasks": (user, other.model_copy(update={"uses": ("x.py",)}), last)}
+    )
+    whole, early = (compare(p, 2, TERMS, Part(9.0, 9, 0.0), 30.0) for p in (plan, begun))
+    assert early.tasks.seconds == whole.tasks.seconds == expected_s(6_000, PACE)
+    slow = compare(begun, 2, TERMS, Part(9.0, 9, 0.0), 300.0)
+    assert slow.tasks.seconds == pytest.approx(300.0 + 2 * expected_s(1_000, PACE))
+    assert early.alone.tokens > whole.alone.tokens, "it writes that file too"
+
+
 def test_one_long_conversation_reads_more_and_more_of_itself() -> None:
     half, whole = (compare(heavy(size), 1, TERMS, Part()).alone for size in (30_000, 60_000))
     assert half.cost_usd is not None

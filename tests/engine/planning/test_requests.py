@@ -1,22 +1,30 @@
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from claude.engines.tools import build_tools
+from claude.prompts import load_executor_prompt
 from claude.simulation.latency import Pace
 from core.bundle import ModelSettings
 from core.job import Usage
 from engine.planning.requests import (
     BYTES_A_TOKEN,
+    SYSTEM_BYTES,
+    USUAL_CONTRACT_BYTES,
     Terms,
+    byte_count,
     expected_planning,
     expected_requests,
     expected_s,
     part_of,
     plan_tokens,
     task_requests,
+    unwritten_tokens,
 )
 from tests.fakes.plans import fan, make_plan
 
@@ -49,10 +57,17 @@ def test_requests_write_the_estimate_and_read_what_was_said_before(
 
 def test_only_the_first_task_pays_for_writing_the_shared_part() -> None:
     written = [
-        sum(u.cache_write_tokens for u in task_requests(t, 40_000, MODEL, cached=n > 0))
+        sum(u.cache_write_tokens for u in task_requests(t, 40_000, MODEL, cached=30_000 * (n > 0)))
         for n, t in enumerate(fan(3).tasks)
     ]
-    assert written[1] == written[2] == written[0] - 10_000
+    assert written[1] == written[2] == written[0] - 7_500
+
+
+@pytest.mark.parametrize("commands", [False, True])
+def test_system_prompt_and_tools_are_no_longer_than_is_counted_for_them(commands: bool) -> None:
+    schemas = [tool.schema() for tool in build_tools(32_000, commands=commands).values()]
+    size = byte_count(json.dumps(schemas) + load_executor_prompt(commands=commands))
+    assert SYSTEM_BYTES["api"] * 0.7 < size < SYSTEM_BYTES["api"]
 
 
 def test_a_plan_is_one_request_that_writes_it() -> None:
@@ -71,6 +86,14 @@ def test_the_length_of_a_plan_is_that_of_what_the_model_wrote() -> None:
     prompted = plan.model_copy(update={"prompt": "x" * 4_000})
     assert plan_tokens(prompted) == plan_tokens(plan)
     assert BYTES_A_TOKEN == 4
+
+
+def test_contracts_that_are_used_and_not_there_are_still_to_be_written() -> None:
+    plan = make_plan({"a": [], "b": []}, contracts={"x.py": "X = 1\n"})
+    assert unwritten_tokens(plan) == 0
+    uses = [task.model_copy(update={"uses": ("x.py", "y.py")}) for task in plan.tasks]
+    begun = plan.model_copy(update={"tasks": tuple(uses)})
+    assert unwritten_tokens(begun) == USUAL_CONTRACT_BYTES // BYTES_A_TOKEN
 
 
 def test_one_unknown_price_makes_the_sum_unknown() -> None:

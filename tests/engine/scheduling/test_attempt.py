@@ -266,17 +266,6 @@ def test_something_begun_brings_the_next_poll_nearer_and_never_puts_it_off() -> 
     assert timer.at == 12
 
 
-def test_a_poll_that_decides_is_not_put_off_but_one_in_the_past_is_no_reason_to_hurry() -> None:
-    timer = PollTimer(PollPace(30.0, 60.0), news=False)
-    timer.answered(0, changed=False)
-    timer.no_later(20, now=0)
-    assert timer.at == 20
-    timer.no_later(5, now=5)
-    assert timer.at == 20
-    timer.no_later(25, now=5)
-    assert timer.at == 20
-
-
 @pytest.mark.parametrize(
     ("line", "data"),
     [

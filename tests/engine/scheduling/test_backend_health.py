@@ -4,7 +4,7 @@ import pytest
 
 from core.errors import BackendError
 from engine.scheduling.backend_health import BackendHealth
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 
 class Overdue:

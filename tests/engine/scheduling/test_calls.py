@@ -10,7 +10,7 @@ from core.clock import SystemClock
 from core.errors import BackendError
 from engine.scheduling.backend_health import BackendHealth
 from engine.scheduling.calls import ThreadedCalls
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 SOON_S = 20.0  # only reached when a test fails
 

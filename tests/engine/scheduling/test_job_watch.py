@@ -1,16 +1,20 @@
-"""What is told of a queue: when it is news, and how often at most."""
+"""What is told of a queue, when it is news and how often at most; and how many jobs are asked
+about."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from backends.base import PollPace
 from core.events import Kind
+from core.job import JobHandle, JobKey, JobStatus
 from engine.scheduling.job_watch import NEWS_S
-from engine.scheduling.virtual_backend import VirtualEnd
+from engine.scheduling.virtual_backend import VirtualBackend, VirtualEnd
 from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
-from tests.fakes.virtual_run import PACING, Faults, Window, World, always
+from tests.fakes.virtual_run import PACING, Faults, FaultyBackend, Window, World, always
 
 
 def told(world: World) -> list[tuple[float, list[list[object]]]]:
@@ -78,3 +82,31 @@ def test_a_queue_that_says_nothing_and_jobs_that_run_are_no_news() -> None:
     running = world(3, says(0, 50, "t0", "Priority"), ends=VirtualEnd(duration_s=10))
     running.run()
     assert told(running) == [(0, [["Priority", 1, False]])]
+
+
+class Asked(FaultyBackend):
+    """Counts the jobs of each poll; its pace is slow, so that wakes decide."""
+
+    pace = PollPace(100.0, 100.0)
+
+    def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
+        self.called["asked"] += len(handles)
+        return super().poll(handles)
+
+
+def test_a_wake_that_names_a_job_asks_about_that_one_alone() -> None:
+    many = replace(world(200), backend_type=Asked, timeline=[], journal=[])
+    many.backend.inner = VirtualBackend(
+        many.clock, lambda key: VirtualEnd(1.0 + int(key.task[1:]) / 10)
+    )
+    assert len(many.run().succeeded) == 200
+    assert many.clock.monotonic() == 20.9
+    assert many.backend.called["poll"] <= 202
+    assert many.backend.called["asked"] <= 3 * 200
+
+
+def test_what_no_wake_named_is_seen_when_it_is_time_to_ask_about_all() -> None:
+    quiet = world(2, ends=VirtualEnd(duration_s=5))
+    quiet = replace(quiet, backend_type=Asked, faults=Faults(silent=True), timeline=[], journal=[])
+    assert len(quiet.run().succeeded) == 2
+    assert quiet.clock.monotonic() == 100

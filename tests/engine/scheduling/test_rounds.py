@@ -41,6 +41,8 @@ class Counting(ThreadingBackend):
         self.callers: set[int] = set()
         self.unknown: list[JobKey] = []
         """Jobs handed over before their intent was committed."""
+        self.bundles_at_submit: list[int] = []
+        """How many there were each time that jobs were handed over."""
         self.committed: Callable[[], set[JobKey]] = set
 
     def _count(self, method: str) -> None:
@@ -50,6 +52,7 @@ class Counting(ThreadingBackend):
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
         self._count("submit")
         known = self.committed()
+        self.bundles_at_submit.append(len([*self._run_dir.glob("tasks/*/*/request/task.json")]))
         self.unknown += [job.key for job in jobs if job.key not in known]
         return super().submit(jobs)
 
@@ -118,17 +121,23 @@ def test_a_chain_on_threads_costs_one_commit_and_few_rounds_a_task(tmp_path: Pat
     assert found.calls.waits <= 4 * 40
 
 
-def test_what_ends_together_is_followed_by_one_submission(tmp_path: Path) -> None:
+def test_what_starts_together_is_committed_once_and_handed_over_one_by_one(tmp_path: Path) -> None:
     fan: dict[str, tuple[str, ...]] = {"first": ()}
     fan |= {f"t{n}": ("first",) for n in range(20)}
     found = Measured(tmp_path, fan, executors=20)
     assert len(found.outcome.succeeded) == 21
-    assert found.commits == found.backend.called["submit"] == 2
+    assert found.commits == 2
+    assert found.backend.called["submit"] == 21
 
 
 def test_a_backend_whose_calls_are_prompt_is_called_in_the_deciding_thread(tmp_path: Path) -> None:
     found = Measured(tmp_path, {"a": (), "b": ("a",)}, executors=2)
     assert found.backend.callers == {threading.get_ident()}
+
+
+def test_the_first_of_many_runs_before_the_bundles_of_the_others_are_made(tmp_path: Path) -> None:
+    found = Measured(tmp_path, {f"t{n}": () for n in range(10)}, executors=10)
+    assert found.backend.bundles_at_submit == list(range(1, 11))
 
 
 def test_no_job_is_handed_over_before_its_intent_is_committed(tmp_path: Path) -> None:

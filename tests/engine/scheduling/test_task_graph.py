@@ -24,7 +24,7 @@ def test_a_task_starts_when_its_last_dependency_has_succeeded() -> None:
     board.succeed("top")
     assert board.start(10) == ["left", "right"]
     board.succeed("left")
-    assert not board.has_ready
+    assert board.ready == 0
     board.succeed("right")
     assert board.start(10) == ["end"]
     board.succeed("end")
@@ -89,6 +89,23 @@ def test_an_adopted_task_is_not_started_a_second_time() -> None:
     board.resume("a")
     assert board.start(5) == ["a"]
     assert board.start(5) == []
+
+
+def test_those_that_may_start_are_counted_however_others_came_to_run() -> None:
+    board = TaskGraph(make_plan({"a": (), "b": (), "c": (), "d": (), "e": ("a",)}))
+    assert board.ready == 4
+    board.adopt("a")
+    assert board.ready == 3
+    assert board.start_any(lambda task: task == "c") == ["c"]
+    assert board.ready == 2
+    assert board.start(1) == ["b"]
+    board.wait("b")
+    assert board.ready == 1
+    board.succeed("a")
+    board.resume("b")
+    assert board.ready == 3
+    assert board.start(9) == ["b", "d", "e"]
+    assert board.ready == 0
 
 
 def test_tasks_that_succeeded_before_are_finished_and_free_their_dependents() -> None:

@@ -214,6 +214,16 @@ class TestQueueTimeout:
         world = World(ONE, always(a=starts), pacing=SHORT)
         assert world.run(SlowCalls(world.clock, slow_cancel)).succeeded == {"a": 1}
 
+    def test_an_answer_to_a_cancel_that_comes_after_the_end_changes_nothing(self) -> None:
+        patient = replace(SHORT, task_timeout_s=1e6)
+        world = World(TWO, always(a=FOREVER, b=VirtualEnd(duration_s=2000)), pacing=patient)
+        late = SlowCalls(world.clock, lambda method: (0, 300) if method == "cancel" else (0, 0))
+        assert world.run(late).succeeded == {"b": 1}
+        assert [(task, cause) for task, cause, _ in ends(world)] == [
+            ("a", "UNSCHEDULABLE"),
+            ("b", "OK"),
+        ]
+
     def test_a_job_that_ignores_its_cancel_gives_its_slot_back_after_the_grace(self) -> None:
         deaf = replace(FOREVER, ignores_cancel=True)
         world = World(TWO, always(a=deaf), pacing=replace(SHORT, max_executors=1))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.events import Forecast, Part, Range
+from core.events import ExpectedPace, Forecast, Part, PastForecasts, Range
 from core.plan import (
     Analysis,
     Contract,
@@ -18,7 +18,7 @@ from core.plan import (
     build_single_task_plan,
 )
 from core.simulation_notice import simulation_notice
-from engine.views.plan import comparison_line, forecast_line, layers, render_plan_view
+from engine.views.plan import comparison_line, forecast_line, layers, past_line, render_plan_view
 from tests.engine.views.test_views import CONTROL, HOSTILE
 
 
@@ -119,6 +119,21 @@ def test_the_plan_and_the_other_way_are_a_part_of_the_forecast() -> None:
         "  cost    $0.30 ($0.15 to $1.05), of it $0.05 for the plan",
         "  One executor alone: about 9 min, $0.72; 3 in parallel: about 2 min, $0.30.",
     ]
+
+
+def test_the_pace_and_the_error_of_past_forecasts_are_told() -> None:
+    forecast = replace(
+        FORECAST, pace=ExpectedPace(1.43, 61.7, 3), past=PastForecasts(6, 1.31, 1.08)
+    )
+    lines = render_plan_view(plan(task("a")), forecast).splitlines()[-3:]
+    assert lines == [
+        "  pace    62 tokens a second after 1.4 s, as in 3 earlier runs here",
+        "  Past forecasts of this work directory were off by a factor of 1.3 in time, 1.1",
+        "  in cost (6 runs).",
+    ]
+    assumed = replace(FORECAST, pace=ExpectedPace(0.8, 80))
+    assert "after 0.8 s, assumed\n" in render_plan_view(plan(task("a")), assumed)
+    assert past_line(PastForecasts(1, None, 2.0)).endswith(" a factor of 2.0 in cost (1 run)")
 
 
 @pytest.mark.parametrize(

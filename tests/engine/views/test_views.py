@@ -40,7 +40,7 @@ from engine.views.plain import JsonLines, PlainLines, Quiet
 from engine.views.types import View
 from tests.engine.run.test_run_view import CONFLICT, Story, handle, price, usage
 from tests.fakes.events import event_of
-from tests.fakes.seams import FakeClock
+from tests.fakes.scripted_claude import FakeClock
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "\x1b]0;title\x07\x1b[2J[bold red]x[/] :smile: \u202eevil\r\n\tnext\x00\x9b31m\ud800"
@@ -119,7 +119,19 @@ def picture(run_view: RunView, now: float, width: int = 80, height: int = 24) ->
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
-def tell_forecast(story: Story) -> None:
+class Told(Story):
+    """Keeps the events for a view."""
+
+    def __init__(self, events: list[Event]) -> None:
+        super().__init__()
+        self._events = events
+
+    def tell(self, kind: Kind, task: str = "", attempt: int = 0, **data: Any) -> Told:
+        self._events.append(event_of(kind, self.at, task, attempt, data))
+        return self
+
+
+def tell_forecast(story: Story, **more: Any) -> None:
     figures: dict[str, Any] = {
         n: {"low": 2.0, "likely": 4.0, "high": 6.0} for n in ("seconds", "tokens")
     }
@@ -127,7 +139,7 @@ def tell_forecast(story: Story) -> None:
         name: {"seconds": seconds, "tokens": 1, "cost_usd": 2.0}
         for name, seconds in (("planning", 60.0), ("alone", 180.0), ("parallel", 64.0))
     }
-    story.tell(Kind.FORECAST, executors=2, work_s=1.0, cost_usd=None, **figures, **parts)
+    story.tell(Kind.FORECAST, executors=2, work_s=1.0, cost_usd=None, **figures, **parts, **more)
 
 
 class TestFormat:
@@ -288,6 +300,18 @@ class TestPlainLines:
         real = plain(run_events(simulated=False, text="what is 2+2"))
         assert not any("imulat" in line for line in real)
 
+    def test_what_is_expected_is_said_before_planning_and_before_the_tasks(self) -> None:
+        seen: list[Event] = []
+        story = Told(seen)
+        story.start(planning={"seconds": 300, "tokens": 1, "cost_usd": 0.12})
+        story.plan(("a", [], 100))
+        tell_forecast(story, past={"runs": 2, "time_factor": 1.26, "cost_factor": None})
+        said = [line.partition("] ")[2] for line in plain(seen)]
+        assert said[1] == "Planning is expected to take about 5 min, $0.12"
+        assert said[-3].startswith("forecast: 1:04 (1:02 to 1:06), ")
+        assert said[-2].startswith("One executor alone: about 3 min, $2.00; 2 in parallel: about")
+        assert said[-1].endswith("were off by a factor of 1.3 in time (2 runs)")
+
     def test_verbose_adds_the_states_of_jobs(self) -> None:
         quiet, loud = plain(run_events()), plain(run_events(), verbose=True)
         assert set(quiet) < set(loud)
@@ -425,6 +449,8 @@ class TestPicture:
         lines = picture(story.run_view, story.at)
         assert lines[0].startswith("Build a todo list")
         assert lines[1] == "planning 1:05 asking"
+        story.start(planning={"seconds": 90, "tokens": 1, "cost_usd": 0.1})
+        assert picture(story.run_view, story.at)[1] == "planning 0:00 of about 1:30 asking"
 
     @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (20, 5), (200, 50)])
     @pytest.mark.parametrize("tasks", [1, 12, 1000])

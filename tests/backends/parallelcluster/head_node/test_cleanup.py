@@ -94,6 +94,7 @@ def test_a_submission_through_s3_that_ends_after_the_cleanup_leaves_nothing(plac
     request = submission(place, url="s3://b/k")
     with call(request, chunked(place.upload(FILES)), PATH=path) as process:
         wait_for((place.root.parent / "object.asked").exists)
+        wait_for(lambda: list(place.root.glob(".code-*")) != [])  # the object is being unpacked
         assert (place.run_dir / "slurm" / "credentials.json").exists()
         assert forget(place) == {}
         assert runs(place) == []

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from claude.client.types import Call, Reply
-from claude.engines.tools import TOOLS, TOOLS_AND_SHELL
+from claude.engines.tools import build_tools
 from claude.prompts import load_executor_prompt, load_prompt
 from core.bundle import (
     AttemptDir,
@@ -36,7 +36,7 @@ from core.job import JobKey, Outcome, TaskResult
 from core.plan import Task
 from core.workspace.confined import remove_tree
 from executor_agent import ExecutorAgent
-from tests.fakes.seams import (
+from tests.fakes.scripted_claude import (
     USAGE,
     Answer,
     ScriptedClaude,
@@ -137,8 +137,51 @@ def test_a_shell_is_offered_where_it_is_allowed_or_contained_and_nowhere_else(
         offered = "run_command" in {tool["name"] for tool in call.tools}
         assert offered == bool(allowed or contained)
         assert call.system[0]["text"] == load_executor_prompt(commands=offered)
-        assert offered or call.tools == tuple(tool.schema() for tool in TOOLS.values())
-    assert [*TOOLS_AND_SHELL][-2:] == ["run_command", "submit_result"]
+        tools = build_tools(bench.model.max_output_tokens, commands=offered)
+        assert call.tools == tuple(tool.schema() for tool in tools.values())
+    assert [*tools][-2:] == ["run_command", "submit_result"]
+
+
+NODE = """#!/bin/sh
+[ "$1" = --check ] || exit 9
+grep -q '(1;' "$2" || exit 0
+printf '%s\\n' "$2:1" "$(cat "$2")" '          ^' '' "SyntaxError: Unexpected token ';'" >&2
+exit 1
+"""
+
+
+def test_scripts_are_shown_to_node_where_it_may_be_run(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = tmp_path / "bin" / "node"
+    node.parent.mkdir()
+    node.write_text(NODE)
+    node.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{node.parent}:{os.environ['PATH']}")
+    writes = [
+        use("write_file", path="src/it's.js", content="const a = (1;\n"),
+        use("write_file", path="src/b.mjs", content="const a = 1;\n"),
+        use("write_file", path="src/c.ts", content="const a = (1;\n"),
+    ]
+    bench.run(act(*writes), DONE)
+    said = [str(result["content"]) for result in tool_results(bench.claude.calls[1])]
+    fault = "not valid JavaScript: line 1: Unexpected token ';': const a = (1;"
+    assert said == [
+        f"wrote src/it's.js (1 line)\n{fault}",
+        "wrote src/b.mjs (1 line)",
+        "wrote src/c.ts (1 line)",
+    ]
+
+
+@pytest.mark.parametrize("shell", [True, False])
+def test_scripts_are_not_judged_without_node_or_without_a_shell(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, shell: bool
+) -> None:
+    if shell:
+        monkeypatch.setenv("PATH", "/nowhere")
+    bench.model = ModelSettings(allow_commands=shell)
+    bench.run(act(use("write_file", path="src/a.js", content="const a = (1;\n")), DONE)
+    assert bench.said() == "wrote src/a.js (1 line)"
 
 
 def test_the_instructions_agree_with_the_tools() -> None:
@@ -344,11 +387,18 @@ TAMPERING = {
 }
 
 
-@pytest.mark.parametrize("command", TAMPERING.values(), ids=TAMPERING)
-@pytest.mark.parametrize("last", [DONE, say("no", "refusal")], ids=["OK", "REFUSED"])
+@pytest.mark.parametrize(
+    ("way", "last"),
+    [
+        *((way, DONE) for way in TAMPERING),
+        *((way, say("no", "refusal")) for way in ("all gone", "files planted")),
+    ],
+    ids=lambda given: given if isinstance(given, str) else given.stop_reason,
+)
 def test_tampering_beside_the_workspace_changes_no_result(
-    bench: Bench, tmp_path: Path, command: str, last: Reply
+    bench: Bench, tmp_path: Path, way: str, last: Reply
 ) -> None:
+    command = TAMPERING[way]
     victim = tmp_path / "victim"
     victim.write_text("theirs\n")
     result = bench.run(act(sh(command)), act(sh(command)), last)

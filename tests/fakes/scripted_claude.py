@@ -1,4 +1,4 @@
-"""Stand-ins that are ordinary implementations of the project's seams."""
+"""A Claude that answers by a script, without a client, and a clock that only sleeping moves."""
 
 from __future__ import annotations
 

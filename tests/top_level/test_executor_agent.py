@@ -42,7 +42,7 @@ from core.plan import Plan, Task, ancestors, render_brief, topological_order
 from core.wire import plain
 from executor_agent import ExecutorAgent, write_final_result
 from planner_agent import PlannerAgent
-from tests.fakes.seams import (
+from tests.fakes.scripted_claude import (
     USAGE,
     Answer,
     FakeClock,

@@ -16,7 +16,7 @@ from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
 from core.plan.single import estimate_alone
 from core.worker.planning import Parallel
 from planner_agent import SUBMIT_PLAN, PlannerAgent
-from tests.fakes.seams import Answer, ScriptedClaude, act, act_broken, say, use
+from tests.fakes.scripted_claude import Answer, ScriptedClaude, act, act_broken, say, use
 
 
 def plan_json(**changes: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest
 from core.worker.process import CREDENTIALS_FILE, render_credentials
 from tests.fakes.scripted_server import api_refusal, scripted_server
 
-PROMPT = "Write a script that counts words"
+PROMPT = "Build a todo list app"
 SECRET = "sk-ant-canary-of-a-planner"
 
 
