@@ -470,10 +470,10 @@ def simulated_attempt(
 
 
 def test_an_attempt_that_may_not_go_on_is_short_of_budget(tmp_path: Path) -> None:
-    tight = Allowance(max_tokens=12_000)
+    tight = Allowance(max_tokens=16_000)
     attempt = make_attempt(tmp_path, allowance=tight)
     reading = act(use("read_file", path="lib.py"))
-    dear = replace(reading, usage=replace(USAGE, output_tokens=11_000))
+    dear = replace(reading, usage=replace(USAGE, output_tokens=15_000))
     result = agent(dear).run(attempt, "w")
     assert result is not None
     assert result.outcome is Outcome.BUDGET
