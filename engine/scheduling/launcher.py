@@ -77,7 +77,7 @@ class Launcher:
     def _submit(
         self, batch: Sequence[Attempt], is_interrupted: Callable[[], bool]
     ) -> list[JobHandle | SubmitError]:
-        """On the submit thread. The journal is durable first, so that a bundle on disk always is
+        """On the thread that calls `submit`. The journal is durable first: a bundle on disk always is
         one of an intent that is known, made of results that are."""
         self.commit()
         backend = self.context.backend
