@@ -83,8 +83,8 @@ class Launcher:
     def _submit(
         self, batch: Sequence[Attempt], is_interrupted: Callable[[], bool]
     ) -> list[JobHandle | SubmitError]:
-        """On the submit thread. The journal is durable first, so that a bundle on disk always is
-        one of an intent that is known, made of results that are."""
+        """On the thread that calls `submit`. The journal is durable first, so that a bundle on disk
+        always is one of an intent that is known, made of results that are."""
         self.commit()
         backend = self.context.backend
         # where a call costs nothing, the first job need not wait for the bundles of the others
