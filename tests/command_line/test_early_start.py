@@ -28,10 +28,10 @@ PROMPT = "Build a todo list app with add/delete/complete"
 def todo() -> Plan:
     """The sample, whose last contract is used by the last task only: others begin before."""
     plan = load_sample("todo").plan
-    tasks = [
-        task.model_copy(update={"uses": task.uses if task.id == "app" else task.uses[:2]})
-        for task in plan.tasks
-    ]
+    path = plan.contracts[-1].path
+    uses = {t.id: tuple(each for each in t.uses if each != path) for t in plan.tasks}
+    uses["app"] += (path,)
+    tasks = [task.model_copy(update={"uses": uses[task.id]}) for task in plan.tasks]
     last = plan.contracts[-1].model_copy(update={"purpose": "Is a package. " * 40})
     contracts = (*plan.contracts[:-1], last)
     return plan.model_copy(update={"tasks": tuple(tasks), "contracts": contracts})
@@ -85,9 +85,9 @@ Run = Callable[..., int]
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run with these options against a planner of these stages."""
 
-    def carry_out(*args: str, stages: tuple[Stage, ...], refused: str = "") -> int:
+    def carry_out(*args: str, stages: tuple[Stage, ...], refused: bool = False) -> int:
         with staged_planner(*stages) as planner:
-            planner.refused = lambda task: task == refused
+            planner.refused = refused
             monkeypatch.setenv("ANTHROPIC_BASE_URL", planner.url)
             wanted = args or (PROMPT, "--real", "--output-dir", "out")
             code = orchestrator.main([*wanted, "--quiet"])
@@ -155,7 +155,7 @@ def test_a_plan_that_turns_out_otherwise_after_three_tasks_have_begun(
     then: Callable[[], None],
     changed: bool,
 ) -> None:
-    first = Stage(bad, last_contract(bad), tasks=4, then=then)
+    first = Stage(bad, last_contract(bad), tasks=4, then=then, task="docs")
     final = OTHER_DOCS if changed else PLAN
     assert run(stages=(first, Stage(final))) == 0
     assert run_planned == [2]
@@ -197,8 +197,7 @@ def test_planning_that_fails_for_good_ends_the_run_with_its_error_and_results_ar
 def test_refused_credentials_while_the_plan_is_written_stop_the_run_resumably(
     run: Run, expected: str
 ) -> None:
-    stages = (Stage(PLAN, LAST, tasks=4),)
-    assert run(stages=stages, refused="docs") == 4
+    assert run(stages=(Stage(PLAN, LAST, tasks=1),), refused=True) == 4
     assert Path(".orchestrator").exists()
     assert run("resume", "last", stages=(Stage(PLAN),)) == 0
     assert run_planned == [1, 0]

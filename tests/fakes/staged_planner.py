@@ -35,12 +35,17 @@ def cut() -> None:
 @dataclass(frozen=True)
 class Stage:
     """One answer of the planner. After the piece that brings the text up to `pause_at`, it waits
-    until executors of `tasks` tasks have asked, and then calls `then`, which may raise."""
+    until executors of `tasks` tasks have asked, `task` among them, and then calls `then`, which may
+    raise."""
 
     plan: Plan
     pause_at: str = ""
     tasks: int = 0
     then: Callable[[], None] = go_on
+    task: str = ""
+
+    def is_met(self, asked: set[str]) -> bool:
+        return len(asked) >= self.tasks and (not self.task or self.task in asked)
 
 
 @dataclass
@@ -50,8 +55,8 @@ class StagedPlanner:
     stages: Sequence[Stage]
     tasks: set[str] = field(default_factory=set)
     planned: int = 0
-    refused: Callable[[str], bool] = lambda _: False
-    """Whether the executor of that task is refused, for its credentials."""
+    refused: bool = False
+    """Whether executors are refused, for their credentials."""
     url: str = ""
     _news: threading.Condition = field(default_factory=threading.Condition)
     _api: SimulatedApi = field(init=False)
@@ -81,7 +86,7 @@ class StagedPlanner:
             with self._news:
                 self.tasks.add(talk.task_id)
                 self._news.notify_all()
-            if self.refused(talk.task_id):
+            if self.refused:
                 incoming = replace(incoming, headers={})
         return self._api.handle(incoming)
 
@@ -92,7 +97,7 @@ class StagedPlanner:
             yield piece
             if stage.pause_at and stage.pause_at in text and not begun:
                 with self._news:
-                    met = self._news.wait_for(lambda: len(self.tasks) >= stage.tasks, PATIENCE_S)
+                    met = self._news.wait_for(lambda: stage.is_met(self.tasks), PATIENCE_S)
                 if not met:
                     raise ConnectionCut
                 stage.then()
