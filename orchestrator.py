@@ -146,7 +146,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     request = planning_request(settings, models.planner, prompt, caps)
     price, expectations = pricing(*models.each), read_expectations(settings, models)
     with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
-        report(planning_line(expectations.planning(prompt)))
+        if settings.parallel != "never":
+            report(planning_line(expectations.planning(prompt)))
         hooks, began_s = Hooks(charge, report), CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
         took = spent().part(CLOCK.monotonic() - began_s)

@@ -132,6 +132,8 @@ def plan_alone(
 ) -> Plan:
     """Try the provider, then `ask` for a plan, both together within the allowance. Raises as
     `check_priced`, `try_models` and `ask_for_plan` do."""
+    if request.parallel is Parallel.NEVER:
+        return build_single_task_plan(request.prompt)
     governor = Governor()
     check_priced([request.model], request.allowance.max_cost_usd)
     spent = try_models([request.model], credentials, clock=clock, governor=governor, warn=warn)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from backends.base import Backend
 from config import Settings
 from core.bundle import ModelSettings
-from core.errors import Interrupted
+from core.errors import OrchestratorError
 from core.job import TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
@@ -62,6 +62,11 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             plan, outcome = carry_out_plan(prepared, session, view, budget, charge)
         except NotApproved:
             return end_session(session, 1, "not approved")
+        except (OrchestratorError, KeyboardInterrupt):
+            if session.run_view.jobs.open and not session.run.plan.exists():
+                # of a session that was killed before its plan was whole; no scheduler stops them
+                release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
+            raise
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         merged = deliver(session, plan, deliverable(outcome))
         return end_session(session, exit_code(outcome, merged), why=outcome.stop)
@@ -118,7 +123,8 @@ def run_early(
         session.emit(prepared.expectations.forecast(begun, took))
         source = planning if planning.plan is None else None
         outcome = run_plan(session, begun, prepared.backend, model, settings, budget, source)
-    if planning.error is not None and not isinstance(planning.error, Interrupted):
+    was_interrupted = outcome.stop is not None and outcome.stop.cause is StopCause.INTERRUPTED
+    if planning.error is not None and not was_interrupted:
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         raise planning.error
     return planning.plan or begun, outcome

@@ -9,10 +9,11 @@ from pydantic_core import from_json
 
 from core.errors import PlanInvalid
 from core.plan.model import PLAN_VERSION, Plan
-from core.plan.rules import plan_defects, promised_contracts
+from core.plan.rules import plan_defects
 
 _REMEDY = "Correct these defects, or leave out --plan to have a new plan made."
 _MOST_NAMED = 60
+_MOST_USERS = 20
 
 
 def parse_plan(text: str, source: str) -> Plan:
@@ -78,11 +79,12 @@ def render_brief(plan: Plan, limit: int = _MOST_NAMED) -> str:
     tasks = [
         f"{t.id}: {t.title}{_after(t.depends_on)}; writes {', '.join(t.owns)}" for t in plan.tasks
     ]
-    contracts = [
-        f"{path} (used by {', '.join(t.id for t in plan.tasks if path in t.uses)})"
-        for path in promised_contracts(plan)
-    ]
-    criteria = [f"{c.text} ({', '.join(c.served_by)})" for c in plan.acceptance_criteria]
+    users: dict[str, list[str]] = {}
+    for task in plan.tasks:
+        for path in task.uses:
+            users.setdefault(path, []).append(task.id)
+    contracts = [f"{path} (used by {_few(names)})" for path, names in users.items()]
+    criteria = [f"{c.text} ({_few(c.served_by)})" for c in plan.acceptance_criteria]
     parts = [
         [f"# {plan.title}", "", plan.summary],
         _section("Assumptions", plan.assumptions),
@@ -105,6 +107,11 @@ def _setup_lines(plan: Plan) -> Iterator[str]:
         yield f"network: {setup.network}"
     if setup.start:
         yield f"started by: {setup.start}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_USERS
+    return ", ".join([*names[:_MOST_USERS], f"and {more} more"] if more > 0 else names)
 
 
 def _after(depends_on: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ class Ledger:
         return True
 
     def hold(self, key: Hashable, amount: Amount) -> None:
-        """Set aside what an earlier session has promised to `key` already."""
+        """Set aside, without a look at the caps, what is promised to `key` already."""
         self._take(self._reserved.pop(key, Amount()), -1)
         self._reserved[key] = amount
         self._take(amount, 1)

@@ -52,7 +52,7 @@ class RunView:
         self.planning_s = 0.0
         """Seconds until there was a plan."""
         self.planning_usage: list[Usage] = []
-        """Every request before it, the preflight's among them."""
+        """Every request of planning, the preflight's among them."""
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
         self.tasks: dict[str, TaskView] = {}

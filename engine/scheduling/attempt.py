@@ -127,7 +127,7 @@ class Attempt:
         reported: Callable[[JobKey], Sequence[Usage]],
         is_credible: IsCredible,
     ) -> JobEnded:
-        """The event of its end; `reported` and `is_credible` as core.job_end has them."""
+        """The event of its end; `reported` and `is_credible` as job_end.ended has them."""
         return ended(
             self.key,
             self.status,

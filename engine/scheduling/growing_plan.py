@@ -13,20 +13,23 @@ from engine.run.plan_event import plan_ready
 from engine.scheduling.task_graph import TaskGraph
 from engine.scheduling.types import PlanDelayed, PlanFailed, PlanNews, PlanSource, PlanWritten
 
+_MOST_NAMED = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Correction:
     """What follows from a whole plan in place of the one so far: where its tasks stand, those that
-    are `blocked` now, by which failed one, all whose work is `void`, and what to tell."""
+    are `blocked` now, by which failed one, all whose work is `void`, and the events of it."""
 
     graph: TaskGraph
     blocked: Mapping[str, str]
     void: AbstractSet[str]
-    told: Sequence[EventData]
+    announcements: Sequence[EventData]
 
 
 class GrowingPlan:
-    """`begun` is what each task's last attempt stands on, in earlier sessions; with a `source` the
+    """`begun` has the digest (core.plan.definition) of each task as it was last begun in an earlier
+    session; with a `source` the
     plan's contracts are still being written. `outdated` are the tasks that were begun, and stand on
     something else in the plan or are not in it."""
 
@@ -87,8 +90,8 @@ class GrowingPlan:
         restarted = {task for task in undone if not graph.states[task].final}
         dropped = before.keys() - graph.states.keys()
         is_news = bool(self.outdated) or plan_ready(plan) != announced
-        told = self.announcement(restarted, dropped) if is_news else ()
-        return Correction(graph, blocked, self.outdated | restarted | dropped, told)
+        events = self.announcement(restarted, dropped) if is_news else ()
+        return Correction(graph, blocked, self.outdated | restarted | dropped, events)
 
     def announcement(
         self, restarted: AbstractSet[str] = frozenset(), dropped: AbstractSet[str] = frozenset()
@@ -97,8 +100,9 @@ class GrowingPlan:
         restarted = (self.outdated & self.tasks.keys()) | restarted
         kept = self._begun.keys() & self.tasks.keys()
         parts = {"kept": kept, "starts anew": restarted, "left out": dropped}
-        named = "; ".join(f"{name}: {_named(tasks)}" for name, tasks in parts.items())
-        return plan_ready(self.plan, restarted), Notice(f"The plan was corrected; {named}.")
+        named = [f"{name}: {_named(tasks)}" for name, tasks in parts.items() if tasks]
+        text = "; ".join(["The plan was corrected", *named])
+        return plan_ready(self.plan, restarted), Notice(f"{text}.")
 
     def _judge(self) -> None:
         """Find out what is outdated: it counts as not begun."""
@@ -112,4 +116,5 @@ class GrowingPlan:
 
 
 def _named(tasks: Collection[str]) -> str:
-    return ", ".join(sorted(tasks)) or "none"
+    more = len(tasks) - _MOST_NAMED
+    return ", ".join(sorted(tasks)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

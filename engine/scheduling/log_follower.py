@@ -23,7 +23,8 @@ NEAR_LOOK_S = 0.1
 
 @dataclass(slots=True)
 class LogFollower:
-    """One call for the logs of all running jobs at a time; nothing is decided by what they say.
+    """One call for the logs of all running jobs at a time; that an answer begins ends the
+    warm-up, and nothing else is decided by them.
 
     `active` are the scheduler's attempts.
     """

@@ -190,7 +190,7 @@ class Scheduler:
                 self._watch.supersede(attempt)
         for attempt in self._launcher.drop_superseded():
             del self._watch.active[attempt.key]  # may be there all the same: it stays intended
-        for data in correction.told:
+        for data in correction.announcements:
             self._context.emit(data)
         for task, failed in correction.blocked.items():
             self._end_blocked(task, failed)

@@ -11,7 +11,8 @@ _AT_ONCE = (StopCause.INTERRUPTED, StopCause.PLANNING)
 
 @dataclass(slots=True)
 class Stopping:
-    """`is_asked`, from any thread, by a person; `stop` is the cause that was heeded."""
+    """`is_asked`, from any thread: by a person, or since there will be no plan. `stop` is the cause
+    that was heeded."""
 
     context: SchedulerContext
     is_asked: bool = False

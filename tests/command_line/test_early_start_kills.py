@@ -40,6 +40,8 @@ OTHER = PLAN.model_copy(
 )
 PROMPT = ("Build it", "--real", "--parallel", "always", "--output-dir", "out")
 MOST_LINES = 60
+SHARES = 6
+"""Each of so many tests has every sixth line, so that none takes long."""
 
 
 def stages(first: Plan, *rest: Plan) -> list[Stage]:
@@ -68,11 +70,12 @@ def journal(place: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("first", "rest"), [(PLAN, OTHER), (CLASH, OTHER)], ids=["a plan", "a repair"]
 )
+@pytest.mark.parametrize("share", range(1, SHARES + 1))
 def test_it_can_be_finished_after_any_line(
-    first: Plan, rest: Plan, program: DyingRuns, expected: Any, tmp_path: Path
+    first: Plan, rest: Plan, share: int, program: DyingRuns, expected: Any, tmp_path: Path
 ) -> None:
     again = OTHER if first is CLASH else PLAN
-    for lines in range(1, MOST_LINES):
+    for lines in range(share, MOST_LINES, SHARES):
         place = tmp_path / str(lines)
         place.mkdir()
         with staged_planner(*stages(first, rest)) as planner:

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from claude.client.types import Reply
+from claude.client.types import Hooks, Reply
 from claude.planning.schema import build_schema
 from claude.prompts import load_prompt
+from core.bundle import Limits, ModelSettings
+from core.credentials import Credentials
 from core.errors import CredentialsRefused, PlanningFailed, RequestRejected
 from core.plan import Plan, plan_defects
 from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
 from core.plan.single import estimate_alone
-from core.worker.planning import Parallel
-from planner_agent import SUBMIT_PLAN, PlannerAgent
-from tests.fakes.scripted_claude import Answer, ScriptedClaude, act, act_broken, say, use
+from core.worker.planning import Parallel, PlanningRequest
+from planner_agent import SUBMIT_PLAN, PlannerAgent, plan_alone
+from tests.fakes.scripted_claude import Answer, FakeClock, ScriptedClaude, act, act_broken, say, use
 
 
 def plan_json(**changes: Any) -> dict[str, Any]:
@@ -337,3 +339,12 @@ def test_a_contract_that_breaks_a_rule_and_those_after_it_free_no_task(
     first = heard[: heard.index(AnswerBegan(), 1)]
     told = [event.contract.path for event in first if isinstance(event, ContractWritten)]
     assert told == ["app/types.py"]
+
+
+def test_never_asks_nobody_for_a_plan() -> None:
+    def ask(*_: object) -> Plan:
+        raise AssertionError("it was asked")
+
+    request = PlanningRequest("Sort it", ModelSettings(), Limits(), parallel=Parallel.NEVER)
+    made = plan_alone(request, Credentials(), FakeClock(), Hooks(), print, ask)
+    assert [task.owns for task in made.tasks] == [("./",)]

@@ -20,7 +20,7 @@ from core.plan import (
     render_plan,
 )
 from tests.fakes.plan_parts import GOOD, any_plans, contract, plan, task
-from tests.fakes.plans import plans
+from tests.fakes.plans import make_plan, plans
 
 
 @given(any_plans() | plans())
@@ -185,6 +185,14 @@ Keeps todos.
 - It works. (a)
 """
     )
+
+
+def test_the_brief_names_few_of_many_users() -> None:
+    names = {f"t{n}": () for n in range(50)}
+    brief = render_brief(make_plan(names, contracts={"types.py": ""}))
+    (line,) = [line for line in brief.splitlines() if line.startswith("- types.py")]
+    assert line.endswith("t18, t19, and 30 more)")
+    assert line.count("t") < 30
 
 
 def test_the_brief_is_the_same_before_the_contracts_are_written() -> None:

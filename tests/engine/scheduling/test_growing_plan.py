@@ -335,9 +335,7 @@ def test_estimates_and_titles_void_nothing() -> None:
     world = World(plan, always(VirtualEnd(10.0)))
     outcome = world.run(source=Growth(plan, final, {}, whole_at=15.0).begin(world))
     assert outcome.succeeded == dict.fromkeys(DIAMOND, 1)
-    assert notices(world) == [
-        "The plan was corrected; kept: a, b, c; starts anew: none; left out: none."
-    ]
+    assert notices(world) == ["The plan was corrected; kept: a, b, c."]
 
 
 def test_a_plan_that_is_delayed_without_end_starts_nothing() -> None:
