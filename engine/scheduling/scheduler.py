@@ -134,8 +134,9 @@ class Scheduler:
         if self._stopping.is_at_once:
             return not (self._watch.active and self._stopping.is_patient)
         # a stopped run waits for its plan too: it decides what counts of the results
-        has_ended = not self._watch.active if self._stopping.stop else self._graph.finished
-        return has_ended and self._growing.source is None
+        # and jobs whose task is another one now are seen to their end
+        has_ended = self._stopping.stop is not None or self._graph.finished
+        return has_ended and not self._watch.active and self._growing.source is None
 
     # -- taking up an earlier session's work
 
