@@ -3,7 +3,7 @@
 import math
 
 from core.paths import EVERYTHING
-from core.plan.model import Analysis, Plan, Task
+from core.plan.model import Plan, Task
 
 TASK = "build"
 _INSTRUCTIONS = (
@@ -16,24 +16,24 @@ _MOST_TITLE_CHARS = 60
 def build_single_task_plan(prompt: str, begun: Plan | None = None) -> Plan:
     """One task that owns the whole project. `begun` is a plan as far as it was written before it
     turned out that parallel work does not pay; what it decided stands."""
-    analysis = begun.analysis if begun else Analysis()
-    estimate = sum(task.estimate for task in begun.tasks) if begun and begun.tasks else 0
+    begun = begun or Plan(tasks=())
+    estimate = sum(task.estimate for task in begun.tasks)
     task = Task(
         id=TASK,
         title="Build the project",
         instructions=_INSTRUCTIONS,
         owns=(EVERYTHING,),
-        estimate=estimate or estimate_alone(analysis.complexity),
+        estimate=estimate or estimate_alone(begun.analysis.complexity),
     )
-    found = {"recommended_executors": 1, "parallel_pays": False}
+    alone = {"recommended_executors": 1, "parallel_pays": False}
     return Plan(
         prompt=prompt,
-        title=(begun.title if begun else "") or shorten(prompt),
-        summary=begun.summary if begun else "",
-        assumptions=begun.assumptions if begun else (),
-        analysis=analysis.model_copy(update=found),
-        setup=begun.setup if begun else Plan.model_fields["setup"].default,
-        conventions=begun.conventions if begun else (),
+        title=begun.title or shorten(prompt),
+        summary=begun.summary,
+        assumptions=begun.assumptions,
+        analysis=begun.analysis.model_copy(update=alone),
+        setup=begun.setup,
+        conventions=begun.conventions,
         tasks=(task,),
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from claude.planning.draft_reader import USUAL_CONTRACT_TOKENS
 from claude.simulation.latency import Pace
 from core.bundle import ModelSettings
 from core.events import Part
@@ -18,9 +19,9 @@ TURNS_BESIDES_WRITING = 3
 # token as English and code have. The worker's guard counts each byte as a token.
 SYSTEM_BYTES = {"api": 11_000, "claude-code": 28_000}
 PLANNER_BYTES = 14_000
-USUAL_CONTRACT_BYTES = 2_400
-"""Of one that is not written yet."""
 BYTES_A_TOKEN = 4
+USUAL_CONTRACT_BYTES = USUAL_CONTRACT_TOKENS * BYTES_A_TOKEN
+"""Of one that is not written yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,8 +133,8 @@ class Scheduler:
     def _over(self) -> bool:
         if self._stopping.is_at_once:
             return not (self._watch.active and self._stopping.is_patient)
-        # a stopped run waits for its plan too: it decides what counts of the results
-        # and jobs whose task is another one now are seen to their end
+        # a stopped run waits for its plan too, which decides what counts of the results, and one
+        # that is finished for the jobs of tasks that a correction has replaced
         has_ended = self._stopping.stop is not None or self._graph.finished
         return has_ended and not self._watch.active and self._growing.source is None
 
