@@ -186,7 +186,7 @@ def check_readme_tests_and_no_packages(product: Product) -> None:
     for part in ("bin/jobq.js server", "worker", "cron"):
         assert part in text, part
     sources = [*product.root.rglob("*.js"), *product.root.rglob("*.mjs")]
-    imported = re.compile(r"""(?:from|import|require)\s*\(?\s*["']([^"'./][^"']*)["']""")
+    imported = re.compile(r"""\b(?:from|import|require)\s*\(?\s*["']([@\w][\w@/.:~-]*)["']""")
     names = {name for file in sources for name in imported.findall(file.read_text())}
     same({name for name in names if not name.startswith("node:")} - BUILT_IN, set())
     done = product.run(["node", "--test"], timeout_s=18)
