@@ -19,11 +19,13 @@ try:
     from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
     from engine.views.console import (
+        output_failure,
         print_error,
         print_line,
         print_text,
         print_warnings,
         program_command,
+        safe_stdout,
         start_log,
     )
 except ModuleNotFoundError as missing:
@@ -41,11 +43,14 @@ CLOCK = SystemClock()
 def run(loaded: LoadedSettings, prompt: str) -> int:
     from core.plan import render_plan
     from core.wire import write_atomic
-    from engine.planning.plan_file import read_plan
+    from engine.planning.plan_file import check_prompt, read_plan
     from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id, slug
 
     settings = loaded.settings
-    given = read_plan(settings.plan) if settings.plan else None
+    given = None
+    if settings.plan is not None:
+        given = read_plan(settings.plan)
+        check_prompt(given, settings.plan, prompt)
     prompt = prompt or ((given.prompt or given.summary) if given else "")
     run_id = new_run_id(CLOCK.time())
     target = settings.output_dir or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
@@ -111,7 +116,10 @@ def carry_out(prepared: PreparedRun) -> int:
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
         if not settings.json_lines and run_view.ended is not None:
-            print_text(render_end(run_view, program_command(sys.argv[0]), brief=settings.quiet))
+            text = render_end(run_view, program_command(sys.argv[0]), brief=settings.quiet)
+            print_text(text)
+            if output_failure():
+                print_line(text)
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
@@ -120,8 +128,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.prices import pricing, settle_prices
     from core.bundle import Allowance
     from core.plan import render_plan
-    from core.wire import write_atomic
-    from engine.planning.plan_file import check_writable, render_plan_file
+    from engine.planning.plan_file import check_writable, rescue_plan, write_plan
     from engine.planning.preflight import (
         backend_context,
         choose_planner,
@@ -151,12 +158,15 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
         hooks, began_s = Hooks(charge, report), CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
         took = spent().part(CLOCK.monotonic() - began_s)
+    spare = run_dir.with_name(f"plan-{run_dir.name}.json")
     if output is not None:
-        write_atomic(output, render_plan_file(made, output))
+        write_plan(made, output, spare)
     if settings.json_lines:
         print_text(render_plan(made))
     else:
         print_text(render_plan_view(made, expectations.forecast(made, took)))
+    if output is None and output_failure():
+        print_line(rescue_plan(made, spare))
     return 0
 
 
@@ -215,12 +225,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     handlers = Handlers(run, plan, resume, runs, simulated_api, doctor, cancel, clean)
     around = Surroundings(os.environ, Path.cwd(), sys.stdin.buffer if sys.stdin else None)
-    start_log(debug="--debug" in args)
-    try:
-        with all_raise():
-            return run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)
-    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - one message at the program's end
-        return print_error(exc, debug="--debug" in args)
+    debug = "--debug" in args
+    start_log(debug=debug)
+    with safe_stdout():
+        try:
+            with all_raise():
+                code = run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)
+        except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - one message at the end
+            code = print_error(exc, debug=debug)
+        if failure := output_failure():
+            failed = print_error(failure, debug=debug)
+            code = code or failed
+        return code
 
 
 if __name__ == "__main__":

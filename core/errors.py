@@ -7,6 +7,7 @@ OrchestratorError                 exit  when
 │   ├── TargetRefused                   the output directory may not be written
 │   └── RunNotFound, RunLocked          the run named does not exist, or another process has it
 ├── PreflightFailed                  3  a backend or provider is not usable here
+├── OutputFailed                     3  what a command made could not be written
 ├── PlanningFailed                   1  the model did not return a valid plan
 ├── RunInterrupted                 130  Ctrl-C or SIGTERM
 ├── BackendError                     1  a backend as a whole is broken
@@ -93,6 +94,16 @@ def refuse_if(problems: Sequence[Problem]) -> None:
     """Raises PreflightFailed when there are any."""
     if problems:
         raise PreflightFailed(problems)
+
+
+class OutputFailed(OrchestratorError):
+    exit_code = 3
+
+    def __init__(self, what: str, exc: OSError, more: str = "") -> None:
+        super().__init__(
+            f"{what} could not be written: {exc.strerror or exc}.",
+            f"Free space there, or write elsewhere. {more or 'What the command did stands.'}",
+        )
 
 
 class PlanningFailed(OrchestratorError): ...

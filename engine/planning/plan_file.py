@@ -5,8 +5,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from core.errors import UsageError
+from core.errors import OutputFailed, UsageError
 from core.plan import Plan, parse_plan, render_plan
+from core.wire import write_atomic
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 
 
@@ -23,9 +24,38 @@ def read_plan(path: Path) -> Plan:
     return parse_toml_plan(text, str(path)) if _is_toml(path) else parse_plan(text, str(path))
 
 
+def check_prompt(plan: Plan, path: Path, prompt: str) -> None:
+    """Raises UsageError when a prompt is given that is not the plan's."""
+    if prompt and plan.prompt.strip() not in ("", prompt.strip()):
+        raise UsageError(
+            f"The plan file {path} was made for another prompt: {plan.prompt[:200]!r}.",
+            "Leave out the prompt to carry out the plan, or --plan to have another one made.",
+        )
+
+
 def render_plan_file(plan: Plan, path: Path) -> str:
     """The text of the file `path` that `read_plan` reads."""
     return render_toml_plan(plan) if _is_toml(path) else render_plan(plan)
+
+
+def write_plan(plan: Plan, path: Path, spare: Path) -> None:
+    """Write the new file `path`. Raises OutputFailed, which tells where the plan is
+    instead: it was paid for."""
+    try:
+        _check_new(path)
+        write_atomic(path, render_plan_file(plan, path))
+    except OSError as exc:
+        raise OutputFailed(str(path), exc, rescue_plan(plan, spare)) from exc
+
+
+def rescue_plan(plan: Plan, spare: Path) -> str:
+    """Keep a plan that could not be written where it was wanted; a sentence that tells where."""
+    try:
+        spare.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(spare, render_plan(plan), durable=True)
+    except OSError:
+        return f"This is the plan:\n{render_plan(plan)}"
+    return f"The plan is kept in {spare}, for --plan."
 
 
 def _is_toml(path: Path) -> bool:
@@ -33,12 +63,16 @@ def _is_toml(path: Path) -> bool:
 
 
 def check_writable(path: Path) -> None:
-    """Raises UsageError when a plan cannot be written to `path`; leaves nothing behind."""
+    """Raises UsageError unless a plan can be written to the new file `path`; leaves nothing."""
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_new(path)
         tempfile.TemporaryFile(dir=path.absolute().parent).close()
     except OSError as exc:
         raise UsageError(
             f"The plan cannot be written to {path}: {exc.strerror}.", "Name another file with -o."
         ) from exc
+
+
+def _check_new(path: Path) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "it exists already")

@@ -1,23 +1,26 @@
 """Standard output and standard error, written to so that a closed one never stops a run."""
 
+import errno
 import logging
 import os
 import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TextIO
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TextIO, cast
 
-from core.errors import OrchestratorError, RunInterrupted
+from core.errors import OrchestratorError, OutputFailed, RunInterrupted
 
 _OUR_LOGGERS = {"backends", "claude", "core", "engine", "executor_agent", "planner_agent"}
 
 
 class SafeStream:
-    """A text stream that never raises: once its reader is gone, what is written is dropped."""
+    """A text stream that never raises: once it cannot be written, what is written is dropped.
+    `failure` is why; None where only its reader has gone."""
 
     def __init__(self, stream: TextIO | None) -> None:
+        self.failure: OSError | None = None
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -52,7 +55,9 @@ class SafeStream:
     def _dropping_errors(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError):  # ValueError: the stream was closed
+        except (OSError, ValueError) as exc:  # ValueError: the stream was closed
+            if isinstance(exc, OSError) and exc.errno != errno.EPIPE:
+                self.failure = exc
             self._detach()
 
     def _detach(self) -> None:
@@ -60,6 +65,20 @@ class SafeStream:
         stream, self._stream = self._stream, None
         with suppress(OSError, ValueError), open(os.devnull, "w") as devnull:
             os.dup2(devnull.fileno(), stream.fileno() if stream else devnull.fileno())
+
+
+@contextmanager
+def safe_stdout() -> Iterator[None]:
+    """While inside, nothing that is written to standard output raises."""
+    with redirect_stdout(cast(TextIO, SafeStream(sys.stdout))):
+        yield
+
+
+def output_failure() -> OutputFailed | None:
+    """Why standard output could not be written, inside `safe_stdout`."""
+    sys.stdout.flush()
+    failure: OSError | None = getattr(sys.stdout, "failure", None)
+    return OutputFailed("Standard output", failure) if failure else None
 
 
 def print_text(text: str) -> None:

@@ -658,12 +658,16 @@ def test_a_work_directory_that_takes_no_more_is_named_and_the_run_can_go_on(expe
     assert tree(Path("out")) == tree(expected)
 
 
-@pytest.mark.parametrize("place", ["a-directory", "nowhere/plan.json", "/proc/plan.json"])
+@pytest.mark.parametrize(
+    "place", ["a-directory", "nowhere/plan.json", "/proc/plan.json", "mine.json"]
+)
 def test_a_plan_that_could_not_be_kept_is_not_asked_for(
     place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("a-directory").mkdir()
+    Path("mine.json").write_text("mine")
     assert orchestrate("plan", PROMPT, *FAST, "-o", place) == 2
+    assert Path("mine.json").read_text() == "mine"
     output = capsys.readouterr()
     assert "The plan cannot be written to" in output.err
     assert "asking for a plan" not in output.err
