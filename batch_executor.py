@@ -15,27 +15,32 @@ limit.
 """
 
 import os
-import signal
-import socket
 import sys
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from importlib import import_module
-from pathlib import Path
-from urllib.parse import urlsplit
 
-from core.aws.job import run_s3_job
-from core.bundle import AttemptDir, is_taken_over
-from core.clock import CheckedClock, Clock
-from core.credentials import Credentials, resolve_credentials
-from core.errors import Interrupted, Problem
-from core.wire import decode, encode, write_atomic
-from core.worker.check import WorkerCheck, read_check_request, write_check_result
-from core.worker.exit_codes import CLAIMED
-from core.worker.job_index import BatchDir, await_file, read_index
-from core.worker.process import echo, read_credentials, report_error, run_worker
+if __name__ == "__main__":  # also with PYTHONSAFEPATH
+    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from core.startup import Imports
 
+with Imports(exit_code=1):
+    import signal
+    import socket
+    import urllib.request
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import suppress
+    from importlib import import_module
+    from pathlib import Path
+    from urllib.parse import urlsplit
+
+    from core.aws.job import run_s3_job
+    from core.bundle import AttemptDir, is_taken_over
+    from core.clock import CheckedClock, Clock
+    from core.credentials import Credentials, resolve_credentials
+    from core.errors import Interrupted, Problem
+    from core.wire import decode, encode, write_atomic
+    from core.worker.check import WorkerCheck, read_check_request, write_check_result
+    from core.worker.exit_codes import CLAIMED
+    from core.worker.job_index import BatchDir, await_file, read_index
+    from core.worker.process import echo, read_credentials, report_error, run_worker
 FENCE_EVERY_S = 5.0
 STOPS = {
     signal.SIGTERM: "The job was told to stop.",
@@ -79,7 +84,8 @@ def _fence(attempt: AttemptDir, claimant: str, clock: Clock) -> Callable[[], Non
 def work_from_bucket(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
     """Run the attempt, or the check of a probe, with the secrets that the job definition has put
     into the environment."""
-    if (request := read_check_request(attempt)) is not None:
+    request = read_check_request(attempt)
+    if request is not None:
         found = check(request.engine, request.provider, request.host, request.port, os.environ)
         write_check_result(attempt, request.key, found)
         return

@@ -7,16 +7,22 @@
 Each line of events.jsonl is also printed, since the container's log is followed.
 """
 
-import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from core.bundle import WIRE_VERSION, AttemptDir
-from core.clock import Clock
-from core.errors import Problem
-from core.worker.process import claimant, echo, run_worker, take_credentials
+if __name__ == "__main__":  # also with PYTHONSAFEPATH
+    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from core.startup import Imports
+
+with Imports(exit_code=1):
+    import json
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from core.bundle import WIRE_VERSION, AttemptDir
+    from core.clock import Clock
+    from core.errors import Problem
+    from core.worker.process import claimant, echo, run_worker, take_credentials
 
 
 def work(attempt: AttemptDir, clock: Clock) -> None:

@@ -5,20 +5,27 @@
 Usage and progress are printed, a line of JSON each, since the container's log is followed.
 """
 
-import json
+import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from core.clock import Clock
-from core.credentials import Credentials
-from core.errors import Interrupted, ModelError, PlanningFailed
-from core.events import Kind
-from core.plan import Plan, render_plan
-from core.wire import encode, plain, write_atomic
-from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest, read_planning
-from core.worker.process import echo, run_worker, take_credentials
+if __name__ == "__main__":  # also with PYTHONSAFEPATH
+    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from core.startup import Imports
+
+with Imports(exit_code=1):
+    import json
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from core.clock import Clock
+    from core.credentials import Credentials
+    from core.errors import Interrupted, ModelError, PlanningFailed
+    from core.events import Kind
+    from core.plan import Plan, render_plan
+    from core.wire import encode, plain, write_atomic
+    from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest, read_planning
+    from core.worker.process import echo, run_worker, take_credentials
 
 
 def work(directory: PlanningDir, clock: Clock) -> None:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-try:
+if __name__ == "__main__":  # also with python -I and PYTHONSAFEPATH
+    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+from core.startup import Imports
+
+with Imports(exit_code=3):
+    from collections.abc import Sequence
+    from contextlib import ExitStack, closing
+    from dataclasses import replace
+    from pathlib import Path
+    from typing import TYPE_CHECKING
+
     from config import LoadedSettings
     from core.clock import SystemClock
     from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
@@ -28,8 +33,6 @@ try:
         safe_stdout,
         start_log,
     )
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing}.\n  Use .venv/bin/python after 'make setup', or 'pip install .'.")
 
 if TYPE_CHECKING:
     from engine.cleanup.run_backends import RunBackends
@@ -224,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the one place where errors are caught."""
     args = list(sys.argv[1:] if argv is None else argv)
     handlers = Handlers(run, plan, resume, runs, simulated_api, doctor, cancel, clean)
-    around = Surroundings(os.environ, Path.cwd(), sys.stdin.buffer if sys.stdin else None)
+    around = Surroundings(os.environ, Path.cwd, sys.stdin.buffer if sys.stdin else None)
     debug = "--debug" in args
     start_log(debug=debug)
     with safe_stdout():
@@ -233,7 +236,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code = run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)
         except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - one message at the end
             code = print_error(exc, debug=debug)
-        if failure := output_failure():
+        failure = output_failure()  # no walrus: an older Python reads this file, and is told
+        if failure:
             failed = print_error(failure, debug=debug)
             code = code or failed
         return code

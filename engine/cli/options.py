@@ -12,8 +12,9 @@ import click
 from click.core import ParameterSource
 
 from config import SETTINGS, LoadedSettings, load_settings, render_settings
-from core.errors import RunInterrupted, UsageError
+from core.errors import Problem, RunInterrupted, UsageError, refuse_if
 from core.settings.options import Group, Setting, settings_of
+from core.startup import REMEDY, find_unusable
 from engine.cli.help import HeadedOption, HelpedCommand, HelpedGroup
 from engine.cli.prompt import read_prompt
 
@@ -42,7 +43,7 @@ class Surroundings:
     """What the command line reads besides its arguments."""
 
     environ: Mapping[str, str]
-    cwd: Path
+    cwd: Callable[[], Path]
     stdin: BinaryIO | None
 
 
@@ -194,8 +195,18 @@ def _act(
     if ctx.meta.get(_IMPLIED):
         _refuse_mistyped_command(ctx)
     shows, given = ctx.params["show_config"], given_options(ctx)
-    loaded = load_settings(given, around.environ, around.cwd, lenient=shows)
-    return _show_config(loaded) if shows else act(ctx, loaded)
+    try:
+        cwd = around.cwd()
+    except OSError as exc:
+        raise UsageError(
+            f"The current directory cannot be used: {exc.strerror}.",
+            "Change to a directory that exists.",
+        ) from exc
+    loaded = load_settings(given, around.environ, cwd, lenient=shows)
+    if shows:
+        return _show_config(loaded)
+    refuse_if([Problem(found, REMEDY) for found in find_unusable()])
+    return act(ctx, loaded)
 
 
 def _show_config(loaded: LoadedSettings) -> int:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO, cast
 
-from core.errors import OrchestratorError, OutputFailed, RunInterrupted
+from core.errors import OrchestratorError, OutputFailed, PreflightFailed, RunInterrupted
+from core.startup import REMEDY, explain
 
 _OUR_LOGGERS = {"backends", "claude", "core", "engine", "executor_agent", "planner_agent"}
 
@@ -121,6 +122,8 @@ def print_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
         traceback.print_exception(exc)
     if isinstance(exc, OrchestratorError):
         message, remedy, code = exc.message, exc.remedy, exc.exit_code
+    elif isinstance(exc, ImportError) and (exc.name or "").partition(".")[0] not in _OUR_LOGGERS:
+        message, remedy, code = explain(exc), REMEDY, PreflightFailed.exit_code
     else:
         message = f"Internal error: {type(exc).__name__}: {exc}"
         remedy, code = "This is a bug. Run again with --debug and report the traceback.", 1

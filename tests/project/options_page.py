@@ -100,7 +100,7 @@ def commands() -> list[click.Command]:
     def idle(*_: object) -> int:
         return 0
 
-    around = Surroundings({}, Path(), None)
+    around = Surroundings({}, Path.cwd, None)
     group = build_cli(Handlers(idle, idle, idle, idle, idle, idle, idle, idle), around, "1")
     assert isinstance(group, click.Group)
     return list(group.commands.values())

@@ -89,7 +89,7 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         cancel=lambda loaded, run: asked.take("cancel", loaded),
         clean=lambda loaded, run, older_than_s, yes: asked.take("clean", loaded),
     )
-    return build_cli(handlers, Surroundings({}, cwd, None), "1")
+    return build_cli(handlers, Surroundings({}, lambda: cwd, None), "1")
 
 
 def commands() -> dict[str, click.Command]:

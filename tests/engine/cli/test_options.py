@@ -31,7 +31,7 @@ class Program:
         self.calls: list[tuple[Any, ...]] = []
         self.exit_code = 0
         environ = more.pop("environ", {})
-        around = Surroundings(environ, cwd, io.BytesIO(stdin))
+        around = Surroundings(environ, lambda: cwd, io.BytesIO(stdin))
         names = [f.name for f in fields(Handlers)]
         handlers = {name: self.note(name.replace("_", "-")) for name in names} | more
         self.cli = build_cli(Handlers(**handlers), around, "1.2.3")
