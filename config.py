@@ -42,7 +42,7 @@ MOST_SIMULATED_TASKS = 10_000
 # Settings of one group, with what they have in common.
 _core = partial(setting, Group.CORE)
 _place = partial(_core, commands=ALL_COMMANDS, kept=False)
-_plan = partial(setting, Group.PLAN, commands=frozenset({"run"}), kept=False)
+_plan = partial(setting, Group.PLAN, commands=RUN_COMMANDS)
 _planning = partial(setting, Group.PLAN)
 _price = partial(setting, Group.MODEL, None, metavar="USD")
 _cap = partial(setting, Group.LIMITS)
@@ -77,7 +77,13 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
     work_dir: Path = _place(Path(".orchestrator"), "where runs are kept", "DIR")
     config: Path = _place(Path("orchestrator.toml"), "the settings file", "FILE", in_file=False)
 
-    plan: Path | None = _plan(None, "skip planning and use this plan", "FILE")
+    plan: Path | None = _plan(
+        None,
+        "skip planning and use this plan",
+        "FILE",
+        commands=frozenset({"run"}),
+        kept=False,
+    )
     approve: bool = _plan(False, "show the plan and the forecast, and ask before it is carried out")
     parallel: Literal["auto", "always", "never"] = _planning(
         "auto", "split the work: auto (where that is faster), always or never", "WHEN"

@@ -84,11 +84,12 @@ def resume(given: LoadedSettings, name: str) -> int:
 
 def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> PreparedRun:
     from engine.planning.preflight import prepare_run
+    from engine.run.run_view import read_run_view
     from engine.views.approval import check_can_ask
 
     print_warnings(loaded.warnings)
-    if loaded.settings.approve:
-        check_can_ask(sys.stdin)
+    if loaded.settings.approve and not read_run_view(directory).approved:
+        check_can_ask(sys.stdin, directory.plan)
     return prepare_run(loaded.settings, facts, directory, os.environ, CLOCK, print_line)
 
 

@@ -23,6 +23,7 @@ EVENT_VERSION = 1
 class Kind(StrEnum):
     RUN_STARTED = "run_started"
     PLAN_READY = "plan_ready"
+    PLAN_APPROVED = "plan_approved"
     FORECAST = "forecast"
     JOB_INTENDED = "job_intended"
     JOB_SUBMITTED = "job_submitted"
@@ -96,6 +97,13 @@ class PlanReady(EventData):
     tasks: tuple[PlannedTask, ...] = ()
     restarted: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanApproved(EventData):
+    """A person has said yes to it."""
+
+    kind = Kind.PLAN_APPROVED
 
 
 @dataclass(frozen=True, slots=True)

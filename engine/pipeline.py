@@ -9,6 +9,7 @@ from backends.base import Backend
 from config import Settings
 from core.bundle import ModelSettings
 from core.errors import OrchestratorError
+from core.events import PlanApproved
 from core.job import TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
@@ -26,7 +27,7 @@ from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
 from engine.run.jobs_view import JobsView
 from engine.run.plan_event import plan_ready
-from engine.run.session import Session, announce, end_session, ending, storing
+from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.calls import ThreadedCalls
 from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
@@ -42,7 +43,7 @@ PROGRESS_S = 0.5
 """Seconds between two looks at the progress of running jobs; a person notices no less."""
 
 
-class NotApproved(Exception):
+class NotApproved(OrchestratorError):
     """The person does not want this plan carried out."""
 
 
@@ -60,8 +61,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             charge(usage)
         try:
             plan, outcome = carry_out_plan(prepared, session, view, budget, charge)
-        except NotApproved:
-            return end_session(session, 1, "not approved")
+        except NotApproved as exc:
+            return end_session(session, 1, NOT_APPROVED, exc)
         except (OrchestratorError, KeyboardInterrupt):
             if session.run_view.jobs.open and not session.run.plan.exists():
                 # of a session that was killed before its plan was whole; no scheduler stops them
@@ -88,8 +89,10 @@ def carry_out_plan(
     )
     took = planning_took(session.run_view, prepared.price)
     forecast = prepared.expectations.forecast(plan, took)
-    if settings.approve and not is_approved(view, render_plan_view(plan, forecast)):
-        raise NotApproved
+    if settings.approve and not session.run_view.approved:
+        if not is_approved(view, render_plan_view(plan, forecast)):
+            raise NotApproved(f"You may edit the plan, {session.run.plan}, and give it to --plan.")
+        session.emit(PlanApproved())
     if session.run_view.forecast is None:  # the summary compares the result with the first
         session.emit(forecast)
     model = prepared.models.executor

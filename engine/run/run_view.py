@@ -18,6 +18,7 @@ from core.events import (
     JobStateChanged,
     JobSubmitted,
     Notice,
+    PlanApproved,
     PlanReady,
     Progress,
     Refused,
@@ -49,6 +50,8 @@ class RunView:
         self.assumptions: tuple[str, ...] = ()
         """What the request left open, and how the planner decided it."""
         self.planned = False
+        self.approved = False
+        """Whether a person has said yes to the plan."""
         self.planning_s = 0.0
         """Seconds until there was a plan."""
         self.planning_usage: list[Usage] = []
@@ -104,6 +107,8 @@ class RunView:
                 self._run_started(event.at, data)
             case PlanReady() as data:
                 self._plan_ready(event.at, data)
+            case PlanApproved():
+                self.approved = True
             case Forecast() as data:
                 self.forecast, self._forecast_s = data, self.wall_s(event.at)
             case Notice(text):

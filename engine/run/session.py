@@ -30,6 +30,7 @@ from engine.scheduling.types import Stop
 
 OUTCOMES = {0: "succeeded", 1: "finished with problems", 4: "stopped", 130: "interrupted"}
 """What a run came to, by exit code."""
+NOT_APPROVED = "not approved"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from core.job import JobKey, Usage
 from engine.money.usage import Price, Spend
 from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
+from engine.run.session import NOT_APPROVED
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import (
     NO_REASON,
@@ -93,6 +94,8 @@ def is_resumable(run_view: RunView) -> bool:
     ended = run_view.ended
     if ended is None or ended.exit_code in _RESUMABLE_EXITS:
         return True
+    if ended.outcome == NOT_APPROVED:
+        return False  # it would only be asked about again
     unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in run_view.tasks.values())
     return unfinished or not run_view.planned or run_view.delivered_files is None
 

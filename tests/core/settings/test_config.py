@@ -296,6 +296,12 @@ class TestSecrets:
 
 
 class TestResume:
+    def test_all_that_decides_what_a_run_does_is_kept_but_for_secrets(self) -> None:
+        places, once = {"work_dir", "config", "base_url", "bedrock_base_url"}, {"plan"}
+        left = {s.key for s in SETTINGS if not s.kept and "run" in s.commands and not s.secret}
+        output = {s.key for s in SETTINGS if s.group == Group.OUTPUT}
+        assert left == places | once | output
+
     def test_what_a_run_keeps_brings_the_same_settings_back(self, tmp_path: Path) -> None:
         options: dict[str, object] = {
             "max_executors": "2",

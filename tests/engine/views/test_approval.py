@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -27,11 +28,11 @@ def test_anything_else_is_a_no(answer: str) -> None:
 
 
 @pytest.mark.parametrize("stdin", [None, io.StringIO("y\n")])
-def test_approve_needs_a_terminal(stdin: io.StringIO | None) -> None:
+def test_approve_needs_a_terminal(stdin: io.StringIO | None, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--approve needs a terminal") as caught:
-        check_can_ask(stdin)
-    assert "--plan" in caught.value.remedy
+        check_can_ask(stdin, tmp_path / "plan.json")
+    assert "`plan -o plan.json`" in caught.value.remedy
 
 
-def test_a_terminal_can_be_asked() -> None:
-    check_can_ask(Terminal())
+def test_a_terminal_can_be_asked(tmp_path: Path) -> None:
+    check_can_ask(Terminal(), tmp_path / "plan.json")

@@ -1,0 +1,63 @@
+"""A plan that has to be approved is asked about until it is, in whatever session."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+
+RUN = ("Build it", "--sim-speed", "0", "--sim-tasks", "2", "--output-dir", "out", "--no-color")
+
+
+class Typed(io.TextIOWrapper):
+    """Standard input on which somebody types `answer`; nobody is there without one."""
+
+    def __init__(self, answer: str = "") -> None:
+        super().__init__(io.BytesIO(answer.encode()))
+        self.isatty = lambda: bool(answer)  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_plan_that_was_refused_is_asked_about_again_and_once_approved_no_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def orchestrate(stdin: Typed, *args: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.stdin", stdin)
+        code = orchestrator.main(list(args))
+        return code, " ".join("".join(capsys.readouterr()).split())
+
+    code, told = orchestrate(Typed("n\n"), *RUN, "--approve")
+    (plan,) = Path.cwd().glob(".orchestrator/runs/*/plan.json")
+    assert code == 1
+    assert f"You may edit the plan, {plan}, and give it to --plan." in told
+    assert "resume" not in told
+    code, told = orchestrate(Typed(), "resume", "last")
+    assert code == 2
+    assert (
+        f"--approve needs a terminal, and standard input is not one. Go on in a terminal, or "
+        f"review {plan}" in told
+    )
+    code, told = orchestrate(Typed("n\n"), "resume", "last")
+    assert (code, told.count("Carry out this plan?")) == (1, 1)
+    assert not Path("out").exists()
+    code, told = orchestrate(Typed("y\n"), "resume", "last", "--max-cost", "0.0001")
+    assert (code, told.count("Carry out this plan?")) == (4, 1)
+    code, told = orchestrate(Typed(), "resume", "last", "--max-cost", "9")
+    assert (code, told.count("Carry out this plan?")) == (0, 0)
+    assert any(Path("out").iterdir())
+
+
+def test_approval_may_be_asked_for_when_a_run_is_resumed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrator.main([*RUN, "--max-tokens", "20000"]) == 4
+    monkeypatch.setattr("sys.stdin", Typed("n\n"))
+    assert orchestrator.main(["resume", "last", "--max-tokens", "9000000", "--approve"]) == 1
+    assert "Carry out this plan?" in capsys.readouterr().out
