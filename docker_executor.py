@@ -14,7 +14,7 @@ if __name__ == "__main__":  # also with PYTHONSAFEPATH
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from core.startup import Imports
 
-with Imports(exit_code=1):
+with Imports(1):
     import json
     from collections.abc import Mapping, Sequence
     from pathlib import Path

@@ -10,9 +10,9 @@ import sys
 
 if __name__ == "__main__":  # also with python -I and PYTHONSAFEPATH
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-from core.startup import Imports
+from core.startup import REMEDY, Imports
 
-with Imports(exit_code=3):
+with Imports(3, REMEDY):
     from collections.abc import Sequence
     from contextlib import ExitStack, closing
     from dataclasses import replace

@@ -17,15 +17,17 @@ PACKAGES = {
 """What every command needs, from which version on, as pyproject.toml has it."""
 REMEDY = (
     "Use a Python that has this program's packages (.venv/bin/python after 'make setup', or 'pip"
-    " install .'; for jobs of Slurm see --slurm-setup), and keep others off PYTHONPATH."
+    " install .'), and keep others off PYTHONPATH."
 )
 
 
 class Imports:
-    """While inside, Ctrl-C and whatever cannot be imported end the process with one message."""
+    """While inside, Ctrl-C and whatever cannot be imported end the process with one message. A
+    worker has no `remedy` of its own: who started it knows the place."""
 
-    def __init__(self, exit_code: int) -> None:
+    def __init__(self, exit_code: int, remedy: str = "") -> None:
         self.exit_code = exit_code
+        self.remedy = remedy
 
     def __enter__(self) -> None:
         if sys.version_info < OLDEST_PYTHON:
@@ -39,7 +41,8 @@ class Imports:
             self._end(explain(exc))
 
     def _end(self, message: str) -> None:
-        _exit(f"error: {message}\n  {REMEDY}", self.exit_code)
+        remedy = f"\n  {self.remedy}" if self.remedy else ""
+        _exit(f"error: {message}{remedy}", self.exit_code)
 
 
 def _exit(text: str, exit_code: int) -> None:

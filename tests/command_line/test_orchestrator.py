@@ -635,14 +635,6 @@ def test_the_simulated_api_serves_until_ctrl_c() -> None:
     assert (api.returncode, output) == (0, "")
 
 
-def test_without_the_packages_there_is_one_message() -> None:
-    command = [sys.executable, "-S", "-E", str(ROOT / "orchestrator.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: No module named ")
-    assert "make setup" in done.stderr
-
-
 def test_a_work_directory_that_takes_no_more_is_named_and_the_run_can_go_on(expected: Path) -> None:
     script = 'ulimit -f 16; exec "$@"'  # no file of more than 8 KiB (16 blocks): the journal's end
     run = [sys.executable, str(ROOT / "orchestrator.py"), PROMPT, *FAST, "--output-dir", "out"]

@@ -181,7 +181,7 @@ def test_a_node_whose_python_lacks_a_package_is_named(
     tools = _bare_python(tmp_path)
     setup.write_text(f"export PATH={tools}:$PATH\n")
     [problem] = backend(slurm, {"base_url": provider, "slurm_setup": setup}).probe()
-    assert "No module named" in problem.what
+    assert "error: The package pydantic is not installed for /" in problem.what
     assert "--slurm-setup" in problem.fix
     assert nothing_left(slurm)
 
