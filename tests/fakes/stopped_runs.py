@@ -98,13 +98,14 @@ class Cli:
 
     @contextmanager
     def running(self, jobs: int = 1, **how: bool) -> Iterator[subprocess.Popen[str]]:
-        """A run on the detached backend, once so many of its jobs run."""
+        """A run on the detached backend, once so many of its jobs run and its journal has them."""
         slow = ("--sim-speed", "0.05", "--max-executors", str(jobs), "--output-dir", "out")
         plan = self.place / "plan.json"
         if not plan.exists():
             plan.write_text(json.dumps(two_tasks()))
+        wanted = self.submitted() + jobs
         with self.start(PROMPT, "--backend", NAME, *slow, "--plan", "plan.json", **how) as process:
-            self.eventually(lambda: len(self.alive()) >= jobs, "jobs")
+            self.eventually(lambda: self.submitted() >= wanted, "jobs that the journal has")
             yield process
 
     def killed(self, jobs: int = 1) -> str:
@@ -128,6 +129,11 @@ class Cli:
     def alive(self) -> list[int]:
         pids = (pid_of(path.parent) for path in self.engine.glob("*/*/pid"))
         return [pid for pid in pids if is_alive(pid)]
+
+    def submitted(self) -> int:
+        """Jobs that the journals of all runs have as handed over."""
+        journals = self.runs.glob("*/journal.jsonl")
+        return sum(path.read_text().count('"kind":"job_submitted"') for path in journals)
 
     def state(self) -> str:
         return str(self("runs", "--json").lines[-1]["state"])

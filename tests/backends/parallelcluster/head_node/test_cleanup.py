@@ -57,7 +57,7 @@ def runs(place: Place) -> list[str]:
 
 
 def wait_for(there: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not there():
         assert time.monotonic() < until
         time.sleep(0.02)

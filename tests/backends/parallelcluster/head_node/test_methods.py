@@ -497,7 +497,7 @@ def test_a_transfer_to_which_nobody_listens_is_stopped_and_starts_nothing(place:
     process = call(request, chunked(place.upload([])), PATH=path)
     assert process.stdout is not None
     process.stdout.close()
-    assert process.wait(20) != 0
+    assert process.wait(60) != 0
     assert not Path(ran).exists()
 
 
