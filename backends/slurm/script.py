@@ -58,7 +58,8 @@ def render_probe(
 def _render(
     paths: WorkerPaths, prefix: Sequence[str], worker: Sequence[str], before: Sequence[str] = ()
 ) -> str:
-    lines = ["#!/bin/bash"]
+    # Slurm may warn of a time limit right after the start, and that ends what does not listen yet
+    lines = ["#!/bin/bash", "trap '' USR1"]
     if paths.setup:
         # the function `module` exists in login shells only
         lines += ["[ -r /etc/profile ] && . /etc/profile", f". {shlex.quote(paths.setup)}"]

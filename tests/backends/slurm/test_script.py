@@ -85,6 +85,18 @@ def test_a_setup_chooses_the_python(tmp_path: Path) -> None:
     assert call["is_the_scripts_process"]
 
 
+def test_a_warning_that_comes_before_the_worker_listens_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    """With a limit of a minute Slurm sends it in the first half, be the worker there or not."""
+    setup = tmp_path / "setup.sh"
+    setup.write_text(f"kill -USR1 $$\nPATH='{tmp_path}':$PATH\n")
+    paths = place_of(tmp_path, setup=str(setup))
+    (tmp_path / "python3").write_text(f'#!/bin/sh\nkill -USR1 $$; exec {sys.executable} "$@"\n')
+    (tmp_path / "python3").chmod(0o755)
+    assert run(render_script(paths, "/b"), tmp_path)["argv"][0] == "/b"
+
+
 @pytest.mark.parametrize("name", [name for name in HOSTILE if not name.startswith("-")])
 def test_in_a_container_apptainer_gets_the_attempt_and_what_is_read_and_nothing_else(
     tmp_path: Path, name: str
