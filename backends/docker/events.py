@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from backends.docker.connection import engine_errors, open_engine
@@ -43,6 +44,7 @@ class EventWatch:
         """Begin to listen. Idempotent."""
         with self._lock:
             if self._thread is None and not self._stopped.is_set():
+                import_module("docker.api")  # its circle of modules fails two threads at once
                 self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
                 self._thread.start()
 

@@ -30,10 +30,6 @@ pytestmark = [
     pytest.mark.timeout(300),
     LOST_SOCKETS,
 ]
-# The engine makes directories before it looks whether the one above came about.
-WITHOUT_ROOM = (
-    "The Docker Engine failed: .*(no space left on device|/overlay2/.*: no such file or directory)"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -148,12 +144,14 @@ def test_a_worker_whose_volume_is_full_says_so_and_what_it_spent(
 def test_an_engine_without_room_starts_nothing_and_the_job_runs_once_there_is_some(
     engine: OwnEngine, full_disk: Callable[[int], None], tmp_path: Path
 ) -> None:
+    """Its words are those of whichever write fails first, and few of them name the disk."""
     with docker_run(tmp_path, environ=engine.environ) as live:
         full_disk(0)
         job = live.prepare("fast-01")
-        with pytest.raises(BackendError, match=WITHOUT_ROOM) as refused:
+        with pytest.raises(BackendError, match="The Docker Engine failed: ") as refused:
             live.backend.submit([job])
         assert "docker system df" in refused.value.remedy
+        assert live.backend.reattach(live.run.run_id) == []
         engine.free_disk()
         [handle] = live.submit_jobs(job)
         assert live.wait_ended(handle)[0].state is JobState.SUCCEEDED
