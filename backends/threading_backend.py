@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class _Running:
     """One thread's job; `end` is set once, by the thread itself, and `result` before it."""
 
-    stop: threading.Event = field(default_factory=threading.Event)
+    clock: StoppableClock = field(default_factory=StoppableClock)
     end: JobStatus | None = None
     result: TaskResult | None = None
 
@@ -119,7 +119,7 @@ class ThreadingBackend(Backend):
     def _run(self, job: Job, running: _Running) -> None:
         attempt, error, found = AttemptDir(job.attempt_dir), "", None
         try:
-            found = self._work(attempt, self._session, StoppableClock(running.stop))
+            found = self._work(attempt, self._session, running.clock)
         except BaseException as exc:  # noqa: BLE001 - a thread's boundary
             log.debug("job %s: %s", job.key, self._mask(traceback.format_exc()))
             error = self._mask(f"{type(exc).__name__}: {exc}")
@@ -138,7 +138,7 @@ class ThreadingBackend(Backend):
         return found if found.key == key else None
 
     def _end(self, attempt: AttemptDir, error: str, running: _Running) -> JobStatus:
-        if running.stop.is_set():
+        if running.clock.stopped:
             return JobStatus(JobState.CANCELLED, message=error)
         if not error and (running.result or attempt.result_json.exists()):
             return JobStatus(JobState.SUCCEEDED, exit_code=0)
@@ -173,7 +173,7 @@ class ThreadingBackend(Backend):
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         for handle in handles:
             if running := self._jobs.get(handle.key):
-                running.stop.set()
+                running.clock.stop()
 
     def reattach(self, run_id: str) -> list[JobHandle]:
         found = {key: self._session for key in list(self._jobs) if key.run == run_id}
@@ -186,7 +186,7 @@ class ThreadingBackend(Backend):
 
     def close(self) -> None:
         for running in list(self._jobs.values()):
-            running.stop.set()
+            running.clock.stop()
         self._threads.close()
 
     def _handle(self, key: JobKey, session: str) -> JobHandle:

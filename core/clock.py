@@ -3,7 +3,8 @@
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Protocol
 
 from core.errors import Interrupted
@@ -35,12 +36,31 @@ class SystemClock:
 
 
 class StoppableClock(SystemClock):
-    """The machine's clock, whose sleep ends with Interrupted once `stop` is set."""
+    """The machine's clock, whose sleep ends with Interrupted once `stop` is set. `reason` is its
+    message."""
 
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self.reason = "The worker was stopped."
-        """The message of Interrupted; may be set before `stop`."""
+    def __init__(
+        self, stop: threading.Event | None = None, reason: str = "The worker was stopped."
+    ) -> None:
+        self._stop = stop or threading.Event()
+        self.reason = reason
+        self._cuts: dict[object, Callable[[], None]] = {}
+
+    def stop(self) -> None:
+        """From any thread, or a signal handler."""
+        self._stop.set()
+        for cut in list(self._cuts.values()):
+            cut()
+
+    @contextmanager
+    def cutting(self, cut: Callable[[], None]) -> Iterator[None]:
+        """Inside, `stop` also calls `cut`, which ends what waits for no clock."""
+        number = object()
+        self._cuts[number] = cut
+        try:
+            yield
+        finally:
+            del self._cuts[number]
 
     @property
     def stopped(self) -> bool:
@@ -54,6 +74,10 @@ class StoppableClock(SystemClock):
 class _WrappedClock:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+
+    @property
+    def inner(self) -> Clock:
+        return self._clock
 
     def time(self) -> float:
         return self._clock.time()
@@ -108,3 +132,12 @@ class CheckedClock(_WrappedClock):
 def time_left_s(clock: Clock) -> float:
     """Seconds until `clock` ends everything; infinite where it does not."""
     return clock.left_s() if isinstance(clock, DeadlineClock | CheckedClock) else math.inf
+
+
+@contextmanager
+def cut_when_stopped(clock: Clock, cut: Callable[[], None]) -> Iterator[None]:
+    """Inside, `cut` is called by whoever stops `clock`; never for one that cannot be stopped."""
+    while isinstance(clock, _WrappedClock):
+        clock = clock.inner
+    with clock.cutting(cut) if isinstance(clock, StoppableClock) else nullcontext():
+        yield

@@ -114,13 +114,12 @@ def run_early(
 
     planning = BackgroundPlanning(
         lambda clock, hooks: prepared.ask_beside(allowance, clock, hooks),
-        session.clock,
         charge,
         session.progress,
         written,
     )
     with planning:
-        begun = planning.wait_for_tasks()
+        begun = _tasks_of(planning, session)
         session.emit(plan_ready(begun))
         took = prepared.expectations.begun(begun, session.run_view.planning_s)
         session.emit(prepared.expectations.forecast(begun, took))
@@ -131,6 +130,15 @@ def run_early(
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         raise planning.error
     return planning.plan or begun, outcome
+
+
+def _tasks_of(planning: BackgroundPlanning, session: Session) -> Plan:
+    """Raises as `wait_for_tasks` does."""
+    try:
+        return planning.wait_for_tasks()
+    except KeyboardInterrupt:
+        session.notice("Interrupted: stopping the planner; the run can be resumed.")
+        raise
 
 
 @storing()

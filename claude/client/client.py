@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from claude.client.body import build_body, build_headers
+from claude.client.connections import Connections
 from claude.client.context import estimate_tokens
 from claude.client.providers import build_timeout, open_sdk
 from claude.client.recorded_response import RecordedResponse
@@ -21,7 +22,7 @@ from claude.errors.vendor_errors import Endpoint, refuse_web_page, request_id, v
 from claude.limits.governor import Governor, Permit
 from claude.limits.retry import Backoff, quota_error, retry_delay_s
 from core.bundle import Limits, ModelSettings
-from core.clock import Clock
+from core.clock import Clock, cut_when_stopped
 from core.credentials import Credentials
 from core.errors import ModelUnavailable, Overloaded, RateLimited
 from core.job import Usage
@@ -54,7 +55,7 @@ def connect(
     unconnected = Endpoint(model, "not connected", credentials.mask, clock.time)
     with vendor_errors(unconnected):
         sdk = open_sdk(model, credentials, clock, transport)
-    with sdk:
+    with sdk, cut_when_stopped(clock, Connections().of(sdk).cut):
         endpoint = replace(unconnected, host=sdk.base_url.host)
         yield SdkClaude(sdk, endpoint, clock, governor, limits, hooks or Hooks())
 
@@ -101,6 +102,7 @@ class SdkClaude:
 
     def _wait(self, error: ModelUnavailable, retry: int) -> None:
         """Wait before another try; raise `error` when none is left."""
+        self.clock.sleep(0.0)  # what a stop has cut is not lost
         delay_s = retry_delay_s(error, retry, random.random, Backoff().scaled(self._speed))
         if delay_s is None or retry >= self.limits.request_retries:
             raise error

@@ -7,7 +7,6 @@ has, and it ends with one of core.worker.exit_codes and, on failure, a message o
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,13 +52,12 @@ def stopped_by_signal(
 ) -> Iterator[StoppableClock]:
     """A clock whose sleeps raise Interrupted after one of these signals, with its text as the
     message; for the main thread."""
-    stop = threading.Event()
-    clock = StoppableClock(stop)
+    clock = StoppableClock()
 
     def handle(number: int, _: object) -> None:
-        if not stop.is_set():
+        if not clock.stopped:
             clock.reason = stops[signal.Signals(number)]
-        stop.set()
+        clock.stop()
 
     before = {sign: signal.signal(sign, handle) for sign in stops}
     try:

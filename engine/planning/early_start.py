@@ -6,14 +6,13 @@ from collections.abc import Callable
 from typing import Self
 
 from claude.planning.draft_reader import PlanningHooks
-from core.clock import CheckedClock, Clock
-from core.errors import Interrupted
+from core.clock import Clock, StoppableClock
 from core.job import Usage
 from core.plan import Plan
 from core.plan.draft import AnswerBegan, ContractWritten, DraftEvent, HeadWritten
 from engine.scheduling.types import PlanDelayed, PlanFailed, PlanNews, PlanWritten
 
-STOP_S = 10.0
+STOP_S = 2.0
 """How long a planner that is told to stop may take to tell what it used."""
 
 Ask = Callable[[Clock, PlanningHooks], Plan]
@@ -31,7 +30,6 @@ class BackgroundPlanning:
     def __init__(
         self,
         ask: Ask,
-        clock: Clock,
         charge: Callable[[Usage], None],
         report: Callable[[str], None],
         written: Callable[[Plan], None],
@@ -40,12 +38,11 @@ class BackgroundPlanning:
         self.plan: Plan | None = None
         self.error: BaseException | None = None
         self._ask = ask
-        self._clock = clock
+        self._clock = StoppableClock(reason="Planning was stopped.")
         self._charge, self._report, self._written = charge, report, written
         # its put may be called anywhere, also in a signal handler
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._wake: Callable[[], None] = lambda: None
-        self._stopped = threading.Event()
         self._is_delayed = False
         self._early: list[ContractWritten] = []
         """Contracts that were written before the head was."""
@@ -56,7 +53,7 @@ class BackgroundPlanning:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stopped.set()
+        self._clock.stop()
         self._thread.join(STOP_S)
         self.take()
 
@@ -116,13 +113,9 @@ class BackgroundPlanning:
         """On the planner's thread."""
         hooks = PlanningHooks(on_usage=self._put, on_progress=self._put, on_draft=self._put)
         try:
-            self._put(self._ask(CheckedClock(self._clock, self._check), hooks))
+            self._put(self._ask(self._clock, hooks))
         except BaseException as exc:  # noqa: BLE001 - a thread's end: raised where it is waited for
             self._put(exc)
-
-    def _check(self) -> None:
-        if self._stopped.is_set():
-            raise Interrupted("Planning was stopped.")
 
     def _put(self, item: _Item) -> None:
         self._inbox.put(item)

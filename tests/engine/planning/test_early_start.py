@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from claude.planning.draft_reader import PlanningHooks
-from core.clock import Clock, SystemClock
+from core.clock import Clock
 from core.errors import Interrupted, PlanningFailed
 from core.job import Usage
 from core.plan import Plan
@@ -38,7 +38,6 @@ class Planning:
         self._steps, self._ends = steps, ends
         self.background = BackgroundPlanning(
             self._ask,
-            SystemClock(),
             self._note(self.charged),
             self._note(self.told),
             self._note(self.written),
@@ -160,9 +159,7 @@ def test_leaving_stops_the_planner_and_takes_in_what_it_used() -> None:
         return GOOD
 
     charged = list[Usage]()
-    with BackgroundPlanning(
-        work, SystemClock(), charged.append, lambda _: None, lambda _: None
-    ) as background:
+    with BackgroundPlanning(work, charged.append, lambda _: None, lambda _: None) as background:
         background.wait_for_tasks()
     assert isinstance(background.error, Interrupted)
     assert charged == [USAGE]
