@@ -227,6 +227,9 @@ def test_ctrl_c_leaves_a_run_that_can_be_finished(
     assert run(stages=stages) == 130
     assert not Path("out").exists()
     assert journal()[-1]["data"]["exit_code"] == 130
+    told = [e["data"].get("text", "") for e in journal() if e["kind"] == "notice"]
+    assert any(text.startswith("Interrupted: stopping") for text in told)
+    assert len([e for e in journal() if "usage" in e["data"] and not e["task"]]) >= 2
     done = {task for task, state in ends().items() if state == "SUCCEEDED"}
     before = begun()
     assert run("resume", "last", stages=(Stage(PLAN),)) == 0
