@@ -25,6 +25,7 @@ from core.errors import (
     refuse_if,
 )
 from core.job import Usage
+from core.waiting import announced
 
 if TYPE_CHECKING:
     import httpx2
@@ -105,7 +106,8 @@ def try_models(
     nothing is sent; warns when it is only busy.
     """
     models = tuple(models)
-    found = [problem for model in models for problem in find_problems(model, credentials)]
+    with announced("credentials", warn):
+        found = [problem for model in models for problem in find_problems(model, credentials)]
     refuse_if([*dict.fromkeys(found), *problems])
     answers: list[Answer] = []
     for model in models:

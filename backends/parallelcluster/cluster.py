@@ -18,7 +18,7 @@ from backends.parallelcluster.ssh import SshTarget
 from backends.slurm.commands import Partition, build_sinfo, parse_sinfo
 from backends.slurm.host import ClusterHost
 from backends.slurm.settings import SlurmSettings
-from core.aws.session import build_session
+from core.aws.session import build_session, open_client
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
 
@@ -79,13 +79,13 @@ class Ec2Clusters:
 
         try:
             found = self.client("cloudformation").describe_stacks(StackName=cluster)
-        except (BotoCoreError, ClientError):
+        except (BackendError, BotoCoreError, ClientError):
             return ""
         return str(found["Stacks"][0]["StackStatus"])
 
     def client(self, service: str) -> Any:
         """One of boto3's, for this region."""
-        return self._session.client(service)
+        return open_client(self._session, service)
 
     @cached_property
     def _session(self) -> Any:

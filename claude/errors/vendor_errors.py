@@ -16,6 +16,7 @@ from claude.errors.endpoint import Endpoint as Endpoint
 from claude.errors.endpoint import Refusal
 from claude.errors.network_errors import from_connection, lost
 from claude.errors.refusals import credentials_remedy, from_refusal, web_page_error
+from core.aws.sign_in import chain_failure
 from core.errors import (
     CredentialsRefused,
     ModelError,
@@ -58,6 +59,8 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
     import httpx2
 
     module = type(exc).__module__
+    if (failure := chain_failure(exc)) is not None:
+        return _no_credentials(*failure, endpoint)
     match exc:
         case anthropic.APIStatusError():
             return from_refusal(_read_refusal(exc, endpoint), endpoint)
@@ -68,7 +71,7 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
                 f"{endpoint} sent an answer that cannot be read: {endpoint.detail(str(exc))}."
             )
         case anthropic.AnthropicError():
-            return _no_credentials(exc, endpoint)
+            return _no_credentials(str(exc), "", endpoint)
         case httpx2.HTTPError() | httpx2.StreamError() | httpx2.InvalidURL():
             return from_connection(exc, endpoint)
         case StreamDamaged() | UnicodeDecodeError():
@@ -81,19 +84,21 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
         case _ if module == "botocore.eventstream" or module.startswith("json"):
             return lost(endpoint, f"the stream is damaged ({exc})")
         case _ if module.startswith("botocore") or "Could not resolve" in str(exc):
-            return _no_credentials(exc, endpoint)  # the SDK's bare errors have only their text
+            # the SDK's bare errors have only their text
+            return _no_credentials(str(exc), "", endpoint)
     return None
 
 
-def _no_credentials(exc: Exception, endpoint: Endpoint) -> CredentialsRefused:
-    detail = endpoint.detail(str(exc)).strip('"')
+def _no_credentials(cause: str, remedy: str, endpoint: Endpoint) -> CredentialsRefused:
+    detail = endpoint.detail(cause).strip('"')
     if any(word in detail.lower() for word in ("expired", "sso")):
         return CredentialsRefused(
             f"The session for {endpoint} is missing or has expired: {detail}.",
             "Sign in again; for a profile of IAM Identity Center run aws sso login.",
         )
     return CredentialsRefused(
-        f"No usable credentials were found for {endpoint}: {detail}.", credentials_remedy(endpoint)
+        f"No usable credentials were found for {endpoint}: {detail}.",
+        remedy or credentials_remedy(endpoint),
     )
 
 

@@ -5,10 +5,12 @@ has to slow down all of them.
 """
 
 import random
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from core.aws.sign_in import chain_failure
 from core.clock import Clock
 from core.errors import AwsRefused, BackendError
 
@@ -19,6 +21,15 @@ FIRST_PAUSE_S = 0.5
 MOST_PAUSE_S = 20.0
 LEAST_GAP_S = 0.05
 _SIGN_IN = "Sign in again (aws sso login), or set AWS_PROFILE or the AWS keys in the environment."
+
+_SETTINGS = "Correct the variables AWS_* and the files in ~/.aws."
+# How botocore's errors about what was not sent are called, and what to do.
+_UNSENT = {
+    "^(NoCredentials|NoAuthToken|PartialCredentials|CredentialRetrieval)": _SIGN_IN,
+    "^SSLError": "Set AWS_CA_BUNDLE to a file of certificates in PEM format, or unset it.",
+    "not a valid host or port": "Set HTTPS_PROXY and HTTP_PROXY to http://host:port.",
+}
+_CERTIFICATES = re.compile(r"\[Errno \d+\]|NO_CERTIFICATE|CERTIFICATE_VERIFY_FAILED")
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 _THROTTLED = frozenset(
@@ -82,7 +93,9 @@ class AwsService:
                 self._clock.sleep(self._gap_s)
             try:
                 answer = call(self._client())
-            except (BotoCoreError, ClientError) as exc:
+            except Exception as exc:
+                if not isinstance(exc, BotoCoreError | ClientError) and chain_failure(exc) is None:
+                    raise
                 if code_of(exc) in _THROTTLED:
                     self._gap_s = min(MOST_PAUSE_S, max(LEAST_GAP_S, self._gap_s) * 2)
                 if tried == TRIES or not is_transient(exc):
@@ -120,7 +133,17 @@ def is_transient(exc: Exception) -> bool:
         status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return code_of(exc) in _TRANSIENT or status == 429 or (status >= 500 and status != 501)
     lost = ConnectionError | FlexibleChecksumError | HTTPClientError | IncompleteReadError
-    return isinstance(exc, lost)
+    return isinstance(exc, lost) and not _is_of_settings(exc)
+
+
+def _is_of_settings(exc: Any) -> bool:
+    """Whether a connection can never be made: of a proxy's address or a header that is none, or a
+    file of certificates that cannot be read."""
+    from botocore.exceptions import SSLError
+
+    cause = exc.kwargs.get("error")
+    unreadable = isinstance(exc, SSLError) and _CERTIFICATES.search(str(cause))
+    return isinstance(cause, ValueError) or bool(unreadable)
 
 
 def explain(exc: Exception, name: str) -> BackendError:
@@ -130,15 +153,24 @@ def explain(exc: Exception, name: str) -> BackendError:
         return BackendError(f"{name} failed: {reason}.", "Try again later.")
     if code in EXPIRED or "oken" in type(exc).__name__:
         return AwsRefused(f"The AWS sign-in was refused for {name}: {reason}.", _SIGN_IN, code=code)
+    if (failure := chain_failure(exc)) is not None:
+        return BackendError(*failure)
     if not code:
-        return BackendError(f"{name} could not be sent to AWS: {reason}.", _SIGN_IN)
+        return BackendError(f"{name} could not be sent to AWS: {reason}.", _unsent_remedy(exc))
     remedy = "See docs/aws-batch.md."
     if code in DENIED:
         remedy = "Allow this action to the identity in use: docs/aws-batch.md has the policy."
     return AwsRefused(f"{name} was refused: {reason}.", remedy, code=code)
 
 
+def _unsent_remedy(exc: Exception) -> str:
+    text = type(exc).__name__ + str(exc)
+    return next((fix for pattern, fix in _UNSENT.items() if re.search(pattern, text)), _SETTINGS)
+
+
 def _reason(exc: Exception) -> str:
+    if "nvalid header value" in str(exc):  # and the value is a secret
+        return "a key or token of AWS contains a line end or another invalid character"
     error = _error(exc)
     text = f"{error.get('Code')}: {error.get('Message')}" if error.get("Code") else str(exc)
     return " ".join(text.split())[:400].rstrip(".")

@@ -1,14 +1,19 @@
 """Sessions and clients of boto3: whose credentials they sign with, and how they connect."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
 from typing import Any
 
+from core.aws.sign_in import chain_source, failure_of, session_failure
 from core.credentials import Credentials
 from core.errors import BackendError
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
 POOL_SIZE = 16
+SIGN_IN_S = 60.0
+"""How long AWS's chain may look for credentials: one source is a command, which may hang."""
 
 
 def build_session(
@@ -18,8 +23,41 @@ def build_session(
     AWS's own chain finds.
 
     With `prefer_container_role` a container's own role comes ahead of keys in the environment,
-    which may be for Claude alone; `credentials` do not count then.
+    which may be for Claude alone; `credentials` do not count then. Raises BackendError when there
+    are credentials that cannot be had.
     """
+    return _found_with(credentials, region, prefer_container_role)[0]
+
+
+def _found_with(
+    credentials: Credentials, region: str = "", prefer_container_role: bool = False
+) -> tuple[Any, Any, Any]:
+    """The session, what it signs with, and that as keys of this moment; None without any."""
+    answers: list[tuple[Any, Any, Any] | Exception] = []
+
+    def ask() -> None:
+        try:
+            session = _new_session(credentials, region, prefer_container_role)
+            found = session.get_credentials()
+            answers.append((session, found, found.get_frozen_credentials() if found else None))
+        except Exception as exc:  # noqa: BLE001 - of any type, and never of ours
+            answers.append(exc)
+
+    asking = threading.Thread(target=ask, name="AWS credentials", daemon=True)
+    asking.start()
+    asking.join(SIGN_IN_S)
+    if not answers:
+        innermost = sys._current_frames().get(asking.ident or 0)
+        stack = [frame for frame, _ in traceback.walk_stack(innermost)][::-1]
+        source = chain_source(stack) or ""
+        raise BackendError(*failure_of(source, f"there was no answer within {SIGN_IN_S:g} s"))
+    if isinstance(answer := answers[0], Exception):
+        message, remedy = session_failure(answer)
+        raise BackendError(credentials.mask(message), remedy) from answer
+    return answer
+
+
+def _new_session(credentials: Credentials, region: str, prefer_container_role: bool) -> Any:
     import boto3
 
     if not prefer_container_role:
@@ -44,18 +82,14 @@ def _identity(credentials: Credentials) -> dict[str, str]:
 def find_aws_credentials(credentials: Credentials) -> Any:
     """What botocore would sign with, its `method` saying where that was found; None without any.
 
-    Raises BackendError when a profile or its source cannot be read.
+    Raises BackendError when there are some that cannot be had.
     """
-    with _chain_errors(credentials):
-        return build_session(credentials).get_credentials()
+    return _found_with(credentials)[1]
 
 
 def find_keys(credentials: Credentials) -> Credentials:
     """As `find_aws_credentials`, as keys of this moment; empty where there are none."""
-    with _chain_errors(credentials):
-        found = build_session(credentials).get_credentials()
-        frozen = found.get_frozen_credentials() if found else None
-    if frozen is None:
+    if (frozen := _found_with(credentials)[2]) is None:
         return Credentials()
     return Credentials(
         aws_access_key_id=frozen.access_key,
@@ -64,18 +98,16 @@ def find_keys(credentials: Credentials) -> Credentials:
     )
 
 
-@contextmanager
-def _chain_errors(credentials: Credentials) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
+def open_client(session: Any, service: str, **options: Any) -> Any:
+    """A client of a session of boto3. Raises BackendError for settings of AWS that are wrong."""
     try:
-        yield
-    except (BotoCoreError, ClientError) as exc:
-        raise BackendError(
-            f"AWS credentials cannot be read: {credentials.mask(str(exc))}.",
-            "Sign in again (aws sso login), or check AWS_PROFILE, the files in ~/.aws and the"
-            " variables AWS_*.",
-        ) from exc
+        return session.client(service, **options)
+    except Exception as exc:
+        fix = "Correct the variables AWS_* and ~/.aws/config."
+        if isinstance(exc, ValueError):  # botocore's own errors are none
+            fix = "Begin AWS_ENDPOINT_URL, or endpoint_url in ~/.aws/config, with http:// or https://."
+        reason = str(exc).rstrip(".")
+        raise BackendError(f"The settings for AWS cannot be used: {reason}.", fix) from exc
 
 
 def build_client(
@@ -100,4 +132,4 @@ def build_client(
     )
     session = build_session(credentials, region, prefer_container_role=prefer_container_role)
     endpoint = environ.get("AWS_ENDPOINT_URL") or None
-    return session.client(service, endpoint_url=endpoint, config=config)
+    return open_client(session, service, endpoint_url=endpoint, config=config)

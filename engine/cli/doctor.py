@@ -21,7 +21,9 @@ from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import OrchestratorError, Problem
 from core.settings.worker import DEFAULT_MODELS
+from core.waiting import announced
 from core.workspace.confined import remove_tree
+from engine.views.console import print_line
 from engine.views.format import clean, wrapped
 
 PACKAGES = ("anthropic", "boto3", "click", "docker", "genai-prices", "httpx2", "pydantic", "rich")
@@ -127,7 +129,8 @@ def check_backend(
     backend."""
     subject, message = f"backend {name}", "usable"
     with closing(backend_class(name).build(context)) as backend:
-        problems: list[Problem] | None = backend.preflight()
+        with announced(f"the {subject}", print_line):
+            problems: list[Problem] | None = backend.preflight()
         if with_probe and not problems:
             problems = _probe(backend, context.run_dir)
             message = "usable; it has no probe" if problems is None else "usable; a test job ran"
@@ -169,7 +172,9 @@ def check_provider(
     subject, chosen = f"provider {provider}", provider == settings.provider
     models = real_models(provider, settings)
     model = models.executor
-    if problems := find_problems(model, credentials):
+    with announced(f"the credentials of the {subject}", print_line):
+        problems = find_problems(model, credentials)
+    if problems:
         state = CheckState.PROBLEM if chosen else CheckState.NOTE
         for problem in problems:
             yield Check(subject, state, problem.what, problem.fix, chosen)

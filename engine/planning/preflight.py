@@ -20,6 +20,7 @@ from core.errors import refuse_if
 from core.events import Part
 from core.job import Usage
 from core.plan import Plan
+from core.waiting import announced
 from core.worker.planning import Parallel, PlanningRequest
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import check_target
@@ -119,10 +120,12 @@ def prepare_run(
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         ask = choose_planner(settings, context)
         cli = find_cli_problems(models.executor, environ, backend.in_process)
+        with announced(f"the backend {settings.backend}", warn):
+            lacks = backend.preflight()
         usage = try_models(
             used,
             context.credentials,
-            backend.preflight() + cli,
+            lacks + cli,
             clock=clock,
             governor=governor,
             warn=warn,
