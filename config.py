@@ -31,7 +31,16 @@ from core.settings.options import (
     declared_settings,
     setting,
 )
-from core.settings.types import Count, Name, Positive, Region, Secret, Speed, whole_number
+from core.settings.types import (
+    Count,
+    Name,
+    Positive,
+    Region,
+    Secret,
+    Speed,
+    is_utf8,
+    whole_number,
+)
 from core.settings.worker import DEFAULT_MODELS, ROLES, WITH_BEDROCK
 
 if TYPE_CHECKING:
@@ -247,7 +256,11 @@ def load_settings(
     _forget_other_models(found, saved or {}, f"run {saved_by}")
     for key, given in found.items():
         if isinstance(given.value, Path):
-            found[key] = replace(given, value=layers.absolute_path(given.value, cwd, environ))
+            path = layers.absolute_path(given.value, cwd, environ)
+            found[key] = replace(given, value=path)
+            if key != "config" and not is_utf8(str(path)):  # which is kept nowhere
+                fix = "Work in a directory whose name is, or give an absolute path."
+                errors.append(SettingsError(f"The path {path} of {key} is not in UTF-8.", fix))
     _check_pairs(found, errors)
     values: dict[str, Any] = {s.name: found[s.key].value for s in SETTINGS}
     settings = Settings(**values)

@@ -78,6 +78,11 @@ def find_network_problem() -> Problem | None:
     except (ValueError, httpx2.InvalidURL):  # their text may repeat a password
         return Problem("The proxy settings cannot be used: one is not an address.", _PROXY_FIX)
     except OSError as exc:
+        if exc.filename:
+            return Problem(
+                f"The file {exc.filename} in SSLKEYLOGFILE cannot be written: {exc.strerror}.",
+                "Set it to a file that can be, or unset it.",
+            )
         return Problem(
             f"The certificates in SSL_CERT_FILE cannot be read: {exc.strerror or exc}.",
             "Set it to a file of certificates in PEM format, or unset it.",

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
+
+Number = Annotated[int, Field(ge=0, le=2**53)]
+"""A count that a worker or a journal tells: sums and prices of it stay numbers."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -135,10 +138,10 @@ class Usage:
 
     provider: str
     model: str
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
+    input_tokens: Number = 0
+    output_tokens: Number = 0
+    cache_read_tokens: Number = 0
+    cache_write_tokens: Number = 0
     duration_s: FiniteFloat = 0.0  # no journal with another one could be read
     request_id: str = ""
     simulated: bool = False
@@ -211,6 +214,6 @@ class TaskResult:
     message: str = ""
     usage: tuple[Usage, ...] = ()
     manifest: Manifest = field(default_factory=Manifest)
-    turns: int = 0
+    turns: Number = 0
     duration_s: FiniteFloat = 0.0
-    throttled: int = 0
+    throttled: Number = 0

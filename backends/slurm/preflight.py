@@ -21,6 +21,7 @@ from core.bundle import WIRE_VERSION
 from core.clock import Clock
 from core.errors import BackendError, BundleError, Problem
 from core.job import JobState
+from core.text_file import read_bytes
 from core.wire import decode
 from core.worker.check import WorkerCheck
 
@@ -65,7 +66,7 @@ def find_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Proble
 def read_setup(path: Path) -> bytes:
     """The content of a setup file. Raises BackendError."""
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as exc:
         message = f"The setup file {path} could not be read: {exc.strerror}."
         raise BackendError(message, "Correct --slurm-setup.") from exc

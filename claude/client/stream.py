@@ -10,6 +10,7 @@ from typing import Any
 
 _TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 _CHARS_PER_TOKEN = 4
+_MOST = 2**53  # of anything that is counted
 
 
 class StreamDamaged(ValueError):
@@ -79,7 +80,7 @@ class StreamedMessage:
 
     def _merge_usage(self, usage: dict[str, Any] | None) -> dict[str, int]:
         """The valid counts: a server may report nonsense."""
-        reported = {k: v for k, v in (usage or {}).items() if type(v) is int and v >= 0}
+        reported = {k: v for k, v in (usage or {}).items() if type(v) is int and 0 <= v <= _MOST}
         self._usage |= reported
         return reported
 

@@ -12,6 +12,7 @@ from typing import Any
 from claude.client.types import Block, Reply
 from core.job import Usage
 
+_MOST = 2**53  # of anything that is counted
 _COUNTS: Mapping[str, str] = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
@@ -114,7 +115,7 @@ class CliStream:
     def _count(self, usage: Mapping[str, Any]) -> None:
         for name, theirs in _COUNTS.items():
             if isinstance(count := usage.get(theirs), int):
-                self._counts[name] = max(0, count)
+                self._counts[name] = min(max(0, count), _MOST)
 
     def _add_answer(self, event: Mapping[str, Any]) -> None:
         if event.get("error"):

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 PLAN_VERSION = 2
 USUAL_ESTIMATE = 3_000
 """Output tokens of a task whose plan does not say."""
+MOST_ESTIMATE = 1_000_000
+"""What is more takes no executor, but for ever to forecast."""
 
 
 class _Part(BaseModel):

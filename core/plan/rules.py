@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from core.paths import EVERYTHING, fold, owned_path_defect, path_defect
-from core.plan.model import Plan
+from core.plan.model import MOST_ESTIMATE, Plan
 
 MAX_CONTRACT_CHARS = 1_000_000  # every executor that uses a contract reads all of it
+_MOST_EXECUTORS = 100_000
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ROOT = EVERYTHING.rstrip("/")
 
@@ -51,13 +52,13 @@ def _task_defects(plan: Plan) -> Iterator[str]:
             yield f"task {task.id!r} owns no path"
         if not task.instructions.strip():
             yield f"task {task.id!r} has no instructions"
-        if task.estimate < 0:
-            yield f"task {task.id!r} has a negative estimate"
+        if not 0 <= task.estimate <= MOST_ESTIMATE:
+            yield f"task {task.id!r} has an estimate that is not between 0 and {MOST_ESTIMATE:,}"
         for entry in task.owns:
             if defect := owned_path_defect(entry):
                 yield f"task {task.id!r} owns {entry!r}, which {defect}"
-    if plan.analysis.recommended_executors < 1:
-        yield "analysis.recommended_executors is less than 1"
+    if not 1 <= plan.analysis.recommended_executors <= _MOST_EXECUTORS:
+        yield f"analysis.recommended_executors is not between 1 and {_MOST_EXECUTORS:,}"
     if not 1 <= plan.analysis.complexity <= 10:
         yield "analysis.complexity is not between 1 and 10"
 

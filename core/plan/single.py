@@ -3,7 +3,7 @@
 import math
 
 from core.paths import EVERYTHING
-from core.plan.model import Plan, Task
+from core.plan.model import MOST_ESTIMATE, Plan, Task
 
 TASK = "build"
 _INSTRUCTIONS = (
@@ -23,7 +23,7 @@ def build_single_task_plan(prompt: str, begun: Plan | None = None) -> Plan:
         title="Build the project",
         instructions=_INSTRUCTIONS,
         owns=(EVERYTHING,),
-        estimate=estimate or estimate_alone(begun.analysis.complexity),
+        estimate=min(estimate, MOST_ESTIMATE) or estimate_alone(begun.analysis.complexity),
     )
     alone = {"recommended_executors": 1, "parallel_pays": False}
     return Plan(

@@ -14,6 +14,7 @@ from core.credentials import MASK
 from core.errors import SettingsError
 from core.settings.options import ENV_PREFIX, Setting
 from core.settings.types import Secret
+from core.text_file import read_text
 
 DEFAULT_ORIGIN = "default"
 REFUSED = f"{DEFAULT_ORIGIN}; "
@@ -58,10 +59,12 @@ def file_layer(settings: Iterable[Setting], path: Path | None, errors: Errors) -
     import tomllib
 
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(path))
     except FileNotFoundError:
         reason = "does not exist"
-    except (OSError, ValueError, RecursionError) as exc:
+    except OSError as exc:
+        reason = f"cannot be read: {exc.strerror}"
+    except (ValueError, RecursionError) as exc:
         reason = f"cannot be read: {exc}"
     else:
         known = [s.key for s in settings if s.in_file]

@@ -67,8 +67,9 @@ def whole_number(least: float = -math.inf, most: float = math.inf) -> Kind:
     return _number_kind(wanted, lambda n: n == int(n) and least <= n <= most, int)
 
 
-def at_least(least: float) -> Kind:
-    return _number_kind(f"a number of at least {least:g}", lambda n: n >= least, float)
+def number_from(least: float, most: float) -> Kind:
+    wanted = f"a number from {least:g} to {most:,.0f}"
+    return _number_kind(wanted, lambda n: least <= n <= most, float)
 
 
 def _number_kind(
@@ -78,9 +79,11 @@ def _number_kind(
         with suppress(TypeError, ValueError, OverflowError):
             if isinstance(value, str) and not value.isascii():
                 raise ValueError
-            is_integer = isinstance(value, int) or re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
+            text = str(value)
+            is_integer = isinstance(value, int) or re.fullmatch(r"\s*[+-]?\d+\s*", text)
             number = int(value) if is_integer else float(value)
-            if not is_integer and convert is int and abs(number) > _MOST_EXACT:
+            is_inexact = abs(number) > _MOST_EXACT or (not number and re.match(r"[^e]*[1-9]", text))
+            if not is_integer and convert is int and is_inexact:
                 raise ValueError
             if not isinstance(value, bool) and math.isfinite(number) and fits(number):
                 return convert(number)
@@ -105,7 +108,9 @@ def list_of(kind: Kind) -> Kind:
         try:
             found = json.loads(value) if isinstance(value, str) else value
         except (ValueError, RecursionError):
-            found = None
+            found = value
+        if found is None:
+            return ()
         if not isinstance(found, list | tuple):
             raise ValueError('it must be a list, such as ["a", "b"]')
         return tuple(map(kind.parse, found))
@@ -115,9 +120,14 @@ def list_of(kind: Kind) -> Kind:
 
 def parse_text(value: Any) -> str:
     """Only what can be written down in UTF-8."""
-    if not isinstance(value, str) or value != value.encode(errors="replace").decode():
-        raise ValueError("it must be a text")
+    if not isinstance(value, str) or not is_utf8(value):
+        raise ValueError("it must be a text in UTF-8")
     return value.strip()
+
+
+def is_utf8(text: str) -> bool:
+    """Whether it can be written down; what comes from the system may hold other bytes."""
+    return text == text.encode(errors="replace").decode()
 
 
 def parse_flag(value: Any) -> bool:
@@ -130,8 +140,10 @@ def parse_flag(value: Any) -> bool:
 def parse_path(value: Any) -> Path:
     """Without NUL, and with a name that can be written down in JSON."""
     text = str(value) if isinstance(value, str | Path) else ""
-    if not text.strip() or "\0" in text or text != text.encode(errors="replace").decode():
+    if not text.strip() or "\0" in text:
         raise ValueError("it must be a path")
+    if not is_utf8(text):
+        raise ValueError("its name must be in UTF-8")
     # a directory that is named ~, which would otherwise be the home directory
     return Path.cwd() / text if text.startswith("./~") else Path(text)
 
@@ -190,6 +202,10 @@ Url = Annotated[str, checked(check_base_url)]
 Size = Annotated[str, checked(check_size)]
 Effort = Annotated[str, choice(*EFFORTS)]
 Count = Annotated[int, whole_number(1)]
-Positive = Annotated[float, _number_kind("a number above 0", lambda n: n > 0, float)]
-Cpus = Annotated[float, at_least(0.01)]
-Speed = Annotated[float, at_least(0)]
+# More than this is a slip, and would overflow where it is multiplied.
+_MOST = 1e9
+_above_0 = _number_kind(f"a number above 0, at most {_MOST:,.0f}", lambda n: 0 < n <= _MOST, float)
+Positive = Annotated[float, _above_0]
+Cpus = Annotated[float, number_from(0.01, 1e6)]
+_speed = _number_kind("0, or a number from 0.01", lambda n: n == 0 or n >= 0.01, float)
+Speed = Annotated[float, _speed]

@@ -3,6 +3,7 @@ of `run`; only options really given are handed on, which is what makes provenanc
 
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +83,20 @@ def run_cli(cli: click.Command, args: Sequence[str], program: str = "orchestrato
         path = context.command_path if context else program
         message = exc.format_message()
         end = "" if message.endswith((".", "?", "?)")) else "."
-        raise UsageError(f"{message}{end}", f"See '{path} --help'.") from exc
+        remedy = f"See '{path} --help'.{_way_for_a_prompt(exc, args, path)}"
+        raise UsageError(f"{message}{end}", remedy) from exc
     except click.Abort as exc:
         raise RunInterrupted("Interrupted.") from exc
+
+
+def _way_for_a_prompt(exc: click.ClickException, args: Sequence[str], path: str) -> str:
+    """What looked like an option may be a prompt that begins with a dash."""
+    if not isinstance(exc, click.NoSuchOption):
+        return ""
+    asked = (a for a in args if a.startswith(exc.option_name) and " " in a and "=" not in a)
+    if (prompt := next(asked, None)) is None:
+        return ""
+    return f" If it is the prompt, put it last, after --: {path} -- {shlex.quote(prompt[:200])}"
 
 
 def given_options(ctx: click.Context) -> dict[str, object]:

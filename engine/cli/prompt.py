@@ -3,9 +3,10 @@
 from typing import BinaryIO
 
 from core.errors import UsageError
+from core.text_file import decode_text, read_text
 
 MAX_PROMPT_CHARS = 200_000
-_NOT_TEXT = "Save it as UTF-8 text."
+_NOT_TEXT = "Give a text file in UTF-8 that describes what to build."
 
 
 def read_prompt(argument: str | None, prompt_file: str | None, stdin: BinaryIO | None) -> str:
@@ -21,27 +22,15 @@ def read_prompt(argument: str | None, prompt_file: str | None, stdin: BinaryIO |
         raise UsageError("No prompt was given.", 'Say what to build: "Build a todo list app".')
     source = argument or prompt_file or "-"
     where = "Standard input" if source == "-" else f"The prompt file {source}"
-    try:
-        return _checked(_read_bounded(source, stdin).decode("utf-8-sig"), where)
-    except FileNotFoundError:
-        raise UsageError(f"{where} does not exist.", "Correct the path.") from None
-    except OSError as exc:
-        raise UsageError(
-            f"{where} cannot be read: {exc.strerror}.", "Give a readable text file."
-        ) from exc
-    except ValueError as exc:  # undecodable bytes, or a path that cannot be one
-        raise UsageError(f"{where} is not text.", _NOT_TEXT) from exc
-
-
-def _read_bounded(source: str, stdin: BinaryIO | None) -> bytes:
-    """A little more than is allowed, so that an endless device is refused and not read."""
     most_bytes = 4 * MAX_PROMPT_CHARS + 4
-    if source != "-":
-        with open(source, "rb") as stream:
-            return stream.read(most_bytes)
-    if stdin is None:
-        raise UsageError("Standard input is closed.", "Give the prompt as an argument.")
-    return stdin.read(most_bytes)
+    try:
+        if source != "-":
+            return _checked(read_text(source, most_bytes), where)
+        if stdin is None:
+            raise UsageError("Standard input is closed.", "Give the prompt as an argument.")
+        return _checked(decode_text(stdin.read(most_bytes)), where)
+    except OSError as exc:
+        raise UsageError(f"{where} cannot be read: {exc.strerror}.", _NOT_TEXT) from exc
 
 
 def _checked(text: str, where: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from core.bundle import build_manifest
 from core.errors import BundleError, TargetRefused
 from core.job import Manifest
+from core.settings.types import is_utf8
 
 _CHOOSE_ANOTHER = "Choose another --output-dir."
 
@@ -18,10 +19,12 @@ def check_target(target: Path, delivered: Manifest | None, work_dir: Path) -> No
     It may be absent, an empty directory, or hold exactly `delivered`, what this run put there.
     """
     try:
-        if b"\0" in os.fsencode(target):
+        if "\0" in str(target):
             raise ValueError("the path holds a NUL character")
+        if not is_utf8(str(target)):
+            raise ValueError("it is not in UTF-8")
         found = refusal(absolute(target), delivered) or _misplaced(absolute(target), work_dir)
-    except (OSError, ValueError) as exc:  # ValueError: no encodable path
+    except (OSError, ValueError) as exc:
         found = (f"{str(target)!r} ({exc})", _CHOOSE_ANOTHER)
     if found is not None:
         raise TargetRefused(f"The output directory cannot be used: {found[0]}.", found[1])

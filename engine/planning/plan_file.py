@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.errors import OutputFailed, UsageError
 from core.plan import Plan, parse_plan, render_plan
+from core.text_file import read_text
 from core.wire import write_atomic
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 
@@ -14,11 +15,10 @@ from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 def read_plan(path: Path) -> Plan:
     """The plan in a file. Raises UsageError, and PlanInvalid with every defect."""
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a byte order mark
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = getattr(exc, "strerror", None) or exc
+        text = read_text(path)
+    except OSError as exc:
         raise UsageError(
-            f"The plan file {path} cannot be read: {reason}.",
+            f"The plan file {path} cannot be read: {exc.strerror}.",
             "Name a plan in UTF-8, such as one written with `plan -o`.",
         ) from exc
     return parse_toml_plan(text, str(path)) if _is_toml(path) else parse_plan(text, str(path))

@@ -14,6 +14,8 @@ from engine.money.usage import Price
 # An executor writes about this much in a turn, and is sent everything again in the next.
 TOKENS_A_TURN = 1_500
 TURNS_BESIDES_WRITING = 3
+MOST_TURNS = 1_000
+"""What is more is taken as longer turns."""
 
 # The system prompt and tools of an executor's first request, by engine, and about as many bytes a
 # token as English and code have. The worker's guard counts each byte as a token.
@@ -65,7 +67,7 @@ def expected_s(output_tokens: int, pace: Pace) -> float:
 
 
 def _turns(output_tokens: int) -> int:
-    return TURNS_BESIDES_WRITING + output_tokens // TOKENS_A_TURN
+    return min(MOST_TURNS, TURNS_BESIDES_WRITING + output_tokens // TOKENS_A_TURN)
 
 
 def task_requests(task: Task, given: int, model: ModelSettings, *, cached: int = 0) -> list[Usage]:

@@ -12,7 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
+
+from pydantic import Field
 
 from core.bundle import AttemptDir
 from core.errors import BundleError, RunLocked, RunNotFound, UsageError
@@ -20,6 +22,7 @@ from core.job import JobKey, Manifest
 from core.wire import decode, encode, write_atomic
 
 RUN_FORMAT = 1
+_YEAR_9000 = 2.2e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class RunFacts:
     run: str
     prompt: str
     target: str
-    created: float
+    created: Annotated[float, Field(ge=0, le=_YEAR_9000)]
     settings: dict[str, object]
     simulated: bool
     version: int = RUN_FORMAT

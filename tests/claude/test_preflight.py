@@ -72,6 +72,7 @@ def fail(text: str) -> None:
         ("ALL_PROXY", "socks5://CANARY@h:1", "SOCKS"),
         ("SSL_CERT_FILE", "/nowhere/at/all.pem", "No such file"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE cannot be read"),
+        ("SSLKEYLOGFILE", "/nowhere/log", "/nowhere/log in SSLKEYLOGFILE cannot be written: No su"),
     ],
 )
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])

@@ -557,7 +557,7 @@ BAD = [
     (("",), 2, "empty"),
     (("   ",), 2, "empty"),
     (("--prompt-file", "binary.bin"), 2, "not text"),
-    (("--prompt-file", "absent.txt"), 2, "does not exist"),
+    (("--prompt-file", "absent.txt"), 2, "No such file"),
     ((PROMPT, "--max-executors", "0"), 2, "max-executors"),
     ((PROMPT, "--max-executors", "-3"), 2, "max-executors"),
     ((PROMPT, "--max-executors", "many"), 2, "max-executors"),

@@ -111,6 +111,12 @@ def test_the_error_names_the_field() -> None:
         decode(JobStatus, '{"state": "FAILED", "exit_code": "x"}', "here")
 
 
+@pytest.mark.parametrize("count", [-1, 10**17, 10**400])
+def test_a_count_with_which_nothing_can_be_reckoned_is_damage(count: int) -> None:
+    with pytest.raises(BundleError, match="output_tokens"):
+        decode(Usage, f'{{"provider": "a", "model": "m", "output_tokens": {count}}}', "here")
+
+
 def test_a_file_is_written_whole_with_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_atomic(path, "old")

@@ -38,10 +38,13 @@ def with_analysis(**changes: Any) -> Plan:
         (plan(task("a\n", owns=("a",))), "does not match"),
         (plan(task("a", owns=())), "task 'a' owns no path"),
         (plan(task("a", instructions=" \n")), "task 'a' has no instructions"),
-        (plan(task("a", estimate=-1)), "task 'a' has a negative estimate"),
+        *(
+            (plan(task("a", estimate=n)), "task 'a' has an estimate that is not between 0 and 1,0")
+            for n in (-1, 10**6 + 1, 10**400)
+        ),
         (plan(task("a", owns=("../x",))), "task 'a' owns '../x', which has a '..' part"),
         (plan(task("a", owns=("*.py",))), "wildcard"),
-        (with_analysis(recommended_executors=0), "recommended_executors is less than 1"),
+        (with_analysis(recommended_executors=0), "recommended_executors is not between 1 and "),
         (with_analysis(complexity=0), "complexity is not between 1 and 10"),
         (with_analysis(complexity=11), "complexity is not between 1 and 10"),
         (plan(task("a", "ghost")), "task 'a' depends on 'ghost', which is not in the plan"),

@@ -69,6 +69,10 @@ class TestFile:
         (tmp_path / "orchestrator.toml").write_bytes(content)
         assert "cannot be read" in refusal(tmp_path)
 
+    def test_a_byte_order_mark_changes_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "orchestrator.toml").write_bytes(b"\xef\xbb\xbfmax_executors = 3")
+        assert load(tmp_path).settings.max_executors == 3
+
     def test_a_directory_in_its_place_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "orchestrator.toml").mkdir()
         assert "cannot be read" in refusal(tmp_path)
@@ -181,6 +185,11 @@ class TestBadValues:
 
 
 class TestPaths:
+    def test_one_below_a_directory_that_is_not_in_utf8_is_refused(self, tmp_path: Path) -> None:
+        place = tmp_path / "a\udcff"  # what the system gives for a byte 0xff
+        assert "of work_dir is not in UTF-8" in refusal(place)
+        load(place, {"work_dir": "/w", "output_dir": "/o"})
+
     def test_they_become_absolute(self, tmp_path: Path) -> None:
         found = load(tmp_path, {"output_dir": "out", "plan": "/a/plan.json"})
         assert found.settings.output_dir == tmp_path / "out"

@@ -32,6 +32,8 @@ HUGE = 2**62 + 1
         (tuple[Name, ...], ["a", "b"], ("a", "b")),
         (tuple[Name, ...], '["a", "b"]', ("a", "b")),
         (tuple[str, ...], (), ()),
+        (tuple[str, ...], "null", ()),
+        (int, "0e5", 0),
         (Annotated[Secret | None, "more"], "s", Secret("s")),
     ],
 )
@@ -46,14 +48,16 @@ def test_a_value_gets_its_type(hint: Any, value: object, parsed: object) -> None
         *((bool, value, "true or false") for value in ("perhaps", "", 2, 1.0, [True], None)),
         *(
             (int, value, "a whole number")
-            for value in ("1.5", "x", "", True, None, [1], "9" * 9_999)
+            for value in ("1.5", "x", "", True, None, [1], "9" * 9_999, "1e-400", "0.1E-999")
         ),
         *((Count, value, "a whole number of at least 1") for value in ("0", "-3", 0)),
-        *((Positive, value, "a number above 0") for value in ("0", "inf", "nan", "-1", True)),
-        (Cpus, "0", "a number of at least 0.01"),
+        *((Positive, value, "a number above 0") for value in ("0", "inf", "1e300", "-1", True)),
+        *((Speed, value, "0, or a number from 0.01") for value in ("1e-300", "nan", "-1")),
+        (Cpus, "0", "a number from 0.01 to 1,000,000"),
         *((str, value, "a text") for value in (5, None, ["a"])),
         *((Name, value, "a name without white space") for value in ("", "a b")),
-        *((Path, value, "a path") for value in ("", " ", "a\0b", "a\udc80b", 5, True)),
+        *((Path, value, "a path") for value in ("", " ", "a\0b", 5, True)),
+        *((kind, "a\udc80b", "in UTF-8") for kind in (Path, str)),
         (Literal["api"], "sdk", "'api'"),
         *((tuple[str, ...], value, "a list") for value in ("a", '"a"', "[", 5, {"a": 1})),
         (tuple[Name, ...], ["a", "b c"], "a name"),

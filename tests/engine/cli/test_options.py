@@ -216,6 +216,15 @@ class TestCommands:
             ("clean", {"backend": "b"}, "r1", 12 * 3_600.0, True),
         ]
 
+    @pytest.mark.parametrize("prompt", ["-prompt here", "--make it", "- a list"])
+    def test_a_prompt_that_begins_with_a_dash_is_shown_its_way_in(
+        self, program: Program, prompt: str
+    ) -> None:
+        told = program.refuses("plan", prompt)
+        assert "after --" not in program.refuses("Build it", "--out=a b")
+        program(*shlex.split(told.rpartition("after --: ")[2])[1:])
+        assert program.calls == [("plan", {}, prompt, None)]
+
     def test_the_plan_goes_nowhere_unless_told(self, program: Program) -> None:
         program("plan", "Build it")
         assert program.calls == [("plan", {}, "Build it", None)]

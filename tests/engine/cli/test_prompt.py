@@ -43,7 +43,7 @@ def test_missing_and_unreadable_ones_are_named(tmp_path: Path) -> None:
         read_prompt(None, str(tmp_path / "nope"), None)
     with pytest.raises(UsageError, match="directory"):
         read_prompt(None, str(tmp_path), None)
-    with pytest.raises(UsageError, match="not text"):
+    with pytest.raises(UsageError, match="no file can have that name"):
         read_prompt(None, "a\0b", None)
 
 

@@ -14,6 +14,7 @@ from core.bundle import ModelSettings
 from core.job import Usage
 from engine.planning.requests import (
     BYTES_A_TOKEN,
+    MOST_TURNS,
     SYSTEM_BYTES,
     USUAL_CONTRACT_BYTES,
     Terms,
@@ -68,6 +69,10 @@ def test_system_prompt_and_tools_are_no_longer_than_is_counted_for_them(commands
     schemas = [tool.schema() for tool in build_tools(32_000, commands=commands).values()]
     size = byte_count(json.dumps(schemas) + load_executor_prompt(commands=commands))
     assert SYSTEM_BYTES["api"] * 0.7 < size < SYSTEM_BYTES["api"]
+
+
+def test_an_estimate_beyond_all_measure_takes_no_time_to_reckon_with() -> None:
+    assert len(expected_requests(10**15, 0, 0, MODEL, cached=False)) == MOST_TURNS
 
 
 def test_a_plan_is_one_request_that_writes_it() -> None:
