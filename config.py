@@ -54,6 +54,7 @@ _place = partial(_core, commands=ALL_COMMANDS, kept=False)
 _plan = partial(setting, Group.PLAN, commands=RUN_COMMANDS)
 _planning = partial(setting, Group.PLAN)
 _price = partial(setting, Group.MODEL, None, metavar="USD")
+_proof = partial(setting, Group.PROOF, commands=RUN_COMMANDS)
 _cap = partial(setting, Group.LIMITS)
 _limits = partial(setting, Group.LIMITS, commands=RUN_COMMANDS)
 _simulated = partial(setting, Group.SIMULATION, commands=PLANNING_COMMANDS | {"simulated-api"})
@@ -104,6 +105,11 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
 
     price_input: Positive | None = _price("price of a million input tokens, if it is not known")
     price_output: Positive | None = _price("price of a million output tokens, if it is not known")
+
+    no_verify: bool = _proof(False, "do not run the checks of the delivered project")
+    verify_on_host: bool = _proof(
+        False, "where there is no sandbox, run the checks unprotected on this machine"
+    )
 
     max_cost: Positive | None = _cap(
         None, "stop before the run costs more than this, planning included", "USD"

@@ -37,11 +37,16 @@ class Kind(StrEnum):
     NOTICE = "notice"
     MERGE_INTENDED = "merge_intended"
     DELIVERED = "delivered"
+    CHECK_BEGUN = "check_begun"
+    CHECK_ENDED = "check_ended"
+    VERIFIED = "verified"
     RUN_ENDED = "run_ended"
 
 
 # Progress is for the moment; everything else decides what a resumed run does.
-EPHEMERAL = frozenset({Kind.ANSWER_BEGUN, Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE})
+EPHEMERAL = frozenset(
+    {Kind.ANSWER_BEGUN, Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE, Kind.CHECK_BEGUN}
+)
 
 _TYPE_OF: dict[Kind, type[EventData]] = {}
 
@@ -322,6 +327,61 @@ class Delivered(EventData):
     files: int = 0
     conflicts: tuple[Conflict, ...] = ()
     refused: tuple[Refused, ...] = ()
+
+
+class Proof(StrEnum):
+    """What a command has shown."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_PROVEN = "not proven"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckBegun(EventData):
+    """The command is run now; it is the `number`th of `total`."""
+
+    kind = Kind.CHECK_BEGUN
+    command: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEnded(EventData):
+    """A command of the delivered project, run in a copy of it. `phase` is install or check, `tasks`
+    are those it is about; `output` is the end of what it printed where it did not pass."""
+
+    kind = Kind.CHECK_ENDED
+    sparse = frozenset({"reason", "output"})
+    phase: str
+    command: str
+    tasks: tuple[str, ...]
+    state: Proof
+    reason: str = ""
+    seconds: float = 0.0
+    output: str = ""
+
+
+class CriterionProof(NamedTuple):
+    """An acceptance criterion, and what its command has shown."""
+
+    text: str
+    served_by: tuple[str, ...]
+    command: str
+    state: Proof
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(EventData):
+    """Verification is over; `why_not` where no command was run."""
+
+    kind = Kind.VERIFIED
+    sparse = frozenset({"why_not"})
+    sandbox: str = ""
+    why_not: str = ""
+    criteria: tuple[CriterionProof, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing, PlanSource, RunOutcome, StopCause
 from engine.scheduling.warm_up import CACHE_LIVES_S, SharedPrefix
+from engine.verification.choice import choose_sandbox
+from engine.verification.verify import verify
 from engine.views.approval import is_approved
 from engine.views.plan import render_plan_view
 from engine.views.types import View
@@ -70,7 +72,10 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             raise
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         merged = deliver(session, plan, deliverable(outcome))
-        return end_session(session, exit_code(outcome, merged), why=outcome.stop)
+        code = exit_code(outcome, merged)
+        if code == 0 and not verify(session, plan, merged, choose_sandbox(plan, merged, settings)):
+            code = 1
+        return end_session(session, code, why=outcome.stop)
 
 
 def carry_out_plan(

@@ -22,8 +22,11 @@ pytest.register_assert_rewrite(
     "tests.live.remote_cluster",
 )
 
+# Most runs of the suite are not about their project's checks, which take seconds.
+os.environ["ORCHESTRATOR_NO_VERIFY"] = "true"
+
 ON_CI = os.environ.get("CI") == "true"
-SERVICES = ("docker_engine", "moto", "slurm", "sshd")
+SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap")
 NOT_UNIT = (*SERVICES, "claude_code", "wheel", "slow")
 
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.

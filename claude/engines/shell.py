@@ -10,12 +10,14 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,13 +46,38 @@ _PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
 _SCRATCH = ("home", "tmp")
 
 
+@dataclass(frozen=True, slots=True)
+class CommandEnd:
+    """How a command ended, and what it printed.
+
+    `exit_code` is negative for a signal, and None where the command was stopped, which `why` tells.
+    `left` counts the processes that it left running, which were ended.
+    """
+
+    exit_code: int | None
+    output: str
+    seconds: float = 0.0
+    why: str = ""
+    left: int = 0
+
+    def outcome(self) -> str:
+        """In a few words."""
+        if self.exit_code is None:
+            return f"stopped: {self.why}"
+        if (code := self.exit_code) >= 0:
+            return f"exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return f"ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+
+
 class Shell:
     """Runs commands in `root`; for one attempt, and closed at its end.
 
     `scratch` is a directory of its own outside of `root`, for the home and the temporary files of
-    commands; it is removed at the end. A command may write files of `max_bytes`, and print
-    `max_printed_bytes`. `alone` says that this process has no other children and
-    may end all that appear, so that not even what ended its supervisor gets away.
+    commands; it is removed at the end. A command may write files of `max_bytes`, print
+    `max_printed_bytes`, and use `max_memory_bytes` of memory and `max_disk_bytes` of the disk where
+    these are given. `alone` says that this process has no other children and may end all that
+    appear, so that not even what ended its supervisor gets away.
     """
 
     def __init__(
@@ -62,6 +89,8 @@ class Shell:
         scratch: Path,
         max_bytes: int = 256 * 1024 * 1024,
         max_printed_bytes: int = 256 * 1024 * 1024,
+        max_memory_bytes: int = 0,
+        max_disk_bytes: int = 0,
         alone: bool = False,
     ) -> None:
         self._root = root
@@ -70,6 +99,8 @@ class Shell:
         self._environ = build_environment(environ, self._scratch)
         self._max_bytes = max_bytes
         self._max_printed_bytes = max_printed_bytes
+        self._max_memory_bytes = max_memory_bytes
+        self._max_disk_bytes = max_disk_bytes
         self._alone = alone
         self._spared: set[int] = set()
 
@@ -87,15 +118,19 @@ class Shell:
         remove_tree(self._scratch)
 
     def run(self, command: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> str:
-        """What the command printed and how it ended, for the model. Raises WorkspaceError for a
-        command that cannot be run, and Interrupted from the clock."""
+        """How the command ended and what it printed, for the model. Raises as `execute` does."""
+        return render_end(self.execute(command, timeout_s))
+
+    def execute(self, command: str, timeout_s: float = DEFAULT_TIMEOUT_S) -> CommandEnd:
+        """Raises WorkspaceError for a command that cannot run, and Interrupted from the clock."""
         _check(command, timeout_s)
+        began = self._clock.monotonic()
         limit_s = min(timeout_s, MAX_TIMEOUT_S, time_left_s(self._clock))
         self._make_scratch()
         captured = _Captured()
         with self._started(command) as process:
             why = self._listen(process, captured, limit_s)
-        return render_result(captured, why)
+        return captured.end(self._clock.monotonic() - began, why)
 
     @contextmanager
     def _started(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -109,7 +144,8 @@ class Shell:
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
         most_of_user = 0 if self._alone else _count_threads() + supervisor.MAX_PROCESSES
-        arguments = (os.getpid(), self._max_bytes, most_of_user, find_shell(), command)
+        limits = (self._max_bytes, most_of_user, self._max_memory_bytes)
+        arguments = (os.getpid(), *limits, find_shell(), command)
         try:
             if not stat.S_ISDIR(self._root.lstat().st_mode):
                 raise NotADirectoryError(f"{self._root} is no directory any more")
@@ -137,29 +173,32 @@ class Shell:
 
     def _listen(self, process: subprocess.Popen[bytes], captured: _Captured, limit_s: float) -> str:
         """Read until it ends or has to be ended; the reason for that, or ""."""
-        until = self._clock.monotonic() + limit_s
+        until, free = self._clock.monotonic() + limit_s, shutil.disk_usage(self._root).free
         with selectors.DefaultSelector() as selector:
             watch_pipe(selector, process.stdout, captured.add_output)
             watch_pipe(selector, process.stderr, captured.add_report)
             why = ""
             while not why and process.poll() is None:
                 self._clock.sleep(0.0)  # a stopped clock, or one past its end, raises here
-                why = self._excess(captured, until, limit_s)
+                why = self._excess(captured, until, limit_s, free)
                 pump(selector, _TICK_S)
                 if not selector.get_map():
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         process.wait(_TICK_S)
             _end(process)
             while pump(selector, 0.0):
-                if self._excess(captured, until, limit_s):
+                if self._excess(captured, until, limit_s, free):
                     break
         return why
 
-    def _excess(self, captured: _Captured, until: float, limit_s: float) -> str:
+    def _excess(self, captured: _Captured, until: float, limit_s: float, free: int) -> str:
         if self._clock.monotonic() >= until:
             return f"it was not done within {limit_s:g} s"
         if captured.size > self._max_printed_bytes:
             return f"it printed more than {self._max_printed_bytes:,} bytes"
+        most = self._max_disk_bytes
+        if most and free - shutil.disk_usage(self._root).free > most:
+            return f"it wrote more than {most:,} bytes"
         return ""
 
     def _sweep(self) -> None:
@@ -185,12 +224,17 @@ class _Captured:
     def add_report(self, piece: bytes) -> None:
         self._report = (self._report + piece)[-_TAIL_BYTES:]
 
-    def read_report(self) -> Mapping[str, Any]:
-        """The report, empty when the supervisor left none."""
+    def end(self, seconds: float, why: str) -> CommandEnd:
+        """`why` is the reason if the command had to be stopped."""
+        report: Any = None
         with contextlib.suppress(ValueError):
-            if isinstance(found := json.loads(self._report), dict):
-                return found
-        return {}
+            report = json.loads(self._report)
+        report = report if isinstance(report, dict) else {}
+        code, why = report.get("code"), report.get("excess") or why
+        if why or not isinstance(code, int):
+            why = why or "the process that watches over it was ended"
+            return CommandEnd(None, self.text(), seconds, why)
+        return CommandEnd(code, self.text(), seconds, left=report.get("left") or 0)
 
     def text(self) -> str:
         cut = self.size - len(self._head) - len(self._tail)
@@ -218,27 +262,12 @@ def find_shell() -> str:
     return next((path for path in _SHELLS if os.access(path, os.X_OK)), _SHELLS[-1])
 
 
-def render_result(captured: _Captured, why: str) -> str:
-    """How it ended, then what it printed; `why` is the reason if it had to be ended."""
-    report = captured.read_report()
-    lines = [_ending(report, why)]
-    if not why and (left := report.get("left")):
-        lines.append(f"[{left} process(es) that it left running were ended]")
-    return "\n".join([*lines, captured.text().rstrip("\n") or "(no output)"])
-
-
-def _ending(report: Mapping[str, Any], why: str) -> str:
-    if report.get("too_many"):
-        why = f"it started more than {supervisor.MAX_PROCESSES} processes"
-    if why:
-        return f"stopped: {why}"
-    code = report.get("code")
-    if not isinstance(code, int):
-        return "stopped: the process that watches over it was ended"
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-    return f"ended by {name}" + (", as when memory runs out" if name == "SIGKILL" else "")
+def render_end(end: CommandEnd) -> str:
+    """How it ended, then what it printed."""
+    lines = [end.outcome()]
+    if end.left:
+        lines.append(f"[{end.left} process(es) that it left running were ended]")
+    return "\n".join([*lines, end.output.rstrip("\n") or "(no output)"])
 
 
 def _check(command: str, timeout_s: float) -> None:

@@ -29,10 +29,14 @@ _ON_LINUX = sys.platform == "linux"
 class Supervisor:
     """The parent of one command, in a process of its own."""
 
-    def __init__(self, worker: int, max_bytes: int, most_of_user: int) -> None:
+    def __init__(
+        self, worker: int, max_bytes: int, most_of_user: int, max_memory_bytes: int
+    ) -> None:
         self._worker = worker
         self._max_bytes = max_bytes
         self._most_of_user = most_of_user
+        self._max_memory_bytes = max_memory_bytes
+        self._excess = ""
         self._stop_requested = False
         self._wake, waker = os.pipe()
         for end in (self._wake, waker):
@@ -47,15 +51,14 @@ class Supervisor:
 
     def run(self, shell: str, command: str) -> dict[str, object]:
         """The report: `code` (negative for a signal; None when it was stopped), `left`, how many
-        processes outlived it, and `too_many`, whether it was stopped for its many processes."""
+        processes outlived it, and `excess`, what was too much where it was stopped for that."""
         pid = os.fork()
         if pid == 0:
             self._exec(shell, command)
         code = self._wait(pid)
-        too_many = code is None and not self._stop_requested
         if code is None and self._stop_requested:
             self._ask_to_end(pid)
-        return {"code": code, "left": end_descendants(), "too_many": too_many}
+        return {"code": code, "left": end_descendants(), "excess": self._excess}
 
     def _stop(self, *_: object) -> None:
         self._stop_requested = True
@@ -68,11 +71,22 @@ class Supervisor:
             if self._stop_requested or os.getppid() != self._worker:
                 self._stop_requested = True
                 return None
-            if len(descendants()) > MAX_PROCESSES:
+            self._excess = self._find_excess()
+            if self._excess:
                 return None
             select.select([self._wake], [], [], _TICK_S)
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 1024)
+
+    def _find_excess(self) -> str:
+        """What the command has more of than it may; nothing while it keeps to its limits."""
+        found = descendants()
+        if len(found) > MAX_PROCESSES:
+            return f"it started more than {MAX_PROCESSES} processes"
+        most = self._max_memory_bytes
+        if most and sum(map(resident_bytes, found)) > most:
+            return f"it used more than {most:,} bytes of memory"
+        return ""
 
     def _ask_to_end(self, pid: int) -> None:
         with contextlib.suppress(OSError):
@@ -114,6 +128,13 @@ def descendants() -> list[int]:
         found += born
         pending += born
     return found
+
+
+def resident_bytes(pid: int) -> int:
+    """Of memory; 0 where that is not told."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+    return 0
 
 
 def end_descendants(find: Callable[[], list[int]] = descendants) -> int:
@@ -172,6 +193,6 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    _worker, _max_bytes, _most_of_user, _shell, _command = sys.argv[1:]
-    _supervisor = Supervisor(int(_worker), int(_max_bytes), int(_most_of_user))
+    *_limits, _shell, _command = sys.argv[1:]
+    _supervisor = Supervisor(*map(int, _limits))
     print(json.dumps(_supervisor.run(_shell, _command)), file=sys.stderr)  # noqa: T201 - for the worker

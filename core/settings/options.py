@@ -25,6 +25,7 @@ class Group(StrEnum):
     CORE = "Core"
     PLAN = "Plan"
     MODEL = "Model"
+    PROOF = "Proof"
     LIMITS = "Limits"
     SIMULATION = "Simulation"
     DOCKER = "Docker"

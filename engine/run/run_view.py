@@ -9,6 +9,8 @@ from graphlib import TopologicalSorter
 from core.errors import BundleError
 from core.events import (
     AnswerBegun,
+    CheckBegun,
+    CheckEnded,
     Conflict,
     Delivered,
     Event,
@@ -26,6 +28,7 @@ from core.events import (
     RunStarted,
     TaskEnded,
     TaskRetry,
+    Verified,
 )
 from core.job import JobKey, JobState, Reason, TaskState, Usage
 from engine.money.usage import Price, Spend
@@ -67,6 +70,10 @@ class RunView:
         self.conflicts: tuple[Conflict, ...] = ()
         self.refused: tuple[Refused, ...] = ()
         self.delivered_files: int | None = None
+        self.checking: CheckBegun | None = None
+        self.checks: list[CheckEnded] = []
+        self.verified: Verified | None = None
+        """These three are of the last session."""
         self.ended: RunEnded | None = None
         """The end of the last session, unless the run was started again since."""
         self.last_at = 0.0
@@ -116,6 +123,12 @@ class RunView:
             case Delivered() as data:
                 self.conflicts, self.refused = data.conflicts, data.refused
                 self.delivered_files = data.files
+            case CheckBegun() as data:
+                self.checking = data
+            case CheckEnded() as data:
+                self.checks.append(data)
+            case Verified() as data:
+                self.verified, self.checking = data, None
             case RunEnded() as data:
                 self.ended = data
         self.last_at = event.at
@@ -261,6 +274,8 @@ class RunView:
             self._earlier_s += max(0.0, self.last_at - self._session_at)
         self._session_at = at
         self.notices.clear()
+        self.checks.clear()
+        self.verified = self.checking = None
         for task in self.tasks.values():
             if task.phase is not TaskPhase.SUCCEEDED:
                 task.started_at, task.message = None, ""

@@ -71,6 +71,16 @@ class RunDir:
         return self.root / "delivered.json"
 
     @property
+    def acceptance(self) -> Path:
+        """What is proven of each acceptance criterion."""
+        return self.root / "acceptance.json"
+
+    @property
+    def verification(self) -> Path:
+        """Where the delivered project is checked, while it is."""
+        return self.root / "verification"
+
+    @property
     def contracts(self) -> Path:
         return self.root / "contracts"
 

@@ -2,9 +2,10 @@
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 
-from core.events import RunStarted
+from core.events import CheckEnded, Proof, RunStarted, Verified
 from core.simulation_notice import limitation_notice, simulation_notice
 from engine.money.usage import Spend
 
@@ -117,3 +118,16 @@ def cost_text(spend: Spend, simulated: bool) -> str:
     if spend.unpriced:
         text += f" + unknown price for {plural(spend.unpriced, 'request')}"
     return text
+
+
+def proof_text(checks: Iterable[CheckEnded], verified: Verified) -> str:
+    """How many of the checks passed, and where they ran."""
+    counts = proof_counts(check.state for check in checks if check.phase == "check")
+    return f"{counts}, in {verified.sandbox}"
+
+
+def proof_counts(states: Iterable[Proof]) -> str:
+    """Such as `11 of 12 passed, 1 failed`."""
+    counts = Counter(states)
+    rest = [f"{counts[s]:,} {s}" for s in (Proof.FAILED, Proof.NOT_PROVEN) if counts[s]]
+    return ", ".join([f"{counts[Proof.PASSED]:,} of {counts.total():,} passed", *rest])

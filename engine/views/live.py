@@ -118,6 +118,8 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
         parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
     else:
         parts.append(_planning(run_view, now))
+    if (check := run_view.checking) is not None:
+        parts.append(_one_line(f"check {check.number} of {check.total}: {clean(check.command)}"))
     parts.append(_spend(run_view))
     if run_view.forecast:
         parts.append(_one_line(f"forecast: {_forecast(run_view.forecast)}", "dim"))

@@ -6,6 +6,8 @@ from typing import TextIO
 
 from core.clock import Clock
 from core.events import (
+    CheckBegun,
+    CheckEnded,
     Delivered,
     Event,
     Forecast,
@@ -14,11 +16,13 @@ from core.events import (
     Notice,
     PlanReady,
     Progress,
+    Proof,
     QueueWaits,
     RunEnded,
     RunStarted,
     TaskEnded,
     TaskRetry,
+    Verified,
     encode_event,
 )
 from core.job import JobState, TaskState
@@ -32,6 +36,7 @@ from engine.views.format import (
     duration,
     models_text,
     plural,
+    proof_text,
     queue_text,
     simulation_lines,
 )
@@ -124,6 +129,12 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
             return f"note: {clean(text)}"
         case Delivered():
             return _delivered(run_view)
+        case CheckBegun(command, number, total) if verbose or number == 1:
+            return f"checks: {number} of {total}: {clean(command, 400)}"
+        case CheckEnded(state=Proof.FAILED, command=command, reason=reason):
+            return f"checks: failed, {clean(reason)}: {clean(command, 400)}"
+        case Verified(why_not="") as data:
+            return f"checks: {proof_text(run_view.checks, data)}"
         case RunEnded(outcome=outcome):
             spend = run_view.spend()
             cost = cost_text(spend, run_view.header.simulated)

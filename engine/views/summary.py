@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.events import Event, Forecast, Progress, RunEnded
+from core.events import Event, Forecast, Progress, Proof, RunEnded
 from core.job import JobKey, Usage
 from engine.money.usage import Price, Spend
 from engine.run.run_view import RunView
@@ -20,6 +20,8 @@ from engine.views.format import (
     duration,
     models_text,
     plural,
+    proof_counts,
+    proof_text,
     simulation_lines,
     wrapped,
 )
@@ -121,9 +123,27 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield "tokens", _tokens(run_view)
     yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
     yield from _cache(run_view)
-    yield "checks", "not run"
+    yield from _proof(run_view)
     if run_view.header.run_dir:
         yield "run dir", clean(run_view.header.run_dir)
+
+
+def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:
+    verified, checks = run_view.verified, run_view.checks
+    if verified is None or verified.why_not:
+        why = verified.why_not if verified else "" if run_view.delivered_files else "no project"
+        yield "checks", f"not run: {clean(why, 300)}" if why else "not run"
+        return
+    yield "checks", proof_text(checks, verified)
+    failed = [check for check in checks if check.state is Proof.FAILED]
+    for check in failed[:LISTED]:
+        blamed = f" ({', '.join(map(clean, check.tasks))})" if check.tasks else ""
+        yield str(check.state), f"{clean(check.reason)}: {clean(check.command, 400)}{blamed}"
+        if last := check.output.strip().rpartition("\n")[2]:
+            yield "", clean(last, 300)
+    yield from _more("failed", len(failed))
+    if verified.criteria:
+        yield "criteria", proof_counts(proof.state for proof in verified.criteria)
 
 
 def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,10 @@ from core.events import (
     EPHEMERAL,
     AnswerBegun,
     Broadcast,
+    CheckBegun,
+    CheckEnded,
     Conflict,
+    CriterionProof,
     Delivered,
     Event,
     Forecast,
@@ -25,6 +28,7 @@ from core.events import (
     PlannedTask,
     PlanReady,
     Progress,
+    Proof,
     QueueWait,
     QueueWaits,
     Range,
@@ -33,6 +37,7 @@ from core.events import (
     RunStarted,
     TaskEnded,
     TaskRetry,
+    Verified,
     decode_event,
     encode_event,
 )
@@ -56,7 +61,8 @@ def test_a_broadcast_reports_every_sink_in_the_order_given() -> None:
 
 
 def test_what_a_resumed_run_needs_is_never_ephemeral() -> None:
-    assert {Kind.ANSWER_BEGUN, Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE} == EPHEMERAL
+    momentary = {Kind.ANSWER_BEGUN, Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE, Kind.CHECK_BEGUN}
+    assert momentary == EPHEMERAL
 
 
 CONFLICT, REFUSED = Conflict("p", ("a", "b"), "q", "w"), Refused("p", "a", "w")
@@ -78,6 +84,9 @@ EVENTS = [
     Event(TaskEnded(TaskState.BLOCKED, "no"), 1.0, "a", 1),
     Event(Notice("n"), 1.0),
     Event(MergeIntended("/t", 3), 1.0),
+    Event(CheckBegun("true", 1, 2), 1.0),
+    Event(CheckEnded("check", "true", ("a",), Proof.FAILED, "exit code 1", 0.5, "no"), 1.0),
+    Event(Verified("a box", "", (CriterionProof("t", ("a",), "", Proof.PASSED, ""),)), 1.0),
     Event(Delivered("/t", 3, (CONFLICT,), (REFUSED,)), 1.0),
     Event(RunEnded(4, "stopped", "m", 1.0, "--max-cost 2"), 1.0),
 ]

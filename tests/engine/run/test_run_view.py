@@ -337,8 +337,10 @@ def test_every_kind_of_event_is_understood() -> None:
     figures = Range(1.0, 1.0, 1.0)
     forecast = plain(Forecast(1, figures, 1.0, figures, None))
     data = {"state": "FAILED", "handle": handle("t", 1), **forecast}
+    check = {"phase": "check", "command": "true", "tasks": [], "number": 1, "total": 1}
     for kind in Kind:
-        run_view.apply(event_of(kind, 1.0, "t", 1, data))
+        own = {**check, "state": "passed"} if kind.startswith("check") else data
+        run_view.apply(event_of(kind, 1.0, "t", 1, own))
     assert run_view.tasks["t"].phase is TaskPhase.FAILED
 
 

@@ -1,0 +1,1 @@
+"""What is proven of a delivered project: its checks and criteria, run in a sandbox."""

@@ -1,0 +1,63 @@
+"""What a run says of the project that it has delivered, and its exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+
+pytestmark = pytest.mark.slow
+PROMPT = "a todo app"
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ORCHESTRATOR_NO_VERIFY")
+
+
+def orchestrate(*args: str) -> int:
+    return orchestrator.main([*args, "--sim-speed", "0"])
+
+
+def test_a_project_that_passes_is_told_as_proven(capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrate("a script that counts words", "--output-dir", "out") == 0
+    told = capsys.readouterr().out
+    assert "  checks    1 of 1 passed, in no sandbox\n" in told
+    assert sorted(p.name for p in Path("out").iterdir()) == ["README.md", "tests", "word_count.py"]
+
+
+def test_what_fails_is_named_and_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrate("plan", PROMPT, "-o", "plan.json") == 0
+    plan = json.loads(Path("plan.json").read_text())
+    plan["tasks"] = [task for task in plan["tasks"] if "README.md" not in task["owns"]]
+    names = {task["id"] for task in plan["tasks"]}
+    for task in plan["tasks"]:
+        task["depends_on"] = [name for name in task["depends_on"] if name in names]
+    for criterion in plan["acceptance_criteria"]:
+        criterion["served_by"] = [n for n in criterion["served_by"] if n in names] or ["server"]
+    Path("plan.json").write_text(json.dumps(plan))
+    assert orchestrate("--plan", "plan.json", "--output-dir", "out") == 1
+    told = capsys.readouterr().out
+    assert "finished with problems" in told
+    assert "  failed    exit code 1: python3 -c" in told
+    assert "README.md" in told
+    assert "  criteria  3 of 6 passed, 1 failed, 2 not proven\n" in told
+    (acceptance,) = Path(".orchestrator/runs").glob("*/acceptance.json")
+    assert [proof[3] for proof in json.loads(acceptance.read_text())].count("failed") == 1
+    assert Path("out").is_dir()
+
+
+def test_verification_can_be_left_out_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrate("a script that counts words", "--no-verify") == 0
+    assert "  checks    not run: --no-verify\n" in capsys.readouterr().out
+
+
+def test_placeholders_of_a_simulation_are_not_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    task = {"id": "a", "instructions": "Do it.", "owns": ["a.py"], "checks": ["false"]}
+    Path("plan.json").write_text(json.dumps({"tasks": [task]}))
+    assert orchestrate("Build it", "--plan", "plan.json") == 0
+    assert "not run: the files are a simulation's placeholders" in capsys.readouterr().out

@@ -1,0 +1,140 @@
+"""What hostile code of a project can do to the machine that checks it: nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from claude.engines.shell import CommandEnd, Shell
+from core.clock import SystemClock
+from engine.verification.sandbox import Bubblewrap, Places, find_bubblewrap
+from engine.verification.toolchain import link_python
+
+pytestmark = pytest.mark.bubblewrap
+MIB = 1024 * 1024
+
+
+@dataclass
+class Box:
+    sandbox: Bubblewrap
+    places: Places
+    shell: Shell
+
+    def run(self, command: str, *, network: bool = False, limit_s: float = 60) -> CommandEnd:
+        return self.shell.execute(self.sandbox.wrap(command, self.places, network=network), limit_s)
+
+    def python(self, code: str) -> CommandEnd:
+        self.places.project.joinpath("hostile.py").write_text(code)
+        return self.run("python hostile.py")
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    sandbox = find_bubblewrap(["node", "npm"])
+    assert isinstance(sandbox, Bubblewrap), sandbox
+    places = Places(*(tmp_path / name for name in ("project", "home", "bin")))
+    for place in (places.project, places.home):
+        place.mkdir()
+    link_python(places.bin)
+    with Shell(
+        places.project,
+        SystemClock(),
+        environ={},
+        scratch=tmp_path / "scratch",
+        max_printed_bytes=8 * MIB,
+        max_memory_bytes=256 * MIB,
+        max_disk_bytes=256 * MIB,
+    ) as shell:
+        yield Box(sandbox, places, shell)
+
+
+def test_the_project_its_home_and_tools_are_there(box: Box) -> None:
+    box.places.project.joinpath("a.txt").write_text("here")
+    end = box.run("cat a.txt && echo x > b.txt && echo y > ~/c && python -c 'import ssl'")
+    assert end.exit_code == 0, end.output
+    assert box.places.project.joinpath("b.txt").read_text() == "x\n"
+    assert box.places.home.joinpath("c").read_text() == "y\n"
+    if shutil.which("node"):
+        assert box.run("node --version").output.startswith("v")
+
+
+@pytest.mark.parametrize("place", [Path.home(), Path("/var/tmp"), Path("/tmp"), Path("/etc")])
+def test_no_file_of_the_user_can_be_read(box: Box, place: Path) -> None:
+    planted = place / f".planted-{secrets.token_hex(4)}"
+    planted.write_text("secret")
+    try:
+        assert "secret" not in box.run(f"cat {planted}").output
+        assert box.run(f"cp {planted} .").exit_code != 0
+    finally:
+        planted.unlink()
+
+
+def test_no_variable_and_no_process_of_the_user_is_seen(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-planted")
+    assert "sk-planted" not in box.run("env; cat /proc/*/environ; cat /proc/*/cmdline").output
+    assert box.run(f"test -e /proc/{os.getpid()}/cwd/conftest.py || kill {os.getpid()}").exit_code
+
+
+@pytest.mark.parametrize("place", ["/usr", "/bin", "/etc", "/opt", "/root", "/home", "/var", "/"])
+def test_nothing_is_written_outside(box: Box, place: str) -> None:
+    name = f"planted-{secrets.token_hex(4)}"
+    box.run(f"mkdir -p {place}; echo x > {place}/{name}")
+    assert not Path(place, name).exists()
+
+
+def test_a_link_out_of_the_project_leads_nowhere(box: Box, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    box.run(f"ln -s {outside} out; echo x > out/x; echo x > ../../outside/x")
+    assert list(outside.iterdir()) == []
+
+
+def test_there_is_no_network_but_a_loopback_of_its_own(box: Box) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connect = "import socket\nsocket.create_connection(('127.0.0.1', {port}), 5).close()\n"
+        assert box.python(connect.format(port=port)).exit_code == 1
+        end = box.run("python hostile.py", network=True)
+        assert end.exit_code == 0, end.output
+    alone = "import socket\ns = socket.create_server(('127.0.0.1', 0))\n"
+    assert box.python(alone + "socket.create_connection(s.getsockname(), 5)\n").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import os\nwhile True: os.fork()\n", "processes|memory"),
+        ("x = []\nwhile True: x.append(bytearray(1 << 24))\n", "memory"),
+        ("while True: print('x' * 10_000)\n", "printed"),
+        (
+            "import os\nfor i in range(10_000):\n"
+            "    with open(f'f{i}', 'wb') as f: f.write(os.urandom(1 << 22))\n",
+            "wrote",
+        ),
+    ],
+)
+def test_what_uses_too_much_is_stopped(box: Box, code: str, why: str) -> None:
+    end = box.python(code)
+    assert end.exit_code is None
+    assert re.search(why, end.why)
+
+
+def test_what_takes_too_long_is_stopped(box: Box) -> None:
+    assert "not done within 1 s" in box.run("trap '' TERM INT; sleep 1000", limit_s=1).why
+
+
+def test_what_outlives_its_check_is_ended(box: Box) -> None:
+    mark = f"{1_000_000 + int.from_bytes(secrets.token_bytes(3))}"
+    assert box.run(f"setsid nohup sleep {mark} >/dev/null 2>&1 & sleep 0.1").exit_code == 0
+    running = (p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists())
+    assert not any(mark.encode() in line for line in running)
