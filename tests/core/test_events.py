@@ -25,6 +25,7 @@ from core.events import (
     Kind,
     MergeIntended,
     Notice,
+    PlanApproved,
     PlannedTask,
     PlanReady,
     Progress,
@@ -69,6 +70,7 @@ CONFLICT, REFUSED = Conflict("p", ("a", "b"), "q", "w"), Refused("p", "a", "w")
 EVENTS = [
     Event(RunStarted("r", prompt='hostile "quotes"\n\u2028 and lines \x00'), 1.0),
     Event(PlanReady("T", (PlannedTask("a", "A", ("b",), 3),)), 1.0),
+    Event(PlanApproved(), 1.0),
     Event(Forecast(2, Range(1, 2, 3), 1.0, Range(5, 5, 5), None), 1.0),
     Event(JobIntended(Amount(9, 0.5)), 1.0, "a", 1),
     Event(JobIntended(), 1.0, "a", 1),
