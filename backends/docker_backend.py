@@ -273,7 +273,10 @@ def _replace_result(attempt: AttemptDir, chunks: Iterable[bytes], *, by_worker: 
     """Whole or not at all; without a killed worker's result.json: the killer may have made it."""
     attempt.root.mkdir(parents=True, exist_ok=True)
     fresh = attempt.root / f".result-{secrets.token_hex(8)}"
-    unpack(chunks, fresh, Limits())
-    if not by_worker:
-        remove_tree(fresh / attempt.result_json.name)
-    install_result(attempt, fresh)
+    try:
+        unpack(chunks, fresh, Limits())
+        if not by_worker:
+            remove_tree(fresh / attempt.result_json.name)
+        install_result(attempt, fresh)
+    finally:
+        remove_tree(fresh)  # of a disk that is full, it would take what room there is

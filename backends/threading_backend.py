@@ -164,7 +164,8 @@ class ThreadingBackend(Backend):
     def _fetch(self, key: JobKey, destination: Path) -> TaskResult | CollectError:
         running = self._jobs.get(key)
         if running and running.result and destination == self._tasks_dir:
-            return running.result
+            found, running.result = running.result, None  # proved now, and it may change
+            return found
         return hand_over(self._attempt(key), key, destination)
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:

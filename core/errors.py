@@ -14,11 +14,13 @@ OrchestratorError                 exit  when
 │   ├── AwsRefused                      AWS refused one call for good
 │   ├── BackendBusy                     it accepts no more for now
 │   ├── SubmitError                     one job was not accepted (returned as a value)
+│   │   └── InputsDamaged               it needs results that are not as they were left
 │   └── CollectError                    one result could not be fetched (returned as a value)
 ├── BundleError                      1  a bundle or result is damaged or of another version
 │   └── WorkerOutdated                  the worker's own code is of another version
 ├── MergeError                       1  the target could not be written
 ├── StorageError                     1  the work directory could not be read or written
+├── RunRemoved                       1  the run's directory is gone
 ├── WorkspaceError                   1  a file operation of the model was refused
 ├── Interrupted                    130  raised inside a worker that was stopped
 └── ModelError                       1  a request to Claude failed
@@ -141,6 +143,10 @@ class SubmitError(BackendError):
         self.retryable = retryable
 
 
+class InputsDamaged(SubmitError):
+    """A result that the job needs is not as its task left it; that task has to run again."""
+
+
 class CollectError(BackendError):
     """One result is absent or damaged. `retryable` is True while it may still arrive."""
 
@@ -168,6 +174,10 @@ class StorageError(OrchestratorError):
             f"The work directory cannot be used: {where}{exc.strerror or exc}.",
             "Free disk space or correct the permissions there, then resume the run.",
         )
+
+
+class RunRemoved(OrchestratorError):
+    """The run's directory was removed, or moved, while a process worked on it."""
 
 
 class WorkspaceError(OrchestratorError): ...

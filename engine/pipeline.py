@@ -2,18 +2,19 @@
 before; preflight comes earlier (engine.planning.preflight), the report is a sink of the events."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from backends.base import Backend
 from config import Settings
 from core.bundle import ModelSettings
-from core.errors import OrchestratorError
+from core.errors import BundleError, OrchestratorError
 from core.events import PlanApproved
-from core.job import TaskState, Usage
+from core.job import TaskResult, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
-from engine.cleanup.outstanding_jobs import release
+from engine.cleanup.outstanding_jobs import abandon, release
 from engine.cleanup.run_backends import TimedBackend
 from engine.cli.signals import first_asks
 from engine.delivery.deliver import deliver
@@ -54,7 +55,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
     settings = prepared.settings
     expected = prepared.expected_planning()
     announce(session, settings.backend, prepared.models, settings.max_executors, expected)
-    with ending(session):
+    with ending(session), abandoning_what_is_gone(prepared, session):
         budget = open_budget(
             settings.max_tokens, settings.max_cost, session.run_view.jobs, prepared.price
         )
@@ -63,6 +64,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             charge(usage)
         try:
             plan, outcome = carry_out_plan(prepared, session, view, budget, charge)
+            outcome, results = prove(prepared, session, plan, outcome, budget)
         except NotApproved as exc:
             return end_session(session, 1, NOT_APPROVED, exc)
         except (OrchestratorError, KeyboardInterrupt):
@@ -71,11 +73,24 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
                 release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
             raise
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
-        merged = deliver(session, plan, deliverable(outcome))
+        merged = deliver(session, plan, results)
         code = exit_code(outcome, merged)
         if code == 0 and not verify(session, plan, merged, choose_sandbox(plan, merged, settings)):
             code = 1
         return end_session(session, code, why=outcome.stop)
+
+
+@contextmanager
+def abandoning_what_is_gone(prepared: PreparedRun, session: Session) -> Iterator[None]:
+    """Whatever a run whose directory is gone has run into inside, it ends as RunRemoved, and its
+    jobs are stopped."""
+    try:
+        yield
+    except (OrchestratorError, KeyboardInterrupt):
+        if not session.journal.is_kept:
+            abandon(session, TimedBackend(prepared.backend, session.clock))
+        session.journal.check()
+        raise
 
 
 def carry_out_plan(
@@ -197,6 +212,7 @@ def run_plan(
         pacing=pacing_of(settings, prefix if is_cold else None, backend.cancel_lag_s),
         earlier=earlier,
         commit=session.journal.commit,
+        check=session.journal.check,
         budget=budget,
         source=source,
     )
@@ -226,9 +242,31 @@ def _undamaged(session: Session) -> JobsView:
     jobs = session.run_view.jobs
     damaged = verify_results(session.run, jobs.succeeded).damaged
     for task, why in damaged.items():
-        session.notice(f"The result of task {task} was changed; the task runs again: {why}")
+        session.notice(f"The task {task} runs again, since its result was damaged: {why}")
     succeeded = {task: number for task, number in jobs.succeeded.items() if task not in damaged}
     return replace(jobs, succeeded=succeeded)
+
+
+def prove(
+    prepared: PreparedRun, session: Session, plan: Plan, outcome: RunOutcome, budget: Budget
+) -> tuple[RunOutcome, Mapping[str, TaskResult]]:
+    """The outcome, and the results to deliver, each as its task left it: tasks whose results are
+    not run again. Raises BundleError where that is not possible, or does not help."""
+    settings, model, why = prepared.settings, prepared.models.executor, ""
+    for tries_left in reversed(range(settings.max_retries)):
+        found, stop = verify_results(session.run, deliverable(outcome)), outcome.stop
+        was_damaged = stop is not None and stop.cause is StopCause.DAMAGED
+        if not found.damaged and not was_damaged:
+            return outcome, found.results
+        named = [f"{task}: {why}" for task, why in found.damaged.items()]
+        why = " ".join(named) or (stop.message if stop else "")
+        if not tries_left or not (stop is None or was_damaged):
+            break
+        outcome = run_plan(session, plan, prepared.backend, model, settings, budget)
+    raise BundleError(
+        f"Nothing was delivered, since results were damaged after their tasks had ended: {why}",
+        "Find out what changes files of the run, then resume it: these tasks run again.",
+    )
 
 
 def deliverable(outcome: RunOutcome) -> dict[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from backends.base import LogChunk
 from backends.shared.parallel import in_parallel
 from core.bundle import AttemptDir, read_request, read_result, read_spent, write_result
-from core.errors import BundleError, CollectError
+from core.errors import BackendError, BundleError, CollectError
 from core.job import JobHandle, JobKey, TaskResult
 from core.paths import fold, is_owned
 from core.wire import write_atomic
@@ -31,7 +31,8 @@ def collect_each(
     """Backend.collect for a backend that fetches jobs one by one, `at_once` at the same time.
 
     `fetch` brings the result to the attempt in the run directory unless it is there; it may raise
-    CollectError, or OSError where the disk fails.
+    CollectError, or OSError where the disk fails. Raises BackendError then: the result stays where
+    it is until there is room for it.
     """
 
     def collect(handle: JobHandle) -> TaskResult | CollectError:
@@ -44,7 +45,7 @@ def collect_each(
         except CollectError as exc:
             return exc
         except OSError as exc:
-            return CollectError(f"The result of {key} could not be stored: {exc}.", retryable=True)
+            raise BackendError(f"The result of {key} could not be stored: {exc}.") from exc
         return hand_over(attempt, key, destination)
 
     answers = in_parallel(collect, handles, at_once)

@@ -52,7 +52,8 @@ class ProtectedLog:
 
 
 def make_directory(path: Path) -> None:
-    """Make a real directory; anything else of that name is removed."""
+    """Make a real directory; anything else of that name is removed. Raises OSError where there is
+    no directory above it: whoever removed that wants nothing there."""
     with contextlib.suppress(OSError):
         path.mkdir()
         return
@@ -62,4 +63,4 @@ def make_directory(path: Path) -> None:
                 path.chmod(0o755)
             return
         path.unlink()
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(exist_ok=True)

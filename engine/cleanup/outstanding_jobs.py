@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from core.bundle import read_spent
 from core.errors import CollectError, OrchestratorError
-from core.events import TaskEnded
+from core.events import Notice, TaskEnded, event_at
 from core.job import (
     JobHandle,
     JobKey,
@@ -189,6 +189,19 @@ def _end_of(status: JobStatus, answer: TaskResult | CollectError, *, stopped: bo
     if answer.retryable:
         return None
     return End(end_of(status, None).cause, status.message or str(answer))
+
+
+def abandon(session: Session, backend: TimedBackend) -> None:
+    """Of a run whose directory is gone: stop and remove all that the backend has, for which there
+    is no place any more."""
+    run_id = session.run.run_id
+    try:
+        OutstandingJobs.find(backend, run_id, session.run_view.jobs).stop(RELEASE_STOP_S)
+        backend.cleanup(run_id)
+    except (OrchestratorError, KeyboardInterrupt) as exc:
+        why = f"{exc} " if str(exc) else ""
+        text = f"Jobs of the run may still be on {backend.name}: {why}Remove them: clean {run_id}."
+        session.listeners.emit(event_at(session.clock.time(), Notice(text)))
 
 
 def release(

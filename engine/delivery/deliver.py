@@ -3,34 +3,32 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from core.bundle import build_manifest
 from core.events import Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
 from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target
 from engine.delivery.target_check import which_delivered
-from engine.run.attempt_store import verify_results
+from engine.run.attempt_store import write_contracts
 from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
 from engine.run.session import Session, storing
 
 
 @storing()
-def deliver(session: Session, plan: Plan, succeeded: Mapping[str, int]) -> MergePlan:
-    """Merge the results of the tasks that `succeeded`, by attempt, into the run's target: all of
-    it or nothing. Returns what was merged, empty when nothing succeeded. Raises MergeError."""
-    if not succeeded:
+def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> MergePlan:
+    """Merge the proven results of tasks into the run's target: all of it or nothing. Returns what
+    was merged, empty without results. Raises MergeError."""
+    if not results:
         return MergePlan()
-    verified = verify_results(session.run, succeeded)
-    merge = plan_merge(merge_sources(session.run, plan, verified.results))
+    merge = plan_merge(merge_sources(session.run, plan, results))
     _replace_target(session, merge)
     session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
     return merge
 
 
 def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) -> list[MergeSource]:
-    """The contracts first, then the tasks in the plan's order."""
-    contracts = MergeSource("contracts", run.contracts, build_manifest(run.contracts))
+    """The contracts first, as the plan has them, then the tasks in the plan's order."""
+    contracts = MergeSource("contracts", run.contracts, write_contracts(run, plan.contracts))
     tasks = [
         MergeSource(t.id, run.attempt(results[t.id].key).files, results[t.id].manifest)
         for t in plan.tasks

@@ -216,7 +216,7 @@ def _open_source(file: MergedFile) -> int:
 def _changed(file: MergedFile, why: str) -> MergeError:
     return MergeError(
         f"{file.path} of {file.owner} changed after its task ended: {why} ({file.source}).",
-        "Restore the file, or remove its attempt and resume; the task then runs again.",
+        "Find out what changes files of the run, then resume it: the task runs again.",
     )
 
 

@@ -18,23 +18,37 @@ from core.bundle import (
     Request,
     read_result,
     read_spent,
+    read_unchecked_result,
     write_request,
 )
-from core.errors import BundleError
-from core.job import Job, JobKey, TaskResult, Usage
+from core.errors import BundleError, InputsDamaged
+from core.job import Job, JobKey, Manifest, ManifestEntry, TaskResult, Usage
 from core.plan import Contract, Plan, Task, contracts_below, render_brief
-from core.workspace.confined import remove_tree
+from core.workspace.confined import read_regular, remove_tree
 from engine.run.rundir import RunDir
 
 
-def write_contracts(run: RunDir, contracts: Iterable[Contract]) -> None:
-    """Lay down the plan's contracts as files, in place of those of another plan."""
+def write_contracts(run: RunDir, contracts: Iterable[Contract]) -> Manifest:
+    """Lay down the plan's contracts as files, in place of what is there; gives what they are."""
     remove_tree(run.contracts)
     run.contracts.mkdir()
+    entries: list[ManifestEntry] = []
     for contract in contracts:
-        path = run.contracts / contract.path
+        path, data = run.contracts / contract.path, contract.content.encode()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(contract.content, encoding="utf-8", newline="")
+        path.write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        entries.append(ManifestEntry(contract.path, len(data), digest, 0o644))
+    return Manifest(tuple(sorted(entries, key=lambda entry: entry.path)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a task has left below `files`."""
+
+    task: str
+    files: str
+    manifest: Manifest
 
 
 class DiskStore:
@@ -52,7 +66,7 @@ class DiskStore:
     def take_plan(self, plan: Plan) -> None:
         self._brief = render_brief(plan)
         self._depends_on = {t.id: t.depends_on for t in plan.tasks}
-        self._inherited: dict[str, tuple[str, ...]] = {}
+        self._inherited: dict[str, tuple[_Source, ...]] = {}
         """What `_sources` has found; ancestors of a task that was prepared change no more."""
         self._contracts: dict[str, Contract] = {}
         self._digests: dict[str, str] = {}
@@ -86,7 +100,7 @@ class DiskStore:
                     Path(inputs, path).parent.mkdir(parents=True, exist_ok=True)
                 _write_file(f"{inputs}/{path}", self._contracts[path].content.encode(), 0o644)
             for source in self._sources(task.id, succeeded):
-                _copy_tree(source, inputs)
+                _copy_result(source, inputs)
         # one that never went out is written anew: options may have been given again since
         if is_new or not attempt.claim.exists():
             request = Request(
@@ -122,8 +136,8 @@ class DiskStore:
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
         return tuple(read_spent(self._run.attempt(key)))
 
-    def _sources(self, task: str, succeeded: Mapping[str, int]) -> tuple[str, ...]:
-        """The directories in which the task's ancestors have left files, in topological order."""
+    def _sources(self, task: str, succeeded: Mapping[str, int]) -> tuple[_Source, ...]:
+        """What the task's ancestors have left, in topological order. Raises InputsDamaged."""
         stack = [task]
         while stack:
             direct = self._depends_on[stack[-1]]
@@ -134,10 +148,14 @@ class DiskStore:
                 self._inherited[stack.pop()] = tuple(dict.fromkeys(found))
         return self._inherited[task]
 
-    def _left_by(self, task: str, succeeded: Mapping[str, int]) -> tuple[str, ...]:
-        attempt = self._run.attempt(JobKey(self._run.run_id, task, succeeded[task]))
-        files, earlier = str(attempt.files), self._inherited[task]
-        return (*earlier, files) if os.path.isdir(files) else earlier
+    def _left_by(self, task: str, succeeded: Mapping[str, int]) -> tuple[_Source, ...]:
+        key = JobKey(self._run.run_id, task, succeeded[task])
+        attempt = self._run.attempt(key)
+        try:
+            manifest = read_unchecked_result(attempt, key).manifest
+        except BundleError as exc:
+            raise _damaged(task, exc.message) from exc
+        return (*self._inherited[task], _Source(task, str(attempt.files), manifest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +195,34 @@ def _begin_request(attempt: AttemptDir) -> bool:
     return True
 
 
-def _copy_tree(source: str, target: str) -> None:
-    """Copies of what a manifest can name, never links: a worker may change its inputs in place."""
-    with os.scandir(source) as entries:
-        for entry in entries:
-            there = f"{target}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                with suppress(FileExistsError):
-                    os.mkdir(there)
-                _copy_tree(entry.path, there)
-            elif entry.is_file(follow_symlinks=False):
-                mode = 0o755 if entry.stat(follow_symlinks=False).st_mode & 0o100 else 0o644
-                with open(entry.path, "rb") as stream:
-                    _write_file(there, stream.read(), mode)
+def _copy_result(source: _Source, target: str) -> None:
+    """Copies, never links: a worker may change its inputs in place. Raises InputsDamaged where a
+    file is not as the task left it."""
+    made = {""}
+    for entry in source.manifest.entries:
+        data = _content(source, entry)
+        folder = entry.path.rpartition("/")[0]
+        if folder not in made:
+            os.makedirs(f"{target}/{folder}", exist_ok=True)
+            made.add(folder)
+        _write_file(f"{target}/{entry.path}", data, entry.mode)
+
+
+def _content(source: _Source, entry: ManifestEntry) -> bytes:
+    path = f"{source.files}/{entry.path}"
+    try:
+        data = read_regular(Path(path), entry.size)
+    except OSError as exc:
+        raise _damaged(source.task, f"{path}: {exc.strerror}") from exc
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise _damaged(source.task, f"{path} does not match the manifest")
+    return data
+
+
+def _damaged(task: str, why: str) -> InputsDamaged:
+    return InputsDamaged(
+        f"The result of {task!r} was damaged after the task ended: {why.rstrip('.')}."
+    )
 
 
 def _write_file(path: str, content: bytes, mode: int) -> None:

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from core.errors import RunRemoved
 from core.events import EPHEMERAL, Event, Progress, decode_event, encode_event
 
 
@@ -15,12 +16,32 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         _cut_torn_line(path)
+        self._path = path
         self._stream = path.open("ab", buffering=0)
         self._size = self._stream.tell()
         self._syncing = threading.Lock()
         self._dirty = False
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether its file is still where it was."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._stream.fileno()))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def check(self) -> None:
+        """Raises RunRemoved when nobody will find what is written here."""
+        if not self.is_kept:
+            raise RunRemoved(
+                f"The run directory {self._path.parent} was removed or moved while the run went"
+                " on, so the run was stopped.",
+                "Start it again; if the directory was moved, move it back and resume the run.",
+            )
+
     def emit(self, event: Event) -> None:
+        """Raises RunRemoved, OSError."""
+        self.check()
         if event.kind in EPHEMERAL and not _is_planning_usage(event):
             return
         line = memoryview(encode_event(event).encode() + b"\n")

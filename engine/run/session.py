@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.bundle import Models
 from core.clock import Clock
-from core.errors import OrchestratorError, StorageError
+from core.errors import OrchestratorError, RunRemoved, StorageError
 from core.events import (
     Broadcast,
     Event,
@@ -31,6 +31,9 @@ from engine.scheduling.types import Stop
 OUTCOMES = {0: "succeeded", 1: "finished with problems", 4: "stopped", 130: "interrupted"}
 """What a run came to, by exit code."""
 NOT_APPROVED = "not approved"
+FAILED, REMOVED = "failed", "removed"
+"""The same where an error ended it, which is printed where it is caught; and where nothing is left
+to resume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def end_session(
     try:
         session.emit(end)
         session.journal.commit()
-    except OSError:  # a full disk takes no last event; the listeners get it all the same
+    except (OSError, RunRemoved):  # there is no room for it; the listeners get it all the same
         session.listeners.emit(Event(end, session.clock.time()))
     return exit_code
 
@@ -141,7 +144,10 @@ def ending(session: Session) -> Iterator[None]:
         end_session(session, 130)
         raise
     except OrchestratorError as exc:
-        end_session(session, exc.exit_code, {4: OUTCOMES[4]}.get(exc.exit_code, "failed"), exc)
+        outcome = {4: OUTCOMES[4]}.get(exc.exit_code, FAILED)
+        end_session(
+            session, exc.exit_code, REMOVED if isinstance(exc, RunRemoved) else outcome, exc
+        )
         raise
 
 

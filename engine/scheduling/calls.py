@@ -21,6 +21,10 @@ def outcome_of(call: Callable[[], Any]) -> Any:
         return exc
 
 
+LONGEST_WAIT_S = 5.0
+"""After which the scheduler looks around, whatever it waits for: the run may have been removed."""
+
+
 class Calls(Protocol):
     def start(self, method: str, call: Callable[[], Any], then: Then) -> None:
         """Make the call elsewhere; `then` runs in a later `wait`. One call a method at a time."""
@@ -31,7 +35,8 @@ class Calls(Protocol):
         """Methods whose call has been under way for that long, and for how many seconds."""
 
     def wait(self, timeout_s: float | None) -> None:
-        """Handle all answers there are; if there are none, wait for one, a wake or the timeout."""
+        """Handle all answers there are; if there are none, wait for one, a wake or the timeout, and
+        no longer than LONGEST_WAIT_S."""
 
     def wake(self) -> None:
         """End the current or next wait; from any thread, or from a signal handler."""
@@ -71,7 +76,8 @@ class ThreadedCalls:
 
     def wait(self, timeout_s: float | None) -> None:
         with suppress(queue.Empty):
-            self._handle(self._inbox.get(timeout=timeout_s))
+            longest_s = LONGEST_WAIT_S if timeout_s is None else min(timeout_s, LONGEST_WAIT_S)
+            self._handle(self._inbox.get(timeout=longest_s))
             while True:
                 self._handle(self._inbox.get_nowait())
 

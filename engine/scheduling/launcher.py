@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from core.errors import BackendBusy, BackendError, SubmitError
+from core.errors import BackendBusy, BackendError, InputsDamaged, SubmitError
 from core.job import Job, JobHandle
 from core.plan import Task
 from engine.scheduling.attempt import Attempt
@@ -91,13 +91,17 @@ class Launcher:
         at_once = 1 if "submit" in backend.prompt else len(batch)
         answers: list[JobHandle | SubmitError] = []
         for begin in range(0, len(batch), at_once):
-            jobs = [self._prepare(attempt) for attempt in batch[begin : begin + at_once]]
+            prepared = [self._prepare(attempt) for attempt in batch[begin : begin + at_once]]
             if is_interrupted():
                 raise BackendError("The run was interrupted before the jobs were handed over.")
-            answers += backend.submit(jobs)
+            taken = iter(backend.submit([job for job in prepared if isinstance(job, Job)]))
+            answers += (next(taken) if isinstance(job, Job) else job for job in prepared)
         return answers
 
-    def _prepare(self, attempt: Attempt) -> Job:
+    def _prepare(self, attempt: Attempt) -> Job | InputsDamaged:
         key, task = attempt.key, self.tasks[attempt.key.task]
         failure = self.failures.get(key.task, "")
-        return self.store.prepare(task, key, failure, self.succeeded, attempt.allowance)
+        try:
+            return self.store.prepare(task, key, failure, self.succeeded, attempt.allowance)
+        except InputsDamaged as exc:
+            return exc

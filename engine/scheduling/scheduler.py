@@ -9,7 +9,7 @@ from typing import Any
 
 from backends.base import Backend
 from core.clock import Clock
-from core.errors import BackendError, SubmitError
+from core.errors import BackendError, InputsDamaged, SubmitError
 from core.events import EventSink, JobIntended, JobSubmitted, Notice, TaskEnded, TaskRetry
 from core.job import JobKey, Outcome, Reason, TaskState
 from core.plan import Plan
@@ -48,7 +48,8 @@ class Scheduler:
     """Runs one plan on one backend; `run` once. `interrupt` may be called from anywhere.
 
     `earlier` is what has become of the run's jobs before this session; what stands on another plan
-    does not count. With a `source` the plan's contracts are still being written.
+    does not count. With a `source` the plan's contracts are still being written. `check` raises
+    what keeps the run from going on.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Scheduler:
         pacing: Pacing,
         earlier: JobsView | None = None,
         commit: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = lambda: None,
         budget: Budget | None = None,
         source: PlanSource | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class Scheduler:
         self._context = SchedulerContext(run_id, backend, calls, clock, pacing, sink)
         self._store = store
         self._policy = policy
+        self._check = check
         self._budget = budget or Budget()
         self._succeeded = {t: n for t, n in earlier.succeeded.items() if t not in outdated}
         self._failures = {t: why for t, why in earlier.failures.items() if t not in outdated}
@@ -123,6 +126,7 @@ class Scheduler:
             self._log_follower.look()
             context.health.check_hanging()
             context.calls.wait(self._pause_s())
+            self._check()
             self._heed_interrupt()
         for task in self._graph.cancel_rest():
             self._end_task(task, TaskState.CANCELLED, "")
@@ -253,6 +257,8 @@ class Scheduler:
             self._launcher.try_later(batch, answer)
             return
         for attempt, handle in zip(batch, answer, strict=True):
+            if isinstance(handle, InputsDamaged) and self._stopping.stop is None:
+                self._halt(Stop(StopCause.DAMAGED, str(handle)))
             if isinstance(handle, SubmitError):
                 cause = Reason.LAUNCH if handle.retryable else Reason.UNSCHEDULABLE
                 self._watch.end(attempt, End(cause, str(handle)))

@@ -30,7 +30,7 @@ class AttemptStore(Protocol):
     ) -> Job:
         """Write the request bundle of an attempt; again for the same key renews what is asked for,
         but not the inputs, and nothing once a worker has claimed it. `succeeded` names the attempt
-        whose files each finished task contributes.
+        whose files each finished task contributes. Raises InputsDamaged.
         """
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:
@@ -108,6 +108,8 @@ class StopCause(StrEnum):
     BILLING = "BILLING"
     BUDGET = "BUDGET"
     OUTDATED = "OUTDATED"
+    DAMAGED = "DAMAGED"
+    """A result that others need is not as its task left it; it has to be made again."""
 
 
 @dataclass(frozen=True, slots=True)

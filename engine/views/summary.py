@@ -10,7 +10,7 @@ from core.job import JobKey, Usage
 from engine.money.usage import Price, Spend
 from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
-from engine.run.session import NOT_APPROVED
+from engine.run.session import FAILED, NOT_APPROVED, REMOVED
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import (
     NO_REASON,
@@ -30,8 +30,6 @@ from engine.views.plan import forecast_line
 LISTED = 10
 """How many failed tasks or conflicts are named before the rest is only counted."""
 _INDENT = 12
-FAILED = "failed"
-"""The outcome of a run that an error ended; the error itself is printed where it is caught."""
 _RESUMABLE_EXITS = {4, 130}
 
 
@@ -96,8 +94,8 @@ def is_resumable(run_view: RunView) -> bool:
     ended = run_view.ended
     if ended is None or ended.exit_code in _RESUMABLE_EXITS:
         return True
-    if ended.outcome == NOT_APPROVED:
-        return False  # it would only be asked about again
+    if ended.outcome in (REMOVED, NOT_APPROVED):
+        return False  # there is nothing to resume, or it would only be asked about again
     unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in run_view.tasks.values())
     return unfinished or not run_view.planned or run_view.delivered_files is None
 
@@ -105,7 +103,7 @@ def is_resumable(run_view: RunView) -> bool:
 def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     ended = run_view.ended or RunEnded()
     message = clean(ended.message, 500)
-    if message and ended.outcome != FAILED:
+    if message and ended.outcome not in (FAILED, REMOVED):
         yield "reason", message
     files, target = run_view.delivered_files, clean(run_view.header.target)
     yield "target", f"{target} ({plural(files, 'file')})" if files else "nothing was delivered"

@@ -139,6 +139,16 @@ class BackendConformance(LifecycleConformance):
         shutil.rmtree(elsewhere.files)
         assert shared.collect(handle, tmp_path / "elsewhere") == first
 
+    def test_a_result_that_was_pulled_after_it_was_collected_is_not_said_to_be_there(
+        self, shared: LiveRun
+    ) -> None:
+        handle = shared.handles["fast-03"]
+        first, here = shared.result(handle), shared.run.attempt(handle.key)
+        shutil.rmtree(here.files)
+        found = shared.collect(handle)
+        if not isinstance(found, CollectError):  # it was fetched once more
+            assert build_manifest(here.files) == found.manifest == first.manifest
+
     def test_no_result_is_an_answer_and_does_not_spoil_the_others(self, shared: LiveRun) -> None:
         done, running = shared.handles["fast-01"], shared.handles["slow-a"]
         shared.result(done)

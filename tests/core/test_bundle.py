@@ -121,6 +121,7 @@ def test_a_result_is_proven_against_its_files(attempt: AttemptDir) -> None:
 
 def test_a_result_without_files_needs_no_directory(attempt: AttemptDir) -> None:
     result = TaskResult(KEY, Outcome.REFUSED, "I would rather not.")
+    attempt.root.mkdir()
     write_result(attempt, result)
     assert read_result(attempt, KEY) == result
 

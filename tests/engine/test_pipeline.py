@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from engine.pipeline import (
     make_plan,
     pacing_of,
 )
+from engine.run.attempt_store import verify_results
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
 from engine.scheduling.types import Pacing, RunOutcome, Stop, StopCause
@@ -70,6 +71,12 @@ def leave_result(run: RunDir, task: str, files: dict[str, str]) -> None:
     write_result(attempt, TaskResult(key, Outcome.OK, manifest=build_manifest(attempt.files)))
 
 
+def results(session: Session, succeeded: Mapping[str, int]) -> Mapping[str, TaskResult]:
+    found = verify_results(session.run, succeeded)
+    assert not found.damaged
+    return found.results
+
+
 def outcome(plan: Plan, succeeded: dict[str, int], stop: Stop | None = None) -> RunOutcome:
     states = {t.id: DONE if t.id in succeeded else TaskState.FAILED for t in plan.tasks}
     return RunOutcome(states, succeeded, {}, stop)
@@ -83,7 +90,7 @@ def test_a_conflict_keeps_both_sides_is_named_and_gives_exit_code_1(
     leave_result(session.run, first, {"app.py": "one"})
     leave_result(session.run, second, {"app.py": "two"})
     found = outcome(plan, {first: 1, second: 1})
-    delivery = deliver(session, plan, deliverable(found))
+    delivery = deliver(session, plan, results(session, deliverable(found)))
     assert (tmp_path / "out/app.py").read_text() == "one"
     assert (tmp_path / f"out/app.conflict-{second}.py").read_text() == "two"
     assert (tmp_path / "out/shared/types.py").read_text() == "X = 1\n"
@@ -99,7 +106,7 @@ def test_what_succeeded_is_delivered_when_something_failed(
     first = plan.tasks[0].id
     leave_result(session.run, first, {"app.py": "one"})
     found = outcome(plan, {first: 1})
-    delivery = deliver(session, plan, deliverable(found))
+    delivery = deliver(session, plan, results(session, deliverable(found)))
     assert build_manifest(tmp_path / "out").paths == ("app.py", "shared/types.py")
     assert exit_code(found, delivery) == 1
 
@@ -115,7 +122,7 @@ def test_a_limit_delivers_what_is_done_and_an_interruption_nothing_yet(
     first = plan.tasks[0].id
     leave_result(session.run, first, {"app.py": "one"})
     found = outcome(plan, {first: 1}, Stop(cause, "why"))
-    delivery = deliver(session, plan, deliverable(found))
+    delivery = deliver(session, plan, results(session, deliverable(found)))
     assert len(delivery.files) == files
     assert (tmp_path / "out").exists() == bool(files)
     assert exit_code(found, delivery) == code
@@ -132,10 +139,10 @@ def test_a_later_delivery_replaces_the_earlier_one(session: Session, tmp_path: P
     plan = make_plan(session, two_tasks)
     first, second = (t.id for t in plan.tasks)
     leave_result(session.run, first, {"a.py": "one"})
-    deliver(session, plan, {first: 1})
+    deliver(session, plan, results(session, {first: 1}))
     assert last_delivery(session.run, session.facts) == build_manifest(tmp_path / "out")
     leave_result(session.run, second, {"b.py": "two"})
-    deliver(session, plan, {first: 1, second: 1})
+    deliver(session, plan, results(session, {first: 1, second: 1}))
     assert build_manifest(tmp_path / "out").paths == ("a.py", "b.py", "shared/types.py")
 
 
@@ -144,7 +151,7 @@ def test_the_intent_to_replace_the_target_is_on_disk_first(
 ) -> None:
     plan = make_plan(session, two_tasks)
     leave_result(session.run, plan.tasks[0].id, {"a.py": "one"})
-    deliver(session, plan, {plan.tasks[0].id: 1})
+    deliver(session, plan, results(session, {plan.tasks[0].id: 1}))
     kinds = [json.loads(line)["kind"] for line in session.run.journal.read_text().splitlines()]
     assert "merge_intended" in kinds
     assert len(seen.of(Kind.MERGE_INTENDED)) == 1

@@ -10,6 +10,7 @@ import pytest
 
 from core.bundle import (
     Allowance,
+    AttemptDir,
     Limits,
     ModelSettings,
     build_manifest,
@@ -17,6 +18,7 @@ from core.bundle import (
     read_request,
     write_result,
 )
+from core.errors import InputsDamaged
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore, verify_results, write_contracts
@@ -182,11 +184,6 @@ def test_inputs_are_copies_that_keep_their_mode(run: RunDir, store: DiskStore) -
     assert original.read_text() == "#!/bin/sh\n"
 
 
-def test_an_ancestor_that_left_no_files_adds_none(run: RunDir, store: DiskStore) -> None:
-    store.prepare(PLAN.task("b"), JobKey(RUN, "b", 1), "", {"a": 1})
-    assert sorted(inputs(run, "b")) == ["api/types.py", "schema.json"]
-
-
 def test_what_a_diamond_shares_is_copied_once_and_a_long_chain_is_no_recursion(
     tmp_path: Path,
 ) -> None:
@@ -194,8 +191,12 @@ def test_what_a_diamond_shares_is_copied_once_and_a_long_chain_is_no_recursion(
     plan = make_plan({**chain, "left": ("n1999",), "right": ("n1999",), "end": ("left", "right")})
     run = create_run(tmp_path, RunFacts(RUN, "p", "out", 0.0, {}, simulated=True))
     write_contracts(run, plan.contracts)
-    for task in ("n0", "right"):
-        finish(run, task)
+    for task in plan.tasks:
+        key = JobKey(RUN, task.id, 1)
+        run.attempt(key).root.mkdir(parents=True)
+        write_result(run.attempt(key), TaskResult(key, Outcome.OK))
+    for task_id in ("n0", "right"):
+        finish(run, task_id)
     make_store(run, plan).prepare(
         plan.task("end"), JobKey(RUN, "end", 1), "", {t.id: 1 for t in plan.tasks}
     )
@@ -282,11 +283,10 @@ def test_results_that_are_whole_are_verified(run: RunDir) -> None:
     assert found.damaged == {}
 
 
-@pytest.mark.parametrize("damage", ["changed", "added", "removed", "no result", "other attempt"])
-def test_a_result_that_is_not_as_its_manifest_says_is_found(run: RunDir, damage: str) -> None:
-    finish(run, "a")
-    finish(run, "b")
-    here = run.attempt(JobKey(RUN, "a", 1))
+DAMAGES = ("changed", "added", "removed", "no result", "other attempt")
+
+
+def damage_result(here: AttemptDir, damage: str) -> None:
     if damage == "changed":
         (here.files / "a" / "run.sh").write_text("#!/bin/sg\n")
     elif damage == "added":
@@ -297,10 +297,28 @@ def test_a_result_that_is_not_as_its_manifest_says_is_found(run: RunDir, damage:
         here.result_json.unlink()
     else:
         write_result(here, TaskResult(JobKey(RUN, "a", 2), Outcome.OK))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_result_that_is_not_as_its_manifest_says_is_found(run: RunDir, damage: str) -> None:
+    finish(run, "a")
+    finish(run, "b")
+    here = run.attempt(JobKey(RUN, "a", 1))
+    damage_result(here, damage)
     found = verify_results(run, {"a": 1, "b": 1})
     assert list(found.results) == ["b"]
     assert list(found.damaged) == ["a"]
     assert str(here.root) in found.damaged["a"]
+
+
+@pytest.mark.parametrize("damage", [d for d in DAMAGES if d != "added"])
+def test_nobody_works_on_a_result_that_was_damaged(
+    run: RunDir, store: DiskStore, damage: str
+) -> None:
+    finish(run, "a")
+    damage_result(run.attempt(JobKey(RUN, "a", 1)), damage)
+    with pytest.raises(InputsDamaged, match="The result of 'a' was damaged after the task ended: "):
+        store.prepare(PLAN.task("b"), JobKey(RUN, "b", 1), "", {"a": 1})
 
 
 # -- what an attempt may spend
