@@ -55,7 +55,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
     settings = prepared.settings
     expected = prepared.expected_planning()
     announce(session, settings.backend, prepared.models, settings.max_executors, expected)
-    with ending(session), abandoning_what_is_gone(prepared, session):
+    with ending(session), abandoning_what_is_gone(prepared, session), storing():
         budget = open_budget(
             settings.max_tokens, settings.max_cost, session.run_view.jobs, prepared.price
         )

@@ -1,6 +1,7 @@
 """The merge of a run: what succeeded goes into the target, and the journal has it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from core.events import Delivered, MergeIntended
@@ -17,13 +18,14 @@ from engine.run.session import Session, storing
 @storing()
 def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> MergePlan:
     """Merge the proven results of tasks into the run's target: all of it or nothing. Returns what
-    was merged, empty without results. Raises MergeError."""
+    was merged, as it lies there now, empty without results. Raises MergeError."""
     if not results:
         return MergePlan()
     merge = plan_merge(merge_sources(session.run, plan, results))
     _replace_target(session, merge)
     session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
-    return merge
+    target = Path(session.facts.target)
+    return replace(merge, files=tuple(replace(f, source=target / f.path) for f in merge.files))
 
 
 def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) -> list[MergeSource]:

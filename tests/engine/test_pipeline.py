@@ -77,6 +77,10 @@ def results(session: Session, succeeded: Mapping[str, int]) -> Mapping[str, Task
     return found.results
 
 
+def tree_of(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
 def outcome(plan: Plan, succeeded: dict[str, int], stop: Stop | None = None) -> RunOutcome:
     states = {t.id: DONE if t.id in succeeded else TaskState.FAILED for t in plan.tasks}
     return RunOutcome(states, succeeded, {}, stop)
@@ -92,6 +96,7 @@ def test_a_conflict_keeps_both_sides_is_named_and_gives_exit_code_1(
     found = outcome(plan, {first: 1, second: 1})
     delivery = deliver(session, plan, results(session, deliverable(found)))
     assert (tmp_path / "out/app.py").read_text() == "one"
+    assert {file.source for file in delivery.files} == set(tree_of(tmp_path / "out"))
     assert (tmp_path / f"out/app.conflict-{second}.py").read_text() == "two"
     assert (tmp_path / "out/shared/types.py").read_text() == "X = 1\n"
     (event,) = seen.of(Kind.DELIVERED)
