@@ -21,6 +21,7 @@ with Imports(3, REMEDY):
 
     from config import LoadedSettings
     from core.clock import SystemClock
+    from core.program import program
     from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
     from engine.views.console import (
@@ -29,7 +30,6 @@ with Imports(3, REMEDY):
         print_line,
         print_text,
         print_warnings,
-        program_command,
         safe_stdout,
         start_log,
     )
@@ -120,7 +120,7 @@ def carry_out(prepared: PreparedRun) -> int:
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
         if not settings.json_lines and run_view.ended is not None:
-            text = render_end(run_view, program_command(sys.argv[0]), brief=settings.quiet)
+            text = render_end(run_view, brief=settings.quiet)
             print_text(text)
             if output_failure():
                 print_line(text)
@@ -234,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with safe_stdout():
         try:
             with all_raise():
-                code = run_cli(build_cli(handlers, around, VERSION), args, Path(sys.argv[0]).name)
+                code = run_cli(build_cli(handlers, around, VERSION), args, program())
         except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - one message at the end
             code = print_error(exc, debug=debug)
         failure = output_failure()  # no walrus: an older Python reads this file, and is told

@@ -319,7 +319,7 @@ class AwsBatchBackend(Backend):
             try:
                 keys = [entry.key for entry in objects.pack(name).index().entries]
             except BundleError as exc:
-                remedy = "Remove the run's objects with `orchestrator.py clean`."
+                remedy = "Clean the run up, and start it anew."
                 raise BackendError(exc.message, remedy) from exc
             found |= dict(zip(keys, native_ids(job_id, len(keys)), strict=True))
         unknown = (stored.claims | stored.results) - found.keys()

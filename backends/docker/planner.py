@@ -32,6 +32,7 @@ from core.credentials import Credentials
 from core.errors import BackendError, BundleError, PlanningFailed, Problem
 from core.job import Usage
 from core.plan import Plan, parse_plan
+from core.program import program_line
 from core.transfer.archive import packed, unpack
 from core.wire import decode, encode, write_atomic
 from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest
@@ -119,7 +120,7 @@ class DockerPlanner:
         except host.refusal as exc:
             raise BackendError(
                 f"The planner's container was refused: {engine_message(exc)}.",
-                "Run `orchestrator.py doctor --backend docker` to find out why.",
+                f"Run `{program_line('doctor', '--backend', 'docker')}` to find out why.",
             ) from exc
         return container
 

@@ -131,7 +131,7 @@ class RemoteHost:
 
     def _refuse_if_over(self) -> None:
         if self._is_over:
-            remedy = "Continue it with `orchestrator.py resume`."
+            remedy = "Resume the run."
             raise BackendError("The run was cleaned up.", remedy)
 
     def _send(self, upload: Upload, request: Mapping[str, Any]) -> dict[str, Any]:

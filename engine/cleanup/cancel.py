@@ -158,7 +158,7 @@ class Cancellation:
                 "Cancel it again, or stop them where they run.",
             )
         stopped = f"{plural(len(running), 'job')} stopped" if running else "nothing was running"
-        notify(f"Run {run_id} is cancelled: {stopped}. 'resume {run_id}' goes on with it.")
+        notify(f"Run {run_id} is cancelled: {stopped}. {self._way_on}")
         return 0
 
     def _is_elsewhere(self, name: str, notify: Callable[[str], None]) -> bool:
@@ -174,10 +174,14 @@ class Cancellation:
         )
         return True
 
+    @property
+    def _way_on(self) -> str:
+        return f"Go on with it by `{self.session.run.command('resume')}`."
+
     def _nothing_runs(self, ended: RunEnded) -> str:
         run_id = self.session.facts.run
         if self.was_held and ended.exit_code not in _DONE_EXITS:
-            return f"Run {run_id} is stopped. 'resume {run_id}' goes on with it."
+            return f"Run {run_id} is stopped. {self._way_on}"
         return f"Nothing of run {run_id} is running. How it ended: {clean(ended.outcome)}."
 
     def _stop_all(self, found: Sequence[OutstandingJobs], recorder: EndRecorder) -> set[JobKey]:
@@ -197,7 +201,7 @@ class Cancellation:
                 if not self._record(after, running - still, recorder) and not still:
                     backend.cleanup(self.session.facts.run)
             except BackendError as exc:
-                self.session.notice(f"{backend.name}: {exc} 'clean' and 'resume' ask again.")
+                self.session.notice(f"{backend.name}: {exc} Clean or resume the run to ask again.")
         return left
 
     def _record(

@@ -215,20 +215,20 @@ def release(
 
     Ctrl-C meanwhile skips the rest and does not change how the run ended.
     """
-    run_id = session.run.run_id
-    remedy = f"Remove it later with 'clean {run_id}'."
+    run_id, command = session.run.run_id, session.run.command
+    remedy = f"Remove it later with `{command('clean', '--yes')}`."
     try:
         before = OutstandingJobs.find(backend, run_id, session.run_view.jobs)
         after = before.stop(patience_s)
         if running := after.running:
             tasks = ", ".join(sorted(h.key.task for h in running))
             still = f"{plural(len(running), 'job')} may still run ({tasks})"
-            session.notice(f"{still}. Stop them with 'cancel {run_id}'.")
+            session.notice(f"{still}. Stop them with `{command('cancel')}`.")
             return
         found = after.collect_ended(session.run, session.run_view.jobs.open)
         stopped = frozenset(handle.key for handle in before.running)
         if EndRecorder(session, is_credible).record(after, found, stopped):
-            session.notice(f"A result is still to come. Fetch it with 'resume {run_id}'.")
+            session.notice(f"A result is still to come. Fetch it with `{command('resume')}`.")
             return
         backend.cleanup(run_id)
     except OrchestratorError as exc:

@@ -42,8 +42,8 @@ def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
             raise UsageError(
                 f"{plural(left, 'job')} of run {run.run_id} may still run on {name} where it was"
                 f" started ({moved}), and would be done once more elsewhere.",
-                f"Resume it there, or stop them first: cancel {run.run_id}. If that place is gone"
-                f" for good, give 'cancel' the options of the new one.",
+                f"Resume it there, or stop them first with `{run.command('cancel')}`. If that place"
+                " is gone for good, add the options of the new one to it.",
             )
 
 

@@ -134,7 +134,7 @@ class CleanupScan:
         if self.named or (idle_s >= self.older_than_s and _is_bare(root)):
             return replace(item, goes_whole=True)
         reason = str(exc).rstrip(".")
-        left = f"it cannot be read ({reason}); remove it with 'clean {item.run}'"
+        left = f"it cannot be read ({reason}); {self._removal(item)}"
         return replace(item, left=left)
 
     def _asked(
@@ -157,14 +157,14 @@ class CleanupScan:
             return replace(item, goes_whole=True)
         if item.running:
             jobs = f"{plural(item.running, 'job')} of it may still run"
-            return replace(item, left=f"{jobs}; {_choice(item)}")
+            return replace(item, left=f"{jobs}; resume it, cancel it, or {self._removal(item)}")
         if item.idle_s < self.older_than_s:
             return item
         if item.delivered or run_view.ended is not None:
             return replace(item, goes_whole=True)
         if any(item.leftovers.values()):
             return item
-        return replace(item, left=f"it never ended; {_choice(item)}")
+        return replace(item, left=f"it never ended; resume it, cancel it, or {self._removal(item)}")
 
     def _orphans(self) -> Iterator[CleanupItem]:
         """Runs of which only a backend knows."""
@@ -192,12 +192,11 @@ class CleanupScan:
         here = {run.run_id for run in self.run_dirs()}  # after asking: a run is first a directory
         return sorted(i for i in set(ids) - here if path_defect(i) is None and "/" not in i)
 
+    def _removal(self, item: CleanupItem) -> str:
+        return f"remove it with `{self._place(item.run).command('clean', '--yes')}`"
+
     def _place(self, run_id: str) -> RunDir:
         return RunDir(self.backends.work_dir / "runs" / run_id)
-
-
-def _choice(item: CleanupItem) -> str:
-    return f"resume it, cancel it, or remove it with 'clean {item.run}'"
 
 
 def is_plain(path: Path) -> bool:

@@ -74,9 +74,7 @@ class HelpedGroup(click.Group):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_usage(ctx, formatter)
         formatter.write(f"\n{SUMMARY}\n")
-        name = ctx.info_name or ""
-        program = f"python3 {name}" if name.endswith(".py") else name
-        formatter.write("".join(f"  {program} {example}\n" for example in EXAMPLES))
+        formatter.write("".join(f"  {ctx.info_name} {example}\n" for example in EXAMPLES))
         run = self.commands["run"]
         of_run = click.Context(run, parent=ctx, info_name="run")
         with formatter.section("Commands"):

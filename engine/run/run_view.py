@@ -389,6 +389,6 @@ def replay(run_id: str, events: Iterable[Event], price: Price = lambda _: None) 
         except (LookupError, ValueError) as exc:  # such as a state that no task ends in
             raise BundleError(
                 f"The journal of {run_id} contradicts itself at {event.kind}: {exc!r}.",
-                "Restore it from a copy, or remove the run with `clean`.",
+                "Restore it from a copy, or clean the run up.",
             ) from exc
     return run_view

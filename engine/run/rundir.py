@@ -19,6 +19,7 @@ from pydantic import Field
 from core.bundle import AttemptDir
 from core.errors import BundleError, RunLocked, RunNotFound, UsageError
 from core.job import JobKey, Manifest
+from core.program import program_line
 from core.wire import decode, encode, write_atomic
 
 RUN_FORMAT = 1
@@ -90,6 +91,14 @@ class RunDir:
 
     def attempt(self, key: JobKey) -> AttemptDir:
         return AttemptDir(self.root.joinpath("tasks", key.task, str(key.attempt)))
+
+    def command(self, verb: str, *more: str) -> str:
+        """That command about this run, to be pasted."""
+        work_dir = self.root.parent.parent
+        chosen = "ORCHESTRATOR_WORK_DIR" in os.environ or os.path.exists("orchestrator.toml")
+        is_found = not chosen and work_dir == Path.cwd() / ".orchestrator"
+        where = () if is_found else ("--work-dir", str(work_dir))
+        return program_line(verb, self.run_id, *where, *more)
 
     def read_facts(self) -> RunFacts:
         """Raises BundleError when they are damaged or of another format, OSError."""

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -129,15 +128,3 @@ def print_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
         remedy, code = "This is a bug. Run again with --debug and report the traceback.", 1
     print_line(f"error: {message}" + (f"\n  {remedy}" if remedy else ""))
     return code
-
-
-def program_command(argv0: str) -> str:
-    """How this program was called, for commands that can be pasted."""
-    if not argv0.endswith(".py"):
-        return argv0.rpartition("/")[2]
-    python = sys.executable
-    if python == shutil.which("python3"):
-        python = "python3"
-    elif python.startswith(os.getcwd() + os.sep):
-        python = os.path.relpath(python)
-    return f"{python} {argv0}"

@@ -126,7 +126,7 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
         case TaskEnded():
             return _ended(run_view, run_view.tasks[event.task])
         case Notice(text):
-            return f"note: {clean(text)}"
+            return f"note: {clean(text, 2_000)}"  # with a command at its end
         case Delivered():
             return _delivered(run_view)
         case CheckBegun(command, number, total) if verbose or number == 1:

@@ -33,8 +33,8 @@ _INDENT = 12
 _RESUMABLE_EXITS = {4, 130}
 
 
-def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
-    """Everything, ending with a line break. `program` is what the resume command begins with."""
+def render_summary(run_view: RunView) -> str:
+    """Everything, ending with a line break."""
     lines = [_headline(run_view)]
     header = run_view.header
     if header.simulated:
@@ -42,24 +42,21 @@ def render_summary(run_view: RunView, program: str = "orchestrator.py") -> str:
         lines += wrapped(text, "  ", 2)
     for label, text in _facts(run_view):
         lines += wrapped(text, f"  {label:{_INDENT - 2}}", _INDENT, cut=False)  # paths stay whole
-    if is_resumable(run_view) and run_view.header.run:
-        lines.append(f"  {'continue':{_INDENT - 2}}{resume_command(run_view, program)}")
+    if is_resumable(run_view) and header.run_dir:
+        lines.append(f"  {'continue':{_INDENT - 2}}{resume_command(run_view)}")
     return "\n".join(lines) + "\n"
 
 
-def resume_command(run_view: RunView, program: str) -> str:
-    """The command that resumes the run, to be pasted; one line however long."""
-    words = ["resume", run_view.header.run]
-    if run_view.header.run_dir:
-        work_dir = Path(run_view.header.run_dir).parent.parent
-        words += [] if work_dir == Path.cwd() / ".orchestrator" else ["--work-dir", str(work_dir)]
-    more = run_view.ended.resume_with if run_view.ended else ""
-    return clean(f"{program} {shlex.join(words)} {more}".rstrip(), 4_096)
+def resume_command(run_view: RunView) -> str:
+    """The command that resumes the run, to be pasted."""
+    more = shlex.split(run_view.ended.resume_with) if run_view.ended else []
+    text = RunDir(Path(run_view.header.run_dir)).command("resume", *more)
+    return text if text.isprintable() else clean(text, 4_096)
 
 
-def render_end(run_view: RunView, program: str, *, brief: bool) -> str:
+def render_end(run_view: RunView, *, brief: bool) -> str:
     """The last words of a run: the outcome alone, or the summary after an empty line."""
-    return render_outcome(run_view) + "\n" if brief else "\n" + render_summary(run_view, program)
+    return render_outcome(run_view) + "\n" if brief else "\n" + render_summary(run_view)
 
 
 @contextmanager

@@ -424,7 +424,7 @@ def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(cli: Cli) -> None:
     result = cli("resume", "last", "--sim-speed", "0")
     assert result.code == 0, result.err
     assert "note: What detached holds of the run could not be removed" in result.out
-    assert f"Remove it later with 'clean {cli.run_id}'." in result.out
+    assert f" clean {cli.run_id} --yes`." in result.out
     (cli.engine / "keeps").unlink()
     assert cli("clean", "--yes").code == 0
     assert list(cli.engine.iterdir()) == []

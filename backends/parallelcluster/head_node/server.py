@@ -54,7 +54,7 @@ def main(argv: List[str], incoming: IO[bytes], out: IO[bytes]) -> int:
     except TruncatedStream:  # the caller has gone
         return 1
     except CleanedUp:
-        remedy = "Continue it with `orchestrator.py resume`."
+        remedy = "Resume the run."
         answer = {"error": "the run was cleaned up", "remedy": remedy}
     except Exception as exc:  # noqa: BLE001 - silence would be taken for a lost connection
         answer = {"error": describe(exc)}

@@ -735,7 +735,7 @@ def test_a_call_that_was_cut_off_submits_nothing_after_the_cleanup_by_another(
     (remote.run_dir / "slurm" / "remote-name").write_text(first._remote.name)
     with pytest.raises(BackendError, match="the run was cleaned up") as refused:
         remote.hand_over(first._remote, OTHER)
-    assert refused.value.remedy == "Continue it with `orchestrator.py resume`."
+    assert refused.value.remedy == "Resume the run."
     assert list(remote.runs.iterdir()) == []
 
 

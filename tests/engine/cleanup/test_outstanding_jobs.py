@@ -302,7 +302,8 @@ def test_what_does_not_stop_is_not_removed_but_named(
     world.obeys = False
     end_of_session(session, world, patience_s=0.2)
     assert "cleanup" not in world.said
-    assert f"2 jobs may still run (one, two). Stop them with 'cancel {RUN}'." in notices(run)
+    told = f"2 jobs may still run (one, two). Stop them with `{run.command('cancel')}`."
+    assert told in notices(run)
 
 
 def interrupted() -> None:
@@ -323,7 +324,7 @@ def test_a_cleanup_that_fails_is_a_notice(
     world.broken["cleanup"] = how
     end_of_session(session, world, cleanup_s=0.1)
     assert told in notices(run)
-    assert f"Remove it later with 'clean {RUN}'." in notices(run)
+    assert f"Remove it later with `{run.command('clean', '--yes')}`." in notices(run)
 
 
 class Impatient(SystemClock):

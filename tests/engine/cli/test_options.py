@@ -235,7 +235,7 @@ class TestCommands:
 
     def test_version(self, program: Program, capsys: pytest.CaptureFixture[str]) -> None:
         assert program("--version") == 0
-        assert capsys.readouterr().out == "orchestrator.py 1.2.3\n"
+        assert capsys.readouterr().out == "parallel-orchestrator 1.2.3\n"
 
     def test_flags_and_repeatable_options_are_handed_on(self, program: Program) -> None:
         program("Build it", "--docker", "--slurm-arg", "-x", "--slurm-arg=-w")
@@ -276,7 +276,7 @@ class TestHelp:
         self, program: Program, capsys: pytest.CaptureFixture[str]
     ) -> None:
         lines = self.help_of(program, capsys, "--help")
-        examples = [shlex.split(line) for line in lines if "python3" in line]
+        examples = [shlex.split(line) for line in lines if "  python3" in line]
         assert len(examples) == 3
         for _, name, *args in examples:
             assert name == "orchestrator.py"

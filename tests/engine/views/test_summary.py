@@ -10,6 +10,7 @@ import pytest
 
 from core.events import Kind
 from core.job import Usage
+from core.program import program_line
 from core.simulation_notice import limitation_notice, simulation_notice
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase
@@ -72,12 +73,12 @@ def test_a_run_that_went_well_has_nothing_left_to_do() -> None:
 def test_what_failed_is_named_with_its_reason_and_the_resume_command() -> None:
     story = done(started(), "a").finish("b", "FAILED", "It took longer than 1800 s.")
     story.finish("c", "BLOCKED", "It depends on 'b', which failed.")
-    found = fields(render_summary(ended(story, 1, "finished with failures").run_view, "par"))
+    found = fields(render_summary(ended(story, 1, "finished with failures").run_view))
     assert found["tasks"] == "1 blocked, 1 failed, 1 done"
     assert found["failed"] == "b: It took longer than 1800 s."
     assert found["blocked"] == "c: It depends on 'b', which failed."
     assert found["target"] == "nothing was delivered"
-    assert found["continue"] == "par resume r1 --work-dir /w"
+    assert found["continue"] == program_line("resume", "r1", "--work-dir", "/w")
 
 
 def test_a_failed_task_points_to_its_last_transcript_where_there_is_one() -> None:
@@ -198,13 +199,13 @@ def test_a_delivery_that_failed_can_be_resumed() -> None:
 def test_the_resume_command_can_be_pasted_whatever_it_names() -> None:
     work_dir = "/a place/with 'quotes'/" + "x" * 100
     story = started(run_dir=f"{work_dir}/runs/r1")
-    (line,) = [x for x in render_summary(story.run_view, "par").splitlines() if "continue" in x]
-    assert shlex.split(line)[1:] == ["par", "resume", "r1", "--work-dir", work_dir]
+    (line,) = [x for x in render_summary(story.run_view).splitlines() if "continue" in x]
+    assert shlex.split(line)[-4:] == ["resume", "r1", "--work-dir", work_dir]
 
 
 def test_the_usual_work_directory_need_not_be_named() -> None:
     story = started(run_dir=str(Path.cwd() / ".orchestrator/runs/r1"))
-    assert resume_command(story.run_view, "par") == "par resume r1"
+    assert resume_command(story.run_view) == program_line("resume", "r1")
 
 
 def test_a_run_that_never_ended_can_be_resumed_and_says_so() -> None:
@@ -214,12 +215,12 @@ def test_a_run_that_never_ended_can_be_resumed_and_says_so() -> None:
 
 
 def test_a_run_that_failed_before_it_had_a_plan_still_has_a_summary() -> None:
-    story = Story().start(run="r1").tell(Kind.RUN_ENDED, exit_code=1, outcome="failed", message="M")
+    story = Story().start(run="r1", run_dir="/w/runs/r1")
+    story.tell(Kind.RUN_ENDED, exit_code=1, outcome="failed", message="M")
     found = fields(render_summary(story.run_view))
     assert found["tasks"] == "none"
     assert "reason" not in found  # the error is printed where it is caught
-    assert found["continue"].endswith("resume r1")
-    assert "run dir" not in found
+    assert found["continue"].endswith("resume r1 --work-dir /w")
 
 
 def test_without_a_run_there_is_nothing_to_resume() -> None:
@@ -233,7 +234,7 @@ def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
     story.tell(Kind.DELIVERED, files=1, conflicts=[conflict], refused=[])
     text = render_summary(ended(story, 4, HOSTILE, HOSTILE * 10).run_view)
     assert not CONTROL.search(text)
-    assert max(map(len, text.splitlines()[1:])) <= 80
+    assert max(map(len, text.splitlines()[1:-1])) <= 80  # what can be pasted stays one line
 
 
 def test_every_phase_is_counted() -> None:
@@ -283,7 +284,7 @@ def test_the_resume_command_after_a_spent_budget_raises_the_cap() -> None:
         Kind.RUN_ENDED, exit_code=4, outcome="stopped", resume_with="--max-cost 2.50"
     )
     assert fields(render_summary(story.run_view))["continue"] == (
-        "orchestrator.py resume r1 --work-dir /w --max-cost 2.50"
+        program_line("resume", "r1", "--work-dir", "/w", "--max-cost", "2.50")
     )
 
 

@@ -27,7 +27,7 @@ from tests.backends.parallelcluster.head_node.test_methods import (
 FILES = [UploadFile("slurm/credentials.json", b"secret", 0o600), UploadFile("slurm/a/x", b"x")]
 CLEANED_UP = {
     "error": "the run was cleaned up",
-    "remedy": "Continue it with `orchestrator.py resume`.",
+    "remedy": "Resume the run.",
 }
 
 

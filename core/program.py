@@ -1,0 +1,26 @@
+"""How this program was called, for commands that can be pasted."""
+
+import os
+import shlex
+import shutil
+import sys
+
+
+def program() -> str:
+    """The words with which every command of it begins."""
+    called = sys.argv[0]
+    if not called.endswith(".py"):
+        name = os.path.basename(called)
+        found = shutil.which(name)
+        return shlex.quote(name if found and os.path.samefile(found, called) else called)
+    python = sys.executable
+    if python == shutil.which("python3"):
+        python = "python3"
+    elif python.startswith(os.getcwd() + os.sep):
+        python = os.path.relpath(python)
+    return shlex.join((python, called))
+
+
+def program_line(*words: str) -> str:
+    """A command of this program, to be pasted; one line however long."""
+    return f"{program()} {shlex.join(words)}"
