@@ -68,13 +68,15 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
 def resume(given: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import leave_others
-    from engine.cleanup.run_backends import check_place, kept_settings
+    from engine.cleanup.run_backends import check_place, check_unmoved, kept_settings
     from engine.run.rundir import find_run
 
     directory = find_run(given.settings.work_dir, name)
     facts = directory.read_facts()
     loaded = kept_settings(given, os.environ, Path.cwd(), facts)
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
+    if "output_dir" not in given.given:
+        check_unmoved(directory, facts)
     check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
     with closing(prepare(loaded, facts, directory)) as prepared:

@@ -42,6 +42,8 @@ class OrchestratorError(Exception):
     `remedy` what to do about it."""
 
     exit_code: ClassVar[int] = 1
+    resume_with = ""
+    """The options without which a run that it has ended would end in the same way again."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)

@@ -3,15 +3,15 @@ before; preflight comes earlier (engine.planning.preflight), the report is a sin
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from backends.base import Backend
 from config import Settings
 from core.bundle import ModelSettings
-from core.errors import BundleError, OrchestratorError
+from core.errors import BudgetExceeded, BundleError, OrchestratorError
 from core.events import PlanApproved
-from core.job import TaskResult, TaskState, Usage
+from core.job import Amount, TaskResult, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
 from engine.cleanup.outstanding_jobs import abandon, release
@@ -19,7 +19,7 @@ from engine.cleanup.run_backends import TimedBackend
 from engine.cli.signals import first_asks
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
-from engine.money.budget import Budget, open_budget
+from engine.money.budget import Budget, CostEstimate, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.expectations import planning_took
 from engine.planning.forecast import expected_needs, most_of_planning
@@ -67,7 +67,9 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             outcome, results = prove(prepared, session, plan, outcome, budget)
         except NotApproved as exc:
             return end_session(session, 1, NOT_APPROVED, exc)
-        except (OrchestratorError, KeyboardInterrupt):
+        except (OrchestratorError, KeyboardInterrupt) as exc:
+            if isinstance(exc, BudgetExceeded):
+                exc.resume_with = budget.raised_for([_planning_needs(prepared)])
             if session.run_view.jobs.open and not session.run.plan.exists():
                 # of a session that was killed before its plan was whole; no scheduler stops them
                 release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
@@ -91,6 +93,13 @@ def abandoning_what_is_gone(prepared: PreparedRun, session: Session) -> Iterator
             abandon(session, TimedBackend(prepared.backend, session.clock))
         session.journal.check()
         raise
+
+
+def _planning_needs(prepared: PreparedRun) -> CostEstimate:
+    part = prepared.expectations.planning(prepared.facts.prompt)
+    likely = Amount(part.tokens, part.cost_usd or 0.0)
+    most = most_of_planning(prepared.facts.prompt, prepared.price, prepared.models.planner)
+    return CostEstimate(likely, likely, most)
 
 
 def carry_out_plan(
@@ -138,7 +147,9 @@ def run_early(
         session.progress,
         written,
     )
-    with planning:
+    with ExitStack() as stack:
+        stack.callback(budget.planning_ended)
+        stack.enter_context(planning)
         begun = _tasks_of(planning, session)
         session.emit(plan_ready(begun))
         took = prepared.expectations.begun(begun, session.run_view.planning_s)

@@ -47,6 +47,20 @@ def check_place(run: RunDir, facts: RunFacts, settings: Settings) -> None:
             )
 
 
+def check_unmoved(run: RunDir, facts: RunFacts) -> None:
+    """That a run whose directory was moved does not build where it was. Raises UsageError."""
+    was = Path(read_run_view(run).header.run_dir or run.root)
+    if was == run.root or (was.exists() and was.samefile(run.root)):
+        return
+    before, now, target = was.parents[2], run.root.parents[2], Path(facts.target)
+    if target.is_relative_to(before):
+        there = run.command("resume", "--output-dir", str(now / target.relative_to(before)))
+        raise UsageError(
+            f"Run {run.run_id} was moved from {before} to {now}, and its target is {target}.",
+            f"Tell it where to build: `{there}`.",
+        )
+
+
 def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
     """The place of the backend `name` that a run kept, as options, where `settings` mean another;
     empty where they mean the same."""

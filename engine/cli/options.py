@@ -74,7 +74,9 @@ def build_cli(handlers: Handlers, around: Surroundings, version: str) -> click.C
     return click.version_option(version, message="parallel-orchestrator %(version)s")(group)
 
 
-def run_cli(cli: click.Command, args: Sequence[str], program: str = "python3 orchestrator.py") -> int:
+def run_cli(
+    cli: click.Command, args: Sequence[str], program: str = "python3 orchestrator.py"
+) -> int:
     """The exit code of the command that `args` name. What click refuses is raised as UsageError."""
     try:
         return int(cli.main(args=list(args), prog_name=program, standalone_mode=False) or 0)

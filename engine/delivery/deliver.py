@@ -8,8 +8,8 @@ from core.events import Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
 from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
-from engine.delivery.target import apply_merge, recover_target
-from engine.delivery.target_check import which_delivered
+from engine.delivery.target import apply_merge, recover_target, refuse_target
+from engine.delivery.target_check import absolute, manifest_of, which_delivered
 from engine.run.attempt_store import write_contracts
 from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
 from engine.run.session import Session, storing
@@ -40,10 +40,12 @@ def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) ->
 
 
 def _replace_target(session: Session, merge: MergePlan) -> None:
-    run, target = session.run, Path(session.facts.target)
+    run, target = session.run, absolute(Path(session.facts.target))
     recover_target(target, run.run_id)
     before = which_delivered(target, known_deliveries(run))
     expected = merged_manifest(merge)
+    if manifest_of(target) != expected:
+        refuse_target(target, run.run_id, before)
     # What was there and what will be: after a crash in between, either may be found
     candidates = tuple(m for m in (before, expected) if m is not None)
     write_deliveries(run, candidates)

@@ -6,6 +6,7 @@ new one, or both exist. Only files that this run wrote are ever deleted."""
 import errno
 import hashlib
 import os
+import shlex
 import shutil
 import stat
 from contextlib import suppress
@@ -93,9 +94,9 @@ def apply_merge(
     try:
         if manifest_of(places.target) == expected:
             return expected
-        _refuse(places.target, delivered)
+        refuse_target(places.target, run_id, delivered)
         _stage(plan, places, disk)
-        _replace(places, delivered, disk)
+        _replace(places, run_id, delivered, disk)
     except OSError as exc:
         _abandon(places, disk)
         raise _failed(places.target, exc) from exc
@@ -157,15 +158,14 @@ def _stage(plan: MergePlan, places: _Places, disk: Disk) -> None:
         disk.sync(directory)
 
 
-def _replace(places: _Places, delivered: Manifest | None, disk: Disk) -> None:
-    _refuse(places.target, delivered)  # again: copying takes a while
+def _replace(places: _Places, run_id: str, delivered: Manifest | None, disk: Disk) -> None:
+    refuse_target(places.target, run_id, delivered)  # again: copying takes a while
     replaces = not is_vacant(places.target)
     if replaces:
         disk.rename(places.target, places.aside)
         if manifest_of(places.aside) != delivered:
-            raise MergeError(
-                f"{places.target} was changed while it was being replaced.",
-                "Resume with another --output-dir; this one is left as it is.",
+            raise _elsewhere(
+                f"{places.target} was changed while it was being replaced", places.target, run_id
             )
     disk.rename(places.staging, places.target)
     disk.sync(places.target.parent)
@@ -182,11 +182,16 @@ def _abandon(places: _Places, disk: Disk) -> None:
             disk.remove_tree(places.staging)
 
 
-def _refuse(target: Path, delivered: Manifest | None) -> None:
+def refuse_target(target: Path, run_id: str, delivered: Manifest | None) -> None:
+    """Raises MergeError when `target` cannot be written."""
     if (found := refusal(target, delivered)) is not None:
-        raise MergeError(
-            f"Nothing was delivered: {found[0]}.", "Resume the run with another --output-dir."
-        )
+        raise _elsewhere(f"Nothing was delivered: {found[0]}", target, run_id)
+
+
+def _elsewhere(why: str, target: Path, run_id: str) -> MergeError:
+    error = MergeError(f"{why}.", "Resume the run with another --output-dir.")
+    error.resume_with = shlex.join(("--output-dir", f"{target}-{run_id}"))
+    return error
 
 
 def _places(target: Path, run_id: str) -> _Places:

@@ -143,9 +143,12 @@ class Budget:
         return f"The budget does not allow more: {needed} are spent or reserved." if needed else ""
 
     def raised(self, tasks: Iterable[str]) -> str:
-        """The options with which `tasks` should come through after all: what they are likely to
-        take, and room for the reservation of the largest."""
-        caps, needs = self._ledger.caps, [self._need(task) for task in tasks]
+        """The options with which `tasks` should come through after all."""
+        return self.raised_for([self._need(task) for task in tasks])
+
+    def raised_for(self, needs: Sequence[CostEstimate]) -> str:
+        """The same for what is likely to be taken, and room for the largest reservation."""
+        caps = self._ledger.caps
         used = sum((need.likely for need in needs), self._ledger.committed)
         options = []
         if caps.max_cost_usd is not None:

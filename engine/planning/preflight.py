@@ -23,18 +23,20 @@ from core.plan import Plan
 from core.waiting import announced
 from core.worker.planning import Parallel, PlanningRequest
 from engine.delivery.deliver import last_delivery
-from engine.delivery.target_check import check_target
+from engine.delivery.target_check import absolute, check_target
 from engine.money.usage import Price
 from engine.planning.expectations import Expectations
 from engine.planning.history import read_history
-from engine.run.rundir import RunDir, RunFacts
+from engine.run.rundir import RunDir, RunFacts, reserved
+from engine.run.session import storing
 from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """One run as this process will carry it out. Close it: it holds the backend's connections."""
+    """One run as this process will carry it out. Close it: it holds the backend's connections, and
+    the target."""
 
     settings: Settings
     models: Models
@@ -46,6 +48,7 @@ class PreparedRun:
     backend: Backend
     ask: AskForPlan
     expectations: Expectations
+    held: ExitStack
     preflight_usage: tuple[Usage, ...] = ()
 
     @property
@@ -78,7 +81,7 @@ class PreparedRun:
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
     def close(self) -> None:
-        self.backend.close()
+        self.held.close()
 
 
 def planning_request(
@@ -113,10 +116,14 @@ def prepare_run(
     models = settle_prices(settings.models())
     used = models.each if _asks_planner(settings, directory) else (models.executor,)
     check_priced(used, settings.max_cost)
-    check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
     governor = Governor()
     context = backend_context(settings, directory.root, governor, environ, clock)
     with ExitStack() as stack:
+        check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
+        with storing():
+            stack.enter_context(reserved(absolute(Path(facts.target)), facts.run))
+        # again: another run may have ended meanwhile
+        check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         ask = choose_planner(settings, context)
         cli = find_cli_problems(models.executor, environ, backend.in_process)
@@ -130,11 +137,19 @@ def prepare_run(
             governor=governor,
             warn=warn,
         )
-        expectations = read_expectations(settings, models)
-        stack.pop_all()
-    return PreparedRun(
-        settings, models, facts, directory, context, governor, backend, ask, expectations, usage
-    )
+        return PreparedRun(
+            settings,
+            models,
+            facts,
+            directory,
+            context,
+            governor,
+            backend,
+            ask,
+            read_expectations(settings, models),
+            stack.pop_all(),
+            usage,
+        )
 
 
 def _asks_planner(settings: Settings, directory: RunDir) -> bool:

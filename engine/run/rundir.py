@@ -17,7 +17,7 @@ from typing import Annotated, TextIO
 from pydantic import Field
 
 from core.bundle import AttemptDir
-from core.errors import BundleError, RunLocked, RunNotFound, UsageError
+from core.errors import BundleError, RunLocked, RunNotFound, TargetRefused, UsageError
 from core.job import JobKey, Manifest
 from core.program import program_line
 from core.wire import decode, encode, write_atomic
@@ -220,6 +220,39 @@ def locked(run: RunDir) -> Iterator[None]:
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
         yield
+
+
+@contextmanager
+def reserved(target: Path, run_id: str) -> Iterator[None]:
+    """Keep the target for one run while it works, so that another that would deliver there is
+    refused before it spends. Raises TargetRefused. Leaves nothing behind; where a file system has
+    no locks, the delivery of the second is refused."""
+    lock = target.with_name(f".{target.name[:100]}.reserved")
+    made = [path for path in lock.parents if not path.exists()]
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as stream:
+        try:
+            _take(stream)
+        except BlockingIOError:
+            stream.seek(0)
+            raise TargetRefused(
+                f"The output directory cannot be used: {target} is that of the run"
+                f" {stream.read() or 'of another process'}, which is at work.",
+                "Choose another --output-dir, or wait for that run.",
+            ) from None
+        except OSError as exc:
+            if exc.errno not in _NO_LOCKS:
+                raise
+        stream.truncate(0)
+        stream.write(run_id)
+        stream.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            for path in made:
+                with suppress(OSError):  # it holds something by now
+                    path.rmdir()
 
 
 def _take(stream: TextIO) -> None:

@@ -125,7 +125,7 @@ def end_session(
         outcome=outcome or OUTCOMES[exit_code],
         message=why.message if why else "",
         wall_s=round(session.clock.time() - session.begun_at, 3),
-        resume_with=why.resume_with if isinstance(why, Stop) else "",
+        resume_with=why.resume_with if why else "",
     )
     try:
         session.emit(end)

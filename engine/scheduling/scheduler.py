@@ -4,6 +4,7 @@ fetches what ended by one `collect` (engine.scheduling.job_watch), and waits for
 the next thing that is due. Backends return facts; every decision leaves as an event."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -128,10 +129,13 @@ class Scheduler:
             context.calls.wait(self._pause_s())
             self._check()
             self._heed_interrupt()
+        stop = stopping.stop
+        if stop is not None and stop.cause is StopCause.BUDGET:  # now that all is settled
+            stop = replace(stop, resume_with=self._budget.raised(self._graph.unfinished()))
         for task in self._graph.cancel_rest():
             self._end_task(task, TaskState.CANCELLED, "")
         return RunOutcome(
-            dict(self._graph.states), dict(self._succeeded), dict(self._failures), stopping.stop
+            dict(self._graph.states), dict(self._succeeded), dict(self._failures), stop
         )
 
     def _over(self) -> bool:
@@ -288,9 +292,8 @@ class Scheduler:
         self._put_back(self._launcher.take_unsent())
 
     def _short_of_budget(self, why: str = "") -> Stop:
-        """The stop for want of budget, with how to go on; `why` where it is not the run's own."""
-        resume_with = self._budget.raised(self._graph.unfinished())
-        return Stop(StopCause.BUDGET, self._budget.why_short() or why, resume_with)
+        """The stop for want of budget; `why` where it is not the run's own."""
+        return Stop(StopCause.BUDGET, self._budget.why_short() or why)
 
     # -- deciding
 

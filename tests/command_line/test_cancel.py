@@ -55,11 +55,10 @@ def test_a_running_run_is_stopped_from_a_second_process_and_goes_on_later(
     assert result.code == 0, result.err
     assert f"process {process.pid}" in result.out
     assert "  one: stopped (attempt 1)" in result.out.splitlines()
-    assert f" resume {cli.run_id}`" in result.out
     assert cli.alive() == []
     assert list(cli.engine.iterdir()) == []
     assert cli.state() == "interrupted"
-    resumed = cli("resume", "last", "--sim-speed", "0")
+    resumed = cli(*result.printed, "--sim-speed", "0")
     assert resumed.code == 0, resumed.err
     assert (cli.place / "out" / "one.md").exists()
     assert list(cli.engine.iterdir()) == []

@@ -97,7 +97,7 @@ def test_only_what_is_old_and_over_goes_unnamed(cli: Cli) -> None:
     assert result.code == 0
     assert kept(cli) == ["new1", "open"]
     assert "-old2  succeeded, idle for 8 days, never delivered" in result.out
-    assert "-open  it never ended; resume it, cancel it, or remove it with 'clean" in result.out
+    assert "-open  it never ended; resume it, cancel it, or remove it with `" in result.out
     assert "-new1" not in result.out
 
 
@@ -353,7 +353,7 @@ def test_kill_9_then_clean_leaves_what_runs_until_it_is_named(cli: Cli) -> None:
     run_id = cli.killed()
     result = cli("clean", "--yes", "--older-than", "0h")
     assert result.code == 0
-    assert "1 job of it may still run; resume it, cancel it, or remove it with 'clean" in result.out
+    assert "1 job of it may still run; resume it, cancel it, or remove it with `" in result.out
     assert cli.alive() != []
     named = cli("clean", run_id)
     assert "1 job that may still run, to be cancelled" in named.out
@@ -424,11 +424,10 @@ def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(cli: Cli) -> None:
     result = cli("resume", "last", "--sim-speed", "0")
     assert result.code == 0, result.err
     assert "note: What detached holds of the run could not be removed" in result.out
-    assert f" clean {cli.run_id} --yes`." in result.out
     (cli.engine / "keeps").unlink()
-    assert cli("clean", "--yes").code == 0
+    assert cli(*result.printed).code == 0
     assert list(cli.engine.iterdir()) == []
-    assert cli.state() == "succeeded"
+    assert list(cli.runs.glob("*/run.json")) == []
 
 
 def test_sizes_and_ages_are_in_words() -> None:

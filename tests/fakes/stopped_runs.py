@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -32,6 +34,12 @@ class CommandResult:
     code: int
     out: str
     err: str
+
+    @property
+    def printed(self) -> list[str]:
+        """The words of the command that it names, after those that call the program."""
+        (command,) = re.findall(r"`(.*)`", self.out)
+        return shlex.split(command)[2:]
 
     @property
     def lines(self) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import BundleError, RunLocked, RunNotFound, UsageError
+from core.errors import BundleError, RunLocked, RunNotFound, TargetRefused, UsageError
 from core.job import JobKey
 from core.paths import path_defect
 from engine.run.rundir import (
@@ -24,6 +24,7 @@ from engine.run.rundir import (
     is_locked,
     locked,
     new_run_id,
+    reserved,
     runs_in,
     slug,
 )
@@ -251,3 +252,22 @@ def test_asking_whether_a_run_is_locked_makes_no_file(tmp_path: Path) -> None:
     run = make_run(tmp_path, "r1")
     assert not is_locked(run)
     assert not run.lock.exists()
+
+
+def test_a_target_belongs_to_one_run_at_a_time_and_nothing_is_left_beside_it(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "made" / "for it" / "out"
+    with reserved(target, "r1"):
+        with (
+            pytest.raises(TargetRefused, match="is that of the run r1, which is at work"),
+            reserved(target, "r2"),
+        ):
+            pass
+        with reserved(target.with_name("other"), "r3"):
+            pass
+        target.mkdir()
+    assert os.listdir(target.parent) == ["out"]
+    with reserved(tmp_path / "new" / "out", "r2"):
+        pass
+    assert os.listdir(tmp_path) == ["made"]
