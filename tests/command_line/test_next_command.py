@@ -15,7 +15,7 @@ import pytest
 
 import orchestrator
 from core.bundle import build_manifest
-from engine import pipeline
+from engine.delivery.deliver import deliver
 from engine.run.rundir import reserved
 
 ROOT = Path(__file__).parents[2]
@@ -84,12 +84,11 @@ def test_a_target_that_was_taken_meanwhile_is_left_and_another_is_named(
         Path("out/mine.txt").write_text("mine")
         return deliver(*args)
 
-    deliver = pipeline.deliver
-    monkeypatch.setattr(pipeline, "deliver", taken)
+    monkeypatch.setattr("engine.pipeline.deliver", taken)
     code, told = orchestrate(capsys, *RUN)
     assert code == 1
     assert "out is not empty" in told
-    monkeypatch.setattr(pipeline, "deliver", deliver)
+    monkeypatch.setattr("engine.pipeline.deliver", deliver)
     code, refused = orchestrate(capsys, "resume", "last")
     assert code == 2
     assert "out is not empty" in refused  # and was not "changed after its delivery"
