@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends import backend_class
@@ -48,8 +48,8 @@ class PreparedRun:
     backend: Backend
     ask: AskForPlan
     expectations: Expectations
-    held: ExitStack
     preflight_usage: tuple[Usage, ...] = ()
+    held: ExitStack = field(default_factory=ExitStack)
 
     @property
     def price(self) -> Price:
@@ -81,6 +81,7 @@ class PreparedRun:
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
     def close(self) -> None:
+        self.backend.close()
         self.held.close()
 
 
@@ -147,8 +148,8 @@ def prepare_run(
             backend,
             ask,
             read_expectations(settings, models),
-            stack.pop_all(),
             usage,
+            stack.pop_all(),
         )
 
 
