@@ -7,6 +7,7 @@ Only the standard library is imported, so that --help is quick.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -355,7 +356,7 @@ def _settings_file(
     if asked := options.get("config") or environ.get(f"{ENV_PREFIX}CONFIG"):
         return layers.absolute_path(Path(str(asked)), cwd, environ)
     default = cwd / Settings.config
-    return default if default.exists() else None
+    return default if os.path.lexists(default) else None  # tells nothing of what cannot be seen
 
 
 def _warnings(settings: Settings, found: Values, environ: Mapping[str, str]) -> Iterator[str]:

@@ -134,6 +134,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.prices import pricing, settle_prices
     from core.bundle import Allowance
     from core.plan import render_plan
+    from core.waiting import announced
     from engine.planning.plan_file import check_writable, rescue_plan, write_plan
     from engine.planning.preflight import (
         backend_context,
@@ -152,7 +153,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
         check_writable(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
     context = backend_context(settings, run_dir, Governor(), os.environ, CLOCK)
-    ask = choose_planner(settings, context)
+    with announced("the planner's Docker Engine", print_line):
+        ask = choose_planner(settings, context)
     report = (lambda _: None) if settings.quiet or settings.json_lines else print_line
     caps = Allowance(settings.max_tokens, settings.max_cost)
     models = settle_prices(settings.models())

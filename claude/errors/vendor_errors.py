@@ -81,6 +81,8 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
                 f"A request to {endpoint} contains text that is not valid Unicode ({exc.reason}).",
                 "Remove the unpaired surrogate characters from the prompt or the files.",
             )
+        case RuntimeError() if "home directory" in str(exc):  # as pathlib says it
+            return _no_credentials("the home directory is unknown", "Set HOME to one.", endpoint)
         case _ if module == "botocore.eventstream" or module.startswith("json"):
             return lost(endpoint, f"the stream is damaged ({exc})")
         case _ if module.startswith("botocore") or "Could not resolve" in str(exc):

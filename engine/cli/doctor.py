@@ -111,8 +111,8 @@ def check_packages(names: Sequence[str]) -> Iterator[Check]:
 
 def check_work_dir(work_dir: Path) -> Check:
     """Whether runs can be kept there; leaves nothing behind, not the directory either."""
-    there = next(p for p in (work_dir, *work_dir.parents) if p.exists())
     try:
+        there = next(p for p in (work_dir, *work_dir.parents) if p.exists())
         tempfile.NamedTemporaryFile(dir=there, prefix=".doctor-").close()
     except OSError as exc:
         message = f"{work_dir} cannot be written: {exc.strerror}"
@@ -132,7 +132,8 @@ def check_backend(
         with announced(f"the {subject}", print_line):
             problems: list[Problem] | None = backend.preflight()
         if with_probe and not problems:
-            problems = _probe(backend, context.run_dir)
+            with announced(f"the test job of the {subject}", print_line):
+                problems = _probe(backend, context.run_dir)
             message = "usable; it has no probe" if problems is None else "usable; a test job ran"
     for problem in problems or ():
         yield Check(subject, CheckState.PROBLEM, problem.what, problem.fix, chosen)

@@ -126,10 +126,11 @@ def prepare_run(
         # again: another run may have ended meanwhile
         check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
-        ask = choose_planner(settings, context)
-        cli = find_cli_problems(models.executor, environ, backend.in_process)
         with announced(f"the backend {settings.backend}", warn):
             lacks = backend.preflight()
+        with announced("the planner's Docker Engine", warn):
+            ask = choose_planner(settings, context)
+        cli = find_cli_problems(models.executor, environ, backend.in_process)
         usage = try_models(
             used,
             context.credentials,

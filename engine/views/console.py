@@ -123,6 +123,10 @@ def print_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
         message, remedy, code = exc.message, exc.remedy, exc.exit_code
     elif isinstance(exc, ImportError) and (exc.name or "").partition(".")[0] not in _OUR_LOGGERS:
         message, remedy, code = explain(exc), REMEDY, PreflightFailed.exit_code
+    elif isinstance(exc, OSError):
+        what = f"{exc.filename} cannot be used: {exc.strerror}" if exc.filename else str(exc)
+        message, code = f"{what}.", PreflightFailed.exit_code
+        remedy = "Correct that, and start again; --debug shows what it was used for."
     else:
         message = f"Internal error: {type(exc).__name__}: {exc}"
         remedy, code = "This is a bug. Run again with --debug and report the traceback.", 1

@@ -118,6 +118,13 @@ def test_an_identity_of_the_sdk_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "identity" in find_credentials(ModelSettings(), NOTHING)
 
 
+def test_a_home_directory_that_is_unknown_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "~/x")
+    (problem,) = find_problems(ModelSettings(), NOTHING)
+    assert "the home directory is unknown" in problem.what
+    assert problem.fix == "Set HOME to one."
+
+
 def test_a_profile_of_the_sdk_that_does_not_exist_is_a_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from engine.views.console import is_shown, print_warnings
+from engine.views.console import is_shown, print_error, print_warnings
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,22 @@ def test_of_libraries_only_warnings_are_shown(name: str, level: int, shown: bool
 def test_each_warning_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_warnings(["one", "two"])
     assert capsys.readouterr().err == "warning: one\nwarning: two\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "code"),
+    [
+        (OSError(36, "File name too long", "/x"), "/x cannot be used: File name too long.", 3),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device.", 3),
+        (ModuleNotFoundError("x", name="boto3"), "The package boto3 is not installed for /", 3),
+        (ModuleNotFoundError("x", name="core.x"), "Internal error: ModuleNotFoundError: x", 1),
+        (ZeroDivisionError("x"), "Internal error: ZeroDivisionError: x", 1),
+    ],
+)
+def test_what_the_system_refuses_is_no_defect_of_the_program(
+    error: Exception, told: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert print_error(error, debug=False) == code
+    first, remedy = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"error: {told}")
+    assert remedy.startswith("  ")
