@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 
 
 def program() -> str:
@@ -16,8 +17,10 @@ def program() -> str:
     python = sys.executable
     if python == shutil.which("python3"):
         python = "python3"
-    elif python.startswith(os.getcwd() + os.sep):
-        python = os.path.relpath(python)
+    else:
+        with suppress(OSError):  # the directory may be gone
+            relative = os.path.relpath(python)
+            python = python if relative.startswith(os.pardir) else relative
     return shlex.join((python, called))
 
 
