@@ -38,7 +38,7 @@ with Imports(1):
     from core.errors import Interrupted, Problem
     from core.wire import decode, encode, write_atomic
     from core.worker.check import WorkerCheck, read_check_request, write_check_result
-    from core.worker.exit_codes import CLAIMED
+    from core.worker.exit_codes import CLAIMED, FAILED
     from core.worker.job_index import BatchDir, await_file, read_index
     from core.worker.process import echo, read_credentials, report_error, run_worker
 FENCE_EVERY_S = 5.0
@@ -53,7 +53,9 @@ def work(batch: BatchDir, number: int, claimant: str, clock: Clock, *, contained
     await_file(batch.index, clock)
     attempt = batch.attempt(read_index(batch), number)
     await_file(attempt.task_json, clock)
-    from executor_agent import ExecutorAgent
+    with Imports(FAILED):  # before the attempt is claimed: a node that cannot do it has not begun
+        import_module("anthropic")
+        from executor_agent import ExecutorAgent
 
     credentials = _given_credentials() if contained else read_credentials(batch.credentials)
     fenced = CheckedClock(clock, _fence(attempt, claimant, clock))

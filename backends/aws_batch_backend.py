@@ -27,6 +27,7 @@ from backends.batch.jobs import (
 )
 from backends.batch.logs import LogStreams, is_progress
 from backends.batch.settings import BatchSettings
+from backends.shared.output import cause_first
 from backends.shared.parallel import in_parallel
 from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
 from backends.shared.worker_image import WORKER_TOOLS
@@ -37,6 +38,7 @@ from core.bundle import AttemptDir, Limits
 from core.errors import AwsRefused, BackendError, BundleError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
 from core.wire import write_atomic
+from core.worker.exit_codes import FAILED
 from core.worker.source import SOURCE_ROOT, source_digest
 from core.workspace.confined import remove_tree
 
@@ -222,12 +224,16 @@ class AwsBatchBackend(Backend):
         job = self._described.get(self._replaced_by.get(key, native))
         if status.state is not JobState.FAILED or job is None or not job.stream:
             return status
+        cause = unread = ""
         try:
-            tail = self._mask(self._streams.tail(job.group, job.stream))
+            cause = cause_first(self._mask(self._streams.tail(job.group, job.stream)))
         except BackendError as exc:
-            tail = f"its log cannot be read ({exc.message.rstrip('.')})"
-        parts = [status.message, tail.rstrip("."), f"log stream: {job.stream}"]
-        return replace(status, message="; ".join(filter(None, parts)))
+            unread = f"its log cannot be read ({exc.message.rstrip('.')})"
+        parts = [cause, status.message, unread, f"log stream: {job.stream}"]
+        status = replace(status, message="; ".join(filter(None, parts)))
+        if status.exit_code == FAILED and not self._objects(self._location).claimant(key):
+            return replace(status, reason=Reason.LAUNCH)  # the worker ended before it began
+        return status
 
     # -- collect
 

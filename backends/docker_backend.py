@@ -30,6 +30,7 @@ from backends.docker.events import EventWatch
 from backends.docker.logs import Cursor, parse_log, rest_of
 from backends.docker.preflight import Preflight
 from backends.docker.settings import DockerSettings
+from backends.shared.output import cause_first
 from backends.shared.parallel import in_parallel
 from backends.shared.results import attempt_of, collect_each, install_result, split_lines
 from backends.shared.work_dir_id import work_dir_id
@@ -49,7 +50,6 @@ AT_ONCE = 8
 KILL_AFTER_S = 5.0
 """How long a container that was asked to stop may take to save its result."""
 LOG_NAME = "container.log"
-_TAIL_CHARS = 600
 
 
 class DockerBackend(Backend):
@@ -189,7 +189,7 @@ class DockerBackend(Backend):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, self._mask(self._host.log(container).decode(errors="replace")))
         stderr = self._host.log(container, stdout=False).decode(errors="replace")
-        return self._mask(stderr).strip()[-_TAIL_CHARS:]
+        return cause_first(self._mask(stderr))
 
     def _log_path(self, key: JobKey) -> Path:
         return attempt_of(self._run_dir, key).root / LOG_NAME

@@ -26,7 +26,7 @@ from backends.parallelcluster.s3_transfer import TransferBucket
 from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshLink
 from backends.shared.worker_credentials import sent_credentials
-from backends.slurm.preflight import COMMANDS, errors_as_problems
+from backends.slurm.preflight import COMMANDS, errors_as_problems, start_remedy
 from backends.slurm_backend import SlurmBackend
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
@@ -101,7 +101,7 @@ class ParallelClusterBackend(SlurmBackend):
             return [Problem(f"The head node lacks Slurm's {', '.join(missing)}.", fix)]
         if self._settings.slurm_setup is not None or self._settings.slurm_container:
             return []
-        return python_problems(info.python, info.missing_packages)
+        return python_problems(info.python, info.missing_packages, start_remedy(self._settings))
 
     def _slurm_problems(self) -> list[Problem]:
         problems = super().preflight()
@@ -183,11 +183,9 @@ class ParallelClusterBackend(SlurmBackend):
             self._bucket.clear()
 
 
-def python_problems(version: tuple[int, ...], missing_packages: Sequence[str]) -> list[Problem]:
-    fix = (
-        "Give a --slurm-setup that activates a Python of 3.11 or newer with this program's"
-        " packages, or a --slurm-container."
-    )
+def python_problems(
+    version: tuple[int, ...], missing_packages: Sequence[str], fix: str
+) -> list[Problem]:
     if version < (3, 11):
         found = ".".join(map(str, version))
         return [Problem(f"The cluster's python3 is {found}, too old for workers.", fix)]

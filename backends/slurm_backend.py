@@ -17,10 +17,17 @@ from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.arrays import FOLDER, JobArrays
 from backends.slurm.commands import NAME_PREFIX, ClusterConfig, is_native_id, job_name
 from backends.slurm.host import ClusterHost, LocalHost
-from backends.slurm.preflight import find_problems, probe
+from backends.slurm.preflight import find_problems, probe, start_remedy
 from backends.slurm.queue import SlurmQueue
 from backends.slurm.settings import SlurmSettings
-from backends.slurm.states import JobRecord, failed_to_launch, has_failed, job_state, job_status
+from backends.slurm.states import (
+    JobRecord,
+    failed_to_launch,
+    has_exited,
+    has_failed,
+    job_state,
+    job_status,
+)
 from backends.slurm.submission import SlurmSubmission
 from core.clock import Clock
 from core.credentials import Credentials
@@ -29,7 +36,6 @@ from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reaso
 from core.worker.job_index import CREDENTIALS_NAME
 
 FIRST_POLL_S, MOST_POLL_S = 1.0, 30.0
-_TAIL_CHARS = 600
 
 
 class SlurmBackend(Backend):
@@ -145,6 +151,10 @@ class SlurmBackend(Backend):
             return JobStatus(JobState.FAILED, Reason.LAUNCH, message=message)
         if status.state is not JobState.FAILED:
             return status
+        if has_exited(record) and not self._host.trace(key).has_begun:
+            remedy = start_remedy(self._settings).rstrip(".")
+            message = ". ".join(filter(None, (status.message, remedy)))
+            status = replace(status, reason=Reason.LAUNCH, message=message)
         logs = [f"full log: {self._run_dir}/{path}" for path in self._logs(key)[-1:]]
         return replace(status, message="; ".join(filter(None, (status.message, *logs))))
 
@@ -176,8 +186,7 @@ class SlurmBackend(Backend):
         logs = {k: self._logs(k) for k, record in records.items() if record and has_failed(record)}
         tails = self._host.tails([path for paths in logs.values() for path in paths])
         for key, paths in logs.items():
-            output = self._mask("\n".join(tails[path].strip() for path in paths))
-            self._outputs[key] = " ".join(output.split())[-_TAIL_CHARS:]
+            self._outputs[key] = self._mask("\n".join(tails[path].strip() for path in paths))
 
     # -- collect, logs, cancel
 

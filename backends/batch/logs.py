@@ -18,7 +18,6 @@ from core.errors import AwsRefused
 DEFAULT_GROUP = "/aws/batch/job"
 MOST_EVENTS = 10_000
 TAIL_EVENTS = 100
-TAIL_CHARS = 600
 MOST_PAGES = 1000
 """Of one stream, each of up to 1 MiB, read by one call of `lines`."""
 TAIL_PAGES = 10
@@ -60,8 +59,7 @@ class LogStreams:
             if answer is None:
                 break
             if lines := [event["message"] for event in answer["events"]]:
-                text = " ".join(line.strip() for line in lines if not is_progress(line))
-                return text.strip()[-TAIL_CHARS:]
+                return "\n".join(line for line in lines if not is_progress(line))
             if answer["nextBackwardToken"] == position.get("nextToken"):
                 break
             position = {"nextToken": answer["nextBackwardToken"]}

@@ -68,7 +68,9 @@ def _probe_problems(
     elif status.state is JobState.SUCCEEDED:
         yield Problem(f"The result of the test job was not found: {found}", "Try again.")
     else:
-        fix = _FIXES.get(status.reason or Reason.EXIT, f"Correct what it reports: {_PAGE}.")
+        has_started = status.reason is Reason.LAUNCH and status.exit_code is not None
+        reason = Reason.EXIT if has_started else status.reason or Reason.EXIT
+        fix = _FIXES.get(reason, f"Correct what it reports: {_PAGE}.")
         yield Problem(f"The test job failed: {_describe(status)}.", fix)
 
 
@@ -94,9 +96,9 @@ def _await_end(backend: Backend, handle: JobHandle, clock: Clock) -> JobStatus:
 
 
 def _describe(status: JobStatus) -> str:
-    code = f", exit code {status.exit_code}" if status.exit_code is not None else ""
-    why = f" ({status.message.rstrip('.')})" if status.message else ""
-    return f"it is {status.state.lower()}{code}{why}"
+    code = f"exit code {status.exit_code}" if status.exit_code is not None else ""
+    why = status.message.rstrip(".") or f"it is {status.state.lower()}"
+    return "; ".join(filter(None, (why, code)))
 
 
 def _check_problems(result: TaskResult) -> Iterator[Problem]:

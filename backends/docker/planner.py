@@ -24,6 +24,7 @@ from backends.docker.container import (
 from backends.docker.logs import Cursor, parse_log
 from backends.docker.preflight import Preflight
 from backends.docker.settings import DockerSettings
+from backends.shared.output import cause_first
 from backends.shared.worker_credentials import sent_credentials
 from backends.shared.worker_image import worker_command
 from core.bundle import Limits
@@ -41,7 +42,6 @@ from core.worker.process import CREDENTIALS_FILE, render_credentials
 LOOK_EVERY_S = 0.25
 PATIENCE_S = 120.0
 """How long the engine may be out of reach while the planner works."""
-_TAIL_CHARS = 600
 _TRY_AGAIN = "Run it again, or resume the run."
 
 
@@ -186,7 +186,7 @@ class DockerPlanner:
         if state.get("OOMKilled"):
             remedy = "Raise --docker-memory, then run it again or resume the run."
             return PlanningFailed("The planner ran out of memory.", remedy)
-        output = self.host.log(container, stdout=False).decode(errors="replace").strip()
-        masked = self.credentials().mask(output[-_TAIL_CHARS:])
+        output = self.host.log(container, stdout=False).decode(errors="replace")
+        cause = cause_first(self.credentials().mask(output))
         message = f"The planner's container ended without a plan, exit code {state.get('ExitCode')}"
-        return PlanningFailed(f"{message}: {masked}" if masked else f"{message}.", _TRY_AGAIN)
+        return PlanningFailed(f"{message}: {cause}." if cause else f"{message}.", _TRY_AGAIN)

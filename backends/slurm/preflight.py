@@ -10,6 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
+from backends.shared.output import cause_first
 from backends.shared.provider_endpoint import provider_address
 from backends.slurm import commands
 from backends.slurm.commands import Partition
@@ -61,6 +62,16 @@ def find_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Proble
         return
     yield from _own_problems(host, settings)
     yield from _cluster_problems(host, settings)
+
+
+def start_remedy(settings: SlurmSettings) -> str:
+    """What to do where workers cannot start on a node."""
+    needed = "a python3 of 3.11 or newer with this program's packages"
+    if settings.slurm_container:
+        return f"Give a --slurm-container that has {needed}; the nodes need apptainer."
+    if settings.slurm_setup is not None:
+        return f"Correct --slurm-setup: it has to activate {needed}."
+    return f"Give a --slurm-setup that activates {needed}, or a --slurm-container."
 
 
 def read_setup(path: Path) -> bytes:
@@ -181,7 +192,7 @@ def probe(
         command = commands.build_sbatch(settings, host.run_dir, name, "probe", _SCRIPT, 1)
         submitted = host.run(command, upload)
         if (job_id := commands.parse_job_id(submitted.stdout)) is not None:
-            yield from _follow(host, name, job_id, clock)
+            yield from _follow(host, settings, name, job_id, clock)
             return
         reason = f"Slurm refused the test job: {submitted.error}."
         yield Problem(reason, "Correct the --slurm options.")
@@ -199,7 +210,9 @@ def _files(host: ClusterHost, settings: SlurmSettings, paths: WorkerPaths) -> It
     yield UploadFile(_SCRIPT, script.encode(), 0o755)
 
 
-def _follow(host: ClusterHost, name: str, job_id: str, clock: Clock) -> Iterator[Problem]:
+def _follow(
+    host: ClusterHost, settings: SlurmSettings, name: str, job_id: str, clock: Clock
+) -> Iterator[Problem]:
     record = None
     try:
         record = _wait_for_end(host, name, job_id, clock)
@@ -207,7 +220,7 @@ def _follow(host: ClusterHost, name: str, job_id: str, clock: Clock) -> Iterator
         if record is None or not job_state(record.state).final:
             host.run(["scancel", job_id])
     if record is None or job_state(record.state).final:
-        yield from _read_answer(host, record)
+        yield from _read_answer(host, settings, record)
         return
     what = f"The test job did not end within {PROBE_TIMEOUT_S:g} s: {explain_pending(record)}."
     yield Problem(what, f"Inspect it: scontrol show job {job_id}.")
@@ -227,33 +240,36 @@ def _wait_for_end(host: ClusterHost, name: str, job_id: str, clock: Clock) -> Jo
         pause_s = min(longest_s, pause_s * 2)
 
 
-def _read_answer(host: ClusterHost, record: JobRecord | None) -> Iterator[Problem]:
+def _read_answer(
+    host: ClusterHost, settings: SlurmSettings, record: JobRecord | None
+) -> Iterator[Problem]:
     tails = host.tails([_ANSWER, _LOG])
     if not tails[_ANSWER]:
-        yield _no_worker_answer(host, record, " ".join(tails[_LOG].split())[-400:])
+        yield _no_worker_answer(host, settings, record, cause_first(tails[_LOG]))
         return
     try:
         answer = decode(WorkerCheck, tails[_ANSWER], _ANSWER)
     except BundleError as exc:
         yield Problem(f"The test job's answer could not be read: {exc.message}", exc.remedy)
         return
-    yield from check_problems(answer)
+    yield from check_problems(answer, settings)
 
 
-def _no_worker_answer(host: ClusterHost, record: JobRecord | None, output: str) -> Problem:
+def _no_worker_answer(
+    host: ClusterHost, settings: SlurmSettings, record: JobRecord | None, output: str
+) -> Problem:
     share = f"Put {host.shared_option} on a file system that all nodes share and can write to."
     if record is not None and job_state(record.state) is JobState.SUCCEEDED:
         return Problem("The test job succeeded, but what it wrote is not visible here.", share)
     if not output:
         return Problem(f"The test job failed and left no log in {host.run_dir}.", share)
     return Problem(
-        f"A worker could not start on a node: {output}",
-        "Give a --slurm-setup whose python3 is 3.11 or newer and has this program's packages,"
-        " or a --slurm-container. Share the work directory with the nodes.",
+        f"A worker could not start on a node: {output}.",
+        f"{start_remedy(settings)} Share the work directory with the nodes.",
     )
 
 
-def check_problems(answer: WorkerCheck) -> Iterator[Problem]:
+def check_problems(answer: WorkerCheck, settings: SlurmSettings) -> Iterator[Problem]:
     """What a worker found missing on its node."""
     node = answer.node
     if answer.wire != WIRE_VERSION:
@@ -262,7 +278,7 @@ def check_problems(answer: WorkerCheck) -> Iterator[Problem]:
     if answer.missing_package:
         yield Problem(
             f"Python {answer.python} on {node} lacks a package: {answer.missing_package}.",
-            "Give a --slurm-setup that activates an environment with this program installed.",
+            start_remedy(settings),
         )
     if answer.missing_cli:
         fix = "Install it where the nodes can see it, or choose --engine api."

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from backends.shared.output import cause_first
 from core.job import JobState, JobStatus, Reason
 from core.worker.exit_codes import CLAIMED
 
@@ -135,6 +136,11 @@ def failed_to_launch(record: JobRecord) -> bool:
     return record.state == "FAILED" and (launch_failure or record.exit_status == _NO_OUTPUT)
 
 
+def has_exited(record: JobRecord) -> bool:
+    """Whether its script, or the worker in its place, ended by itself and without success."""
+    return record.state == "FAILED" and (record.exit_status or 0) > max(_SIGNALS)
+
+
 def job_status(record: JobRecord, output: str = "") -> JobStatus:
     """The status of a listed job; `output` is the end of what a failed job printed."""
     state, reason = STATES.get(record.state, (JobState.UNKNOWN, None))
@@ -150,7 +156,7 @@ def job_status(record: JobRecord, output: str = "") -> JobStatus:
         return JobStatus(state, exit_code=0)
     if reason is Reason.EXIT and "oom_kill" in output.replace("-", "_").lower():
         reason = Reason.OOM
-    message = _failure_message(record, reason, output)
+    message = _failure_message(record, reason, cause_first(output))
     return JobStatus(state, reason, exit_code(record.exit_status), message)
 
 
@@ -164,7 +170,7 @@ def _failure_message(record: JobRecord, reason: Reason | None, output: str) -> s
         cause = f"ended by signal {record.exit_status}"  # Slurm 22.05, of a job that had started
     elif record.reason not in ("", "None", "NonZeroExitCode"):
         cause = f"Slurm reports {record.state} ({record.reason})"
-    return "; ".join(filter(None, (cause, output)))
+    return "; ".join(filter(None, (output, cause)))
 
 
 def never_starts(reason: str) -> bool:

@@ -144,7 +144,7 @@ def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:
 def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]]:
     found = [task for task in run_view.tasks.values() if task.phase is phase]
     for task in found[:LISTED]:
-        yield str(phase), f"{clean(task.id)}: {clean(task.message) or NO_REASON}"
+        yield str(phase), f"{clean(task.id)}: {clean(task.message, 500) or NO_REASON}"
         if path := _transcript(run_view, task):
             yield "transcript", clean(path, 4_096)
     yield from _more(str(phase), len(found))

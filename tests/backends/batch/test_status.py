@@ -228,8 +228,20 @@ def test_a_failure_ends_with_the_last_words_of_its_log_and_names_the_stream(
     aws.runner.work = fail
     [handle] = live.submit("fast-01")
     [status] = live.poll(handle)
-    assert "error: ******** broke it" in status.message
+    assert status.reason is Reason.EXIT
+    assert status.message.startswith("******** broke it; ")
     assert f"log stream: a-definition/default/{handle.native_id}#1" in status.message
+
+
+def test_a_worker_that_ends_before_it_has_claimed_its_job_was_not_started(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.runner.next_ends = [Ran("FAILED", 1)]
+    [handle] = live.submit("fast-01")
+    aws.logs[f"a-definition/default/{handle.native_id}#1"] = ["error: It has no role.", "bye"]
+    [status] = live.poll(handle)
+    assert status.reason is Reason.LAUNCH
+    assert status.message.startswith("It has no role; bye; Essential container in task exited; ")
 
 
 def test_an_image_of_another_version_stops_the_run_with_what_to_do(

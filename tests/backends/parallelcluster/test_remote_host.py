@@ -526,9 +526,9 @@ def test_without_a_setup_the_clusters_own_python_has_to_do(remote: Remote) -> No
 
 
 def test_an_old_python_is_reported_with_its_version(remote: Remote) -> None:
-    [problem] = python_problems((3, 9, 16), [])
+    [problem] = python_problems((3, 9, 16), [], "Mend it.")
     assert problem.what == "The cluster's python3 is 3.9.16, too old for workers."
-    assert python_problems((3, 11, 2), []) == []
+    assert python_problems((3, 11, 2), [], "Mend it.") == []
 
 
 def test_a_fleet_that_is_stopped_is_reported_with_why_and_how_to_start_it(

@@ -610,12 +610,44 @@ def test_in_a_container_the_worker_sees_its_attempt_and_its_code_alone(tmp_path:
         assert "PYTHONUNBUFFERED=1" in seen
 
 
-def test_a_site_without_apptainer_says_so_in_the_jobs_log(tmp_path: Path) -> None:
+WITHOUT_A_PACKAGE = """
+import runpy, sys
+sys.argv, sys.modules["anthropic"] = sys.argv[1:], None
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("python", "cause"),
+    [
+        ("echo 'error: Python 3.11 or newer is needed.' >&2; exit 1", "Python 3.11 or newer"),
+        (f"exec {sys.executable} -c '{WITHOUT_A_PACKAGE}' \"$@\"", "The package anthropic is not"),
+        ("exit 7", ""),
+    ],
+)
+def test_a_worker_that_cannot_start_on_its_node_says_why_and_what_to_do(
+    tmp_path: Path, python: str, cause: str
+) -> None:
+    setup, wrapper = tmp_path / "setup.sh", tmp_path / "python3"
+    setup.write_text(f"echo Welcome\nPATH='{tmp_path}':$PATH\n")
+    wrapper.write_text(f"#!/bin/sh\n{python}\n")
+    wrapper.chmod(0o755)
+    with fake_slurm_run(tmp_path, options={"slurm_setup": setup}) as live:
+        [handle] = live.submit("fast-01")
+        [status] = live.wait_ended(handle)
+        assert (status.state, status.reason) == (JobState.FAILED, Reason.LAUNCH)
+        assert status.message.startswith(cause or "Welcome")
+        assert "Correct --slurm-setup" in status.message
+        assert not live.attempt(handle).claim.exists()
+
+
+def test_a_site_without_apptainer_says_so(tmp_path: Path) -> None:
     with fake_slurm_run(tmp_path, options={"slurm_container": "image.sif"}) as live:
         [handle] = live.submit("fast-01")
         [status] = live.wait_ended(handle)
-        assert (status.state, status.exit_code) == (JobState.FAILED, 127)
-        assert "apptainer" in status.message
+        assert (status.reason, status.exit_code) == (Reason.LAUNCH, 127)
+        assert "apptainer: " in status.message
+        assert "the nodes need apptainer" in status.message
 
 
 # -- what a run holds

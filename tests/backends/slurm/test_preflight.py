@@ -14,6 +14,7 @@ import pytest
 from backends.base import BackendContext
 from backends.shared.provider_endpoint import provider_address
 from backends.slurm.preflight import PROBE_TIMEOUT_S, check_problems
+from backends.slurm.settings import SlurmSettings
 from backends.slurm_backend import SlurmBackend
 from core.bundle import WIRE_VERSION, AttemptDir
 from core.clock import Clock, SystemClock
@@ -181,7 +182,7 @@ def test_a_node_whose_python_lacks_a_package_is_named(
     tools = _bare_python(tmp_path)
     setup.write_text(f"export PATH={tools}:$PATH\n")
     [problem] = backend(slurm, {"base_url": provider, "slurm_setup": setup}).probe()
-    assert "error: The package pydantic is not installed for /" in problem.what
+    assert "start on a node: The package pydantic is not installed for /" in problem.what
     assert "--slurm-setup" in problem.fix
     assert nothing_left(slurm)
 
@@ -257,7 +258,7 @@ def test_squeue_may_fail_for_a_while(slurm: FakeSlurm, provider: str) -> None:
 
 
 def judged(**answer: Any) -> list[Problem]:
-    return list(check_problems(WorkerCheck(python="3.11.2", node="n1", **answer)))
+    return list(check_problems(WorkerCheck(python="3.11.2", node="n1", **answer), SlurmSettings()))
 
 
 @pytest.mark.parametrize(

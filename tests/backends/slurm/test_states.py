@@ -210,10 +210,10 @@ def test_a_worker_that_a_signal_ended_was_launched() -> None:
 
 def test_what_a_failed_job_said_last_is_reported_and_nothing_made_up() -> None:
     row = JobRecord("7", 0, "FAILED", exit_status=256, reason="NonZeroExitCode")
-    assert job_status(row, "error: it broke").message == "error: it broke"
+    assert job_status(row, "a greeting\nerror: it broke.").message == "it broke; a greeting"
     assert job_status(row).message == ""
     launched = job_status(replace(row, reason="JobLaunchFailure"), "no such user")
-    assert launched.message == "Slurm reports FAILED (JobLaunchFailure); no such user"
+    assert launched.message == "no such user; Slurm reports FAILED (JobLaunchFailure)"
     assert job_status(JobRecord("7", 0, "NODE_FAIL")).message == "Slurm reports NODE_FAIL"
 
 

@@ -105,5 +105,6 @@ def test_without_a_result_the_backends_reason_is_the_cause(
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_is_one_sentence(reason: Reason) -> None:
     text = describe(JobStatus(JobState.FAILED, reason, 137, "killed."), reason)
-    assert text.endswith("(exit code 137): killed.")
+    told = "killed; exit code 137." if reason is Reason.EXIT else "(exit code 137): killed."
+    assert text.endswith(told)
     assert describe(JobStatus(JobState.FAILED), reason).count(".") == 1
