@@ -54,8 +54,8 @@ def end_of(status: JobStatus, result: TaskResult | None) -> End:
 
 def describe(status: JobStatus, reason: Reason) -> str:
     """One sentence for people."""
-    if reason is Reason.EXIT and status.message and status.exit_code is not None:
-        return f"{status.message.rstrip('.')}; exit code {status.exit_code}."  # the cause first
+    if reason is Reason.EXIT and status.message and status.exit_code:  # the cause first
+        return f"{status.message.rstrip('.')}; exit code {status.exit_code}."
     code = f" (exit code {status.exit_code})" if status.exit_code is not None else ""
     detail = f": {status.message}" if status.message else ""
     return f"{_TEXTS[reason]}{code}{detail}".rstrip(".") + "."

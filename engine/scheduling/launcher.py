@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from core.errors import BackendBusy, BackendError, InputsDamaged, SubmitError
-from core.job import Job, JobHandle
+from core.job import Job, JobHandle, Reason
 from core.plan import Task
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.context import SchedulerContext
+from engine.scheduling.job_end import NEVER_STARTED, End
 from engine.scheduling.launch_pace import LaunchPace
 from engine.scheduling.types import AttemptStore
 from engine.scheduling.warm_up import WarmUp
@@ -32,6 +33,10 @@ class Launcher:
     """Attempts that a failed submission left; they go out with the next one."""
     after: float = field(default=0.0, init=False)
     """Nothing is launched before."""
+    _has_begun: bool = field(default=False, init=False)
+    """Whether a worker has got to its work in this session."""
+    _has_failed: bool = field(default=False, init=False)
+    """Whether one of a job that the backend took could not."""
     _pace: LaunchPace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,22 +45,34 @@ class Launcher:
         self.warm_up = WarmUp(pacing.cold_prefix)
 
     @property
+    def is_trial(self) -> bool:
+        """Whether no worker may be able to start here: jobs go out one at a time then."""
+        return self._has_failed and not self._has_begun
+
+    @property
     def is_held(self) -> bool:
         return self.context.now() < self.after or self.context.calls.busy("submit")
 
     def room(self, active: int, ready: int) -> int:
         """How many more may start beside the `active` ones, of those that are `ready`."""
-        most = min(self.context.pacing.max_executors, self._pace.ceiling)
+        most = 1 if self.is_trial else min(self.context.pacing.max_executors, self._pace.ceiling)
         return self.warm_up.room(most - active, ready, self.context.now())
 
     def hold(self, seconds: float) -> None:
         """Launch nothing for so long."""
         self.after = max(self.after, self.context.now() + seconds)
 
-    def job_ended(self, throttled: int) -> None:
-        """`throttled`: how many of its requests the provider refused for its load or the rate."""
+    def answer_begun(self) -> None:
+        self._has_begun = True
         self.warm_up.is_over()
+
+    def job_ended(self, attempt: Attempt, end: End) -> None:
+        self.warm_up.is_over()
+        if attempt.handle is not None:
+            self._has_failed |= end.cause == Reason.LAUNCH
+            self._has_begun |= end.cause not in NEVER_STARTED
         if not self.context.backend.in_process:
+            throttled = end.result.throttled if end.result else 0
             self._pace.ended(throttled, self.context.now())
 
     def take_unsent(self) -> list[Attempt]:

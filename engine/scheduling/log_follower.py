@@ -11,8 +11,8 @@ from core.events import AnswerBegun
 from core.job import JobKey
 from engine.scheduling.attempt import Attempt
 from engine.scheduling.context import SchedulerContext
+from engine.scheduling.launcher import Launcher
 from engine.scheduling.progress_line import parse_progress
-from engine.scheduling.warm_up import WarmUp
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class LogFollower:
 
     context: SchedulerContext
     active: Mapping[JobKey, Attempt]
-    warm_up: WarmUp
+    launcher: Launcher
     _looked_at: float = field(default=float("-inf"), init=False)
     _turns: Iterator[int] = field(default_factory=partial(count, 1), init=False)
 
@@ -39,7 +39,7 @@ class LogFollower:
     def every_s(self) -> float | None:
         """Seconds between two looks; None while none is needed."""
         wanted_s = self.context.pacing.progress_s
-        if not self.warm_up.waits(self.context.now()):
+        if not self.launcher.warm_up.waits(self.context.now()):
             return wanted_s
         look_s = NEAR_LOOK_S if self.context.backend.in_process else WARM_UP_LOOK_S
         return look_s if wanted_s is None else min(look_s, wanted_s)
@@ -77,5 +77,5 @@ class LogFollower:
             if attempt.key in self.active:  # what has ended has reported all that it used
                 for data in map(parse_progress, chunk.lines):
                     if isinstance(data, AnswerBegun):
-                        self.warm_up.is_over()
+                        self.launcher.answer_begun()
                     self.context.emit(data, attempt.key)

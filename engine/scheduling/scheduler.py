@@ -94,7 +94,7 @@ class Scheduler:
         self._launcher = Launcher(
             self._context, self._growing.tasks, store, commit, self._succeeded, self._failures
         )
-        self._log_follower = LogFollower(self._context, self._watch.active, self._launcher.warm_up)
+        self._log_follower = LogFollower(self._context, self._watch.active, self._launcher)
 
     def interrupt(self) -> None:
         """Stop launching, cancel what runs, and end soon. From any thread or a signal handler."""
@@ -320,7 +320,7 @@ class Scheduler:
         data = attempt.ended(end, context.now(), self._store.spent, budget.is_credible)
         budget.settle(attempt.key, None if data.unaccounted else data.usage)
         self._is_short = False
-        self._launcher.job_ended(end.result.throttled if end.result else 0)
+        self._launcher.job_ended(attempt, end)
         context.emit(data, attempt.key)
 
     def _judge(self, task: str, end: End) -> None:
@@ -328,7 +328,8 @@ class Scheduler:
             self._judge_budget(task, end)
             return
         verdict = self._policy.judge(end.cause, self._tries[task])
-        if verdict.stops_run:
+        none_begins = end.cause == Reason.LAUNCH and self._launcher.is_trial
+        if verdict.stops_run or (verdict.delay_s is None and none_begins):
             self._graph.wait(task)
             if self._stopping.stop is None:
                 self._halt(Stop(StopCause(end.cause), end.message))

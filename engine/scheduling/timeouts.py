@@ -7,7 +7,7 @@ from engine.scheduling.job_end import describe
 from engine.scheduling.types import Pacing, Stop, StopCause
 from engine.views.format import clean, duration
 
-HOPELESS = frozenset({StopCause.AUTH, StopCause.BILLING, StopCause.OUTDATED})
+HOPELESS = frozenset({StopCause.AUTH, StopCause.BILLING, StopCause.OUTDATED, StopCause.LAUNCH})
 """After these a job that starts can only fail; after BUDGET it has what was reserved for it."""
 
 INTERRUPTED = CancelReason(Outcome.INTERRUPTED, "It was stopped when the run was interrupted.")

@@ -108,6 +108,7 @@ class StopCause(StrEnum):
     BILLING = "BILLING"
     BUDGET = "BUDGET"
     OUTDATED = "OUTDATED"
+    LAUNCH = "LAUNCH"
     DAMAGED = "DAMAGED"
     """A result that others need is not as its task left it; it has to be made again."""
 

@@ -13,7 +13,17 @@ from backends.base import LogChunk
 from core.bundle import Allowance
 from core.errors import SubmitError
 from core.events import Kind
-from core.job import Amount, JobHandle, JobKey, JobState, JobStatus, Outcome, TaskState, Usage
+from core.job import (
+    Amount,
+    JobHandle,
+    JobKey,
+    JobState,
+    JobStatus,
+    Outcome,
+    Reason,
+    TaskState,
+    Usage,
+)
 from core.plan import Plan
 from core.wire import plain
 from engine.money.budget import Budget, CostEstimate, open_budget
@@ -324,3 +334,34 @@ def test_launches_slow_down_when_workers_elsewhere_are_throttled() -> None:
 
 def test_workers_of_this_process_are_left_to_its_governor() -> None:
     assert run_throttled(3, 1, 2, 5, in_process=True) == [4, 4, 4]
+
+
+# -- workers that cannot start
+
+DIES = VirtualEnd(
+    1.0, JobStatus(JobState.FAILED, Reason.LAUNCH, 1, "no such package"), outcome=None
+)
+
+
+def test_where_no_worker_begins_each_further_one_is_a_trial_and_the_run_stops() -> None:
+    many = make_plan({f"t{number:02}": () for number in range(20)})
+    world = World(many, always(DIES), pacing=replace(PACING, max_executors=4))
+    outcome = world.run()
+    assert outcome.stop is not None
+    assert outcome.stop.cause is StopCause.LAUNCH
+    assert "no such package" in outcome.stop.message
+    assert TaskState.FAILED not in outcome.states.values()
+    intended, ended = (
+        [e.at for e in world.events(kind)] for kind in (Kind.JOB_INTENDED, Kind.JOB_ENDED)
+    )
+    assert [at < ended[0] for at in intended].count(True) == 4
+    trials = zip(intended[4:], ended[3:], strict=False)
+    assert all(begun >= before for begun, before in trials), "one at a time"
+    assert len(intended) < 20
+
+
+def test_one_worker_that_begins_makes_a_failed_start_the_matter_of_its_task() -> None:
+    world = World(FOUR, always(a=DIES), pacing=replace(PACING, max_executors=1))
+    outcome = world.run()
+    assert outcome.stop is None
+    assert outcome.states == {"a": TaskState.FAILED} | dict.fromkeys("bcd", TaskState.SUCCEEDED)
