@@ -252,12 +252,12 @@ class AwsBatchBackend(Backend):
         if attempt.events.exists() or job is None:
             return
         if lines := self._logged_events(job.group, (*job.earlier_streams, job.stream)):
-            attempt.result.mkdir(parents=True, exist_ok=True)
+            attempt.result.mkdir(exist_ok=True)
             write_atomic(attempt.events, "".join(f"{line}\n" for line in lines))
 
     def _fetch_result(self, handle: JobHandle, attempt: AttemptDir) -> bool:
         fresh = AttemptDir(attempt.root / f".fetched-{secrets.token_hex(8)}")
-        fresh.root.mkdir(parents=True)
+        fresh.root.mkdir()
         try:
             objects = self._objects(self._location)
             if not objects.fetch_result(handle.key, fresh.result, Limits()):

@@ -6,6 +6,7 @@ this machine is mounted. Names and labels identify a run's containers for a late
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -185,9 +186,9 @@ class DockerBackend(Backend):
 
     def _keep_log(self, key: JobKey, container: str) -> str:
         """Store the container's output beside the attempt; returns the end of standard error."""
-        path = self._log_path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, self._mask(self._host.log(container).decode(errors="replace")))
+        text = self._mask(self._host.log(container).decode(errors="replace"))
+        with suppress(FileNotFoundError):  # the run was removed
+            write_atomic(self._log_path(key), text)
         stderr = self._host.log(container, stdout=False).decode(errors="replace")
         return cause_first(self._mask(stderr))
 
@@ -271,12 +272,8 @@ def _name(container: Mapping[str, Any]) -> str:
 
 def _replace_result(attempt: AttemptDir, chunks: Iterable[bytes], *, by_worker: bool) -> None:
     """Whole or not at all; without a killed worker's result.json: the killer may have made it."""
-    attempt.root.mkdir(parents=True, exist_ok=True)
     fresh = attempt.root / f".result-{secrets.token_hex(8)}"
-    try:
-        unpack(chunks, fresh, Limits())
-        if not by_worker:
-            remove_tree(fresh / attempt.result_json.name)
-        install_result(attempt, fresh)
-    finally:
-        remove_tree(fresh)  # of a disk that is full, it would take what room there is
+    unpack(chunks, fresh, Limits())
+    if not by_worker:
+        remove_tree(fresh / attempt.result_json.name)
+    install_result(attempt, fresh)

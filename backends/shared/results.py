@@ -12,6 +12,7 @@ from core.bundle import AttemptDir, read_request, read_result, read_spent, write
 from core.errors import BackendError, BundleError, CollectError
 from core.job import JobHandle, JobKey, TaskResult
 from core.paths import fold, is_owned
+from core.transfer.untrusted_tar import MACHINE_FAULTS
 from core.wire import write_atomic
 from core.workspace.confined import remove_tree
 
@@ -31,8 +32,8 @@ def collect_each(
     """Backend.collect for a backend that fetches jobs one by one, `at_once` at the same time.
 
     `fetch` brings the result to the attempt in the run directory unless it is there; it may raise
-    CollectError, or OSError where the disk fails. Raises BackendError then: the result stays where
-    it is until there is room for it.
+    CollectError, or OSError where the disk fails. Raises BackendError when it takes no result, for
+    whatever job: they stay where they are until there is room for them.
     """
 
     def collect(handle: JobHandle) -> TaskResult | CollectError:
@@ -41,11 +42,16 @@ def collect_each(
             return CollectError(f"{key} is not a job of run {run_dir.name}.")
         attempt = attempt_of(run_dir, key)
         try:
+            if run_dir.is_dir():  # of one that was removed, nothing is made again
+                attempt.root.mkdir(parents=True, exist_ok=True)
             fetch(handle, attempt)
         except CollectError as exc:
             return exc
         except OSError as exc:
-            raise BackendError(f"The result of {key} could not be stored: {exc}.") from exc
+            why = f"The result of {key} could not be stored: {exc}."
+            if exc.errno in MACHINE_FAULTS:
+                raise BackendError(why) from exc
+            return CollectError(why, retryable=True)
         return hand_over(attempt, key, destination)
 
     answers = in_parallel(collect, handles, at_once)
