@@ -46,14 +46,15 @@ def make_plan(request: PlanningRequest, credentials: Credentials, clock: Clock) 
     from planner_agent import ask_for_plan
 
     hooks = Hooks(
-        on_usage=lambda usage: report(usage=plain(usage)),
-        on_progress=lambda text: report(text=credentials.mask(text)),
+        on_usage=lambda usage: report(Kind.PROGRESS, usage=plain(usage)),
+        on_progress=lambda text: report(Kind.PROGRESS, text=credentials.mask(text)),
+        on_answering=lambda progress: report(Kind.ANSWER_PROGRESS, **plain(progress)),
     )
     return ask_for_plan(request, credentials, Governor(), clock, hooks)
 
 
-def report(**data: Any) -> None:
-    echo(json.dumps({"kind": str(Kind.PROGRESS), **data}))
+def report(kind: Kind, **data: Any) -> None:
+    echo(json.dumps({"kind": str(kind), **data}))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -153,7 +153,13 @@ class ExecutorAgent:
     def _connector(self, running: _Running) -> Callable[[Clock], AbstractContextManager[Claude]]:
         request, log = running.request, running.log
         model, limits = request.model, request.limits
-        plain = Hooks(log.spent, log.progress, on_throttle=log.throttle, on_answer=log.answer_begun)
+        plain = Hooks(
+            log.spent,
+            log.progress,
+            on_throttle=log.throttle,
+            on_answer=log.answer_begun,
+            on_answering=log.answering,
+        )
         hooks = guarded(plain, request.allowance, model, pricing(model), log.usage)
         return lambda clock: self.connect(
             model, self.credentials, clock=clock, governor=self.governor, limits=limits, hooks=hooks

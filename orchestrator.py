@@ -162,7 +162,9 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     price, expectations = pricing(*models.each), read_expectations(settings, models)
     with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
         if settings.parallel != "never":
-            report(planning_line(expectations.planning(prompt)))
+            simulation = models.planner.simulation
+            speed = simulation.speed if simulation else None
+            report(planning_line(expectations.planning(prompt), speed))
         hooks, began_s = Hooks(charge, report), CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
         took = spent().part(CLOCK.monotonic() - began_s)

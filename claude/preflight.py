@@ -24,6 +24,7 @@ from core.errors import (
     Problem,
     refuse_if,
 )
+from core.events import AnswerProgress
 from core.job import Usage
 from core.waiting import announced
 
@@ -117,7 +118,7 @@ def try_models(
     answers: list[Answer] = []
     for model in models:
         if model.simulation is None:
-            answers.append(ask_once(model, credentials, clock=clock, governor=governor))
+            answers.append(ask_once(model, credentials, clock=clock, governor=governor, tell=warn))
             if answers[-1].problem:
                 governor = Governor()  # one that met a refusal lets nothing through any more
     refuse_if([answer.problem for answer in answers if answer.problem])
@@ -133,9 +134,16 @@ def ask_once(
     clock: Clock,
     governor: Governor | None = None,
     transport: httpx2.BaseTransport | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Answer:
-    """Make the smallest possible request. A shared `governor` learns of a rate limit."""
+    """Make the smallest possible request. A shared `governor` learns of a rate limit; `tell` gets a
+    line for people while nothing comes."""
     spent: list[Usage] = []
+
+    def answering(progress: AnswerProgress) -> None:
+        if progress.silent_s:
+            tell(f"No answer from {model.model} for {progress.silent_s:.0f} s.")
+
     problem, warning = None, ""
     for is_last in (False, True):  # a single lost connection may be chance
         try:
@@ -145,7 +153,7 @@ def ask_once(
                 clock=clock,
                 governor=governor or Governor(),
                 limits=Limits(request_retries=0, stall_s=_STALL_S),
-                hooks=Hooks(on_usage=spent.append),
+                hooks=Hooks(on_usage=spent.append, on_answering=answering),
                 transport=transport,
             ) as claude:
                 claude.send(_GREETING)

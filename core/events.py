@@ -7,6 +7,7 @@ The data of an event is a frozen dataclass, one for each Kind. In JSON an event 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -30,6 +31,7 @@ class Kind(StrEnum):
     JOB_STATE = "job_state"
     QUEUE = "queue"
     ANSWER_BEGUN = "answer_begun"
+    ANSWER_PROGRESS = "answer_progress"
     PROGRESS = "progress"
     JOB_ENDED = "job_ended"
     TASK_RETRY = "task_retry"
@@ -45,7 +47,14 @@ class Kind(StrEnum):
 
 # Progress is for the moment; everything else decides what a resumed run does.
 EPHEMERAL = frozenset(
-    {Kind.ANSWER_BEGUN, Kind.PROGRESS, Kind.JOB_STATE, Kind.QUEUE, Kind.CHECK_BEGUN}
+    {
+        Kind.ANSWER_BEGUN,
+        Kind.ANSWER_PROGRESS,
+        Kind.PROGRESS,
+        Kind.JOB_STATE,
+        Kind.QUEUE,
+        Kind.CHECK_BEGUN,
+    }
 )
 
 _TYPE_OF: dict[Kind, type[EventData]] = {}
@@ -67,7 +76,7 @@ class RunStarted(EventData):
     """A session begins. `model` executes; `planner_model` plans where that is another."""
 
     kind = Kind.RUN_STARTED
-    sparse = frozenset({"effort", "planner_model", "planner_effort", "planning"})
+    sparse = frozenset({"effort", "planner_model", "planner_effort", "planning", "speed"})
     run: str = ""
     run_dir: str = ""
     prompt: str = ""
@@ -82,6 +91,8 @@ class RunStarted(EventData):
     planner_effort: str = ""
     planning: Part | None = None
     """What making a plan is expected to take; None where there is one already."""
+    speed: float | None = None
+    """Simulated seconds a second, 0 for no waiting; None where Claude is real."""
 
 
 class PlannedTask(NamedTuple):
@@ -164,7 +175,7 @@ class Forecast(EventData):
     place of plan and tasks, `parallel` is both of these; of a simulation at the speed of life."""
 
     kind = Kind.FORECAST
-    sparse = frozenset({"planning", "alone", "parallel", "pace", "past"})
+    sparse = frozenset({"planning", "alone", "parallel", "pace", "past", "speed"})
     executors: int
     seconds: Range
     work_s: float
@@ -176,6 +187,8 @@ class Forecast(EventData):
     parallel: Part | None = None
     pace: ExpectedPace | None = None
     past: PastForecasts | None = None
+    speed: float | None = None
+    """As in RunStarted."""
 
     def whole(self) -> Forecast:
         """The same with planning counted in."""
@@ -236,6 +249,18 @@ class AnswerBegun(EventData):
     was used is in the Progress at the answer's end."""
 
     kind = Kind.ANSWER_BEGUN
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerProgress(EventData):
+    """So many `tokens` of an answer have come, and `path` is the file that it writes, where that
+    is known; told once a second at most. `silent_s`: nothing has come for so many seconds."""
+
+    kind = Kind.ANSWER_PROGRESS
+    sparse = frozenset({"tokens", "path", "silent_s"})
+    tokens: int = 0
+    path: str = ""
+    silent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,17 +480,20 @@ def decode_event(text: str | bytes, source: str) -> Event:
 
 
 class EventSink(Protocol):
-    """Receives events in order, in the one deciding thread."""
+    """Receives events in order, in the one deciding thread; AnswerProgress also from another."""
 
     def emit(self, event: Event) -> None: ...
 
 
 class Broadcast:
-    """One sink that passes each event to several, in the order given."""
+    """One sink that passes each event to several, in the order given, and those of several threads
+    one after the other."""
 
     def __init__(self, sinks: Sequence[EventSink]) -> None:
         self._sinks = tuple(sinks)
+        self._lock = threading.RLock()
 
     def emit(self, event: Event) -> None:
-        for sink in self._sinks:
-            sink.emit(event)
+        with self._lock:
+            for sink in self._sinks:
+                sink.emit(event)

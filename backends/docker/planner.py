@@ -31,6 +31,7 @@ from core.bundle import Limits
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import BackendError, BundleError, PlanningFailed, Problem
+from core.events import AnswerProgress, Kind
 from core.job import Usage
 from core.plan import Plan, parse_plan
 from core.program import program_line
@@ -53,6 +54,9 @@ class PlanningHooks(Protocol):
 
     @property
     def on_progress(self) -> Callable[[str], None]: ...
+
+    @property
+    def on_answering(self) -> Callable[[AnswerProgress], None]: ...
 
 
 class ContainedPlanner:
@@ -162,7 +166,10 @@ class DockerPlanner:
                 event = json.loads(line)
                 if not isinstance(event, dict):
                     continue
-                if "usage" in event:
+                if event.pop("kind", "") == Kind.ANSWER_PROGRESS:
+                    told = decode(AnswerProgress, json.dumps(event), "the planner")
+                    self.hooks.on_answering(told)
+                elif "usage" in event:
                     self.hooks.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
                 elif "text" in event:
                     self.hooks.on_progress(str(event["text"]))

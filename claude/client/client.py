@@ -6,7 +6,7 @@ It streams, retries transient failures, and asks the shared governor before each
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -16,6 +16,7 @@ from claude.client.connections import Connections
 from claude.client.context import estimate_tokens
 from claude.client.providers import build_timeout, open_sdk
 from claude.client.recorded_response import RecordedResponse
+from claude.client.silence import WATCHMAN
 from claude.client.stream import StreamDamaged, StreamedMessage
 from claude.client.types import Block, Call, Claude, Hooks, Reader, Reply
 from claude.errors.vendor_errors import Endpoint, refuse_web_page, request_id, vendor_errors
@@ -122,11 +123,15 @@ class SdkClaude:
         message, watch = StreamedMessage(), StallWatch(self.clock, stall_s)
         recorded.headers = {}
         try:
-            with vendor_errors(self.endpoint), self._open(call, retry, watch, permit) as stream:
+            with (
+                WATCHMAN.watching(message, self.hooks.on_answering, self.clock) as heard,
+                vendor_errors(self.endpoint),
+                self._open(call, retry, watch, permit) as stream,
+            ):
                 recorded.begin(stream.response)
                 permit.report(recorded.headers, accepted=True)
                 refuse_web_page(stream.response.headers, self.endpoint)
-                self._read(stream, message, watch, recorded, call.open_reader())
+                self._read(stream, message, watch, recorded, call.open_reader(), heard)
         finally:
             # whatever happened: once the message started, it is billed
             usage = self._usage(call, message, recorded.headers, self.clock.monotonic() - started_s)
@@ -169,6 +174,7 @@ class SdkClaude:
         watch: StallWatch,
         recorded: RecordedResponse,
         reader: Reader,
+        heard: Callable[[], None],
     ) -> None:
         for event in stream:
             had_started = message.started
@@ -179,6 +185,7 @@ class SdkClaude:
             self.clock.sleep(0)  # a stopped clock ends a stream here
             if message.progressed:
                 watch.progressed()
+                heard()
             if message.finished or (message.piece and reader(message.piece)):
                 return
         kind = stream.response.headers.get("content-type", "unknown")

@@ -6,11 +6,15 @@ Events: https://platform.claude.com/docs/en/build-with-claude/streaming
 
 import json
 import math
+import re
 from typing import Any
 
 _TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 _CHARS_PER_TOKEN = 4
 _MOST = 2**53  # of anything that is counted
+_PATH = re.compile(r'\s*\{\s*"path"\s*:\s*"([^"\\]+)"')
+_PATH_PIECES = 50
+"""Of a tool's input: they hold its first parameter."""
 
 
 class StreamDamaged(ValueError):
@@ -91,6 +95,13 @@ class StreamedMessage:
         if name == "output_tokens" and not (self.stop_reason and self._output_is_reported):
             return max(counted, math.ceil(self._received_chars / _CHARS_PER_TOKEN))
         return counted
+
+    @property
+    def path(self) -> str:
+        """Of the file that the tool call under way writes; empty where it is not known yet."""
+        begun = "".join(self._json.get(max(self._blocks, default=0), ())[:_PATH_PIECES])
+        found = _PATH.match(begun)
+        return found[1] if found else ""
 
     def content(self) -> tuple[tuple[dict[str, Any], ...], dict[str, str]]:
         """The blocks, and by tool_use id the input text that is no JSON object."""

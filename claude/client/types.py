@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from claude.client.recorded_response import RecordedResponse
+from core.events import AnswerProgress
 from core.job import Usage
 
 Block = dict[str, Any]
@@ -66,10 +67,11 @@ class Hooks:
     """`on_usage` is called for every billed request, also one that was cut; `on_request` before
     each request and each retry: it may change the call, or raise; `on_throttle` for each request
     refused for the rate or the provider's load; `on_answer` when an answer begins, which `on_usage`
-    follows at its end."""
+    follows at its end; `on_answering` meanwhile and while nothing comes, also by another thread."""
 
     on_usage: Callable[[Usage], None] = lambda _: None
     on_progress: Callable[[str], None] = lambda _: None
     on_request: Callable[[Call], Call] = lambda call: call
     on_throttle: Callable[[], None] = lambda: None
     on_answer: Callable[[], None] = lambda: None
+    on_answering: Callable[[AnswerProgress], None] = lambda _: None

@@ -4,12 +4,14 @@ Continues where an earlier worker of the same attempt was killed: its usage coun
 """
 
 import json
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from claude.engines.transcript import Transcript
 from core.bundle import AttemptDir, read_spent
-from core.events import Kind
+from core.events import AnswerProgress, Kind
 from core.job import Usage
 from core.wire import plain
 from core.workspace.confined import remove_tree
@@ -32,6 +34,7 @@ class AttemptLog:
         self._log = ProtectedLog(attempt.log)
         self._mask = mask
         self._echo = echo
+        self._lock = threading.Lock()
 
     def spent(self, usage: Usage) -> None:
         self.usage.append(usage)
@@ -45,6 +48,10 @@ class AttemptLog:
 
     def answer_begun(self) -> None:
         self._emit(Kind.ANSWER_BEGUN)
+
+    def answering(self, progress: AnswerProgress) -> None:
+        masked = replace(progress, path=self._mask(progress.path))
+        self._emit(Kind.ANSWER_PROGRESS, **plain(masked))
 
     def log(self, text: str) -> None:
         self._log.write(self._mask(text).rstrip() + "\n")
@@ -62,5 +69,6 @@ class AttemptLog:
 
     def _emit(self, kind: Kind, **data: Any) -> None:
         line = json.dumps({"kind": str(kind), **data})
-        self._events.write(line + "\n")
-        self._echo(line)
+        with self._lock:
+            self._events.write(line + "\n")
+            self._echo(line)

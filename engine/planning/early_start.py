@@ -7,6 +7,7 @@ from typing import Self
 
 from claude.planning.draft_reader import PlanningHooks
 from core.clock import Clock, StoppableClock
+from core.events import AnswerProgress
 from core.job import Usage
 from core.plan import Plan
 from core.plan.draft import AnswerBegan, ContractWritten, DraftEvent, HeadWritten
@@ -17,7 +18,7 @@ STOP_S = 2.0
 
 Ask = Callable[[Clock, PlanningHooks], Plan]
 """Has the plan made; raises what the planner raises."""
-_Item = Usage | str | DraftEvent | Plan | BaseException
+_Item = Usage | str | AnswerProgress | DraftEvent | Plan | BaseException
 
 
 class BackgroundPlanning:
@@ -31,7 +32,7 @@ class BackgroundPlanning:
         self,
         ask: Ask,
         charge: Callable[[Usage], None],
-        report: Callable[[str], None],
+        report: Callable[[str | AnswerProgress], None],
         written: Callable[[Plan], None],
     ) -> None:
         self.head: Plan | None = None
@@ -87,7 +88,7 @@ class BackgroundPlanning:
         match item:
             case Usage():
                 self._charge(item)
-            case str():
+            case str() | AnswerProgress():
                 self._report(item)
             case AnswerBegan() if self.head is None:
                 self._early.clear()
@@ -111,7 +112,8 @@ class BackgroundPlanning:
 
     def _work(self) -> None:
         """On the planner's thread."""
-        hooks = PlanningHooks(on_usage=self._put, on_progress=self._put, on_draft=self._put)
+        put = self._put
+        hooks = PlanningHooks(on_usage=put, on_progress=put, on_answering=put, on_draft=put)
         try:
             self._put(self._ask(self._clock, hooks))
         except BaseException as exc:  # noqa: BLE001 - a thread's end: raised where it is waited for

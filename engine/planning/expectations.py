@@ -53,7 +53,9 @@ class Expectations:
             unwritten_s=self._unwritten_s(plan, self._terms(self.models.planner)),
         )
         past = self.history.past_forecasts(simulated=simulated)
-        return replace(figures, pace=None if simulated else self._expected_pace(model), past=past)
+        if model.simulation is not None:
+            return replace(figures, past=past, speed=model.simulation.speed)
+        return replace(figures, pace=self._expected_pace(model), past=past)
 
     def compare(self, plan: Plan, planning: Part | None = None) -> Comparison:
         """Whether parallel work pays for `plan`; for a simulation, at the speed of life."""

@@ -17,7 +17,7 @@ from config import Settings
 from core.bundle import Allowance, Models, ModelSettings
 from core.clock import Clock
 from core.errors import refuse_if
-from core.events import Part
+from core.events import AnswerProgress, Part
 from core.job import Usage
 from core.plan import Plan
 from core.waiting import announced
@@ -69,10 +69,14 @@ class PreparedRun:
         return self.expectations.planning(self.facts.prompt)
 
     def ask_for_plan(
-        self, allowance: Allowance, on_usage: Callable[[Usage], None], report: Callable[[str], None]
+        self,
+        allowance: Allowance,
+        on_usage: Callable[[Usage], None],
+        report: Callable[[str | AnswerProgress], None],
     ) -> Plan:
         """Raises what the planner raises."""
-        return self.ask_beside(allowance, self.context.clock, Hooks(on_usage, report))
+        hooks = Hooks(on_usage, report, on_answering=report)
+        return self.ask_beside(allowance, self.context.clock, hooks)
 
     def ask_beside(self, allowance: Allowance, clock: Clock, hooks: Hooks) -> Plan:
         """The same for another thread, whose clock may end it."""

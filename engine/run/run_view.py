@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from core.errors import BundleError
 from core.events import (
     AnswerBegun,
+    AnswerProgress,
     CheckBegun,
     CheckEnded,
     Conflict,
@@ -92,7 +93,9 @@ class RunView:
             case Progress() as data:
                 self._progress(event, data)
             case AnswerBegun():
-                self._answer_begun(event)
+                self._answer_progress(event, AnswerProgress())
+            case AnswerProgress() as data:
+                self._answer_progress(event, data)
             case JobStateChanged() as data if not self._is_void(event):
                 self._job_state(event, data)
             case JobIntended(reservation, definition):
@@ -149,6 +152,11 @@ class RunView:
         under_way = (t.under_way for t in self._all_tasks() if t.under_way.requests)
         return sum(under_way, self._settled + self.planning.under_way)
 
+    @property
+    def written(self) -> int:
+        """Tokens of the answers under way, which nothing was billed for yet."""
+        return self.planning.written + sum(task.written for task in self._all_tasks())
+
     def wall_s(self, now: float | None = None) -> float:
         """Seconds of all sessions; the last one until `now`, or until its last event."""
         if self._session_at is None:
@@ -193,9 +201,10 @@ class RunView:
         return done / total if total else 0.0
 
     def eta_s(self, now: float) -> float | None:
-        """Seconds still to go, at the pace of the tasks done so far; None before there is one."""
+        """Seconds still to go, at the pace of the tasks done so far; None before there is one, and
+        while nothing moves."""
         pace = self._seconds_per_token()
-        if pace is None or self.ended is not None:
+        if pace is None or self.ended is not None or self.silent_s(now):
             return None
         longest = work = 0.0
         for task in self.tasks.values():
@@ -205,6 +214,14 @@ class RunView:
             longest = max(longest, self._path[task.id] * pace - elapsed)
             work += max(0.0, task.weight * pace - elapsed)
         return max(longest, work / max(1, self.header.max_executors), 0.0)
+
+    def silent_s(self, now: float) -> float:
+        """For how many seconds Claude has sent nothing for all that is under way; 0.0 where
+        something moves."""
+        running = [t for t in self.tasks.values() if t.phase is TaskPhase.RUNNING]
+        since = [task.silent_since for task in running or [self.planning]]
+        known = [at for at in since if at is not None]
+        return max(0.0, now - max(known)) if known and len(known) == len(since) else 0.0
 
     def waits(self) -> Counter[Pending]:
         """What queued jobs wait for, and how many."""
@@ -247,7 +264,8 @@ class RunView:
             return
         self.counts[task.phase] -= 1
         self.counts[phase] += 1
-        task.phase, task.is_writing = phase, False
+        task.phase = phase
+        task.ask_anew()
         task.pending = task.pending if phase is TaskPhase.QUEUED else None
         if phase.active and task.slot is None:
             if not self._free_slots:
@@ -347,16 +365,19 @@ class RunView:
             self._running(task, event)
         if data.usage is not None:
             task.under_way += Spend.of(data.usage, self._price)
-            task.is_writing = False
+            task.ask_anew()
+        task.silent_since = None
         task.activity = data.text or task.activity
 
-    def _answer_begun(self, event: Event) -> None:
+    def _answer_progress(self, event: Event, data: AnswerProgress) -> None:
         task = self._task(event)
         if event.attempt in task.settled or task.phase.final or self._is_void(event):
             return
         if event.task:
             self._running(task, event)
-        task.is_writing = True
+        task.is_writing |= not data.silent_s or data.tokens > 0
+        task.written, task.path = data.tokens, data.path
+        task.silent_since = event.at - data.silent_s if data.silent_s else None
 
     def _job_ended(self, event: Event, data: JobEnded) -> None:
         task = self._task(event)

@@ -9,6 +9,7 @@ from core.bundle import Models
 from core.clock import Clock
 from core.errors import OrchestratorError, RunRemoved, StorageError
 from core.events import (
+    AnswerProgress,
     Broadcast,
     Event,
     EventData,
@@ -63,8 +64,8 @@ class Session:
     def spent(self, usage: Usage) -> None:
         self.emit(Progress(usage=usage))
 
-    def progress(self, text: str) -> None:
-        self.emit(Progress(text))
+    def progress(self, told: str | AnswerProgress) -> None:
+        self.emit(Progress(told) if isinstance(told, str) else told)
 
 
 @contextmanager
@@ -175,5 +176,6 @@ def announce(
             max_executors=max_executors,
             target=facts.target,
             resumed=session.resumed,
+            speed=executor.simulation.speed if executor.simulation else None,
         )
     )

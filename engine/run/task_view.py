@@ -58,6 +58,12 @@ class TaskView:
     files: int = 0
     is_writing: bool = False
     """Whether Claude is in the middle of an answer."""
+    written: int = 0
+    """Tokens of that answer so far."""
+    path: str = ""
+    """The file that it writes, where that is known."""
+    silent_since: float | None = None
+    """Since when Claude, who was asked, has sent nothing; None while that is not known."""
     activity: str = ""
     pending: Pending | None = None
     """Only while it is queued, and only if the queue gives a reason."""
@@ -65,6 +71,10 @@ class TaskView:
     settled: dict[int, Spend] = field(default_factory=dict)
     """Spend of ended attempts, by number."""
     under_way: Spend = field(default_factory=Spend)
+
+    def ask_anew(self) -> None:
+        """What was known of an answer holds no longer."""
+        self.is_writing, self.written, self.path, self.silent_since = False, 0, "", None
 
     @property
     def spend(self) -> Spend:

@@ -1,17 +1,19 @@
 """Reads a line of a worker's log."""
 
 import json
+from typing import Any
 
 from core.errors import BundleError
-from core.events import AnswerBegun, Kind, Progress
+from core.events import AnswerBegun, AnswerProgress, Kind, Progress
 from core.job import Usage
 from core.wire import decode
 
 MOST_CHARS = 2_000
 """Of a line of progress; it is for people."""
+MOST_TOKENS, MOST_SILENT_S = 10**7, 86_400.0
 
 
-def parse_progress(line: str) -> AnswerBegun | Progress:
+def parse_progress(line: str) -> AnswerBegun | AnswerProgress | Progress:
     """A worker's own event, or a line of text. What is no usage is left out."""
     try:
         found = json.loads(line)
@@ -19,6 +21,8 @@ def parse_progress(line: str) -> AnswerBegun | Progress:
         found = None
     if isinstance(found, dict) and found.get("kind") == Kind.ANSWER_BEGUN:
         return AnswerBegun()
+    if isinstance(found, dict) and found.get("kind") == Kind.ANSWER_PROGRESS:
+        return _answer_progress(found)
     if not isinstance(found, dict) or found.get("kind") != Kind.PROGRESS:
         return Progress(line[:MOST_CHARS])
     # what a command wrote into the log may be of any size
@@ -28,3 +32,13 @@ def parse_progress(line: str) -> AnswerBegun | Progress:
     except (KeyError, BundleError):
         usage = None
     return Progress(text, usage)
+
+
+def _answer_progress(found: dict[str, Any]) -> AnswerProgress:
+    del found["kind"]
+    try:
+        data = decode(AnswerProgress, json.dumps(found), "progress")
+    except BundleError:
+        return AnswerProgress()
+    tokens, silent_s = min(MOST_TOKENS, data.tokens), min(MOST_SILENT_S, data.silent_s)
+    return AnswerProgress(max(0, tokens), data.path[:MOST_CHARS], max(0.0, silent_s))

@@ -24,10 +24,14 @@ NAMED_REASONS = 4
 NO_REASON = "no reason given"
 
 
+def without_sequences(text: str) -> str:
+    return _SEQUENCES.sub("", text)
+
+
 def clean(text: object, limit: int = 200) -> str:
     """One line of printable text without terminal sequences, at most `limit` characters."""
     # cut first: a text may be huge
-    plain = _HIDDEN.sub("", _SEQUENCES.sub("", str(text)[: 20 * limit]))
+    plain = _HIDDEN.sub("", without_sequences(str(text)[: 20 * limit]))
     plain = " ".join("".join(c for c in plain if c.isprintable() or c.isspace()).split())
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
@@ -97,6 +101,18 @@ def wrapped(text: str, first: str, indent: int, *, cut: bool = True) -> list[str
 def dollars(amount: float) -> str:
     """$0.1235 below one dollar, $12.35 above."""
     return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"
+
+
+def silence_text(seconds: float) -> str:
+    return f"no answer from Claude for {rough_duration(seconds)}"
+
+
+def pace_text(speed: float | None) -> str:
+    """How the times of a simulation compare to life; empty where they are those of life. `speed` is
+    simulated seconds a second, 0 for no waiting."""
+    if speed in (None, 1.0):
+        return ""
+    return f"at {speed:g} times speed" if speed else "without waiting for Claude"
 
 
 def models_text(header: RunStarted) -> str:

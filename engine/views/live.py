@@ -1,19 +1,18 @@
 """The live view: a rich picture of the run view that fits its terminal, however many tasks it has.
-Rich's own thread redraws, so that clocks tick between events; one lock guards the run view."""
+A thread redraws, so that clocks tick between events; one lock guards the run view."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TextIO, cast
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from core.clock import Clock
-from core.events import Event, Forecast
+from core.events import Event
 from engine.money.usage import Price
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
@@ -24,11 +23,15 @@ from engine.views.format import (
     cost_text,
     duration,
     models_text,
+    pace_text,
     queue_text,
+    rough_duration,
     short_count,
+    silence_text,
     simulation_lines,
 )
 from engine.views.plan import comparison_line, forecast_line, past_line
+from engine.views.screen import Screen
 from engine.views.types import View
 
 REDRAWS_PER_S = 8
@@ -43,8 +46,11 @@ _STYLES = {
     TaskPhase.WAITING: "dim",
     TaskPhase.SUCCEEDED: "green",
 }
-# Lines that are not tasks: title, bar, table head, counts, spend, forecast, note, cursor
-_AROUND_ROWS = 8
+_ROOMY_ROWS = 17
+_LEAST_ROWS = 3
+"""Of tasks, before what is told below them gives way."""
+_NARROW = 72
+"""Columns below which a row leaves out what can be missed."""
 
 
 class LiveView(View):
@@ -64,13 +70,14 @@ class LiveView(View):
         self._clock = clock
         self._run_view = RunView(price)
         self._lock = threading.Lock()
-        self._live: Live | None = None
-        self._closed = False
+        self._screen = Screen(self._console)
+        self._drawing = ExitStack()
+        self._is_drawing = self._closed = False
 
     def emit(self, event: Event) -> None:
         with self._lock:
             self._run_view.apply(event)
-        if self._live is None and not self._closed:
+        if not (self._is_drawing or self._closed):
             self._start()
 
     def close(self) -> None:
@@ -85,54 +92,69 @@ class LiveView(View):
             self._start()
 
     def _start(self) -> None:
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._draw,
-            refresh_per_second=REDRAWS_PER_S,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
+        self._is_drawing = True
+        self._drawing.enter_context(self._screen.heeding_job_control())
+        over = threading.Event()
+        drawer = threading.Thread(target=self._redraw_until, args=(over,), daemon=True)
+        self._drawing.callback(self._screen.clear)
+        self._drawing.callback(lambda: drawer.join() if drawer.is_alive() else None)
+        self._drawing.callback(over.set)
+        self._redraw()
+        drawer.start()  # last of all, since Ctrl-C may come at any point
 
     def _stop(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.stop()
+        self._drawing.close()
+        self._is_drawing = False
 
-    def _draw(self) -> RenderableType:
+    def _redraw_until(self, over: threading.Event) -> None:
+        while not over.wait(1 / REDRAWS_PER_S):
+            self._redraw()
+
+    def _redraw(self) -> None:
         with self._lock:
-            return draw(self._run_view, self._clock.time(), *self._console.size)
+            picture = draw(self._run_view, self._clock.time(), *self._console.size)
+        self._screen.draw(picture)
 
 
 def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableType:
-    """The picture at Unix time `now`, at most `height` - 1 lines."""
-    roomy = height > 2 * _AROUND_ROWS
-    simulation = _simulation(run_view) if roomy else []
-    forecast = run_view.forecast if roomy else None
-    comparison = comparison_line(forecast) if forecast else ""
-    parts: list[RenderableType] = [_title(run_view), *simulation]
-    if run_view.planned:
-        queue = _queue(run_view)
-        room = height - _AROUND_ROWS - len(queue) - len(simulation) - bool(comparison)
-        parts += [_bar(run_view, now, width), _rows(run_view, now, room), _counts(run_view), *queue]
-    else:
-        parts.append(_planning(run_view, now))
-    if (check := run_view.checking) is not None:
-        parts.append(_one_line(f"check {check.number} of {check.total}: {clean(check.command)}"))
-    parts.append(_spend(run_view))
-    if run_view.forecast:
-        parts.append(_one_line(f"forecast: {_forecast(run_view.forecast)}", "dim"))
-        if comparison:
-            parts.append(_one_line(comparison, "dim"))
-    if run_view.notices:
-        parts.append(_one_line(f"note: {clean(run_view.notices[-1])}", "yellow"))
-    return Group(*parts)
+    """The picture at Unix time `now`, at most `height` - 1 lines where that is possible. What can
+    be missed comes last."""
+    roomy = height >= _ROOMY_ROWS
+    parts: list[RenderableType] = [_title(run_view), *(_simulation(run_view) if roomy else ())]
+    below: list[RenderableType] = [*_check(run_view), *_queue(run_view), *_note(run_view)]
+    below.append(_spend(run_view))
+    below += _forecast(run_view, roomy)
+    if not run_view.planned:
+        return Group(*parts, _planning(run_view, now), *below)
+    parts.append(_bar(run_view, now, width))
+    if run_view.planning.written or run_view.planning.silent_since is not None:
+        below.insert(0, _planning(run_view, now))
+    has_head = height > 2 * _LEAST_ROWS
+    room = height - 1 - len(parts) - has_head - 1  # the cursor, and the counts
+    least = min(_LEAST_ROWS, len(run_view.tasks))
+    below = below[: max(0, room - least)]
+    rows = chosen_rows(run_view, max(1, room - len(below)))
+    parts.append(_table(rows, now, narrow=width < _NARROW, has_head=has_head))
+    parts.append(_counts(run_view, len(run_view.tasks) - len(rows)))
+    return Group(*parts, *below)
 
 
-def _forecast(forecast: Forecast) -> str:
+def _forecast(run_view: RunView, roomy: bool) -> Iterator[Text]:
+    if (forecast := run_view.forecast) is None:
+        return
     past = f"; {past_line(forecast.past)}" if forecast.past else ""
-    return forecast_line(forecast) + past
+    yield _one_line(f"forecast: {forecast_line(forecast)}{past}", "dim")
+    if roomy and (comparison := comparison_line(forecast)):
+        yield _one_line(comparison, "dim")
+
+
+def _check(run_view: RunView) -> Iterator[Text]:
+    if (check := run_view.checking) is not None:
+        yield _one_line(f"check {check.number} of {check.total}: {clean(check.command)}")
+
+
+def _note(run_view: RunView) -> list[Text]:
+    return [_one_line(f"note: {clean(text)}", "yellow") for text in run_view.notices[-1:]]
 
 
 def _one_line(text: str, style: str = "") -> Text:
@@ -143,7 +165,7 @@ def _title(run_view: RunView) -> Text:
     header = run_view.header
     facts = [f"{clean(header.backend)} × {header.max_executors}", models_text(header)]
     if header.simulated:
-        facts.insert(0, "SIMULATED")
+        facts.insert(0, f"SIMULATED {pace_text(header.speed)}".rstrip())
     line = _one_line(clean(run_view.title or header.prompt, 40), "bold")
     return line.append("  " + " · ".join(facts), style="not bold dim")
 
@@ -156,54 +178,72 @@ def _simulation(run_view: RunView) -> list[Text]:
 
 
 def _planning(run_view: RunView, now: float) -> Text:
-    expected = run_view.header.planning
-    of = f" of about {duration(expected.seconds)}" if expected else ""
-    activity = clean(run_view.planning.activity)
-    return _one_line(f"planning {duration(run_view.wall_s(now))}{of} {activity}", "cyan")
+    planning, expected = run_view.planning, run_view.header.planning
+    of = f" of about {duration(expected.seconds)}" if expected and not run_view.planned else ""
+    line = _one_line(f"planning {duration(run_view.wall_s(now))}{of}", "cyan")
+    if planning.silent_since is not None:
+        text = silence_text(now - planning.silent_since)
+        return line.append(f"  {text}", style="yellow")
+    written = f"  {short_count(planning.written)} tokens so far" if planning.written else ""
+    return line.append(f"{written}  {clean(planning.activity)}".rstrip())
 
 
 def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
     done, total = run_view.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
-    eta_s = run_view.eta_s(now)
-    left = f"  about {duration(eta_s)} left" if eta_s is not None else ""
-    text = f"{done}/{total} tasks  {duration(run_view.wall_s(now))}{left}"
+    text = Text(f"{done}/{total} tasks  {duration(run_view.wall_s(now))}")
+    if silent_s := run_view.silent_s(now):
+        text.append(f"  {silence_text(silent_s)}", style="yellow")
+    elif (eta_s := run_view.eta_s(now)) is not None:
+        text.append(f"  about {duration(eta_s)} left")
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     room = max(4, width - len(text) - 1)
     bar = ProgressBar(total=1.0, completed=run_view.progress(now), width=room)
-    line.add_row(bar, Text(text))
+    line.add_row(bar, text)
     return line
 
 
-def _rows(run_view: RunView, now: float, room: int) -> RenderableType:
-    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("slot", width=4, no_wrap=True)
-    table.add_column("task", max_width=24, no_wrap=True, overflow="ellipsis")
+def _table(
+    tasks: Sequence[TaskView], now: float, *, narrow: bool, has_head: bool
+) -> RenderableType:
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), show_header=has_head)
+    if not narrow:
+        table.add_column("slot", width=4, no_wrap=True)
+    table.add_column("task", max_width=16 if narrow else 24, no_wrap=True, overflow="ellipsis")
     table.add_column("state", width=9, no_wrap=True)
     table.add_column("time", width=6, justify="right", no_wrap=True)
     table.add_column("tokens", width=6, justify="right", no_wrap=True)
     table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
-    for task in chosen_rows(run_view, max(1, room)):
+    for task in tasks:
+        tokens = task.spend.total_tokens + task.written
         table.add_row(
-            str(task.slot or ""),
+            *([] if narrow else [str(task.slot or "")]),
             Text(clean(task.id, 32)),
             Text("writing" if task.is_writing else task.phase, style=_STYLES[task.phase]),
             duration(elapsed) if (elapsed := task.elapsed_s(now)) else "",
-            short_count(task.spend.total_tokens) if task.spend.requests else "",
-            Text(_about(task)),
+            short_count(tokens) if tokens else "",
+            _about(task, now, narrow=narrow),
         )
     return table
 
 
-def _about(task: TaskView) -> str:
-    attempt = f"attempt {task.attempt}: " if task.attempt > 1 and not task.phase.final else ""
+def _about(task: TaskView, now: float, *, narrow: bool) -> Text:
+    """What matters most comes first, since the end may be cut."""
+    if task.silent_since is not None:
+        return Text(f"no answer for {rough_duration(now - task.silent_since)}", style="yellow")
     if task.phase is TaskPhase.SUCCEEDED:
-        return clean(task.title)
+        return Text(clean(task.title))
     if task.pending is not None:
         stuck = "cannot start: " if task.pending.stuck else ""
-        return attempt + stuck + (clean(task.pending.why) or NO_REASON)
-    return attempt + clean(task.activity or task.message or task.title)
+        text = stuck + (clean(task.pending.why) or NO_REASON)
+    else:
+        path = task.path.rpartition("/")[2] if narrow else task.path
+        text = clean(path or task.activity or task.message or task.title)
+    if task.written:
+        text += f", {short_count(task.written)} tokens"
+    attempt = f" (attempt {task.attempt})" if task.attempt > 1 and not task.phase.final else ""
+    return Text(text + attempt)
 
 
 def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:
@@ -221,11 +261,12 @@ def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:
     return sorted(tasks, key=rank)[:room]
 
 
-def _counts(run_view: RunView) -> Text:
-    line = _one_line("")
+def _counts(run_view: RunView, hidden: int) -> Text:
+    """Of all tasks, after how many have no row."""
+    line = _one_line(f"+{hidden:,} more  " if hidden else "", "bold")
     for phase, style in _STYLES.items():
         if run_view.counts[phase]:
-            line.append(f"{run_view.counts[phase]} {phase}  ", style=style)
+            line.append(f"{run_view.counts[phase]} {phase}  ", style=f"not bold {style}")
     return line
 
 
@@ -240,5 +281,6 @@ def _queue(run_view: RunView) -> list[Text]:
 def _spend(run_view: RunView) -> Text:
     spend = run_view.spend()
     used = spend.input_tokens + spend.cache_read_tokens + spend.cache_write_tokens
-    tokens = f"{short_count(used)} tokens in, {short_count(spend.output_tokens)} out"
+    written = spend.output_tokens + run_view.written
+    tokens = f"{short_count(used)} tokens in, {short_count(written)} out"
     return _one_line(f"{tokens} · {cost_text(spend, run_view.header.simulated)}", "dim")

@@ -31,13 +31,16 @@ from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
 from engine.views.format import (
+    NO_REASON,
     clean,
     cost_text,
     duration,
     models_text,
+    pace_text,
     plural,
     proof_text,
     queue_text,
+    silence_text,
     simulation_lines,
 )
 from engine.views.plan import comparison_line, forecast_line, past_line, planning_line
@@ -78,6 +81,7 @@ class PlainLines(View):
         self._run_view = RunView(price)
         self._verbose = verbose
         self._since = clock.time()
+        self._silence_told_s = 0.0
 
     def emit(self, event: Event) -> None:
         run_view = self._run_view
@@ -85,11 +89,20 @@ class PlainLines(View):
         run_view.apply(event)
         if still_queued or event.at < self._since:
             return
-        if text := _line(event, run_view, self._verbose):
+        text = f"{self._silence(event.at)}\n{_line(event, run_view, self._verbose)}"
+        if lines := text.strip().splitlines():
             label = "simulated " if run_view.header.simulated else ""
             mark = f"[{label}{duration(run_view.wall_s(event.at))}]"
-            self._stream.write("".join(f"{mark} {line}\n" for line in text.splitlines()))
+            self._stream.write("".join(f"{mark} {line}\n" for line in lines))
             self._stream.flush()
+
+    def _silence(self, now: float) -> str:
+        """That nothing moves, when that is news; it goes on by events of tasks that are silent."""
+        silent_s, told_s = self._run_view.silent_s(now), self._silence_told_s
+        if silent_s and silent_s < 2 * told_s:
+            return ""
+        self._silence_told_s = silent_s
+        return f"note: {silence_text(silent_s)}" if silent_s else ""
 
 
 def _is_still_queued(event: Event, run_view: RunView) -> bool:
@@ -107,7 +120,7 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
     match event.data:
         case RunStarted(prompt=prompt, simulated=simulated, planning=planning):
             notices = simulation_lines("", prompt) if simulated else []
-            expected = [planning_line(planning)] if planning else []
+            expected = [planning_line(planning, run_view.header.speed)] if planning else []
             return "\n".join([_started(run_view), *notices, *expected])
         case PlanReady():
             plan = f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
@@ -120,7 +133,7 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
         case JobIntended():
             return f"{task}: started" + (f", attempt {event.attempt}" if event.attempt > 1 else "")
         case TaskRetry(_, delay_s, message):
-            return f"{task}: retry in {delay_s:.1f} s: {clean(message)}"
+            return f"{task}: {clean(message) or NO_REASON}; trying again in {delay_s:.1f} s"
         case TaskEnded(TaskState.CANCELLED):
             return ""  # the run's end covers all of them
         case TaskEnded():
@@ -152,10 +165,12 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
 
 def _started(run_view: RunView) -> str:
     header = run_view.header
+    pace = pace_text(header.speed)
     return (
         f"run {clean(header.run)} {'resumed' if header.resumed else 'started'}:"
         f" {models_text(header)}, backend {clean(header.backend)},"
         f" up to {plural(header.max_executors, 'executor')}"
+        f"{', ' if pace else ''}{pace}"
     )
 
 

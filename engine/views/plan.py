@@ -8,6 +8,7 @@ from core.plan import Analysis, Plan, Setup, Task, longest_chain, topological_or
 from engine.views.format import (
     clean,
     duration,
+    pace_text,
     plural,
     rough_duration,
     short_count,
@@ -28,9 +29,9 @@ def forecast_line(forecast: Forecast) -> str:
     return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
 
 
-def planning_line(planning: Part) -> str:
-    """What making a plan is expected to take."""
-    return f"Planning is expected to take about {_about(planning)}"
+def planning_line(planning: Part, speed: float | None = None) -> str:
+    """What making a plan is expected to take; `speed` as in RunStarted."""
+    return f"Planning is expected to take about {_about(planning)} {pace_text(speed)}".rstrip()
 
 
 def past_line(past: PastForecasts) -> str:
@@ -52,7 +53,7 @@ def comparison_line(forecast: Forecast) -> str:
     return (
         f"One executor alone: about {_about(alone)};"
         f" {forecast.executors} in parallel: about {_about(parallel)}{slower}"
-        + (" (at --sim-speed 1)" if forecast.simulated else "")
+        + (" (at Claude's pace)" if forecast.simulated else "")
     )
 
 
@@ -182,7 +183,7 @@ def _named(verb: str, names: Sequence[str]) -> str:
 
 
 def _forecast(forecast: Forecast) -> Iterator[str]:
-    label = " (simulated)" if forecast.simulated else ""
+    label = f" (simulated {pace_text(forecast.speed)}".rstrip() + ")" if forecast.simulated else ""
     yield f"Forecast with {plural(forecast.executors, 'executor')}{label}"
     whole, plan = forecast.whole(), forecast.planning or Part()
     cost = "unknown price"

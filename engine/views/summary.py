@@ -1,7 +1,7 @@
 """The summary of a run that has ended, as text of 80 columns."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from engine.views.format import (
     dollars,
     duration,
     models_text,
+    pace_text,
     plural,
     proof_counts,
     proof_text,
@@ -30,6 +31,8 @@ from engine.views.plan import forecast_line
 LISTED = 10
 """How many failed tasks or conflicts are named before the rest is only counted."""
 _INDENT = 12
+_WRONG = {"reason", str(TaskPhase.FAILED), "conflict", "left out"}
+"""Facts without which a run that did not succeed cannot be understood."""
 _RESUMABLE_EXITS = {4, 130}
 
 
@@ -40,11 +43,18 @@ def render_summary(run_view: RunView) -> str:
     if header.simulated:
         text = " ".join(simulation_lines(run_view.title, header.prompt))
         lines += wrapped(text, "  ", 2)
-    for label, text in _facts(run_view):
-        lines += wrapped(text, f"  {label:{_INDENT - 2}}", _INDENT, cut=False)  # paths stay whole
-    if is_resumable(run_view) and header.run_dir:
-        lines.append(f"  {'continue':{_INDENT - 2}}{resume_command(run_view)}")
+    lines += [*_labelled(_facts(run_view)), *_continue(run_view)]
     return "\n".join(lines) + "\n"
+
+
+def _labelled(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for label, text in facts:
+        yield from wrapped(text, f"  {label:{_INDENT - 2}}", _INDENT, cut=False)  # paths stay whole
+
+
+def _continue(run_view: RunView) -> Iterator[str]:
+    if is_resumable(run_view) and run_view.header.run_dir:
+        yield f"  {'continue':{_INDENT - 2}}{resume_command(run_view)}"
 
 
 def resume_command(run_view: RunView) -> str:
@@ -55,8 +65,14 @@ def resume_command(run_view: RunView) -> str:
 
 
 def render_end(run_view: RunView, *, brief: bool) -> str:
-    """The last words of a run: the outcome alone, or the summary after an empty line."""
-    return render_outcome(run_view) + "\n" if brief else "\n" + render_summary(run_view)
+    """The last words of a run: the summary after an empty line, or where `brief` the outcome, with
+    what went wrong and how to go on."""
+    if not brief:
+        return "\n" + render_summary(run_view)
+    lines = [render_outcome(run_view)]
+    if run_view.ended is None or run_view.ended.exit_code:
+        lines += _labelled(fact for fact in _facts(run_view) if fact[0] in _WRONG)
+    return "\n".join([*lines, *_continue(run_view)]) + "\n"
 
 
 @contextmanager
@@ -146,7 +162,7 @@ def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]
     for task in found[:LISTED]:
         yield str(phase), f"{clean(task.id)}: {clean(task.message, 500) or NO_REASON}"
         if path := _transcript(run_view, task):
-            yield "transcript", clean(path, 4_096)
+            yield "", f"transcript {clean(path, 4_096)}"
     yield from _more(str(phase), len(found))
 
 
@@ -180,8 +196,12 @@ def _times(run_view: RunView) -> str:
     wall_s, work_s = run_view.wall_s(), run_view.work_s()
     ratio = work_s / wall_s if wall_s else 0.0
     speedup = f" ({ratio:.1f} times as fast as one task at a time)" if ratio > 1 else ""
+    wall = f"{duration(wall_s)} from start to end"
+    if pace := pace_text(speed := run_view.header.speed):
+        life = f", about {duration(speed * wall_s)} at Claude's pace" if speed else ""
+        wall = f"{duration(wall_s)} {pace}{life}"
     return (
-        f"{duration(wall_s)} from start to end, {duration(work_s)} of task time{speedup},"
+        f"{wall}; {duration(work_s)} of task time{speedup},"
         f" critical path {duration(run_view.critical_path_s())}"
     )
 

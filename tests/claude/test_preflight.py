@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+import claude.client.client
+from claude.client.silence import Watchman
 from claude.limits.governor import Governor
 from claude.preflight import ask_once, find_credentials, find_problems, try_models
 from claude.simulation.server import serve
@@ -20,6 +22,7 @@ from core.clock import SystemClock
 from core.credentials import Credentials
 from core.errors import PreflightFailed, Problem, SettingsError
 from tests.fakes.scripted_server import Asked, Told, api_refusal, hello, scripted_server
+from tests.fakes.silent_api import silent_server
 from tests.fakes.simulated import RecordingClock
 
 BEDROCK = ModelSettings(provider="bedrock", model="m")
@@ -425,3 +428,18 @@ def test_what_two_models_lack_together_is_told_once() -> None:
     with pytest.raises(PreflightFailed) as caught:
         try_models(models, NOTHING, clock=RecordingClock(), governor=Governor(), warn=fail)
     assert len(caught.value.problems) == 1
+
+
+def test_a_provider_that_does_not_answer_is_told_of_while_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claude.client.client, "WATCHMAN", Watchman(0.01, 0.001))
+    told: list[str] = []
+    with silent_server(0) as (api, model):
+
+        def tell(text: str) -> None:
+            told.append(text)
+            api.spoke.set()
+
+        try_models([model], KEY, clock=SystemClock(), governor=Governor(), warn=tell)
+    assert told[0] == f"No answer from {model.model} for 0 s."

@@ -258,6 +258,29 @@ class TestTime:
         assert story.run_view.eta_s(story.at + 12) == pytest.approx(18.0)
         assert story.run_view.eta_s(story.at + 1000) == pytest.approx(10.0)
 
+    def test_there_is_no_eta_while_nothing_moves(self, story: Story) -> None:
+        run_view = story.run_view
+        story.begin("a").end("a", duration_s=10.0).finish("a").begin("b").begin("c")
+        story.tell(Kind.ANSWER_PROGRESS, "b", 1, silent_s=5.0)
+        assert run_view.silent_s(story.at) == 0.0, "c may be at work"
+        assert run_view.eta_s(story.at) is not None
+        story.at += 10
+        story.tell(Kind.ANSWER_PROGRESS, "c", 1, tokens=70, path="c.py", silent_s=5.0)
+        assert run_view.silent_s(story.at + 35) == 40.0
+        assert run_view.eta_s(story.at + 35) is None
+        assert (run_view.tasks["b"].is_writing, run_view.tasks["c"].is_writing) == (False, True)
+        story.tell(Kind.PROGRESS, "b", 1, text="Trying again.")
+        assert run_view.silent_s(story.at + 35) == 0.0
+
+    def test_a_planner_that_is_silent_is_known_as_long_as_no_task_runs(self) -> None:
+        story = Story().start().tell(Kind.ANSWER_PROGRESS, tokens=300, silent_s=8.0)
+        assert story.run_view.silent_s(story.at + 2) == 10.0
+        assert story.run_view.written == 300
+        story.plan(("a", [], 5)).begin("a")
+        assert story.run_view.silent_s(story.at) == 0.0
+        story.tell(Kind.PROGRESS, usage=usage())
+        assert (story.run_view.written, story.run_view.planning.silent_since) == (0, None)
+
     def test_late_news_of_planning_moves_no_task(self) -> None:
         story = Story().start().tell(Kind.JOB_INTENDED).tell(Kind.PROGRESS, text="asking")
         assert story.run_view.planning.activity == "asking"
@@ -340,6 +363,7 @@ def test_every_kind_of_event_is_understood() -> None:
     check = {"phase": "check", "command": "true", "tasks": [], "number": 1, "total": 1}
     for kind in Kind:
         own = {**check, "state": "passed"} if kind.startswith("check") else data
+        own = {} if kind is Kind.ANSWER_PROGRESS else own
         run_view.apply(event_of(kind, 1.0, "t", 1, own))
     assert run_view.tasks["t"].phase is TaskPhase.FAILED
 

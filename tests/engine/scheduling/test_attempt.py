@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import PollPace
-from core.events import AnswerBegun, Progress
+from core.events import AnswerBegun, AnswerProgress, EventData, Progress
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult, Usage
 from engine.scheduling.attempt import (
     Attempt,
@@ -272,6 +272,15 @@ def test_something_begun_brings_the_next_poll_nearer_and_never_puts_it_off() -> 
         ("hello", Progress("hello")),
         ('{"kind": "answer_begun"}', AnswerBegun()),
         ('{"kind": "answer_begun", "usage": {"provider": "p", "model": "m"}}', AnswerBegun()),
+        (
+            '{"kind": "answer_progress", "tokens": 5, "path": "a.py"}',
+            AnswerProgress(5, "a.py"),
+        ),
+        ('{"kind": "answer_progress", "silent_s": 1e999}', AnswerProgress(silent_s=86_400.0)),
+        ('{"kind": "answer_progress", "silent_s": NaN}', AnswerProgress(silent_s=86_400.0)),
+        (f'{{"kind": "answer_progress", "tokens": {10**30}}}', AnswerProgress(10**7)),
+        ('{"kind": "answer_progress", "tokens": -1, "silent_s": -1}', AnswerProgress()),
+        ('{"kind": "answer_progress", "tokens": "many"}', AnswerProgress()),
         ('{"kind": "progress", "text": "x", "more": 1}', Progress("x")),
         (
             '{"kind": "progress", "usage": {"provider": "anthropic", "model": "m"}}',
@@ -284,7 +293,7 @@ def test_something_begun_brings_the_next_poll_nearer_and_never_puts_it_off() -> 
         (f'{{"kind": "progress", "text": "{"x" * 100_000}"}}', Progress("x" * MOST_CHARS)),
     ],
 )
-def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, data: AnswerBegun | Progress) -> None:
+def test_a_line_of_a_worker_is_its_event_or_a_text(line: str, data: EventData) -> None:
     assert parse_progress(line) == data
 
 

@@ -151,7 +151,7 @@ def test_the_pace_and_the_error_of_past_forecasts_are_told() -> None:
             Part(90, 1, None),
             True,
             "One executor alone: about 90 s, unknown price; 3 in parallel: about 90 s, unknown"
-            " price, which is not faster (at --sim-speed 1)",
+            " price, which is not faster (at Claude's pace)",
         ),
     ],
 )

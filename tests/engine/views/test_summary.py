@@ -17,6 +17,7 @@ from engine.run.task_view import TaskPhase
 from engine.views.summary import (
     LISTED,
     is_resumable,
+    render_end,
     render_outcome,
     render_summary,
     resume_command,
@@ -61,7 +62,7 @@ def test_a_run_that_went_well_has_nothing_left_to_do() -> None:
     assert fields(text) == {
         "target": "/out (7 files)",
         "tasks": "3 done",
-        "time": "0:15 from start to end, 0:30 of task time (2.0 times as fast as one task at"
+        "time": "0:15 from start to end; 0:30 of task time (2.0 times as fast as one task at"
         " a time), critical path 0:30",
         "tokens": "3,000 in, 300 out, in 3 requests",
         "cost": "$3.30",
@@ -85,8 +86,10 @@ def test_a_failed_task_points_to_its_last_transcript_where_there_is_one() -> Non
     story = started().begin("a").end("a", usage=[usage(1, 2)]).begin("a", 2)
     story.end("a", 2, usage=[usage(1, 2)]).finish("a", "FAILED", "No.")
     story.begin("b").end("b").finish("b", "FAILED", "It never started.")
-    found = fields(render_summary(story.run_view))
-    assert found["transcript"] == "/w/runs/r1/tasks/a/2/result/transcript.jsonl"
+    lines = render_summary(story.run_view).splitlines()
+    at = lines.index("  failed    a: No.")
+    assert lines[at + 1] == f"{'':12}transcript /w/runs/r1/tasks/a/2/result/transcript.jsonl"
+    assert sum("transcript" in line for line in lines) == 1
 
 
 def test_a_failure_without_a_reason_says_so() -> None:
@@ -103,6 +106,34 @@ def test_a_simulation_is_labelled() -> None:
     shown = " ".join(text.split())
     assert simulation_notice("Todo List") in shown
     assert limitation_notice("why?") in shown
+
+
+@pytest.mark.parametrize(
+    ("speed", "wall"),
+    [
+        (20, "0:15 at 20 times speed, about 5:00 at Claude's pace; 0:30 of task time"),
+        (0, "0:15 without waiting for Claude; 0:30 of task time"),
+        (1, "0:15 from start to end; 0:30 of task time"),
+    ],
+)
+def test_the_times_of_a_simulation_say_how_they_compare_to_life(speed: float, wall: str) -> None:
+    story = done(started(simulated=True, speed=speed), "a", "b", "c")
+    story.at += 15
+    story.tell(Kind.NOTICE, text="x")
+    assert fields(render_summary(story.run_view))["time"].startswith(wall)
+
+
+def test_a_brief_end_says_what_went_wrong_and_how_to_go_on() -> None:
+    story = done(started(), "a").finish("b", "FAILED", "No.").finish("c", "BLOCKED", "It waits.")
+    text = render_end(ended(story, 1, "finished with problems").run_view, brief=True)
+    assert text.splitlines() == [
+        "Run r1: finished with problems, 1 of 3 tasks",
+        "  failed    b: No.",
+        f"  continue  {resume_command(story.run_view)}",
+    ]
+    story = done(started(), "a", "b", "c").tell(Kind.DELIVERED, target="/out", files=1)
+    text = render_end(ended(story, 0, "succeeded").run_view, brief=True)
+    assert text == "Run r1: succeeded, 3 of 3 tasks, in /out\n"
 
 
 def test_an_unknown_price_is_named() -> None:

@@ -281,7 +281,7 @@ class TestPlainLines:
             "api: started",
             "doc: started",
         ]
-        assert "api: retry in 1.5 s: hello" in said
+        assert "api: hello; trying again in 1.5 s" in said
         assert "api: started, attempt 2" in said
         assert "api: failed (0/3) hello" in said
         assert "web: blocked (0/3) hello" in said
@@ -311,6 +311,17 @@ class TestPlainLines:
         assert said[-3].startswith("forecast: 1:04 (1:02 to 1:06), ")
         assert said[-2].startswith("One executor alone: about 3 min, $2.00; 2 in parallel: about")
         assert said[-1].endswith("were off by a factor of 1.3 in time (2 runs)")
+
+    def test_that_nothing_moves_is_told_each_time_that_it_has_lasted_twice_as_long(self) -> None:
+        events = run_events()[:10]
+        for task, silent_s in [("doc", 5.0), ("api", 5.0), ("doc", 10.0), ("api", 10.0)]:
+            data = {"silent_s": silent_s}
+            events.append(event_of(Kind.ANSWER_PROGRESS, 1_100 + silent_s, task, 1, data))
+        events.append(event_of(Kind.PROGRESS, 1_120.0, "api", 1, {"text": "again"}))
+        events.append(event_of(Kind.ANSWER_PROGRESS, 1_130.0, "api", 1, {"silent_s": 5.0}))
+        lines = plain(events)
+        told = [line.partition("] ")[2] for line in lines if "no answer" in line]
+        assert told == [f"note: no answer from Claude for {n} s" for n in (5, 10, 5)]
 
     def test_verbose_adds_the_states_of_jobs(self) -> None:
         quiet, loud = plain(run_events()), plain(run_events(), verbose=True)
@@ -434,8 +445,8 @@ class TestPicture:
         assert "attempt 2" in rows[5]
         assert rows[6].endswith("failed                  no files")
         assert "2 running  1 failed  8 waiting  1 done" in lines
-        assert lines[-2].startswith("200 tokens in, 20 out · $0.2200 (simulated")
-        assert lines[-1] == "note: slow API"
+        assert lines[-2] == "note: slow API"
+        assert lines[-1].startswith("200 tokens in, 20 out · $0.2200 (simulated")
 
     def test_a_simulation_shows_its_notices_where_there_is_room(self) -> None:
         story = Story().start(simulated=True, prompt="what is 2+2").plan(("a", [], 100))
@@ -448,9 +459,52 @@ class TestPicture:
         story.at += 65
         lines = picture(story.run_view, story.at)
         assert lines[0].startswith("Build a todo list")
-        assert lines[1] == "planning 1:05 asking"
+        assert lines[1] == "planning 1:05  asking"
         story.start(planning={"seconds": 90, "tokens": 1, "cost_usd": 0.1})
-        assert picture(story.run_view, story.at)[1] == "planning 0:00 of about 1:30 asking"
+        assert picture(story.run_view, story.at)[1] == "planning 0:00 of about 1:30  asking"
+        story.tell(Kind.ANSWER_PROGRESS, tokens=2_100)
+        lines = picture(story.run_view, story.at)
+        assert lines[1] == "planning 0:00 of about 1:30  2.1k tokens so far  asking"
+        assert lines[2].startswith("0 tokens in, 2.1k out")
+        story.tell(Kind.ANSWER_PROGRESS, tokens=2_100, silent_s=10.0)
+        lines = picture(story.run_view, story.at + 30)
+        assert lines[1] == "planning 0:30 of about 1:30  no answer from Claude for 40 s"
+
+    def test_what_an_answer_has_written_counts_up_and_silence_takes_the_place_of_the_eta(
+        self,
+    ) -> None:
+        story = Story().start().plan(("a", [], 100), ("b", [], 100))
+        story.begin("a").end("a", duration_s=10.0).finish("a").begin("b", 2)
+        story.tell(Kind.ANSWER_PROGRESS, "b", 2, tokens=2_100, path="app/store.py")
+        lines = picture(story.run_view, story.at)
+        assert lines[1].endswith("1/2 tasks  0:00  about 0:10 left")
+        assert lines[4].split(maxsplit=5) == [
+            *("1", "b", "writing", "2.1k"),
+            *("app/store.py,", "2.1k tokens (attempt 2)"),
+        ]
+        assert picture(story.run_view, story.at, 60)[4].endswith("store.py, 2.1k tokens (attempt…")
+        story.tell(Kind.ANSWER_PROGRESS, "b", 2, tokens=2_100, silent_s=20.0)
+        lines = picture(story.run_view, story.at + 20)
+        assert lines[1].endswith("1/2 tasks  0:20  no answer from Claude for 40 s")
+        assert lines[4].endswith("2.1k no answer for 40 s")
+
+    def test_a_planner_that_still_writes_is_shown_below_the_tasks(self) -> None:
+        story = Story().start().plan(("a", [], 100)).tell(Kind.PROGRESS, text="contract x.py")
+        assert "planning" not in "".join(picture(story.run_view, story.at))
+        story.tell(Kind.ANSWER_PROGRESS, tokens=300)
+        lines = picture(story.run_view, story.at)
+        assert "planning 0:00  300 tokens so far  contract x.py" in lines
+
+    @pytest.mark.parametrize(
+        ("height", "rows", "counts"),
+        [(24, 12, "12 waiting"), (12, 5, "+7 more  12 waiting"), (5, 1, "+11 more  12 waiting")],
+    )
+    def test_tasks_without_a_row_are_counted(self, height: int, rows: int, counts: str) -> None:
+        story = Story().start().plan(*[(f"task-{n}", [], 100) for n in range(12)])
+        tell_forecast(story)
+        lines = picture(story.run_view, story.at, height=height)
+        assert len([line for line in lines if "task-" in line]) == rows
+        assert counts in [line.strip() for line in lines]
 
     @pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 10), (20, 5), (200, 50)])
     @pytest.mark.parametrize("tasks", [1, 12, 1000])
@@ -466,7 +520,7 @@ class TestPicture:
         tell_forecast(story)
         lines = picture(story.run_view, story.at, width, height)
         assert max(cell_len(line) for line in lines) <= width
-        assert len(lines) <= max(height - 1, 9)
+        assert len(lines) <= height - 1
 
     def test_both_ways_are_shown_where_there_is_room(self) -> None:
         story = Story().start().plan(("a", [], 100))

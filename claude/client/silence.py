@@ -1,0 +1,89 @@
+"""Tells how an answer comes along, and when nothing comes: who waits for a socket cannot tell."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from claude.client.stream import StreamedMessage
+from core.clock import Clock
+from core.events import AnswerProgress
+
+FIRST_S = 5.0
+"""A silence is told after that many seconds, and each time that it has doubled."""
+_TICK_S = 1.0
+_TOLD_EVERY_S = 1.0
+
+Tell = Callable[[AnswerProgress], None]
+
+
+class AnswerWatch:
+    """Of one request; `heard` is for each event of its answer, `check` for a thread of its own.
+    Silence goes by the machine's clock, which a test's clock does not stop."""
+
+    def __init__(self, message: StreamedMessage, tell: Tell, clock: Clock, first_s: float) -> None:
+        self._message, self._tell, self._clock = message, tell, clock
+        self._first_s = self._next_s = first_s
+        self._heard_s = time.monotonic()
+        self._told_s = clock.monotonic()
+
+    def heard(self) -> None:
+        """Something came that is no ping."""
+        self._heard_s = time.monotonic()
+        was_silent, self._next_s = self._next_s > self._first_s, self._first_s
+        now_s = self._clock.monotonic()
+        if was_silent or now_s - self._told_s >= _TOLD_EVERY_S:
+            self._told_s = now_s
+            self._tell(self._progress())
+
+    def check(self) -> None:
+        silent_s = time.monotonic() - self._heard_s
+        if silent_s >= self._next_s:
+            self._next_s *= 2
+            self._tell(self._progress(silent_s))
+
+    def _progress(self, silent_s: float = 0.0) -> AnswerProgress:
+        message = self._message
+        return AnswerProgress(message.tokens("output_tokens"), message.path, round(silent_s, 1))
+
+
+class Watchman:
+    """One thread for all requests of a process, while there are any."""
+
+    def __init__(self, first_s: float = FIRST_S, tick_s: float = _TICK_S) -> None:
+        self._first_s, self._tick_s = first_s, tick_s
+        self._watched: set[AnswerWatch] = set()
+        self._is_at_work = False
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def watching(
+        self, message: StreamedMessage, tell: Tell, clock: Clock
+    ) -> Iterator[Callable[[], None]]:
+        """Inside, `tell` may be called, also by another thread. Gives AnswerWatch.heard."""
+        watch = AnswerWatch(message, tell, clock, self._first_s)
+        with self._lock:
+            self._watched.add(watch)
+            if not self._is_at_work:
+                self._is_at_work = True
+                threading.Thread(target=self._work, name="watchman", daemon=True).start()
+        try:
+            yield watch.heard
+        finally:
+            with self._lock:
+                self._watched.remove(watch)
+
+    def _work(self) -> None:
+        while True:
+            time.sleep(self._tick_s)
+            with self._lock:
+                if not self._watched:
+                    self._is_at_work = False
+                    return
+                for watch in self._watched:
+                    watch.check()
+
+
+WATCHMAN = Watchman()

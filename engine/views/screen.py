@@ -1,0 +1,80 @@
+"""A picture that is drawn again and again below what a terminal shows already."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from engine.views.format import without_sequences
+
+_HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+_ERASE_LINE, _ERASE_BELOW = "\x1b[2K", "\x1b[J"
+
+
+class Screen:
+    """Each call takes the terminal as it finds it: wider, narrower, or with other text above."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.RLock()  # a signal's handler comes in between
+        self._cells: list[int] = []
+        """Of each line of the picture that is there."""
+
+    def draw(self, picture: RenderableType) -> None:
+        """In place of the picture before; lines that do not fit are left out at its end."""
+        width, height = self._console.size
+        with self._console.capture() as captured:
+            self._console.print(picture)
+        lines = [line.rstrip() for line in captured.get().splitlines()[: height - 1]]
+        shown = "".join(f"{_ERASE_LINE}{line}\n" for line in lines)
+        with self._lock:
+            self._write(f"{_HIDE_CURSOR}{self._rewind(width)}{shown}{_ERASE_BELOW}")
+            self._cells = [cell_len(without_sequences(line)) for line in lines]
+
+    def clear(self) -> None:
+        """Hand the terminal back as it was."""
+        with self._lock:
+            self._write(f"{self._rewind(self._console.width)}{_ERASE_BELOW}{_SHOW_CURSOR}")
+            self._cells = []
+
+    @contextmanager
+    def heeding_job_control(self) -> Iterator[None]:
+        """Ctrl-Z hands the terminal over as it is, and `fg` has the next picture drawn below."""
+        heeds = threading.current_thread() is threading.main_thread()
+        if not heeds or signal.getsignal(signal.SIGTSTP) == signal.SIG_IGN:
+            yield
+            return
+        before = [
+            (number, signal.signal(number, handle))
+            for number, handle in ((signal.SIGTSTP, self._suspend), (signal.SIGCONT, self._resume))
+        ]
+        try:
+            yield
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+    def _suspend(self, number: int, _: FrameType | None) -> None:
+        with self._lock:
+            self._write(_SHOW_CURSOR)
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)  # returns when the shell says so
+            signal.signal(number, self._suspend)
+            self._cells = []
+
+    def _resume(self, _number: int, _frame: FrameType | None) -> None:
+        with self._lock:
+            self._cells = []
+
+    def _rewind(self, width: int) -> str:
+        """To the picture's first line. A terminal that was made narrower has wrapped its lines."""
+        rows = sum(max(1, -(-cells // width)) for cells in self._cells)
+        return f"\r\x1b[{rows}A" if rows else "\r"
+
+    def _write(self, text: str) -> None:
+        self._console.file.write(text)
+        self._console.file.flush()
