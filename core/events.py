@@ -108,11 +108,13 @@ class PlanReady(EventData):
     begun otherwise are `restarted`."""
 
     kind = Kind.PLAN_READY
-    sparse = frozenset({"restarted", "assumptions"})
+    sparse = frozenset({"restarted", "assumptions", "start"})
     title: str = ""
     tasks: tuple[PlannedTask, ...] = ()
     restarted: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+    start: str = ""
+    """The command that starts what is built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,8 +376,8 @@ class CheckBegun(EventData):
 
 @dataclass(frozen=True, slots=True)
 class CheckEnded(EventData):
-    """A command of the delivered project, run in a copy of it. `phase` is install or check, `tasks`
-    are those it is about; `output` is the end of what it printed where it did not pass."""
+    """A command of the delivered project, run in a copy of it. `phase` is install, check or start,
+    `tasks` are those it is about; `output` is the end of what it printed where it did not pass."""
 
     kind = Kind.CHECK_ENDED
     sparse = frozenset({"reason", "output"})

@@ -9,4 +9,5 @@ from core.plan import Plan
 def plan_ready(plan: Plan, restarted: Iterable[str] = ()) -> PlanReady:
     """`restarted` are tasks whose work so far is void."""
     tasks = (PlannedTask(t.id, t.title, t.depends_on, t.estimate) for t in plan.tasks)
-    return PlanReady(plan.title, tuple(tasks), tuple(sorted(restarted)), plan.assumptions)
+    restart = tuple(sorted(restarted))
+    return PlanReady(plan.title, tuple(tasks), restart, plan.assumptions, plan.setup.start)

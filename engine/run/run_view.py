@@ -53,6 +53,8 @@ class RunView:
         self.title = ""
         self.assumptions: tuple[str, ...] = ()
         """What the request left open, and how the planner decided it."""
+        self.start = ""
+        """The command that starts what is built."""
         self.planned = False
         self.approved = False
         """Whether a person has said yes to the plan."""
@@ -301,6 +303,7 @@ class RunView:
 
     def _plan_ready(self, at: float, data: PlanReady) -> None:
         self.title, self.planned, self.assumptions = data.title, True, data.assumptions
+        self.start = data.start
         planned = {task.id for task in data.tasks}
         self.jobs.correct(planned, data.restarted)
         self._leave_out(self.tasks.keys() - planned)

@@ -37,7 +37,7 @@ _ETC_OF_NETWORK = ("hosts", "nsswitch.conf", "resolv.conf")
 _USER = 1000
 _TMP_BYTES = 512 * 1024 * 1024
 _TRY_S = 20.0
-PROJECT, HOME = "/project", "/home/project"
+PROJECT, HOME, _TOOLS = "/project", "/home/project", "/tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Places:
 class Sandbox(ABC):
     name: str
     """As it reads after "in"."""
+    has_own_network: bool
+    """Whether its loopback is another than this machine's."""
 
     @abstractmethod
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
@@ -63,6 +65,7 @@ class Bubblewrap(Sandbox):
     """`programs` are directories with programs that lie outside of the system's own."""
 
     name = "a sandbox of bubblewrap"
+    has_own_network = True
 
     def __init__(self, programs: Iterable[Path] = ()) -> None:
         self._programs = tuple(dict.fromkeys(programs))
@@ -88,10 +91,10 @@ class Bubblewrap(Sandbox):
         yield from ("--proc", "/proc", "--dev", "/dev")
         yield from ("--size", str(_TMP_BYTES), "--tmpfs", "/tmp")  # noqa: S108 - its own
         yield from ("--bind", str(places.project), PROJECT, "--bind", str(places.home), HOME)
-        yield from ("--ro-bind", str(places.bin), "/sandbox/bin", "--chdir", PROJECT)
-        path = ["/sandbox/bin", *map(str, self._programs), os.defpath.strip(":")]
+        yield from ("--ro-bind", str(places.bin), _TOOLS, "--chdir", PROJECT)
+        path = [_TOOLS, *map(str, self._programs), os.defpath.strip(":")]
         environ = build_environment(f"{HOME}/.venv/bin:{':'.join(path)}", HOME)
-        for name, value in (environ | {"TMPDIR": "/tmp"}).items():  # noqa: S108 - its own
+        for name, value in (environ | {"TMPDIR": "/tmp", "TOOLS": _TOOLS}).items():  # noqa: S108 - its own
             yield from ("--setenv", name, value)
 
 
@@ -99,6 +102,7 @@ class Bare(Sandbox):
     """No sandbox: for projects that are ours, and where the user asks for it."""
 
     name = "no sandbox"
+    has_own_network = False
 
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
         home = str(places.home)

@@ -4,7 +4,9 @@ Checks run one after the other in one copy of the merged tree, as a person would
 per check (of node_modules, say) is not needed and nothing is left behind in the target.
 """
 
+import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,7 @@ from core.wire import encode, write_atomic
 from core.workspace.confined import remove_tree
 from engine.delivery.merge import MergePlan
 from engine.run.session import Session, storing
+from engine.verification import start_check
 from engine.verification.commands import find_commands
 from engine.verification.sandbox import Places, Sandbox
 from engine.verification.toolchain import link_python, missing_programs
@@ -32,6 +35,8 @@ _FILE_BYTES = 1024**3
 _PRINTED_BYTES = 64 * 1024**2
 _SHOWN_CHARS = 2_000
 _NO_NETWORK = ("", "-", "no", "none", "nothing")
+_MAKE_VENV = 'python3 -m venv "$HOME/.venv" &&'  # an environment of its own
+_START_CHECK = 'python3 -I "$TOOLS/start_check.py"'
 _USES_PIP = re.compile(r"\bpip3?\b")
 _PYTHON = re.compile(r"python\D*3\.(\d+)", re.IGNORECASE)
 
@@ -60,36 +65,65 @@ class _Verification:
                 self._emit(CheckEnded("check", command, tasks, Proof.NOT_PROVEN, reason))
             else:
                 self._check(command, tasks)
+        if self._starts() and not reason:
+            self._check_start(self.plan.setup.start)
 
     def _install(self) -> str:
         """Run the set-up; the reason why nothing can be checked, if it fails."""
         setup = self.plan.setup
         network = setup.network.strip().lower().rstrip(".") not in _NO_NETWORK
-        commands = list(setup.install)
-        if any(map(_USES_PIP.search, commands)):  # into an environment of its own
-            commands[0] = f'python3 -m venv "$HOME/.venv" && {commands[0]}'
-        for command in commands:
-            end = self._execute(command, INSTALL_S, network=network)
+        before = _MAKE_VENV if any(map(_USES_PIP.search, setup.install)) else ""
+        for command in setup.install:
+            end = self._execute(command, INSTALL_S, network=network, before=before)
+            before = ""
             self._emit(_judged("install", command, (), end))
             if end.exit_code != 0:
                 return f"the installation failed: {command}"
         return ""
 
     def _check(self, command: str, tasks: tuple[str, ...]) -> None:
-        ended = _judged("check", command, tasks, self._execute(command, CHECK_S, network=False))
+        ended = _judged("check", command, tasks, self._execute(command, CHECK_S))
         if ended.state is Proof.FAILED and (older := _older_python(self.plan)):
             ended = CheckEnded(
                 "check", command, tasks, Proof.NOT_PROVEN, older, ended.seconds, ended.output
             )
         self._emit(ended)
 
-    def _execute(self, command: str, limit_s: float, *, network: bool) -> CommandEnd:
+    def _starts(self) -> bool:
+        """Only where no port of this machine is taken by it."""
+        return bool(self.plan.setup.start) and self.sandbox.has_own_network
+
+    def _check_start(self, command: str) -> None:
+        shutil.copyfile(start_check.__file__, self.places.bin / "start_check.py")
+        end = self._execute(command, CHECK_S, before=f"exec {_START_CHECK}", quoted=True)
+        output, _, report = end.output.rstrip().rpartition("\n")
+        try:
+            state, seen = json.loads(report)
+        except ValueError:
+            self._emit(_judged("start", command, (), end))
+            return
+        shown = output[-_SHOWN_CHARS:] if state != Proof.PASSED else ""
+        self._emit(
+            CheckEnded("start", command, (), Proof(state), seen, round(end.seconds, 3), shown)
+        )
+
+    def _execute(
+        self,
+        command: str,
+        limit_s: float,
+        *,
+        network: bool = False,
+        before: str = "",
+        quoted: bool = False,
+    ) -> CommandEnd:
+        """Run the command after `before`, or `quoted` as its argument."""
         self.begun += 1
-        total = len(self.plan.setup.install) + len(self.commands)
+        total = len(self.plan.setup.install) + len(self.commands) + self._starts()
         self.session.emit(CheckBegun(command, self.begun, total))
+        whole = f"{before} {shlex.quote(command) if quoted else command}".strip()
         try:
             return self.shell.execute(
-                self.sandbox.wrap(command, self.places, network=network), limit_s
+                self.sandbox.wrap(whole, self.places, network=network), limit_s
             )
         except WorkspaceError as exc:
             return CommandEnd(None, "", why=exc.message)
@@ -132,6 +166,7 @@ def _lay_out(merged: MergePlan, places: Places) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file.source, path)
         path.chmod(file.entry.mode)
+    places.home.mkdir()
     link_python(places.bin)
 
 

@@ -135,6 +135,8 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
     yield from _cache(run_view)
     yield from _proof(run_view)
+    if files and run_view.start:
+        yield "start", clean(f"cd {shlex.quote(target)} && {run_view.start}", 400)
     if run_view.header.run_dir:
         yield "run dir", clean(run_view.header.run_dir)
 
@@ -153,6 +155,8 @@ def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:
         if last := check.output.strip().rpartition("\n")[2]:
             yield "", clean(last, 300)
     yield from _more("failed", len(failed))
+    for check in (c for c in checks if c.phase == "start" and c.state is not Proof.FAILED):
+        yield "started", clean(check.reason)
     if verified.criteria:
         yield "criteria", proof_counts(proof.state for proof in verified.criteria)
 

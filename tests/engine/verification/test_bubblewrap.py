@@ -7,53 +7,13 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from claude.engines.shell import CommandEnd, Shell
-from core.clock import SystemClock
-from engine.verification.sandbox import Bubblewrap, Places, find_bubblewrap
-from engine.verification.toolchain import link_python
+from tests.engine.verification.conftest import Box
 
 pytestmark = pytest.mark.bubblewrap
-MIB = 1024 * 1024
-
-
-@dataclass
-class Box:
-    sandbox: Bubblewrap
-    places: Places
-    shell: Shell
-
-    def run(self, command: str, *, network: bool = False, limit_s: float = 60) -> CommandEnd:
-        return self.shell.execute(self.sandbox.wrap(command, self.places, network=network), limit_s)
-
-    def python(self, code: str) -> CommandEnd:
-        self.places.project.joinpath("hostile.py").write_text(code)
-        return self.run("python hostile.py")
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    sandbox = find_bubblewrap(["node", "npm"])
-    assert isinstance(sandbox, Bubblewrap), sandbox
-    places = Places(*(tmp_path / name for name in ("project", "home", "bin")))
-    for place in (places.project, places.home):
-        place.mkdir()
-    link_python(places.bin)
-    with Shell(
-        places.project,
-        SystemClock(),
-        environ={},
-        scratch=tmp_path / "scratch",
-        max_printed_bytes=8 * MIB,
-        max_memory_bytes=256 * MIB,
-        max_disk_bytes=256 * MIB,
-    ) as shell:
-        yield Box(sandbox, places, shell)
 
 
 def test_the_project_its_home_and_tools_are_there(box: Box) -> None:

@@ -1,0 +1,78 @@
+"""What counts as started. It looks at the ports of its network, so it has one of its own."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+
+import pytest
+
+from core.events import Proof
+from engine.verification import start_check
+from engine.verification.start_check import FAILED, NOT_PROVEN, PASSED
+from tests.engine.verification.conftest import Box, Project
+
+pytestmark = pytest.mark.bubblewrap
+CHECK = """
+import sys
+sys.path.insert(0, "/tools")
+from start_check import check_start
+print("\\n" + "; ".join(check_start(sys.argv[1], float(sys.argv[2]))))
+"""
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(int(sys.argv[1])); self.end_headers()
+http.server.HTTPServer(('127.0.0.1', 8000), Handler).serve_forever()
+"""
+
+
+def test_a_project_is_started_where_it_has_a_network_of_its_own(project: Project, box: Box) -> None:
+    assert not project.verify("true", start="sh run.sh; exit 7", sandbox=box.sandbox)
+    assert [(c.phase, c.state, c.reason, c.output) for c in project.ended] == [
+        ("check", Proof.PASSED, "", ""),
+        ("start", Proof.FAILED, "it ended with exit code 7", "ran"),
+    ]
+
+
+def test_a_project_is_not_started_unprotected(project: Project) -> None:
+    assert project.verify("true", start="exit 7")
+    assert [c.phase for c in project.ended] == ["check"]
+
+
+def check(box: Box, command: str, limit_s: float) -> tuple[str, str]:
+    shutil.copyfile(start_check.__file__, box.places.bin / "start_check.py")
+    box.places.project.joinpath("check.py").write_text(CHECK)
+    box.places.project.joinpath("server.py").write_text(SERVER)
+    end = box.run(f"python check.py {shlex.quote(command)} {limit_s}")
+    assert end.exit_code == 0, end.output
+    state, _, seen = end.output.rstrip().rpartition("\n")[2].partition("; ")
+    return state, seen
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "seen"),
+    [
+        ("true", PASSED, "it ended with exit code 0"),
+        ("exit 3", FAILED, "it ended with exit code 3"),
+        ("exit 2", NOT_PROVEN, "it wants arguments"),
+        ("no-such-program-here", NOT_PROVEN, "a program that it needs is not here"),
+        ("exit 3 <FILE>", NOT_PROVEN, "it wants arguments"),
+        ("exit 3 FOLDER", NOT_PROVEN, "it wants arguments"),
+        ("FOLDER=1 PORT=8000 sh -c 'exit 3'", FAILED, "it ended with exit code 3"),
+        ("sleep 60", PASSED, "it is alive after 1 s"),
+    ],
+)
+def test_a_command_is_judged_by_how_it_ends(box: Box, command: str, state: str, seen: str) -> None:
+    assert check(box, command, 1 if command == "sleep 60" else 30) == (state, seen)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "limit_s"), [(200, PASSED, 30), (404, PASSED, 30), (500, FAILED, 5)]
+)
+def test_a_server_is_judged_by_its_answer(
+    box: Box, status: int, state: str, limit_s: float
+) -> None:
+    seen = f"GET / on port 8000 was answered with {status}"
+    assert check(box, f"python server.py {status}", limit_s) == (state, seen)
