@@ -102,7 +102,7 @@ class _Verification:
         except ValueError:
             self._emit(_judged("start", command, (), end))
             return
-        shown = output[-_SHOWN_CHARS:] if state != Proof.PASSED else ""
+        shown = output.rstrip()[-_SHOWN_CHARS:] if state != Proof.PASSED else ""
         self._emit(
             CheckEnded("start", command, (), Proof(state), seen, round(end.seconds, 3), shown)
         )
