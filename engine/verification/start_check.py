@@ -8,6 +8,7 @@ command has to end with 0; what does neither has to be alive at the end.
 """
 
 import contextlib
+import http.client
 import json
 import re
 import subprocess
@@ -84,7 +85,7 @@ def ask(port: int) -> int | None:
             return int(answer.status)
     except urllib.error.HTTPError as exc:
         return exc.code
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return None
 
 
