@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.request import getproxies
 
 from claude.client.client import connect
 from claude.client.types import Call, Hooks
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _SIMULATE = "or leave out --real to run a simulation."
 _STALL_S = 30.0
+_LAST_PORT = 65_535
 _PROXY_FIX = "Set HTTPS_PROXY, HTTP_PROXY and ALL_PROXY to http://host:port, or unset them."
 _GREETING = Call(
     system=({"type": "text", "text": "Answer with one word."},),
@@ -51,9 +54,11 @@ class Answer:
     spent: tuple[Usage, ...] = ()
 
 
-def find_problems(model: ModelSettings, credentials: Credentials) -> list[Problem]:
+def find_problems(
+    model: ModelSettings, credentials: Credentials, say: Callable[[str], None] = lambda _: None
+) -> list[Problem]:
     """Missing or malformed credentials for the real `model`; nothing for a simulated one. Raises
-    SettingsError for a simulation whose faults cannot be read."""
+    SettingsError for a simulation whose faults cannot be read. A long wait is told to `say`."""
     if model.simulation is not None:
         from claude.simulation.faults import parse_faults
 
@@ -62,7 +67,7 @@ def find_problems(model: ModelSettings, credentials: Credentials) -> list[Proble
     if (problem := find_network_problem()) is not None:
         return [problem]
     try:
-        found = find_credentials(model, credentials)
+        found = find_credentials(model, credentials, say)
     except OrchestratorError as exc:
         return [Problem(exc.message, exc.remedy)]
     return [] if found else [_MISSING[model.provider]]
@@ -72,12 +77,16 @@ def find_network_problem() -> Problem | None:
     """Proxy and certificate variables with which the SDK would fail without naming the cause."""
     import httpx2
 
+    for scheme in ("http", "https", "all"):
+        try:
+            _check_proxy(getproxies().get(scheme, ""))
+        except (ValueError, httpx2.InvalidURL):  # their text may repeat a password
+            message = f"The proxy in {scheme.upper()}_PROXY cannot be used: it is not an address."
+            return Problem(message, _PROXY_FIX)
     try:
         httpx2.Client().close()
     except ImportError:
         return Problem("The proxy settings cannot be used: SOCKS is not supported.", _PROXY_FIX)
-    except (ValueError, httpx2.InvalidURL):  # their text may repeat a password
-        return Problem("The proxy settings cannot be used: one is not an address.", _PROXY_FIX)
     except OSError as exc:
         if exc.filename:
             return Problem(
@@ -91,10 +100,26 @@ def find_network_problem() -> Problem | None:
     return None
 
 
-def find_credentials(model: ModelSettings, credentials: Credentials) -> str:
+def _check_proxy(text: str) -> None:
+    """Raises ValueError or InvalidURL for what is no address of a proxy."""
+    import httpx2
+
+    if not text:
+        return
+    url = httpx2.Proxy(text if "://" in text else f"http://{text}").url
+    if not re.fullmatch(r"[\w.:-]+", url.host) or (url.port or 0) > _LAST_PORT:
+        raise ValueError
+
+
+def find_credentials(
+    model: ModelSettings, credentials: Credentials, say: Callable[[str], None] = lambda _: None
+) -> str:
     """Where the credentials for `model` come from, for people; empty when there are none. Raises
     OrchestratorError when there are some that cannot be used."""
-    return _aws_source(credentials) if model.provider == "bedrock" else _source(model, credentials)
+    if model.provider != "bedrock":
+        return _source(model, credentials)
+    with announced("AWS credentials", say):
+        return _aws_source(credentials)
 
 
 def try_models(
@@ -112,8 +137,7 @@ def try_models(
     nothing is sent; warns when it is only busy.
     """
     models = tuple(models)
-    with announced("credentials", warn):
-        found = [problem for model in models for problem in find_problems(model, credentials)]
+    found = [problem for model in models for problem in find_problems(model, credentials, warn)]
     refuse_if([*dict.fromkeys(found), *problems])
     answers: list[Answer] = []
     for model in models:

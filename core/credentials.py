@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 MASK = "********"
+_LEAST_SECRET_CHARS = 8
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -18,6 +19,8 @@ class Credentials:
     aws_session_token: str = ""
     aws_bearer_token_bedrock: str = ""
     aws_profile: str = ""
+    anthropic_custom_headers: str = ""
+    """Read by the SDK itself; here for what is to be masked."""
 
     def __repr__(self) -> str:
         held = ", ".join(f.name for f in fields(self) if getattr(self, f.name))
@@ -26,13 +29,21 @@ class Credentials:
     __str__ = __repr__
 
     def secrets(self) -> tuple[str, ...]:
-        """The secret values held, for masking."""
-        names = (field.name for field in fields(self) if field.name != "aws_profile")
+        """The keys and tokens held."""
+        others = ("aws_profile", "anthropic_custom_headers")
+        names = (field.name for field in fields(self) if field.name not in others)
         return tuple(secret for name in names if (secret := getattr(self, name)))
+
+    def _header_values(self) -> set[str]:
+        """What may be secret in the headers: not what is as short as a word."""
+        lines = self.anthropic_custom_headers.splitlines()
+        words = (word for line in lines for word in line.partition(":")[2].split())
+        return {word for word in words if len(word) >= _LEAST_SECRET_CHARS}
 
     def mask(self, text: str) -> str:
         """`text` without any of the secrets held."""
-        for secret in sorted(self.secrets(), key=len, reverse=True):  # one may hold another
+        held = {*self.secrets(), *self._header_values()}
+        for secret in sorted(held, key=len, reverse=True):  # one may hold another
             text = text.replace(secret, MASK)
         return text
 

@@ -53,14 +53,12 @@ def open_sdk(
             anthropic_api_key=PLACEHOLDER_KEY, aws_bearer_token_bedrock=PLACEHOLDER_KEY
         )
     _check_secrets(credentials)
-    import httpx2
-
     options: dict[str, Any] = {
         "base_url": base_url,
         "timeout": build_timeout(),
         "max_retries": 0,
         "open_telemetry": False,
-        "http_client": httpx2.Client(transport=transport, trust_env=False) if transport else None,
+        "http_client": _open_http(transport),
     }
     if model.provider == "bedrock":
         return _open_bedrock(model, credentials, options)
@@ -70,6 +68,14 @@ def open_sdk(
     # the SDK takes one of the two
     token = None if key else credentials.anthropic_auth_token or None
     return anthropic.Anthropic(api_key=key, auth_token=token, **options)
+
+
+def _open_http(transport: httpx2.BaseTransport | None) -> httpx2.Client:
+    """Unlike the SDK's own it follows no redirect, which would send key and prompt elsewhere, and
+    passes over entries of NO_PROXY that it cannot read."""
+    import httpx2
+
+    return httpx2.Client(transport=transport, trust_env=transport is None)
 
 
 def _check_secrets(credentials: Credentials) -> None:

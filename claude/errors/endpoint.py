@@ -46,13 +46,15 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A server's refusal: status, the vendor's name for the error, and its text, fit to show."""
+    """A server's refusal: status, the vendor's name for the error, and its text, fit to show.
+    `location` is where a redirect leads; empty for all else."""
 
     status: int
     name: str
     detail: str
     retry_after_s: float | None = None
     web_page: bool = False
+    location: str = ""
 
     def matches(self, pattern: str) -> bool:
         """Whether `pattern` is found in "name: text", in lower case."""

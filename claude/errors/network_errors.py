@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from urllib.request import getproxies, proxy_bypass
 
 from claude.errors.endpoint import Endpoint
 from core.errors import ConnectionLost, ModelError, RequestRejected
@@ -20,10 +21,12 @@ def from_connection(cause: BaseException, endpoint: Endpoint) -> ModelError | No
     address = (
         httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.LocalProtocolError | UnicodeError
     )
-    if not isinstance(cause, httpx2.HTTPError | httpx2.StreamError | OSError | address):
+    # h11 speaks for itself where a header of the user contradicts the body
+    malformed = isinstance(cause, address) or type(cause).__module__.startswith("h11.")
+    if not (malformed or isinstance(cause, httpx2.HTTPError | httpx2.StreamError | OSError)):
         return None
     reason = endpoint.detail(str(cause) or type(cause).__name__)
-    if isinstance(cause, address):
+    if malformed:
         return RequestRejected(
             f"A request to {endpoint} could not be made: {reason}.",
             "Check the base URL, the headers and the proxy in ANTHROPIC_BASE_URL, "
@@ -48,6 +51,10 @@ def _explain(cause: BaseException | None, reason: str, endpoint: Endpoint) -> tu
 
     if isinstance(cause, httpx2.ProxyError):
         return f"The proxy for {endpoint} failed: {reason}.", f"Check {_PROXIES}."
+    if any_of(socket.gaierror) and _has_proxy(endpoint.host):
+        return f"The host name of the proxy could not be resolved for {endpoint}: {reason}.", (
+            f"Check {_PROXIES}."
+        )
     if any_of(socket.gaierror):
         message = f"The host name {endpoint.host} could not be resolved for {endpoint}: {reason}."
         return message, _name_remedy(endpoint)
@@ -69,6 +76,11 @@ def _explain(cause: BaseException | None, reason: str, endpoint: Endpoint) -> tu
         return message, f"Check the network, the firewall, and {_PROXIES}."
     message = f"The connection to {endpoint} was lost: {reason}."
     return message, "Check the network, the proxy and the base URL."
+
+
+def _has_proxy(host: str) -> bool:
+    """Whether a proxy is asked for `host`, whose name is then the proxy's business."""
+    return bool(getproxies().keys() & {"http", "https", "all"}) and not proxy_bypass(host)
 
 
 def _name_remedy(endpoint: Endpoint) -> str:

@@ -5,6 +5,8 @@ stream it was 200 long ago, and Bedrock has one status for several causes.
 https://platform.claude.com/docs/en/api/errors
 """
 
+import re
+
 from claude.errors.aws_refusals import CREDENTIALS_REMEDY, from_aws
 from claude.errors.endpoint import Endpoint, Refusal
 from core.errors import (
@@ -45,6 +47,8 @@ _STATUS_OF_NAME = {
     "serviceUnavailableException": 529,
 }
 
+_API_PATH = re.compile(r"/(v1/messages|model/[^/]+/invoke[^/]*)$")
+
 _RETRYABLE: dict[int, type[ModelUnavailable]] = {
     408: ServerFault,
     409: ServerFault,
@@ -56,6 +60,8 @@ _RETRYABLE: dict[int, type[ModelUnavailable]] = {
 
 
 def from_refusal(refusal: Refusal, endpoint: Endpoint) -> ModelError:
+    if refusal.location:
+        return _redirected(refusal, endpoint)
     reported = 500 if refusal.status == 200 else refusal.status
     status = _STATUS_OF_NAME.get(refusal.name, reported)
     retryable = status in _RETRYABLE or status >= 500
@@ -75,6 +81,20 @@ def web_page_error(endpoint: Endpoint, answer: str) -> RequestRejected:
         f"The address of {endpoint} is not an API: it answered with {answer}.",
         "Check the base URL (ANTHROPIC_BASE_URL, ANTHROPIC_BEDROCK_BASE_URL), and whether a proxy "
         "or sign-in page is in between.",
+    )
+
+
+def _redirected(refusal: Refusal, endpoint: Endpoint) -> RequestRejected:
+    variable = "ANTHROPIC_BEDROCK_BASE_URL" if endpoint.is_bedrock else "ANTHROPIC_BASE_URL"
+    url = endpoint.masked(refusal.location)
+    base, is_api = _API_PATH.subn("", url)
+    fix = f"Set {variable} to {base}, if you trust that address."
+    if not is_api:
+        fix = f"Set {variable} to the address of an API. A proxy or sign-in page may be in between."
+    return RequestRejected(
+        f"The base URL of {endpoint} redirects to {base} ({refusal.status}); nothing"
+        " was sent there.",
+        fix,
     )
 
 

@@ -79,7 +79,8 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
         case UnicodeEncodeError():
             return RequestRejected(
                 f"A request to {endpoint} contains text that is not valid Unicode ({exc.reason}).",
-                "Remove the unpaired surrogate characters from the prompt or the files.",
+                "Remove the unpaired surrogate characters from the prompt, the files or"
+                " ANTHROPIC_CUSTOM_HEADERS.",
             )
         case RuntimeError() if "home directory" in str(exc):  # as pathlib says it
             return _no_credentials("the home directory is unknown", "Set HOME to one.", endpoint)
@@ -115,7 +116,21 @@ def _read_refusal(exc: anthropic.APIStatusError, endpoint: Endpoint) -> Refusal:
     if found := request_id(headers):
         detail += f" (request {found})"
     after_s = _retry_after_s(headers, endpoint.now)
-    return Refusal(exc.status_code, name, detail, after_s, _is_web_page(headers))
+    web_page = _is_web_page(headers)
+    return Refusal(exc.status_code, name, detail, after_s, web_page, _location(exc.response))
+
+
+def _location(response: httpx2.Response) -> str:
+    """Where a redirect leads, without what may be a secret; empty for what is none."""
+    import httpx2
+
+    try:
+        target = response.url.join(response.headers.get("location", ""))
+    except httpx2.InvalidURL:
+        return ""
+    if not (response.has_redirect_location and target.host):
+        return ""
+    return str(target.copy_with(username=None, password=None, query=None, fragment=None))
 
 
 def request_id(headers: Mapping[str, str]) -> str:

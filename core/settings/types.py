@@ -159,6 +159,8 @@ def check_base_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:  # whose text may show a password
         raise ValueError("it must be a URL that begins with http:// or https://") from None
+    if re.search(r"\s", url):
+        raise ValueError("it must not hold white space")
     if url and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise ValueError("it must be a URL that begins with http:// or https://")
     if parts.username or parts.password:

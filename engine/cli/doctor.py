@@ -173,9 +173,7 @@ def check_provider(
     subject, chosen = f"provider {provider}", provider == settings.provider
     models = real_models(provider, settings)
     model = models.executor
-    with announced(f"the credentials of the {subject}", print_line):
-        problems = find_problems(model, credentials)
-    if problems:
+    if problems := find_problems(model, credentials, print_line):
         state = CheckState.PROBLEM if chosen else CheckState.NOTE
         for problem in problems:
             yield Check(subject, state, problem.what, problem.fix, chosen)

@@ -49,6 +49,13 @@ def test_masking_takes_every_secret_out_of_a_text() -> None:
     assert held.mask("nothing here, team") == "nothing here, team"
 
 
+def test_what_the_headers_of_a_gateway_hold_is_masked_and_no_key() -> None:
+    headers = "X-Team: blue\nAuthorization: Bearer canary-token\nX-Key:canary-key-2\nodd"
+    held = resolve_credentials({"ANTHROPIC_CUSTOM_HEADERS": headers})
+    assert held.mask("blue Bearer canary-token canary-key-2") == f"blue Bearer {MASK} {MASK}"
+    assert held.secrets() == ()
+
+
 def test_a_secret_that_holds_another_is_masked_whole() -> None:
     held = resolve_credentials(ENVIRON)
     assert held.mask(f"<{TOKEN}>") == f"<{MASK}>"

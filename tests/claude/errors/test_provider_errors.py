@@ -34,11 +34,13 @@ from core.errors import (
 )
 from tests.fakes.scripted_server import (
     REQUEST_ID,
+    Asked,
     Told,
     api_refusal,
     api_refusal_in_stream,
     aws_refusal,
     aws_refusal_in_stream,
+    hello,
     scripted_server,
     web_page,
 )
@@ -428,14 +430,15 @@ def test_a_gateway_that_is_down_for_a_moment_is_only_a_warning() -> None:
     assert "failed to answer (502)" in answer.warning
 
 
+def _unknown_name(*_: object, **__: object) -> object:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
 @pytest.mark.parametrize(("provider", "fix"), [("anthropic", "network"), ("bedrock", "--region")])
 def test_a_name_that_does_not_exist(
     provider: str, fix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(*_: object, **__: object) -> object:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # nothing is to leave this machine
+    monkeypatch.setattr(socket, "getaddrinfo", _unknown_name)  # nothing is to leave this machine
     answer = fails("http://api.invalid", provider)
     assert_problem(answer, "The host name api.invalid could not be resolved", fix)
 
@@ -451,6 +454,69 @@ def test_a_proxy_that_refuses(provider: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         answer = fails("https://api.invalid", provider)
     assert_problem(answer, "The proxy for", "HTTPS_PROXY")
+
+
+def test_the_name_of_a_proxy_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:8080")
+    monkeypatch.setattr(socket, "getaddrinfo", _unknown_name)
+    answer = fails("https://api.invalid")
+    assert_problem(answer, "The host name of the proxy could not be resolved", "HTTPS_PROXY")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    ["[::1]", "fe80::/10", "[fe80::]/10", "::1]:80", "10.0.0.0/33", "fe80::%eth0,é.example", ",,"],
+)
+def test_whatever_no_proxy_holds_its_good_entries_count(
+    entries: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted_server(hello()) as server, scripted_server(Told(407)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", f"{entries},127.0.0.1")
+        model = ModelSettings(base_url=server.url)
+        answer = ask_once(model, KEYS, clock=RecordingClock())
+    assert answer.problem is None
+    assert proxy.asked == []
+
+
+# -- a redirect
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
+def test_a_redirect_is_told_and_not_followed(provider: str, status: int) -> None:
+    with scripted_server(hello()) as other:
+
+        def answer(asked: Asked) -> Told:
+            return Told(status, headers={"location": f"{other.url}/api{asked.path}?token=CANARY"})
+
+        with scripted_server(answer) as server:
+            found = fails(server.url, provider)
+    assert other.asked == []
+    variable = "ANTHROPIC_BASE_URL" if provider == "anthropic" else "ANTHROPIC_BEDROCK_BASE_URL"
+    assert_problem(found, f"redirects to {other.url}/api (", f"Set {variable} to {other.url}/api,")
+    assert "CANARY" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("location", "words", "fix"),
+    [
+        ("/login?next=x", "/login (302); nothing was sent there", "sign-in page"),
+        ("https://user:CANARY@h.invalid/v1/messages", "to https://h.invalid (302)", "https://h.in"),
+        ("http://[::1/x", "rejected a request (302)", "Change what"),
+        ("", "rejected a request (302)", "Change what"),
+    ],
+)
+def test_where_a_redirect_leads_is_told_as_far_as_it_is_an_address(
+    location: str, words: str, fix: str
+) -> None:
+    headers = {"location": location} if location else {}
+    with scripted_server(Told(302, headers=headers)) as server:
+        found = fails(server.url)
+        assert len(server.asked) == 1
+    assert_problem(found, words, fix)
+    assert "CANARY" not in repr(found)
 
 
 # -- what a refusal repeats

@@ -22,6 +22,7 @@ from core.errors import (
     RequestRejected,
     ServerFault,
 )
+from tests.fakes.scripted_server import hello, scripted_server
 from tests.fakes.simulated import (
     MODELS,
     RecordingClock,
@@ -271,6 +272,18 @@ def test_a_mistake_while_reading_is_not_swallowed() -> None:
 def test_text_that_cannot_be_sent_is_named() -> None:
     with connected(lambda _: sse()) as claude, pytest.raises(RequestRejected, match="Unicode"):
         claude.send(ask({"role": "user", "content": "\ud800"}))
+
+
+@pytest.mark.parametrize("headers", ["Content-Length: 3", "Content-Length: x", "a b: c", ": c"])
+def test_headers_of_the_user_that_cannot_be_sent_are_named(
+    headers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", headers)
+    with scripted_server(hello()) as server:
+        model = ModelSettings(base_url=server.url)
+        with connected(model=model) as claude, pytest.raises(RequestRejected) as caught:
+            claude.send(ask())
+    assert "ANTHROPIC_CUSTOM_HEADERS" in caught.value.remedy
 
 
 def test_an_answer_of_the_wrong_kind_is_a_fault_of_the_server() -> None:
