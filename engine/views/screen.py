@@ -32,8 +32,9 @@ class Screen:
         lines = [line.rstrip() for line in captured.get().splitlines()[: height - 1]]
         shown = "".join(f"{_ERASE_LINE}{line}\n" for line in lines)
         with self._lock:
-            self._write(f"{_HIDE_CURSOR}{self._rewind(width)}{shown}{_ERASE_BELOW}")
+            rewind = self._rewind(width)
             self._cells = [cell_len(without_sequences(line)) for line in lines]
+            self._write(f"{_HIDE_CURSOR}{rewind}{shown}{_ERASE_BELOW}")
 
     def clear(self) -> None:
         """Hand the terminal back as it was."""
@@ -48,15 +49,11 @@ class Screen:
         if not heeds or signal.getsignal(signal.SIGTSTP) == signal.SIG_IGN:
             yield
             return
-        before = [
-            (number, signal.signal(number, handle))
-            for number, handle in ((signal.SIGTSTP, self._suspend), (signal.SIGCONT, self._resume))
-        ]
+        before = signal.signal(signal.SIGTSTP, self._suspend)
         try:
             yield
         finally:
-            for number, handler in before:
-                signal.signal(number, handler)
+            signal.signal(signal.SIGTSTP, before)
 
     def _suspend(self, number: int, _: FrameType | None) -> None:
         with self._lock:
@@ -64,10 +61,6 @@ class Screen:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)  # returns when the shell says so
             signal.signal(number, self._suspend)
-            self._cells = []
-
-    def _resume(self, _number: int, _frame: FrameType | None) -> None:
-        with self._lock:
             self._cells = []
 
     def _rewind(self, width: int) -> str:
