@@ -10,10 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field
 
 Number = Annotated[int, Field(ge=0, le=2**53)]
 """A count that a worker or a journal tells: sums and prices of it stay numbers."""
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -142,7 +143,7 @@ class Usage:
     output_tokens: Number = 0
     cache_read_tokens: Number = 0
     cache_write_tokens: Number = 0
-    duration_s: FiniteFloat = 0.0  # no journal with another one could be read
+    duration_s: Seconds = 0.0
     request_id: str = ""
     simulated: bool = False
 
@@ -215,5 +216,5 @@ class TaskResult:
     usage: tuple[Usage, ...] = ()
     manifest: Manifest = field(default_factory=Manifest)
     turns: Number = 0
-    duration_s: FiniteFloat = 0.0
+    duration_s: Seconds = 0.0
     throttled: Number = 0

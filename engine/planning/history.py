@@ -9,13 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from claude.simulation.latency import Pace
 from core.bundle import ModelSettings
 from core.errors import BundleError
 from core.events import Event, Forecast, JobEnded, PastForecasts, RunStarted, TaskEnded
-from core.job import Usage
+from core.job import Number, Usage
 from core.wire import decode, encode, write_atomic
 from engine.money.usage import Price
 from engine.planning.requests import part_of
@@ -31,6 +33,8 @@ LEAST_WRITTEN, LEAST_ANSWERS = 500, 3
 # A shorter or slower answer says little of a model's pace: it was cut, or a stream that stalled.
 LEAST_TOKENS, LEAST_TOKENS_PER_S = 20, 2.0
 FORMAT = 1
+Measure = Annotated[float, Field(ge=0, le=1e30)]
+"""In a file that anybody may have changed: squares and sums of it are finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,11 @@ class Answers:
     provider: str
     model: str
     simulated: bool = False
-    count: int = 0
-    tokens: float = 0.0
-    seconds: float = 0.0
-    tokens_squared: float = 0.0
-    tokens_by_seconds: float = 0.0
+    count: Number = 0
+    tokens: Measure = 0.0
+    seconds: Measure = 0.0
+    tokens_squared: Measure = 0.0
+    tokens_by_seconds: Measure = 0.0
 
     def add(self, other: Answers) -> Answers:
         return Answers(
@@ -62,7 +66,7 @@ class Answers:
     def pace(self) -> Pace | None:
         """The line through the answers, by least squares; through the origin where there are few,
         or it has no start or no slope. None where too little was written."""
-        if self.tokens < LEAST_WRITTEN or self.seconds <= 0:
+        if self.tokens < LEAST_WRITTEN or self.seconds < 0.001 or not self.count:
             return None
         spread = self.count * self.tokens_squared - self.tokens**2
         product = self.count * self.tokens_by_seconds - self.tokens * self.seconds
@@ -84,9 +88,9 @@ class RunFigures:
     simulated: bool = False
     answers: tuple[Answers, ...] = ()
     planner: str = ""
-    plan_tokens: int = 0
-    time_ratio: float | None = None
-    cost_ratio: float | None = None
+    plan_tokens: Number = 0
+    time_ratio: Measure | None = None
+    cost_ratio: Measure | None = None
 
 
 @dataclass(frozen=True, slots=True)

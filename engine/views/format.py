@@ -36,11 +36,14 @@ def clean(text: object, limit: int = 200) -> str:
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 
+_LONGEST_S = 1e12  # damaged times may be infinite
+
+
 def duration(seconds: float | None) -> str:
     """0:07, 12:34 or 1:02:03; "-" for None."""
     if seconds is None:
         return "-"
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    minutes, rest = divmod(round(min(max(0.0, seconds), _LONGEST_S)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 

@@ -261,7 +261,17 @@ def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     assert [run.run for run in read_history(tmp_path, by_settings).runs] == ["d"]
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"version": 9}', '{"version": 1, "runs": [{}]}', "[]"])
+IMPOSSIBLE = '{"version": 1, "runs": [{"run": "b", "size": 1, "%s": %s}]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", '{"version": 9}', '{"version": 1, "runs": [{}]}', "[]"),
+        *(IMPOSSIBLE % ("time_ratio", number) for number in ("-1", "NaN", "1e308")),
+        IMPOSSIBLE % ("answers", '[{"provider": "p", "model": "m", "tokens": 1e200}]'),
+    ],
+)
 def test_a_damaged_memory_is_made_anew(tmp_path: Path, text: str) -> None:
     keep(tmp_path, "a", story(answer(1_000)))
     remembered = tmp_path / "runs/.figures.json"

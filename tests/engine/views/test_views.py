@@ -181,6 +181,7 @@ class TestFormat:
             (59.6, "1:00"),
             (754, "12:34"),
             (3723, "1:02:03"),
+            (float("inf"), "277777777:46:40"),
         ],
     )
     def test_durations(self, seconds: float | None, text: str) -> None:
