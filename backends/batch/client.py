@@ -115,6 +115,11 @@ class BatchClient:
         answer = self._batch("describe_job_queues", f"queue {name}", jobQueues=[name])
         return next(iter(answer["jobQueues"]), None)
 
+    def queue_names(self) -> Sequence[str]:
+        """Of the first page, which is enough to choose from."""
+        answer = self._batch("describe_job_queues", "the queues")
+        return sorted(queue["jobQueueName"] for queue in answer["jobQueues"])
+
     def environments(self, queue: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """The compute environments of a queue; it has three at most."""
         order = queue.get("computeEnvironmentOrder") or ()

@@ -99,7 +99,7 @@ def build_definition(settings: BatchSettings, platform: str) -> dict[str, Any]:
     if not settings.batch_job_role:
         raise UsageError(
             "A job definition needs a role with which its workers reach the bucket.",
-            "Name one with --batch-job-role; docs/aws-batch.md has its policy.",
+            "Name one with --batch-job-role; docs/aws-batch.yaml has its policy.",
         )
     container = _container(settings)
     if platform == FARGATE:

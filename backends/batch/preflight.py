@@ -24,7 +24,8 @@ from core.aws.calls import AwsService
 from core.errors import AwsRefused, BackendError, Problem
 from core.job import JobKey
 
-_PAGE = "docs/aws-batch.md"
+_PAGE, _POLICY = "docs/aws-batch.md", "docs/aws-batch.yaml"
+_NO_BUCKET = "NoSuchBucket"
 _REGISTER = "doctor --backend batch --register-job-definition"
 _KEY = JobKey("run", "task", 1)
 _LOCATION = RunLocation(_KEY.run, "0" * 12)
@@ -45,14 +46,25 @@ class Preflight:
         if missing := list(self._missing_options()):
             return missing
         found: list[Problem] = []
-        for look in (self._queue_and_definition, self._bucket):
-            try:
-                found += look()
-            except AwsRefused as exc:
-                found.append(Problem(exc.message, exc.remedy))
-            except BackendError as exc:
-                return [*found, Problem(exc.message, exc.remedy)]
-        return found
+        try:
+            found += self._look(self._bucket())
+            has_bucket = not found  # without it, nothing true can be said of the role
+            return [*found, *self._look(self._queue_and_definition(has_bucket=has_bucket))]
+        except BackendError as exc:
+            return [*found, Problem(exc.message, exc.remedy)]
+
+    def _look(self, look: Iterator[Problem]) -> Iterator[Problem]:
+        """With what AWS refused as another one."""
+        try:
+            yield from look
+        except AwsRefused as exc:
+            yield self._explain(exc)
+
+    def _explain(self, exc: AwsRefused) -> Problem:
+        if exc.code != _NO_BUCKET:
+            return Problem(exc.message, exc.remedy)
+        fix = f"Correct --batch-s3-bucket, or create it: {_PAGE}."
+        return Problem(f"The bucket {self.bucket.name} does not exist.", fix)
 
     def _missing_options(self) -> Iterator[Problem]:
         for value, noun, option in (
@@ -66,17 +78,21 @@ class Preflight:
 
     # -- queue and compute environments
 
-    def _queue_and_definition(self) -> Iterator[Problem]:
+    def _queue_and_definition(self, *, has_bucket: bool) -> Iterator[Problem]:
         name = self.settings.batch_job_queue
         environments: Sequence[Mapping[str, Any]] = ()
         if (queue := self.client.queue(name)) is None:
-            fix = f"Correct --batch-job-queue or --batch-region, or create it: {_PAGE}."
+            known = ", ".join(self.client.queue_names()) or "none"
+            fix = (
+                f"Correct --batch-job-queue (those there: {known}) or --batch-region, or create it:"
+                f" {_PAGE}."
+            )
             yield Problem(f"AWS Batch has no job queue {name!r} in this region.", fix)
         else:
             yield from _state_problems(f"The job queue {name!r}", queue)
             environments = self.client.environments(queue)
             yield from self._environment_problems(environments)
-        yield from self._definition(environments)
+        yield from self._definition(environments, has_bucket=has_bucket)
 
     def _environment_problems(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
         found = [
@@ -92,7 +108,9 @@ class Preflight:
 
     # -- job definition, role, log
 
-    def _definition(self, environments: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    def _definition(
+        self, environments: Sequence[Mapping[str, Any]], *, has_bucket: bool
+    ) -> Iterator[Problem]:
         name = self.settings.batch_job_definition
         if (definition := self.client.definition(name)) is None:
             fix = f"Register one: {_REGISTER}."
@@ -104,7 +122,7 @@ class Preflight:
             return
         yield from self._platform_problems(definition, environments)
         yield from credential_problems(name, container, self.settings)
-        if role := str(container.get("jobRoleArn") or ""):
+        if has_bucket and (role := str(container.get("jobRoleArn") or "")):
             yield from self._role_problems(role, uses_bedrock=not container.get("secrets"))
         yield from self._log_problems(container)
 
@@ -130,15 +148,24 @@ class Preflight:
         """Permissions that the workers' role lacks. None where this identity may not ask."""
         settings = self.settings
         partition = role.split(":")[1]
-        needed = list(bucket_permissions(self.bucket.name, settings.batch_s3_prefix, partition))
-        if uses_bedrock and settings.real and settings.provider == "bedrock":
-            needed.append(model_permission(role, settings.region, settings.executor_model))
+        bucket, prefix = self.bucket.name, settings.batch_s3_prefix
         try:
-            for permission in needed:
-                if not self._is_allowed(role, permission):
-                    lacked = f"{permission.action} on {permission.resource}"
-                    what = f"The workers' role {role} lacks the permission {lacked}."
-                    yield Problem(what, f"Add it to the role; {_PAGE} has the policy.")
+            needed = bucket_permissions(bucket, prefix, partition)
+            lacked = [p.action for p in needed if not self._is_allowed(role, p)]
+            if lacked:
+                yield Problem(
+                    f"The workers' role {role} may not use s3://{bucket}/{prefix.strip('/')}: it"
+                    f" lacks {', '.join(dict.fromkeys(lacked))}.",
+                    "Correct --batch-s3-bucket and --batch-s3-prefix where the role is for others,"
+                    f" or add that to the role; {_POLICY} has the policy.",
+                )
+            if not (uses_bedrock and settings.real and settings.provider == "bedrock"):
+                return
+            permission = model_permission(role, settings.region, settings.executor_model)
+            if not self._is_allowed(role, permission):
+                what = f"{permission.action} on {permission.resource}"
+                what = f"The workers' role {role} lacks the permission {what}."
+                yield Problem(what, f"Add it to the role; {_POLICY} has the policy.")
         except AwsRefused as exc:
             if exc.code == "NoSuchEntity":
                 fix = f"Create it, or register a job definition with another one: {_PAGE}."

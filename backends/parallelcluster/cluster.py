@@ -18,6 +18,7 @@ from backends.parallelcluster.ssh import SshTarget
 from backends.slurm.commands import Partition, build_sinfo, parse_sinfo
 from backends.slurm.host import ClusterHost
 from backends.slurm.settings import SlurmSettings
+from core.aws.region import region_failure
 from core.aws.session import build_session, open_client
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
@@ -145,6 +146,8 @@ def aws_errors(region: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as exc:
+        if (failure := region_failure(exc)) is not None:
+            raise BackendError(*failure) from exc
         code = exc.response.get("Error", {}).get("Code") if isinstance(exc, ClientError) else ""
         fix = "Sign in to AWS again (aws sso login, AWS_PROFILE), correct --aws-region"
         if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from core.aws.region import region_failure
 from core.aws.sign_in import chain_failure
 from core.clock import Clock
 from core.errors import AwsRefused, BackendError
@@ -133,7 +134,7 @@ def is_transient(exc: Exception) -> bool:
         status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return code_of(exc) in _TRANSIENT or status == 429 or (status >= 500 and status != 501)
     lost = ConnectionError | FlexibleChecksumError | HTTPClientError | IncompleteReadError
-    return isinstance(exc, lost) and not _is_of_settings(exc)
+    return isinstance(exc, lost) and not _is_of_settings(exc) and region_failure(exc) is None
 
 
 def _is_of_settings(exc: Any) -> bool:
@@ -148,18 +149,18 @@ def _is_of_settings(exc: Any) -> bool:
 
 def explain(exc: Exception, name: str) -> BackendError:
     """The error of the call `name` as ours, with its remedy."""
-    code, reason = code_of(exc), _reason(exc)
+    code, reason = code_of(exc), reason_of(exc)
     if is_transient(exc):
         return BackendError(f"{name} failed: {reason}.", "Try again later.")
     if code in EXPIRED or "oken" in type(exc).__name__:
         return AwsRefused(f"The AWS sign-in was refused for {name}: {reason}.", _SIGN_IN, code=code)
-    if (failure := chain_failure(exc)) is not None:
+    if (failure := region_failure(exc) or chain_failure(exc)) is not None:
         return BackendError(*failure)
     if not code:
         return BackendError(f"{name} could not be sent to AWS: {reason}.", _unsent_remedy(exc))
     remedy = "See docs/aws-batch.md."
     if code in DENIED:
-        remedy = "Allow this action to the identity in use: docs/aws-batch.md has the policy."
+        remedy = "Allow this action to the identity in use: docs/aws-batch.yaml has the policy."
     return AwsRefused(f"{name} was refused: {reason}.", remedy, code=code)
 
 
@@ -168,7 +169,7 @@ def _unsent_remedy(exc: Exception) -> str:
     return next((fix for pattern, fix in _UNSENT.items() if re.search(pattern, text)), _SETTINGS)
 
 
-def _reason(exc: Exception) -> str:
+def reason_of(exc: Exception) -> str:
     if "nvalid header value" in str(exc):  # and the value is a secret
         return "a key or token of AWS contains a line end or another invalid character"
     error = _error(exc)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from core.aws.bucket import S3Bucket
 from core.aws.bundles import Entry, PackUri, RunObjects, StoredPack
-from core.aws.calls import AwsService
+from core.aws.calls import AwsService, is_transient, reason_of
 from core.aws.session import build_client
 from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
-from core.errors import BundleError, WorkerOutdated
+from core.errors import BackendError, BundleError, WorkerOutdated
 from core.job import JobKey
 from core.worker.exit_codes import CLAIMED, OUTDATED
 from core.worker.process import echo, run_worker
@@ -43,9 +43,25 @@ def run_s3_job(uri: str, environ: Mapping[str, str], work: Work) -> int:
         except WorkerOutdated:
             own_code.append(OUTDATED)
             raise
+        except BackendError as exc:
+            raise _without_bucket(exc, PackUri.parse(uri).bucket) from exc
 
     code = run_worker(run)
     return own_code[0] if own_code else code
+
+
+def _without_bucket(exc: BackendError, bucket: str) -> BackendError:
+    """The error of a call, as a worker's: what signs in there, or leads there, is the job's."""
+    cause = exc.__cause__
+    if not isinstance(cause, Exception):
+        return exc
+    remedy = (
+        "Give its job definition a job role that may use the bucket: doctor --batch"
+        " --register-job-definition --batch-job-role ROLE."
+    )
+    if is_transient(cause):
+        remedy = "Check whether its subnets have a route to S3: docs/aws-batch.md."
+    return BackendError(f"The job cannot use {bucket}: {reason_of(cause)}.", remedy)
 
 
 def _open_job(uri: str, environ: Mapping[str, str]) -> S3Job:

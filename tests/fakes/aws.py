@@ -156,7 +156,7 @@ class FakeAws(RecordedAws):
                 self.batch.fair = fair
                 return self.batch.answer(call.action, asked)
             case "describejobqueues":
-                return {"jobQueues": _named(self.queues, asked["jobQueues"])}
+                return {"jobQueues": _named(self.queues, asked.get("jobQueues", list(self.queues)))}
             case "describecomputeenvironments":
                 names = asked["computeEnvironments"]
                 return {"computeEnvironments": _named(self.environments, names)}

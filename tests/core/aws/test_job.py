@@ -224,5 +224,5 @@ def test_the_entry_says_why_the_bucket_cannot_be_reached() -> None:
     environ = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
     assert done.returncode == 1
-    assert "error: GetObject on s3://bucket/root/requests/" in done.stderr
-    assert "Unable to locate credentials" in done.stderr
+    assert done.stderr.startswith("error: The job cannot use bucket: Unable to locate credentials.")
+    assert "--batch-job-role ROLE" in done.stderr
