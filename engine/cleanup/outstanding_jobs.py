@@ -44,6 +44,8 @@ class OutstandingJobs:
     statuses: Mapping[JobKey, JobStatus] = field(default_factory=dict)
     visible_at: Mapping[JobKey, float] = field(default_factory=dict)
     """Until when, in the clock's monotonic seconds, a job may only seem to be missing."""
+    were_queued: frozenset[JobKey] = frozenset()
+    """Those that were queued when they were asked to stop."""
 
     @classmethod
     def find(
@@ -95,7 +97,9 @@ class OutstandingJobs:
         clock, pause_s = self.backend.clock, 0.1
         self.backend.call("cancel", lambda b: b.cancel(handles))
         until = clock.monotonic() + patience_s
-        while (now := self._polled()).running:
+        queued = (key for key, status in self.statuses.items() if status.state is JobState.QUEUED)
+        asked = replace(self, were_queued=frozenset(queued))
+        while (now := asked._polled()).running:
             if (left_s := until - clock.monotonic()) <= 0:
                 break
             clock.sleep(min(pause_s, left_s))
@@ -135,8 +139,11 @@ class EndRecorder:
         """
         to_come: list[JobKey] = []
         for key, answer in found.items():
-            if end := _end_of(jobs.statuses[key], answer, stopped=key in stopped):
-                self._record_end(key, jobs.statuses[key], end)
+            status = jobs.statuses[key]
+            if end := _end_of(status, answer, stopped=key in stopped):
+                left_queue = key in jobs.were_queued and status.state is JobState.CANCELLED
+                never_ran = left_queue and not self.session.run.attempt(key).claim.exists()
+                self._record_end(key, status, end, never_ran=never_ran or None)
             else:
                 to_come.append(key)
         for key in sorted(stopped - found.keys()):
@@ -161,7 +168,17 @@ class EndRecorder:
                 self._record_end(key, status, end_of(status, None))
         self.session.journal.commit()
 
-    def _record_end(self, key: JobKey, status: JobStatus, end: End) -> None:
+    def record_void(self) -> None:
+        """The ends of jobs only intended that nobody wants, once none can come any more."""
+        jobs = self.session.run_view.jobs
+        unsent = [key for key, handle in jobs.open.items() if handle is None and jobs.is_void(key)]
+        for key in sorted(unsent):
+            self._record_end(key, _NEVER_SENT, end_of(_NEVER_SENT, None))
+        self.session.journal.commit()
+
+    def _record_end(
+        self, key: JobKey, status: JobStatus, end: End, never_ran: bool | None = None
+    ) -> None:
         data = ended(
             key,
             status,
@@ -169,6 +186,7 @@ class EndRecorder:
             reported=lambda key: tuple(read_spent(self.session.run.attempt(key))),
             is_credible=self.is_credible,
             duration_s=end.result.duration_s if end.result else 0.0,
+            never_ran=never_ran,
         )
         self.session.emit(data, key)
         if self.session.run_view.jobs.is_void(key):
@@ -200,7 +218,8 @@ def abandon(session: Session, backend: TimedBackend) -> None:
         backend.cleanup(run_id)
     except (OrchestratorError, KeyboardInterrupt) as exc:
         why = f"{exc} " if str(exc) else ""
-        text = f"Jobs of the run may still be on {backend.name}: {why}Remove them: clean {run_id}."
+        text = f"Jobs of the run may still be on {backend.name}: {why}"
+        text += f"Remove them with `{session.run.command('clean', '--yes')}`."
         session.listeners.emit(event_at(session.clock.time(), Notice(text)))
 
 
@@ -227,10 +246,12 @@ def release(
             return
         found = after.collect_ended(session.run, session.run_view.jobs.open)
         stopped = frozenset(handle.key for handle in before.running)
-        if EndRecorder(session, is_credible).record(after, found, stopped):
+        recorder = EndRecorder(session, is_credible)
+        if recorder.record(after, found, stopped):
             session.notice(f"A result is still to come. Fetch it with `{command('resume')}`.")
             return
         backend.cleanup(run_id)
+        recorder.record_void()
     except OrchestratorError as exc:
         failed = f"What {backend.name} holds of the run could not be removed"
         session.notice(f"{failed}: {exc} {remedy}")

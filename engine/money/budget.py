@@ -131,6 +131,11 @@ class Budget:
         self._enlarged[task] = CostEstimate(twice, twice, twice)
         return True
 
+    def forget(self, tasks: Iterable[str]) -> None:
+        """These are other tasks now: what their attempts ran short of says nothing."""
+        for task in tasks:
+            self._enlarged.pop(task, None)
+
     def why_short(self) -> str:
         """Words for people, when nothing more can be launched."""
         caps, used = self._ledger.caps, self._ledger.committed

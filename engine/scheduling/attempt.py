@@ -34,12 +34,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class CancelReason:
-    """Why a job is to be cancelled: the cause that its attempt ends with, and a message. `queued`:
-    for as long as it is queued; one that starts after all may go on."""
+    """Why a job is to be cancelled: the cause that its attempt ends with, and a message."""
 
     cause: Reason | Outcome
     message: str
-    queued: bool = False
 
     def end(self, found: End) -> End:
         """The end of a stopped attempt; a worker's own message about an interrupt stands."""
@@ -70,6 +68,8 @@ class Attempt:
     collect_at: float = 0.0
     cancel_reason: CancelReason | None = None
     cancel_asked_at: float | None = None
+    cancelled_in_queue: bool = False
+    """Whether a poll had it queued when it was asked to stop."""
     is_superseded: bool = False
     """Whether its task is another one now, or none: its end decides nothing."""
     polled_at: float = -math.inf
@@ -103,8 +103,8 @@ class Attempt:
     @property
     def never_ran(self) -> bool:
         """Whether it was taken out of the queue before it came to run."""
-        was_queued = self.cancel_reason is not None and self.cancel_reason.queued
-        return was_queued and not self.may_have_run and self.status.state is JobState.CANCELLED
+        is_cancelled = self.status.state is JobState.CANCELLED
+        return self.cancelled_in_queue and is_cancelled and not self.may_have_run
 
     @property
     def can_be_polled(self) -> bool:

@@ -104,11 +104,12 @@ class JobWatch:
             self.abandoned.append(attempt.handle)
         self._settle(attempt, attempt.explain(end))
 
-    def adopt(self, handle: JobHandle) -> None:
+    def adopt(self, handle: JobHandle) -> Attempt:
         """A job of an earlier session goes on."""
         now = self._context.now()
         attempt = self.active[handle.key] = Attempt(handle.key, now, may_have_run=True)
         self.handed_over(attempt, handle)
+        return attempt
 
     # -- polling
 
@@ -251,6 +252,9 @@ class JobWatch:
         if not handles:
             context.health.forget("cancel")
         elif now >= self._cancel_after and not context.calls.busy("cancel"):
+            for attempt in unwanted:
+                was_seen = attempt.queued.seen_at >= attempt.begun_at
+                attempt.cancelled_in_queue = was_seen and attempt.is_queued
             then = partial(self._cancelled, unwanted, len(self.abandoned))
             context.call("cancel", partial(context.backend.cancel, handles), then)
 

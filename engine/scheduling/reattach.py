@@ -12,8 +12,8 @@ from engine.scheduling.context import SchedulerContext
 
 @dataclass(frozen=True, slots=True)
 class FoundJobs:
-    """`adopted` go on as the attempts that they are, `strays` are to be cancelled, and `unsent`
-    keys go out again, so that each runs once."""
+    """`adopted` go on as the attempts that they are, `strays` are stopped, and `unsent` keys go out
+    again, so that each runs once."""
 
     adopted: list[JobHandle] = field(default_factory=list)
     strays: list[JobHandle] = field(default_factory=list)

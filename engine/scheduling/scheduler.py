@@ -159,7 +159,8 @@ class Scheduler:
             self._graph.adopt(handle.key.task)
             self._watch.adopt(handle)
             self._launcher.warm_up.is_over()
-        self._watch.abandoned += found.strays
+        for handle in found.strays:  # what they have used counts
+            self._watch.supersede(self._watch.adopt(handle))
         for key in found.unsent:
             self._tries.take_back(key)
 
@@ -191,6 +192,7 @@ class Scheduler:
         self._graph, outdated = correction.graph, self._growing.outdated
         self._store.take_plan(plan)
         self._tries.restart(outdated)
+        self._budget.forget(outdated)
         for task in correction.void:
             self._succeeded.pop(task, None)
             self._failures.pop(task, None)

@@ -23,7 +23,7 @@ def why_leave_queue(
     hopeless = stop is not None and stop.cause in HOPELESS
     if hopeless and queued.since is not None and queued.seen_at >= stopped_at:
         message = "It was taken out of the queue when the run stopped."
-        return CancelReason(Outcome.INTERRUPTED, message, queued=True)
+        return CancelReason(Outcome.INTERRUPTED, message)
     if stuck.since is not None and (
         stuck.is_over(pacing.unschedulable_s) or queued.is_over(pacing.queue_timeout_s)
     ):
@@ -38,7 +38,7 @@ def why_leave_queue(
         )
     else:
         return None
-    return CancelReason(Reason.UNSCHEDULABLE, message, queued=True)
+    return CancelReason(Reason.UNSCHEDULABLE, message)
 
 
 def _reason(message: str) -> str:

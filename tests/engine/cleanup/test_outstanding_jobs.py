@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from backends.base import Backend, BackendContext, LogChunk
-from config import load_settings
+from claude.limits.governor import Governor
+from config import Settings, load_settings
 from core.bundle import AttemptDir, write_result
 from core.clock import Clock, SystemClock
-from core.errors import BackendError, CollectError, Problem, SubmitError
-from core.events import Event, JobIntended, Kind, RunEnded
+from core.credentials import Credentials
+from core.errors import BackendError, CollectError, PlanningFailed, Problem, SubmitError
+from core.events import Event, JobIntended, Kind, PlannedTask, PlanReady, RunEnded
 from core.job import (
     Amount,
     Job,
@@ -30,6 +32,7 @@ from core.job import (
     TaskResult,
     Usage,
 )
+from core.plan import Plan
 from core.wire import plain
 from engine.cleanup.cancel import EventPrinter, cancel_run
 from engine.cleanup.clean import RunCleaner, clean_runs, remove
@@ -37,12 +40,15 @@ from engine.cleanup.outstanding_jobs import EndRecorder, OutstandingJobs, releas
 from engine.cleanup.run_backends import RunBackends, TimedBackend, used_backends
 from engine.cleanup.scan import CleanupScan
 from engine.money.budget import Budget
+from engine.pipeline import carry_out
+from engine.planning.preflight import PreparedRun, read_expectations
 from engine.run.jobs_view import JobsView
 from engine.run.journal import Journal, read_journal
 from engine.run.run_view import RunView, replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from engine.run.session import Session, open_session
 from engine.scheduling.job_end import NEVER_STARTED
+from engine.views.plain import Quiet
 from tests.fakes.events import data_of, event_of
 
 RUN = "20260101-120000-aaaa"
@@ -293,6 +299,65 @@ def test_what_was_slow_to_stop_is_waited_for_noted_and_removed(
     assert world.said == ["reattach", "poll", "cancel", "poll", "collect", "cleanup"]
     assert {data_of(e)["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {"INTERRUPTED"}
     assert (view_of(run).jobs.open, notices(run)) == ({}, "")
+
+
+def test_what_was_taken_out_of_the_queue_has_used_nothing_unless_its_worker_had_begun(
+    world: World, session: Session, run: RunDir
+) -> None:
+    runs(world, one=JobState.QUEUED, two=JobState.QUEUED)
+    run.attempt(TWO).claim.touch()
+    end_of_session(session, world)
+    unaccounted = {e.task: "unaccounted" in data_of(e) for e in kinds(run, Kind.JOB_ENDED)}
+    assert unaccounted == {"one": False, "two": True}
+
+
+def test_what_was_never_sent_and_is_void_ends_once_nothing_can_come_any_more(
+    world: World, session: Session, run: RunDir
+) -> None:
+    runs(world, one=JobState.SUCCEEDED, two=JobState.SUCCEEDED)
+    void, wanted = JobKey(RUN, "void", 1), JobKey(RUN, "wanted", 1)
+    for key in (void, wanted):
+        session.emit(JobIntended(Amount(100)), key)
+    session.emit(PlanReady(tasks=(PlannedTask("wanted", "", (), 1),)))
+    world.broken["cleanup"] = out_of_reach
+    end_of_session(session, world)
+    assert view_of(run).jobs.open.keys() == {void, wanted}
+    world.broken.clear()
+    end_of_session(session, world)
+    jobs = view_of(run).jobs
+    assert jobs.open.keys() == {wanted}  # goes out in the next session
+    assert void not in jobs.reserved
+
+
+def test_what_a_killed_session_began_is_stopped_when_no_plan_comes_in_the_next_either(
+    world: World, session: Session, run: RunDir
+) -> None:
+    def fail(*_: object) -> Plan:
+        raise PlanningFailed("No valid plan.")
+
+    runs(world, one=JobState.RUNNING, two=JobState.SUCCEEDED)
+    world.answers[TWO] = TaskResult(TWO, Outcome.OK, usage=(USAGE,))
+    settings = Settings(work_dir=run.root.parents[1])
+    prepared = PreparedRun(
+        settings,
+        settings.models(),
+        session.facts,
+        run,
+        BackendContext(run.root, Credentials(), CLOCK, lambda *_: None),
+        Governor(),
+        Scripted(world),
+        fail,
+        read_expectations(settings, settings.models()),
+    )
+    with pytest.raises(PlanningFailed):
+        carry_out(prepared, session, Quiet())
+    assert "cancel" in world.said
+    assert world.said[-1] == "cleanup"
+    assert {e.task: data_of(e)["cause"] for e in kinds(run, Kind.JOB_ENDED)} == {
+        "one": "INTERRUPTED",
+        "two": "OK",
+    }
+    assert view_of(run).jobs.open == {}
 
 
 def test_what_does_not_stop_is_not_removed_but_named(

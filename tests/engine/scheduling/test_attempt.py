@@ -201,26 +201,22 @@ def test_time_in_a_queue_is_no_time_at_work() -> None:
     assert one.at_work_from == 50
 
 
-OUT_OF_THE_QUEUE = CancelReason(Reason.UNSCHEDULABLE, "late", queued=True)
-
-
 @pytest.mark.parametrize(
-    ("reason", "seen", "end", "never_ran"),
+    ("in_queue", "seen", "end", "never_ran"),
     [
-        (OUT_OF_THE_QUEUE, [QUEUED], JobState.CANCELLED, True),
-        (OUT_OF_THE_QUEUE, [RUNNING, QUEUED], JobState.CANCELLED, False),
-        (OUT_OF_THE_QUEUE, [QUEUED], JobState.FAILED, False),
-        (CancelReason(Outcome.INTERRUPTED, "stopped"), [QUEUED], JobState.CANCELLED, False),
-        (None, [QUEUED], JobState.CANCELLED, False),
+        (True, [QUEUED], JobState.CANCELLED, True),
+        (True, [RUNNING, QUEUED], JobState.CANCELLED, False),
+        (True, [QUEUED], JobState.FAILED, False),
+        (False, [QUEUED], JobState.CANCELLED, False),
     ],
 )
 def test_only_what_was_taken_out_of_the_queue_and_never_seen_to_run_has_not_run(
-    reason: CancelReason | None, seen: list[JobStatus], end: JobState, never_ran: bool
+    in_queue: bool, seen: list[JobStatus], end: JobState, never_ran: bool
 ) -> None:
     one = attempt()
     for now, status in enumerate([*seen, JobStatus(end)]):
         one.observe(status, now, GRACE_S)
-    one.cancel_reason = reason
+    one.cancelled_in_queue = in_queue
     assert one.never_ran is never_ran
 
 
