@@ -17,7 +17,7 @@ from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.arrays import FOLDER, JobArrays
 from backends.slurm.commands import NAME_PREFIX, ClusterConfig, is_native_id, job_name
 from backends.slurm.host import ClusterHost, LocalHost
-from backends.slurm.preflight import find_problems, probe, start_remedy
+from backends.slurm.preflight import find_problems, probe, share_remedy, start_remedy
 from backends.slurm.queue import SlurmQueue
 from backends.slurm.settings import SlurmSettings
 from backends.slurm.states import (
@@ -145,9 +145,8 @@ class SlurmBackend(Backend):
         output = self._outputs.get(key, "")
         status = job_status(record, output)
         if failed_to_launch(record) and not (output or self._host.trace(key).has_begun):
-            cause = f"no log in {self._host.run_dir}"
-            advice = "check that the nodes see that directory and may write to it"
-            message = "; ".join(filter(None, (status.message, cause, advice)))
+            cause = f"no log in {self._host.run_dir}. {share_remedy(self._host).rstrip('.')}"
+            message = "; ".join(filter(None, (cause, status.message)))
             return JobStatus(JobState.FAILED, Reason.LAUNCH, message=message)
         if status.state is not JobState.FAILED:
             return status

@@ -33,6 +33,10 @@ T = TypeVar("T")
 OnProgress = Callable[[int], None]
 _ABSENT = {"absent": True}
 _NO_PYTHON = {"error": "python3 was not found on its PATH"}
+_NO_FOLDER = {
+    "error": "the directory of --aws-shared-dir does not exist",
+    "remedy": "Correct --aws-shared-dir, or create the directory on a disk that the nodes share.",
+}
 
 
 class Link(Protocol):
@@ -105,8 +109,9 @@ class HeadNodeClient:
     def _install(self) -> None:
         marker = secrets.token_hex(16)
         script = (
-            f'umask 077; f={self._helper}; d=$(dirname "$f"); mkdir -p "$d" && cat >"$f.$$"'
-            f' && mv "$f.$$" "$f" && {_print(marker, {})}'
+            f'umask 077; f={self._helper}; d=$(dirname "$f");'
+            f' [ -d "$(dirname "$d")" ] || {{ {_print(marker, _NO_FOLDER)}; exit 0; }};'
+            f' mkdir -p "$d" && cat >"$f.$$" && mv "$f.$$" "$f" && {_print(marker, {})}'
         )
         with self._link.run(f"exec sh -c {shlex.quote(script)}", [pack_helper()]) as output:
             _checked(read_answer(output, marker))

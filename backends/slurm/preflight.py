@@ -64,6 +64,11 @@ def find_problems(host: ClusterHost, settings: SlurmSettings) -> Iterator[Proble
     yield from _cluster_problems(host, settings)
 
 
+def share_remedy(host: ClusterHost) -> str:
+    """What to do where the nodes do not see the run's directory."""
+    return f"Put {host.shared_option} on a file system that all nodes share and can write to."
+
+
 def start_remedy(settings: SlurmSettings) -> str:
     """What to do where workers cannot start on a node."""
     needed = "a python3 of 3.11 or newer with this program's packages"
@@ -258,7 +263,7 @@ def _read_answer(
 def _no_worker_answer(
     host: ClusterHost, settings: SlurmSettings, record: JobRecord | None, output: str
 ) -> Problem:
-    share = f"Put {host.shared_option} on a file system that all nodes share and can write to."
+    share = share_remedy(host)
     if record is not None and job_state(record.state) is JobState.SUCCEEDED:
         return Problem("The test job succeeded, but what it wrote is not visible here.", share)
     if not output:

@@ -518,6 +518,15 @@ def test_a_host_without_slurm_is_reported(remote: Remote) -> None:
     assert problems_of(remote) == ["The head node lacks Slurm's sbatch."]
 
 
+def test_a_shared_directory_that_does_not_exist_is_told_and_not_made(remote: Remote) -> None:
+    shared = remote.place / "nope" / "it's shared"
+    [problem] = problems_of(remote, aws_shared_dir=str(shared))
+    assert problem == "On the head node: the directory of --aws-shared-dir does not exist."
+    assert not shared.parent.exists()
+    shared.mkdir(parents=True)
+    assert problems_of(remote, aws_shared_dir=str(shared)) == []
+
+
 def test_without_a_setup_the_clusters_own_python_has_to_do(remote: Remote) -> None:
     remote.link.fake("python3", f'exec {sys.executable} -IS "$@"')
     [problem] = problems_of(remote, slurm_setup=None)

@@ -141,7 +141,7 @@ def test_a_job_that_left_no_log_did_not_begin_and_says_where_to_look(
         live.slurm.change(handle, state="FAILED", reason=reason, status=status)
         [status_] = live.poll(handle)
         assert (status_.state, status_.reason) == (JobState.FAILED, Reason.LAUNCH)
-        assert f"no log in {live.run.root}" in status_.message
+        assert status_.message.startswith(f"no log in {live.run.root}. Put --work-dir on")
         assert "full log" not in status_.message
 
 
