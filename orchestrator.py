@@ -101,6 +101,7 @@ def carry_out(prepared: PreparedRun) -> int:
     from engine.run.run_view import RunView
     from engine.run.session import open_session
     from engine.views import make_view
+    from engine.views.format import text_width
     from engine.views.summary import render_end
 
     settings, run_view = prepared.settings, RunView(prepared.price)
@@ -122,7 +123,7 @@ def carry_out(prepared: PreparedRun) -> int:
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
         if not settings.json_lines and run_view.ended is not None:
-            text = render_end(run_view, brief=settings.quiet)
+            text = render_end(run_view, brief=settings.quiet, width=text_width())
             print_text(text)
             if output_failure():
                 print_line(text)
@@ -144,7 +145,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     )
     from engine.run.rundir import new_run_id
     from engine.views.plan import planning_line, render_plan_view
-    from engine.views.summary import reporting_spend
+    from engine.views.summary import reporting_spend, silence_reporter
     from planner_agent import plan_alone
 
     settings = loaded.settings
@@ -165,7 +166,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
             simulation = models.planner.simulation
             speed = simulation.speed if simulation else None
             report(planning_line(expectations.planning(prompt), speed))
-        hooks, began_s = Hooks(charge, report), CLOCK.monotonic()
+        hooks = Hooks(charge, report, on_answering=silence_reporter(report))
+        began_s = CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
         took = spent().part(CLOCK.monotonic() - began_s)
     spare = run_dir.with_name(f"plan-{run_dir.name}.json")

@@ -191,7 +191,7 @@ def check_provider(
 def _ask(subject: str, model: ModelSettings, credentials: Credentials, clock: Clock) -> Check:
     from claude.preflight import ask_once
 
-    answer = ask_once(model, credentials, clock=clock)
+    answer = ask_once(model, credentials, clock=clock, tell=print_line)
     if answer.problem is not None:
         return Check(subject, CheckState.PROBLEM, answer.problem.what, answer.problem.fix)
     if answer.warning:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from claude.simulation.latency import Pace
 from core.bundle import ModelSettings
-from core.errors import BundleError
+from core.errors import BundleError, RunInterrupted
 from core.events import Event, Forecast, JobEnded, PastForecasts, RunStarted, TaskEnded
 from core.job import Number, Usage
 from core.wire import decode, encode, write_atomic
@@ -157,13 +157,21 @@ def figures_of(run_id: str, size: int, events: list[Event], price: Price) -> Run
         simulated,
         () if simulated else tuple(_answers([*planning, *tasks])),  # its speed is a setting
         longest.model if longest else "",
-        sum(usage.output_tokens for usage in planning),
+        sum(usage.output_tokens for usage in planning) if _has_whole_plan(run_view) else 0,
     )
     starts = sum(isinstance(event.data, RunStarted) for event in events)
     if run_view.ended is None or run_view.ended.exit_code or starts > 1:
         return figures
     time_ratio, cost_ratio = _ratios(events, run_view, tasks, price)
     return replace(figures, time_ratio=time_ratio, cost_ratio=cost_ratio)
+
+
+def _has_whole_plan(run_view: RunView) -> bool:
+    """Tasks begin before it is whole, and an interruption may cut it."""
+    interrupted = (
+        run_view.ended is not None and run_view.ended.exit_code == RunInterrupted.exit_code
+    )
+    return run_view.planned and not interrupted
 
 
 def _answers(usages: Iterable[Usage]) -> Iterable[Answers]:

@@ -1,6 +1,7 @@
 """Text made safe to print, and numbers as people read them."""
 
 import re
+import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -26,6 +27,11 @@ NO_REASON = "no reason given"
 
 def without_sequences(text: str) -> str:
     return _SEQUENCES.sub("", text)
+
+
+def text_width() -> int:
+    """Columns for text that is wrapped: fewer on a narrow terminal, but not hopelessly few."""
+    return max(40, min(WIDTH, shutil.get_terminal_size().columns))
 
 
 def clean(text: object, limit: int = 200) -> str:
@@ -89,11 +95,13 @@ def simulation_lines(title: str, prompt: str) -> list[str]:
     return [line for line in (notice, limitation_notice(prompt)) if line]
 
 
-def wrapped(text: str, first: str, indent: int, *, cut: bool = True) -> list[str]:
-    """Lines of 80 columns, the first after `first`; `cut` also cuts words that are longer."""
+def wrapped(
+    text: str, first: str, indent: int, *, cut: bool = True, width: int = WIDTH
+) -> list[str]:
+    """Lines of `width` columns, the first after `first`; `cut` also cuts words that are longer."""
     return textwrap.wrap(
         text,
-        WIDTH,
+        width,
         initial_indent=first,
         subsequent_indent=" " * indent,
         break_long_words=cut,

@@ -193,7 +193,7 @@ def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
     text = Text(f"{done}/{total} tasks  {duration(run_view.wall_s(now))}")
     if silent_s := run_view.silent_s(now):
         text.append(f"  {silence_text(silent_s)}", style="yellow")
-    elif (eta_s := run_view.eta_s(now)) is not None:
+    elif round(eta_s := run_view.eta_s(now) or 0.0):
         text.append(f"  about {duration(eta_s)} left")
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(ratio=1)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.events import Event, Forecast, Progress, Proof, RunEnded
+from core.events import AnswerProgress, Event, Forecast, Progress, Proof, RunEnded
 from core.job import JobKey, Usage
 from engine.money.usage import Price, Spend
 from engine.run.run_view import RunView
@@ -14,6 +14,7 @@ from engine.run.session import FAILED, NOT_APPROVED, REMOVED
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import (
     NO_REASON,
+    WIDTH,
     clean,
     cost_text,
     dollars,
@@ -23,6 +24,7 @@ from engine.views.format import (
     plural,
     proof_counts,
     proof_text,
+    silence_text,
     simulation_lines,
     wrapped,
 )
@@ -36,20 +38,21 @@ _WRONG = {"reason", str(TaskPhase.FAILED), "conflict", "left out"}
 _RESUMABLE_EXITS = {4, 130}
 
 
-def render_summary(run_view: RunView) -> str:
-    """Everything, ending with a line break."""
+def render_summary(run_view: RunView, width: int = WIDTH) -> str:
+    """Everything, in lines of `width` columns, ending with a line break."""
     lines = [_headline(run_view)]
     header = run_view.header
     if header.simulated:
         text = " ".join(simulation_lines(run_view.title, header.prompt))
-        lines += wrapped(text, "  ", 2)
-    lines += [*_labelled(_facts(run_view)), *_continue(run_view)]
+        lines += wrapped(text, "  ", 2, width=width)
+    lines += [*_labelled(_facts(run_view), width), *_continue(run_view)]
     return "\n".join(lines) + "\n"
 
 
-def _labelled(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _labelled(facts: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
     for label, text in facts:
-        yield from wrapped(text, f"  {label:{_INDENT - 2}}", _INDENT, cut=False)  # paths stay whole
+        first = f"  {label:{_INDENT - 2}}"
+        yield from wrapped(text, first, _INDENT, cut=False, width=width)  # paths stay whole
 
 
 def _continue(run_view: RunView) -> Iterator[str]:
@@ -64,14 +67,14 @@ def resume_command(run_view: RunView) -> str:
     return text if text.isprintable() else clean(text, 4_096)
 
 
-def render_end(run_view: RunView, *, brief: bool) -> str:
+def render_end(run_view: RunView, *, brief: bool, width: int = WIDTH) -> str:
     """The last words of a run: the summary after an empty line, or where `brief` the outcome, with
     what went wrong and how to go on."""
     if not brief:
-        return "\n" + render_summary(run_view)
+        return "\n" + render_summary(run_view, width)
     lines = [render_outcome(run_view)]
     if run_view.ended is None or run_view.ended.exit_code:
-        lines += _labelled(fact for fact in _facts(run_view) if fact[0] in _WRONG)
+        lines += _labelled((fact for fact in _facts(run_view) if fact[0] in _WRONG), width)
     return "\n".join([*lines, *_continue(run_view)]) + "\n"
 
 
@@ -87,6 +90,16 @@ def reporting_spend(
     finally:
         if (spend := run_view.spend()).requests:
             report(f"Planning used {spend.total_tokens:,} tokens, {cost_text(spend, simulated)}.")
+
+
+def silence_reporter(report: Callable[[str], None]) -> Callable[[AnswerProgress], None]:
+    """Has it reported when planning without a run gets no answer."""
+
+    def answering(progress: AnswerProgress) -> None:
+        if progress.silent_s:
+            report(silence_text(progress.silent_s))
+
+    return answering
 
 
 def render_outcome(run_view: RunView) -> str:
@@ -201,8 +214,10 @@ def _times(run_view: RunView) -> str:
     ratio = work_s / wall_s if wall_s else 0.0
     speedup = f" ({ratio:.1f} times as fast as one task at a time)" if ratio > 1 else ""
     wall = f"{duration(wall_s)} from start to end"
-    if pace := pace_text(speed := run_view.header.speed):
-        life = f", about {duration(speed * wall_s)} at Claude's pace" if speed else ""
+    if pace := pace_text(speed := run_view.header.speed):  # its own waits are as in life
+        expected = run_view.forecast.parallel if run_view.forecast else None
+        life_s = expected.seconds if expected else (speed or 0.0) * wall_s
+        life = f", about {duration(life_s)} at Claude's pace" if life_s else ""
         wall = f"{duration(wall_s)} {pace}{life}"
     return (
         f"{wall}; {duration(work_s)} of task time{speedup},"

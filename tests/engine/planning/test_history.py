@@ -160,6 +160,11 @@ def test_what_a_simulated_api_answered_counts_only_where_nothing_else_is_known()
 # -- plans and forecasts
 
 
+def test_a_plan_that_an_interruption_may_have_cut_says_nothing_of_the_length_of_plans() -> None:
+    assert figures_of("r", 1, story(exit_code=130), price).plan_tokens == 0
+    assert figures_of("r", 1, story()[:3], price).plan_tokens == 0
+
+
 def test_a_plan_is_expected_to_be_as_long_as_the_planners_were() -> None:
     runs = tuple(figures_of(n, 1, story(), price) for n in "ab")
     longer = replace(runs[0], run="c", plan_tokens=9_000)

@@ -23,7 +23,7 @@ from engine.views.summary import (
     resume_command,
 )
 from tests.engine.run.test_run_view import Story, usage
-from tests.engine.views.test_views import CONTROL, HOSTILE
+from tests.engine.views.test_views import CONTROL, HOSTILE, tell_forecast
 from tests.fakes.events import event_of
 
 
@@ -121,6 +121,18 @@ def test_the_times_of_a_simulation_say_how_they_compare_to_life(speed: float, wa
     story.at += 15
     story.tell(Kind.NOTICE, text="x")
     assert fields(render_summary(story.run_view))["time"].startswith(wall)
+
+
+def test_the_pace_of_life_is_that_of_the_forecast_where_there_is_one() -> None:
+    story = done(started(simulated=True, speed=20), "a", "b", "c")
+    tell_forecast(story)
+    assert "about 1:04 at Claude's pace" in fields(render_summary(story.run_view))["time"]
+
+
+def test_a_narrow_terminal_gets_narrow_lines() -> None:
+    story = started(run_dir="/w/r").finish("a", "FAILED", "It did not end in time. " * 5)
+    lines = render_summary(story.run_view, 60).splitlines()
+    assert 50 < max(len(line) for line in lines[1:-1]) <= 60, "a command stays whole"
 
 
 def test_a_brief_end_says_what_went_wrong_and_how_to_go_on() -> None:
