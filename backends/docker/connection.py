@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from backends.docker.context import context_options
+from core.credentials import MASK
 from core.errors import BackendError, Problem
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ _UNREACHABLE = {
         "The Docker Engine is reached over ssh://, and the package for that is not installed.",
         "Install it: pip install 'docker[ssh]'.",
     ),
+    "[Cc]ertificate.* provided": Problem(
+        "The certificates for the Docker Engine cannot be found.",
+        "Put cert.pem, key.pem and ca.pem into DOCKER_CERT_PATH (~/.docker where it is not set), or"
+        " unset it and DOCKER_TLS_VERIFY.",
+    ),
     "(?i)timed out": Problem(
         "The Docker Engine did not answer in time.",
         "Check whether its machine is overloaded, then try again.",
@@ -48,21 +55,29 @@ def open_engine(environ: Mapping[str, str]) -> APIClient:
     Raises BackendError when it does not answer.
     """
     from docker.api import APIClient
-    from docker.context import ContextAPI
+    from docker.errors import DockerException
     from docker.utils import kwargs_from_env
 
     with engine_errors(environ.get("DOCKER_HOST", "")):
         # an empty mapping would mean this process's own environment
         known: dict[str, Any] = {**kwargs_from_env({"": "", **environ})}
         if "base_url" not in known:
-            known |= ContextAPI.kwargs_from_context(environment=dict(environ))
-        return APIClient(
-            version="auto",
-            timeout=CALL_TIMEOUT_S,
-            max_pool_size=POOL_SIZE,
-            use_ssh_client=True,  # the user's own configuration and agent
-            **known,
-        )
+            known |= context_options(environ)
+        try:
+            return APIClient(
+                version="auto",
+                timeout=CALL_TIMEOUT_S,
+                max_pool_size=POOL_SIZE,
+                use_ssh_client=True,  # the user's own configuration and agent
+                **known,
+            )
+        except ValueError as exc:  # for a port that is none
+            raise DockerException(str(exc)) from exc
+        except (AttributeError, LookupError, TypeError) as exc:
+            raise BackendError(
+                f"The docker configuration is damaged: {exc}.",
+                "Correct config.json in ~/.docker, or where DOCKER_CONFIG says.",
+            ) from exc
 
 
 @contextmanager
@@ -95,7 +110,8 @@ def explain_unreachable(exc: BaseException, address: str = "") -> Problem:
             return problem
     where = f" at {address}" if address else ""
     fix = "Start Docker, or correct DOCKER_HOST or the docker context."
-    return Problem(f"The Docker Engine{where} cannot be reached: {_innermost(text)}.", fix)
+    message = f"The Docker Engine{where} cannot be reached: {_innermost(text)}."
+    return Problem(re.sub(r"//[^/@\s]*@", f"//{MASK}@", message), fix)
 
 
 def engine_message(exc: BaseException) -> str:

@@ -22,6 +22,7 @@ from backends.docker.connection import (
     explain_unreachable,
     open_engine,
 )
+from backends.docker.context import context_options
 from core.errors import BackendError
 from tests.live.docker_run import LOST_SOCKETS
 
@@ -74,23 +75,98 @@ def test_docker_host_names_the_engine(tmp_path: Path) -> None:
     assert asked == ["GET /version HTTP/1.1"]
 
 
-def test_the_current_context_names_the_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def write_context(config: Path, content: str, name: str = "c", current: str = "") -> None:
+    """A context as the docker command stores it."""
+    meta = config / "contexts" / "meta" / sha256(name.encode()).hexdigest()
+    meta.mkdir(parents=True)
+    (meta / "meta.json").write_text(content)
+    if current:
+        (config / "config.json").write_text(json.dumps({"currentContext": current}))
+
+
+def context_of(address: str) -> str:
+    return json.dumps({"Name": "c", "Metadata": {}, "Endpoints": {"docker": {"Host": address}}})
+
+
+@pytest.mark.parametrize("how", ["configured", "DOCKER_CONTEXT", "HOME"])
+def test_the_current_context_names_the_engine(tmp_path: Path, how: str) -> None:
     with fake_engine(tmp_path) as (address, asked):
         config = tmp_path / ".docker"
-        meta = config / "contexts" / "meta" / sha256(b"elsewhere").hexdigest()
-        meta.mkdir(parents=True)
-        endpoint = {"docker": {"Host": address, "SkipTLSVerify": False}}
-        (meta / "meta.json").write_text(
-            json.dumps({"Name": "elsewhere", "Metadata": {}, "Endpoints": endpoint})
-        )
-        (config / "config.json").write_text(json.dumps({"currentContext": "elsewhere"}))
-        monkeypatch.setenv("DOCKER_CONFIG", str(config))
-        monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
-        monkeypatch.delenv("DOCKER_HOST", raising=False)
-        ask_version({"DOCKER_CONFIG": str(config)})
+        write_context(config, context_of(address), current="" if how == "DOCKER_CONTEXT" else "c")
+        place = {"HOME": str(tmp_path)} if how == "HOME" else {"DOCKER_CONFIG": str(config)}
+        ask_version(place | ({"DOCKER_CONTEXT": "c"} if how == "DOCKER_CONTEXT" else {}))
     assert len(asked) == 1
+
+
+def test_the_default_context_is_the_engine_of_this_machine(tmp_path: Path) -> None:
+    for environ in ({}, {"DOCKER_CONTEXT": "default"}, {"DOCKER_CONFIG": str(tmp_path / "none")}):
+        assert context_options({"HOME": str(tmp_path)} | environ) == {}
+
+
+def test_a_context_brings_its_certificates(tmp_path: Path) -> None:
+    write_context(tmp_path, context_of("tcp://h:1"))
+    place = tmp_path / "contexts" / "tls" / sha256(b"c").hexdigest() / "docker"
+    place.mkdir(parents=True)
+    for name in ("ca", "cert", "key"):
+        (place / f"{name}.pem").touch()
+    tls = context_options({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "c"})["tls"]
+    assert (tls.ca_cert, tls.verify) == (str(place / "ca.pem"), True)
+    assert tls.cert == (str(place / "cert.pem"), str(place / "key.pem"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[1]", "\ud800", "[" * 99_999, '{"Name": "c"}'),
+        '{"Endpoints": {"kubernetes": {}}}',
+        '{"Endpoints": {"docker": "x"}}',
+        '{"Endpoints": {"docker": {"Host": 3}}}',
+    ],
+)
+def test_a_context_that_is_damaged_is_refused(tmp_path: Path, content: str) -> None:
+    write_context(tmp_path, "", current="c")
+    for path in tmp_path.rglob("meta.json"):
+        path.write_bytes(content.encode(errors="surrogatepass"))
+    with pytest.raises(BackendError, match=r"context 'c' cannot be used: .+ is damaged") as refused:
+        ask_version({"DOCKER_CONFIG": str(tmp_path)})
+    assert "docker context use" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "environ", "words"),
+    [
+        ('{"currentContext": "gone"}', {}, "context 'gone' cannot be used: it does not exist"),
+        ("{}", {"DOCKER_CONTEXT": "gone"}, "context 'gone' cannot be used: it does not exist"),
+        ("{", {}, "config.json cannot be read: it is damaged"),
+        ("[]", {}, "config.json cannot be read: it is damaged"),
+        ('{"proxies": 3}', {}, "The docker configuration is damaged"),
+        ("", {"DOCKER_HOST": "tcp://127.0.0.1:x"}, "tcp://127.0.0.1:x cannot be reached: Port"),
+        ("", {"DOCKER_HOST": "tcp://127.0.0.1:99999"}, "cannot be reached: Port out of range"),
+        ("", {"DOCKER_HOST": "tcp://[::1"}, "cannot be reached: Invalid IPv6 URL"),
+        ("", {"DOCKER_HOST": "word"}, "at word cannot be reached"),
+        ("", {"DOCKER_HOST": "tcp://u:CANARY@h:1"}, r"//\*{8}@h:1 cannot be reached"),
+        ("", {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"}, "cannot be found"),
+    ],
+)
+def test_settings_of_docker_that_cannot_be_used_are_told(
+    content: str,
+    environ: dict[str, str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(BackendError, match=words) as refused:
+        ask_version({"DOCKER_CONFIG": str(tmp_path), **environ})
+    assert refused.value.remedy
+    assert "CANARY" not in str(refused.value)
+
+
+def test_a_docker_configuration_that_is_a_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(BackendError, match="Is a directory"):
+        ask_version({"DOCKER_CONFIG": str(tmp_path)})
 
 
 def test_the_environment_given_counts_and_not_that_of_the_process(
@@ -100,16 +176,6 @@ def test_the_environment_given_counts_and_not_that_of_the_process(
     with fake_engine(tmp_path) as (address, asked):
         ask_version({"DOCKER_HOST": address})
     assert asked
-
-
-def test_certificates_that_are_not_there_are_told(tmp_path: Path) -> None:
-    environ = {
-        "DOCKER_HOST": "tcp://127.0.0.1:1",
-        "DOCKER_TLS_VERIFY": "1",
-        "DOCKER_CERT_PATH": str(tmp_path),
-    }
-    with pytest.raises(BackendError, match="TLS"):
-        ask_version(environ)
 
 
 def refusal(status: int, words: str) -> APIError:
