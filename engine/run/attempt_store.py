@@ -16,13 +16,13 @@ from core.bundle import (
     Limits,
     ModelSettings,
     Request,
-    read_result,
+    check_files,
     read_spent,
     read_unchecked_result,
     write_request,
 )
 from core.errors import BundleError, InputsDamaged
-from core.job import Job, JobKey, Manifest, ManifestEntry, TaskResult, Usage
+from core.job import Job, JobKey, Manifest, ManifestEntry, Outcome, TaskResult, Usage
 from core.plan import Contract, Plan, Task, contracts_below, render_brief
 from core.workspace.confined import read_regular, remove_tree
 from engine.run.rundir import RunDir
@@ -152,7 +152,7 @@ class DiskStore:
         key = JobKey(self._run.run_id, task, succeeded[task])
         attempt = self._run.attempt(key)
         try:
-            manifest = read_unchecked_result(attempt, key).manifest
+            manifest = _read_finished(attempt, key).manifest
         except BundleError as exc:
             raise _damaged(task, exc.message) from exc
         return (*self._inherited[task], _Source(task, str(attempt.files), manifest))
@@ -172,10 +172,20 @@ def verify_results(run: RunDir, succeeded: Mapping[str, int]) -> Verified:
     for task, number in succeeded.items():
         key = JobKey(run.run_id, task, number)
         try:
-            results[task] = read_result(run.attempt(key), key)
+            result = _read_finished(run.attempt(key), key)
+            check_files(run.attempt(key), result)
+            results[task] = result
         except BundleError as exc:
             damaged[task] = str(exc)
     return Verified(results, damaged)
+
+
+def _read_finished(attempt: AttemptDir, key: JobKey) -> TaskResult:
+    """What a task left that succeeded, its files unchecked. Raises BundleError."""
+    result = read_unchecked_result(attempt, key)
+    if result.outcome is not Outcome.OK:
+        raise BundleError(f"{attempt.result_json} tells of a task that did not succeed.")
+    return result
 
 
 def _begin_request(attempt: AttemptDir) -> bool:

@@ -40,7 +40,7 @@ def ask(attempt: AttemptDir) -> None:
         title="Store",
         instructions="Store it.",
         depends_on=(),
-        owns=("src/",),
+        owns=("src/", "setup.py"),
         checks=(),
         estimate=1,
     )
@@ -53,7 +53,7 @@ def test_a_result_is_handed_over_where_it_lies_and_elsewhere(tmp_path: Path) -> 
     run_dir, elsewhere = tmp_path / "r1", tmp_path / "elsewhere"
     here = attempt_of(run_dir, KEY)
     ask(here)
-    result = leave(here, "src/a.py")
+    result = leave(here, "src/a.py", "setup.py")
     assert hand_over(here, KEY, run_dir / "tasks") == result
     assert hand_over(here, KEY, elsewhere) == result
     assert (elsewhere / "store/1/result/files/src/a.py").read_text() == "src/a.py"
@@ -65,7 +65,19 @@ def test_a_result_with_files_that_are_not_the_tasks_own_is_refused(
 ) -> None:
     here = attempt_of(tmp_path / "r1", KEY)
     ask(here)
-    leave(here, "src/a.py", foreign)
+    leave(here, "src/a.py", "setup.py", foreign)
     answer = hand_over(here, KEY, tmp_path / "r1/tasks")
     assert isinstance(answer, CollectError)
     assert (foreign in str(answer), answer.retryable) == (True, False)
+
+
+@pytest.mark.parametrize(("paths", "lacks"), [(("src/a.py",), "setup.py"), (("setup.py",), "src/")])
+def test_a_result_that_lacks_what_its_task_owns_is_refused(
+    tmp_path: Path, paths: tuple[str, ...], lacks: str
+) -> None:
+    here = attempt_of(tmp_path / "r1", KEY)
+    ask(here)
+    leave(here, *paths)
+    answer = hand_over(here, KEY, tmp_path / "r1/tasks")
+    assert isinstance(answer, CollectError)
+    assert f"lacks '{lacks}'" in str(answer)

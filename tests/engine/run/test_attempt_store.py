@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -283,7 +284,7 @@ def test_results_that_are_whole_are_verified(run: RunDir) -> None:
     assert found.damaged == {}
 
 
-DAMAGES = ("changed", "added", "removed", "no result", "other attempt")
+DAMAGES = ("changed", "added", "removed", "no result", "other attempt", "no success")
 
 
 def damage_result(here: AttemptDir, damage: str) -> None:
@@ -295,6 +296,9 @@ def damage_result(here: AttemptDir, damage: str) -> None:
         (here.files / "a" / "run.sh").unlink()
     elif damage == "no result":
         here.result_json.unlink()
+    elif damage == "no success":
+        shutil.rmtree(here.files)
+        write_result(here, TaskResult(JobKey(RUN, "a", 1), Outcome.INTERRUPTED))
     else:
         write_result(here, TaskResult(JobKey(RUN, "a", 2), Outcome.OK))
 

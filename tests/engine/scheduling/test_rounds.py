@@ -26,10 +26,13 @@ from tests.fakes.plans import make_plan
 RUN = "20260101-000000-abcd"
 
 
-def work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+def work(attempt: AttemptDir, claimant: str, clock: Clock) -> TaskResult | None:
     key = JobKey(RUN, attempt.root.parent.name, int(attempt.root.name))
-    if claim(attempt, claimant):
-        write_result(attempt, TaskResult(key, Outcome.OK, "done"))
+    if not claim(attempt, claimant):
+        return None
+    result = TaskResult(key, Outcome.OK, "done")
+    write_result(attempt, result)
+    return result
 
 
 class Counting(ThreadingBackend):
