@@ -11,7 +11,7 @@ PLAN_VERSION = 2
 USUAL_ESTIMATE = 3_000
 """Output tokens of a task whose plan does not say."""
 MOST_ESTIMATE = 1_000_000
-"""What is more takes no executor, but for ever to forecast."""
+"""More is no task for one executor, and would take for ever to forecast."""
 
 
 class _Part(BaseModel):

@@ -10,6 +10,7 @@ from core.plan.model import MOST_ESTIMATE, Plan
 
 MAX_CONTRACT_CHARS = 1_000_000  # every executor that uses a contract reads all of it
 _MOST_EXECUTORS = 100_000
+_MOST_TOKENS = 20_000_000
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ROOT = EVERYTHING.rstrip("/")
 
@@ -43,6 +44,8 @@ def _head_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
 def _task_defects(plan: Plan) -> Iterator[str]:
     if not plan.tasks:
         yield "the plan has no tasks"
+    if sum(task.estimate for task in plan.tasks) > _MOST_TOKENS:
+        yield f"the estimates are together more than {_MOST_TOKENS:,}"
     for name in _repeated([t.id for t in plan.tasks]):
         yield f"task id {name!r} is used more than once"
     for task in plan.tasks:

@@ -20,7 +20,7 @@ CASES = int(os.environ.get("HOSTILE_CASES", "25"))
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
 DEAR_EVERY = 5
 """In the short form; the others need no SDK, which takes a second to import."""
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # what hangs is ended before
 
 
 @pytest.fixture(scope="module")

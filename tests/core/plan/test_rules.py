@@ -42,6 +42,10 @@ def with_analysis(**changes: Any) -> Plan:
             (plan(task("a", estimate=n)), "task 'a' has an estimate that is not between 0 and 1,0")
             for n in (-1, 10**6 + 1, 10**400)
         ),
+        (
+            plan(*(task(f"t{n}", estimate=10**6) for n in range(21))),
+            "the estimates are together more than 20,000,000",
+        ),
         (plan(task("a", owns=("../x",))), "task 'a' owns '../x', which has a '..' part"),
         (plan(task("a", owns=("*.py",))), "wildcard"),
         (with_analysis(recommended_executors=0), "recommended_executors is not between 1 and "),
