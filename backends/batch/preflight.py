@@ -10,25 +10,21 @@ import io
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from backends.batch.client import BatchClient
 from backends.batch.definition import FARGATE, credential_problems, fargate_problem, is_on_fargate
-from backends.batch.jobs import RunLocation
 from backends.batch.logs import DEFAULT_GROUP, LogStreams
+from backends.batch.permissions import Permission, bucket_permissions, model_permission
 from backends.batch.settings import BatchSettings
 from core.aws.bucket import S3Bucket
-from core.aws.bundles import DIGEST_CHARS, PackName, claim_name, result_name
 from core.aws.calls import AwsService
 from core.errors import AwsRefused, BackendError, Problem
-from core.job import JobKey
 
 _PAGE, _POLICY = "docs/aws-batch.md", "docs/aws-batch.yaml"
 _NO_BUCKET = "NoSuchBucket"
 _REGISTER = "doctor --backend batch --register-job-definition"
-_KEY = JobKey("run", "task", 1)
-_LOCATION = RunLocation(_KEY.run, "0" * 12)
 
 
 @dataclass(frozen=True)
@@ -122,8 +118,15 @@ class Preflight:
             return
         yield from self._platform_problems(definition, environments)
         yield from credential_problems(name, container, self.settings)
-        if has_bucket and (role := str(container.get("jobRoleArn") or "")):
-            yield from self._role_problems(role, uses_bedrock=not container.get("secrets"))
+        own = str(container.get("jobRoleArn") or "")
+        if has_bucket and (role := own or self._role_of_instances(environments)):
+            uses_bedrock = bool(own) and not container.get("secrets")
+            found = list(self._role_problems(role, uses_bedrock=uses_bedrock))
+            if found and not own:
+                what = f"The job definition {name!r} has no job role: its instances' counts."
+                fix = f"Register one with a role: {_REGISTER} --batch-job-role ROLE."
+                found = [Problem(f"{what} {found[0].what}", fix)]
+            yield from found
         yield from self._log_problems(container)
 
     def _platform_problems(
@@ -143,6 +146,18 @@ class Preflight:
                 " workers on Fargate cannot use the bucket.",
                 f"Register one with a role: {_REGISTER} --batch-job-role ROLE.",
             )
+
+    def _role_of_instances(self, environments: Sequence[Mapping[str, Any]]) -> str:
+        """Which workers have without a job role; empty on Fargate, and where it is not known."""
+        resources = [environment.get("computeResources") or {} for environment in environments]
+        profile = next((str(r["instanceRole"]) for r in resources if r.get("instanceRole")), "")
+        if not profile:
+            return ""
+        request = {"InstanceProfileName": profile.rpartition("/")[2]}
+        with suppress(AwsRefused):
+            answer = self.iam("get_instance_profile", profile, **request)
+            return next((str(r["Arn"]) for r in answer["InstanceProfile"]["Roles"]), "")
+        return ""
 
     def _role_problems(self, role: str, *, uses_bedrock: bool) -> Iterator[Problem]:
         """Permissions that the workers' role lacks. None where this identity may not ask."""
@@ -217,34 +232,3 @@ def _state_problems(name: str, found: Mapping[str, Any]) -> Iterator[Problem]:
         reason = str(found.get("statusReason") or "no reason is given").rstrip(".")
         message = f"{name} is {found.get('status')}: {reason}."
         yield Problem(message, "Correct it in the console of AWS Batch.")
-
-
-@dataclass(frozen=True, slots=True)
-class Permission:
-    """An action on one resource; `context` has the values of a policy's condition keys."""
-
-    action: str
-    resource: str
-    context: Mapping[str, str] = field(default_factory=dict)
-
-
-def bucket_permissions(bucket: str, prefix: str, partition: str) -> Iterator[Permission]:
-    """What workers need on objects of a run, as in JobRole of docs/aws-batch.yaml."""
-    arn, root = f"arn:{partition}:s3:::{bucket}", _LOCATION.objects(prefix)
-    request = f"{root}{PackName('0' * DIGEST_CHARS, 1)}"
-    claim, result = f"{root}{claim_name(_KEY)}", f"{root}{result_name(_KEY)}"
-    for name in (request, claim):
-        yield Permission("s3:GetObject", f"{arn}/{name}")
-    for name in (claim, result):
-        yield Permission("s3:PutObject", f"{arn}/{name}", {"s3:if-none-match": "*"})
-    yield Permission("s3:ListBucket", arn, {"s3:prefix": result})
-
-
-def model_permission(role: str, region: str, model: str) -> Permission:
-    """On `model` itself, since a policy may name models. An inference profile belongs to an
-    account, here the role's."""
-    _, partition, _, _, account, *_ = role.split(":")
-    resource = f"arn:{partition}:bedrock:{region}:{account}:inference-profile/{model}"
-    if model.startswith("anthropic."):
-        resource = f"arn:{partition}:bedrock:{region}::foundation-model/{model}"
-    return Permission("bedrock:InvokeModelWithResponseStream", resource)

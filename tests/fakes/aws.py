@@ -44,7 +44,15 @@ from tests.fakes.aws_calls import (
     refused,
     told_encryption,
 )
-from tests.fakes.aws_policies import Need, Statement, allows, needs, simulated, worker_policy
+from tests.fakes.aws_policies import (
+    Need,
+    Statement,
+    allows,
+    instance_profile,
+    needs,
+    simulated,
+    worker_policy,
+)
 from tests.fakes.aws_server import Answer
 from tests.fakes.strict_batch import (
     NativeJob,
@@ -142,6 +150,8 @@ class FakeAws(RecordedAws):
     def _answer(self, call: Call, body: bytes) -> Answer:
         if call.service == "s3":
             return self._s3(call, body)
+        if call.service == "iam" and call.action == "GetInstanceProfile":
+            return Answer(200, instance_profile(call.params["InstanceProfileName"], ROLE))
         if call.service == "iam":
             return Answer(200, simulated(call.params, self.roles, self.denied))
         return Answer(200, json.dumps(self._json(call)).encode())

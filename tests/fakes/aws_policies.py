@@ -149,6 +149,16 @@ def _listed(value: Any) -> list[str]:
     return list(value) if isinstance(value, list) else [value]
 
 
+def instance_profile(name: str, role: str) -> bytes:
+    """What GetInstanceProfile answers."""
+    date = "<CreateDate>2026-01-01T00:00:00Z</CreateDate>"
+    names = f"<Path>/</Path><RoleName>r</RoleName><RoleId>R</RoleId><Arn>{role}</Arn>{date}"
+    own = f"<Path>/</Path><InstanceProfileName>{name}</InstanceProfileName><Arn>{name}</Arn>{date}"
+    found = f"<InstanceProfile>{own}<Roles><member>{names}</member></Roles></InstanceProfile>"
+    result = f"<GetInstanceProfileResult>{found}</GetInstanceProfileResult>"
+    return f"<GetInstanceProfileResponse>{result}</GetInstanceProfileResponse>".encode()
+
+
 def simulated(
     asked: Mapping[str, str], roles: Mapping[str, Sequence[Statement]], denied: set[str]
 ) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from backends.batch.definition import (
     FARGATE,
 )
-from backends.batch.preflight import model_permission
+from backends.batch.permissions import model_permission
 from core.errors import Problem
 from tests.fakes import aws_policies as policies
 from tests.fakes.aws import DEFINITION, QUEUE, ROLE, FakeAws, usable_definition, usable_environment
@@ -219,6 +219,21 @@ def test_a_role_is_asked_about_the_very_objects_of_workers(tmp_path: Path, aws: 
     assert problems(tmp_path, aws, batch_s3_prefix="elsewhere/") == []
     aws.roles[ROLE] = worker_policy("another-bucket")
     assert only(problems(tmp_path, aws)) == (what, fix)
+
+
+def test_without_a_job_role_that_of_the_instances_has_to_do(tmp_path: Path, aws: FakeAws) -> None:
+    aws.definitions[DEFINITION] = usable_definition(jobRoleArn="")
+    assert problems(tmp_path, aws) == [], "nothing is known of the instances"
+    resources = aws.environments["an-environment"]["computeResources"]
+    resources["instanceRole"] = "arn:aws:iam::123456789012:instance-profile/instances"
+    assert problems(tmp_path, aws) == []
+    aws.denied = {"s3:GetObject"}
+    what, fix = only(problems(tmp_path, aws))
+    assert "has no job role: its instances' counts. The workers'" in what
+    assert "lacks s3:GetObject" in what
+    assert "--batch-job-role ROLE" in fix
+    aws.faults.append(fault("GetInstanceProfile", Refusal("not you", "AccessDenied", 403)))
+    assert problems(tmp_path, aws) == []
 
 
 def test_a_role_with_a_plainer_policy_is_well_too(tmp_path: Path, aws: FakeAws) -> None:
