@@ -3,7 +3,9 @@
 A path is relative, POSIX, inside the tree, and means the same file on Linux, macOS and Windows.
 """
 
+import os
 import re
+import stat
 import unicodedata
 from pathlib import Path
 from typing import Protocol
@@ -94,3 +96,11 @@ def is_owned(owns: tuple[str, ...], path: str) -> bool:
     return any(
         e == EVERYTHING or path.startswith(e) if e.endswith("/") else path == e for e in owns
     )
+
+
+def give_to_owner(file: int | Path, mode: int) -> None:
+    """Give what was made with `mode` to its owner, whatever the umask took; what that took from
+    others it keeps."""
+    found = stat.S_IMODE(os.stat(file).st_mode)
+    if wanted := mode & stat.S_IRWXU & ~found:
+        os.chmod(file, found | wanted)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from core.errors import BundleError
+from core.paths import give_to_owner
 
 T = TypeVar("T")
 
@@ -55,16 +56,17 @@ def decode(kind: type[T], text: str | bytes, source: str) -> T:
 def write_atomic(
     path: Path, data: str | bytes, mode: int = 0o644, *, durable: bool = False
 ) -> None:
-    """Write through a temporary name beside `path`, so that a reader sees all or nothing.
+    """Write through a temporary name beside `path`, so that a reader sees all or nothing. The umask
+    may take from `mode` what is not the owner's.
     `durable`: what was written would survive a power cut."""
     rest = memoryview(data.encode() if isinstance(data, str) else data)
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
     # EXCL: no other writer here can put a link in the way
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
         try:
-            os.fchmod(fd, mode)
+            give_to_owner(fd, mode)
             while rest:
                 rest = rest[os.write(fd, rest) :]
             if durable:

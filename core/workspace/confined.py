@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from core.errors import WorkspaceError
-from core.paths import fold
+from core.paths import fold, give_to_owner
 
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # NONBLOCK: opening a FIFO must not wait
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
@@ -165,7 +165,7 @@ def _replace(directory: int, name: str, data: bytes, mode: int) -> None:
     try:
         with open(fd, "wb") as stream:
             stream.write(data)
-            os.fchmod(fd, mode)  # whatever the umask left
+            give_to_owner(fd, mode)
         os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         with suppress(FileNotFoundError):

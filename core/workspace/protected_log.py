@@ -8,6 +8,7 @@ import os
 import stat
 from pathlib import Path
 
+from core.paths import give_to_owner
 from core.wire import write_atomic
 from core.workspace.confined import open_regular, read_regular, remove_tree
 
@@ -60,7 +61,7 @@ def make_directory(path: Path) -> None:
     with contextlib.suppress(OSError):
         if stat.S_ISDIR(path.lstat().st_mode):
             if path.stat().st_mode & 0o700 != 0o700:
-                path.chmod(0o755)
+                give_to_owner(path, 0o700)
             return
         path.unlink()
     path.mkdir(exist_ok=True)

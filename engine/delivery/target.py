@@ -15,6 +15,7 @@ from pathlib import Path
 
 from core.errors import MergeError
 from core.job import Manifest
+from core.paths import give_to_owner
 from engine.delivery.merge import MergedFile, MergePlan, merged_manifest
 from engine.delivery.target_check import absolute, is_tree, is_vacant, manifest_of, refusal
 
@@ -33,19 +34,20 @@ class Disk:
     """The steps by which a delivery changes the disk, in the order they are taken."""
 
     def make_directory(self, path: Path) -> None:
-        path.mkdir()
-        path.chmod(0o755)
+        path.mkdir(0o755)
+        give_to_owner(path, 0o755)
 
     def copy(self, file: MergedFile, destination: Path) -> None:
         """Copy one file durably and verify its content. Raises MergeError, OSError."""
-        digest, size = hashlib.sha256(), 0
-        with open(_open_source(file), "rb") as source, destination.open("xb") as copy:
+        digest, size, mode = hashlib.sha256(), 0, file.entry.mode
+        made = os.open(destination, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        with open(made, "wb") as copy, open(_open_source(file), "rb") as source:
             while chunk := source.read(1024 * 1024):
                 digest.update(chunk)
                 size += len(chunk)
                 copy.write(chunk)
             copy.flush()
-            os.fchmod(copy.fileno(), file.entry.mode)
+            give_to_owner(copy.fileno(), mode)
             os.fsync(copy.fileno())
         if (digest.hexdigest(), size) != (file.entry.sha256, file.entry.size):
             raise _changed(file, "its content differs from its manifest")

@@ -129,6 +129,21 @@ def test_a_file_is_written_whole_with_its_mode(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x.json"]
 
 
+@pytest.mark.parametrize(
+    ("umask", "mode", "found"),
+    [(0o000, 0o644, 0o644), (0o077, 0o644, 0o600), (0o777, 0o640, 0o600), (0o022, 0o600, 0o600)],
+)
+def test_the_umask_takes_from_all_but_the_owner(
+    umask: int, mode: int, found: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "x", "secret", mode)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == found
+
+
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "x" / "occupied").mkdir(parents=True)
     with pytest.raises(OSError, match="x"):

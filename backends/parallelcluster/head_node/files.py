@@ -96,7 +96,7 @@ def write_file(path: bytes, source: IO[bytes], mode: int) -> None:
     try:
         with os.fdopen(descriptor, "wb") as stream:
             shutil.copyfileobj(source, stream)
-        os.chmod(temporary, mode)
+        os.chmod(temporary, mode & stat.S_IRWXU)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -111,4 +111,4 @@ def test_a_file_without_a_line_is_not_made_but_a_forged_one_is_emptied(
 def test_a_closed_directory_is_opened(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(mode=0o500)
     make_directory(tmp_path / "a")
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700

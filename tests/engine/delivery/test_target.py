@@ -75,19 +75,25 @@ def test_an_empty_directory_is_taken(target: Path, plan: MergePlan) -> None:
     assert read_tree(target) == NEW
 
 
-def test_modes_come_from_the_manifest_and_never_from_the_umask(
-    tmp_path: Path, target: Path
+@pytest.mark.parametrize(
+    ("umask", "directory", "tool_mode", "data_mode"),
+    [(0o000, 0o755, 0o755, 0o644), (0o027, 0o750, 0o750, 0o640), (0o177, 0o700, 0o700, 0o600)],
+)
+def test_modes_come_from_the_manifest_as_far_as_the_umask_allows(
+    umask: int, directory: int, tool_mode: int, data_mode: int, tmp_path: Path, target: Path
 ) -> None:
+    target.parent.mkdir(exist_ok=True)
     tool = write_tree(tmp_path / "new", {"bin/tool": "#!/bin/sh\n", "data": ""}) / "bin/tool"
     tool.chmod(0o700)
     plan = plan_of(tmp_path / "new", {})
-    before = os.umask(0o077)
+    before = os.umask(umask)
     try:
-        apply_merge(plan, target, RUN, None)
+        manifest = apply_merge(plan, target, RUN, None)
+        assert apply_merge(plan, target, RUN, manifest) == manifest
     finally:
         os.umask(before)
     found = [(target / p).stat().st_mode & 0o7777 for p in (".", "bin", "bin/tool", "data")]
-    assert found == [0o755, 0o755, 0o755, 0o644]
+    assert found == [directory, directory, tool_mode, data_mode]
 
 
 def test_an_unchanged_delivery_of_this_run_is_replaced(
