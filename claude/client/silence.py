@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from claude.client.stream import StreamedMessage
 from core.clock import Clock
 from core.events import AnswerProgress
+
+_log = logging.getLogger(__name__)
 
 FIRST_S = 5.0
 """A silence is told after that many seconds, and each time that it has doubled."""
@@ -83,7 +86,14 @@ class Watchman:
                     self._is_at_work = False
                     return
                 for watch in self._watched:
-                    watch.check()
+                    _check(watch)
+
+
+def _check(watch: AnswerWatch) -> None:
+    try:
+        watch.check()
+    except Exception:  # noqa: BLE001 - a thread's boundary: such as a full disk, met elsewhere too
+        _log.debug("a silence could not be told", exc_info=True)
 
 
 WATCHMAN = Watchman()

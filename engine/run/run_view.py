@@ -206,7 +206,8 @@ class RunView:
         """Seconds still to go, at the pace of the tasks done so far; None before there is one, and
         while nothing moves."""
         pace = self._seconds_per_token()
-        if pace is None or self.ended is not None or self.silent_s(now):
+        moves = self.counts[TaskPhase.RUNNING] > 0 and not self.silent_s(now)
+        if pace is None or self.ended is not None or not moves:
             return None
         longest = work = 0.0
         for task in self.tasks.values():

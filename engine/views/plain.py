@@ -99,7 +99,7 @@ class PlainLines(View):
     def _silence(self, now: float) -> str:
         """That nothing moves, when that is news; it goes on by events of tasks that are silent."""
         silent_s, told_s = self._run_view.silent_s(now), self._silence_told_s
-        if silent_s and silent_s < 2 * told_s:
+        if silent_s and silent_s < 1.5 * told_s:  # it is told as a whole second at best
             return ""
         self._silence_told_s = silent_s
         return f"note: {silence_text(silent_s)}" if silent_s else ""

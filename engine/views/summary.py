@@ -215,7 +215,8 @@ def _times(run_view: RunView) -> str:
     speedup = f" ({ratio:.1f} times as fast as one task at a time)" if ratio > 1 else ""
     wall = f"{duration(wall_s)} from start to end"
     if pace := pace_text(speed := run_view.header.speed):  # its own waits are as in life
-        expected = run_view.forecast.parallel if run_view.forecast else None
+        is_whole = run_view.counts[TaskPhase.SUCCEEDED] == len(run_view.tasks)
+        expected = run_view.forecast.parallel if run_view.forecast and is_whole else None
         life_s = expected.seconds if expected else (speed or 0.0) * wall_s
         life = f", about {duration(life_s)} at Claude's pace" if life_s else ""
         wall = f"{duration(wall_s)} {pace}{life}"

@@ -55,6 +55,20 @@ def test_a_silence_is_told_until_something_comes(
     assert len(told) == over
 
 
+def test_a_listener_that_fails_silences_no_other() -> None:
+    watchman, clock, heard = Watchman(0.01, 0.001), FakeClock(), threading.Event()
+
+    def fail(_: AnswerProgress) -> None:
+        raise OSError(28, "No space left on device")
+
+    failing = watchman.watching(StreamedMessage(), fail, clock)
+    hearing = watchman.watching(StreamedMessage(), lambda _: heard.set(), clock)
+    with failing, hearing:
+        assert heard.wait(200)
+        heard.clear()
+        assert heard.wait(200)
+
+
 def test_what_has_come_is_told_once_a_second() -> None:
     clock, told = FakeClock(), list[AnswerProgress]()
     message = fed(*message_events(text_block("x" * 400))[:3])

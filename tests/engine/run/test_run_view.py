@@ -246,15 +246,16 @@ class TestTime:
 
     def test_there_is_no_eta_before_a_task_is_done_nor_after_the_end(self, story: Story) -> None:
         assert story.run_view.eta_s(story.at) is None
-        story.begin("a").end("a", duration_s=10.0).finish("a")
+        story.begin("a").end("a", duration_s=10.0).finish("a").begin("b")
         assert story.run_view.eta_s(story.at) is not None
         story.tell(Kind.RUN_ENDED, exit_code=0)
         assert story.run_view.eta_s(story.at) is None
 
     def test_the_eta_is_the_longest_chain_at_the_pace_so_far(self, story: Story) -> None:
         story.begin("a").end("a", duration_s=10.0).finish("a")  # 0.1 s a token
-        assert story.run_view.eta_s(story.at) == pytest.approx(30.0)
+        assert story.run_view.eta_s(story.at) is None, "nothing runs"
         story.begin("b")
+        assert story.run_view.eta_s(story.at) == pytest.approx(30.0)
         assert story.run_view.eta_s(story.at + 12) == pytest.approx(18.0)
         assert story.run_view.eta_s(story.at + 1000) == pytest.approx(10.0)
 
@@ -289,7 +290,7 @@ class TestTime:
     def test_the_eta_is_bound_by_the_executors(self) -> None:
         story = Story().start(max_executors=2)
         story.plan(*[(f"t{n}", [], 100) for n in range(9)])
-        story.begin("t0").end("t0", duration_s=10.0).finish("t0")
+        story.begin("t0").end("t0", duration_s=10.0).finish("t0").begin("t1")
         assert story.run_view.eta_s(story.at) == pytest.approx(40.0)
 
     def test_progress_grows_with_what_should_have_been_done(self, story: Story) -> None:

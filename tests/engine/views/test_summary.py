@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.events import Kind
+from core.events import AnswerProgress, Kind
 from core.job import Usage
 from core.program import program_line
 from core.simulation_notice import limitation_notice, simulation_notice
@@ -21,6 +21,7 @@ from engine.views.summary import (
     render_outcome,
     render_summary,
     resume_command,
+    silence_reporter,
 )
 from tests.engine.run.test_run_view import Story, usage
 from tests.engine.views.test_views import CONTROL, HOSTILE, tell_forecast
@@ -127,6 +128,13 @@ def test_the_pace_of_life_is_that_of_the_forecast_where_there_is_one() -> None:
     story = done(started(simulated=True, speed=20), "a", "b", "c")
     tell_forecast(story)
     assert "about 1:04 at Claude's pace" in fields(render_summary(story.run_view))["time"]
+
+
+def test_planning_alone_tells_of_a_silence_and_of_nothing_else() -> None:
+    told: list[str] = []
+    for progress in (AnswerProgress(5), AnswerProgress(5, silent_s=10.2)):
+        silence_reporter(told.append)(progress)
+    assert told == ["no answer from Claude for 10 s"]
 
 
 def test_a_narrow_terminal_gets_narrow_lines() -> None:
