@@ -40,7 +40,7 @@ with Imports(1):
     from core.worker.check import WorkerCheck, read_check_request, write_check_result
     from core.worker.exit_codes import CLAIMED, FAILED
     from core.worker.job_index import BatchDir, await_file, read_index
-    from core.worker.process import echo, read_credentials, report_error, run_worker
+    from core.worker.process import echo, read_credentials, report_error, run_process, run_worker
 FENCE_EVERY_S = 5.0
 STOPS = {
     signal.SIGTERM: "The job was told to stop.",
@@ -161,4 +161,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    run_process(main)

@@ -22,7 +22,7 @@ with Imports(1):
     from core.bundle import WIRE_VERSION, AttemptDir
     from core.clock import Clock
     from core.errors import Problem
-    from core.worker.process import claimant, echo, run_worker, take_credentials
+    from core.worker.process import claimant, echo, run_process, run_worker, take_credentials
 
 
 def work(attempt: AttemptDir, clock: Clock) -> None:
@@ -57,4 +57,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    run_process(main)

@@ -25,7 +25,7 @@ with Imports(1):
     from core.plan import Plan, render_plan
     from core.wire import encode, plain, write_atomic
     from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest, read_planning
-    from core.worker.process import echo, run_worker, take_credentials
+    from core.worker.process import echo, run_process, run_worker, take_credentials
 
 
 def work(directory: PlanningDir, clock: Clock) -> None:
@@ -63,4 +63,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    run_process(main)

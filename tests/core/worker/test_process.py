@@ -115,14 +115,14 @@ def test_a_process_asked_to_stop_in_a_sleep_stops_at_once(tmp_path: Path) -> Non
     program = (
         "import sys\n"
         "from core.errors import Interrupted\n"
-        "from core.worker.process import echo, run_worker\n"
+        "from core.worker.process import echo, run_process, run_worker\n"
         "def work(clock):\n"
         "    echo('begun')\n"
         "    try:\n"
         "        clock.sleep(60)\n"
         "    except Interrupted:\n"
-        "        echo('saved')\n"
-        "sys.exit(run_worker(work))\n"
+        "        sys.stdout.write('saved\\n')\n"
+        "run_process(lambda argv: run_worker(work))\n"
     )
     begun = time.monotonic()
     with subprocess.Popen(
