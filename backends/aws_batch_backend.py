@@ -29,6 +29,7 @@ from backends.batch.logs import LogStreams, is_progress
 from backends.batch.settings import BatchSettings
 from backends.shared.output import cause_first
 from backends.shared.parallel import in_parallel
+from backends.shared.result_watch import ResultWatch
 from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
 from backends.shared.worker_image import WORKER_TOOLS
 from core.aws.bucket import S3Bucket
@@ -47,8 +48,10 @@ AT_ONCE = 16
 PACK_BYTES = 64 * 1024 * 1024
 """Of compressed requests, after which another object, and so another array, is begun."""
 SERVICES = ("batch", "s3", "logs", "iam")
-LOGS_A_ROUND = 4
+LOGS_A_ROUND, LOGS_EVERY_S = 4, 2.0
 """A whole account and region may call GetLogEvents only a few times a second."""
+LOOK_EVERY_S = 4.0
+"""Between two listings of the run's objects."""
 STREAM_LOOK_S = 2.0
 """Between two looks for the log stream of a job that has none yet."""
 CLEANUP_WAIT_S, CLEANUP_LOOK_S = 60.0, 2.0
@@ -65,10 +68,10 @@ class AwsBatchBackend(Backend):
 
     name = "batch"
     worker_tools = WORKER_TOOLS
-    pace = PollPace(first_s=2.0, most_s=30.0)
+    pace = PollPace(first_s=5.0, most_s=30.0)  # the bucket tells of starts and results before
     grace_s = 60.0  # a job may not be listed for a while after it was submitted
     first_line_s = 60.0  # most often a host or a Fargate task starts first
-    logs_a_round = LOGS_A_ROUND
+    logs_a_round, logs_every_s = LOGS_A_ROUND, LOGS_EVERY_S
     cancel_lag_s = 60.0  # ECS leaves 30 s between its two signals, and Batch reports the end later
 
     def __init__(self, context: BackendContext, connect: Callable[[str], Any]) -> None:
@@ -91,6 +94,10 @@ class AwsBatchBackend(Backend):
         self._described: dict[str, JobDescription] = {}
         self._described_at: dict[str, float] = {}
         self._ended: dict[JobKey, JobStatus] = {}
+        self._cancelled: set[JobKey] = set()
+        self._seen = StoredObjects()
+        """As of the last listing."""
+        self._watch = ResultWatch(self._look, lambda *keys: self._wake(*keys), every_s=LOOK_EVERY_S)
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
@@ -134,7 +141,17 @@ class AwsBatchBackend(Backend):
         self._has_recalled = False  # after an error, find out again what was submitted
         refused = self._submit(fresh) if fresh else {}
         self._has_recalled = True
+        self._watch_for(job.key for job in jobs if job.key in self._handles)
         return [self._handles.get(job.key) or refused[job.key] for job in jobs]
+
+    def _watch_for(self, keys: Iterable[JobKey]) -> None:
+        if self._is_heard:
+            self._watch.add(key for key in keys if key not in self._ended)
+
+    def _look(self, keys: Sequence[JobKey]) -> list[JobKey]:
+        """Those that have a result, or have been claimed since the last look."""
+        before, self._seen = self._seen, self._stored(self._location)
+        return [k for k in keys if k in self._seen.results | (self._seen.claims - before.claims)]
 
     def _submit(self, jobs: Mapping[JobKey, Job]) -> dict[JobKey, SubmitError]:
         refused: dict[JobKey, SubmitError] = {}
@@ -178,7 +195,7 @@ class AwsBatchBackend(Backend):
             return {}
         described = self._describe(natives.values())
         known = {key: described[native] for key, native in natives.items() if native in described}
-        statuses = {key: job.status for key, job in known.items()}
+        statuses = {key: self._status(key, job) for key, job in known.items()}
         if unknown := natives.keys() - known.keys():
             statuses |= self._undescribed({key: natives[key] for key in unknown})
         others = {
@@ -190,8 +207,17 @@ class AwsBatchBackend(Backend):
         statuses |= self._statuses(others)
         final = {key: s for key, s in statuses.items() if s.state.final and s != _UNKNOWN_JOB}
         ends = in_parallel(lambda key: self._end(key, natives[key], final[key]), final, AT_ONCE)
-        self._ended |= dict(zip(final, ends, strict=True))
+        for key, end in zip(final, ends, strict=True):
+            self._ended[key] = end
+            self._watch.drop(key)
         return statuses
+
+    def _status(self, key: JobKey, job: JobDescription) -> JobStatus:
+        """A worker stores a result last, and Batch knows of its end some seconds later."""
+        is_running = job.status.state is JobState.RUNNING and key not in self._cancelled
+        if is_running and key in self._seen.results:
+            return JobStatus(JobState.SUCCEEDED, exit_code=0)
+        return job.status
 
     def _describe(self, ids: Iterable[str]) -> dict[str, JobDescription]:
         details = self._client.describe([native for native in ids if is_job_id(native)])
@@ -296,6 +322,7 @@ class AwsBatchBackend(Backend):
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         ours = [h for h in handles if h.key.run == self._location.run and h.key not in self._ended]
+        self._cancelled.update(handle.key for handle in ours)
         self._terminate(native for h in ours if is_job_id(native := self._native(h)))
 
     def _terminate(self, ids: Iterable[str]) -> None:
@@ -309,6 +336,7 @@ class AwsBatchBackend(Backend):
         if run_id == self._location.run:
             self._handles = found | self._handles
             found, self._has_recalled = self._handles, True
+            self._watch_for(found)
         return sorted(found.values(), key=lambda handle: handle.key)
 
     def _recall(self, location: RunLocation) -> dict[JobKey, JobHandle]:
@@ -357,6 +385,7 @@ class AwsBatchBackend(Backend):
         while True:
             jobs = self._listed(location)
             unended = {str(job["jobId"]) for job in jobs if job["status"] not in ENDED}
+            unended = {job_id for job_id in unended if not self._is_through(job_id)}
             self._terminate(unended - terminated)
             terminated |= unended
             names = self._stored(location).names
@@ -366,6 +395,13 @@ class AwsBatchBackend(Backend):
             if unended:
                 self._clock.sleep(CLEANUP_LOOK_S)
 
+    def _is_through(self, job_id: str) -> bool:
+        """Whether all results of a job or array were seen, after which its workers only end."""
+        keys = [k for k, h in self._handles.items() if h.native_id.partition(":")[0] == job_id]
+        ends = [self._ended.get(key) for key in keys]
+        return bool(ends) and all(end and end.state is JobState.SUCCEEDED for end in ends)
+
     def close(self) -> None:
+        self._watch.stop()
         for service in self._services.values():
             service.close()

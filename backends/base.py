@@ -99,7 +99,12 @@ class Backend(ABC):
     logs_a_round: ClassVar[int | None] = None
     """The logs of how many jobs are read at a time, in turns; None for all that run."""
 
+    logs_every_s: ClassVar[float] = 0.5
+    """How often logs may be read for a person's eyes."""
+
     _wake: Wake = staticmethod(lambda *_: None)
+    _is_heard = False
+    """Whether somebody is there to be woken."""
 
     @classmethod
     @abstractmethod
@@ -111,7 +116,7 @@ class Backend(ABC):
 
         A backend that never calls it is polled at its pace; one that does may have a slow pace.
         """
-        self._wake = wake
+        self._wake, self._is_heard = wake, True
 
     @classmethod
     def location_settings(cls, options: Mapping[str, Any]) -> dict[str, str]:

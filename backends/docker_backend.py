@@ -59,6 +59,7 @@ class DockerBackend(Backend):
     pace = PollPace(first_s=1.0, most_s=10.0)
     grace_s = 2.0  # the engine knows at once what is gone
     first_line_s = 3.0
+    logs_every_s = 1.0  # two requests to the engine for each job
 
     def __init__(self, context: BackendContext) -> None:
         self._clock = context.clock

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from backends.base import BackendContext, LogChunk
+from backends.base import BackendContext, LogChunk, PollPace
 from backends.parallelcluster.cluster import (
     ClusterFinder,
     Ec2Clusters,
@@ -27,7 +27,7 @@ from backends.parallelcluster.settings import ParallelClusterSettings
 from backends.parallelcluster.ssh import SshLink
 from backends.shared.worker_credentials import sent_credentials
 from backends.slurm.preflight import COMMANDS, errors_as_problems, start_remedy
-from backends.slurm_backend import SlurmBackend
+from backends.slurm_backend import MOST_POLL_S, SlurmBackend
 from core.credentials import Credentials
 from core.errors import BackendError, Problem
 from core.job import JobHandle, JobKey, JobState, JobStatus
@@ -37,6 +37,7 @@ NODE_FAILURES_EVERY_S = 60.0
 
 class ParallelClusterBackend(SlurmBackend):
     name = "parallelcluster"
+    pace = PollPace(5.0, MOST_POLL_S)  # what jobs leave is told of before
     first_line_s = 10.0
     _remote: RemoteHost
     _finder: ClusterFinder
@@ -146,9 +147,7 @@ class ParallelClusterBackend(SlurmBackend):
         return self._partitions
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
-        if handle.key.run == self._run_id:
-            with suppress(BackendError):  # poll reports it
-                self._remote.refresh(handle.key)
+        self._remote.follow()
         return super().logs(handle, cursor)
 
     def under_way(self, method: str) -> str:

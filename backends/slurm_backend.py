@@ -35,14 +35,14 @@ from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from core.worker.job_index import CREDENTIALS_NAME
 
-FIRST_POLL_S, MOST_POLL_S = 1.0, 30.0
+MOST_POLL_S = 30.0
 
 
 class SlurmBackend(Backend):
     """`credentials` is called at each submission; `mask` removes secrets from a job's output."""
 
     name = "slurm"
-    pace = PollPace(FIRST_POLL_S, MOST_POLL_S)
+    pace = PollPace(1.0, MOST_POLL_S)
     grace_s = 60.0  # NFS clients cache a directory for up to that long
 
     def __init__(
@@ -71,7 +71,7 @@ class SlurmBackend(Backend):
         self._outputs: dict[JobKey, str] = {}
         self._redundant: list[str] = []
         self._submitting = threading.Lock()
-        self._watch = ResultWatch(lambda key: host.trace(key).has_result, lambda: self._wake())
+        self._watch = ResultWatch(host.await_news, lambda *keys: self._wake(*keys))
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
@@ -100,15 +100,17 @@ class SlurmBackend(Backend):
         if not jobs:
             return []
         keys = list(dict.fromkeys(job.key for job in jobs))
+        self._watch_for(keys)  # before their arrays are sent, by which a look under way is ended
         with self._submitting:
             self._submission.find([key for key in keys if key not in self._handles])
             refused = self._submission.submit([k for k in keys if k not in self._handles])
-        self._watch_for(keys)
+        for key in refused:
+            self._watch.drop(key)
         return [self._handles.get(job.key) or refused[job.key] for job in jobs]
 
     def _watch_for(self, keys: Iterable[JobKey]) -> None:
-        if self._host.shares_disk:
-            self._watch.add(k for k in keys if k in self._handles and k not in self._ended)
+        if self._is_heard:
+            self._watch.add(k for k in keys if k not in self._ended)
 
     # -- poll
 
@@ -172,8 +174,8 @@ class SlurmBackend(Backend):
         """The cluster's. Polls must see the end of a job before Slurm forgets it."""
         found = self._queue.config
         if found.min_job_age_s:
-            most_s = max(FIRST_POLL_S, min(MOST_POLL_S, found.min_job_age_s / 3))
-            self.pace = PollPace(FIRST_POLL_S, most_s)
+            most_s = max(1.0, min(MOST_POLL_S, found.min_job_age_s / 3))
+            self.pace = PollPace(min(self.pace.first_s, most_s), most_s)
         return found
 
     def _logs(self, key: JobKey) -> list[str]:
@@ -265,5 +267,5 @@ class SlurmBackend(Backend):
             self._host.remove([f"{FOLDER}/{name}" for name in (CREDENTIALS_NAME, code)])
 
     def close(self) -> None:
-        self._watch.stop()
+        self._watch.stop(self._host.close)
         self._host.close()

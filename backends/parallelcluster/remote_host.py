@@ -33,7 +33,12 @@ from core.worker.source import SOURCE_ROOT, source_digest
 
 AWS_CLI = "aws"
 PACKAGES = ("anthropic", "genai_prices", "pydantic")  # without them no worker starts
-FRESH_S = 2.0  # how old a poll may be to count as current
+WAIT_S = 600.0
+"""How long one command waits on the head node for news."""
+ENDING_S = 1.0
+"""The same while a job has its result and has not ended."""
+FOLLOWED_S = 30.0
+"""For how long somebody who has asked for a job's events counts as following all of them."""
 _MAX_SECRET_BYTES = 8 * 1024
 """So much more of a log is read, so that a secret at its cut is complete and can be masked."""
 _NAME_FILE = f"{FOLDER}/remote-name"
@@ -67,8 +72,7 @@ class RemoteHost:
         self._has_code = False
         self._is_active = False  # whether this process has submitted jobs or fetched results
         self._traces: dict[JobKey, AttemptTrace] = {}
-        self._followed: Sequence[JobKey] = ()
-        self._polled_at = -FRESH_S
+        self._followed_at = -FOLLOWED_S
         self._mirror = threading.Lock()
 
     # -- names and paths
@@ -195,19 +199,34 @@ class RemoteHost:
     # -- what jobs have left
 
     def poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> CommandResult:
-        self._followed = list(keys)
-        return rpc.read_command_result(self._poll(command, keys))
+        return rpc.read_command_result(self._poll(keys, command=list(command)))
 
-    def refresh(self, key: JobKey) -> None:
-        """Poll for somebody who follows the job's events, unless that was done a moment ago."""
-        if self._clock.monotonic() - self._polled_at >= FRESH_S and self.is_used:
-            self._poll([], list(dict.fromkeys([*self._followed, key])))
+    def follow(self) -> None:
+        """Somebody reads the events of jobs: what comes between polls is brought as well."""
+        self._followed_at = self._clock.monotonic()
 
-    def _poll(self, command: Sequence[str], keys: Sequence[JobKey]) -> dict[str, Any]:
+    def await_news(self, keys: Sequence[JobKey]) -> list[JobKey]:
+        if not self.is_used:
+            return []  # nothing has been sent yet
+        arrays = [path.name for path in (self.root / FOLDER).iterdir() if path.is_dir()]
+        before = {key: self.trace(key) for key in keys}
+        is_ending = any(trace.has_result for trace in before.values())
+        is_followed = self._clock.monotonic() < self._followed_at + FOLLOWED_S
+        known = {self._attempt(k): [t.claimed, t.has_result] for k, t in before.items()}
+        wish = {
+            "known": known,
+            "folder": FOLDER,
+            "arrays": arrays,
+            "wait_s": ENDING_S if is_ending else WAIT_S,
+            "is_followed": is_followed,
+        }
+        self._poll(keys, command=[], await_news=wish)
+        return [k for k in keys if self.trace(k) != before[k] or self.trace(k).has_result]
+
+    def _poll(self, keys: Sequence[JobKey], **request: Any) -> dict[str, Any]:
         attempts = {self._attempt(key): key for key in keys}
         sizes = {name: _size(self._events(key)) for name, key in attempts.items()}
-        answer = self._call("poll", command=list(command), attempts=sizes)
-        self._polled_at = self._clock.monotonic()
+        answer = self._call("poll", attempts=sizes, **request)
         for name, (trace, lines) in rpc.read_traces(answer, attempts).items():
             self._traces[attempts[name]] = trace
             if lines:

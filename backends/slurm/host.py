@@ -102,6 +102,10 @@ class ClusterHost(Protocol):
     def trace(self, key: JobKey) -> AttemptTrace:
         """What a job has left, as of the last `poll` or later."""
 
+    def await_news(self, keys: Sequence[JobKey]) -> list[JobKey]:
+        """Those of the jobs of which a poll would find changes; may wait for that, until `close`
+        or until more jobs are submitted."""
+
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
         """Copy what these jobs have left to the run's directory on this machine. Returns an error
         for each job of which nothing was copied."""
@@ -208,6 +212,9 @@ class LocalHost:
     def trace(self, key: JobKey) -> AttemptTrace:
         attempt = attempt_of(self.root, key)
         return AttemptTrace(is_visible(attempt.claim), is_visible(attempt.result_json))
+
+    def await_news(self, keys: Sequence[JobKey]) -> list[JobKey]:
+        return [key for key in keys if is_visible(attempt_of(self.root, key).result_json)]
 
     def fetch(self, keys: Sequence[JobKey]) -> Mapping[JobKey, CollectError]:
         for key in keys:

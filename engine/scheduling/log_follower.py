@@ -38,10 +38,12 @@ class LogFollower:
     @property
     def every_s(self) -> float | None:
         """Seconds between two looks; None while none is needed."""
-        wanted_s = self.context.pacing.progress_s
+        wanted_s, backend = self.context.pacing.progress_s, self.context.backend
+        if wanted_s is not None:
+            wanted_s = max(wanted_s, backend.logs_every_s)
         if not self.launcher.warm_up.waits(self.context.now()):
             return wanted_s
-        look_s = NEAR_LOOK_S if self.context.backend.in_process else WARM_UP_LOOK_S
+        look_s = NEAR_LOOK_S if backend.in_process else WARM_UP_LOOK_S
         return look_s if wanted_s is None else min(look_s, wanted_s)
 
     @property

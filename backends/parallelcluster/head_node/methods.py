@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from typing import IO
 
@@ -24,6 +25,9 @@ from backends.parallelcluster.head_node.s3 import CountingStream, Heartbeat, aws
 from backends.parallelcluster.head_node.streams import ChunkReader, ChunkWriter
 
 COMMAND_TIMEOUT_S = 120
+LOOK_S = 0.5
+LOOKS_A_SECOND = 100
+FOLLOW_EVERY_S = 5.0
 MAX_EVENTS_BYTES = 4 * 1024 * 1024  # in one answer; what is left comes with the next
 
 
@@ -118,10 +122,19 @@ def execute(request: Request) -> Request:
 
 def poll(request: Request) -> Request:
     """Run a command, if there is one, and report what attempts have left, with the new lines of
-    their events."""
+    their events; where news is to be awaited, as soon as there is some, or after a while."""
     answer = execute(request) if request["command"] else {}
-    room = MAX_EVENTS_BYTES
-    answer["traces"] = traces = {}
+    wish = request.get("await_news")
+    begun = time.monotonic()
+    answer["traces"] = look(request)
+    while wish and not has_news(request, answer["traces"], time.monotonic() - begun):
+        time.sleep(max(LOOK_S, len(request["attempts"]) / LOOKS_A_SECOND))
+        answer["traces"] = look(request)
+    return answer
+
+
+def look(request: Request) -> Request:
+    room, traces = MAX_EVENTS_BYTES, {}
     for attempt, offset in request["attempts"].items():
         top = join(request["run_dir"], attempt)
         result = join(top, "result")
@@ -130,7 +143,24 @@ def poll(request: Request) -> Request:
         lines = new_lines(join(result, "events.jsonl"), offset, room)
         room -= len(lines)
         traces[attempt] = [claimed, has_result, text(lines)]
-    return answer
+    return traces
+
+
+def has_news(request: Request, traces: Request, waited_s: float) -> bool:
+    """Of results, of arrays that the caller did not know of, or that it has waited long enough.
+    Claims, and lines for one who follows them, are news once the last answer was a while ago; and
+    at once as long as there are no lines at all, since a first answer is waited for."""
+    wish, sizes = request["await_news"], request["attempts"]
+    known = wish["known"]
+    if waited_s >= wish["wait_s"] or any(traces[a][1] != known[a][1] for a in traces):
+        return True
+    if waited_s >= FOLLOW_EVERY_S or not any(sizes.values()):
+        followed = [trace[2] for trace in traces.values() if wish["is_followed"]]
+        if any(followed) or any(traces[a][0] != known[a][0] for a in traces):
+            return True
+    folder = join(request["run_dir"], wish["folder"])
+    found = (n for n in list_dir(folder) if text(n) not in wish["arrays"])
+    return any(os.path.isdir(join(folder, name)) for name in found)
 
 
 def new_lines(path: bytes, offset: int, max_bytes: int) -> bytes:

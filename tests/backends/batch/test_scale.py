@@ -142,12 +142,6 @@ def test_failures_of_many_jobs_are_told_with_one_look_each(tmp_path: Path, aws: 
         assert aws.count("describejobs") == described
 
 
-def test_the_pace_of_polls_is_each_backends_own(tmp_path: Path, aws: FakeAws) -> None:
-    with batch_run(tmp_path, aws) as live:
-        assert isinstance(live.backend, AwsBatchBackend)
-        assert (live.backend.pace.first_s, live.backend.pace.most_s) == (2.0, 30.0)
-
-
 def test_jobs_are_named_and_tagged_so_that_they_are_found(tmp_path: Path, aws: FakeAws) -> None:
     with batch_run(tmp_path, aws) as live:
         live.submit("fast-01")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import queue
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from backends.aws_batch_backend import AwsBatchBackend
 from backends.base import PollPace
-from core.bundle import AttemptDir, SimulationSettings
+from backends.shared.result_watch import ResultWatch
+from core.aws.bundles import RunObjects
+from core.bundle import AttemptDir, SimulationSettings, write_result
 from core.clock import Clock, SystemClock
 from core.errors import AwsRefused, BackendError, CollectError
-from core.job import JobState, Outcome, Reason, TaskState
+from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult, TaskState
 from core.worker.source import SOURCE_ROOT, source_digest
 from engine.scheduling.types import StopCause
 from tests.conformance.live_run import LiveRun, schedule
@@ -214,6 +219,86 @@ def test_a_job_that_batch_ends_for_its_time_ran_too_long(live: LiveRun, aws: Fak
     [handle] = live.submit("fast-01")
     aws.batch.lose_host(handle.native_id, "Job attempt duration exceeded timeout")
     assert live.poll(handle)[0].reason is Reason.TIMEOUT
+
+
+# -- what the bucket tells before Batch does
+
+
+class Watched:
+    """A run's backend with one who is woken, and looks at the bucket all the time."""
+
+    def __init__(self, live: LiveRun) -> None:
+        assert isinstance(live.backend, AwsBatchBackend)
+        self.backend = live.backend
+        self.backend._watch = ResultWatch(self.backend._look, self.wake, every_s=0.001)
+        self.backend.on_change(self.wake)
+        self._news: queue.SimpleQueue[JobKey] = queue.SimpleQueue()
+
+    def wake(self, *keys: JobKey) -> None:
+        for key in keys:
+            self._news.put(key)
+
+    def await_wake(self, handle: JobHandle) -> None:
+        """May be woken for a job several times, until its end is known."""
+        while self._news.get(timeout=20) != handle.key:
+            pass
+
+
+def test_a_claim_and_a_result_in_the_bucket_wake_for_their_job(live: LiveRun, aws: FakeAws) -> None:
+    aws.runner.never_ends = True
+    watched = Watched(live)
+    first, second = live.submit("fast-01", "fast-02")
+    objects = watched.backend._objects(watched.backend._location)
+    objects.claim(second.key, second.native_id)
+    watched.await_wake(second)
+    assert live.poll(second)[0].state is JobState.RUNNING
+    leave(objects, first)
+    watched.await_wake(first)
+    described = aws.count("describejobs")
+    assert live.poll(first)[0].state is JobState.SUCCEEDED, "Batch takes it to be running"
+    assert isinstance(live.collect(first), TaskResult)
+    assert aws.count("describejobs") == described + 1
+
+
+def test_a_cleanup_leaves_those_alone_that_have_stored_their_results_and_only_end(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    aws.runner.never_ends = True
+    watched = Watched(live)
+    [through] = live.submit("fast-01")
+    array = live.submit("fast-02", "fast-03")
+    objects = watched.backend._objects(watched.backend._location)
+    for handle in (through, array[0]):
+        leave(objects, handle)
+        watched.await_wake(handle)
+        assert live.poll(handle)[0].state is JobState.SUCCEEDED
+    live.backend.cleanup(live.run.run_id)
+    stopped = {c.params["jobId"] for c in aws.calls if c.action == "terminatejob"}
+    assert stopped == {array[0].native_id.partition(":")[0]}
+
+
+@pytest.mark.parametrize("told", ["cancelled", "queued"])
+def test_a_result_is_no_end_of_a_job_that_was_cancelled_or_never_ran(
+    live: LiveRun, aws: FakeAws, told: str
+) -> None:
+    aws.runner.never_ends = True
+    aws.batch.stuck = "CAPACITY" if told == "queued" else ""
+    watched = Watched(live)
+    [handle] = live.submit("fast-01")
+    leave(watched.backend._objects(watched.backend._location), handle)
+    watched.await_wake(handle)
+    if told == "cancelled":
+        live.backend.cancel([handle])
+    expected = JobState.QUEUED if told == "queued" else JobState.CANCELLED
+    assert live.poll(handle)[0].state is expected
+
+
+def leave(objects: RunObjects, handle: JobHandle) -> None:
+    """The result that a worker stores, which has not ended yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        attempt = AttemptDir(Path(folder))
+        write_result(attempt, TaskResult(handle.key, Outcome.REFUSED, "no"))
+        objects.store_result(handle.key, attempt.result)
 
 
 # -- logs

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import queue
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,6 +41,7 @@ from core.credentials import Credentials
 from core.errors import BackendError, CollectError
 from core.job import JobHandle, JobKey, JobState
 from engine.run.rundir import RunDir
+from tests.conformance.live_run import eventually
 from tests.fakes.scripted_claude import FakeClock
 from tests.live.remote_cluster import NAME, REGION, ROOT, aws_with_cluster
 
@@ -248,16 +251,44 @@ def test_a_look_keeps_what_jobs_say_here(remote: Remote) -> None:
     assert host.trace(OTHER).claimed is False
 
 
-def test_one_who_follows_jobs_gets_news_at_most_every_few_seconds(remote: Remote) -> None:
-    assert isinstance(remote.clock, FakeClock)
+def test_news_is_awaited_there_and_told_of_its_job(remote: Remote) -> None:
     host = remote.host()
-    remote.hand_over(host, KEY)
-    looks = []
-    for _ in range(3):
-        host.refresh(KEY)
-        looks.append(remote.link.asked("poll"))
-        remote.clock.now += 1.5
-    assert looks == [1, 1, 2]
+    assert host.await_news([KEY]) == []
+    assert remote.link.calls == [], "nothing has been sent yet"
+    remote.hand_over(host, KEY, OTHER)
+    leave(remote, OTHER, result_json="{}", events_jsonl='{"a": 1}\n')
+    assert host.await_news([KEY, OTHER]) == [OTHER]
+    assert attempt_of(remote.run_dir, OTHER).events.read_text() == '{"a": 1}\n'
+    (remote.attempt(KEY).root / "claim").write_text("x")
+    assert host.await_news([KEY, OTHER]) == [KEY, OTHER], "its job has not ended yet"
+    assert host.await_news([KEY, OTHER]) == [OTHER]
+
+
+def test_a_result_wakes_whoever_listens_and_a_submission_is_watched_at_once(
+    remote: Remote,
+) -> None:
+    backend, woken = remote.backend(), queue.SimpleQueue[JobKey]()
+    remote.hand_over(backend._remote, KEY)
+    backend._watch_for([KEY])
+    assert remote.link.asked("poll") == 0, "nobody listens"
+
+    def wake(*keys: JobKey) -> None:
+        for key in keys:
+            woken.put(key)
+
+    backend.on_change(wake)
+    backend._watch_for([KEY])
+    wait = partial(eventually, within_s=20, every_s=0.02, clock=SystemClock())
+    wait(lambda: remote.link.asked("poll") == 1, "a command waits there")
+    backend._watch_for([OTHER])
+    for key in (KEY, OTHER):
+        request = attempt_of(remote.run_dir, key).request
+        request.mkdir(parents=True, exist_ok=True)
+    files = [UploadFile("slurm/b/index.json", b"{}")]
+    backend._remote.run(["sbatch"], Upload(files, [OTHER], once="slurm/b"))
+    leave(remote, OTHER, result_json="{}")
+    assert woken.get(timeout=20) == OTHER
+    backend.close()
 
 
 def test_what_is_wrong_with_one_result_spoils_no_other(remote: Remote) -> None:
@@ -849,12 +880,10 @@ def test_what_jobs_say_is_followed_between_polls(remote: Remote) -> None:
     remote.hand_over(backend._remote, KEY)
     leave(remote, KEY, events_jsonl='{"kind": "x"}\n')
     handle = JobHandle(KEY, "parallelcluster", "1")
+    assert backend.logs(handle, "").lines == ()
+    assert backend._remote.await_news([KEY]) == []
     assert backend.logs(handle, "").lines == ('{"kind": "x"}',)
     assert backend.logs(JobHandle(JobKey("r", "x", 1), "parallelcluster", "1"), "").lines == ()
-    remote.link.fake("python3", "exit 1")
-    (remote.link.home / "tools" / "python3").unlink()
-    backend._remote._polled_at = -100.0
-    assert backend.logs(handle, "").lines == ('{"kind": "x"}',), "an outage is for poll to tell"
 
 
 def test_a_place_that_keeps_nothing_is_reported(remote: Remote) -> None:

@@ -625,6 +625,19 @@ class ChattyInTurns(FaultyBackend):
         return super().logs(handle, cursor)
 
 
+def test_no_backend_is_asked_for_logs_more_often_than_it_likes() -> None:
+    class Slow(ChattyInTurns):
+        logs_every_s = 25.0
+
+    world = World(ONE, always(VirtualEnd(duration_s=100)), backend_type=Slow)
+    world.pacing = replace(PACING, progress_s=4.0)
+    world.run()
+    assert isinstance(world.backend, Slow)
+    at = [when for when, _ in world.backend.read]
+    assert len(at) >= 3
+    assert all(after - before >= 25 for before, after in pairwise(at))
+
+
 def test_jobs_are_followed_in_turns_where_the_backend_takes_few_at_a_time() -> None:
     tasks = [f"t{n}" for n in range(5)]
     plan = make_plan(dict.fromkeys(tasks, ()))

@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -306,6 +307,52 @@ def test_a_look_brings_what_jobs_have_left(place: Place) -> None:
     assert found["a"] == [False, True, events.decode()]
     assert found["b"] == [True, False, ""]
     assert found["never"] == [False, False, ""]
+
+
+def waiting(place: Place, **more: Any) -> dict[str, Any]:
+    """One who knows that the job `a` was claimed, and the first of its events."""
+    (attempt(place, "a", events_jsonl=b"{}\n").parent / "claim").write_text("x")
+    (place.run_dir / "slurm" / "known").mkdir(parents=True)
+    known = {"tasks/a/1": [True, False], "tasks/b/1": [False, False]}
+    wish: dict[str, Any] = {"known": known, "folder": "slurm", "arrays": ["known"], "wait_s": 600}
+    wish |= {"is_followed": True, **more}
+    attempts = {"tasks/a/1": 3, "tasks/b/1": 0}
+    return {**place.common, "op": "poll", "command": [], "attempts": attempts, "await_news": wish}
+
+
+def test_a_wait_ends_with_a_result(place: Place) -> None:
+    with call(waiting(place)) as process:
+        (attempt(place, "b") / "result.json").write_text("{}")
+        assert process.stdout is not None
+        traces = read_answer(process.stdout, MARKER)["traces"]
+    assert traces == {"tasks/a/1": [True, False, ""], "tasks/b/1": [False, True, ""]}
+
+
+@pytest.mark.parametrize(
+    ("news", "wish", "after_s"),
+    [
+        ("tasks/a/1/result/result.json", {}, 0),
+        ("slurm/other/index.json", {}, 0),
+        ("tasks/b/1/claim", {}, methods.FOLLOW_EVERY_S),
+        ("tasks/b/1/result/events.jsonl", {}, methods.FOLLOW_EVERY_S),
+        ("tasks/b/1/result/events.jsonl", {"is_followed": False}, 600),
+        ("tasks/a/1/work/file", {"wait_s": 1}, 1),
+        ("tasks/b/1/claim", {"is_followed": False, "has_lines": False}, 0),
+    ],
+)
+def test_what_ends_a_wait_and_when(
+    place: Place, monkeypatch: pytest.MonkeyPatch, news: str, wish: dict[str, Any], after_s: float
+) -> None:
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda s: now.append(now.pop() + s))
+    monkeypatch.setattr(methods, "time", clock)
+    request = waiting(place, **wish)
+    request["attempts"]["tasks/a/1"] = 3 if wish.get("has_lines", True) else 0
+    path = place.run_dir / news
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}\n")
+    ask(request)
+    assert now == [after_s]
 
 
 def test_a_look_follows_no_link(place: Place, tmp_path: Path) -> None:
