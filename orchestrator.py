@@ -89,7 +89,7 @@ def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Prepa
     from engine.run.run_view import read_run_view
     from engine.views.approval import check_can_ask
 
-    print_warnings(loaded.warnings)
+    print_warnings([*loaded.warnings, *loaded.unused])
     if loaded.settings.approve and not read_run_view(directory).approved:
         check_can_ask(sys.stdin, directory.plan)
     return prepare_run(loaded.settings, facts, directory, os.environ, CLOCK, print_line)
@@ -149,7 +149,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from planner_agent import plan_alone
 
     settings = loaded.settings
-    print_warnings(loaded.warnings)
+    print_warnings([*loaded.warnings, *loaded.unused])
     if output is not None:
         check_writable(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made

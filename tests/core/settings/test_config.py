@@ -479,6 +479,32 @@ class TestUse:
         assert "--sim-seed has no effect" in warning
         assert "it needs real = no" in warning
 
+    @pytest.mark.parametrize(
+        ("options", "needs"),
+        [
+            ({"docker_memory": "4g"}, "--backend docker or --docker-planner-in-docker"),
+            ({"docker_memory": "4g", "planner_in_docker": True}, ""),
+            ({"docker_memory": "4g", "docker_planner_in_docker": True}, ""),
+            ({"docker_memory": "4g", "docker": True}, ""),
+            ({"docker_memory": "4g", "backend": "my.place:Class"}, ""),
+            ({"batch_vcpus": "2", "docker": True}, "--backend batch"),
+            ({"slurm_mem": "8G"}, "--backend slurm or parallelcluster"),
+            ({"slurm_mem": "8G", "aws": True}, ""),
+            ({"aws_region": "eu-west-1", "slurm": True}, "--backend parallelcluster"),
+        ],
+    )
+    def test_options_of_a_backend_that_was_not_chosen_are_warned_of(
+        self, tmp_path: Path, options: dict[str, object], needs: str
+    ) -> None:
+        flag = f"--{next(iter(options)).replace('_', '-')}"
+        found = load(tmp_path, options)
+        told = [f"{flag} has no effect here: it needs {needs}."] if needs else []
+        assert found.unused == told
+        assert found.warnings == ()
+
+    def test_the_environment_may_hold_options_of_any_backend(self, tmp_path: Path) -> None:
+        assert load(tmp_path, {}, {"ORCHESTRATOR_DOCKER_MEMORY": "4g"}).unused == []
+
     def test_limits_take_the_timeout(self, tmp_path: Path) -> None:
         assert load(tmp_path, {"task_timeout": "12.5"}).settings.limits().timeout_s == 12.5
 
