@@ -14,6 +14,7 @@ from backends.docker.client import DockerHost
 from backends.docker.connection import engine_message
 from backends.docker.container import PROBE, VOLUME, RunLabels, build_spec, is_running
 from backends.docker.settings import DockerSettings
+from backends.shared.output import cause_first
 from backends.shared.worker_image import LABEL, worker_command
 from core.bundle import WIRE_VERSION
 from core.clock import Clock
@@ -147,9 +148,11 @@ class Preflight:
         try:
             return ProbeResult(**json.loads(output))
         except (ValueError, TypeError):
-            tail = self.host.log(container).decode(errors="replace").strip()[-300:]
+            cause = cause_first(self.host.log(container).decode(errors="replace"))
             fix = f"Rebuild the image: {_BUILD}."
-            return Problem(f"A container of the image failed: {tail or 'it printed nothing'}", fix)
+            return Problem(
+                f"A container of the image failed: {cause or 'it printed nothing'}.", fix
+            )
 
 
 def _mib(count: int) -> str:

@@ -61,7 +61,7 @@ def _without_bucket(exc: BackendError, bucket: str) -> BackendError:
     )
     if is_transient(cause):
         remedy = "Check whether its subnets have a route to S3: docs/aws-batch.md."
-    return BackendError(f"The job cannot use {bucket}: {reason_of(cause)}.", remedy)
+    return BackendError(f"The job cannot use the bucket {bucket}: {reason_of(cause)}.", remedy)
 
 
 def _open_job(uri: str, environ: Mapping[str, str]) -> S3Job:

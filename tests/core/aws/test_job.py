@@ -224,5 +224,5 @@ def test_the_entry_says_why_the_bucket_cannot_be_reached() -> None:
     environ = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: The job cannot use bucket: Unable to locate credentials.")
+    assert done.stderr.startswith("error: The job cannot use the bucket bucket: Unable to locate")
     assert "--batch-job-role ROLE" in done.stderr
