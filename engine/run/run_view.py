@@ -20,7 +20,6 @@ from core.events import (
     JobIntended,
     JobStateChanged,
     JobSubmitted,
-    Notice,
     PlanApproved,
     PlanReady,
     Progress,
@@ -69,7 +68,6 @@ class RunView:
         """Tasks that the plan had, and has no longer."""
         self.jobs = JobsView()
         self.counts: Counter[TaskPhase] = Counter()
-        self.notices: list[str] = []
         self.conflicts: tuple[Conflict, ...] = ()
         self.refused: tuple[Refused, ...] = ()
         self.delivered_files: int | None = None
@@ -123,8 +121,6 @@ class RunView:
                 self.approved = True
             case Forecast() as data:
                 self.forecast, self._forecast_s = data, self.wall_s(event.at)
-            case Notice(text):
-                self.notices.append(text)
             case Delivered() as data:
                 self.conflicts, self.refused = data.conflicts, data.refused
                 self.delivered_files = data.files
@@ -294,7 +290,6 @@ class RunView:
         if self._session_at is not None:
             self._earlier_s += max(0.0, self.last_at - self._session_at)
         self._session_at = at
-        self.notices.clear()
         self.checks.clear()
         self.verified = self.checking = None
         for task in self.tasks.values():

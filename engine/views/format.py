@@ -19,6 +19,9 @@ _SEQUENCES = re.compile(
 # Reorder or hide what is around them (Unicode TR 36), but are printable to some terminals
 _HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
+_ENDPOINT = re.compile(r"\S+ on (?:anthropic|bedrock)(?: in \S+)? \(\S*\)")
+"""As claude.errors.endpoint writes it."""
+
 WIDTH = 80
 NAMED_REASONS = 4
 """How many reasons of a queue are named before the rest is only counted."""
@@ -112,6 +115,11 @@ def wrapped(
 def dollars(amount: float) -> str:
     """$0.1235 below one dollar, $12.35 above."""
     return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"
+
+
+def short_cause(text: str) -> str:
+    """A message about a provider without its long name, so that the cause is not what is cut."""
+    return _ENDPOINT.sub("Claude", text, count=1)
 
 
 def silence_text(seconds: float) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.clock import Clock
-from core.events import Event
+from core.events import Event, Notice
 from engine.money.usage import Price
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
@@ -26,6 +26,7 @@ from engine.views.format import (
     pace_text,
     queue_text,
     rough_duration,
+    short_cause,
     short_count,
     silence_text,
     simulation_lines,
@@ -73,10 +74,15 @@ class LiveView(View):
         self._screen = Screen(self._console)
         self._drawing = ExitStack()
         self._is_drawing = self._closed = False
+        self._since = clock.time()
+        self._said: list[Text] = []
+        """For good, above the picture; not what earlier sessions said."""
 
     def emit(self, event: Event) -> None:
         with self._lock:
             self._run_view.apply(event)
+            if isinstance(event.data, Notice) and event.at >= self._since:
+                self._said.append(Text(f"note: {clean(event.data.text, 500)}", "yellow"))
         if not (self._is_drawing or self._closed):
             self._start()
 
@@ -96,7 +102,7 @@ class LiveView(View):
         self._drawing.enter_context(self._screen.heeding_job_control())
         over = threading.Event()
         drawer = threading.Thread(target=self._redraw_until, args=(over,), daemon=True)
-        self._drawing.callback(self._screen.clear)
+        self._drawing.callback(lambda: self._screen.clear(self._take_said()))
         self._drawing.callback(lambda: drawer.join() if drawer.is_alive() else None)
         self._drawing.callback(over.set)
         self._redraw()
@@ -113,7 +119,12 @@ class LiveView(View):
     def _redraw(self) -> None:
         with self._lock:
             picture = draw(self._run_view, self._clock.time(), *self._console.size)
-        self._screen.draw(picture)
+        self._screen.draw(picture, self._take_said())
+
+    def _take_said(self) -> list[Text]:
+        with self._lock:
+            said, self._said = self._said, []
+        return said
 
 
 def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableType:
@@ -121,8 +132,7 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
     be missed comes last."""
     roomy = height >= _ROOMY_ROWS
     parts: list[RenderableType] = [_title(run_view), *(_simulation(run_view) if roomy else ())]
-    below: list[RenderableType] = [*_check(run_view), *_queue(run_view), *_note(run_view)]
-    below.append(_spend(run_view))
+    below: list[RenderableType] = [*_check(run_view), *_queue(run_view), _spend(run_view)]
     below += _forecast(run_view, roomy)
     if not run_view.planned:
         return Group(*parts, _planning(run_view, now), *below)
@@ -151,10 +161,6 @@ def _forecast(run_view: RunView, roomy: bool) -> Iterator[Text]:
 def _check(run_view: RunView) -> Iterator[Text]:
     if (check := run_view.checking) is not None:
         yield _one_line(f"check {check.number} of {check.total}: {clean(check.command)}")
-
-
-def _note(run_view: RunView) -> list[Text]:
-    return [_one_line(f"note: {clean(text)}", "yellow") for text in run_view.notices[-1:]]
 
 
 def _one_line(text: str, style: str = "") -> Text:
@@ -239,7 +245,7 @@ def _about(task: TaskView, now: float, *, narrow: bool) -> Text:
         text = stuck + (clean(task.pending.why) or NO_REASON)
     else:
         path = task.path.rpartition("/")[2] if narrow else task.path
-        text = clean(path or task.activity or task.message or task.title)
+        text = clean(path or short_cause(task.activity or task.message) or task.title)
     if task.written:
         text += f", {short_count(task.written)} tokens"
     attempt = f" (attempt {task.attempt})" if task.attempt > 1 and not task.phase.final else ""

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,22 +24,22 @@ class Screen:
         self._cells: list[int] = []
         """Of each line of the picture that is there."""
 
-    def draw(self, picture: RenderableType) -> None:
-        """In place of the picture before; lines that do not fit are left out at its end."""
+    def draw(self, picture: RenderableType, above: Sequence[RenderableType] = ()) -> None:
+        """In place of the picture before; lines that do not fit are left out at its end. What is
+        `above` stays there for good."""
         width, height = self._console.size
-        with self._console.capture() as captured:
-            self._console.print(picture)
-        lines = [line.rstrip() for line in captured.get().splitlines()[: height - 1]]
-        shown = "".join(f"{_ERASE_LINE}{line}\n" for line in lines)
+        lines = self._lines(picture)[: height - 1]
+        shown = "".join(f"{_ERASE_LINE}{line}\n" for line in [*self._lines(*above), *lines])
         with self._lock:
             rewind = self._rewind(width)
             self._cells = [cell_len(without_sequences(line)) for line in lines]
             self._write(f"{_HIDE_CURSOR}{rewind}{shown}{_ERASE_BELOW}")
 
-    def clear(self) -> None:
-        """Hand the terminal back as it was."""
+    def clear(self, above: Sequence[RenderableType] = ()) -> None:
+        """Hand the terminal back as it was, with what is `above`."""
+        kept = "".join(f"{line}\n" for line in self._lines(*above))
         with self._lock:
-            self._write(f"{self._rewind(self._console.width)}{_ERASE_BELOW}{_SHOW_CURSOR}")
+            self._write(f"{self._rewind(self._console.width)}{_ERASE_BELOW}{kept}{_SHOW_CURSOR}")
             self._cells = []
 
     @contextmanager
@@ -62,6 +62,12 @@ class Screen:
             signal.raise_signal(number)  # returns when the shell says so
             signal.signal(number, self._suspend)
             self._cells = []
+
+    def _lines(self, *texts: RenderableType) -> list[str]:
+        with self._console.capture() as captured:
+            for text in texts:
+                self._console.print(text)
+        return [line.rstrip() for line in captured.get().splitlines()]
 
     def _rewind(self, width: int) -> str:
         """To the picture's first line. A terminal that was made narrower has wrapped its lines."""

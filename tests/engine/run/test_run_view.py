@@ -326,8 +326,7 @@ class TestResume:
     def test_done_stays_done_and_all_else_starts_over(self, story: Story) -> None:
         story.begin("a").end("a").finish("a")
         story.finish("b", "BLOCKED", "why").begin("c")
-        story.tell(Kind.NOTICE, text="of yesterday").start(resumed=True)
-        assert story.run_view.notices == []
+        story.start(resumed=True)
         assert [story.phase(t) for t in "abc"] == [
             TaskPhase.SUCCEEDED,
             TaskPhase.WAITING,
@@ -349,10 +348,9 @@ def test_a_task_that_the_plan_does_not_name_is_still_counted() -> None:
 
 
 def test_what_is_told_of_the_whole_run_is_kept(story: Story) -> None:
-    story.tell(Kind.NOTICE, text="n1").tell(Kind.MERGE_INTENDED, target="/t", files=2)
+    story.tell(Kind.MERGE_INTENDED, target="/t", files=2)
     story.tell(Kind.DELIVERED, files=2, conflicts=[CONFLICT], refused=[REFUSED])
     run_view = story.run_view
-    assert run_view.notices == ["n1"]
     assert (run_view.delivered_files, len(run_view.conflicts), len(run_view.refused)) == (2, 1, 1)
 
 

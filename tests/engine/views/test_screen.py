@@ -61,6 +61,16 @@ def test_what_does_not_fit_is_left_out_at_the_end() -> None:
     assert re.findall("[a-e]\n", written) == ["a\n", "b\n", "c\n"]
 
 
+def test_what_is_above_is_left_there() -> None:
+    below = Below(80)
+    below.draw("a", "b")
+    below.screen.draw(Text("c"), [Text("above")])
+    written = below.draw("d")
+    assert rows_up(written) == 1
+    below.screen.clear([Text("last")])
+    assert below.stream.getvalue().endswith(f"\r\x1b[1A\x1b[Jlast\n{SHOWN}")
+
+
 def test_clearing_leaves_nothing_and_the_cursor() -> None:
     below = Below(80)
     assert HIDDEN in below.draw("a", "b")

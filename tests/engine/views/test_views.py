@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from claude.errors.endpoint import Endpoint
+from core.bundle import ModelSettings
 from core.events import Event, Kind, decode_event, encode_event
 from core.simulation_notice import limitation_notice, simulation_notice
 from engine.money.usage import Spend
@@ -34,6 +36,7 @@ from engine.views.format import (
     plural,
     queue_text,
     short_count,
+    without_sequences,
 )
 from engine.views.live import LiveView, chosen_rows, draw
 from engine.views.plain import JsonLines, PlainLines, Quiet
@@ -430,7 +433,6 @@ class TestPicture:
         story.begin("task-0").end("task-0", duration_s=5.0, usage=[usage()]).finish("task-0")
         story.begin("task-5", 2).tell(Kind.ANSWER_BEGUN, "task-5", 2)
         story.finish("task-6", "FAILED", "no files")
-        story.tell(Kind.NOTICE, text="slow API")
         story.at += 20
         lines = picture(story.run_view, story.at)
         rows = [line for line in lines if "task-" in line]
@@ -446,7 +448,6 @@ class TestPicture:
         assert "attempt 2" in rows[5]
         assert rows[6].endswith("failed                  no files")
         assert "2 running  1 failed  8 waiting  1 done" in lines
-        assert lines[-2] == "note: slow API"
         assert lines[-1].startswith("200 tokens in, 20 out · $0.2200 (simulated")
 
     def test_a_simulation_shows_its_notices_where_there_is_room(self) -> None:
@@ -488,6 +489,16 @@ class TestPicture:
         lines = picture(story.run_view, story.at + 20)
         assert lines[1].endswith("1/2 tasks  0:20  no answer from Claude for 40 s")
         assert lines[4].endswith("2.1k no answer for 40 s")
+
+    def test_the_cause_of_a_retry_is_not_what_is_cut(self) -> None:
+        story = Story().start().plan(("a", [], 100))
+        endpoint = Endpoint(ModelSettings("bedrock"), "host.example", str, lambda: 0.0)
+        text = f"{endpoint} is overloaded: no capacity. Trying again in 3.0 s (retry 1 of 8)."
+        story.begin("a").tell(Kind.PROGRESS, "a", 1, text=text)
+        assert "Claude is overloaded: no capacity." in picture(story.run_view, story.at)[3]
+        story.end("a")
+        story.tell(Kind.TASK_RETRY, "a", 1, message=f"The connection to {endpoint} was lost.")
+        assert "The connection to Claude was lost." in picture(story.run_view, story.at)[3]
 
     def test_a_planner_that_still_writes_is_shown_below_the_tasks(self) -> None:
         story = Story().start().plan(("a", [], 100)).tell(Kind.PROGRESS, text="contract x.py")
@@ -585,6 +596,16 @@ class TestLiveView:
         shown = terminal.getvalue()
         assert "SIMULATED" in shown
         assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+    def test_notices_stay_whole_and_those_of_earlier_sessions_are_not_repeated(self) -> None:
+        terminal, text = Terminal(), " ".join(f"word{n}" for n in range(40))
+        with LiveView(terminal, price, FakeClock(1_000.0)) as view:
+            view.emit(event_of(Kind.NOTICE, 900.0, data={"text": "yesterday"}))
+            for event in (run_events()[0], event_of(Kind.NOTICE, 1_001.0, data={"text": text})):
+                view.emit(event)
+        shown = without_sequences(terminal.getvalue())
+        assert " ".join(shown.split()).count(f"note: {text}") == 1
+        assert "yesterday" not in shown
 
     def test_it_stops_on_an_exception_and_stays_stopped(self) -> None:
         terminal = Terminal()
