@@ -16,7 +16,7 @@ PROMPT := Build a todo list app with add/delete/complete
 # none, since most of what it installs is never imported.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test unit live lint types bench lock clean
+.PHONY: help setup demo test unit live again lint types bench lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -63,6 +63,12 @@ unit: $(READY)
 
 live: $(READY)
 	@$(BIN)/python -m pytest -n auto -m "not unit$(if $(ONLY), and ($(ONLY)))" --durations=20
+
+# Those that failed the last time, at most five, one by one.
+again: $(READY)
+	@$(BIN)/python -c 'import json, sys; n = len(json.load(open(".pytest_cache/v/cache/lastfailed"))); \
+		sys.exit(f"{n} tests failed." if n > 5 else None)'
+	@$(BIN)/python -m pytest -n 0 --last-failed --last-failed-no-failures none
 
 lint: $(READY)
 	@$(BIN)/ruff check .
