@@ -84,12 +84,13 @@ def find_unusable() -> "list[str]":
 
 
 def _version_in(folder: str, name: str) -> str:
-    """The version that an installer has written there."""
+    """The version that an installer has written there, if it is one."""
     import re
 
     written = re.compile(name + r"-(\d[^-]*?)(-py[\d.]+)?\.(dist|egg)-info", re.IGNORECASE)
-    matches = (written.fullmatch(each) for each in os.listdir(folder))
-    return next((found[1] for found in matches if found), "")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [match[1] for match in map(written.fullmatch, names) if match]
+    return found[0] if len(found) == 1 else ""
 
 
 def _numbers(version: str) -> "list[int]":

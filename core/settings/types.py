@@ -15,6 +15,7 @@ from core.credentials import MASK
 from core.models import EFFORTS
 from core.settings.size import check_size
 
+_DEEPEST = 400
 _ON = frozenset({"1", "true", "t", "yes", "y", "on"})
 _OFF = frozenset({"0", "false", "f", "no", "n", "off"})
 
@@ -142,6 +143,8 @@ def parse_path(value: Any) -> Path:
     text = str(value) if isinstance(value, str | Path) else ""
     if not text.strip() or "\0" in text:
         raise ValueError("it must be a path")
+    if text.count("/") > _DEEPEST:  # directories are made one inside the other
+        raise ValueError(f"it must be a path of at most {_DEEPEST} directories")
     if not is_utf8(text):
         raise ValueError("its name must be in UTF-8")
     # a directory that is named ~, which would otherwise be the home directory

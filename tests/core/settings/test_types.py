@@ -56,7 +56,7 @@ def test_a_value_gets_its_type(hint: Any, value: object, parsed: object) -> None
         (Cpus, "0", "a number from 0.01 to 1,000,000"),
         *((str, value, "a text") for value in (5, None, ["a"])),
         *((Name, value, "a name without white space") for value in ("", "a b")),
-        *((Path, value, "a path") for value in ("", " ", "a\0b", 5, True)),
+        *((Path, value, "a path") for value in ("", " ", "a\0b", 5, True, "d/" * 2_000)),
         *((kind, "a\udc80b", "in UTF-8") for kind in (Path, str)),
         (Literal["api"], "sdk", "'api'"),
         *((tuple[str, ...], value, "a list") for value in ("a", '"a"', "[", 5, {"a": 1})),
