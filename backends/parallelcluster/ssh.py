@@ -25,7 +25,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from backends.parallelcluster.ssh_errors import explain_failure
+from backends.parallelcluster.ssh_errors import explain_failure, other_key
 from core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -167,10 +167,17 @@ class SshLink:
         return target if named else replace(target, user=target.default_user)
 
     def _connect(self, target: SshTarget) -> None:
-        command = [*self._client("yes"), "-N", "-f", *target.arguments(), "--", target.host]
+        # DEBUG1 names the key that was taken, which may be another than the one that was given
+        client = self._client("yes", "DEBUG1" if target.key else "ERROR")
+        command = [*client, "-N", "-f", *target.arguments(), "--", target.host]
         with tempfile.TemporaryFile() as stderr:  # no pipe: a master of old ssh keeps it open
             if self._execute(command, stderr=stderr) != 0:
                 raise explain_failure(read_tail(stderr), target.destination)
+            if target.key and (other := other_key(read_tail(stderr), target.key)):
+                self._control("exit", target)
+                where = target.destination
+                message = f"{where} does not take {target.key}, but {other} of ssh's own settings."
+                raise BackendError(message, "Correct --aws-ssh-key, or leave it out.")
 
     def _control(self, order: str, target: SshTarget) -> int:
         return self._execute([*self._client("no"), "-O", order, "--", target.host])
@@ -187,7 +194,7 @@ class SshLink:
                 _kill(process)
                 raise
 
-    def _client(self, master: str) -> list[str]:
+    def _client(self, master: str, log_level: str = "ERROR") -> list[str]:
         """The client from our PATH, with the options of every call."""
         ssh = shutil.which("ssh", path=self._environ.get("PATH")) or "ssh"
         options = {
@@ -204,7 +211,7 @@ class SshLink:
             "RequestTTY": "no",
             "RemoteCommand": "none",
             "PermitLocalCommand": "no",
-            "LogLevel": "ERROR",
+            "LogLevel": log_level,
         }
         pairs = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         return [ssh, *pairs, "-S", f"{self._folder}/s"]

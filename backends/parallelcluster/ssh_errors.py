@@ -86,8 +86,19 @@ _FAILURES = (
 )
 
 
+_DEBUG_LINE = re.compile(r"^debug\d: .*\r?\n?", re.MULTILINE)
+
+
+def other_key(log: str, key: str) -> str:
+    """The file of the key that the other side took, where it is not `key` or its certificate;
+    empty otherwise. ssh also tries those that its configuration names."""
+    taken = re.findall(r"^debug1: Server accepts key: (.+) \S+ SHA256:", log, re.MULTILINE)
+    return "" if not taken or taken[-1].startswith(key) else str(taken[-1])
+
+
 def explain_failure(output: str, host: str) -> BackendError:
     """The error for what ssh printed as a connection failed; empty `output` means a time-out."""
+    output = _DEBUG_LINE.sub("", output)
     for pattern, message, remedy in _FAILURES:
         if found := re.search(pattern, output):
             file = next(filter(None, found.groupdict().values()), "")

@@ -103,6 +103,21 @@ def test_a_host_that_nobody_knows_is_refused_though_the_users_config_would_take_
     assert not (tmp_path / "known_hosts").exists()
 
 
+def test_a_key_that_is_not_taken_is_told_though_another_of_the_users_is(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    good, wrong = sshd.place / "user_key", tmp_path / "a wrong key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", wrong], check=True)
+    refused = refusal(sshd.environ(), SshTarget("head", key=str(wrong)))
+    assert refused.message == f"head does not take {wrong}, but {good} of ssh's own settings."
+    assert "--aws-ssh-key" in refused.remedy
+    link = SshLink(lambda: SshTarget("head", key=str(good)), sshd.environ())
+    try:
+        assert output_of(link, "echo one").endswith(b"one\n")
+    finally:
+        link.close()
+
+
 def test_all_commands_go_over_one_connection(sshd: Sshd, link: SshLink) -> None:
     before = sshd.sign_ins
     threads = [threading.Thread(target=output_of, args=(link, "sleep 0.2")) for _ in range(8)]
