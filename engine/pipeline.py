@@ -70,7 +70,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         except (OrchestratorError, KeyboardInterrupt) as exc:
             if isinstance(exc, BudgetExceeded):
                 exc.resume_with = budget.raised_for([_planning_needs(prepared)])
-            if session.run_view.jobs.open and not session.run.plan.exists():
+            lacks_plan = session.journal.is_kept and not session.run.plan.exists()
+            if session.run_view.jobs.open and lacks_plan:
                 # of a session that was killed before its plan was whole; no scheduler stops them
                 release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
             raise
@@ -262,7 +263,7 @@ def prove(
     prepared: PreparedRun, session: Session, plan: Plan, outcome: RunOutcome, budget: Budget
 ) -> tuple[RunOutcome, Mapping[str, TaskResult]]:
     """The outcome, and the results to deliver, each as its task left it: tasks whose results are
-    not run again. Raises BundleError where that is not possible, or does not help."""
+    not run again. Raises BundleError where that does not help, or others would run again too."""
     settings, model, why = prepared.settings, prepared.models.executor, ""
     for tries_left in reversed(range(settings.max_retries)):
         found, stop = verify_results(session.run, deliverable(outcome)), outcome.stop
@@ -271,7 +272,8 @@ def prove(
             return outcome, found.results
         named = [f"{task}: {why}" for task, why in found.damaged.items()]
         why = " ".join(named) or (stop.message if stop else "")
-        if not tries_left or not (stop is None or was_damaged):
+        is_alone = TaskState.FAILED not in outcome.states.values() and (stop is None or was_damaged)
+        if not tries_left or not is_alone:
             break
         outcome = run_plan(session, plan, prepared.backend, model, settings, budget)
     raise BundleError(

@@ -110,16 +110,22 @@ def test_a_result_that_is_damaged_again_and_again_ends_the_run_with_its_name(
     assert run.delivered() == EXPECTED
 
 
-def test_a_run_that_a_limit_stopped_delivers_nothing_damaged(run: SabotagedRun) -> None:
-    def refuse(attempt: AttemptDir) -> None:
-        if attempt.root.match("c/1"):
-            key = JobKey(RUN, "c", 1)
+@pytest.mark.parametrize("outcome", [Outcome.AUTH, Outcome.DEFECT])
+def test_a_task_that_failed_or_stopped_the_run_does_not_run_again_for_anothers_damage(
+    run: SabotagedRun, outcome: Outcome
+) -> None:
+    def fail(attempt: AttemptDir) -> None:
+        if attempt.root.parent.name == "c":
             remove_files(attempt)
-            write_result(attempt, TaskResult(key, Outcome.AUTH, "The key was refused."))
+            key = JobKey(RUN, "c", int(attempt.root.name))
+            write_result(attempt, TaskResult(key, outcome, "No."))
 
-    run.worker_left = refuse
+    run.worker_left, run.retries = fail, 2
     with pytest.raises(BundleError, match="Nothing was delivered"):
         run(At(Kind.JOB_ENDED, lambda: change_file(run.attempt("a")), "c"))
+    assert ("a", 2) not in begun(run)
+    assert len([task for task, _ in begun(run) if task == "c"]) == (outcome is Outcome.DEFECT) + 1
+    run.worker_left = lambda _: None
     assert run() == 0
     assert run.delivered() == EXPECTED
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import PlanningFailed
+from core.errors import InputsDamaged, PlanningFailed
 from core.events import Kind
-from core.job import JobKey, Outcome, TaskState, Usage
-from core.plan import Definitions, Plan
+from core.job import Job, JobKey, Outcome, TaskState, Usage
+from core.plan import Definitions, Plan, Task
 from core.plan.draft import ContractWritten
 from engine.run.run_view import RunView, replay
 from engine.run.task_view import TaskPhase
@@ -42,6 +43,7 @@ from tests.fakes.virtual_run import (
     Crash,
     Faults,
     FaultyBackend,
+    MemoryStore,
     PromptBackend,
     Window,
     World,
@@ -105,6 +107,39 @@ def test_the_run_waits_for_the_end_of_the_plan() -> None:
     world = World(plan, always(VirtualEnd(10.0)))
     world.run(source=ScriptedSource(world.clock, [(500.0, PlanWritten(plan))]))
     assert world.clock.monotonic() == 500.0
+
+
+class DamagedStore(MemoryStore):
+    """Whose results of `a` are not as they were left."""
+
+    is_damaged = True
+
+    def prepare(self, task: Task, *more: Any) -> Job:
+        if self.is_damaged and "a" in task.depends_on:
+            raise InputsDamaged("The result of 'a' was damaged.")
+        return super().prepare(task, *more)
+
+
+@pytest.mark.parametrize("written_at", [None, 500.0])
+def test_a_damaged_input_stops_launches_and_is_made_again_by_who_goes_on(
+    written_at: float | None,
+) -> None:
+    plan = make_plan({"a": (), "b": ("a",), "c": ("b",), "long": (), "later": ("long",)})
+    world = World(plan, always(long=VirtualEnd(50.0)))
+    world.store = store = DamagedStore(plan)
+    news = [(written_at, PlanWritten(plan))] if written_at else []
+    outcome = world.run(source=ScriptedSource(world.clock, news) if written_at else None)
+    assert outcome.stop is not None
+    assert outcome.stop.cause is StopCause.DAMAGED
+    assert outcome.succeeded == {"a": 1, "long": 1}
+    assert world.clock.monotonic() == (written_at or 50.0)
+    [end] = [data_of(e) for e in world.events(Kind.JOB_ENDED) if e.task == "b"]
+    assert (end["cause"], end.get("unaccounted")) == ("LAUNCH", None)
+    store.is_damaged = False
+    earlier = replay(RUN, world.journal).jobs
+    again = world.scheduler(earlier=replace(earlier, succeeded={"long": 1})).run()
+    assert again.succeeded == {"a": 2, "b": 2, "c": 1, "long": 1, "later": 1}
+    assert world.store.meanings[JobKey(RUN, "c", 1)][1] == {"a": 2, "b": 2}
 
 
 def test_the_store_has_a_contract_before_a_task_that_uses_it_is_prepared() -> None:
