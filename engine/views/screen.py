@@ -22,7 +22,8 @@ class Screen:
         self._console = console
         self._lock = threading.RLock()  # a signal's handler comes in between
         self._cells: list[int] = []
-        """Of each line of the picture that is there."""
+        """Of each line of the picture that is there, and of those above it that are out of reach,
+        until a terminal that grows again gives them back."""
 
     def draw(self, picture: RenderableType, above: Sequence[RenderableType] = ()) -> None:
         """In place of the picture before; lines that do not fit are left out at its end. What is
@@ -32,7 +33,8 @@ class Screen:
         shown = "".join(f"{_ERASE_LINE}{line}\n" for line in [*self._lines(*above), *lines])
         with self._lock:
             rewind = self._rewind(width)
-            self._cells = [cell_len(without_sequences(line)) for line in lines]
+            lost = [] if above else self._out_of_reach(width, height)
+            self._cells = lost + [cell_len(without_sequences(line)) for line in lines]
             self._write(f"{_HIDE_CURSOR}{rewind}{shown}{_ERASE_BELOW}")
 
     def clear(self, above: Sequence[RenderableType] = ()) -> None:
@@ -71,9 +73,22 @@ class Screen:
 
     def _rewind(self, width: int) -> str:
         """To the picture's first line. A terminal that was made narrower has wrapped its lines."""
-        rows = sum(max(1, -(-cells // width)) for cells in self._cells)
+        rows = _rows(self._cells, width)
         return f"\r\x1b[{rows}A" if rows else "\r"
+
+    def _out_of_reach(self, width: int, height: int) -> list[int]:
+        """Lines that a terminal which was made lower has pushed out at its top."""
+        excess, lost = _rows(self._cells, width) - (height - 1), []
+        for cells in self._cells:
+            if excess > 0:  # of a line that was wrapped, maybe its begin alone
+                lost.append(min(cells, excess * width))
+            excess -= _rows([cells], width)
+        return lost
 
     def _write(self, text: str) -> None:
         self._console.file.write(text)
         self._console.file.flush()
+
+
+def _rows(cells: Sequence[int], width: int) -> int:
+    return sum(max(1, -(-count // width)) for count in cells)

@@ -56,6 +56,18 @@ def test_a_terminal_that_has_become_narrower_has_wrapped_what_is_there() -> None
     assert rows_up(below.draw("a")) == 1
 
 
+def test_lines_that_a_low_terminal_pushed_out_are_drawn_over_once_they_are_back() -> None:
+    below = Below(80, 10)
+    below.draw(*"abcdef")
+    below.console.size = (80, 4)
+    below.draw(*"abc")
+    assert rows_up(below.draw(*"abc")) == 6
+    below.console.size = (80, 10)
+    assert rows_up(below.draw(*"abcdef")) == 6
+    assert rows_up(below.draw(*"ab")) == 6
+    assert rows_up(below.draw(*"ab")) == 2
+
+
 def test_what_does_not_fit_is_left_out_at_the_end() -> None:
     written = Below(80, 4).draw("a", "b", "c", "d", "e")
     assert re.findall("[a-e]\n", written) == ["a\n", "b\n", "c\n"]
