@@ -5,6 +5,7 @@ Refusals go to claude.errors.refusals, missing answers to claude.errors.network_
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
@@ -20,6 +21,7 @@ from core.aws.sign_in import chain_failure
 from core.errors import (
     CredentialsRefused,
     ModelError,
+    ModelUnknown,
     OrchestratorError,
     RequestRejected,
     ServerFault,
@@ -61,6 +63,11 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
     module = type(exc).__module__
     if (failure := chain_failure(exc)) is not None:
         return _no_credentials(*failure, endpoint)
+    if _is_raised_in("anthropic.lib.credentials", exc):  # its own errors, and those of its files
+        return _no_credentials(str(exc), "", endpoint)
+    if isinstance(exc, ValueError) and _is_raised_in("anthropic.lib.bedrock._client", exc):
+        fix = f"Correct {endpoint.model.option}."
+        return ModelUnknown(f"{endpoint} cannot be asked: {endpoint.detail(str(exc))}.", fix)
     match exc:
         case anthropic.APIStatusError():
             return from_refusal(_read_refusal(exc, endpoint), endpoint)
@@ -90,6 +97,11 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
             # the SDK's bare errors have only their text
             return _no_credentials(str(exc), "", endpoint)
     return None
+
+
+def _is_raised_in(module: str, exc: BaseException) -> bool:
+    frames = (frame for frame, _ in traceback.walk_tb(exc.__traceback__))
+    return any(frame.f_globals.get("__name__", "").startswith(module) for frame in frames)
 
 
 def _no_credentials(cause: str, remedy: str, endpoint: Endpoint) -> CredentialsRefused:

@@ -88,6 +88,7 @@ class AwsService:
     def retry(self, method: str, subject: str, call: Callable[[Any], T]) -> T:
         """As calling it, for `call`, which makes that call of the client it is given."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from urllib3.exceptions import HTTPError
 
         for tried in range(1, TRIES + 1):
             if self._gap_s:
@@ -95,7 +96,8 @@ class AwsService:
             try:
                 answer = call(self._client())
             except Exception as exc:
-                if not isinstance(exc, BotoCoreError | ClientError) and chain_failure(exc) is None:
+                sent = isinstance(exc, BotoCoreError | ClientError | HTTPError)
+                if not sent and chain_failure(exc) is None:
                     raise
                 if code_of(exc) in _THROTTLED:
                     self._gap_s = min(MOST_PAUSE_S, max(LEAST_GAP_S, self._gap_s) * 2)
@@ -129,7 +131,10 @@ def is_transient(exc: Exception) -> bool:
         HTTPClientError,
         IncompleteReadError,
     )
+    from urllib3.exceptions import HTTPError
 
+    if isinstance(exc, HTTPError):
+        return True  # in the middle of an object's bytes
     if isinstance(exc, ClientError):
         status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         return code_of(exc) in _TRANSIENT or status == 429 or (status >= 500 and status != 501)

@@ -19,7 +19,7 @@ from config import Settings
 from core.bundle import Models, ModelSettings
 from core.clock import Clock
 from core.credentials import Credentials
-from core.errors import OrchestratorError, Problem
+from core.errors import BackendError, OrchestratorError, Problem
 from core.settings.worker import DEFAULT_MODELS
 from core.waiting import announced
 from core.workspace.confined import remove_tree
@@ -63,8 +63,7 @@ def examine(
     """All checks, each as soon as it is made. `probe` runs a small job on the backend, `register`
     first makes a job definition for AWS Batch, if there is no such one.
 
-    Raises UsageError for an unknown backend and for what cannot be a job definition, BackendError
-    where AWS refuses that.
+    Raises UsageError for an unknown backend and for what cannot be a job definition.
     """
     credentials = settings.credentials(environ)
 
@@ -76,7 +75,11 @@ def examine(
     if register:
         from backends.batch.definition import register as register_definition
 
-        made = register_definition(context("doctor"))
+        try:
+            made = register_definition(context("doctor"))
+        except BackendError as exc:
+            yield Check("job definition", CheckState.PROBLEM, exc.message, exc.remedy)
+            return
         settings = replace(settings, backend="batch", batch_job_definition=made.name)
         word = "registered" if made.is_new else "was registered before"
         message = f"{made.name} {word}; use it with --batch-job-definition {made.name}"

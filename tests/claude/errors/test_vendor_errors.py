@@ -19,6 +19,7 @@ from core.errors import (
     Interrupted,
     ModelError,
     ModelUnavailable,
+    ModelUnknown,
     RequestRejected,
     ServerFault,
 )
@@ -354,6 +355,42 @@ def test_a_profile_of_the_sdk_that_does_not_exist_is_reported_at_once(
         connected(_never, credentials=Credentials()),
     ):
         raise AssertionError("a client was made")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("active_config", b"\xff", "utf-8"),
+        ("active_config", b"../x", "must not start with a dot"),
+        ("configs/default.json", b"{", "is not valid JSON"),
+        ("configs/default.json", b"\xff", "could not be read"),
+        ("configs/default.json", b'{"authentication": 3}', "is missing the 'authentication' obj"),
+    ],
+)
+def test_a_damaged_profile_of_the_sdk_is_no_fault_of_the_network(
+    name: str, content: bytes, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    forget_credentials(monkeypatch, tmp_path)
+    monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    with (
+        pytest.raises(CredentialsRefused, match=words),
+        connected(_never, credentials=Credentials()),
+    ):
+        raise AssertionError("a client was made")
+
+
+@pytest.mark.parametrize("model", [".", "..", ";x"])
+def test_a_model_id_that_bedrock_cannot_be_asked_for_is_named(model: str) -> None:
+    settings = ModelSettings(provider="bedrock", model=model, option="--planner-model")
+    keys = Credentials(aws_bearer_token_bedrock="k")
+    with (
+        connected(_never, model=settings, credentials=keys) as claude,
+        pytest.raises(ModelUnknown, match="cannot be asked") as caught,
+    ):
+        claude.send(ask())
+    assert caught.value.remedy == "Correct --planner-model."
 
 
 def test_an_aws_profile_that_does_not_exist_is_named(

@@ -18,6 +18,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     SSLError,
 )
+from urllib3.exceptions import HTTPError
 
 from core.aws import session
 from core.aws.calls import AwsService, explain, is_transient
@@ -206,6 +207,7 @@ def test_a_bug_is_not_taken_for_a_fault_of_credentials() -> None:
         ),
         (HTTPClientError(error=ValueError("Invalid header value b'CANARY\\n'")), False, "AWS_"),
         (HTTPClientError(error="reset by peer"), True, "later"),
+        (HTTPError("in the middle of an object"), True, "later"),
         (EndpointConnectionError(endpoint_url="u", error="[Errno 111] refused"), True, "later"),
     ],
 )

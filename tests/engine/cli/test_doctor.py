@@ -362,6 +362,17 @@ def test_what_cannot_be_a_job_definition_is_refused_with_the_option_that_is_miss
     assert "Name one with --batch-image" in capsys.readouterr().err
 
 
+def test_a_job_definition_that_aws_does_not_take_is_a_problem(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    made = ("--batch-image", "image", "--batch-job-role", ROLE, "--register-job-definition")
+    code, checks = doctor(capsys, *made)
+    assert code == 3
+    [check] = of(checks, "job definition")
+    assert "(nobody) could not be found" in str(check["message"])
+
+
 def test_without_options_for_aws_batch_what_is_missing_is_shown_and_aws_is_not_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
