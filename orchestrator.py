@@ -69,10 +69,12 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 def resume(given: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import leave_others
     from engine.cleanup.run_backends import check_place, check_unmoved, kept_settings
-    from engine.run.rundir import find_run
+    from engine.run.rundir import find_run, locked
+    from engine.run.session import storing
 
     directory = find_run(given.settings.work_dir, name)
-    facts = directory.read_facts()
+    with storing(), locked(directory):  # only to see that nobody works on it
+        facts = directory.read_facts()
     loaded = kept_settings(given, os.environ, Path.cwd(), facts)
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
     if "output_dir" not in given.given:
