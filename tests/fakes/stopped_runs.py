@@ -200,6 +200,7 @@ def opened_here(
 ) -> Iterator[Cli]:
     cli = CliInProcess(place, capsys)
     monkeypatch.chdir(place)
+    monkeypatch.setattr("sys.argv", cli.command()[1:])
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
             monkeypatch.delenv(name)
