@@ -219,7 +219,8 @@ def abandon(session: Session, backend: TimedBackend) -> None:
     except (OrchestratorError, KeyboardInterrupt) as exc:
         why = f"{exc} " if str(exc) else ""
         text = f"Jobs of the run may still be on {backend.name}: {why}"
-        text += f"Remove them with `{session.run.command('clean', '--yes')}`."
+        chosen = str(session.facts.settings.get("backend", backend.name))  # no run tells it now
+        text += f"Remove them with `{session.run.command('clean', '--yes', '--backend', chosen)}`."
         session.listeners.emit(event_at(session.clock.time(), Notice(text)))
 
 
