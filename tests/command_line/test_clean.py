@@ -440,7 +440,7 @@ def test_what_a_removed_run_leaves_is_removed_by_the_command_that_its_end_names(
     assert "was removed or moved" in err
     (cli.engine / "keeps").unlink()
     assert list(cli.engine.iterdir()) != []
-    assert cli(*CommandResult(1, out, err).printed).code == 0
+    assert cli(*CommandResult(1, err, out).printed).code == 0
     assert list(cli.engine.iterdir()) == []
 
 
