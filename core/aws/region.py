@@ -11,7 +11,9 @@ def region_failure(exc: Exception) -> tuple[str, str] | None:
 
     if not isinstance(exc, EndpointConnectionError):
         return None
-    host = re.search(r"\.([a-z0-9-]+)\.amazonaws\.com", str(exc.kwargs.get("endpoint_url")))
+    # a bucket's address in the oldest region has none: bucket.s3.amazonaws.com
+    named = r"\.(?!s3)([a-z]+-[a-z0-9-]+)\.amazonaws\.com"
+    host = re.search(named, str(exc.kwargs.get("endpoint_url")))
     if host is None or host[1] in _known():
         return None
     near = get_close_matches(host[1], _known(), 1)
