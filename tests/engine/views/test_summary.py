@@ -357,6 +357,6 @@ def test_checks_are_no_part_of_what_was_forecast() -> None:
     story = done(started(), "a", "b", "c")
     before = story.run_view.executing_s()
     story.at += 50
-    check = {"phase": "check", "command": "true", "tasks": [], "state": "passed", "seconds": 50.0}
-    story.tell(Kind.CHECK_ENDED, **check)
+    check: dict[str, Any] = {"phase": "check", "command": "true", "tasks": [], "state": "passed"}
+    story.tell(Kind.CHECK_ENDED, seconds=50.0, **check)
     assert story.run_view.executing_s() == before
