@@ -177,7 +177,7 @@ class SdkClaude:
         heard: Callable[[], None],
     ) -> None:
         for event in stream:
-            had_started = message.started
+            had_started, had_chars = message.started, message.received_chars
             message.feed(event)  # first of all, since it is billed
             recorded.events.append(cast(Block, event))  # an object, or it could not be fed
             if message.started and not had_started:
@@ -185,7 +185,9 @@ class SdkClaude:
             self.clock.sleep(0)  # a stopped clock ends a stream here
             if message.progressed:
                 watch.progressed()
-                heard()
+                is_delta = cast(Block, event).get("type") == "content_block_delta"
+                if not is_delta or message.received_chars > had_chars:  # an empty one tells nothing
+                    heard()
             if message.finished or (message.piece and reader(message.piece)):
                 return
         kind = stream.response.headers.get("content-type", "unknown")

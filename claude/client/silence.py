@@ -33,7 +33,7 @@ class AnswerWatch:
         self._told_s = clock.monotonic()
 
     def heard(self) -> None:
-        """Something came that is no ping."""
+        """A piece of the answer came."""
         self._heard_s = time.monotonic()
         was_silent, self._next_s = self._next_s > self._first_s, self._first_s
         now_s = self._clock.monotonic()

@@ -33,7 +33,7 @@ class StreamedMessage:
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._json: dict[int, list[str]] = {}
-        self._received_chars = 0
+        self.received_chars = 0
         self._output_is_reported = False
 
     def feed(self, event: object) -> None:
@@ -75,10 +75,10 @@ class StreamedMessage:
             piece = "" + delta["partial_json"]
             self._json.setdefault(index, []).append(piece)
             self.piece = piece
-            self._received_chars += len(piece)
+            self.received_chars += len(piece)
         elif (name := _TEXT_DELTAS.get(kind)) is not None:
             block[name] = (block.get(name) or "") + delta[name]
-            self._received_chars += len(delta[name])
+            self.received_chars += len(delta[name])
             self.piece = delta[name] if kind == "text_delta" else ""
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
@@ -94,7 +94,7 @@ class StreamedMessage:
         arrived, because its usage never did; so is one that a server does not count."""
         counted = int(self._usage.get(name, 0))
         if name == "output_tokens" and not (self.stop_reason and self._output_is_reported):
-            return max(counted, math.ceil(self._received_chars / _CHARS_PER_TOKEN))
+            return max(counted, math.ceil(self.received_chars / _CHARS_PER_TOKEN))
         return counted
 
     @property

@@ -15,15 +15,21 @@ from core.clock import SystemClock
 from tests.fakes.simulated import MODELS
 
 NO_WAITING = SimulationSettings(speed=0)
+EMPTY_PIECE = (
+    b"event: content_block_delta\n"
+    b'data: {"type": "content_block_delta", "index": 0,'
+    b' "delta": {"type": "text_delta", "text": ""}}\n\n'
+)
 
 
 class SilentApi:
     """Sends so many pieces of each answer, and the rest once `spoke` is set. Without any, it does
-    not even begin to answer. `is_silent` is set when it has fallen silent."""
+    not even begin to answer. `is_silent` is set when it has fallen silent; `empty` pieces keep the
+    connection then."""
 
-    def __init__(self, pieces: int) -> None:
+    def __init__(self, pieces: int, empty: bool = False) -> None:
         self._api = SimulatedApi(NO_WAITING, SystemClock())
-        self._pieces = pieces
+        self._pieces, self._empty = pieces, empty
         self.is_silent, self.spoke = threading.Event(), threading.Event()
 
     def handle(self, incoming: Incoming) -> Outgoing:
@@ -36,6 +42,8 @@ class SilentApi:
         for number, piece in enumerate(body, 1):
             yield piece
             if number == self._pieces:
+                while self._empty and not self.spoke.wait(0.005):
+                    yield EMPTY_PIECE
                 self._be_silent()
 
     def _be_silent(self) -> None:
@@ -45,10 +53,10 @@ class SilentApi:
 
 @contextmanager
 def silent_server(
-    pieces: int, provider: str = "anthropic"
+    pieces: int, provider: str = "anthropic", *, empty: bool = False
 ) -> Iterator[tuple[SilentApi, ModelSettings]]:
     """The API, and the settings of a client that asks it."""
-    api = SilentApi(pieces)
+    api = SilentApi(pieces, empty)
     with serve(0, NO_WAITING, SystemClock(), api=api) as server:
         try:
             yield api, ModelSettings(provider, MODELS[provider], base_url=server.base_url)

@@ -28,11 +28,11 @@ def fed(*events: dict[str, Any]) -> StreamedMessage:
     return message
 
 
-@pytest.mark.parametrize("pieces", [0, 3])
+@pytest.mark.parametrize(("pieces", "empty"), [(0, False), (3, False), (3, True)])
 def test_a_silence_is_told_until_something_comes(
-    pieces: int, monkeypatch: pytest.MonkeyPatch
+    pieces: int, empty: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claude.client.client, "WATCHMAN", Watchman(0.01, 0.001))
+    monkeypatch.setattr(claude.client.client, "WATCHMAN", Watchman(0.05, 0.01))
     told: list[AnswerProgress] = []
     twice = threading.Event()
 
@@ -42,7 +42,7 @@ def test_a_silence_is_told_until_something_comes(
             twice.set()
 
     with (
-        silent_server(pieces) as (api, model),
+        silent_server(pieces, empty=empty) as (api, model),
         ThreadPoolExecutor() as pool,
         connected(model=model, clock=SystemClock(), hooks=Hooks(on_answering=tell)) as claude_,
     ):
