@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from backends.base import Wake
-from core.errors import BackendError
 from core.job import JobKey
 
 log = logging.getLogger(__name__)
@@ -22,7 +21,8 @@ class ResultWatch:
     """One thread; calls `wake` for the watched jobs of which `look` has news, such as a result,
     until they are dropped, and some times at most. Losing it costs only promptness.
 
-    `look` gets all that are watched, may wait for news itself, and may raise BackendError.
+    `look` gets all that are watched, and may wait for news itself. After an error it is called
+    again a while later.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ResultWatch:
             pause_s = max(self._every_s, len(keys) / LOOKS_A_SECOND)
             try:
                 found = self._look(keys)
-            except BackendError as exc:  # a poll reports it
+            except Exception as exc:  # noqa: BLE001 - a thread's boundary; polls report it
                 log.debug("no look for results: %s", exc)
                 self._stopped.wait(AFTER_ERROR_S)
                 continue

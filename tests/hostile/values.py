@@ -56,6 +56,7 @@ class World:
             b"/dev/full",
             b"/dev/null",
             b"/proc/self/mem",
+            b"/",
             b".",
             b"~",
             b"~/x",

@@ -9,7 +9,6 @@ import pytest
 
 from backends.shared import result_watch
 from backends.shared.result_watch import WAKES_A_JOB, ResultWatch
-from core.errors import BackendError
 from core.job import JobKey
 
 FIRST, SECOND = (JobKey("run", task, 1) for task in ("first", "second"))
@@ -45,7 +44,7 @@ class Looks:
         self._looked.release()
         if self.errors:
             self.errors -= 1
-            raise BackendError("away")
+            raise OSError("away")
         return [key for key in keys if key in self.news]
 
     def wait(self) -> None:
