@@ -9,7 +9,7 @@ from dataclasses import replace
 from backends.base import Backend
 from config import Settings
 from core.bundle import ModelSettings
-from core.errors import BudgetExceeded, BundleError, OrchestratorError, RunRemoved
+from core.errors import BudgetExceeded, BundleError, OrchestratorError
 from core.events import PlanApproved
 from core.job import Amount, TaskResult, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
@@ -90,11 +90,9 @@ def abandoning_what_is_gone(prepared: PreparedRun, session: Session) -> Iterator
     try:
         yield
     except (OrchestratorError, KeyboardInterrupt):
-        try:
-            session.journal.check()
-        except RunRemoved as gone:
-            left = abandon(session, TimedBackend(prepared.backend, session.clock))
-            raise RunRemoved(gone.message, f"{left} {gone.remedy}".strip()) from None
+        if not session.journal.is_kept:
+            abandon(session, TimedBackend(prepared.backend, session.clock))
+        session.journal.check()
         raise
 
 

@@ -51,10 +51,10 @@ class Journal:
                 written = self._stream.write(line)
                 self._size += written
                 line = line[written:]
-        except OSError as exc:
+        except OSError:
             with suppress(OSError):  # half a line would damage the next one
                 self._size = self._stream.truncate(begin)
-            raise OSError(exc.errno, exc.strerror, str(self._path)) from exc
+            raise
         self._dirty = True  # only now: a commit in between would have missed the line
 
     def commit(self) -> None:
