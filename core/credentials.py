@@ -1,10 +1,17 @@
 """Secrets: resolved once from an environment handed in, masked wherever they might be shown."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 MASK = "********"
 _LEAST_SECRET_CHARS = 8
+_USER_AND_PASSWORD = re.compile(r"""(\S*?//)\S*@|[^\s/"']+:\S+@""")
+
+
+def mask_password(text: str) -> str:
+    """`text` without the user and password of an address."""
+    return _USER_AND_PASSWORD.sub(rf"\1{MASK}@", text)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -7,6 +7,14 @@ import sys
 from contextlib import suppress
 
 
+def here() -> str:
+    """The current directory; empty where somebody has removed it."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 def program() -> str:
     """The words with which every command of it begins."""
     called = sys.argv[0]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from backends.base import Backend
 from config import Settings
 from core.bundle import ModelSettings
-from core.errors import BudgetExceeded, BundleError, OrchestratorError
+from core.errors import BudgetExceeded, BundleError, OrchestratorError, RunRemoved
 from core.events import PlanApproved
 from core.job import Amount, TaskResult, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
@@ -90,9 +90,11 @@ def abandoning_what_is_gone(prepared: PreparedRun, session: Session) -> Iterator
     try:
         yield
     except (OrchestratorError, KeyboardInterrupt):
-        if not session.journal.is_kept:
-            abandon(session, TimedBackend(prepared.backend, session.clock))
-        session.journal.check()
+        try:
+            session.journal.check()
+        except RunRemoved as gone:
+            left = abandon(session, TimedBackend(prepared.backend, session.clock))
+            raise RunRemoved(gone.message, f"{left} {gone.remedy}".strip()) from None
         raise
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from backends.docker.context import context_options
-from core.credentials import MASK
+from core.credentials import mask_password
 from core.errors import BackendError, Problem
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def explain_unreachable(exc: BaseException, address: str = "") -> Problem:
     where = f" at {address}" if address else ""
     fix = "Start Docker, or correct DOCKER_HOST or the docker context."
     message = f"The Docker Engine{where} cannot be reached: {_innermost(text)}."
-    return Problem(re.sub(r"//[^/@\s]*@", f"//{MASK}@", message), fix)
+    return Problem(mask_password(message), fix)
 
 
 def engine_message(exc: BaseException) -> str:

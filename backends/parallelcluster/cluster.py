@@ -18,6 +18,7 @@ from backends.parallelcluster.ssh import SshTarget
 from backends.slurm.commands import Partition, build_sinfo, parse_sinfo
 from backends.slurm.host import ClusterHost
 from backends.slurm.settings import SlurmSettings
+from core.aws.calls import reason_of
 from core.aws.region import region_failure
 from core.aws.session import build_session, open_client
 from core.credentials import Credentials
@@ -153,7 +154,9 @@ def aws_errors(region: str) -> Iterator[None]:
         if code in ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
             fix = "Allow ec2:DescribeInstances"
         remedy = f"{fix}, or name the host with --aws-head-node."
-        raise BackendError(f"EC2 in {region} did not list the clusters: {exc}.", remedy) from exc
+        raise BackendError(
+            f"EC2 in {region} did not list the clusters: {reason_of(exc)}.", remedy
+        ) from exc
 
 
 class ClusterFinder:

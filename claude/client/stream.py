@@ -12,7 +12,8 @@ from typing import Any
 _TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 _CHARS_PER_TOKEN = 4
 _MOST = 2**53  # of anything that is counted
-_PATH = re.compile(r'\s*\{\s*"path"\s*:\s*"([^"\\]+)"')
+_PATH = re.compile(r'\s*\{\s*"(?:file_)?path"\s*:\s*"([^"\\]+)"')
+"""As our own tools call it, and those of Claude Code."""
 _PATH_PIECES = 50
 """Of a tool's input: they hold its first parameter."""
 

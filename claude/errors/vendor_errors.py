@@ -63,8 +63,6 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
     module = type(exc).__module__
     if (failure := chain_failure(exc)) is not None:
         return _no_credentials(*failure, endpoint)
-    if _is_raised_in("anthropic.lib.credentials", exc):  # its own errors, and those of its files
-        return _no_credentials(str(exc), "", endpoint)
     if isinstance(exc, ValueError) and _is_raised_in("anthropic.lib.bedrock._client", exc):
         fix = f"Correct {endpoint.model.option}."
         return ModelUnknown(f"{endpoint} cannot be asked: {endpoint.detail(str(exc))}.", fix)
@@ -81,6 +79,10 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
             return _no_credentials(str(exc), "", endpoint)
         case httpx2.HTTPError() | httpx2.StreamError() | httpx2.InvalidURL():
             return from_connection(exc, endpoint)
+        case RuntimeError() if "home directory" in str(exc):  # as pathlib says it
+            return _no_credentials("the home directory is unknown", "Set HOME to one.", endpoint)
+        case _ if _is_raised_in("anthropic.lib.credentials", exc):  # about one of its files
+            return _no_credentials(str(exc), "", endpoint)
         case StreamDamaged() | UnicodeDecodeError():
             return lost(endpoint, str(exc))
         case UnicodeEncodeError():
@@ -89,8 +91,6 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
                 "Remove the unpaired surrogate characters from the prompt, the files or"
                 " ANTHROPIC_CUSTOM_HEADERS.",
             )
-        case RuntimeError() if "home directory" in str(exc):  # as pathlib says it
-            return _no_credentials("the home directory is unknown", "Set HOME to one.", endpoint)
         case _ if module == "botocore.eventstream" or module.startswith("json"):
             return lost(endpoint, f"the stream is damaged ({exc})")
         case _ if module.startswith("botocore") or "Could not resolve" in str(exc):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from core.aws.region import region_failure
 from core.aws.sign_in import chain_failure
 from core.clock import Clock
+from core.credentials import mask_password
 from core.errors import AwsRefused, BackendError
 
 T = TypeVar("T")
@@ -24,13 +25,15 @@ LEAST_GAP_S = 0.05
 _SIGN_IN = "Sign in again (aws sso login), or set AWS_PROFILE or the AWS keys in the environment."
 
 _SETTINGS = "Correct the variables AWS_* and the files in ~/.aws."
+_CERTIFICATES = r"\[Errno \d+\]|NO_CERTIFICATE|CERTIFICATE_VERIFY_FAILED"
 # How botocore's errors about what was not sent are called, and what to do.
 _UNSENT = {
     "^(NoCredentials|NoAuthToken|PartialCredentials|CredentialRetrieval)": _SIGN_IN,
-    "^SSLError": "Set AWS_CA_BUNDLE to a file of certificates in PEM format, or unset it.",
+    f"^SSLError.*({_CERTIFICATES})": "Set AWS_CA_BUNDLE to a file of certificates in PEM format, or"
+    " unset it.",
+    "^ProxyConnection": "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY, then try again.",
     "not a valid host or port": "Set HTTPS_PROXY and HTTP_PROXY to http://host:port.",
 }
-_CERTIFICATES = re.compile(r"\[Errno \d+\]|NO_CERTIFICATE|CERTIFICATE_VERIFY_FAILED")
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 _THROTTLED = frozenset(
@@ -148,7 +151,7 @@ def _is_of_settings(exc: Any) -> bool:
     from botocore.exceptions import SSLError
 
     cause = exc.kwargs.get("error")
-    unreadable = isinstance(exc, SSLError) and _CERTIFICATES.search(str(cause))
+    unreadable = isinstance(exc, SSLError) and re.search(_CERTIFICATES, str(cause))
     return isinstance(cause, ValueError) or bool(unreadable)
 
 
@@ -156,22 +159,22 @@ def explain(exc: Exception, name: str) -> BackendError:
     """The error of the call `name` as ours, with its remedy."""
     code, reason = code_of(exc), reason_of(exc)
     if is_transient(exc):
-        return BackendError(f"{name} failed: {reason}.", "Try again later.")
+        return BackendError(f"{name} failed: {reason}.", _remedy(exc, "Try again later."))
     if code in EXPIRED or "oken" in type(exc).__name__:
         return AwsRefused(f"The AWS sign-in was refused for {name}: {reason}.", _SIGN_IN, code=code)
     if (failure := region_failure(exc) or chain_failure(exc)) is not None:
         return BackendError(*failure)
     if not code:
-        return BackendError(f"{name} could not be sent to AWS: {reason}.", _unsent_remedy(exc))
+        return BackendError(f"{name} could not be sent to AWS: {reason}.", _remedy(exc, _SETTINGS))
     remedy = "See docs/aws-batch.md."
     if code in DENIED:
         remedy = "Allow this action to the identity in use: docs/aws-batch.yaml has the policy."
     return AwsRefused(f"{name} was refused: {reason}.", remedy, code=code)
 
 
-def _unsent_remedy(exc: Exception) -> str:
+def _remedy(exc: Exception, usual: str) -> str:
     text = type(exc).__name__ + str(exc)
-    return next((fix for pattern, fix in _UNSENT.items() if re.search(pattern, text)), _SETTINGS)
+    return next((fix for pattern, fix in _UNSENT.items() if re.search(pattern, text)), usual)
 
 
 def reason_of(exc: Exception) -> str:
@@ -179,4 +182,4 @@ def reason_of(exc: Exception) -> str:
         return "a key or token of AWS contains a line end or another invalid character"
     error = _error(exc)
     text = f"{error.get('Code')}: {error.get('Message')}" if error.get("Code") else str(exc)
-    return " ".join(text.split())[:400].rstrip(".")
+    return mask_password(" ".join(text.split())[:2_000])[:400].rstrip(".")

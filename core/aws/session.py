@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.aws.sign_in import chain_source, failure_of, session_failure
-from core.credentials import Credentials
+from core.credentials import Credentials, mask_password
 from core.errors import BackendError
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
@@ -106,7 +106,7 @@ def open_client(session: Any, service: str, **options: Any) -> Any:
         fix = "Correct the variables AWS_* and ~/.aws/config."
         if isinstance(exc, ValueError):  # botocore's own errors are none
             fix = "Begin AWS_ENDPOINT_URL, or endpoint_url in ~/.aws/config, with http:// or https://."
-        reason = str(exc).rstrip(".")
+        reason = mask_password(str(exc)).rstrip(".")
         raise BackendError(f"The settings for AWS cannot be used: {reason}.", fix) from exc
 
 

@@ -17,6 +17,7 @@ from core.settings.types import Secret
 from core.text_file import read_text
 
 DEFAULT_ORIGIN = "default"
+_MOST_SHOWN = 200
 REFUSED = f"{DEFAULT_ORIGIN}; "
 """How an origin begins where the default took the place of a value that cannot be used."""
 
@@ -161,6 +162,7 @@ def misspelt_variables(settings: Iterable[Setting], environ: Mapping[str, str]) 
 def bad_value(setting: Setting, given: Found, why: str) -> SettingsError:
     masked = setting.secret or setting.masked_in_errors
     shown = MASK if masked else _without_secrets(repr(given.value))
+    shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
     otherwise = "" if setting.default in (None, "", ()) else f": the default is {setting.default}"
     return SettingsError(
         f"Invalid value {shown} for {setting.key} ({given.origin}): {why}.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from core.bundle import read_spent
 from core.errors import CollectError, OrchestratorError
-from core.events import Notice, TaskEnded, event_at
+from core.events import TaskEnded
 from core.job import (
     JobHandle,
     JobKey,
@@ -209,18 +209,19 @@ def _end_of(status: JobStatus, answer: TaskResult | CollectError, *, stopped: bo
     return End(end_of(status, None).cause, status.message or str(answer))
 
 
-def abandon(session: Session, backend: TimedBackend) -> None:
+def abandon(session: Session, backend: TimedBackend) -> str:
     """Of a run whose directory is gone: stop and remove all that the backend has, for which there
-    is no place any more."""
-    run_id = session.run.run_id
+    is no place any more. Says what may be left, and what to do about it."""
+    run = session.run
     try:
-        OutstandingJobs.find(backend, run_id, session.run_view.jobs).stop(RELEASE_STOP_S)
-        backend.cleanup(run_id)
+        OutstandingJobs.find(backend, run.run_id, session.run_view.jobs).stop(RELEASE_STOP_S)
+        backend.cleanup(run.run_id)
     except (OrchestratorError, KeyboardInterrupt) as exc:
-        why = f"{exc} " if str(exc) else ""
-        text = f"Jobs of the run may still be on {backend.name}: {why}"
-        text += f"Remove them with `{session.run.command('clean', '--yes')}`."
-        session.listeners.emit(event_at(session.clock.time(), Notice(text)))
+        chosen = session.run_view.header.backend  # nothing else tells of it any more
+        command = run.command("clean", "--yes", "--backend", chosen)
+        why = f" ({exc})" if str(exc) else ""
+        return f"Jobs of it may still be on {backend.name}{why}: remove them with `{command}`."
+    return ""
 
 
 def release(

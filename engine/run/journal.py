@@ -51,10 +51,10 @@ class Journal:
                 written = self._stream.write(line)
                 self._size += written
                 line = line[written:]
-        except OSError:
+        except OSError as exc:
             with suppress(OSError):  # half a line would damage the next one
                 self._size = self._stream.truncate(begin)
-            raise
+            raise OSError(exc.errno, exc.strerror, str(self._path)) from exc
         self._dirty = True  # only now: a commit in between would have missed the line
 
     def commit(self) -> None:

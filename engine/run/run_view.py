@@ -86,7 +86,7 @@ class RunView:
         self._path: dict[str, int] = {}
         self._session_at: float | None = None
         self._earlier_s = 0.0
-        self._forecast_s = 0.0
+        self._forecast_s = self._checked_s = 0.0
 
     def apply(self, event: Event) -> None:
         match event.data:
@@ -128,6 +128,7 @@ class RunView:
                 self.checking = data
             case CheckEnded() as data:
                 self.checks.append(data)
+                self._checked_s += data.seconds
             case Verified() as data:
                 self.verified, self.checking = data, None
             case RunEnded() as data:
@@ -163,8 +164,8 @@ class RunView:
         return self._earlier_s + max(0.0, end - self._session_at)
 
     def executing_s(self) -> float:
-        """Seconds of all sessions since the forecast was made."""
-        return max(0.0, self.wall_s() - self._forecast_s)
+        """Seconds of all sessions since the forecast was made, checks left out as it does."""
+        return max(0.0, self.wall_s() - self._forecast_s - self._checked_s)
 
     def task_spend(self) -> Spend:
         """What the tasks used, planning left out, as the forecast does."""

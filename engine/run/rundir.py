@@ -19,7 +19,7 @@ from pydantic import Field
 from core.bundle import AttemptDir
 from core.errors import BundleError, RunLocked, RunNotFound, TargetRefused, UsageError
 from core.job import JobKey, Manifest
-from core.program import program_line
+from core.program import here, program_line
 from core.wire import decode, encode, write_atomic
 
 RUN_FORMAT = 1
@@ -96,7 +96,7 @@ class RunDir:
         """That command about this run, to be pasted."""
         work_dir = self.root.parent.parent
         chosen = "ORCHESTRATOR_WORK_DIR" in os.environ or os.path.exists("orchestrator.toml")
-        is_found = not chosen and work_dir == Path.cwd() / ".orchestrator"
+        is_found = not chosen and work_dir == Path(here(), ".orchestrator")
         where = () if is_found else ("--work-dir", str(work_dir))
         return program_line(verb, self.run_id, *where, *more)
 
@@ -227,7 +227,8 @@ def reserved(target: Path, run_id: str) -> Iterator[None]:
     """Keep the target for one run while it works, so that another that would deliver there is
     refused before it spends. Raises TargetRefused. Leaves nothing behind; where a file system has
     no locks, the delivery of the second is refused."""
-    lock = target.with_name(f".{target.name[:100]}.reserved")
+    name = os.fsencode(target.name)[:150].decode(errors="ignore")  # room for the rest of the name
+    lock = target.with_name(f".{name}.reserved")
     made = [path for path in lock.parents if not path.exists()]
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as stream:

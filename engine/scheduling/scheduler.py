@@ -159,8 +159,11 @@ class Scheduler:
             self._graph.adopt(handle.key.task)
             self._watch.adopt(handle)
             self._launcher.warm_up.is_over()
-        for handle in found.strays:  # what they have used counts
-            self._watch.supersede(self._watch.adopt(handle))
+        for handle in found.strays:
+            if handle.key.task in self._growing.outdated:  # void: of its end only the usage counts
+                self._watch.supersede(self._watch.adopt(handle))
+            else:
+                self._watch.abandoned.append(handle)
         for key in found.unsent:
             self._tries.take_back(key)
 

@@ -244,7 +244,8 @@ def _about(task: TaskView, now: float, *, narrow: bool) -> Text:
         stuck = "cannot start: " if task.pending.stuck else ""
         text = stuck + (clean(task.pending.why) or NO_REASON)
     else:
-        path = task.path.rpartition("/")[2] if narrow else task.path
+        name_only = narrow or task.path.startswith("/")
+        path = task.path.rpartition("/")[2] if name_only else task.path
         text = clean(path or short_cause(task.activity or task.message) or task.title)
     if task.written:
         text += f", {short_count(task.written)} tokens"

@@ -31,7 +31,7 @@ def forecast_line(forecast: Forecast) -> str:
 
 def planning_line(planning: Part, speed: float | None = None) -> str:
     """What making a plan is expected to take; `speed` as in RunStarted."""
-    return f"Planning is expected to take about {_about(planning)} {pace_text(speed)}".rstrip()
+    return f"Planning is expected to take about {_about(planning, speed)}"
 
 
 def past_line(past: PastForecasts) -> str:
@@ -57,9 +57,9 @@ def comparison_line(forecast: Forecast) -> str:
     )
 
 
-def _about(part: Part) -> str:
+def _about(part: Part, speed: float | None = None) -> str:
     cost = "unknown price" if part.cost_usd is None else _dollars(part.cost_usd)
-    return f"{rough_duration(part.seconds)}, {cost}"
+    return f"{f'{rough_duration(part.seconds)} {pace_text(speed)}'.rstrip()}, {cost}"
 
 
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
 from tests.fakes.events import event_of
-from tests.fakes.stopped_runs import PROMPT, Cli, opened_here
+from tests.fakes.stopped_runs import PROMPT, Cli, CommandResult, opened_here
 
 DAY_S = 86_400.0
 ENDED = {"exit_code": 0, "outcome": "succeeded", "message": "", "wall_s": 1.0}
@@ -428,6 +429,19 @@ def test_a_cleanup_that_fails_is_a_notice_and_left_to_clean(cli: Cli) -> None:
     assert cli(*result.printed).code == 0
     assert list(cli.engine.iterdir()) == []
     assert list(cli.runs.glob("*/run.json")) == []
+
+
+@pytest.mark.slow
+def test_what_a_removed_run_leaves_is_removed_by_the_command_that_its_end_names(cli: Cli) -> None:
+    with cli.running() as process:
+        (cli.engine / "keeps").touch()
+        shutil.rmtree(cli.run.root)
+        out, err = process.communicate(timeout=60)
+    assert "was removed or moved" in err
+    (cli.engine / "keeps").unlink()
+    assert list(cli.engine.iterdir()) != []
+    assert cli(*CommandResult(1, err, out).printed).code == 0
+    assert list(cli.engine.iterdir()) == []
 
 
 def test_sizes_and_ages_are_in_words() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from core.credentials import MASK, Credentials, resolve_credentials
+import pytest
+
+from core.credentials import MASK, Credentials, mask_password, resolve_credentials
 
 KEY, TOKEN = "sk-ant-canary-1", "sk-ant-canary-1-and-more"
 ENVIRON = {"ANTHROPIC_API_KEY": KEY, "AWS_SESSION_TOKEN": TOKEN, "AWS_PROFILE": "team"}
@@ -54,6 +56,20 @@ def test_what_the_headers_of_a_gateway_hold_is_masked_and_no_key() -> None:
     held = resolve_credentials({"ANTHROPIC_CUSTOM_HEADERS": headers})
     assert held.mask("blue Bearer canary-token canary-key-2") == f"blue Bearer {MASK} {MASK}"
     assert held.secrets() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at http://me:secret@h:1/x now", f"at http://{MASK}@h:1/x now"),
+        ("at http://me:se/cret@h", f"at http://{MASK}@h"),
+        ("at me:secret@h:1", f"at {MASK}@h:1"),
+        ("at http://h:1/x", "at http://h:1/x"),
+        ("ask ada@example.org", "ask ada@example.org"),
+    ],
+)
+def test_a_password_in_an_address_is_masked(text: str, shown: str) -> None:
+    assert mask_password(text) == shown
 
 
 def test_a_secret_that_holds_another_is_masked_whole() -> None:

@@ -34,6 +34,17 @@ def test_an_installed_program_is_named_alone_only_where_the_shell_finds_it(
     assert program_line("runs") == "parallel-orchestrator runs"
 
 
+def test_a_command_can_be_named_where_the_current_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "gone"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    place.rmdir()
+    run = RunDir(place / ".orchestrator" / "runs" / "r1")
+    assert shlex.split(run.command("resume"))[-2:] == ["--work-dir", str(place / ".orchestrator")]
+
+
 def test_the_work_directory_is_named_unless_the_command_would_take_it_anyway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

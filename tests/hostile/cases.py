@@ -208,7 +208,7 @@ def _doctor(world: World, rng: random.Random) -> Case:
 
 
 def _backend(world: World, rng: random.Random) -> Case:
-    batch = ("--batch-job-queue", "q", "--batch-job-definition", "d", "--batch-s3-bucket", "b")
+    batch = ("--batch-job-queue", "q", "--batch-job-definition", "d", "--batch-s3-bucket", "b-1")
     options = rng.choice(
         (
             ["--docker", "--docker-image", "hostile:none"],

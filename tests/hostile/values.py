@@ -56,7 +56,6 @@ class World:
             b"/dev/full",
             b"/dev/null",
             b"/proc/self/mem",
-            b"/",
             b".",
             b"~",
             b"~/x",

@@ -45,18 +45,21 @@ Limited = tuple[SlurmRun, JobHandle, SlurmRun, JobHandle]
 @pytest.fixture(scope="module", autouse=True)
 def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     """A job that may run for two minutes, since a busy machine takes long to begin, and one of a
-    minute, the least that Slurm knows, whose worker waits for an answer that does not come. Begun
-    before all else here, since the last test waits for their ends."""
+    minute, the least that Slurm knows, whose setup hangs: it is warned in its first half minute,
+    which a worker might still heed. Begun before all else here, since the last test waits for their
+    ends."""
     cluster = Cluster(service_conf())
     two_minutes, one_minute = {"slurm_time": "00:02:00"}, {"slurm_time": "00:01:00"}
     # At the usual speed it is done after 36 s; Slurm warns 30 s ahead and looks every 15 s.
     unhurried = ModelSettings(simulation=SimulationSettings(speed=0.15))
     heeding, hanging = (tmp_path_factory.mktemp(name) for name in ("heeding", "hanging"))
+    (hanging / "setup.sh").write_text("exec sleep 300\n")
+    one_minute |= {"slurm_setup": str(hanging / "setup.sh")}
     with (
         slurm_run(heeding, cluster, options=two_minutes, model=unhurried) as live,
-        held_run(hanging, cluster, options=one_minute) as (held, _),
+        slurm_run(hanging, cluster, options=one_minute) as held,
     ):
-        [heeds], [hangs] = live.submit("spending"), held.submit("fast")
+        [heeds], [hangs] = live.submit("spending"), held.submit("fast-01")
         yield live, heeds, held, hangs
 
 

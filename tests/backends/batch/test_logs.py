@@ -166,7 +166,7 @@ def test_a_damaged_pack_is_told_with_what_to_do(live: LiveRun, aws: FakeAws) -> 
     [name] = [name for name in aws.objects if "/requests/" in name]
     aws.objects[name] = b"rubbish"
     live.backend = live.another_backend()
-    with pytest.raises(BackendError, match="Remove the run's objects with"):
+    with pytest.raises(BackendError, match="Clean the run up, and start it anew"):
         live.backend.reattach(live.run.run_id)
 
 

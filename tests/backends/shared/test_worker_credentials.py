@@ -82,7 +82,7 @@ def test_a_process_that_gives_credentials_is_asked_each_time_anew(aws: Path) -> 
 def test_a_profile_that_is_not_there_is_named(aws: Path) -> None:
     with pytest.raises(BackendError, match="no-such-profile") as told:
         find_keys(Credentials(aws_profile="no-such-profile"))
-    assert "aws sso login" in told.value.remedy
+    assert "aws configure list-profiles" in told.value.remedy
 
 
 def test_credentials_that_have_expired_are_no_surprise_elsewhere(aws: Path) -> None:

@@ -85,6 +85,7 @@ def test_what_has_come_is_told_once_a_second() -> None:
     [
         (('{"path": "a b/c.py", "content": "x',), "a b/c.py"),
         (('{"pa', 'th":"', "store", '.py"', ', "content": "'), "store.py"),
+        (('{"file_path": "/work/store.py", "content": "x',), "/work/store.py"),
         (('{"path": "store',), ""),
         (('{"command": "ls", "path": "x"',), ""),
         (('{"path": "\\u0041.py"',), ""),

@@ -18,7 +18,7 @@ def unreached(region: str) -> EndpointConnectionError:
     [
         ("eu-centrl-1", "Correct the region to eu-central-1."),
         ("us-gov-wst-1", "Correct the region to us-gov-west-1."),
-        ("nowhere", "Correct the region."),
+        ("no-where-at-all", "Correct the region."),
     ],
 )
 def test_one_that_was_misspelt_is_told_at_once_with_the_nearest(region: str, fix: str) -> None:
@@ -28,6 +28,14 @@ def test_one_that_was_misspelt_is_told_at_once_with_the_nearest(region: str, fix
     assert error.remedy == fix
 
 
-@pytest.mark.parametrize("error", [unreached("eu-central-1"), OSError("no network")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        unreached("eu-central-1"),
+        EndpointConnectionError(endpoint_url="https://bucket.s3.amazonaws.com/key"),
+        EndpointConnectionError(endpoint_url="https://iam.amazonaws.com/"),
+        OSError("no network"),
+    ],
+)
 def test_another_that_is_out_of_reach_is_no_question_of_its_name(error: Exception) -> None:
     assert region_failure(error) is None

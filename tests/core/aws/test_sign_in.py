@@ -16,6 +16,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    ProxyConnectionError,
     SSLError,
 )
 from urllib3.exceptions import HTTPError
@@ -207,6 +208,8 @@ def test_a_bug_is_not_taken_for_a_fault_of_credentials() -> None:
         ),
         (HTTPClientError(error=ValueError("Invalid header value b'CANARY\\n'")), False, "AWS_"),
         (HTTPClientError(error="reset by peer"), True, "later"),
+        (ProxyConnectionError(proxy_url="x://u:CANARY@h:1"), True, "HTTPS_PROXY"),
+        (EndpointConnectionError(endpoint_url="http://u:CANARY@h"), True, "later"),
         (HTTPError("in the middle of an object"), True, "later"),
         (EndpointConnectionError(endpoint_url="u", error="[Errno 111] refused"), True, "later"),
     ],
@@ -224,6 +227,7 @@ def test_what_cannot_be_sent_names_the_setting_to_correct(
     ("variable", "value", "fix"),
     [
         ("AWS_ENDPOINT_URL", "localhost:4566", "http://"),
+        ("AWS_ENDPOINT_URL", "user:CANARY@localhost:4566", "http://"),
         ("AWS_ENDPOINT_URL_BATCH", "http://[::1", "http://"),
         ("AWS_RETRY_MODE", "often", "the variables AWS_"),
         ("AWS_DEFAULTS_MODE", "x", "the variables AWS_"),
@@ -237,3 +241,4 @@ def test_settings_of_which_no_client_can_be_made_are_told(
     with pytest.raises(BackendError, match="The settings for AWS cannot be used") as refused:
         build_client("batch", keys, "eu-central-1", os.environ)
     assert fix in refused.value.remedy
+    assert "CANARY" not in str(refused.value)

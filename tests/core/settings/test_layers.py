@@ -121,7 +121,8 @@ class TestBadValues:
     ) -> None:
         text = refusal(tmp_path, {key: value})
         assert f"option --{key.replace('_', '-')}" in text
-        assert repr(value) in text
+        assert repr(value)[:200] in text
+        assert len(text) < 400
 
     def test_a_bad_variable_is_named(self, tmp_path: Path) -> None:
         text = refusal(tmp_path, {}, {"ORCHESTRATOR_MAX_EXECUTORS": "0"})

@@ -36,7 +36,7 @@ from core.plan import Plan
 from core.wire import plain
 from engine.cleanup.cancel import EventPrinter, cancel_run
 from engine.cleanup.clean import RunCleaner, clean_runs, remove
-from engine.cleanup.outstanding_jobs import EndRecorder, OutstandingJobs, release
+from engine.cleanup.outstanding_jobs import EndRecorder, OutstandingJobs, abandon, release
 from engine.cleanup.run_backends import RunBackends, TimedBackend, used_backends
 from engine.cleanup.scan import CleanupScan
 from engine.money.budget import Budget
@@ -404,6 +404,25 @@ def test_ctrl_c_skips_the_cleanup_and_the_run_ends_as_it_did(
 ) -> None:
     end_of_session(session, world, Impatient())
     assert notices(run).startswith("Interrupted: scripted may still hold parts of the run.")
+
+
+@pytest.mark.parametrize("broken", ["", "cancel", "cleanup"])
+def test_of_a_run_whose_directory_is_gone_all_is_stopped_and_removed_or_told(
+    world: World, session: Session, run: RunDir, broken: str
+) -> None:
+    runs(world, one=JobState.RUNNING)
+    if broken:
+        world.broken[broken] = out_of_reach
+    run.root.rename(run.root.with_name("elsewhere"))
+    told = abandon(session, TimedBackend(Scripted(world), CLOCK))
+    assert not run.root.exists()
+    if not broken:
+        assert (world.jobs, told) == ({}, "")
+        assert world.said.index("cancel") < world.said.index("cleanup")
+    else:
+        assert told.startswith("Jobs of it may still be on scripted (Out of reach. Start it.): ")
+        where = f"--work-dir {run.root.parents[1]}"
+        assert told.endswith(f"clean {RUN} {where} --yes --backend {HERE}`.")
 
 
 # -- cancel

@@ -184,7 +184,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, size + 10))
 try:
     journal.emit(Event(Notice("does not"), 1.0))
 except OSError as exc:
-    print(exc.strerror)
+    print(exc.strerror, exc.filename)
 journal.close()
 """
 
@@ -198,7 +198,7 @@ def test_a_line_that_did_not_fit_the_disk_is_taken_back(path: Path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == "File too large\n"
+    assert done.stdout == f"File too large {path}\n"
     assert path.read_bytes().count(b"\n") == 1
     assert path.read_bytes().endswith(b"\n")
 

@@ -351,3 +351,12 @@ def test_two_models_are_named_with_what_each_cost() -> None:
     same = {"model": "one", "effort": "low", "planner_effort": "low"}
     text = fields(render_summary(Story().start(**same).run_view))["models"]
     assert text.startswith("one (effort low); planning")
+
+
+def test_checks_are_no_part_of_what_was_forecast() -> None:
+    story = done(started(), "a", "b", "c")
+    before = story.run_view.executing_s()
+    story.at += 50
+    check: dict[str, Any] = {"phase": "check", "command": "true", "tasks": [], "state": "passed"}
+    story.tell(Kind.CHECK_ENDED, seconds=50.0, **check)
+    assert story.run_view.executing_s() == before

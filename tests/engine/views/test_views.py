@@ -485,6 +485,8 @@ class TestPicture:
             *("app/store.py,", "2.1k tokens (attempt 2)"),
         ]
         assert picture(story.run_view, story.at, 60)[4].endswith("store.py, 2.1k tokens (attempt…")
+        story.tell(Kind.ANSWER_PROGRESS, "b", 2, tokens=9, path="/work/app/store.py")
+        assert picture(story.run_view, story.at)[4].endswith(" store.py, 9 tokens (attempt 2)")
         story.tell(Kind.ANSWER_PROGRESS, "b", 2, tokens=2_100, silent_s=20.0)
         lines = picture(story.run_view, story.at + 20)
         assert lines[1].endswith("1/2 tasks  0:20  no answer from Claude for 40 s")
