@@ -72,7 +72,9 @@ def render_task(request: Request, files: Iterable[str]) -> str:
     parts = [f'<task id="{task.id}" attempt="{request.key.attempt}">', task.title, ""]
     parts += [task.instructions, *_section("owns", task.owns), *_section("checks", task.checks)]
     if EVERYTHING not in task.owns:
-        size = f"about {task.estimate:,} output tokens, {task.estimate // 12:,} lines, tests included"
+        size = (
+            f"about {task.estimate:,} output tokens, {task.estimate // 12:,} lines, tests included"
+        )
         parts += _section("size", [size])
     parts += _section("files", named)
     if request.previous_failure:
