@@ -19,7 +19,7 @@ MOST_TURNS = 1_000
 
 # The system prompt and tools of an executor's first request, by engine, and about as many bytes a
 # token as English and code have. The worker's guard counts each byte as a token.
-SYSTEM_BYTES = {"api": 11_000, "claude-code": 28_000}
+SYSTEM_BYTES = {"api": 11_500, "claude-code": 28_000}
 PLANNER_BYTES = 14_000
 BYTES_A_TOKEN = 4
 USUAL_CONTRACT_BYTES = USUAL_CONTRACT_TOKENS * BYTES_A_TOKEN
