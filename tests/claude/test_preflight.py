@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 import claude.client.client
@@ -87,6 +88,8 @@ def fail(text: str) -> None:
 def test_network_settings_that_no_client_can_be_made_of_are_a_problem(
     provider: str, name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if name == "SSLKEYLOGFILE":  # which the system's own store of certificates does not heed
+        monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
     monkeypatch.setenv(name, value)
     credentials = Credentials(anthropic_api_key="k", aws_bearer_token_bedrock="b")
     (problem,) = find_problems(ModelSettings(provider=provider, model="m"), credentials)
