@@ -21,7 +21,9 @@ def program() -> str:
     if not called.endswith(".py"):
         name = os.path.basename(called)
         found = shutil.which(name)
-        return shlex.quote(name if found and os.path.samefile(found, called) else called)
+        with suppress(OSError):  # it may have been removed meanwhile
+            called = name if found and os.path.samefile(found, called) else called
+        return shlex.quote(called)
     python = sys.executable
     if python == shutil.which("python3"):
         python = "python3"

@@ -31,6 +31,8 @@ class AnswerWatch:
         self._first_s = self._next_s = first_s
         self._heard_s = time.monotonic()
         self._told_s = clock.monotonic()
+        self._is_over = False
+        self._lock = threading.Lock()
 
     def heard(self) -> None:
         """A piece of the answer came."""
@@ -43,9 +45,15 @@ class AnswerWatch:
 
     def check(self) -> None:
         silent_s = time.monotonic() - self._heard_s
-        if silent_s >= self._next_s:
-            self._next_s *= 2
-            self._tell(self._progress(silent_s))
+        with self._lock:
+            if silent_s >= self._next_s and not self._is_over:
+                self._next_s *= 2
+                self._tell(self._progress(silent_s))
+
+    def end(self) -> None:
+        """Nothing is told from now on."""
+        with self._lock:
+            self._is_over = True
 
     def _progress(self, silent_s: float = 0.0) -> AnswerProgress:
         message = self._message
@@ -77,6 +85,7 @@ class Watchman:
         finally:
             with self._lock:
                 self._watched.remove(watch)
+            watch.end()
 
     def _work(self) -> None:
         while True:
@@ -85,8 +94,9 @@ class Watchman:
                 if not self._watched:
                     self._is_at_work = False
                     return
-                for watch in self._watched:
-                    _check(watch)
+                watched = tuple(self._watched)
+            for watch in watched:
+                _check(watch)
 
 
 def _check(watch: AnswerWatch) -> None:

@@ -44,6 +44,7 @@ _LONGEST_END_S = 10.0  # more than the supervisor takes for an orderly end
 _SHELLS = ("/bin/bash", "/bin/sh")
 _PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
 _SCRATCH = ("home", "tmp")
+_DISK = "the free disk space fell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class CommandEnd:
     seconds: float = 0.0
     why: str = ""
     left: int = 0
+
+    @property
+    def ran_out_of_disk(self) -> bool:
+        """Or others did, meanwhile."""
+        return self.why.startswith(_DISK)
 
     def outcome(self) -> str:
         """In a few words."""
@@ -198,7 +204,7 @@ class Shell:
             return f"it printed more than {self._max_printed_bytes:,} bytes"
         most = self._max_disk_bytes
         if most and free - shutil.disk_usage(self._root).free > most:
-            return f"it wrote more than {most:,} bytes"
+            return f"{_DISK} by more than {most:,} bytes"
         return ""
 
     def _sweep(self) -> None:

@@ -1,5 +1,7 @@
 """Which sandbox a run's project is verified in."""
 
+from hashlib import sha256
+
 from claude.simulation.sample_projects import KEYWORDS, load_sample
 from config import Settings
 from core.plan import Plan
@@ -11,15 +13,15 @@ from engine.verification.toolchain import programs_of
 
 def choose_sandbox(plan: Plan, merged: MergePlan, settings: Settings) -> Sandbox | str:
     """The sandbox, or why nothing is verified."""
-    commands = find_commands(plan, merged)
+    commands, setup = find_commands(plan, merged), plan.setup
     if settings.no_verify:
         return "--no-verify"
-    if not commands:
+    if not commands and not setup.install and not setup.start:
         return "the plan names none"
     if not settings.real:
-        is_ours = any(_is_of_sample(name, {*commands, *plan.setup.install}) for name in KEYWORDS)
+        is_ours = any(_is_of_sample(name, merged, {*commands, *setup.install}) for name in KEYWORDS)
         return Bare() if is_ours else "the files are a simulation's placeholders"
-    found = find_bubblewrap(programs_of(plan.setup.tools))
+    found = find_bubblewrap(programs_of(setup.tools))
     if isinstance(found, Sandbox):
         return found
     if settings.verify_on_host:
@@ -27,6 +29,13 @@ def choose_sandbox(plan: Plan, merged: MergePlan, settings: Settings) -> Sandbox
     return f"{found}; install it, or run them unprotected with --verify-on-host"
 
 
-def _is_of_sample(name: str, commands: set[str]) -> bool:
-    sample = load_sample(name).plan
-    return commands <= {*planned_commands(sample), *sample.setup.install}
+def _is_of_sample(name: str, merged: MergePlan, commands: set[str]) -> bool:
+    """Whether all commands and all files are those of one of our own samples: a plan file may bring
+    others, as contracts."""
+    sample = load_sample(name)
+    texts = {path: text for files in sample.files.values() for path, text in files.items()}
+    texts |= {contract.path: contract.content for contract in sample.plan.contracts}
+    digests = {path: sha256(text.encode()).hexdigest() for path, text in texts.items()}
+    return commands <= {*planned_commands(sample.plan), *sample.plan.setup.install} and all(
+        digests.get(file.path) == file.entry.sha256 for file in merged.files
+    )

@@ -22,10 +22,10 @@ def planned_commands(plan: Plan) -> dict[str, tuple[str, ...]]:
     """The checks of the tasks and the commands of the criteria."""
     found: dict[str, list[str]] = {}
     for task in plan.tasks:
-        for command in task.checks:
+        for command in filter(str.strip, task.checks):
             found.setdefault(command, []).append(task.id)
     for criterion in plan.acceptance_criteria:
-        if criterion.command:
+        if criterion.command.strip():
             found.setdefault(criterion.command, list(criterion.served_by))
     return {command: tuple(dict.fromkeys(tasks)) for command, tasks in found.items()}
 

@@ -1,7 +1,7 @@
 """Where a project's commands run, so that nothing of the user's is at risk.
 
-Bubblewrap shows them the system read-only, and of the rest only the project: no home, no keys, no
-network but a loopback of their own. See https://github.com/containers/bubblewrap.
+Bubblewrap shows them the system's programs read-only, and of the rest only the project: no home, no
+keys, no network but a loopback of their own. See https://github.com/containers/bubblewrap.
 """
 
 import os
@@ -9,16 +9,30 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt")
+from engine.verification.toolchain import link_python
+
+_SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
+    "/gnu/store",
+)
 _ETC = (
     "alternatives",
     "ca-certificates",
+    "crypto-policies",
     "java-11-openjdk",
     "java-17-openjdk",
     "java-21-openjdk",
@@ -26,28 +40,51 @@ _ETC = (
     "ld.so.conf",
     "ld.so.conf.d",
     "localtime",
+    "maven",
     "mime.types",
-    "pki",
+    "php",
+    "pki/ca-trust",
+    "pki/java",
+    "pki/tls/certs",
     "protocols",
     "services",
     "ssl/certs",
     "ssl/openssl.cnf",
 )
 _ETC_OF_NETWORK = ("hosts", "nsswitch.conf", "resolv.conf")
-_USER = 1000
+_USER, _UID = "checks", 1000
+_OWN_ETC = {
+    "group": f"{_USER}:x:{_UID}:\n",
+    "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "passwd": f"{_USER}:x:{_UID}:{_UID}::/sandbox/home:/bin/sh\n",
+}
 _TMP_BYTES = 512 * 1024 * 1024
 _TRY_S = 20.0
-PROJECT, HOME, _TOOLS = "/project", "/home/project", "/tools"
+_PATHS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+PROJECT, HOME, _TOOLS = "/sandbox/project", "/sandbox/home", "/sandbox/tools"
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """On this machine: the copy of the `project`, a `home` for its commands, and `bin`, whose
-    programs come before those of the system."""
+    """On this machine: the copy of the `project`, a `home` for its commands, `tools`, whose
+    programs come before those of the system, and files of `etc`."""
 
     project: Path
     home: Path
-    bin: Path
+    tools: Path
+    etc: Path
+
+    @classmethod
+    def below(cls, root: Path) -> Self:
+        return cls(*(root / name for name in ("project", "home", "tools", "etc")))
+
+    def make(self) -> None:
+        for place in (self.project, self.home, self.tools, self.etc):
+            place.mkdir(parents=True)
+        link_python(self.tools)
+        for name, text in _OWN_ETC.items():
+            self.etc.joinpath(name).write_text(text, encoding="ascii")
 
 
 class Sandbox(ABC):
@@ -62,21 +99,22 @@ class Sandbox(ABC):
 
 
 class Bubblewrap(Sandbox):
-    """`programs` are directories with programs that lie outside of the system's own."""
+    """`program` is bwrap; `directories` hold the tools that a project needs."""
 
     name = "a sandbox of bubblewrap"
     has_own_network = True
 
-    def __init__(self, programs: Iterable[Path] = ()) -> None:
-        self._programs = tuple(dict.fromkeys(programs))
+    def __init__(self, program: str, directories: Iterable[Path] = ()) -> None:
+        self._program = program
+        self._directories = tuple(dict.fromkeys(directories))
 
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
         inside = ["/bin/sh", "-c", command]
         return shlex.join(["exec", *self._arguments(places, network), "--", *inside])
 
     def _arguments(self, places: Places, network: bool) -> Iterator[str]:
-        yield from ("bwrap", "--unshare-all", "--unshare-user", "--die-with-parent")
-        yield from ("--new-session", "--uid", str(_USER), "--gid", str(_USER), "--clearenv")
+        yield from (self._program, "--unshare-all", "--unshare-user", "--die-with-parent")
+        yield from ("--new-session", "--uid", str(_UID), "--gid", str(_UID), "--clearenv")
         if network:
             yield "--share-net"
         for place in _SYSTEM:
@@ -84,17 +122,21 @@ class Bubblewrap(Sandbox):
                 yield from ("--symlink", os.readlink(place), place)
             else:
                 yield from ("--ro-bind-try", place, place)
+        for name in _OWN_ETC:
+            yield from ("--ro-bind", str(places.etc / name), f"/etc/{name}")
         for name in (*_ETC, *(_ETC_OF_NETWORK if network else ())):
             yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-        for root in dict.fromkeys(map(_root_of, self._programs)):
-            yield from ("--ro-bind", str(root), str(root))
         yield from ("--proc", "/proc", "--dev", "/dev")
-        yield from ("--size", str(_TMP_BYTES), "--tmpfs", "/tmp")  # noqa: S108 - its own
+        for place in ("/tmp", "/dev/shm"):  # noqa: S108 - its own
+            yield from ("--size", str(_TMP_BYTES), "--tmpfs", place)
+        for root in dict.fromkeys(map(_root_of, filter(_is_outside, self._directories))):
+            yield from ("--ro-bind", str(root), str(root))
         yield from ("--bind", str(places.project), PROJECT, "--bind", str(places.home), HOME)
-        yield from ("--ro-bind", str(places.bin), _TOOLS, "--chdir", PROJECT)
-        path = [_TOOLS, *map(str, self._programs), os.defpath.strip(":")]
-        environ = build_environment(f"{HOME}/.venv/bin:{':'.join(path)}", HOME)
-        for name, value in (environ | {"TMPDIR": "/tmp", "TOOLS": _TOOLS}).items():  # noqa: S108 - its own
+        yield from ("--ro-bind", str(places.tools), _TOOLS, "--remount-ro", "/")
+        yield from ("--chdir", PROJECT)
+        path = [_TOOLS, *map(str, self._directories), *_PATHS]
+        environ = environment_of(path, HOME) | {"TMPDIR": "/tmp", "TOOLS": _TOOLS}  # noqa: S108
+        for name, value in environ.items():
             yield from ("--setenv", name, value)
 
 
@@ -105,16 +147,17 @@ class Bare(Sandbox):
     has_own_network = False
 
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
-        home = str(places.home)
-        path = f"{home}/.venv/bin:{places.bin}:{os.environ.get('PATH', os.defpath)}"
-        environ = [f"{n}={v}" for n, v in build_environment(path, home).items()]
+        path = [str(places.tools), os.environ.get("PATH", os.defpath)]
+        environ = [f"{n}={v}" for n, v in environment_of(path, str(places.home)).items()]
         return shlex.join(["exec", "env", *environ, "/bin/sh", "-c", command])
 
 
-def build_environment(path: str, home: str) -> dict[str, str]:
+def environment_of(path: Iterable[str], home: str) -> dict[str, str]:
+    """All that a command sees."""
     return {
-        "PATH": path,
+        "PATH": ":".join([f"{home}/.venv/bin", *path]),
         "HOME": home,
+        "USER": _USER,
         "LANG": "C.UTF-8",
         "CI": "true",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -127,16 +170,20 @@ def build_environment(path: str, home: str) -> dict[str, str]:
 
 def find_bubblewrap(tools: Iterable[str]) -> Bubblewrap | str:
     """The sandbox of this machine, with the programs `tools` in it; or why there is none."""
-    if sys.platform != "linux" or shutil.which("bwrap") is None:
+    program = shutil.which("bwrap")
+    if sys.platform != "linux" or program is None:
         return "bubblewrap is not installed here"
-    found = Bubblewrap(programs_outside(tools))
+    found = Bubblewrap(program, directories_of(tools))
     try:
-        tried = subprocess.run(
-            ["bwrap", "--ro-bind", "/", "/", "--unshare-all", "--unshare-user", "true"],  # noqa: S607
-            capture_output=True,
-            timeout=_TRY_S,
-            check=False,
-        )
+        with tempfile.TemporaryDirectory(prefix="orchestrator-") as root:
+            places = Places.below(Path(root))
+            places.make()
+            tried = subprocess.run(  # noqa: S603 - a command that we made
+                ["/bin/sh", "-c", found.wrap("python3 -c pass", places, network=False)],
+                capture_output=True,
+                timeout=_TRY_S,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as exc:
         return f"bubblewrap cannot be run: {exc}"
     if tried.returncode:
@@ -144,26 +191,24 @@ def find_bubblewrap(tools: Iterable[str]) -> Bubblewrap | str:
     return found
 
 
-def programs_outside(tools: Iterable[str]) -> list[Path]:
-    """The directories of `tools` that lie outside of the system's own, such as those of nvm."""
-    interpreter = Path(sys.base_prefix).resolve() / "bin"
-    found = [] if _is_of_system(interpreter) else [interpreter]
+def directories_of(tools: Iterable[str]) -> list[Path]:
+    """Where Python and the `tools` are."""
+    found = [Path(sys.base_prefix).resolve() / "bin"]
     for tool in tools:
         if (path := shutil.which(tool)) is not None:
-            directory = Path(path).resolve().parent
-            if not _is_of_system(directory) and directory not in found:
-                found.append(directory)
-    return found
+            found += [Path(path).parent, Path(path).resolve().parent]
+    return list(dict.fromkeys(found))
 
 
-def _is_of_system(directory: Path) -> bool:
-    return any(directory.is_relative_to(place) for place in _SYSTEM)
+def _is_outside(directory: Path) -> bool:
+    """Whether it is none of the system's own, such as that of a Node of nvm."""
+    return not any(directory.is_relative_to(place) for place in _SYSTEM)
 
 
-def _root_of(programs: Path) -> Path:
-    """What such a directory needs beside it: all of its installation, but never a home."""
-    root = programs.parent if programs.name == "bin" else programs
-    with suppress(RuntimeError):
-        if Path.home().resolve().is_relative_to(root):
-            return programs
-    return root
+def _root_of(directory: Path) -> Path:
+    """What such a directory needs beside it: the installation that it is part of, and neither a
+    home nor a directory in one, such as ~/.local, which holds much else."""
+    root, home = directory.parent, Path.home()
+    is_installation = any(root.joinpath(name).is_dir() for name in ("lib", "lib64", "pkg"))
+    is_shared = root in (home, *home.parents) or root.parent in (home, Path("/"))
+    return root if directory.name == "bin" and is_installation and not is_shared else directory

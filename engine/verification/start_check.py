@@ -10,9 +10,12 @@ command has to end with 0; what does neither has to be alive at the end.
 import contextlib
 import http.client
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,28 +26,47 @@ PASSED, FAILED, NOT_PROVEN = "passed", "failed", "not proven"
 _TICK_S = 0.1
 _LISTENS = "0A"
 _ABSENT, _WRONG_USAGE = 127, 2
+_SHOWN_BYTES = 4_000
 # <NAME>, [NAME], FILE, ...: what a person puts something in for
-_PLACEHOLDER = re.compile(r"<[^>]+>|\[[^\]]+\]|(?<![\w$/.:=-])[A-Z][A-Z_]{2,}(?![\w=/.-])|\.\.\.")
+_PLACEHOLDER = re.compile(
+    r"<[A-Za-z][^<>]*>|\[[A-Za-z-][^\[\]]*\]|(?<![\w$/.:=-])[A-Z][A-Z_]{2,}(?![\w=/.-])|\.\.\."
+)
+_NOT_FOUND = re.compile(r"(?:^|: )([^\s/:]+): (?:command )?not found\s*$", re.MULTILINE)
 
 
-def check_start(command: str, limit_s: float = LIMIT_S) -> tuple[str, str]:
-    """The state and what was seen, as words."""
+def check_start(command: str, limit_s: float = LIMIT_S) -> tuple[str, str, str]:
+    """The state, what was seen, as words, and the end of what it printed."""
     if _PLACEHOLDER.search(command):
-        return NOT_PROVEN, "it wants arguments"
+        return NOT_PROVEN, "it wants arguments", ""
     before = set(listening_ports())
-    process = subprocess.Popen(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL)  # noqa: S603
-    try:
-        return _watch(process, before, limit_s)
-    finally:
-        process.kill()
-        process.wait()
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(  # noqa: S603
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            state, seen = _watch(process, before, limit_s)
+        finally:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        printed.seek(max(0, printed.seek(0, os.SEEK_END) - _SHOWN_BYTES))
+        output = printed.read().decode(errors="replace")
+    if state == FAILED and process.returncode == _WRONG_USAGE and "usage" in output.lower():
+        return NOT_PROVEN, "it wants arguments", output
+    if state == FAILED and (lack := lacking_program(process.returncode, output)):
+        return NOT_PROVEN, lack, output
+    return state, seen, output
 
 
 def _watch(process: "subprocess.Popen[bytes]", before: set[int], limit_s: float) -> tuple[str, str]:
     until, told = time.monotonic() + limit_s, ""
     while time.monotonic() < until:
         if (code := process.poll()) is not None:
-            return _judge_exit(code)
+            return FAILED if code else PASSED, f"it ended with exit code {code}"
         for port in sorted(set(listening_ports()) - before):
             status = ask(port)
             told = f"GET / on port {port} was answered with {status}" if status else told
@@ -58,14 +80,10 @@ def _watch(process: "subprocess.Popen[bytes]", before: set[int], limit_s: float)
     return PASSED, f"it {where} after {limit_s:g} s"
 
 
-def _judge_exit(code: int) -> tuple[str, str]:
-    if code == 0:
-        return PASSED, "it ended with exit code 0"
-    if code == _ABSENT:
-        return NOT_PROVEN, "a program that it needs is not here"
-    if code == _WRONG_USAGE:
-        return NOT_PROVEN, "it wants arguments"
-    return FAILED, f"it ended with exit code {code}"
+def lacking_program(exit_code: int | None, output: str) -> str:
+    """That a program by its name alone, not a file of the project, was not found; or nothing."""
+    found = _NOT_FOUND.findall(output) if exit_code == _ABSENT else []
+    return f"{found[-1]} is not here" if found else ""
 
 
 def listening_ports() -> Iterator[int]:
@@ -87,6 +105,17 @@ def ask(port: int) -> int | None:
         return exc.code
     except (OSError, ValueError, http.client.HTTPException):
         return None
+
+
+def read_report(output: str) -> tuple[str, str, str]:
+    """What `check_start` gave, from what this file printed; empty where it was stopped."""
+    try:
+        state, seen, printed = json.loads(output.rstrip().rpartition("\n")[2])
+    except (ValueError, TypeError):
+        return "", "", ""
+    return (
+        (state, str(seen), str(printed)) if state in (PASSED, FAILED, NOT_PROVEN) else ("", "", "")
+    )
 
 
 if __name__ == "__main__":

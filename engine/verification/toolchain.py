@@ -49,11 +49,9 @@ def missing_programs(tools: Iterable[str]) -> list[str]:
 
 def link_python(directory: Path) -> None:
     """`python` and `python3` in `directory`, whatever this machine calls them."""
-    directory.mkdir(parents=True, exist_ok=True)
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     interpreter = Path(sys.base_prefix) / "bin" / f"python{version}"
     if not interpreter.exists():
         interpreter = Path(getattr(sys, "_base_executable", sys.executable))
     for name in ("python", "python3"):
-        directory.joinpath(name).unlink(missing_ok=True)
         directory.joinpath(name).symlink_to(interpreter.resolve())

@@ -61,3 +61,17 @@ def test_placeholders_of_a_simulation_are_not_checked(capsys: pytest.CaptureFixt
     Path("plan.json").write_text(json.dumps({"tasks": [task]}))
     assert orchestrate("Build it", "--plan", "plan.json") == 0
     assert "not run: the files are a simulation's placeholders" in capsys.readouterr().out
+
+
+def test_files_that_a_plan_brings_are_not_taken_for_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan of somebody else must not run code of its own because its commands look like ours."""
+    planted = f"open({str(tmp_path / 'planted')!r}, 'w').close()\n"
+    check = "python3 -m unittest discover -s tests -t ."
+    task = {"id": "a", "instructions": "Do it.", "owns": ["a.py"], "checks": [check]}
+    contract = {"path": "tests/__init__.py", "content": planted}
+    Path("plan.json").write_text(json.dumps({"tasks": [task], "contracts": [contract]}))
+    assert orchestrate("Build it", "--plan", "plan.json", "--output-dir", "out") == 0
+    assert "not run: the files are a simulation's placeholders" in capsys.readouterr().out
+    assert not (tmp_path / "planted").exists()

@@ -18,7 +18,6 @@ from engine.delivery.merge import MergePlan, MergeSource, plan_merge
 from engine.run.rundir import RunFacts, create_run
 from engine.run.session import Session, open_session
 from engine.verification.sandbox import Bare, Bubblewrap, Places, Sandbox, find_bubblewrap
-from engine.verification.toolchain import link_python
 from engine.verification.verify import verify
 
 MIB = 1024 * 1024
@@ -44,10 +43,8 @@ class Box:
 def box(tmp_path: Path) -> Iterator[Box]:
     sandbox = find_bubblewrap(["node", "npm"])
     assert isinstance(sandbox, Bubblewrap), sandbox
-    places = Places(*(tmp_path / name for name in ("project", "home", "bin")))
-    for place in (places.project, places.home):
-        place.mkdir()
-    link_python(places.bin)
+    places = Places.below(tmp_path / "places")
+    places.make()
     with Shell(
         places.project,
         SystemClock(),
@@ -94,8 +91,7 @@ class Project:
 
     @property
     def verified(self) -> Verified:
-        (found,) = (e.data for e in self._events if isinstance(e.data, Verified))
-        return found
+        return [e.data for e in self._events if isinstance(e.data, Verified)][-1]
 
 
 def planned(*checks: str, criteria: tuple[str, ...] = (), **setup: Any) -> Plan:

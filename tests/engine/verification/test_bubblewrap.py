@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.verification.sandbox import _root_of
 from tests.engine.verification.conftest import Box
 
 pytestmark = pytest.mark.bubblewrap
@@ -79,7 +80,7 @@ def test_there_is_no_network_but_a_loopback_of_its_own(box: Box) -> None:
         (
             "import os\nfor i in range(10_000):\n"
             "    with open(f'f{i}', 'wb') as f: f.write(os.urandom(1 << 22))\n",
-            "wrote",
+            "disk space",
         ),
     ],
 )
@@ -98,3 +99,26 @@ def test_what_outlives_its_check_is_ended(box: Box) -> None:
     assert box.run(f"setsid nohup sleep {mark} >/dev/null 2>&1 & sleep 0.1").exit_code == 0
     running = (p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists())
     assert not any(mark.encode() in line for line in running)
+
+
+def test_names_that_programs_look_up_are_there(box: Box) -> None:
+    code = "import getpass, socket\nprint(getpass.getuser(), socket.getaddrinfo('localhost', 80))"
+    assert box.python(code).exit_code == 0
+
+
+@pytest.mark.parametrize("place", ["/", "/etc", "/dev/shm", "/tmp"])
+def test_memory_cannot_be_filled_by_files(box: Box, place: str) -> None:
+    end = box.run(f"head -c 600M /dev/zero > {place}/big")
+    assert end.exit_code != 0, end.output
+
+
+def test_a_tool_brings_its_installation_and_never_what_else_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    for place in (".local/bin", ".local/lib", ".cargo/bin", ".nvm/v20/bin", ".nvm/v20/lib"):
+        home.joinpath(place).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    assert _root_of(home / ".local/bin") == home / ".local/bin"
+    assert _root_of(home / ".cargo/bin") == home / ".cargo/bin"
+    assert _root_of(home / ".nvm/v20/bin") == home / ".nvm/v20"

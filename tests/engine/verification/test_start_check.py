@@ -15,9 +15,9 @@ from tests.engine.verification.conftest import Box, Project
 pytestmark = pytest.mark.bubblewrap
 CHECK = """
 import sys
-sys.path.insert(0, "/tools")
+sys.path.insert(0, "/sandbox/tools")
 from start_check import check_start
-print("\\n" + "; ".join(check_start(sys.argv[1], float(sys.argv[2]))))
+print("\\n" + "; ".join(check_start(sys.argv[1], float(sys.argv[2]))[:2]))
 """
 SERVER = """
 import http.server, sys
@@ -49,7 +49,7 @@ def test_a_project_is_not_started_unprotected(project: Project) -> None:
 
 
 def check(box: Box, command: str, limit_s: float) -> tuple[str, str]:
-    shutil.copyfile(start_check.__file__, box.places.bin / "start_check.py")
+    shutil.copyfile(start_check.__file__, box.places.tools / "start_check.py")
     box.places.project.joinpath("check.py").write_text(CHECK)
     box.places.project.joinpath("server.py").write_text(SERVER)
     box.places.project.joinpath("other.py").write_text(OTHER)
@@ -64,8 +64,11 @@ def check(box: Box, command: str, limit_s: float) -> tuple[str, str]:
     [
         ("true", PASSED, "it ended with exit code 0"),
         ("exit 3", FAILED, "it ended with exit code 3"),
-        ("exit 2", NOT_PROVEN, "it wants arguments"),
-        ("no-such-program-here", NOT_PROVEN, "a program that it needs is not here"),
+        ("echo Usage: app; exit 2", NOT_PROVEN, "it wants arguments"),
+        ("exit 2", FAILED, "it ended with exit code 2"),
+        ("no-such-program-here", NOT_PROVEN, "no-such-program-here is not here"),
+        ("./nothere.sh", FAILED, "it ended with exit code 127"),
+        ("[ -d x ] || exit 3", FAILED, "it ended with exit code 3"),
         ("exit 3 <FILE>", NOT_PROVEN, "it wants arguments"),
         ("exit 3 FOLDER", NOT_PROVEN, "it wants arguments"),
         ("FOLDER=1 PORT=8000 sh -c 'exit 3'", FAILED, "it ended with exit code 3"),

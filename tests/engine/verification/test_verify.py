@@ -8,6 +8,7 @@ import os
 import pytest
 
 from core.events import Proof
+from engine.verification.sandbox import Bare, Places
 from engine.verification.verify import verify
 from tests.engine.verification.conftest import FILES, Project, planned
 
@@ -87,3 +88,59 @@ def test_why_nothing_was_run_is_told(project: Project) -> None:
     assert project.verified.why_not == "--no-verify"
     assert [proof.state for proof in project.verified.criteria] == [Proof.NOT_PROVEN]
     assert project.ended == []
+
+
+def test_a_failure_is_not_forgotten_by_another_run_of_the_same_command(project: Project) -> None:
+    assert not project.verify("false", install=("false",))
+    assert project.states == [Proof.FAILED, Proof.NOT_PROVEN]
+
+
+def test_an_empty_command_shows_nothing(project: Project) -> None:
+    assert project.verify("", "true", " ", criteria=("", " "))
+    assert [check.command for check in project.ended] == ["true"]
+    assert {proof.state for proof in project.verified.criteria} == {Proof.NOT_PROVEN}
+
+
+def test_a_program_that_is_not_here_proves_nothing(project: Project) -> None:
+    assert project.verify("no-such-program-here")
+    assert project.ended[0].reason == "no-such-program-here is not here"
+    assert not project.verify("./no-such-file-here")
+
+
+@pytest.mark.parametrize(
+    ("words", "is_used"),
+    [
+        ("", False),
+        ("None needed.", False),
+        ("No network is needed", False),
+        ("not needed", False),
+        ("n/a", False),
+        ("npm install needs the registry", True),
+    ],
+)
+def test_the_installation_has_the_network_only_where_a_step_is_named(
+    project: Project, words: str, is_used: bool
+) -> None:
+    asked: list[bool] = []
+
+    class Noting(Bare):
+        def wrap(self, command: str, places: Places, *, network: bool) -> str:
+            asked.append(network)
+            return super().wrap(command, places, network=network)
+
+    assert project.verify("true", install=("true",), network=words, sandbox=Noting())
+    assert asked == [is_used, False]
+
+
+def test_what_was_changed_after_its_delivery_is_not_proven(project: Project) -> None:
+    merged = project.merged
+    merged.files[0].source.write_text("other")
+    assert verify(project.session, planned("true"), merged, Bare())
+    assert project.verified.why_not == "app.py was changed after its delivery"
+
+
+def test_proof_of_an_earlier_session_does_not_stay(project: Project) -> None:
+    plan = planned("true", criteria=("true",))
+    verify(project.session, plan, project.merged, Bare())
+    verify(project.session, plan, project.merged, "--no-verify")
+    assert "passed" not in project.session.run.acceptance.read_text()
