@@ -148,6 +148,9 @@ class ParallelClusterBackend(SlurmBackend):
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         self._remote.follow()
+        if handle.key.run == self._run_id and not self._is_heard:  # so that nobody waits for news
+            with suppress(BackendError):  # poll reports it
+                self._remote.refresh(handle.key)
         return super().logs(handle, cursor)
 
     def under_way(self, method: str) -> str:

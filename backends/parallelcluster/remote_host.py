@@ -37,6 +37,8 @@ WAIT_S = 600.0
 """How long one command waits on the head node for news."""
 ENDING_S = 1.0
 """The same while a job has its result and has not ended."""
+FRESH_S = 2.0
+"""How old a poll may be to count as current."""
 FOLLOWED_S = 30.0
 """For how long somebody who has asked for a job's events counts as following all of them."""
 _MAX_SECRET_BYTES = 8 * 1024
@@ -73,6 +75,7 @@ class RemoteHost:
         self._is_active = False  # whether this process has submitted jobs or fetched results
         self._traces: dict[JobKey, AttemptTrace] = {}
         self._followed_at = -FOLLOWED_S
+        self._polled_at = -FRESH_S
         self._mirror = threading.Lock()
 
     # -- names and paths
@@ -205,6 +208,11 @@ class RemoteHost:
         """Somebody reads the events of jobs: what comes between polls is brought as well."""
         self._followed_at = self._clock.monotonic()
 
+    def refresh(self, key: JobKey) -> None:
+        """Bring the job's events now, unless that was done a moment ago."""
+        if self._clock.monotonic() - self._polled_at >= FRESH_S and self.is_used:
+            self._poll([key], command=[])
+
     def await_news(self, keys: Sequence[JobKey]) -> list[JobKey]:
         if not self.is_used:
             return []  # nothing has been sent yet
@@ -227,6 +235,7 @@ class RemoteHost:
         attempts = {self._attempt(key): key for key in keys}
         sizes = {name: _size(self._events(key)) for name, key in attempts.items()}
         answer = self._call("poll", attempts=sizes, **request)
+        self._polled_at = self._clock.monotonic()
         for name, (trace, lines) in rpc.read_traces(answer, attempts).items():
             self._traces[attempts[name]] = trace
             if lines:

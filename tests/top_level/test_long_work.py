@@ -248,11 +248,11 @@ def test_a_stalled_stream_is_cut_and_the_turn_asked_again(
 def test_the_time_limit_holds_inside_a_stream(tmp_path: Path, provider: str, pings: bool) -> None:
     gone = threading.Event()
     with worker(tmp_path, provider, body=stalling(provider, gone, pings=pings)) as it:
-        result = it.run(timeout_s=1.0, stall_s=100.0)
+        result = it.run(timeout_s=5.0, stall_s=100.0)
         gone.set()
     assert result.outcome is Outcome.INTERRUPTED
-    assert "time limit of 1 s" in result.message
-    assert result.duration_s < 5
+    assert "time limit of 5 s" in result.message
+    assert result.duration_s < 30
     assert '"ended": "INTERRUPTED"' in it.transcript()
     assert '"turn": 1' in it.transcript()
 

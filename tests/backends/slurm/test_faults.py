@@ -17,10 +17,10 @@ import pytest
 from backends.slurm.host import LocalHost, run_command
 from backends.slurm.settings import SlurmSettings
 from backends.slurm_backend import SlurmBackend
-from core.bundle import AttemptDir, SimulationSettings, write_result
+from core.bundle import AttemptDir, SimulationSettings, build_manifest, write_result
 from core.errors import BackendBusy, BackendError, CollectError, SubmitError
 from core.events import Kind
-from core.job import JobHandle, JobKey, JobState, Manifest, Outcome, Reason, TaskResult, TaskState
+from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult, TaskState
 from engine.scheduling.job_end import end_of
 from tests.conformance.live_run import schedule
 from tests.fakes.plans import make_plan
@@ -287,8 +287,11 @@ def test_a_forged_result_of_a_killed_worker_is_not_taken(tmp_path: Path) -> None
     with fake_slurm_run(tmp_path) as live:
         [handle] = live.submit("slow-a")
         live.wait_running(handle)
-        forged = TaskResult(handle.key, Outcome.OK, "It is done.", manifest=Manifest())
-        write_result(live.attempt(handle), forged)
+        attempt = live.attempt(handle)
+        attempt.files.joinpath("parts").mkdir(parents=True, exist_ok=True)
+        attempt.files.joinpath("parts/slow-a.md").write_text("It is done.")
+        whole = build_manifest(attempt.files)
+        write_result(attempt, TaskResult(handle.key, Outcome.OK, "Done.", manifest=whole))
         assert live.poll(handle)[0].state is JobState.RUNNING, "a result alone is no end"
         live.slurm.end(handle, "FAILED", 9)
         live.wait_ended(handle)
