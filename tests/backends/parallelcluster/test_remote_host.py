@@ -880,10 +880,18 @@ def test_what_jobs_say_is_followed_between_polls(remote: Remote) -> None:
     remote.hand_over(backend._remote, KEY)
     leave(remote, KEY, events_jsonl='{"kind": "x"}\n')
     handle = JobHandle(KEY, "parallelcluster", "1")
+    backend.on_change(lambda *_: None)
     assert backend.logs(handle, "").lines == ()
     assert backend._remote.await_news([KEY]) == []
     assert backend.logs(handle, "").lines == ('{"kind": "x"}',)
     assert backend.logs(JobHandle(JobKey("r", "x", 1), "parallelcluster", "1"), "").lines == ()
+
+
+def test_whoever_reads_a_log_without_a_scheduler_gets_it_too(remote: Remote) -> None:
+    backend = remote.backend()
+    remote.hand_over(backend._remote, KEY)
+    leave(remote, KEY, events_jsonl='{"kind": "x"}\n')
+    assert backend.logs(JobHandle(KEY, "parallelcluster", "1"), "").lines == ('{"kind": "x"}',)
 
 
 def test_a_place_that_keeps_nothing_is_reported(remote: Remote) -> None:
