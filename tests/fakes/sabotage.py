@@ -52,7 +52,8 @@ def work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
     for task in {"b": ("a",), "c": ("a", "b")}.get(request.task.id, ()):
         assert (attempt.inputs / task / "out.txt").read_text() == f"{task}\n"
     place = attempt.files / request.task.id / "out.txt"
-    place.parent.mkdir(parents=True)
+    for directory in (attempt.files.parent, attempt.files, place.parent):
+        directory.mkdir(exist_ok=True)  # as workers do, none of a run that was removed
     place.write_text(f"{request.task.id}\n")
     result = TaskResult(request.key, Outcome.OK, "done", manifest=build_manifest(attempt.files))
     write_result(attempt, result)
