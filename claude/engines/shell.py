@@ -179,7 +179,7 @@ class Shell:
 
     def _listen(self, process: subprocess.Popen[bytes], captured: _Captured, limit_s: float) -> str:
         """Read until it ends or has to be ended; the reason for that, or ""."""
-        until, free = self._clock.monotonic() + limit_s, shutil.disk_usage(self._root).free
+        until, free = self._clock.monotonic() + limit_s, self._free_bytes()
         with selectors.DefaultSelector() as selector:
             watch_pipe(selector, process.stdout, captured.add_output)
             watch_pipe(selector, process.stderr, captured.add_report)
@@ -203,9 +203,15 @@ class Shell:
         if captured.size > self._max_printed_bytes:
             return f"it printed more than {self._max_printed_bytes:,} bytes"
         most = self._max_disk_bytes
-        if most and free - shutil.disk_usage(self._root).free > most:
+        if most and (left := self._free_bytes()) and free - left > most:
             return f"{_DISK} by more than {most:,} bytes"
         return ""
+
+    def _free_bytes(self) -> int:
+        """Of the disk; 0 where no limit is set, or a command has removed the place."""
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self._root).free if self._max_disk_bytes else 0
+        return 0
 
     def _sweep(self) -> None:
         """End what escaped its supervisor: by its mark, or as our own child."""

@@ -45,7 +45,7 @@ def render_summary(run_view: RunView, width: int = WIDTH) -> str:
     if header.simulated:
         text = " ".join(simulation_lines(run_view.title, header.prompt))
         lines += wrapped(text, "  ", 2, width=width)
-    lines += [*_labelled(_facts(run_view), width), *_continue(run_view)]
+    lines += [*_labelled(_facts(run_view), width), *_start(run_view), *_continue(run_view)]
     return "\n".join(lines) + "\n"
 
 
@@ -53,6 +53,13 @@ def _labelled(facts: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
     for label, text in facts:
         first = f"  {label:{_INDENT - 2}}"
         yield from wrapped(text, first, _INDENT, cut=False, width=width)  # paths stay whole
+
+
+def _start(run_view: RunView) -> Iterator[str]:
+    """The command that starts what was delivered, to be pasted."""
+    if run_view.delivered_files and run_view.start:
+        command = f"cd {shlex.quote(run_view.header.target)} && {run_view.start}"
+        yield f"  {'start':{_INDENT - 2}}{clean(command, 4_096)}"
 
 
 def _continue(run_view: RunView) -> Iterator[str]:
@@ -148,8 +155,6 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield "cost", cost_text(run_view.spend(), run_view.header.simulated)
     yield from _cache(run_view)
     yield from _proof(run_view)
-    if files and run_view.start:
-        yield "start", clean(f"cd {shlex.quote(target)} && {run_view.start}", 400)
     if run_view.header.run_dir:
         yield "run dir", clean(run_view.header.run_dir)
 

@@ -144,3 +144,8 @@ def test_proof_of_an_earlier_session_does_not_stay(project: Project) -> None:
     verify(project.session, plan, project.merged, Bare())
     verify(project.session, plan, project.merged, "--no-verify")
     assert "passed" not in project.session.run.acceptance.read_text()
+
+
+def test_a_check_that_removes_its_project_fails_alone(project: Project) -> None:
+    assert not project.verify('rm -rf "$PWD"; sleep 0.5; exit 3')
+    assert project.ended[0].reason == "exit code 3"

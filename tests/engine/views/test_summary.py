@@ -360,3 +360,12 @@ def test_checks_are_no_part_of_what_was_forecast() -> None:
     check: dict[str, Any] = {"phase": "check", "command": "true", "tasks": [], "state": "passed"}
     story.tell(Kind.CHECK_ENDED, seconds=50.0, **check)
     assert story.run_view.executing_s() == before
+
+
+def test_the_command_that_starts_what_was_built_stays_whole() -> None:
+    start = "python3 -m app serve " + "--option value " * 9 + "end"
+    story = Story().start(run="r1", run_dir="/w/runs/r1", target="/a place")
+    story.tell(Kind.PLAN_READY, title="T", tasks=[["a", "A", [], 1]], start=start)
+    story = done(story, "a").tell(Kind.DELIVERED, target="/a place", files=1)
+    text = render_summary(ended(story, 0, "done").run_view)
+    assert f"  start     cd '/a place' && {start}\n" in text
