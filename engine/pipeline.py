@@ -34,7 +34,7 @@ from engine.scheduling.retry_policy import RetryPolicy
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.types import Pacing, PlanSource, RunOutcome, StopCause
 from engine.scheduling.warm_up import CACHE_LIVES_S, SharedPrefix
-from engine.verification.choice import choose_sandbox
+from engine.verification.choice import choose_runner
 from engine.verification.verify import verify
 from engine.views.approval import is_approved
 from engine.views.plan import render_plan_view
@@ -78,8 +78,9 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         merged = deliver(session, plan, results)
         code = exit_code(outcome, merged)
-        if code == 0 and not verify(session, plan, merged, choose_sandbox(plan, merged, settings)):
-            code = 1
+        if code == 0:
+            runner = choose_runner(session, plan, merged, settings)
+            code = 1 if verify(session, plan, merged, runner).failed else 0
         return end_session(session, code, why=outcome.stop)
 
 

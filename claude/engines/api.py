@@ -18,8 +18,6 @@ from pydantic_core import from_json
 from claude.client.context import ContextWindow, is_too_long
 from claude.client.types import Block, Call, Claude, Reply
 from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
-from claude.engines.processes import hide_memory
-from claude.engines.shell import Shell
 from claude.engines.tools import (
     ACTIONS,
     CUTTABLE,
@@ -37,6 +35,8 @@ from claude.prompts import load_executor_prompt, render_defects
 from core.errors import RequestRejected, WorkspaceError
 from core.job import Outcome
 from core.paths import EVERYTHING
+from core.shell.processes import hide_memory
+from core.shell.shell import Shell
 
 MOST_IDLE_TURNS = 3
 MOST_SAME_FAILURES = 6

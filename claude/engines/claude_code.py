@@ -16,11 +16,11 @@ from claude.engines.cli_process import CliProcess
 from claude.engines.cli_proxy import CliProxy
 from claude.engines.cli_setup import CliApi, CliHome, build_command, build_environment, find_cli
 from claude.engines.cli_stream import CliResult, CliStream
-from claude.engines.processes import hide_memory
 from claude.prompts import load_prompt, render_defects
 from core.clock import CheckedClock
 from core.errors import Problem, RequestRejected
 from core.job import Outcome, Usage
+from core.shell.processes import hide_memory
 
 _MARK = "CLAUDE_CONFIG_DIR"
 _QUOTED_CHARS = 500

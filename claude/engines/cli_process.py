@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from claude.engines.processes import kill_marked, pump, watch_pipe
 from core.clock import Clock
 from core.errors import ModelError
+from core.shell.processes import kill_marked, pump, watch_pipe
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 _TAIL_BYTES = 8 * 1024

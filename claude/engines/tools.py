@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any
 
-from claude.engines.shell import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Shell
 from claude.engines.syntax import PARSED, SCRIPTS, find_fault, read_node_report
 from core.errors import WorkspaceError
+from core.shell.shell import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Shell
 from core.workspace.workspace import MAX_VIEW_CHARS, MAX_VIEW_LINES, Workspace
 
 SUBMIT = "submit_result"

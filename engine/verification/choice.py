@@ -1,18 +1,29 @@
-"""Which sandbox a run's project is verified in."""
+"""Where a run's project is verified."""
 
 from hashlib import sha256
 
 from claude.simulation.sample_projects import KEYWORDS, load_sample
 from config import Settings
+from core.checks.sandbox import Bare, Sandbox, find_bubblewrap
+from core.checks.toolchain import programs_of
 from core.plan import Plan
 from engine.delivery.merge import MergePlan
+from engine.run.session import Session
 from engine.verification.commands import find_commands, planned_commands
-from engine.verification.sandbox import Bare, Sandbox, find_bubblewrap
-from engine.verification.toolchain import programs_of
+from engine.verification.verify import CheckRunner, HostRunner
 
 
-def choose_sandbox(plan: Plan, merged: MergePlan, settings: Settings) -> Sandbox | str:
-    """The sandbox, or why nothing is verified."""
+def choose_runner(
+    session: Session, plan: Plan, merged: MergePlan, settings: Settings
+) -> CheckRunner | str:
+    """What runs the checks, or why nothing is verified."""
+    sandbox = _choose_sandbox(plan, merged, settings)
+    if isinstance(sandbox, str):
+        return sandbox
+    return HostRunner(sandbox, session.run.verification, session.clock)
+
+
+def _choose_sandbox(plan: Plan, merged: MergePlan, settings: Settings) -> Sandbox | str:
     commands, setup = find_commands(plan, merged), plan.setup
     if settings.no_verify:
         return "--no-verify"

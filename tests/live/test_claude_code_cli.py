@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-from claude.engines.processes import marked_processes
 from claude.http.plain_http import Incoming, Outgoing
 from claude.simulation.api import SimulatedApi
 from claude.simulation.sample_projects import choose_sample, load_sample
@@ -36,6 +35,7 @@ from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import render_brief
+from core.shell.processes import marked_processes
 from engine.planning.requests import SYSTEM_BYTES
 from executor_agent import ExecutorAgent
 

@@ -17,7 +17,7 @@ AGENTS = ("planner_agent", "executor_agent")
 WORKER_FREE = ("click", "rich", "docker", "engine", "backends")
 
 # From top to bottom: a room imports itself and those after it.
-CORE = ("aws", "worker", "transfer", "settings", "workspace", "")
+CORE = ("aws", "worker", "checks", "shell", "transfer", "settings", "workspace", "")
 CLAUDE = ("engines", "", "planning", "client", "errors", "simulation", "limits", "http", "prompts")
 ENGINE = (
     *("pipeline", "cleanup", "cli", "views", "planning"),
@@ -92,8 +92,8 @@ REACHING = {
         *("claude.engines", "claude.limits", "claude.planning", "claude.prompts"),
         "claude.simulation",
     },
-    # Runs a project's commands as an executor's shell does, those of our own samples unprotected.
-    "engine.verification": {"config", "claude.engines", "claude.simulation"},
+    # The checks of our own samples run unprotected.
+    "engine.verification": {"config", "claude.simulation"},
     # A bundle is read as a worker left it, which nothing here trusts.
     "core": {"core.workspace"},
     # The budget of a resumed run begins with what its journal has spent.

@@ -34,7 +34,6 @@ from claude.engines.cli_setup import (
     judge_version,
 )
 from claude.engines.cli_stream import CliStream, describe_call
-from claude.engines.processes import marked_processes
 from claude.engines.transcript import Transcript
 from claude.http.loopback import LoopbackServer
 from claude.http.plain_http import Incoming, Outgoing
@@ -56,6 +55,7 @@ from core.credentials import Credentials
 from core.errors import Problem
 from core.job import JobKey, Outcome, Usage
 from core.plan import Task
+from core.shell.processes import marked_processes
 from core.workspace.result_check import find_defects
 from core.workspace.workspace import Workspace
 from tests.fakes.simulated import message_events, sse, text_block

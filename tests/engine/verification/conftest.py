@@ -1,60 +1,26 @@
-"""A run whose project is verified, and a sandbox on this machine with a project in it."""
+"""A run whose project is verified."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from claude.engines.shell import CommandEnd, Shell
 from core.bundle import build_manifest
+from core.checks.sandbox import Bare, Sandbox
 from core.clock import SystemClock
 from core.events import CheckEnded, Event, Proof, Verified
 from core.plan import Contract, Criterion, Plan, Setup, Task
 from engine.delivery.merge import MergePlan, MergeSource, plan_merge
 from engine.run.rundir import RunFacts, create_run
 from engine.run.session import Session, open_session
-from engine.verification.sandbox import Bare, Bubblewrap, Places, Sandbox, find_bubblewrap
-from engine.verification.verify import verify
+from engine.verification.verify import HostRunner, verify
 
 MIB = 1024 * 1024
 RUN = "20260101-000000-aaaa"
 FILES = {"app.py": "print('hello')\n", "tests/test_app.py": "", "run.sh": "echo ran\n"}
-
-
-@dataclass
-class Box:
-    sandbox: Bubblewrap
-    places: Places
-    shell: Shell
-
-    def run(self, command: str, *, network: bool = False, limit_s: float = 60) -> CommandEnd:
-        return self.shell.execute(self.sandbox.wrap(command, self.places, network=network), limit_s)
-
-    def python(self, code: str) -> CommandEnd:
-        self.places.project.joinpath("hostile.py").write_text(code)
-        return self.run("python hostile.py")
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    sandbox = find_bubblewrap(["node", "npm"])
-    assert isinstance(sandbox, Bubblewrap), sandbox
-    places = Places.below(tmp_path / "places")
-    places.make()
-    with Shell(
-        places.project,
-        SystemClock(),
-        environ={},
-        scratch=tmp_path / "scratch",
-        max_printed_bytes=8 * MIB,
-        max_memory_bytes=256 * MIB,
-        max_disk_bytes=256 * MIB,
-    ) as shell:
-        yield Box(sandbox, places, shell)
 
 
 class Project:
@@ -75,7 +41,11 @@ class Project:
         **setup: Any,
     ) -> bool:
         plan = planned(*checks, criteria=criteria, **setup)
-        return verify(self.session, plan, self.merged, sandbox or Bare())
+        return not verify(self.session, plan, self.merged, self.runner(sandbox)).failed
+
+    def runner(self, sandbox: Sandbox | None = None) -> HostRunner:
+        session = self.session
+        return HostRunner(sandbox or Bare(), session.run.verification, session.clock)
 
     @property
     def merged(self) -> MergePlan:

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
+from core.checks.sandbox import Bare, Bubblewrap, Places, find_bubblewrap
 from core.events import Proof
-from engine.verification.sandbox import Bare, Places
 from engine.verification.verify import verify
 from tests.engine.verification.conftest import FILES, Project, planned
 
@@ -84,7 +84,7 @@ def test_commands_see_no_variable_of_the_user(
 
 def test_why_nothing_was_run_is_told(project: Project) -> None:
     plan = planned("false", criteria=("false",))
-    assert verify(project.session, plan, project.merged, "--no-verify")
+    assert not verify(project.session, plan, project.merged, "--no-verify").failed
     assert project.verified.why_not == "--no-verify"
     assert [proof.state for proof in project.verified.criteria] == [Proof.NOT_PROVEN]
     assert project.ended == []
@@ -135,13 +135,13 @@ def test_the_installation_has_the_network_only_where_a_step_is_named(
 def test_what_was_changed_after_its_delivery_is_not_proven(project: Project) -> None:
     merged = project.merged
     merged.files[0].source.write_text("other")
-    assert verify(project.session, planned("true"), merged, Bare())
+    assert not verify(project.session, planned("true"), merged, project.runner()).failed
     assert project.verified.why_not == "app.py was changed after its delivery"
 
 
 def test_proof_of_an_earlier_session_does_not_stay(project: Project) -> None:
     plan = planned("true", criteria=("true",))
-    verify(project.session, plan, project.merged, Bare())
+    verify(project.session, plan, project.merged, project.runner())
     verify(project.session, plan, project.merged, "--no-verify")
     assert "passed" not in project.session.run.acceptance.read_text()
 
@@ -149,3 +149,19 @@ def test_proof_of_an_earlier_session_does_not_stay(project: Project) -> None:
 def test_a_check_that_removes_its_project_fails_alone(project: Project) -> None:
     assert not project.verify('rm -rf "$PWD"; sleep 0.5; exit 3')
     assert project.ended[0].reason == "exit code 3"
+
+
+@pytest.mark.bubblewrap
+def test_a_project_is_started_where_it_has_a_network_of_its_own(project: Project) -> None:
+    sandbox = find_bubblewrap([])
+    assert isinstance(sandbox, Bubblewrap), sandbox
+    assert not project.verify("true", start="sh run.sh; exit 7", sandbox=sandbox)
+    assert [(c.phase, c.state, c.reason, c.output) for c in project.ended] == [
+        ("check", Proof.PASSED, "", ""),
+        ("start", Proof.FAILED, "it ended with exit code 7", "ran"),
+    ]
+
+
+def test_a_project_is_not_started_unprotected(project: Project) -> None:
+    assert project.verify("true", start="exit 7")
+    assert [c.phase for c in project.ended] == ["check"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.verification.sandbox import _root_of
-from tests.engine.verification.conftest import Box
+from core.checks.sandbox import _root_of
+from tests.core.checks.conftest import Box
 
 pytestmark = pytest.mark.bubblewrap
 

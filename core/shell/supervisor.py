@@ -1,6 +1,6 @@
 """Runs one shell command and leaves no process of it behind.
 
-claude.engines.shell starts this file alone, so it imports the standard library only. It adopts what
+core.shell.shell starts this file alone, so it imports the standard library only. It adopts what
 the command starts, ends all of it when the command ends, on SIGTERM and when the worker dies, and
 reports on standard error how it went: one line of JSON.
 """

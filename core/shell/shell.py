@@ -1,7 +1,7 @@
 """A shell for the model: one command at a time, in the workspace, beside the worker.
 
 A command gets only the environment variables that programs need, has limits, and leaves no process
-behind, which claude.engines.supervisor, a process between the two, ensures.
+behind, which core.shell.supervisor, a process between the two, ensures.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from claude.engines import supervisor
-from claude.engines.processes import (
+from core.clock import Clock, time_left_s
+from core.errors import WorkspaceError
+from core.shell import supervisor
+from core.shell.processes import (
     adopt_orphans,
     children,
     kill_children,
@@ -30,8 +32,6 @@ from claude.engines.processes import (
     pump,
     watch_pipe,
 )
-from core.clock import Clock, time_left_s
-from core.errors import WorkspaceError
 from core.workspace.confined import remove_tree
 
 DEFAULT_TIMEOUT_S = 120

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from engine.verification.toolchain import link_python
+from core.checks.toolchain import link_python
 
 _SYSTEM = (
     "/usr",

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.verification.toolchain import link_python, programs_of
+from core.checks.toolchain import link_python, programs_of
 
 
 @pytest.mark.parametrize(

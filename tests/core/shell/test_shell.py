@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from claude.engines import supervisor
-from claude.engines.processes import children, kill_children, kill_marked, marked_processes
-from claude.engines.shell import (
+from core.clock import Clock, DeadlineClock, StoppableClock, SystemClock
+from core.errors import Interrupted, WorkspaceError
+from core.shell import supervisor
+from core.shell.processes import children, kill_children, kill_marked, marked_processes
+from core.shell.shell import (
     MAX_COMMAND_BYTES,
     Shell,
     build_environment,
     find_shell,
 )
-from core.clock import Clock, DeadlineClock, StoppableClock, SystemClock
-from core.errors import Interrupted, WorkspaceError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
@@ -280,7 +280,7 @@ def test_a_command_that_ends_its_supervisor_is_ended_all_the_same(bench: Bench) 
 _ALONE = """
 import os, sys, time
 from pathlib import Path
-from claude.engines.shell import Shell
+from core.shell.shell import Shell
 from core.clock import SystemClock
 root = Path(sys.argv[1])
 with Shell(root, SystemClock(), environ=os.environ, scratch=root / "../shell", alone=True) as shell:

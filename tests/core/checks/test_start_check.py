@@ -7,10 +7,9 @@ import shutil
 
 import pytest
 
-from core.events import Proof
-from engine.verification import start_check
-from engine.verification.start_check import FAILED, NOT_PROVEN, PASSED
-from tests.engine.verification.conftest import Box, Project
+from core.checks import start_check
+from core.checks.start_check import FAILED, NOT_PROVEN, PASSED
+from tests.core.checks.conftest import Box
 
 pytestmark = pytest.mark.bubblewrap
 CHECK = """
@@ -33,19 +32,6 @@ class Handler(socketserver.BaseRequestHandler):
         self.request.sendall(b'{"error": "no JSON"}\\n')
 socketserver.TCPServer(('127.0.0.1', 8000), Handler).serve_forever()
 """
-
-
-def test_a_project_is_started_where_it_has_a_network_of_its_own(project: Project, box: Box) -> None:
-    assert not project.verify("true", start="sh run.sh; exit 7", sandbox=box.sandbox)
-    assert [(c.phase, c.state, c.reason, c.output) for c in project.ended] == [
-        ("check", Proof.PASSED, "", ""),
-        ("start", Proof.FAILED, "it ended with exit code 7", "ran"),
-    ]
-
-
-def test_a_project_is_not_started_unprotected(project: Project) -> None:
-    assert project.verify("true", start="exit 7")
-    assert [c.phase for c in project.ended] == ["check"]
 
 
 def check(box: Box, command: str, limit_s: float) -> tuple[str, str]:

@@ -1,0 +1,183 @@
+"""Installs a project, runs its checks and starts it, in a sandbox, and tells what came out.
+
+Commands run one after the other in one copy of the project, as a person would run them, so a copy
+for each (of node_modules, say) is not needed.
+"""
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from core.checks import start_check
+from core.checks.sandbox import Places, Sandbox
+from core.checks.start_check import lacking_program, read_report
+from core.checks.toolchain import missing_programs
+from core.clock import Clock
+from core.errors import WorkspaceError
+from core.events import CheckBegun, CheckEnded, Proof
+from core.plan import Setup
+from core.shell.shell import CommandEnd, Shell
+
+INSTALL_S, CHECK_S = 600.0, 300.0
+"""Seconds that one command may take."""
+TOGETHER_S = 1_800.0
+"""Seconds after which no further command is begun."""
+_MEMORY_BYTES = 4 * 1024**3
+_DISK_BYTES = 4 * 1024**3
+_FILE_BYTES = 1024**3
+_PRINTED_BYTES = 64 * 1024**2
+_SHOWN_CHARS = 2_000
+_NO_NETWORK = re.compile(r"\W*($|(no|none|not|nothing|n/a)\b)", re.IGNORECASE)
+_MAKE_VENV = 'python3 -m venv "$HOME/.venv"'  # an environment of its own
+_START_CHECK = 'python3 -I "$TOOLS/start_check.py"'
+_USES_PIP = re.compile(r"\bpip3?\b")
+_PYTHON = re.compile(r"python\D*3\.(\d+)", re.IGNORECASE)
+
+
+class Check(NamedTuple):
+    """A command, and the ids of the tasks that it is about."""
+
+    command: str
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """All that is run in a project."""
+
+    setup: Setup
+    checks: tuple[Check, ...]
+
+    @property
+    def installs_with_network(self) -> bool:
+        return bool(self.setup.install) and _NO_NETWORK.match(self.setup.network) is None
+
+
+Tell = Callable[[CheckBegun | CheckEnded], None]
+
+
+@dataclass(slots=True)
+class Checker:
+    """One pass over the commands: `install`, then `check`. `places` hold the project."""
+
+    request: CheckRequest
+    sandbox: Sandbox
+    places: Places
+    clock: Clock
+    tell: Tell
+    _begun: int = field(default=0, init=False)
+
+    def install(self) -> str:
+        """Run the set-up; the reason why nothing can be checked, if it fails."""
+        setup = self.request.setup
+        if lacking := missing_programs(setup.tools):
+            return f"no {' and no '.join(lacking)} here"
+        with self._shell() as shell:
+            if any(map(_USES_PIP.search, setup.install)):
+                made = self._run(shell, _MAKE_VENV, INSTALL_S)
+                if made.exit_code != 0:
+                    return "this Python makes no virtual environments (on Debian: python3-venv)"
+            for command in filter(str.strip, setup.install):
+                network = self.request.installs_with_network
+                end = self._execute(shell, command, INSTALL_S, network=network)
+                if not self._judge("install", command, (), end):
+                    return f"the installation failed: {command}"
+        return ""
+
+    def check(self, reason: str = "") -> None:
+        """Run the checks and start the project, unless there is a `reason` why that proves
+        nothing."""
+        until = self.clock.monotonic() + TOGETHER_S
+        self._begun = len(self.request.setup.install)
+        with self._shell() as shell:
+            for command, tasks in self.request.checks:
+                if not reason and self.clock.monotonic() > until:
+                    reason = f"the others took {TOGETHER_S / 60:,.0f} minutes"
+                if reason:
+                    self._end(CheckEnded("check", command, tasks, Proof.NOT_PROVEN, reason))
+                else:
+                    end = self._execute(shell, command, CHECK_S)
+                    self._judge("check", command, tasks, end)
+            if self._starts() and not reason:
+                self._check_start(shell, self.request.setup.start)
+
+    def _starts(self) -> bool:
+        """Only where no port of this machine is taken by it."""
+        return bool(self.request.setup.start) and self.sandbox.has_own_network
+
+    def _check_start(self, shell: Shell, command: str) -> None:
+        shutil.copyfile(start_check.__file__, self.places.tools / "start_check.py")
+        inside = f"{_START_CHECK} {shlex.quote(command)}"
+        end = self._execute(shell, command, CHECK_S, inside=inside)
+        state, seen, output = read_report(end.output)
+        if end.exit_code != 0 or not state:  # the check itself was stopped
+            self._judge("start", command, (), end)
+        else:
+            self._end(CheckEnded("start", command, (), Proof(state), seen, end.seconds, output))
+
+    def _execute(
+        self,
+        shell: Shell,
+        command: str,
+        limit_s: float,
+        *,
+        network: bool = False,
+        inside: str = "",
+    ) -> CommandEnd:
+        """Run the command, `inside` another if that is given, and show it."""
+        self._begun += 1
+        total = len(self.request.setup.install) + len(self.request.checks) + self._starts()
+        self.tell(CheckBegun(command, self._begun, total))
+        return self._run(shell, inside or command, limit_s, network=network)
+
+    def _run(
+        self, shell: Shell, command: str, limit_s: float, *, network: bool = False
+    ) -> CommandEnd:
+        wrapped = self.sandbox.wrap(command, self.places, network=network)
+        try:
+            return shell.execute(wrapped, limit_s)
+        except WorkspaceError as exc:
+            return CommandEnd(None, "", why=exc.message)
+
+    def _judge(self, phase: str, command: str, tasks: tuple[str, ...], end: CommandEnd) -> bool:
+        """Whether it passed. What a lack of this machine may have caused is not proven."""
+        state, reason, output = Proof.PASSED, "", ""
+        if end.exit_code != 0:
+            lack = _older_python(self.request.setup)
+            lack = lack or lacking_program(end.exit_code, end.output)
+            state = Proof.NOT_PROVEN if lack or end.ran_out_of_disk else Proof.FAILED
+            reason, output = lack or end.outcome(), end.output
+        self._end(CheckEnded(phase, command, tasks, state, reason, end.seconds, output))
+        return end.exit_code == 0
+
+    def _end(self, ended: CheckEnded) -> None:
+        output = "" if ended.state is Proof.PASSED else ended.output.rstrip()[-_SHOWN_CHARS:]
+        self.tell(replace(ended, output=output, seconds=round(ended.seconds, 3)))
+
+    @contextmanager
+    def _shell(self) -> Iterator[Shell]:
+        with Shell(
+            self.places.project,
+            self.clock,
+            environ={},
+            scratch=self.places.home.parent / "scratch",
+            max_bytes=_FILE_BYTES,
+            max_printed_bytes=_PRINTED_BYTES,
+            max_memory_bytes=_MEMORY_BYTES,
+            max_disk_bytes=_DISK_BYTES,
+        ) as shell:
+            yield shell
+
+
+def _older_python(setup: Setup) -> str:
+    """The reason why a failure proves nothing where this Python is older than the plan's."""
+    for tool in setup.tools:
+        found = _PYTHON.search(tool)
+        if found and int(found[1]) > sys.version_info[1]:
+            return f"python 3.{found[1]} is planned, 3.{sys.version_info[1]} is here"
+    return ""
