@@ -67,6 +67,7 @@ class AwsBatchBackend(Backend):
     """`connect` makes a client of boto3 for a service."""
 
     name = "batch"
+    checks_run_in = "job"
     worker_tools = WORKER_TOOLS
     pace = PollPace(first_s=5.0, most_s=30.0)  # the bucket tells of starts and results before
     grace_s = 60.0  # a job may not be listed for a while after it was submitted

@@ -14,13 +14,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from core.bundle import AttemptDir
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobStatus, TaskResult
+
+CheckPlace = Literal["host", "container", "job"]
+"""In a sandbox of the orchestrator's machine, in a container of the workers' image beside it, or in
+a job of the backend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Backend(ABC):
     worker_tools: ClassVar[str] = ""
     """What a container around each worker offers commands, as the end of a sentence; empty where
     none is, and commands are run only if the person allows it."""
+    checks_run_in: ClassVar[CheckPlace] = "host"
+    """Where the checks of what a run has delivered are run."""
     logs_a_round: ClassVar[int | None] = None
     """The logs of how many jobs are read at a time, in turns; None for all that run."""
 

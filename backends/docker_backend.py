@@ -55,6 +55,7 @@ LOG_NAME = "container.log"
 
 class DockerBackend(Backend):
     name = "docker"
+    checks_run_in = "container"
     worker_tools = WORKER_TOOLS
     pace = PollPace(first_s=1.0, most_s=10.0)
     grace_s = 2.0  # the engine knows at once what is gone

@@ -37,6 +37,7 @@ NODE_FAILURES_EVERY_S = 60.0
 
 class ParallelClusterBackend(SlurmBackend):
     name = "parallelcluster"
+    checks_run_in = "job"
     pace = PollPace(5.0, MOST_POLL_S)  # what jobs leave is told of before
     first_line_s = 10.0
     _remote: RemoteHost

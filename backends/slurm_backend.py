@@ -42,6 +42,7 @@ class SlurmBackend(Backend):
     """`credentials` is called at each submission; `mask` removes secrets from a job's output."""
 
     name = "slurm"
+    checks_run_in = "job"
     pace = PollPace(1.0, MOST_POLL_S)
     grace_s = 60.0  # NFS clients cache a directory for up to that long
 

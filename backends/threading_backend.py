@@ -75,6 +75,7 @@ class ThreadingBackend(Backend):
     """
 
     name = "threading"
+    checks_run_in = "host"
     pace = PollPace(first_s=5.0, most_s=60.0)  # threads report their starts and ends
     grace_s = 0.0  # a job that this process does not know has ended
     first_line_s = 0.1

@@ -79,7 +79,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         merged = deliver(session, plan, results)
         code = exit_code(outcome, merged)
         if code == 0:
-            runner = choose_runner(session, plan, merged, settings)
+            runner = choose_runner(session, plan, merged, settings, prepared.backend)
             code = 1 if verify(session, plan, merged, runner).failed else 0
         return end_session(session, code, why=outcome.stop)
 

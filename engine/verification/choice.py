@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+from backends.base import Backend
 from claude.simulation.sample_projects import KEYWORDS, load_sample
 from config import Settings
 from core.checks.sandbox import Bare, Sandbox, find_bubblewrap
@@ -14,25 +15,35 @@ from engine.verification.verify import CheckRunner, HostRunner
 
 
 def choose_runner(
-    session: Session, plan: Plan, merged: MergePlan, settings: Settings
+    session: Session, plan: Plan, merged: MergePlan, settings: Settings, backend: Backend
 ) -> CheckRunner | str:
     """What runs the checks, or why nothing is verified."""
-    sandbox = _choose_sandbox(plan, merged, settings)
-    if isinstance(sandbox, str):
-        return sandbox
-    return HostRunner(sandbox, session.run.verification, session.clock)
+    if why_not := _why_nothing_runs(plan, merged, settings):
+        return why_not
+    match backend.checks_run_in:
+        case "host" | "container" | "job":
+            sandbox = _choose_sandbox(plan, settings)
+            if isinstance(sandbox, str):
+                return sandbox
+            return HostRunner(sandbox, session.run.verification, session.clock)
 
 
-def _choose_sandbox(plan: Plan, merged: MergePlan, settings: Settings) -> Sandbox | str:
+def _why_nothing_runs(plan: Plan, merged: MergePlan, settings: Settings) -> str:
     commands, setup = find_commands(plan, merged), plan.setup
     if settings.no_verify:
         return "--no-verify"
     if not commands and not setup.install and not setup.start:
         return "the plan names none"
+    run = {*commands, *setup.install}
+    if not settings.real and not any(_is_of_sample(name, merged, run) for name in KEYWORDS):
+        return "the files are a simulation's placeholders"
+    return ""
+
+
+def _choose_sandbox(plan: Plan, settings: Settings) -> Sandbox | str:
     if not settings.real:
-        is_ours = any(_is_of_sample(name, merged, {*commands, *setup.install}) for name in KEYWORDS)
-        return Bare() if is_ours else "the files are a simulation's placeholders"
-    found = find_bubblewrap(programs_of(setup.tools))
+        return Bare()
+    found = find_bubblewrap(programs_of(plan.setup.tools))
     if isinstance(found, Sandbox):
         return found
     if settings.verify_on_host:
