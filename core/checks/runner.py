@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
+from core.check_request import CheckRequest
 from core.checks import start_check
 from core.checks.sandbox import Places, Sandbox
 from core.checks.start_check import lacking_program, read_report
@@ -32,30 +32,10 @@ _DISK_BYTES = 4 * 1024**3
 _FILE_BYTES = 1024**3
 _PRINTED_BYTES = 64 * 1024**2
 _SHOWN_CHARS = 2_000
-_NO_NETWORK = re.compile(r"\W*($|(no|none|not|nothing|n/a)\b)", re.IGNORECASE)
 _MAKE_VENV = 'python3 -m venv "$HOME/.venv"'  # an environment of its own
 _START_CHECK = 'python3 -I "$TOOLS/start_check.py"'
 _USES_PIP = re.compile(r"\bpip3?\b")
 _PYTHON = re.compile(r"python\D*3\.(\d+)", re.IGNORECASE)
-
-
-class Check(NamedTuple):
-    """A command, and the ids of the tasks that it is about."""
-
-    command: str
-    tasks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CheckRequest:
-    """All that is run in a project."""
-
-    setup: Setup
-    checks: tuple[Check, ...]
-
-    @property
-    def installs_with_network(self) -> bool:
-        return bool(self.setup.install) and _NO_NETWORK.match(self.setup.network) is None
 
 
 Tell = Callable[[CheckBegun | CheckEnded], None]

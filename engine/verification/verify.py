@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from core.checks.runner import Check, Checker, CheckRequest, Tell
+from core.check_request import Check, CheckRequest
+from core.checks.runner import Checker, Tell
 from core.checks.sandbox import Places, Sandbox
 from core.clock import Clock
 from core.errors import OrchestratorError

@@ -1,0 +1,28 @@
+"""What is run in a project to show that it works."""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from core.plan import Setup
+
+_NO_NETWORK = re.compile(r"\W*($|(no|none|not|nothing|n/a)\b)", re.IGNORECASE)
+
+
+class Check(NamedTuple):
+    """A command, and the ids of the tasks that it is about."""
+
+    command: str
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest:
+    """All that is run in a project."""
+
+    setup: Setup
+    checks: tuple[Check, ...]
+
+    @property
+    def installs_with_network(self) -> bool:
+        return bool(self.setup.install) and _NO_NETWORK.match(self.setup.network) is None
