@@ -31,8 +31,8 @@ from core.credentials import Credentials
 from core.events import Kind
 from core.job import Usage
 from core.plan import Analysis, Contract, Criterion, Plan, Task
+from engine.execution import PROGRESS_S
 from engine.money.usage import Spend
-from engine.pipeline import PROGRESS_S
 from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, write_contracts
 from engine.run.journal import Journal, read_journal

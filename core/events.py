@@ -25,6 +25,7 @@ class Kind(StrEnum):
     RUN_STARTED = "run_started"
     PLAN_READY = "plan_ready"
     PLAN_APPROVED = "plan_approved"
+    TASK_ADDED = "task_added"
     FORECAST = "forecast"
     JOB_INTENDED = "job_intended"
     JOB_SUBMITTED = "job_submitted"
@@ -115,6 +116,18 @@ class PlanReady(EventData):
     assumptions: tuple[str, ...] = ()
     start: str = ""
     """The command that starts what is built."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdded(EventData):
+    """The run does more than its plan has, such as a repair. `is_anew`: what was begun of it before
+    stands on other files, and is void."""
+
+    kind = Kind.TASK_ADDED
+    sparse = frozenset({"is_anew"})
+    title: str = ""
+    estimate: int = 0
+    is_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

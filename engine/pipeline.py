@@ -1,39 +1,28 @@
 """A run from top to bottom: plan, approve, execute, merge, exit code. Each step is fed by the one
 before; preflight comes earlier (engine.planning.preflight), the report is a sink of the events."""
 
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 
-from backends.base import Backend
-from config import Settings
-from core.bundle import ModelSettings
-from core.errors import BudgetExceeded, BundleError, OrchestratorError, RunRemoved
+from core.errors import BudgetExceeded, OrchestratorError, RunRemoved
 from core.events import PlanApproved
-from core.job import Amount, TaskResult, TaskState, Usage
+from core.job import Amount, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
 from engine.cleanup.outstanding_jobs import abandon, release
 from engine.cleanup.run_backends import TimedBackend
-from engine.cli.signals import first_asks
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
-from engine.money.budget import Budget, CostEstimate, open_budget
+from engine.execution import Execution
+from engine.money.budget import CostEstimate, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.expectations import planning_took
-from engine.planning.forecast import expected_needs, most_of_planning
+from engine.planning.forecast import most_of_planning
 from engine.planning.preflight import PreparedRun
-from engine.planning.warm_up import price_prefix
-from engine.run.attempt_store import DiskStore, verify_results, write_contracts
-from engine.run.jobs_view import JobsView
+from engine.run.attempt_store import write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
-from engine.scheduling.calls import ThreadedCalls
-from engine.scheduling.retry_policy import RetryPolicy
-from engine.scheduling.scheduler import Scheduler
-from engine.scheduling.types import Pacing, PlanSource, RunOutcome, StopCause
-from engine.scheduling.warm_up import CACHE_LIVES_S, SharedPrefix
+from engine.scheduling.types import RunOutcome, StopCause
 from engine.verification.choice import choose_runner
 from engine.verification.verify import verify
 from engine.views.approval import is_approved
@@ -41,9 +30,6 @@ from engine.views.plan import render_plan_view
 from engine.views.types import View
 
 Charge = Callable[[Usage], None]
-
-PROGRESS_S = 0.5
-"""Seconds between two looks at the progress of running jobs; a person notices no less."""
 
 
 class NotApproved(OrchestratorError):
@@ -62,9 +48,11 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         charge = budget.charging(session.spent)
         for usage in prepared.preflight_usage:
             charge(usage)
+        model = prepared.models.executor
+        execution = Execution(session, prepared.backend, model, settings, budget)
         try:
-            plan, outcome = carry_out_plan(prepared, session, view, budget, charge)
-            outcome, results = prove(prepared, session, plan, outcome, budget)
+            plan, outcome = carry_out_plan(prepared, execution, view, charge)
+            outcome, results = execution.proven(plan, outcome)
         except NotApproved as exc:
             return end_session(session, 1, NOT_APPROVED, exc)
         except (OrchestratorError, KeyboardInterrupt) as exc:
@@ -107,16 +95,16 @@ def _planning_needs(prepared: PreparedRun) -> CostEstimate:
 
 
 def carry_out_plan(
-    prepared: PreparedRun, session: Session, view: View, budget: Budget, charge: Charge
+    prepared: PreparedRun, execution: Execution, view: View, charge: Charge
 ) -> tuple[Plan, RunOutcome]:
     """Have the plan made unless there is one, and run it; while it is being written if possible.
 
     Raises NotApproved, and what planner and backend raise.
     """
-    settings = prepared.settings
+    session, settings, budget = execution.session, prepared.settings, execution.budget
     is_new = not (session.run.plan.exists() or session.run_view.jobs.attempts)
     if is_new and prepared.can_start_early:
-        return run_early(prepared, session, budget, charge)
+        return run_early(prepared, execution, charge)
     plan = make_plan(
         session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
     )
@@ -128,21 +116,20 @@ def carry_out_plan(
         session.emit(PlanApproved())
     if session.run_view.forecast is None:  # the summary compares the result with the first
         session.emit(forecast)
-    model = prepared.models.executor
-    return plan, run_plan(session, plan, prepared.backend, model, settings, budget)
+    return plan, execution.run(plan)
 
 
 def run_early(
-    prepared: PreparedRun, session: Session, budget: Budget, charge: Charge
+    prepared: PreparedRun, execution: Execution, charge: Charge
 ) -> tuple[Plan, RunOutcome]:
     """Run the plan while it is being written. Raises as `carry_out_plan` does."""
-    settings, model = prepared.settings, prepared.models.executor
+    session, budget = execution.session, execution.budget
     most = most_of_planning(session.facts.prompt, budget.price, prepared.models.planner)
     allowance = budget.hold_planning(most)
 
     def written(plan: Plan) -> None:
         budget.planning_ended()
-        expect(session, plan, model, budget)
+        execution.expect(plan)
         save_plan(session, plan)
 
     planning = BackgroundPlanning(
@@ -159,7 +146,7 @@ def run_early(
         took = prepared.expectations.begun(begun, session.run_view.planning_s)
         session.emit(prepared.expectations.forecast(begun, took))
         source = planning if planning.plan is None else None
-        outcome = run_plan(session, begun, prepared.backend, model, settings, budget, source)
+        outcome = execution.run(begun, source)
     was_interrupted = outcome.stop is not None and outcome.stop.cause is StopCause.INTERRUPTED
     if planning.error is not None and not was_interrupted:
         release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
@@ -190,105 +177,6 @@ def make_plan(session: Session, ask: Callable[[], Plan]) -> Plan:
 def save_plan(session: Session, plan: Plan) -> None:
     write_atomic(session.run.plan, render_plan(plan), durable=True)
     write_contracts(session.run, plan.contracts)
-
-
-def expect(session: Session, plan: Plan, model: ModelSettings, budget: Budget) -> None:
-    """Tell the budget what the plan's tasks will take."""
-    budget.expect(expected_needs(plan, session.facts.prompt, budget.price, model))
-
-
-@storing()
-def run_plan(
-    session: Session,
-    plan: Plan,
-    backend: Backend,
-    model: ModelSettings,
-    settings: Settings,
-    budget: Budget,
-    source: PlanSource | None = None,
-) -> RunOutcome:
-    """Run what is left of the plan, whose rest comes from `source` if there is one. Ctrl-C ends it
-    early, resumable."""
-    earlier = _undamaged(session)
-    limits = settings.limits()
-    expect(session, plan, model, budget)
-    prefix = price_prefix(plan, session.facts.prompt, budget.price, model, backend.first_line_s)
-    is_cold = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
-    calls = ThreadedCalls(session.clock)
-    scheduler = Scheduler(
-        session.run.run_id,
-        plan,
-        backend=backend,
-        store=DiskStore(session.run, plan, session.facts.prompt, model, limits),
-        sink=session.sink,
-        calls=calls,
-        clock=session.clock,
-        policy=RetryPolicy(settings.max_retries, random.Random()),
-        pacing=pacing_of(settings, prefix if is_cold else None, backend.cancel_lag_s),
-        earlier=earlier,
-        commit=session.journal.commit,
-        check=session.journal.check,
-        budget=budget,
-        source=source,
-    )
-    try:
-        with first_asks(scheduler.interrupt):
-            return scheduler.run()
-    finally:
-        calls.close()
-
-
-def pacing_of(
-    settings: Settings, cold_prefix: SharedPrefix | None = None, cancel_lag_s: float = 0.0
-) -> Pacing:
-    """The loop's limits under the settings in force, on a backend with that lag."""
-    return Pacing(
-        settings.max_executors,
-        settings.task_timeout,
-        queue_timeout_s=settings.queue_timeout,
-        cancel_grace_s=Pacing().cancel_grace_s + cancel_lag_s,
-        progress_s=None if settings.quiet else PROGRESS_S,
-        cold_prefix=cold_prefix,
-    )
-
-
-def _undamaged(session: Session) -> JobsView:
-    """Without the results that no longer match their manifests; those tasks run again."""
-    jobs = session.run_view.jobs
-    damaged = verify_results(session.run, jobs.succeeded).damaged
-    for task, why in damaged.items():
-        session.notice(f"The task {task} runs again, since its result was damaged: {why}")
-    succeeded = {task: number for task, number in jobs.succeeded.items() if task not in damaged}
-    return replace(jobs, succeeded=succeeded)
-
-
-def prove(
-    prepared: PreparedRun, session: Session, plan: Plan, outcome: RunOutcome, budget: Budget
-) -> tuple[RunOutcome, Mapping[str, TaskResult]]:
-    """The outcome, and the results to deliver, each as its task left it: tasks whose results are
-    not run again. Raises BundleError where that does not help, or others would run again too."""
-    settings, model, why = prepared.settings, prepared.models.executor, ""
-    for tries_left in reversed(range(settings.max_retries)):
-        found, stop = verify_results(session.run, deliverable(outcome)), outcome.stop
-        was_damaged = stop is not None and stop.cause is StopCause.DAMAGED
-        if not found.damaged and not was_damaged:
-            return outcome, found.results
-        named = [f"{task}: {why}" for task, why in found.damaged.items()]
-        why = " ".join(named) or (stop.message if stop else "")
-        is_alone = TaskState.FAILED not in outcome.states.values() and (stop is None or was_damaged)
-        if not tries_left or not is_alone:
-            break
-        outcome = run_plan(session, plan, prepared.backend, model, settings, budget)
-    raise BundleError(
-        f"Nothing was delivered, since results were damaged after their tasks had ended: {why}",
-        "Find out what changes files of the run, then resume it: these tasks run again.",
-    )
-
-
-def deliverable(outcome: RunOutcome) -> dict[str, int]:
-    """The attempts whose results are delivered; an interrupted run delivers nothing yet."""
-    interrupted = outcome.stop is not None and outcome.stop.cause is StopCause.INTERRUPTED
-    return {} if interrupted else dict(outcome.succeeded)
 
 
 def exit_code(outcome: RunOutcome, merged: MergePlan) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,15 +92,9 @@ class DiskStore:
         allowance: Allowance = UNLIMITED,
     ) -> Job:
         attempt = self._run.attempt(key)
-        contracts = self._contracts_of(task)
+        contracts = self.contracts_of(task)
         if is_new := _begin_request(attempt):
-            inputs = str(attempt.inputs)
-            for path in (file.path for file in contracts):
-                if "/" in path:
-                    Path(inputs, path).parent.mkdir(parents=True, exist_ok=True)
-                _write_file(f"{inputs}/{path}", self._contracts[path].content.encode(), 0o644)
-            for source in self._sources(task.id, succeeded):
-                _copy_result(source, inputs)
+            self.write_inputs(task, contracts, succeeded, str(attempt.inputs))
         # one that never went out is written anew: options may have been given again since
         if is_new or not attempt.claim.exists():
             request = Request(
@@ -117,7 +111,20 @@ class DiskStore:
             write_request(attempt, request)
         return Job(key, attempt.root, self._limits.timeout_s)
 
-    def _contracts_of(self, task: Task) -> tuple[ContractFile, ...]:
+    def write_inputs(
+        self,
+        task: Task,
+        contracts: Sequence[ContractFile],
+        succeeded: Mapping[str, int],
+        inputs: str,
+    ) -> None:
+        """Lay the files that an attempt is given below `inputs`. Raises InputsDamaged."""
+        for path in (file.path for file in contracts):
+            write_input(inputs, path, self._contracts[path].content.encode(), 0o644)
+        for source in self._sources(task.id, succeeded):
+            _copy_result(source, inputs)
+
+    def contracts_of(self, task: Task) -> tuple[ContractFile, ...]:
         """Those that the task uses, then those that only the tasks before it use: their files may
         build upon them."""
         used = self._used[task.id]
@@ -233,6 +240,13 @@ def _damaged(task: str, why: str) -> InputsDamaged:
     return InputsDamaged(
         f"The result of {task!r} was damaged after the task ended: {why.rstrip('.')}."
     )
+
+
+def write_input(inputs: str, path: str, content: bytes, mode: int) -> None:
+    """A file at `path` below `inputs`, with the directories above it."""
+    if "/" in path:
+        Path(inputs, path).parent.mkdir(parents=True, exist_ok=True)
+    _write_file(f"{inputs}/{path}", content, mode)
 
 
 def _write_file(path: str, content: bytes, mode: int) -> None:

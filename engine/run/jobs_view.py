@@ -1,10 +1,15 @@
 """What has become of a run's jobs: resuming, the budget and the clean-up go on from here."""
 
-from collections.abc import Collection
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from core.events import JobEnded
 from core.job import Amount, JobHandle, JobKey, Outcome, Usage
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -61,11 +66,32 @@ class JobsView:
     def correct(self, planned: Collection[str], restarted: Collection[str]) -> None:
         """The plan has these tasks now; what was begun of the others, and of those that were
         `restarted`, is void."""
-        for task, attempt in self.attempts.items():
+        for task in self.attempts:
             if task in restarted or task not in planned:
-                self.void[task] = attempt
-                for told in (self.succeeded, self.failures, self.unreported):
-                    told.pop(task, None)
+                self.restart(task)
+
+    def restart(self, task: str) -> None:
+        """What was begun of it is void."""
+        if task in self.attempts:
+            self.void[task] = self.attempts[task]
+        for told in (self.succeeded, self.failures, self.unreported):
+            told.pop(task, None)
+
+    def select(self, keep: Callable[[str], bool]) -> JobsView:
+        """Of the tasks to `keep` only, by id: what a scheduler is to know."""
+
+        def kept(told: Mapping[str, T]) -> dict[str, T]:
+            return {task: value for task, value in told.items() if keep(task)}
+
+        return JobsView(
+            kept(self.attempts),
+            kept(self.succeeded),
+            kept(self.failures),
+            kept(self.unreported),
+            {key: handle for key, handle in self.open.items() if keep(key.task)},
+            spent_at=self.spent_at,
+            definitions=kept(self.definitions),
+        )
 
     def succeed(self, key: JobKey) -> None:
         if self.is_void(key):

@@ -26,6 +26,7 @@ from core.events import (
     Refused,
     RunEnded,
     RunStarted,
+    TaskAdded,
     TaskEnded,
     TaskRetry,
     Verified,
@@ -64,6 +65,8 @@ class RunView:
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
         self.tasks: dict[str, TaskView] = {}
+        self.added: dict[str, TaskAdded] = {}
+        """Tasks that the run does besides its plan."""
         self._left_out: dict[str, TaskView] = {}
         """Tasks that the plan had, and has no longer."""
         self.jobs = JobsView()
@@ -117,6 +120,8 @@ class RunView:
                 self._run_started(event.at, data)
             case PlanReady() as data:
                 self._plan_ready(event.at, data)
+            case TaskAdded() as data:
+                self._task_added(event.task, data)
             case PlanApproved():
                 self.approved = True
             case Forecast() as data:
@@ -301,7 +306,7 @@ class RunView:
     def _plan_ready(self, at: float, data: PlanReady) -> None:
         self.title, self.planned, self.assumptions = data.title, True, data.assumptions
         self.start = data.start
-        planned = {task.id for task in data.tasks}
+        planned = {task.id for task in data.tasks} | self.added.keys()
         self.jobs.correct(planned, data.restarted)
         self._leave_out(self.tasks.keys() - planned)
         for name, title, depends_on, estimate in data.tasks:
@@ -320,6 +325,18 @@ class RunView:
         if not self.planning.settled:  # a resumed run announces its plan again
             self._settle(self.planning, 1, ())
             self.planning_s = self.wall_s(at)
+
+    def _task_added(self, name: str, data: TaskAdded) -> None:
+        self.added[name] = data
+        if name not in self.tasks:
+            self._add(TaskView(name))
+        task = self.tasks[name]
+        task.title, task.estimate = data.title, data.estimate
+        self._path[name] = task.weight
+        if data.is_anew:
+            self.jobs.restart(name)
+            task.started_at, task.message = None, ""
+            self._move(task, TaskPhase.WAITING)
 
     def _leave_out(self, tasks: Iterable[str]) -> None:
         """Tasks that are in the plan no more; what they spent stays."""

@@ -13,13 +13,8 @@ from core.events import Event, Kind
 from core.job import JobKey, Outcome, TaskResult, TaskState
 from core.plan import Contract, Plan
 from engine.delivery.deliver import deliver, last_delivery
-from engine.pipeline import (
-    PROGRESS_S,
-    deliverable,
-    exit_code,
-    make_plan,
-    pacing_of,
-)
+from engine.execution import PROGRESS_S, deliverable, pacing_of
+from engine.pipeline import exit_code, make_plan
 from engine.run.attempt_store import verify_results
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session

@@ -20,7 +20,7 @@ WORKER_FREE = ("click", "rich", "docker", "engine", "backends")
 CORE = ("aws", "worker", "checks", "shell", "transfer", "settings", "workspace", "")
 CLAUDE = ("engines", "", "planning", "client", "errors", "simulation", "limits", "http", "prompts")
 ENGINE = (
-    *("pipeline", "cleanup", "cli", "views", "planning"),
+    *("pipeline", "execution", "cleanup", "cli", "views", "planning"),
     *("verification", "scheduling", "delivery", "run", "money", ""),
 )
 # Each backend imports its own rooms besides those of all backends.
@@ -85,7 +85,7 @@ REACHING = {
     # Opens the backends that runs were carried out on, as they were then.
     "engine.cleanup": {"config", "backends"},
     # Carries out a run under its settings.
-    "engine.pipeline": {"config"},
+    "engine.execution": {"config"},
     # Looks at all that was chosen before a run begins.
     "engine.planning": {
         *("config", "backends", "backends.docker.planner", "claude", "claude.client"),
@@ -106,7 +106,7 @@ REACHING = {
 }
 TOPS = {name.partition(".")[0] for name in MAY}
 # Arrows between the rooms of a part; fewer are welcome.
-MOST_ARROWS = {"backends": 27, "engine": 31}
+MOST_ARROWS = {"backends": 27, "engine": 38}
 
 
 def sources() -> list[Path]:

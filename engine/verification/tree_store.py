@@ -1,0 +1,73 @@
+"""The AttemptStore of tasks whose inputs are a whole merged tree."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+from core.bundle import UNLIMITED, Allowance, ContractFile, Limits, ModelSettings
+from core.errors import InputsDamaged
+from core.job import Job, JobKey
+from core.paths import is_owned
+from core.plan import Plan, Task
+from core.wire import encode
+from core.workspace.confined import read_regular
+from engine.delivery.merge import MergedFile
+from engine.run.attempt_store import DiskStore, write_input
+from engine.run.rundir import RunDir
+
+
+class TreeStore(DiskStore):
+    """For one `task`. `files` are the tree, each proven against its digest when it is copied. Of
+    the contracts of `plan`, the run's, those that the task owns are files like any other to it."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        plan: Plan,
+        prompt: str,
+        model: ModelSettings,
+        limits: Limits,
+        files: Sequence[MergedFile],
+        task: Task,
+    ) -> None:
+        super().__init__(run, plan, prompt, model, limits)
+        self._plan, self._files, self._task = plan, files, task
+
+    def prepare(
+        self,
+        task: Task,
+        key: JobKey,
+        previous_failure: str,
+        succeeded: Mapping[str, int],
+        allowance: Allowance = UNLIMITED,
+    ) -> Job:
+        return super().prepare(self._task, key, previous_failure, succeeded, allowance)
+
+    def contracts_of(self, task: Task) -> tuple[ContractFile, ...]:
+        digests = {file.path: file.entry.sha256 for file in self._files}
+        return tuple(
+            ContractFile(c.path, digests[c.path], c.purpose, is_used=c.path in task.uses)
+            for c in self._plan.contracts
+            if c.path in digests and not is_owned(task.owns, c.path)
+        )
+
+    def write_inputs(
+        self,
+        task: Task,
+        contracts: Sequence[ContractFile],
+        succeeded: Mapping[str, int],
+        inputs: str,
+    ) -> None:
+        for file in self._files:
+            try:
+                data = read_regular(file.source, file.entry.size)
+            except OSError:
+                data = b""
+            if sha256(data).hexdigest() != file.entry.sha256:
+                raise InputsDamaged(f"{file.path} was changed while {task.id} was prepared.")
+            write_input(inputs, file.path, data, file.entry.mode)
+
+
+def tree_digest(files: Sequence[MergedFile]) -> str:
+    """In hex; the same for the same content at the same paths."""
+    entries = sorted((file.path, file.entry.sha256, file.entry.mode) for file in files)
+    return sha256(encode(entries).encode()).hexdigest()
