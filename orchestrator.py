@@ -195,6 +195,22 @@ def runs(loaded: LoadedSettings) -> int:
     return 0
 
 
+def show(loaded: LoadedSettings, name: str, task: str) -> int:
+    from claude.prices import kept_pricing
+    from engine.run.rundir import find_run
+    from engine.views.format import screen_width
+    from engine.views.show import ShownRun, render_run, render_task
+
+    run = find_run(loaded.settings.work_dir, name)
+    shown = ShownRun.read(run, kept_pricing(run.read_facts().settings))
+    verbose, width = loaded.settings.verbose, screen_width()
+    if task:
+        print_text(render_task(shown, task, width, verbose=verbose))
+    else:
+        print_text(render_run(shown, width, verbose=verbose))
+    return 0
+
+
 def cancel(loaded: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import EventPrinter, cancel_run
     from engine.run.rundir import find_run
@@ -237,7 +253,7 @@ def doctor(loaded: LoadedSettings, probe: bool, register: bool) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the one place where errors are caught."""
     args = list(sys.argv[1:] if argv is None else argv)
-    handlers = Handlers(run, plan, resume, runs, simulated_api, doctor, cancel, clean)
+    handlers = Handlers(run, plan, resume, runs, show, simulated_api, doctor, cancel, clean)
     around = Surroundings(os.environ, Path.cwd, sys.stdin.buffer if sys.stdin else None)
     debug = "--debug" in args
     start_log(debug=debug)

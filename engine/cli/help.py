@@ -12,8 +12,9 @@ SUMMARY = "Builds a project from one sentence: Claude plans, executors work in p
 EXAMPLES = (
     '"Build a todo list app" --output-dir todo',
     '"Build a todo list app" --real --max-cost 2',
-    'plan "Build a todo list app" --real',
 )
+RARE = frozenset({"cancel", "clean", "simulated-api"})
+"""Commands that a short help only names."""
 BRIEF = {
     "real": "ask the real Claude; without it, a simulated one answers",
     "backend": "threading, docker, batch, slurm, parallelcluster",
@@ -77,9 +78,14 @@ class HelpedGroup(click.Group):
         formatter.write("".join(f"  {ctx.info_name} {example}\n" for example in EXAMPLES))
         run = self.commands["run"]
         of_run = click.Context(run, parent=ctx, info_name="run")
+        is_brief = not ctx.meta.get(_HELP_ALL)
+        left_out = [name for name in self.commands if is_brief and name in RARE]
+        told = [c for name, c in self.commands.items() if name not in left_out]
         with formatter.section("Commands"):
-            formatter.write_dl([(_synopsis(c, ctx), c.help or "") for c in self.commands.values()])
-        if ctx.meta.get(_HELP_ALL):
+            formatter.write_dl([(_synopsis(c, ctx), c.help or "") for c in told])
+            if left_out:
+                formatter.write_text(f"and {', '.join(left_out)} (--help-all tells of all)")
+        if not is_brief:
             write_grouped_options(run, of_run, formatter)
             formatter.write_paragraph()
             formatter.write_text(_EPILOG)

@@ -31,6 +31,8 @@ class Handlers:
     plan: Callable[[LoadedSettings, str, Path | None], int]
     resume: Callable[[LoadedSettings, str], int]
     runs: Callable[[LoadedSettings], int]
+    show: Callable[[LoadedSettings, str, str], int]
+    """The run's name, and the task's, "" for none."""
     simulated_api: Callable[[LoadedSettings, int], int]
     doctor: Callable[[LoadedSettings, bool, bool], int]
     """Whether to run a small job on the backend; whether to register a job definition first."""
@@ -165,6 +167,13 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         run_id,
     )
     yield command("runs", "List the runs in the work directory.", lambda _, s: do.runs(s))
+    yield command(
+        "show",
+        "Show a run, or a task: request, transcript, files, result.",
+        lambda ctx, loaded: do.show(loaded, ctx.params["run_id"], ctx.params["task"] or ""),
+        run_id,
+        click.Argument(["task"], metavar="[TASK]", required=False),
+    )
     yield command(
         "cancel",
         "Stop the jobs of a run wherever they run; it can be resumed.",

@@ -37,12 +37,30 @@ def text_width() -> int:
     return max(40, min(WIDTH, shutil.get_terminal_size().columns))
 
 
+def screen_width() -> int:
+    """Columns for tables and for what is read at length."""
+    return max(40, min(200, shutil.get_terminal_size().columns))
+
+
 def clean(text: object, limit: int = 200) -> str:
     """One line of printable text without terminal sequences, at most `limit` characters."""
     # cut first: a text may be huge
     plain = _HIDDEN.sub("", without_sequences(str(text)[: 20 * limit]))
     plain = " ".join("".join(c for c in plain if c.isprintable() or c.isspace()).split())
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def printable_lines(text: str) -> list[str]:
+    """The lines of a text as they are, but what would control a terminal, or hide or reorder what
+    is around it, stands as its escape."""
+    return [
+        "".join(c if c.isprintable() else _escape(c) for c in line.expandtabs(4))
+        for line in text.replace("\r\n", "\n").split("\n")
+    ]
+
+
+def _escape(char: str) -> str:
+    return " " if char == "\xa0" else char.encode("unicode_escape").decode()
 
 
 _LONGEST_S = 1e12  # damaged times may be infinite
@@ -58,9 +76,11 @@ def duration(seconds: float | None) -> str:
 
 
 def rough_duration(seconds: float) -> str:
-    """40 s, 9 min or 2.5 h."""
+    """40 s, 9 min, 2.5 h or 12 days."""
     if seconds < 100:
         return f"{seconds:.0f} s"
+    if seconds >= 172_800:
+        return f"{min(seconds, _LONGEST_S) / 86_400:.0f} days"
     return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
 
 
