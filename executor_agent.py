@@ -31,11 +31,13 @@ from core.bundle import (
     read_result,
     write_result,
 )
+from core.check_request import CheckJob
 from core.clock import Clock, DeadlineClock
 from core.credentials import Credentials
 from core.errors import BundleError
 from core.job import Manifest, Outcome, TaskResult
 from core.paths import path_defect
+from core.wire import encode, write_atomic
 from core.workspace.confined import remove_tree
 from core.workspace.result_check import find_defects, result_paths
 from core.workspace.workspace import Workspace
@@ -110,6 +112,8 @@ class ExecutorAgent:
         log.log(f"{request.key}: {request.task.title} (engine {request.model.engine})")
         clock = DeadlineClock(self.clock, request.limits.timeout_s)
         inputs = _check_inputs(attempt, request)
+        if request.checks is not None:
+            return self._check(running, request.checks, inputs, clock)
         workspace = _lay_out(attempt, request, inputs)
         context = EngineContext(
             request=request,
@@ -132,6 +136,28 @@ class ExecutorAgent:
             log.log(f"What was written so far stays in {attempt.work.name}/.")
             return result, Manifest()
         return result, _deliver(attempt, workspace, inputs, log)
+
+    def _check(
+        self, running: _Running, job: CheckJob, inputs: Manifest, clock: Clock
+    ) -> tuple[EngineResult, Manifest]:
+        """Run the project's checks: the work is done, however they end."""
+        from core.checks.job import CHECKS_NAME, run_checks  # what other workers do without
+
+        attempt, log = running.attempt, running.log
+        for leftover in (attempt.work, attempt.files):
+            remove_tree(leftover)
+        project = attempt.inputs, inputs
+        try:
+            report = run_checks(
+                job, project, attempt.work, clock, log.progress, contained=self.contained
+            )
+        finally:
+            remove_tree(attempt.work)
+        running.check_claim()
+        attempt.files.mkdir(parents=True)
+        write_atomic(attempt.files / CHECKS_NAME, encode(report))
+        message = report.why_not or f"{len(report.ended)} commands run in {report.sandbox}"
+        return EngineResult(Outcome.OK, message), build_manifest(attempt.files)
 
     def _write_result(
         self, running: _Running, result: EngineResult, manifest: Manifest

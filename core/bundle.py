@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from core.check_request import CheckJob
 from core.errors import BundleError
 from core.job import JobKey, Manifest, ManifestEntry, TaskResult, Usage
 from core.paths import Below
@@ -23,7 +24,7 @@ from core.workspace.confined import read_regular, remove_tree
 from core.workspace.protected_log import MAX_EARLIER_BYTES, make_directory
 
 T = TypeVar("T")
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 _LONGEST_CLAIM_BYTES = 4 * 1024
 _LONGEST_JSON_BYTES = 256 * 1024 * 1024
 
@@ -121,7 +122,8 @@ class ContractFile:
 @dataclass(frozen=True, slots=True)
 class Request:
     """request/task.json. `brief` is the same for all tasks of a run; `previous_failure` is how
-    the attempt before failed; `allowance` is what the run has reserved for this one."""
+    the attempt before failed; `allowance` is what the run has reserved for this one. `checks` are
+    run in place of a request to Claude: the inputs are the project then."""
 
     key: JobKey
     prompt: str
@@ -132,6 +134,7 @@ class Request:
     limits: Limits
     previous_failure: str = ""
     allowance: Allowance = UNLIMITED
+    checks: CheckJob | None = None
     version: int = WIRE_VERSION
 
 

@@ -26,3 +26,11 @@ class CheckRequest:
     @property
     def installs_with_network(self) -> bool:
         return bool(self.setup.install) and _NO_NETWORK.match(self.setup.network) is None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckJob:
+    """The same for a worker; `unprotected` where it may run them without a sandbox."""
+
+    request: CheckRequest
+    unprotected: bool = False

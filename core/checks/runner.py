@@ -31,7 +31,8 @@ _MEMORY_BYTES = 4 * 1024**3
 _DISK_BYTES = 4 * 1024**3
 _FILE_BYTES = 1024**3
 _PRINTED_BYTES = 64 * 1024**2
-_SHOWN_CHARS = 2_000
+SHOWN_CHARS = 2_000
+"""Of what a command printed, that are kept."""
 _MAKE_VENV = 'python3 -m venv "$HOME/.venv"'  # an environment of its own
 _START_CHECK = 'python3 -I "$TOOLS/start_check.py"'
 _USES_PIP = re.compile(r"\bpip3?\b")
@@ -50,6 +51,8 @@ class Checker:
     places: Places
     clock: Clock
     tell: Tell
+    alone: bool = False
+    """Whether this process has no other children (see core.shell.shell)."""
     _begun: int = field(default=0, init=False)
 
     def install(self) -> str:
@@ -136,7 +139,7 @@ class Checker:
         return end.exit_code == 0
 
     def _end(self, ended: CheckEnded) -> None:
-        output = "" if ended.state is Proof.PASSED else ended.output.rstrip()[-_SHOWN_CHARS:]
+        output = "" if ended.state is Proof.PASSED else ended.output.rstrip()[-SHOWN_CHARS:]
         self.tell(replace(ended, output=output, seconds=round(ended.seconds, 3)))
 
     @contextmanager
@@ -150,6 +153,7 @@ class Checker:
             max_printed_bytes=_PRINTED_BYTES,
             max_memory_bytes=_MEMORY_BYTES,
             max_disk_bytes=_DISK_BYTES,
+            alone=self.alone,
         ) as shell:
             yield shell
 

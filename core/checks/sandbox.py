@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from core.checks.start_check import listening_ports
 from core.checks.toolchain import link_python
 
 _SYSTEM = (
@@ -148,8 +149,19 @@ class Bare(Sandbox):
 
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
         path = [str(places.tools), os.environ.get("PATH", os.defpath)]
-        environ = [f"{n}={v}" for n, v in environment_of(path, str(places.home)).items()]
-        return shlex.join(["exec", "env", *environ, "/bin/sh", "-c", command])
+        environ = environment_of(path, str(places.home)) | {"TOOLS": str(places.tools)}
+        variables = [f"{name}={value}" for name, value in environ.items()]
+        return shlex.join(["exec", "env", *variables, "/bin/sh", "-c", command])
+
+
+class Contained(Bare):
+    """For a worker in a container of its own, which is the sandbox."""
+
+    name = "the job's container"
+
+    def __init__(self) -> None:
+        # where nobody listens no port can be taken, even if the network is that of the machine
+        self.has_own_network = not any(listening_ports())
 
 
 def environment_of(path: Iterable[str], home: str) -> dict[str, str]:

@@ -34,11 +34,14 @@ from core.bundle import (
     read_result,
     write_request,
 )
+from core.check_request import Check, CheckJob, CheckRequest
+from core.checks.job import CHECKS_NAME, read_report
 from core.clock import SystemClock
 from core.credentials import Credentials
 from core.errors import BundleError, CredentialsRefused, RateLimited
+from core.events import Proof
 from core.job import JobKey, Outcome, TaskResult
-from core.plan import Plan, Task, ancestors, render_brief, topological_order
+from core.plan import Plan, Setup, Task, ancestors, render_brief, topological_order
 from core.wire import plain
 from executor_agent import ExecutorAgent, write_final_result
 from planner_agent import PlannerAgent
@@ -546,3 +549,21 @@ def test_what_was_written_makes_room_for_the_result_on_a_full_disk(tmp_path: Pat
     assert read_result(attempt, result.key) == result
     assert attempt.log.read_text() == "all that was told\n"
     assert not attempt.work.exists()
+
+
+def test_checks_are_run_in_place_of_a_request_to_claude(tmp_path: Path) -> None:
+    checks = CheckRequest(Setup(), (Check("grep -q app lib.py"), Check("exit 3")))
+    task = Task(id="store", instructions="Run the checks.", owns=(CHECKS_NAME,))
+    attempt = make_attempt(tmp_path, task=task, checks=CheckJob(checks))
+    asked = ScriptedConnect(ScriptedClaude([]))
+    worker = ExecutorAgent(Credentials(), SystemClock(), connect=asked, contained=True)
+    result = worker.run(attempt, "w")
+    assert result is not None
+    assert (result.outcome, result.usage, result.manifest.paths) == (Outcome.OK, (), (CHECKS_NAME,))
+    report = read_report(attempt.files / CHECKS_NAME, checks)
+    assert [(e.state, e.reason) for e in report.ended] == [
+        (Proof.PASSED, ""),
+        (Proof.FAILED, "exit code 3"),
+    ]
+    assert not attempt.work.exists()
+    assert events(attempt)[0]["text"] == "1 of 2: grep -q app lib.py"

@@ -1,0 +1,133 @@
+"""The checks of a project as a job: a worker runs them, and leaves how each ended in checks.json.
+
+That file comes from beside commands that nobody trusts. Whoever reads it takes from it the ends of
+what it has asked for, and nothing else.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from core.check_request import CheckJob, CheckRequest
+from core.checks.runner import SHOWN_CHARS, Checker
+from core.checks.sandbox import Bare, Bubblewrap, Contained, Places, Sandbox, find_bubblewrap
+from core.checks.toolchain import programs_of
+from core.clock import Clock
+from core.errors import BundleError
+from core.events import CheckBegun, CheckEnded
+from core.job import Manifest
+from core.shell.processes import hide_memory
+from core.wire import decode
+from core.workspace.confined import read_regular
+
+CHECKS_NAME = "checks.json"
+REPORT_VERSION = 1
+_MOST_BYTES = 16 * 1024 * 1024
+_MOST_S = 1e6
+_SANDBOXES = frozenset(kind.name for kind in (Bubblewrap, Contained, Bare))
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksReport:
+    """How each command ended, in order, in a `sandbox`; or `why_not`, the end of a sentence."""
+
+    sandbox: str = ""
+    why_not: str = ""
+    ended: tuple[CheckEnded, ...] = ()
+    version: int = REPORT_VERSION
+
+
+def run_checks(
+    job: CheckJob,
+    project: tuple[Path, Manifest],
+    root: Path,
+    clock: Clock,
+    say: Callable[[str], None],
+    *,
+    contained: bool,
+) -> ChecksReport:
+    """Run them in a copy of `project` below `root`, a fresh directory, and `say` how it goes.
+
+    `contained`: a container is around this process, which does nothing else. Raises Interrupted
+    from the clock, and OSError where the disk fails.
+    """
+    sandbox = _choose_sandbox(job, contained=contained)
+    if isinstance(sandbox, str):
+        return ChecksReport(why_not=sandbox)
+    hide_memory()
+    ended: list[CheckEnded] = []
+
+    def tell(data: CheckBegun | CheckEnded) -> None:
+        if isinstance(data, CheckEnded):
+            ended.append(data)
+            say(": ".join(filter(None, (data.state, data.reason, data.command))))
+        else:
+            say(f"{data.number} of {data.total}: {data.command}")
+
+    places = Places.below(root)
+    places.make()
+    _copy(*project, places.project)
+    checker = Checker(job.request, sandbox, places, clock, tell, alone=contained)
+    checker.check(checker.install())
+    return ChecksReport(sandbox.name, ended=tuple(ended))
+
+
+def read_report(path: Path, request: CheckRequest) -> ChecksReport:
+    """What a worker has left of a `request`. Raises BundleError for what cannot be its answer."""
+    try:
+        data = read_regular(path, _MOST_BYTES)
+    except OSError as exc:
+        raise BundleError(f"{path} cannot be read: {exc}.") from exc
+    found = decode(ChecksReport, data, str(path))
+    if found.version != REPORT_VERSION:
+        raise BundleError(f"{path} has version {found.version}, not {REPORT_VERSION}.")
+    if found.why_not:
+        return ChecksReport(why_not=found.why_not[:SHOWN_CHARS])
+    if found.sandbox not in _SANDBOXES:
+        raise BundleError(f"{path} names no sandbox that a worker has.")
+    _check_ends(path, request, found.ended)
+    return replace(found, ended=tuple(map(_cut, found.ended)))
+
+
+def _check_ends(path: Path, request: CheckRequest, ended: tuple[CheckEnded, ...]) -> None:
+    """Every check once, in the order in which they were asked for, and nothing that was not."""
+    asked = iter(_asked(request))
+    for end in ended:
+        if (end.phase, end.command, end.tasks) not in asked:  # goes on behind the one before
+            raise BundleError(f"{path} tells of {end.command!r}, which was not asked for there.")
+        if not 0 <= end.seconds <= _MOST_S:
+            raise BundleError(f"{path} says that {end.command!r} took {end.seconds} s.")
+    told = sum(end.phase == "check" for end in ended)
+    if told != len(request.checks):
+        raise BundleError(f"{path} tells of {told} checks, not of {len(request.checks)}.")
+
+
+def _asked(request: CheckRequest) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    for command in request.setup.install:
+        yield "install", command, ()
+    for check in request.checks:
+        yield "check", *check
+    yield "start", request.setup.start, ()
+
+
+def _cut(end: CheckEnded) -> CheckEnded:
+    return replace(end, reason=end.reason[:SHOWN_CHARS], output=end.output[-SHOWN_CHARS:])
+
+
+def _choose_sandbox(job: CheckJob, *, contained: bool) -> Sandbox | str:
+    if contained:
+        return Contained()
+    found = find_bubblewrap(programs_of(job.request.setup.tools))
+    if isinstance(found, Sandbox):
+        return found
+    if job.unprotected:
+        return Bare()
+    return f"on the node, {found}; install it there, or --verify-on-host runs them unprotected"
+
+
+def _copy(source: Path, manifest: Manifest, project: Path) -> None:
+    for entry in manifest.entries:
+        path = project / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((source / entry.path).read_bytes())
+        path.chmod(entry.mode)
