@@ -390,10 +390,11 @@ class CheckBegun(EventData):
 @dataclass(frozen=True, slots=True)
 class CheckEnded(EventData):
     """A command of the delivered project, run in a copy of it. `phase` is install, check or start,
-    `tasks` are those it is about; `output` is the end of what it printed where it did not pass."""
+    `tasks` are those it is about; `output` is the end of what it printed where it did not pass,
+    `tests` how many tests it ran, 0 where it told none."""
 
     kind = Kind.CHECK_ENDED
-    sparse = frozenset({"reason", "output"})
+    sparse = frozenset({"reason", "output", "tests"})
     phase: str
     command: str
     tasks: tuple[str, ...]
@@ -401,6 +402,7 @@ class CheckEnded(EventData):
     reason: str = ""
     seconds: float = 0.0
     output: str = ""
+    tests: int = 0
 
 
 class CriterionProof(NamedTuple):

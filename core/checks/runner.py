@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from core.check_request import CheckRequest
 from core.checks import start_check
+from core.checks.counts import count_tests
 from core.checks.sandbox import Places, Sandbox
 from core.checks.start_check import lacking_program, read_report
 from core.checks.toolchain import missing_programs
@@ -135,7 +136,8 @@ class Checker:
             lack = lack or lacking_program(end.exit_code, end.output)
             state = Proof.NOT_PROVEN if lack or end.ran_out_of_disk else Proof.FAILED
             reason, output = lack or end.outcome(), end.output
-        self._end(CheckEnded(phase, command, tasks, state, reason, end.seconds, output))
+        ran = count_tests(end.output)
+        self._end(CheckEnded(phase, command, tasks, state, reason, end.seconds, output, ran))
         return end.exit_code == 0
 
     def _end(self, ended: CheckEnded) -> None:

@@ -165,3 +165,8 @@ def test_a_project_is_started_where_it_has_a_network_of_its_own(project: Project
 def test_a_project_is_not_started_unprotected(project: Project) -> None:
     assert project.verify("true", start="exit 7")
     assert [c.phase for c in project.ended] == ["check"]
+
+
+def test_the_tests_that_a_command_ran_are_counted_also_where_it_passed(project: Project) -> None:
+    assert project.verify(r"printf 'Ran 12 tests in 0.1s\n\nOK (skipped=2)\n'")
+    assert [check.tests for check in project.ended] == [10]
