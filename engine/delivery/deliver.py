@@ -7,7 +7,7 @@ from pathlib import Path
 from core.events import Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
-from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
+from engine.delivery.merge import CONTRACTS, MergePlan, MergeSource, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target, refuse_target
 from engine.delivery.target_check import absolute, manifest_of, which_delivered
 from engine.run.attempt_store import write_contracts
@@ -30,7 +30,7 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
 
 def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) -> list[MergeSource]:
     """The contracts first, as the plan has them, then the tasks in the plan's order."""
-    contracts = MergeSource("contracts", run.contracts, write_contracts(run, plan.contracts))
+    contracts = MergeSource(CONTRACTS, run.contracts, write_contracts(run, plan.contracts))
     tasks = [
         MergeSource(t.id, run.attempt(results[t.id].key).files, results[t.id].manifest)
         for t in plan.tasks

@@ -10,12 +10,14 @@ from core.events import Conflict, Refused
 from core.job import Manifest, ManifestEntry
 from core.paths import MAX_NAME_BYTES, MAX_PATH_CHARS, fold, path_defect
 
+CONTRACTS = "contracts"
+"""Who owns what no task does."""
 _MAX_SUFFIX_CHARS = 20  # a longer one is a name with a dot in it
 
 
 @dataclass(frozen=True, slots=True)
 class MergeSource:
-    """One owner's tree: `manifest` below `root`. The owner is a task id, or "contracts"."""
+    """One owner's tree: `manifest` below `root`. The owner is a task id, or CONTRACTS."""
 
     owner: str
     root: Path
