@@ -1,0 +1,300 @@
+"""What a repair may do to tests: put names right, and nothing that makes them weaker."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.verification.judge import find_objections
+
+PY = '''"""Tests."""
+import unittest
+
+from todo.store import Store
+
+
+class TestStore(unittest.TestCase):
+    def setUp(self):
+        self.store = Store("x.json")
+
+    def test_add(self):
+        """It adds."""
+        item = self.store.add("milk", done=False)
+        self.assertEqual(item.title, "milk")
+
+    def test_raises(self):
+        with self.assertRaises(ValueError):
+            self.store.add("")
+
+
+def test_plain():
+    assert Store("y").add("a") == 1
+'''
+JS = """// tests
+import test from 'node:test';
+import assert from 'node:assert/strict';
+const { add } = require('../src/store');
+
+test('adds', () => {
+  const item = add('milk');
+  assert.equal(item.title, 'milk');
+  expect(item.done).toBe(false);
+});
+"""
+GO = """package store
+
+import (
+	"testing"
+)
+
+func TestAdd(t *testing.T) {
+	if got := Add("a"); got != 3 { t.Errorf("got %d", got) }
+}
+"""
+RUST = """pub fn add(a: u8) -> u8 { a }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn adds() { assert_eq!(add(2), 4); }
+}
+"""
+JAVA = """package app;
+import org.junit.jupiter.api.Test;
+class StoreTest {
+  @Test void adds() { assertEquals(3, new Store().add(1)); }
+}
+"""
+PACKAGE = '{"scripts": {"test": "node --test"}, "dependencies": {}}'
+PYPROJECT = '[project]\ndependencies = []\n[tool.pytest.ini_options]\naddopts = "-ra"\n'
+TSCONFIG = (
+    '{"compilerOptions": {"strict": true, // all of it\n "target": "es5"}, "include": ["src"]}'
+)
+
+T = "tests/test_store.py"
+J = "test/store.test.js"
+ALLOWED = {
+    "names of what is tested": (T, PY, [("store.add(", "store.add_item("), ("done=", "is_done=")]),
+    "an attribute in an assertion": (T, PY, [("item.title", "item.name")]),
+    "imports": (
+        T,
+        PY,
+        [("from todo.store import Store", "from todo import db\nfrom todo.db import Store")],
+    ),
+    "formatting, comments, docstrings": (T, PY, [('"""It adds."""', '"""It does."""  # so')]),
+    "one more test": (
+        T,
+        PY,
+        [("def test_plain", "def test_more():\n    assert 1\n\n\ndef test_plain")],
+    ),
+    "a file that did not parse": (
+        T,
+        PY.replace("def setUp(self)", "def setUp(self"),
+        [("def setUp(self", "def setUp(self)")],
+    ),
+    "names, in JavaScript": (
+        J,
+        JS,
+        [("add(", "addTodo("), ("{ add }", "{ addTodo }"), ("item", "found")],
+    ),
+    "paths of imports, in JavaScript": (J, JS, [("'../src/store'", "'../lib/store.js'")]),
+    "layout, in JavaScript": (J, JS, [("('adds', () => {", "('adds', () =>\n{"), (";\n", "\n")]),
+    "one more test, in JavaScript": (
+        J,
+        JS,
+        [("false);\n});\n", "false);\n});\ntest('b', () => {});\n")],
+    ),
+    "names, in Go": ("store/store_test.go", GO, [("Add(", "AddItem(")]),
+    "code beside the tests of a file of Rust": (
+        "src/lib.rs",
+        RUST,
+        [("-> u8 { a }", "-> u8 { a * 2 }")],
+    ),
+    "code that is no test": ("src/store.py", "assert x == 1\n", [("assert x == 1\n", "")]),
+    "dependencies of npm": (
+        "package.json",
+        PACKAGE,
+        [('"dependencies": {}', '"dependencies": {"a": "1"}')],
+    ),
+    "a manifest that could not be read": ("package.json", PACKAGE[:-1], [("{}", "{}}")]),
+    "dependencies of Python": ("pyproject.toml", PYPROJECT, [("= []", '= ["flask"]')]),
+    "what the compiler aims at": ("tsconfig.json", TSCONFIG, [("es5", "es2022")]),
+}
+REFUSED = {
+    "a value that is expected": (T, PY, [('title, "milk"', 'title, "tea"')], "test_add may differ"),
+    "a value that is given": (T, PY, [('add("milk"', 'add("tea"')], "test_add may differ"),
+    "an assertion less": (
+        T,
+        PY,
+        [('        self.assertEqual(item.title, "milk")\n', "")],
+        "test_add may",
+    ),
+    "a weaker assertion": (T, PY, [("assertEqual", "assertTrue")], "test_add may differ"),
+    "another exception": (T, PY, [("ValueError", "Exception")], "test_raises may differ"),
+    "an operator": (T, PY, [("== 1", "!= 1")], "test_plain may differ"),
+    "an early return": (
+        T,
+        PY,
+        [("        item =", "        return\n        item =")],
+        "test_add may",
+    ),
+    "a result made up": (
+        T,
+        PY,
+        [('self.store.add("milk", done=False)', "object()")],
+        "test_add may",
+    ),
+    "both sides the same": (
+        T,
+        PY.replace('item.title, "milk"', "item.title, item.name"),
+        [("item.name", "item.title")],
+        "an assertion of TestStore.test_add compares a thing with itself",
+    ),
+    "a constant": (
+        T,
+        PY.replace("assert Store", "assert flag and Store"),
+        [("flag", "True")],
+        "test_plain may",
+    ),
+    "a test renamed": (T, PY, [("def test_raises", "def raises")], "TestStore.test_raises is gone"),
+    "a test that is defined twice": (
+        T,
+        PY,
+        [("def test_raises", "def test_add")],
+        "test_raises is gone",
+    ),
+    "a fixture": (T, PY, [('Store("x.json")', "Fake()")], "TestStore.setUp may differ"),
+    "a base": (T, PY, [("(unittest.TestCase)", "")], "TestStore may differ"),
+    "a skip": (T, PY, [("    def test_add", "    @unittest.skip\n    def test_add")], "skips"),
+    "a marker": (
+        T,
+        PY,
+        [("def test_plain", "@pytest.mark.xfail\ndef test_plain")],
+        "pytest.mark.xfail",
+    ),
+    "a hook of the runner": (
+        T,
+        PY,
+        [("def test_plain", "def load_tests(*a): ...\n\n\ndef test_plain")],
+        "load_tests",
+    ),
+    "a fixture added": (
+        T,
+        PY,
+        [("    def test_add", "    def tearDown(self): ...\n\n    def test_add")],
+        "tearDown is new",
+    ),
+    "what runs on import": (
+        T,
+        PY,
+        [("def test_plain", "Store.add = None\n\n\ndef test_plain")],
+        "the module itself",
+    ),
+    "a stand-in": (
+        T,
+        PY,
+        [("from todo.store import Store", "from unittest.mock import MagicMock as Store")],
+        "mock",
+    ),
+    "a file that parses no more": (T, PY, [("class TestStore", "class")], "no valid Python"),
+    "a test less in a file that did not parse": (T, PY + "(", [(PY[-110:] + "(", "")], "is gone"),
+    "a file removed": (T, PY, None, "holds tests, and may not be removed"),
+    "data of tests": ("tests/data/a.json", "1", [("1", "2")], "what tests compare with"),
+    "a snapshot": ("src/__snapshots__/a.snap", "1", [("1", "2")], "what tests compare with"),
+    "a value, in JavaScript": (
+        J,
+        JS,
+        [("'milk');\n  expect", "'tea');\n  expect")],
+        "may differ in the names",
+    ),
+    "a weaker matcher": (J, JS, [("toBe(false)", "toBeDefined()")], "may differ in the names"),
+    "a skip, in JavaScript": (J, JS, [("test('adds'", "test.skip('adds'")], "test.skip"),
+    "only one test": (J, JS, [("test('adds'", "it.only('adds'")], "it.only"),
+    "an option of a test": (J, JS, [("'adds', ()", "'adds', {skip: true}, ()")], "may differ"),
+    "a test commented out": (J, JS, [("  assert.equal", "  // assert.equal")], "may differ"),
+    "a value, in Go": ("store/store_test.go", GO, [("!= 3", "!= 4")], "may differ"),
+    "a skip, in Go": ("store/store_test.go", GO, [("\tif got", "\tt.Skip()\n\tif got")], "t.Skip("),
+    "a value, in Rust": ("src/lib.rs", RUST, [("4)", "2)")], "may differ"),
+    "ignored, in Rust": ("src/lib.rs", RUST, [("#[test]", "#[test]\n    #[ignore]")], "#[ignore"),
+    "a value, in Java": ("src/test/java/app/StoreTest.java", JAVA, [("(3,", "(2,")], "may differ"),
+    "disabled, in Java": ("StoreTest.java", JAVA, [("@Test", "@Disabled @Test")], "@Disabled"),
+    "scripts": ("package.json", PACKAGE, [("node --test", "true")], "that was changed"),
+    "options of pytest": ("pyproject.toml", PYPROJECT, [("-ra", "-k nothing")], "that was changed"),
+    "how strict the compiler is": (
+        "tsconfig.json",
+        TSCONFIG,
+        [("true", "false")],
+        "that was changed",
+    ),
+    "targets of cargo": (
+        "Cargo.toml",
+        "[lib]\n",
+        [("[lib]\n", "[lib]\ntest = false\n")],
+        "that was changed",
+    ),
+    "sections of setup.cfg": (
+        "setup.cfg",
+        "[tool:pytest]\nx=1\n",
+        [("x=1", "x=2")],
+        "that was changed",
+    ),
+    "what pytest loads": ("conftest.py", "", [("", "x")], "may not be changed"),
+    "targets of make": ("sub/Makefile", "test:\n", [("test:", "test: all")], "may not be changed"),
+    "a silenced type checker": (
+        "src/a.py",
+        "x = 1\n",
+        [("x = 1", "x = 1  # type: ignore")],
+        "silences a check",
+    ),
+    "a silenced compiler": (
+        "src/a.ts",
+        "x()\n",
+        [("x()", "// @ts-ignore\nx()")],
+        "silences a check",
+    ),
+    "an exit before the end": (
+        "todo/a.py",
+        "x\n",
+        [("x\n", "import os\nos._exit(0)\n")],
+        "os._exit",
+    ),
+}
+
+
+def changed(text: str, edits: list[tuple[str, str]] | None) -> dict[str, str] | None:
+    for old, new in edits or []:
+        assert old in text
+        text = text.replace(old, new, 1) if old else new
+    return None if edits is None else {"text": text}
+
+
+@pytest.mark.parametrize(("path", "text", "edits"), ALLOWED.values(), ids=ALLOWED)
+def test_names_may_be_put_right(path: str, text: str, edits: list[tuple[str, str]]) -> None:
+    after = changed(text, edits)
+    assert after is not None
+    assert after["text"] != text
+    assert find_objections({path: text}, {path: after["text"]}) == []
+
+
+@pytest.mark.parametrize(("path", "text", "edits", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_weakens_tests_is_refused(
+    path: str, text: str, edits: list[tuple[str, str]] | None, why: str
+) -> None:
+    after = changed(text, edits)
+    found = find_objections({path: text}, {path: after["text"]} if after else {})
+    assert found
+    assert any(why in objection for objection in found)
+    assert all(path in objection and "\n" not in objection for objection in found)
+
+
+@pytest.mark.parametrize(
+    "path", ["conftest.py", "sitecustomize.py", "a/pytest.ini", "unittest/x.py"]
+)
+def test_what_decides_about_tests_may_not_appear(path: str) -> None:
+    assert find_objections({}, {path: "x"}) == [
+        f"{path} decides which tests run and how, and may not be added"
+    ]
+
+
+def test_new_files_and_new_tests_are_free() -> None:
+    assert find_objections({}, {"todo/new.py": "x = 1\n", "tests/test_new.py": PY}) == []
