@@ -45,6 +45,8 @@ _SHELLS = ("/bin/bash", "/bin/sh")
 _PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
 _SCRATCH = ("home", "tmp")
 _DISK = "the free disk space fell"
+_OTHERS_FACTOR = 4
+_MEASURE_EVERY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ class Shell:
 
     `scratch` is a directory of its own outside of `root`, for the home and the temporary files of
     commands; it is removed at the end. A command may write files of `max_bytes`, print
-    `max_printed_bytes`, and use `max_memory_bytes` of memory and `max_disk_bytes` of the disk where
-    these are given. `alone` says that this process has no other children and may end all that
-    appear, so that not even what ended its supervisor gets away.
+    `max_printed_bytes`, and use `max_memory_bytes` of memory and `max_disk_bytes` of the disk, with
+    what lies beside `scratch`, where these are given. `alone` says that this process has no other
+    children and may end all that appear, so that not even what ended its supervisor gets away.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Shell:
         self._max_disk_bytes = max_disk_bytes
         self._alone = alone
         self._spared: set[int] = set()
+        self._measure_at = 0.0
 
     def __enter__(self) -> Self:
         remove_tree(self._scratch)
@@ -203,9 +206,18 @@ class Shell:
         if captured.size > self._max_printed_bytes:
             return f"it printed more than {self._max_printed_bytes:,} bytes"
         most = self._max_disk_bytes
-        if most and (left := self._free_bytes()) and free - left > most:
+        if most and (left := self._free_bytes()) and self._holds_too_much(free - left):
             return f"{_DISK} by more than {most:,} bytes"
         return ""
+
+    def _holds_too_much(self, fallen: int) -> bool:
+        """Whether it is the command that has filled the disk, of which `fallen` bytes are gone: its
+        files, or where these are gone but still open, far more than others are likely to write."""
+        most, now = self._max_disk_bytes, self._clock.monotonic()
+        if fallen <= most or now < self._measure_at:
+            return fallen > most * _OTHERS_FACTOR
+        self._measure_at = now + _MEASURE_EVERY_S
+        return tree_bytes(self._scratch.parent) > most or fallen > most * _OTHERS_FACTOR
 
     def _free_bytes(self) -> int:
         """Of the disk; 0 where no limit is set, or a command has removed the place."""
@@ -267,6 +279,17 @@ def build_environment(environ: Mapping[str, str], scratch: Path) -> dict[str, st
         "PAGER": "cat",
         "TERM": "dumb",
     }
+
+
+def tree_bytes(root: Path) -> int:
+    """What the files below take of the disk, hard links once for each name; as far as they can be
+    looked at."""
+    total = 0
+    for directory, _, names in os.walk(root):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+    return total
 
 
 def find_shell() -> str:

@@ -7,12 +7,14 @@ import re
 import secrets
 import shutil
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from core.checks.sandbox import _root_of
-from tests.core.checks.conftest import Box
+from tests.core.checks.conftest import MIB, Box
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -88,6 +90,25 @@ def test_what_uses_too_much_is_stopped(box: Box, code: str, why: str) -> None:
     end = box.python(code)
     assert end.exit_code is None
     assert re.search(why, end.why)
+
+
+def test_others_may_fill_the_disk_meanwhile(
+    box: Box, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    others = tmp_path_factory.mktemp("others")
+
+    def fill() -> None:
+        while not box.places.project.joinpath("begun").exists():
+            time.sleep(0.01)
+        with others.joinpath("file").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 300 * MIB)
+        box.places.project.joinpath("filled").touch()
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    end = box.run("touch begun; until [ -e filled ]; do sleep 0.1; done; sleep 0.5")
+    thread.join()
+    assert end.exit_code == 0, end.why
 
 
 def test_what_takes_too_long_is_stopped(box: Box) -> None:
