@@ -65,6 +65,7 @@ _bedrock = partial(_provider, only_with=WITH_BEDROCK)
 _beating = partial(_bedrock, None, beats=True)
 _secret = partial(_bedrock, metavar="VALUE", secret=True, kept=False)
 _output = partial(setting, Group.OUTPUT, commands=ALL_COMMANDS, kept=False)
+_short_output = partial(_output, commands=ALL_COMMANDS - {"show", "logs"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +146,10 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         None, "AWS session token; better: AWS_SESSION_TOKEN"
     )
 
-    json_lines: bool = _output(False, "one event a line on standard output, in JSON", key="json")
-    quiet: bool = _output(False, "show only the outcome")
+    json_lines: bool = _short_output(
+        False, "one event a line on standard output, in JSON", key="json"
+    )
+    quiet: bool = _short_output(False, "show only the outcome")
     verbose: bool = _output(False, "show more about each task, in plain lines")
     debug: bool = _output(False, "show the tracebacks of errors")
     no_color: bool = _output(False, "use no colours", standard_env={"NO_COLOR": True})

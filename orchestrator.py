@@ -211,6 +211,14 @@ def show(loaded: LoadedSettings, name: str, task: str) -> int:
     return 0
 
 
+def logs(loaded: LoadedSettings, name: str, task: str, follow: bool) -> int:
+    from engine.cli.logs import follow_log
+    from engine.run.rundir import find_run
+
+    backends = run_backends(loaded)
+    return follow_log(find_run(backends.work_dir, name), task, backends, print_text, follow=follow)
+
+
 def cancel(loaded: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import EventPrinter, cancel_run
     from engine.run.rundir import find_run
@@ -253,7 +261,18 @@ def doctor(loaded: LoadedSettings, probe: bool, register: bool) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the one place where errors are caught."""
     args = list(sys.argv[1:] if argv is None else argv)
-    handlers = Handlers(run, plan, resume, runs, show, simulated_api, doctor, cancel, clean)
+    handlers = Handlers(
+        run=run,
+        plan=plan,
+        resume=resume,
+        runs=runs,
+        show=show,
+        logs=logs,
+        simulated_api=simulated_api,
+        doctor=doctor,
+        cancel=cancel,
+        clean=clean,
+    )
     around = Surroundings(os.environ, Path.cwd, sys.stdin.buffer if sys.stdin else None)
     debug = "--debug" in args
     start_log(debug=debug)

@@ -16,7 +16,7 @@ ENV_PREFIX = "ORCHESTRATOR_"
 RUN_COMMANDS = frozenset({"run", "resume"})
 PLANNING_COMMANDS = frozenset({"run", "plan", "resume"})
 PROVIDER_COMMANDS = PLANNING_COMMANDS | {"doctor"}
-ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "show", "simulated-api", "cancel", "clean"}
+ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "show", "logs", "simulated-api", "cancel", "clean"}
 
 
 class Group(StrEnum):

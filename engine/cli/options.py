@@ -36,6 +36,8 @@ class Handlers:
     simulated_api: Callable[[LoadedSettings, int], int]
     doctor: Callable[[LoadedSettings, bool, bool], int]
     """Whether to run a small job on the backend; whether to register a job definition first."""
+    logs: Callable[[LoadedSettings, str, str, bool], int]
+    """The same two, and whether to follow."""
     cancel: Callable[[LoadedSettings, str], int]
     clean: Callable[[LoadedSettings, str, float, bool], int]
     """The run's name, "" for all; the age in seconds from which runs go; whether to remove."""
@@ -173,6 +175,16 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         lambda ctx, loaded: do.show(loaded, ctx.params["run_id"], ctx.params["task"] or ""),
         run_id,
         click.Argument(["task"], metavar="[TASK]", required=False),
+    )
+    yield command(
+        "logs",
+        "Show what a task's worker wrote, also while it runs.",
+        lambda ctx, loaded: do.logs(
+            loaded, ctx.params["run_id"], ctx.params["task"], ctx.params["follow"]
+        ),
+        run_id,
+        click.Argument(["task"], metavar="TASK"),
+        _flag(Group.CORE, "--follow", "go on until the task ends"),
     )
     yield command(
         "cancel",

@@ -90,7 +90,26 @@ def _cut_torn_line(path: Path) -> None:
 
 def read_journal(path: Path) -> list[Event]:
     """All whole events. Raises BundleError when a line before the last is damaged."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    return [decode_event(line, f"{path}:{n}") for n, line in enumerate(lines[:-1], 1) if line]
+    return JournalReader(path).read()
+
+
+class JournalReader:
+    """Reads a journal that grows: each call gives the whole events since the one before."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = self._line = 0
+
+    def read(self) -> list[Event]:
+        """None where there is no journal yet. Raises BundleError when one of its lines is
+        damaged."""
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._offset)
+                *lines, rest = stream.read().split(b"\n")
+                self._offset = stream.tell() - len(rest)
+        except FileNotFoundError:
+            return []
+        begin, self._line = self._line + 1, self._line + len(lines)
+        numbered = enumerate(lines, begin)
+        return [decode_event(line, f"{self._path}:{n}") for n, line in numbered if line]

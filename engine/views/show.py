@@ -50,21 +50,18 @@ class ShownRun:
             plan = parse_plan(run.plan.read_text(encoding="utf-8"), str(run.plan))
         return cls(run, events, replay(run.run_id, events, price), plan)
 
-    def task(self, name: str) -> tuple[TaskView, int]:
-        """The task of that name, and the attempt: its last, or that of task/attempt. Raises
-        UsageError."""
-        wanted, _, number = name.partition("/")
-        if (task := self.run_view.tasks.get(wanted)) is None:
-            known = ", ".join(clean(known) for known in self.run_view.tasks) or "none yet"
-            raise UsageError(
-                f"Run {self.run.run_id} has no task {wanted!r}.", f"Its tasks: {known}."
-            )
-        last = max(1, self.run_view.jobs.attempts.get(wanted, task.attempt))
-        if number and not (number.isdecimal() and 1 <= int(number) <= last):
-            raise UsageError(
-                f"The task {wanted!r} has no attempt {number!r}.", f"Give 1 to {last}."
-            )
-        return task, int(number or last)
+
+def find_attempt(run_view: RunView, name: str) -> tuple[TaskView, int]:
+    """The task of that name, and the attempt: its last, or that of task/attempt. Raises
+    UsageError."""
+    wanted, _, number = name.partition("/")
+    if (task := run_view.tasks.get(wanted)) is None:
+        known = ", ".join(clean(known) for known in run_view.tasks) or "none yet"
+        raise UsageError(f"Run {run_view.run_id} has no task {wanted!r}.", f"Its tasks: {known}.")
+    last = max(1, run_view.jobs.attempts.get(wanted, task.attempt))
+    if number and not (number.isdecimal() and 1 <= int(number) <= last):
+        raise UsageError(f"The task {wanted!r} has no attempt {number!r}.", f"Give 1 to {last}.")
+    return task, int(number or last)
 
 
 def render_run(shown: ShownRun, width: int, *, verbose: bool = False) -> str:
@@ -115,7 +112,7 @@ def _row(task: TaskView) -> tuple[str, ...]:
 
 def render_task(shown: ShownRun, name: str, width: int, *, verbose: bool = False) -> str:
     """A task's request, transcript, files and result. Raises UsageError."""
-    task, number = shown.task(name)
+    task, number = find_attempt(shown.run_view, name)
     attempt = shown.run.attempt(JobKey(shown.run.run_id, task.id, number))
     request = _request(attempt)
     planned = next((t for t in shown.plan.tasks if t.id == task.id), None) if shown.plan else None

@@ -204,6 +204,7 @@ class TestCommands:
         program("runs", "--json", "--work-dir", "w")
         program("show", "r1", "store/2")
         program("show", "r1")
+        program("logs", "r1", "store", "--follow")
         program("simulated-api", "--port", "8080", "--sim-seed", "3")
         program("cancel", "r1", "--json")
         program("clean")
@@ -214,6 +215,7 @@ class TestCommands:
             ("runs", {"json": True, "work_dir": "w"}),
             ("show", {}, "r1", "store/2"),
             ("show", {}, "r1", ""),
+            ("logs", {}, "r1", "store", True),
             ("simulated-api", {"sim_seed": "3"}, 8080),
             ("cancel", {"json": True}, "r1"),
             ("clean", {}, "", 7 * 86_400.0, False),
