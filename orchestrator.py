@@ -212,7 +212,7 @@ def show(loaded: LoadedSettings, name: str, task: str) -> int:
 
 
 def logs(loaded: LoadedSettings, name: str, task: str, follow: bool) -> int:
-    from engine.cli.logs import follow_log
+    from engine.cleanup.logs import follow_log
     from engine.run.rundir import find_run
 
     backends = run_backends(loaded)

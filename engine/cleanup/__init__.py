@@ -1,1 +1,1 @@
-"""Stopping jobs that no scheduler works on, and removing what runs have left."""
+"""Jobs of runs seen from outside: stopping them, reading their logs, removing what they left."""

@@ -14,8 +14,8 @@ from core.errors import BackendError, UsageError
 from core.events import Event, Kind
 from core.job import JobHandle, JobKey, JobState, JobStatus
 from core.wire import plain
+from engine.cleanup.logs import follow_log
 from engine.cleanup.run_backends import RunBackends, TimedBackend
-from engine.cli.logs import follow_log
 from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.events import event_of
@@ -73,18 +73,18 @@ class Far:
         return {handle.key: JobStatus(self.state) for handle in handles}
 
 
-class World:
+class World(FakeClock):
     """A run, its backend, and a clock at whose sleeps the next step is taken."""
 
     def __init__(self, tmp_path: Path) -> None:
+        super().__init__()
         self.run: RunDir = create_run(tmp_path, RunFacts(RUN, "p", "/o", 1.0, {}, True))
         self.far = Far()
-        self.clock = FakeClock()
+        self.clock = self
         self.steps: list[Callable[[], None]] = []
         self.printed = ""
-        self.clock.sleep = self._sleep  # type: ignore[method-assign]
 
-    def _sleep(self, _: float) -> None:
+    def sleep(self, seconds: float) -> None:
         self.steps.pop(0)()
 
     def happen(self, *events: Event) -> None:
