@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from core.check_request import CheckRequest
 from core.checks import start_check
 from core.checks.counts import count_tests
+from core.checks.excerpt import excerpt
 from core.checks.sandbox import Places, Sandbox
 from core.checks.start_check import lacking_program, read_report
 from core.checks.toolchain import missing_programs
@@ -32,7 +33,7 @@ _MEMORY_BYTES = 4 * 1024**3
 _DISK_BYTES = 4 * 1024**3
 _FILE_BYTES = 1024**3
 _PRINTED_BYTES = 64 * 1024**2
-SHOWN_CHARS = 2_000
+SHOWN_CHARS = 4_000
 """Of what a command printed, that are kept."""
 _MAKE_VENV = 'python3 -m venv "$HOME/.venv"'  # an environment of its own
 _START_CHECK = 'python3 -I "$TOOLS/start_check.py"'
@@ -141,7 +142,7 @@ class Checker:
         return end.exit_code == 0
 
     def _end(self, ended: CheckEnded) -> None:
-        output = "" if ended.state is Proof.PASSED else ended.output.rstrip()[-SHOWN_CHARS:]
+        output = "" if ended.state is Proof.PASSED else excerpt(ended.output, SHOWN_CHARS)
         self.tell(replace(ended, output=output, seconds=round(ended.seconds, 3)))
 
     @contextmanager

@@ -30,7 +30,7 @@ def test_a_check_that_fails_is_told_with_the_end_of_what_it_printed(project: Pro
         Proof.PASSED,
     )
     assert failed.output.endswith("\n9000")
-    assert len(failed.output) <= 2_000
+    assert len(failed.output) <= 4_000
 
 
 def test_criteria_take_the_result_of_their_command_or_are_not_proven(project: Project) -> None:
