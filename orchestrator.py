@@ -184,14 +184,22 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     return 0
 
 
-def runs(loaded: LoadedSettings) -> int:
+def runs(loaded: LoadedSettings, limit: int | None) -> int:
     from claude.prices import kept_pricing
     from engine.run.rundir import runs_in
-    from engine.views.listing import list_runs, render_runs
+    from engine.views.format import screen_rows, screen_width
+    from engine.views.listing import list_runs, render_json, render_runs
 
-    rows = list_runs(runs_in(loaded.settings.work_dir), kept_pricing)
-    as_json, verbose = loaded.settings.json_lines, loaded.settings.verbose
-    print_text(render_runs(rows, as_json=as_json, verbose=verbose))
+    found, as_json = runs_in(loaded.settings.work_dir), loaded.settings.json_lines
+    if limit is None and not as_json and sys.stdout.isatty():
+        limit = screen_rows() - 4  # the head, what is left out, and the next command
+    shown = found[-limit:] if limit else found
+    rows = list_runs(shown, kept_pricing)
+    if as_json:
+        print_text(render_json(rows))
+    else:
+        older = len(found) - len(shown)
+        print_text(render_runs(rows, now=CLOCK.time(), width=screen_width(), older=older))
     return 0
 
 

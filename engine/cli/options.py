@@ -30,7 +30,8 @@ class Handlers:
     run: Callable[[LoadedSettings, str], int]
     plan: Callable[[LoadedSettings, str, Path | None], int]
     resume: Callable[[LoadedSettings, str], int]
-    runs: Callable[[LoadedSettings], int]
+    runs: Callable[[LoadedSettings, int | None], int]
+    """How many of the newest; None where it was not said."""
     show: Callable[[LoadedSettings, str, str], int]
     """The run's name, and the task's, "" for none."""
     simulated_api: Callable[[LoadedSettings, int], int]
@@ -168,7 +169,15 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         lambda ctx, loaded: do.resume(loaded, ctx.params["run_id"]),
         run_id,
     )
-    yield command("runs", "List the runs in the work directory.", lambda _, s: do.runs(s))
+    yield command(
+        "runs",
+        "List the runs in the work directory, the newest first.",
+        lambda ctx, loaded: do.runs(loaded, ctx.params["limit"]),
+        _own(
+            *("--limit", "N", "how many (a terminal: what fits; elsewhere: all)"),
+            type=click.IntRange(1),
+        ),
+    )
     yield command(
         "show",
         "Show a run, or a task: request, transcript, files, result.",

@@ -42,6 +42,10 @@ def screen_width() -> int:
     return max(40, min(200, shutil.get_terminal_size().columns))
 
 
+def screen_rows() -> int:
+    return max(10, shutil.get_terminal_size().lines)
+
+
 def clean(text: object, limit: int = 200) -> str:
     """One line of printable text without terminal sequences, at most `limit` characters."""
     # cut first: a text may be huge
@@ -135,6 +139,11 @@ def wrapped(
 def dollars(amount: float) -> str:
     """$0.1235 below one dollar, $12.35 above."""
     return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"
+
+
+def short_cost(amount: float, *, simulated: bool) -> str:
+    """For a table: $0.12, or $0.12 sim where nothing is billed."""
+    return f"${amount:,.2f}{' sim' if simulated else ''}"
 
 
 def short_cause(text: str) -> str:

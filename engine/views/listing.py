@@ -1,18 +1,19 @@
-"""`runs`: the runs of the work directory, as text or a JSON object each."""
+"""`runs`: the runs of the work directory, as a table or a JSON object each."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from core.errors import BundleError
 from core.job import JobKey
+from core.program import here
 from engine.money.usage import Price
 from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, is_locked
 from engine.run.task_view import TaskPhase
-from engine.views.format import clean, cost_text, wrapped
+from engine.views.format import clean, cost_text, rough_duration, short_cost
+from engine.views.table import Column, render_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class RunRow:
     prompt: str
     target: str
     run_dir: str
+    title: str = ""
+    """The plan's, once there is one."""
+    cost_usd: float = 0.0
+    simulated: bool = False
     model: str = ""
     planner_model: str = ""
     transcripts: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +66,9 @@ def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
         prompt=facts.prompt,
         target=facts.target,
         run_dir=str(run.root),
+        title=run_view.title,
+        cost_usd=spend.cost_usd,
+        simulated=facts.simulated,
         model=run_view.header.model,
         planner_model=run_view.header.planner_model or run_view.header.model,
         transcripts=dict(_transcripts(run, run_view)),
@@ -74,22 +82,44 @@ def _transcripts(run: RunDir, run_view: RunView) -> Iterator[tuple[str, str]]:
             yield task.id, str(path)
 
 
-def render_runs(rows: Sequence[RunRow], *, as_json: bool, verbose: bool = False) -> str:
-    """Text of 80 columns, or JSON lines. `verbose` adds the transcripts, whatever the length of
-    their paths."""
-    if as_json:
-        return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
-    lines = [line for row in rows for line in _lines(row, verbose=verbose)]
-    return "\n".join(lines or ["No runs."]) + "\n"
+def render_runs(rows: Sequence[RunRow], *, now: float, width: int, older: int = 0) -> str:
+    """A table of at most `width` columns, the newest first, then how many `older` ones there are.
+    An id that has no room is its end, which names the run as well."""
+    if not rows:
+        return "No runs.\n"
+    roomy = width >= 80
+    columns = (
+        Column("run"),
+        Column("state"),
+        Column("age", right=True),
+        Column("tasks", right=True, shown=width >= 72),
+        Column("cost", right=True),
+        Column("title", flexible=True),
+        Column("target", flexible=True, shown=width >= 110),
+    )
+    cells = [
+        (
+            clean(row.run if roomy else row.run.rpartition("-")[2], 32),
+            clean(row.state, 16),
+            rough_duration(max(0.0, now - row.created)) if row.created else "",
+            f"{row.done}/{row.tasks}",
+            short_cost(row.cost_usd, simulated=row.simulated),
+            clean(f"{row.title}: {row.prompt}" if row.title else row.prompt),
+            clean(_from_here(row.target), 400),
+        )
+        for row in reversed(rows)
+    ]
+    text = render_table(columns, cells, width)
+    if older:
+        text += f"and {older:,} older; --limit {len(rows) + older} shows all\n"
+    return text
 
 
-def _lines(row: RunRow, *, verbose: bool) -> Iterator[str]:
-    when = datetime.fromtimestamp(row.created, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-    yield f"{row.run}  {row.state}, {row.done} of {row.tasks} tasks"
-    yield f"  {clean(row.prompt, 76)}"
-    yield f"  {when}, {row.tokens:,} tokens, {row.cost}"
-    if row.planner_model != row.model:
-        models = f"{clean(row.planner_model)} plans, {clean(row.model)} executes"
-        yield from wrapped(models, "  ", 2)
-    if verbose:
-        yield from (f"  {clean(path, 4_096)}" for path in row.transcripts.values())
+def _from_here(target: str) -> str:
+    """Relative to the current directory where it is below: the end of a path tells runs apart."""
+    return target.removeprefix(f"{here()}/") or target
+
+
+def render_json(rows: Sequence[RunRow]) -> str:
+    """An object a line."""
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)

@@ -58,8 +58,9 @@ def test_each_request_goes_to_the_model_of_its_role_also_after_a_resume(
     said = " ".join(capsys.readouterr().out.split())
     assert f"{PLANNER} (effort max) plans, {EXECUTOR} executes, backend threading" in said
     assert f"models {PLANNER} (effort max) plans, {EXECUTOR} executes; planning $" in said
-    assert orchestrate("runs") == 0
-    assert f"{PLANNER} plans, {EXECUTOR} executes" in capsys.readouterr().out
+    assert orchestrate("runs", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["planner_model"], row["model"]) == (PLANNER, EXECUTOR)
     requests = tmp_path.glob(".orchestrator/runs/*/tasks/*/*/request/task.json")
     asked = [json.loads(path.read_text())["model"] for path in requests]
     assert {(model["model"], model["effort"]) for model in asked} == {(EXECUTOR, "")}

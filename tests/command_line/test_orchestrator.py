@@ -524,7 +524,23 @@ def test_runs_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert (row["state"], row["prompt"]) == ("succeeded", PROMPT)
     assert row["tokens"] > 0
     assert orchestrate("runs") == 0
-    assert PROMPT in capsys.readouterr().out
+    assert "Todo List: Build a" in capsys.readouterr().out
+
+
+def test_a_run_its_tasks_and_their_logs_can_be_read_after_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert orchestrate(PROMPT, *FAST, "--output-dir", "out", "--quiet") == 0
+    assert orchestrate("show", "last") == 0
+    assert "Data file and field checks" in capsys.readouterr().out
+    assert orchestrate("show", "last", "storage", "--verbose") == 0
+    content = Path("out/todo_app/storage.py").read_text()
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert {line.strip() for line in content.splitlines()} <= set(lines)
+    assert orchestrate("logs", "last", "storage") == 0
+    assert "wrote todo_app/storage.py" in capsys.readouterr().out
+    assert orchestrate("show", "last", "nothing") == 2
+    assert "storage" in capsys.readouterr().err
 
 
 # -- bad input: one message with the remedy, and nothing written

@@ -83,7 +83,7 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         run=lambda loaded, prompt: asked.take("run", loaded),
         plan=lambda loaded, prompt, output: asked.take("plan", loaded),
         resume=lambda loaded, run: asked.take("resume", loaded),
-        runs=lambda loaded: asked.take("runs", loaded),
+        runs=lambda loaded, limit: asked.take("runs", loaded),
         logs=lambda loaded, run, task, follow: asked.take("logs", loaded),
         show=lambda loaded, run, task: asked.take("show", loaded),
         simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),

@@ -212,7 +212,7 @@ class TestCommands:
         assert program.calls == [
             ("plan", {"provider": "bedrock"}, "Build it", Path("p.json")),
             ("resume", {"max_executors": "9"}, "r1"),
-            ("runs", {"json": True, "work_dir": "w"}),
+            ("runs", {"json": True, "work_dir": "w"}, None),
             ("show", {}, "r1", "store/2"),
             ("show", {}, "r1", ""),
             ("logs", {}, "r1", "store", True),
