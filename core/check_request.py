@@ -10,10 +10,12 @@ _NO_NETWORK = re.compile(r"\W*($|(no|none|not|nothing|n/a)\b)", re.IGNORECASE)
 
 
 class Check(NamedTuple):
-    """A command, and the ids of the tasks that it is about."""
+    """A command, and the ids of the tasks that it is about. `doubt` is the reason why it shows
+    nothing if it passes, as far as that is known before it has run."""
 
     command: str
     tasks: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

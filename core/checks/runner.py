@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from core.check_request import CheckRequest
-from core.checks import start_check
+from core.check_request import Check, CheckRequest
+from core.checks import lying_check, start_check
 from core.checks.counts import count_tests
 from core.checks.excerpt import excerpt
 from core.checks.sandbox import Places, Sandbox
@@ -29,6 +29,7 @@ INSTALL_S, CHECK_S = 600.0, 300.0
 """Seconds that one command may take."""
 TOGETHER_S = 1_800.0
 """Seconds after which no further command is begun."""
+_IN_EMPTY_S = 15.0
 _MEMORY_BYTES = 4 * 1024**3
 _DISK_BYTES = 4 * 1024**3
 _FILE_BYTES = 1024**3
@@ -56,6 +57,8 @@ class Checker:
     alone: bool = False
     """Whether this process has no other children (see core.shell.shell)."""
     _begun: int = field(default=0, init=False)
+    _hollow: set[str] = field(default_factory=set, init=False)
+    """The commands that pass in an empty directory, too."""
 
     def install(self) -> str:
         """Run the set-up; the reason why nothing can be checked, if it fails."""
@@ -80,16 +83,38 @@ class Checker:
         until = self.clock.monotonic() + TOGETHER_S
         self._begun = len(self.request.setup.install)
         with self._shell() as shell:
-            for command, tasks in self.request.checks:
+            if not reason:
+                self._find_hollow(shell)
+            for check in self.request.checks:
+                command, tasks, _ = check
                 if not reason and self.clock.monotonic() > until:
                     reason = f"the others took {TOGETHER_S / 60:,.0f} minutes"
                 if reason:
                     self._end(CheckEnded("check", command, tasks, Proof.NOT_PROVEN, reason))
                 else:
                     end = self._execute(shell, command, CHECK_S)
-                    self._judge("check", command, tasks, end)
+                    self._judge("check", command, tasks, end, self._doubt(check, end.output))
             if self._starts() and not reason:
                 self._check_start(shell, self.request.setup.start)
+
+    def _doubt(self, check: Check, output: str) -> str:
+        """Why it shows nothing if the check passed."""
+        if check.doubt:
+            return check.doubt
+        if lying_check.cannot_fail(check.command):
+            return lying_check.ALWAYS_PASSES
+        if lying_check.ran_no_test(check.command, output):
+            return lying_check.RAN_NO_TEST
+        return lying_check.PASSES_IN_EMPTY if check.command in self._hollow else ""
+
+    def _find_hollow(self, shell: Shell) -> None:
+        """Try in empty directories what only these decide on."""
+        commands = [check.command for check in self.request.checks if not check.doubt]
+        commands = list(filter(lying_check.is_decided_by_empty_directory, commands))
+        if commands:
+            end = self._run(shell, lying_check.in_empty_directories(commands), _IN_EMPTY_S)
+            passed = filter(str.isdecimal, end.output.split())
+            self._hollow = {commands[int(number)] for number in passed}
 
     def _starts(self) -> bool:
         """Only where no port of this machine is taken by it."""
@@ -129,9 +154,12 @@ class Checker:
         except WorkspaceError as exc:
             return CommandEnd(None, "", why=exc.message)
 
-    def _judge(self, phase: str, command: str, tasks: tuple[str, ...], end: CommandEnd) -> bool:
-        """Whether it passed. What a lack of this machine may have caused is not proven."""
-        state, reason, output = Proof.PASSED, "", ""
+    def _judge(
+        self, phase: str, command: str, tasks: tuple[str, ...], end: CommandEnd, doubt: str = ""
+    ) -> bool:
+        """Whether it passed. What a lack of this machine may have caused is not proven, nor is
+        what passes with a `doubt`."""
+        state, reason, output = Proof.NOT_PROVEN if doubt else Proof.PASSED, doubt, ""
         if end.exit_code != 0:
             lack = _older_python(self.request.setup)
             lack = lack or lacking_program(end.exit_code, end.output)

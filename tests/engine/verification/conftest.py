@@ -20,6 +20,7 @@ from engine.verification.verify import HostRunner, verify
 
 MIB = 1024 * 1024
 RUN = "20260101-000000-aaaa"
+PASSES = "test -e app.py"
 FILES = {"app.py": "print('hello')\n", "tests/test_app.py": "", "run.sh": "echo ran\n"}
 
 

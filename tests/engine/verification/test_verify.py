@@ -10,7 +10,7 @@ import pytest
 from core.checks.sandbox import Bare, Bubblewrap, Places, find_bubblewrap
 from core.events import Proof
 from engine.verification.verify import verify
-from tests.engine.verification.conftest import FILES, Project, planned
+from tests.engine.verification.conftest import FILES, PASSES, Project, planned
 
 
 def test_each_command_runs_once_and_is_told_with_its_tasks(project: Project) -> None:
@@ -22,7 +22,7 @@ def test_each_command_runs_once_and_is_told_with_its_tasks(project: Project) -> 
 
 
 def test_a_check_that_fails_is_told_with_the_end_of_what_it_printed(project: Project) -> None:
-    assert not project.verify("seq 1 9000; exit 3", "true")
+    assert not project.verify("seq 1 9000; exit 3", PASSES)
     failed, passed = project.ended
     assert (failed.state, failed.reason, passed.state) == (
         Proof.FAILED,
@@ -34,7 +34,7 @@ def test_a_check_that_fails_is_told_with_the_end_of_what_it_printed(project: Pro
 
 
 def test_criteria_take_the_result_of_their_command_or_are_not_proven(project: Project) -> None:
-    assert not project.verify("true", criteria=("true", "false", ""))
+    assert not project.verify(PASSES, criteria=(PASSES, "false", ""))
     expected = [Proof.PASSED, Proof.FAILED, Proof.NOT_PROVEN]
     assert [proof.state for proof in project.verified.criteria] == expected
     stored = json.loads(project.session.run.acceptance.read_text())
@@ -50,7 +50,7 @@ def test_nothing_is_left_behind_and_sources_stay_as_they_are(project: Project) -
 
 
 def test_a_failed_installation_proves_nothing(project: Project) -> None:
-    assert not project.verify("true", install=("touch installed", "false"), network="none")
+    assert not project.verify(PASSES, install=("touch installed", "false"), network="none")
     assert project.states == [Proof.PASSED, Proof.FAILED, Proof.NOT_PROVEN]
     assert project.ended[-1].reason == "the installation failed: false"
 
@@ -70,7 +70,7 @@ def test_a_tool_that_is_not_here_leaves_all_unproven(
 
 
 def test_a_failure_under_an_older_python_proves_nothing(project: Project) -> None:
-    assert project.verify("true", "false", tools=("Python 3.99",))
+    assert project.verify(PASSES, "false", tools=("Python 3.99",))
     assert project.states == [Proof.PASSED, Proof.NOT_PROVEN]
     assert project.ended[1].reason.startswith("python 3.99 is planned, 3.")
 
@@ -96,8 +96,8 @@ def test_a_failure_is_not_forgotten_by_another_run_of_the_same_command(project: 
 
 
 def test_an_empty_command_shows_nothing(project: Project) -> None:
-    assert project.verify("", "true", " ", criteria=("", " "))
-    assert [check.command for check in project.ended] == ["true"]
+    assert project.verify("", PASSES, " ", criteria=("", " "))
+    assert [check.command for check in project.ended] == [PASSES]
     assert {proof.state for proof in project.verified.criteria} == {Proof.NOT_PROVEN}
 
 
@@ -135,12 +135,12 @@ def test_the_installation_has_the_network_only_where_a_step_is_named(
 def test_what_was_changed_after_its_delivery_is_not_proven(project: Project) -> None:
     merged = project.merged
     merged.files[0].source.write_text("other")
-    assert not verify(project.session, planned("true"), merged, project.runner()).failed
+    assert not verify(project.session, planned(PASSES), merged, project.runner()).failed
     assert project.verified.why_not == "app.py was changed after its delivery"
 
 
 def test_proof_of_an_earlier_session_does_not_stay(project: Project) -> None:
-    plan = planned("true", criteria=("true",))
+    plan = planned(PASSES, criteria=(PASSES,))
     verify(project.session, plan, project.merged, project.runner())
     verify(project.session, plan, project.merged, "--no-verify")
     assert "passed" not in project.session.run.acceptance.read_text()
@@ -155,7 +155,7 @@ def test_a_check_that_removes_its_project_fails_alone(project: Project) -> None:
 def test_a_project_is_started_where_it_has_a_network_of_its_own(project: Project) -> None:
     sandbox = find_bubblewrap([])
     assert isinstance(sandbox, Bubblewrap), sandbox
-    assert not project.verify("true", start="sh run.sh; exit 7", sandbox=sandbox)
+    assert not project.verify(PASSES, start="sh run.sh; exit 7", sandbox=sandbox)
     assert [(c.phase, c.state, c.reason, c.output) for c in project.ended] == [
         ("check", Proof.PASSED, "", ""),
         ("start", Proof.FAILED, "it ended with exit code 7", "ran"),
@@ -163,10 +163,29 @@ def test_a_project_is_started_where_it_has_a_network_of_its_own(project: Project
 
 
 def test_a_project_is_not_started_unprotected(project: Project) -> None:
-    assert project.verify("true", start="exit 7")
+    assert project.verify(PASSES, start="exit 7")
     assert [c.phase for c in project.ended] == ["check"]
 
 
 def test_the_tests_that_a_command_ran_are_counted_also_where_it_passed(project: Project) -> None:
     assert project.verify(r"printf 'Ran 12 tests in 0.1s\n\nOK (skipped=2)\n'")
     assert [check.tests for check in project.ended] == [10]
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("sh run.sh || true", "it cannot fail, whatever the project does"),
+        ("python3 -m unittest discover", "it ran no test"),
+        ("python3 -c 'assert 1'", "it cannot fail: it passes in an empty directory, too"),
+        (PASSES, ""),
+        ("python3 -m compileall .", ""),
+    ],
+)
+def test_a_check_that_cannot_fail_proves_nothing(
+    project: Project, command: str, reason: str
+) -> None:
+    assert project.verify(command, criteria=(command,))
+    expected = Proof.NOT_PROVEN if reason else Proof.PASSED
+    assert [(c.state, c.reason) for c in project.ended] == [(expected, reason)]
+    assert [(p.state, p.reason) for p in project.verified.criteria] == [(expected, reason)]
