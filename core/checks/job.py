@@ -106,7 +106,7 @@ def _asked(request: CheckRequest) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     for command in request.setup.install:
         yield "install", command, ()
     for check in request.checks:
-        yield "check", *check
+        yield "check", check.command, check.tasks
     yield "start", request.setup.start, ()
 
 
