@@ -65,7 +65,7 @@ class Checker:
         setup = self.request.setup
         if lacking := missing_programs(setup.tools):
             return f"no {' and no '.join(lacking)} here"
-        with self._shell() as shell:
+        with self._shell() as shell, self.sandbox.sharing_packages(self.places):
             if any(map(_USES_PIP.search, setup.install)):
                 made = self._run(shell, _MAKE_VENV, INSTALL_S)
                 if made.exit_code != 0:
@@ -73,8 +73,9 @@ class Checker:
             for command in filter(str.strip, setup.install):
                 network = self.request.installs_with_network
                 end = self._execute(shell, command, INSTALL_S, network=network)
-                if not self._judge("install", command, (), end):
-                    return f"the installation failed: {command}"
+                lack = self.sandbox.registries.lack(end.output) if network else ""
+                if not self._judge("install", command, (), end, lack=lack):
+                    return lack or f"the installation failed: {command}"
         return ""
 
     def check(self, reason: str = "") -> None:
@@ -155,13 +156,20 @@ class Checker:
             return CommandEnd(None, "", why=exc.message)
 
     def _judge(
-        self, phase: str, command: str, tasks: tuple[str, ...], end: CommandEnd, doubt: str = ""
+        self,
+        phase: str,
+        command: str,
+        tasks: tuple[str, ...],
+        end: CommandEnd,
+        doubt: str = "",
+        *,
+        lack: str = "",
     ) -> bool:
-        """Whether it passed. What a lack of this machine may have caused is not proven, nor is
+        """Whether it passed. What a `lack` of this machine may have caused is not proven, nor is
         what passes with a `doubt`."""
         state, reason, output = Proof.NOT_PROVEN if doubt else Proof.PASSED, doubt, ""
         if end.exit_code != 0:
-            lack = _older_python(self.request.setup)
+            lack = lack or _older_python(self.request.setup)
             lack = lack or lacking_program(end.exit_code, end.output)
             state = Proof.NOT_PROVEN if lack or end.ran_out_of_disk else Proof.FAILED
             reason, output = lack or end.outcome(), end.output

@@ -1,10 +1,13 @@
 """Where a run's project is verified."""
 
+import os
 from hashlib import sha256
+from pathlib import Path
 
 from backends.base import Backend
 from claude.simulation.sample_projects import KEYWORDS, load_sample
 from config import Settings
+from core.checks.registries import read_registries
 from core.checks.sandbox import Bare, Sandbox, find_bubblewrap
 from core.checks.toolchain import programs_of
 from core.plan import Plan
@@ -47,7 +50,7 @@ def _choose_sandbox(plan: Plan, settings: Settings) -> Sandbox | str:
     if isinstance(found, Sandbox):
         return found
     if settings.verify_on_host:
-        return Bare()
+        return Bare(read_registries(os.environ, Path.home()))
     return f"{found}; install it, or run them unprotected with --verify-on-host"
 
 

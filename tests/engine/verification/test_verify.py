@@ -55,6 +55,16 @@ def test_a_failed_installation_proves_nothing(project: Project) -> None:
     assert project.ended[-1].reason == "the installation failed: false"
 
 
+def test_an_installation_that_lacks_a_registry_here_proves_nothing(project: Project) -> None:
+    install, reason = (
+        "echo npm error code ENOTFOUND; exit 1",
+        "a package registry cannot be reached",
+    )
+    assert project.verify("true", install=(install,), network="npm")
+    assert project.states == [Proof.NOT_PROVEN, Proof.NOT_PROVEN]
+    assert all(end.reason.startswith(reason) for end in project.ended)
+
+
 def test_checks_see_what_was_installed(project: Project) -> None:
     assert project.verify("test -e installed", install=("touch installed",))
 
