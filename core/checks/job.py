@@ -90,11 +90,12 @@ def read_report(path: Path, request: CheckRequest) -> ChecksReport:
 
 
 def _check_ends(path: Path, request: CheckRequest, ended: tuple[CheckEnded, ...]) -> None:
-    """Every check once, in the order in which they were asked for, and nothing that was not."""
-    asked = iter(_asked(request))
+    """Every check once, in whatever order they ended, and nothing that was not asked for."""
+    asked = list(_asked(request))
     for end in ended:
-        if (end.phase, end.command, end.tasks) not in asked:  # goes on behind the one before
+        if (end.phase, end.command, end.tasks) not in asked:
             raise BundleError(f"{path} tells of {end.command!r}, which was not asked for there.")
+        asked.remove((end.phase, end.command, end.tasks))
         if not 0 <= end.seconds <= _MOST_S:
             raise BundleError(f"{path} says that {end.command!r} took {end.seconds} s.")
     told = sum(end.phase == "check" for end in ended)

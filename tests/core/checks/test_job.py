@@ -55,11 +55,11 @@ def test_in_a_container_all_is_run_and_said(
     report, said = run(tmp_path, CheckJob(request), contained=True)
     assert report.sandbox == "the job's container"
     assert [(e.phase, e.tasks, e.state, e.output) for e in report.ended] == [
-        ("check", ("a",), Proof.FAILED, "ran"),
         ("check", (), Proof.PASSED, ""),
         ("start", (), Proof.FAILED, "ran"),
+        ("check", ("a",), Proof.FAILED, "ran"),
     ]
-    assert said[:2] == ["1 of 3: sh run.sh", "failed: exit code 3: sh run.sh"]
+    assert said[-2:] == ["4 of 4: sh run.sh", "failed: exit code 3: sh run.sh"]
 
 
 def test_nothing_is_started_where_somebody_may_have_its_port(
@@ -76,14 +76,14 @@ def test_on_a_node_without_bubblewrap_only_what_may_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unprotected: bool
 ) -> None:
     monkeypatch.setattr("core.checks.job.find_bubblewrap", lambda _: "no bubblewrap")
-    request = CheckRequest(Setup(), (Check("true"),))
+    request = CheckRequest(Setup(), (Check("test -e run.sh"),))
     report, _ = run(tmp_path, CheckJob(request, unprotected), contained=False)
     assert [e.state for e in report.ended] == [Proof.PASSED] * unprotected
     assert ("--verify-on-host" in report.why_not) is not unprotected
 
 
 @pytest.mark.parametrize(
-    "ended", [(INSTALLED, GOOD, BAD, STARTED), (INSTALLED, GOOD, BAD), (GOOD, BAD)]
+    "ended", [(INSTALLED, GOOD, STARTED, BAD), (INSTALLED, GOOD, BAD), (GOOD, BAD), (BAD, GOOD)]
 )
 def test_what_was_asked_for_is_believed(tmp_path: Path, ended: tuple[CheckEnded, ...]) -> None:
     assert read(tmp_path, *ended).ended == ended
@@ -93,8 +93,8 @@ def test_what_was_asked_for_is_believed(tmp_path: Path, ended: tuple[CheckEnded,
     "ended",
     [
         (GOOD,),
-        (BAD, GOOD),
         (GOOD, GOOD, BAD),
+        (GOOD, BAD, BAD),
         (GOOD, replace(BAD, command="rm")),
         (replace(GOOD, tasks=("c",)), BAD),
         (replace(GOOD, phase="start"), GOOD, BAD),
