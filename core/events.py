@@ -43,6 +43,8 @@ class Kind(StrEnum):
     CHECK_BEGUN = "check_begun"
     CHECK_ENDED = "check_ended"
     VERIFIED = "verified"
+    REPAIR_BEGUN = "repair_begun"
+    REPAIR_ENDED = "repair_ended"
     RUN_ENDED = "run_ended"
 
 
@@ -336,6 +338,10 @@ class MergeIntended(EventData):
     files: int = 0
 
 
+CONTRACTS = "contracts"
+"""The owner of contracts, in place of a task's id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """Two owners have the same path: the first keeps `path`, the second is put at `kept_as`.
@@ -424,6 +430,38 @@ class Verified(EventData):
     sandbox: str = ""
     why_not: str = ""
     criteria: tuple[CriterionProof, ...] = ()
+
+
+class Suspect(NamedTuple):
+    """A file that may be why a check fails, and the task that owns it, or CONTRACTS."""
+
+    path: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepairBegun(EventData):
+    """A round of repair, as the task repair-N: these commands failed; the likeliest suspect comes
+    first."""
+
+    kind = Kind.REPAIR_BEGUN
+    round: int
+    checks: tuple[str, ...]
+    suspects: tuple[Suspect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairEnded(EventData):
+    """Of all commands so many pass now. `rejected` is why the repair was not kept; `changed` are
+    the files that it has rewritten. Without a round before it, no repair was tried."""
+
+    kind = Kind.REPAIR_ENDED
+    sparse = frozenset({"rejected", "changed"})
+    round: int
+    passed: int
+    total: int
+    changed: tuple[Suspect, ...] = ()
+    rejected: str = ""
 
 
 @dataclass(frozen=True, slots=True)

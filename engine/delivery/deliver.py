@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from core.events import Delivered, MergeIntended
+from core.events import CONTRACTS, Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
-from engine.delivery.merge import CONTRACTS, MergePlan, MergeSource, merged_manifest, plan_merge
+from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target, refuse_target
 from engine.delivery.target_check import absolute, manifest_of, which_delivered
 from engine.run.attempt_store import write_contracts
@@ -21,7 +21,13 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
     was merged, as it lies there now, empty without results. Raises MergeError."""
     if not results:
         return MergePlan()
-    merge = plan_merge(merge_sources(session.run, plan, results))
+    return deliver_tree(session, plan_merge(merge_sources(session.run, plan, results)))
+
+
+@storing()
+def deliver_tree(session: Session, merge: MergePlan) -> MergePlan:
+    """The same for what is merged already, such as a repaired tree; its files may be those of the
+    target."""
     _replace_target(session, merge)
     session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
     target = Path(session.facts.target)
@@ -42,7 +48,7 @@ def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) ->
 def _replace_target(session: Session, merge: MergePlan) -> None:
     run, target = session.run, absolute(Path(session.facts.target))
     recover_target(target, run.run_id)
-    before = which_delivered(target, known_deliveries(run))
+    before = last_delivery(run, session.facts)
     expected = merged_manifest(merge)
     if manifest_of(target) != expected:
         refuse_target(target, run.run_id, before)

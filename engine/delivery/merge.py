@@ -10,14 +10,12 @@ from core.events import Conflict, Refused
 from core.job import Manifest, ManifestEntry
 from core.paths import MAX_NAME_BYTES, MAX_PATH_CHARS, fold, path_defect
 
-CONTRACTS = "contracts"
-"""Who owns what no task does."""
 _MAX_SUFFIX_CHARS = 20  # a longer one is a name with a dot in it
 
 
 @dataclass(frozen=True, slots=True)
 class MergeSource:
-    """One owner's tree: `manifest` below `root`. The owner is a task id, or CONTRACTS."""
+    """One owner's tree: `manifest` below `root`. The owner is a task id, or that of contracts."""
 
     owner: str
     root: Path
@@ -67,6 +65,25 @@ def plan_merge(sources: Sequence[MergeSource]) -> MergePlan:
         layout.keep_beside(file, clash)
     files = tuple(sorted(layout.files.values(), key=lambda f: f.path))
     return MergePlan(files, tuple(layout.conflicts), tuple(layout.refused))
+
+
+def merge_over(base: MergePlan, source: MergeSource) -> MergePlan:
+    """`base` with the files of `source` in place of what it has at the same paths; those that
+    collide with others are refused. What is the same in both stays that of `base`."""
+    layout = _Layout()
+    new = {file.path: file for file in _files([source])}
+    for file in base.files:
+        other = new.pop(file.path, file)
+        layout.place(file if _same(file, other) else other)
+    for file in new.values():
+        if (why := path_defect(file.path)) is None and (clash := layout.clash(file.path)):
+            why = f"collides with {clash.at!r} of {clash.owner}"
+        if why is None:
+            layout.place(file)
+        else:
+            layout.refused.append(Refused(file.path, file.owner, why))
+    files = tuple(sorted(layout.files.values(), key=lambda f: f.path))
+    return MergePlan(files, base.conflicts, (*base.refused, *layout.refused))
 
 
 def merged_manifest(plan: MergePlan) -> Manifest:

@@ -4,13 +4,12 @@ them. Reads files of the tree, and changes nothing."""
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
-from core.events import CheckEnded
+from core.events import CONTRACTS, CheckEnded, Suspect
 from core.paths import is_owned
 from core.plan import Plan
 from core.workspace.confined import read_regular
-from engine.delivery.merge import CONTRACTS, MergePlan
+from engine.delivery.merge import MergedFile, MergePlan
 from engine.verification.conventions import is_manifest, is_test
 
 MOST_SUSPECTS = 8
@@ -47,13 +46,6 @@ _COMMAND_NAMES = re.compile(r"-m\s+([\w.]+)|([\w-]*[./][\w./-]*\w)")
 _INDEX = re.compile(r"(^|/)(__init__|__main__|index|mod|lib)$")
 
 
-class Suspect(NamedTuple):
-    """A file, and the task that owns it; CONTRACTS for a contract."""
-
-    path: str
-    owner: str
-
-
 def find_suspects(
     failed: Sequence[CheckEnded], plan: Plan, merged: MergePlan
 ) -> tuple[Suspect, ...]:
@@ -76,6 +68,14 @@ def lacks_dependency(failed: Iterable[CheckEnded], merged: MergePlan) -> bool:
     """Whether something is not installed that no file of the project is."""
     tree = _Tree(Plan(tasks=()), merged)
     return any(check.phase == "install" or _lacking(check, tree) for check in failed)
+
+
+def owner_of(file: MergedFile, plan: Plan) -> str:
+    """By the plan, since a repair may have written it last."""
+    if any(contract.path == file.path for contract in plan.contracts):
+        return CONTRACTS
+    owners = (task.id for task in plan.tasks if is_owned(task.owns, file.path))
+    return next(owners, file.owner)
 
 
 def _is_prose(path: str) -> bool:
@@ -102,11 +102,7 @@ class _Tree:
         return self._files
 
     def owner(self, path: str) -> str:
-        """By the plan, since a repair may have written it last."""
-        if any(contract.path == path for contract in self._plan.contracts):
-            return CONTRACTS
-        owners = (task.id for task in self._plan.tasks if is_owned(task.owns, path))
-        return next(owners, self._files[path].owner)
+        return owner_of(self._files[path], self._plan)
 
     def owned(self, task: str) -> list[str]:
         return [path for path in self._files if self.owner(path) == task]

@@ -35,8 +35,11 @@ from core.events import (
     QueueWaits,
     Range,
     Refused,
+    RepairBegun,
+    RepairEnded,
     RunEnded,
     RunStarted,
+    Suspect,
     TaskAdded,
     TaskEnded,
     TaskRetry,
@@ -94,6 +97,8 @@ EVENTS = [
     Event(CheckEnded("check", "true", ("a",), Proof.FAILED, "exit code 1", 0.5, "no"), 1.0),
     Event(Verified("a box", "", (CriterionProof("t", ("a",), "", Proof.PASSED, ""),)), 1.0),
     Event(Delivered("/t", 3, (CONFLICT,), (REFUSED,)), 1.0),
+    Event(RepairBegun(1, ("true",), (Suspect("a.py", "a"),)), 1.0),
+    Event(RepairEnded(1, 3, 4, (Suspect("a.py", "a"),), "no"), 1.0),
     Event(RunEnded(4, "stopped", "m", 1.0, "--max-cost 2"), 1.0),
 ]
 
