@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from core.bundle import Limits, Models, ModelSettings
 
 MOST_SIMULATED_TASKS = 10_000
+MOST_REPAIR_ROUNDS = 100
 
 # Settings of one group, with what they have in common.
 _core = partial(setting, Group.CORE)
@@ -111,6 +112,9 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
     no_verify: bool = _proof(False, "do not run the checks of the delivered project")
     verify_on_host: bool = _proof(
         False, "where there is no sandbox, run the checks unprotected on this machine"
+    )
+    repair_rounds: Annotated[int, whole_number(0, MOST_REPAIR_ROUNDS)] = _proof(
+        2, "how often failed checks may lead to a repair; 0: never", "N"
     )
 
     max_cost: Positive | None = _cap(

@@ -23,8 +23,7 @@ from engine.run.attempt_store import write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.types import RunOutcome, StopCause
-from engine.verification.choice import choose_runner
-from engine.verification.verify import verify
+from engine.verification.prove import prove
 from engine.views.approval import is_approved
 from engine.views.plan import render_plan_view
 from engine.views.types import View
@@ -63,13 +62,14 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
                 # of a session that was killed before its plan was whole; no scheduler stops them
                 release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
             raise
-        release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
-        merged = deliver(session, plan, results)
-        code = exit_code(outcome, merged)
-        if code == 0:
-            runner = choose_runner(session, plan, merged, settings, prepared.backend)
-            code = 1 if verify(session, plan, merged, runner).failed else 0
-        return end_session(session, code, why=outcome.stop)
+        try:
+            merged = deliver(session, plan, results)
+            code, stop = exit_code(outcome, merged), outcome.stop
+            if code == 0:
+                code, stop = prove(execution.besides(plan), merged, settings, prepared.backend)
+        finally:
+            release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
+        return end_session(session, code, why=stop)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from core.events import (
     PlanReady,
     Progress,
     Refused,
+    RepairBegun,
+    RepairEnded,
     RunEnded,
     RunStarted,
     TaskAdded,
@@ -77,7 +79,10 @@ class RunView:
         self.checking: CheckBegun | None = None
         self.checks: list[CheckEnded] = []
         self.verified: Verified | None = None
-        """These three are of the last session."""
+        self.repairing: RepairBegun | None = None
+        self.repairs: list[RepairEnded] = []
+        """These five are of the last session, and checks of the project as it is delivered."""
+        self._proven: tuple[list[CheckEnded], Verified | None] = ([], None)
         self.ended: RunEnded | None = None
         """The end of the last session, unless the run was started again since."""
         self.last_at = 0.0
@@ -132,10 +137,19 @@ class RunView:
             case CheckBegun() as data:
                 self.checking = data
             case CheckEnded() as data:
+                if self.verified is not None:  # of what is delivered, and this is a candidate
+                    self.checks, self.verified = [], None
                 self.checks.append(data)
                 self._checked_s += data.seconds
             case Verified() as data:
                 self.verified, self.checking = data, None
+            case RepairBegun() as data:
+                self._proven, self.repairing = (self.checks, self.verified), data
+            case RepairEnded() as data:
+                self.repairs.append(data)
+                self.repairing = None
+                if data.rejected:
+                    self.checks, self.verified = self._proven
             case RunEnded() as data:
                 self.ended = data
         self.last_at = event.at
@@ -296,8 +310,8 @@ class RunView:
         if self._session_at is not None:
             self._earlier_s += max(0.0, self.last_at - self._session_at)
         self._session_at = at
-        self.checks.clear()
-        self.verified = self.checking = None
+        self.checks, self.repairs = [], []
+        self.verified = self.checking = self.repairing = None
         for task in self.tasks.values():
             if task.phase is not TaskPhase.SUCCEEDED:
                 task.started_at, task.message = None, ""

@@ -4,9 +4,18 @@ import re
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from core.events import CheckEnded, Proof, RunStarted, Verified
+from core.events import (
+    CONTRACTS,
+    CheckEnded,
+    Proof,
+    RepairBegun,
+    RepairEnded,
+    RunStarted,
+    Suspect,
+    Verified,
+)
 from core.simulation_notice import limitation_notice, simulation_notice
 from engine.money.usage import Spend
 
@@ -25,6 +34,8 @@ _ENDPOINT = re.compile(r"\S+ on (?:anthropic|bedrock)(?: in \S+)? \(\S*\)")
 WIDTH = 80
 NAMED_REASONS = 4
 """How many reasons of a queue are named before the rest is only counted."""
+MOST_FILES = 3
+"""Files of a repair that are named."""
 NO_REASON = "no reason given"
 
 
@@ -188,6 +199,31 @@ def proof_text(checks: Iterable[CheckEnded], verified: Verified) -> str:
     """How many of the checks passed, and where they ran."""
     counts = proof_counts(check.state for check in checks if check.phase == "check")
     return f"{counts}, in {verified.sandbox}"
+
+
+def suspicion_text(repair: RepairBegun) -> str:
+    """What a round of repair is about."""
+    named = _files_text(repair.suspects)
+    return f"repair {repair.round}: {plural(len(repair.checks), 'check')} failed; suspects: {named}"
+
+
+def repair_text(repair: RepairEnded) -> str:
+    """What became of a round of repair."""
+    if repair.rejected:
+        return f"round {repair.round} was not kept: {clean(repair.rejected, 400)}"
+    passing = f"{repair.passed} of {plural(repair.total, 'check')} pass now"
+    return f"round {repair.round}: {_files_text(repair.changed)}; {passing}"
+
+
+def _files_text(files: Sequence[Suspect]) -> str:
+    """At most MOST_FILES of them with their tasks."""
+    named = [f"{clean(path, 100)} ({_owner_text(owner)})" for path, owner in files[:MOST_FILES]]
+    more = len(files) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def _owner_text(owner: str) -> str:
+    return "a contract" if owner == CONTRACTS else f"task {clean(owner)}"
 
 
 def proof_counts(states: Iterable[Proof]) -> str:

@@ -30,6 +30,7 @@ from engine.views.format import (
     short_count,
     silence_text,
     simulation_lines,
+    suspicion_text,
 )
 from engine.views.plan import comparison_line, forecast_line, past_line
 from engine.views.screen import Screen
@@ -159,6 +160,8 @@ def _forecast(run_view: RunView, roomy: bool) -> Iterator[Text]:
 
 
 def _check(run_view: RunView) -> Iterator[Text]:
+    if (repair := run_view.repairing) is not None:
+        yield _one_line(suspicion_text(repair), "yellow")
     if (check := run_view.checking) is not None:
         yield _one_line(f"check {check.number} of {check.total}: {clean(check.command)}")
 

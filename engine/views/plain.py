@@ -18,6 +18,8 @@ from core.events import (
     Progress,
     Proof,
     QueueWaits,
+    RepairBegun,
+    RepairEnded,
     RunEnded,
     RunStarted,
     TaskEnded,
@@ -40,8 +42,10 @@ from engine.views.format import (
     plural,
     proof_text,
     queue_text,
+    repair_text,
     silence_text,
     simulation_lines,
+    suspicion_text,
 )
 from engine.views.plan import comparison_line, forecast_line, past_line, planning_line
 from engine.views.types import View
@@ -148,6 +152,10 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
             return f"checks: failed, {clean(reason)}: {clean(command, 400)}"
         case Verified(why_not="") as data:
             return f"checks: {proof_text(run_view.checks, data)}"
+        case RepairBegun() as data:
+            return suspicion_text(data)
+        case RepairEnded() as data:
+            return f"repair: {repair_text(data)}"
         case RunEnded(outcome=outcome):
             spend = run_view.spend()
             cost = cost_text(spend, run_view.header.simulated)

@@ -360,8 +360,9 @@ def test_every_kind_of_event_is_understood() -> None:
     forecast = plain(Forecast(1, figures, 1.0, figures, None))
     data = {"state": "FAILED", "handle": handle("t", 1), **forecast}
     check = {"phase": "check", "command": "true", "tasks": [], "number": 1, "total": 1}
+    repair = {"round": 1, "checks": [], "suspects": [], "passed": 0, "total": 1}
     for kind in Kind:
-        own = {**check, "state": "passed"} if kind.startswith("check") else data
+        own = {**check, "state": "passed"} if kind.startswith("check") else {**data, **repair}
         own = {} if kind is Kind.ANSWER_PROGRESS else own
         run_view.apply(event_of(kind, 1.0, "t", 1, own))
     assert run_view.tasks["t"].phase is TaskPhase.FAILED

@@ -1,0 +1,140 @@
+"""Repairs: while checks fail and rounds are left, a task repairs what is delivered, and code
+decides whether its work is kept. What is kept is delivered in place of what was there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.errors import MergeError
+from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
+from core.plan import Plan
+from core.wire import write_atomic
+from core.workspace.confined import read_regular
+from engine.delivery.deliver import deliver_tree
+from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merge_over
+from engine.run.session import Session
+from engine.scheduling.types import Stop, StopCause
+from engine.verification.added_task import AddedEnd, AddedTasks
+from engine.verification.judge import find_objections
+from engine.verification.repair_task import RepairTask, plan_repair
+from engine.verification.trace import owner_of
+from engine.verification.verify import Report
+
+Verify = Callable[[MergePlan], Report]
+_MOST_TOLD = 3
+_MOST_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A tree, and what verification has shown of it. `stop` is why the run has to stop here."""
+
+    merged: MergePlan
+    report: Report
+    stop: Stop | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """Repairs the delivery of a session; `verify` is that of its runner."""
+
+    session: Session
+    plan: Plan
+    added: AddedTasks
+    verify: Verify
+
+    def run(self, best: Proven, rounds: int) -> Proven:
+        """The best state there is after at most `rounds`; it is what is delivered.
+
+        Raises as the scheduler and the checks do.
+        """
+        rejected = ""
+        for number in range(1, rounds + 1):
+            if not (failed := best.report.failed):
+                break
+            planned = plan_repair(number, failed, self.plan, best.merged, rejected)
+            commands = tuple(check.command for check in failed)
+            self.session.emit(RepairBegun(number, commands, planned.suspects))
+            end = self.added.run(planned.task, best.merged)
+            found, rejected = self._judge(best, end, planned)
+            changed = self._changed(best.merged, found.merged) if not rejected else ()
+            states = [check.state for check in found.report.ended if check.phase == "check"]
+            passed = states.count(Proof.PASSED)
+            self.session.emit(RepairEnded(number, passed, len(states), changed, rejected))
+            if end.outcome.stop is not None:
+                return Proven(best.merged, best.report, end.outcome.stop)
+            best = found
+        return best
+
+    def _judge(self, best: Proven, end: AddedEnd, planned: RepairTask) -> tuple[Proven, str]:
+        """What is the best now, and why the repair was not kept; empty if it was."""
+        if end.result is None or end.attempt is None:
+            return best, _why_it_ended(end, planned.task.id)
+        source = MergeSource(planned.task.id, end.attempt.files, end.result.manifest)
+        tree = merge_over(best.merged, source)
+        if objections := self._objections(best.merged, tree):
+            return best, " ".join(f"{text.rstrip('.')}." for text in objections[:_MOST_TOLD])
+        acceptance = self.session.run.acceptance.read_bytes()
+        report = self.verify(tree)
+        touched = [suspect.path for suspect in self._changed(best.merged, tree)]
+        contracts = [c.path for c in self.plan.contracts if c.path in touched]
+        why = why_no_better(best.report, report, contracts)
+        if not why:
+            try:
+                return Proven(deliver_tree(self.session, tree), report), ""
+            except MergeError as exc:  # a person has been at the target meanwhile
+                why = exc.message
+        write_atomic(self.session.run.acceptance, acceptance.decode())
+        return best, why
+
+    def _objections(self, before: MergePlan, after: MergePlan) -> list[str]:
+        if refused := after.refused[len(before.refused) :]:
+            return [f"{file.path} {file.why}" for file in refused]
+        old = {file.path: file for file in before.files}
+        new = [file for file in after.files if file is not old.get(file.path)]
+        if not new:
+            return ["no file was changed"]
+        paths = {file.path for file in new}
+        was = {path: _text(file) for path, file in old.items() if path in paths}
+        return find_objections(was, {file.path: _text(file) for file in new})
+
+    def _changed(self, before: MergePlan, after: MergePlan) -> tuple[Suspect, ...]:
+        old = {(file.path, file.entry.sha256) for file in before.files}
+        new = (file for file in after.files if (file.path, file.entry.sha256) not in old)
+        return tuple(Suspect(file.path, owner_of(file, self.plan)) for file in new)
+
+
+def why_no_better(before: Report, after: Report, contracts: list[str]) -> str:
+    """Why a tree with the report `after` does not replace one with `before`; empty if it does.
+    `contracts` are those that were changed for it."""
+    if not after.ended:
+        return "it could not be checked"
+    ran = {_name(check): check.tests for check in after.ended}
+    lost = [check for check in before.ended if _name(check) in before.passed - after.passed]
+    if lost:
+        return f"{lost[0].command} passed before, and does not now"
+    for check in before.ended:
+        now = ran.get(_name(check), 0)
+        if now < check.tests and _name(check) in after.passed:
+            return f"{check.command} ran {check.tests} tests before, and {now} now"
+    if contracts and after.failed:
+        return f"{contracts[0]} is a contract and was changed, and not every check passes now"
+    return "" if len(after.passed) > len(before.passed) else "no more checks pass than before"
+
+
+def _name(check: CheckEnded) -> tuple[str, str]:
+    return check.phase, check.command
+
+
+def _why_it_ended(end: AddedEnd, task: str) -> str:
+    if (stop := end.outcome.stop) is None:
+        return end.outcome.messages.get(task, "") or "it did not succeed"
+    no_room = stop.cause is StopCause.BUDGET
+    return f"the budget has no room for it: {stop.message}" if no_room else stop.message
+
+
+def _text(file: MergedFile) -> str:
+    """Empty where it is gone; then it is not replaced either."""
+    try:
+        return read_regular(file.source, _MOST_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
