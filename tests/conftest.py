@@ -26,7 +26,7 @@ pytest.register_assert_rewrite(
 os.environ["ORCHESTRATOR_NO_VERIFY"] = "true"
 
 ON_CI = os.environ.get("CI") == "true"
-SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap")
+SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap", "registries")
 NOT_UNIT = (*SERVICES, "claude_code", "wheel", "slow")
 
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.
@@ -64,6 +64,9 @@ def _missing_service(name: str) -> str:
 
 def _missing(marker: str) -> str:
     return _missing_engine() if marker == "docker_engine" else _missing_service(marker)
+
+
+collect_ignore = ["engine/verification/projects"]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

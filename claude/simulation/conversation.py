@@ -20,6 +20,7 @@ _SECTION = r"^<{0}>$(.*?)^</{0}>$"
 _CONTRACT = re.compile(r'^<contract path="([^"]+)">$', re.MULTILINE)
 _PROMISED = re.compile(r"^- (.+) \(used by [^()]+\)$", re.MULTILINE)
 _WRITING = ("write_file", "append_file", "edit_file")
+_FAILING = re.compile(r"\b(?:FAIL|ERROR): (test_\w+)")
 _KEPT = re.compile(r"kept (\d+) characters of ")
 
 
@@ -30,7 +31,8 @@ class Conversation:
     `tools` go by our own names; `workspace` is where the Claude Code CLI works, "" for our own
     engine. `contracts` are shown in full, `plan_contracts` are all that the plan names. `files` are
     an executor's so far, as (path, content), `unwanted` those it has to remove; `tried` says that
-    it ran a command since it last wrote; `plan_keys` are those that the schema of a planner's
+    it ran a command since it last wrote; `failing` are the tests that its task says fail;
+    `plan_keys` are those that the schema of a planner's
     request allows.
     """
 
@@ -49,6 +51,7 @@ class Conversation:
     unwanted: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     tried: bool = False
+    failing: frozenset[str] = frozenset()
     plan_keys: frozenset[str] = frozenset()
 
     @property
@@ -83,6 +86,7 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             _unwanted(messages) if workspace else (),
             _section("checks", task),
             _tried(messages),
+            frozenset(_FAILING.findall(task)),
         )
     prompt = _first(_REQUEST, "\n".join(texts))
     keys = _plan_keys(request)

@@ -1,7 +1,8 @@
 """The faults that the simulation can inject, and how often each: the SPEC of --sim-faults.
 
 Example: `rate_limit=0.1,disconnect=0.05`. Each number is the chance of one request (the first
-four) or of one turn of the model (the others; refusal and snooping are drawn once a task).
+four) or of one turn of the model (refusal and snooping are drawn once a task, and those from
+mismatch on, which only the checks of the project show, once a plan).
 """
 
 import difflib
@@ -21,6 +22,13 @@ FAULTS: Mapping[str, str] = {
     "wrong_files": "writes to a file of another task, or over a contract",
     "refusal": "declines the request",
     "snooping": "looks for secrets with its shell",
+    "mismatch": "two tasks disagree on the name of a function",
+    "broken_code": "valid code that does another thing",
+    "missing_dependency": "an import of a package that is nowhere",
+    "bad_contract": "a contract has another name than the tests use",
+    "flaky_check": "a check that fails every second time",
+    "lying_check": "a check that cannot fail",
+    "cheat": "the first repair deletes, skips or loosens a test",
 }
 
 

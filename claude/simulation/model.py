@@ -2,6 +2,7 @@
 follows from what is shown as done, so its files are the same whatever faults came between."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,15 +11,17 @@ from claude.simulation.answers import Answer, Part, tool_answer, tool_part
 from claude.simulation.cli_tools import RUN, remove_command, to_cli
 from claude.simulation.conversation import DROPPED, Conversation, read_conversation
 from claude.simulation.misbehaviour import REFUSAL, Misbehaviour
+from claude.simulation.mistakes.project import Mistakes
 from claude.simulation.placeholders import write_placeholders
 from claude.simulation.random_plan import write_random_file
-from claude.simulation.sample_projects import Designer, FilesByTask
+from claude.simulation.sample_projects import Designer, FilesByTask, find_sample
 from core.paths import EVERYTHING, is_owned
 from core.plan import promised_contracts
 from core.simulation_notice import is_random_plan
 
 MAX_WRITES_PER_TURN = 3
 _MAX_CONTRACTS_READ = 2
+_REPAIR = re.compile(r"repair-([0-9]{1,4})")
 
 
 class SimulatedModel:
@@ -27,6 +30,7 @@ class SimulatedModel:
     def __init__(self, seed: int, chances: Mapping[str, float], designer: Designer) -> None:
         self._designer, self._seed = designer, seed
         self._misbehaviour = Misbehaviour(chances, seed)
+        self._mistakes = Mistakes(chances, seed)
 
     def answer(self, request: Mapping[str, Any]) -> tuple[Conversation, Answer]:
         """The answer to a valid request, and the conversation it belongs to."""
@@ -42,7 +46,7 @@ class SimulatedModel:
         return talk, answer.limited(request["max_tokens"])
 
     def _plan(self, talk: Conversation) -> Answer:
-        designed = self._designer.plan(talk.prompt)
+        designed = self._mistakes.of_plan(self._designer.plan(talk.prompt))
         plan, is_cut = self._misbehaviour.spoil_plan(designed.model_dump(mode="json"), talk)
         shown = {k: v for k, v in plan.items() if k in talk.plan_keys or not talk.plan_keys}
         tool = "submit_plan" if "submit_plan" in talk.tools else ""
@@ -54,11 +58,21 @@ class SimulatedModel:
 
     def _execute(self, talk: Conversation, max_tokens: int) -> Answer:
         project = self._designer.files(talk.plan_title, talk.plan_contracts)
-        answer = _next_step(talk, self._files_of(talk, project), max_tokens)
+        answer = _next_step(talk, self._spoiled(talk, project), max_tokens)
         theirs = {path for task in project.keys() - {talk.task_id} for path in project[task]}
         others = sorted({*theirs, *talk.contracts, *talk.plan_contracts} - set(talk.owns))
         answer = self._misbehaviour.spoil_turn(answer, talk, others) or answer
         return to_cli(answer, talk.workspace) if talk.workspace else answer
+
+    def _spoiled(self, talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
+        """The files that the task writes, with the mistakes in them, or against these."""
+        is_alone = talk.owns == (EVERYTHING,)
+        title = self._designer.plan(talk.prompt).title if is_alone else talk.plan_title
+        sample = find_sample(title, talk.plan_contracts)
+        if sample and (repair := _REPAIR.fullmatch(talk.task_id)):
+            return self._mistakes.repair(sample, talk.owns, int(repair[1]), talk.failing)
+        mistakes = self._mistakes.of_files(sample)
+        return {p: mistakes.get(p, text) for p, text in self._files_of(talk, project).items()}
 
     def _files_of(self, talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
         """The files that the task has to write. A plan that a person edited may use an id of the

@@ -47,13 +47,18 @@ def plan_sample(prompt: str) -> Plan:
     return load_sample(choose_sample(prompt)).plan
 
 
-def find_sample_files(plan_title: str, contracts: Collection[str]) -> FilesByTask:
-    """Those of the sample with that title, or with these contracts: a person may edit a plan."""
+def find_sample(plan_title: str, contracts: Collection[str] = ()) -> SampleProject | None:
+    """The one with that title, or with these contracts: a person may edit a plan."""
     for sample in map(load_sample, KEYWORDS):
         paths = set(promised_contracts(sample.plan))
         if sample.plan.title == plan_title or (paths and paths <= set(contracts)):
-            return sample.files
-    return {}
+            return sample
+    return None
+
+
+def find_sample_files(plan_title: str, contracts: Collection[str]) -> FilesByTask:
+    sample = find_sample(plan_title, contracts)
+    return sample.files if sample else {}
 
 
 def choose_sample(prompt: str) -> str:

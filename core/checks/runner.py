@@ -30,6 +30,9 @@ INSTALL_S, CHECK_S = 600.0, 300.0
 TOGETHER_S = 1_800.0
 """Seconds after which no further command is begun."""
 _IN_EMPTY_S = 15.0
+AGAIN_S = 30.0
+"""Seconds that a failed check may have taken to be run once more."""
+FLAKY = "flaky: it failed once and passed once"
 _MEMORY_BYTES = 4 * 1024**3
 _DISK_BYTES = 4 * 1024**3
 _FILE_BYTES = 1024**3
@@ -47,7 +50,10 @@ Tell = Callable[[CheckBegun | CheckEnded], None]
 
 @dataclass(slots=True)
 class Checker:
-    """One pass over the commands: `install`, then `check`. `places` hold the project."""
+    """One pass over the commands: `install`, then `check`. `places` hold the project.
+
+    A check that failed is told at the end of the pass, when it has failed once more.
+    """
 
     request: CheckRequest
     sandbox: Sandbox
@@ -59,13 +65,14 @@ class Checker:
     _begun: int = field(default=0, init=False)
     _hollow: set[str] = field(default_factory=set, init=False)
     """The commands that pass in an empty directory, too."""
+    _failed_once: list[CheckEnded] = field(default_factory=list, init=False)
 
     def install(self) -> str:
         """Run the set-up; the reason why nothing can be checked, if it fails."""
         setup = self.request.setup
         if lacking := missing_programs(setup.tools):
             return f"no {' and no '.join(lacking)} here"
-        with self._shell() as shell:
+        with self._shell() as shell, self.sandbox.sharing_packages(self.places):
             if any(map(_USES_PIP.search, setup.install)):
                 made = self._run(shell, _MAKE_VENV, INSTALL_S)
                 if made.exit_code != 0:
@@ -73,8 +80,9 @@ class Checker:
             for command in filter(str.strip, setup.install):
                 network = self.request.installs_with_network
                 end = self._execute(shell, command, INSTALL_S, network=network)
-                if not self._judge("install", command, (), end):
-                    return f"the installation failed: {command}"
+                lack = self.sandbox.registries.lack(end.output) if network else ""
+                if not self._judge("install", command, (), end, lack=lack):
+                    return lack or f"the installation failed: {command}"
         return ""
 
     def check(self, reason: str = "") -> None:
@@ -96,6 +104,16 @@ class Checker:
                     self._judge("check", command, tasks, end, self._doubt(check, end.output))
             if self._starts() and not reason:
                 self._check_start(shell, self.request.setup.start)
+            for failed in self._failed_once:
+                self.tell(self._try_again(shell, failed, until))
+
+    def _try_again(self, shell: Shell, failed: CheckEnded, until: float) -> CheckEnded:
+        """As it failed, unless it passes now: then neither is proven."""
+        if self.clock.monotonic() > until:
+            return failed
+        end = self._execute(shell, failed.command, CHECK_S)
+        is_flaky = end.exit_code == 0
+        return replace(failed, state=Proof.NOT_PROVEN, reason=FLAKY) if is_flaky else failed
 
     def _doubt(self, check: Check, output: str) -> str:
         """Why it shows nothing if the check passed."""
@@ -141,7 +159,8 @@ class Checker:
     ) -> CommandEnd:
         """Run the command, `inside` another if that is given, and show it."""
         self._begun += 1
-        total = len(self.request.setup.install) + len(self.request.checks) + self._starts()
+        planned = len(self.request.setup.install) + len(self.request.checks) + self._starts()
+        total = planned + len(self._failed_once)
         self.tell(CheckBegun(command, self._begun, total))
         return self._run(shell, inside or command, limit_s, network=network)
 
@@ -155,13 +174,20 @@ class Checker:
             return CommandEnd(None, "", why=exc.message)
 
     def _judge(
-        self, phase: str, command: str, tasks: tuple[str, ...], end: CommandEnd, doubt: str = ""
+        self,
+        phase: str,
+        command: str,
+        tasks: tuple[str, ...],
+        end: CommandEnd,
+        doubt: str = "",
+        *,
+        lack: str = "",
     ) -> bool:
-        """Whether it passed. What a lack of this machine may have caused is not proven, nor is
+        """Whether it passed. What a `lack` of this machine may have caused is not proven, nor is
         what passes with a `doubt`."""
         state, reason, output = Proof.NOT_PROVEN if doubt else Proof.PASSED, doubt, ""
         if end.exit_code != 0:
-            lack = _older_python(self.request.setup)
+            lack = lack or _older_python(self.request.setup)
             lack = lack or lacking_program(end.exit_code, end.output)
             state = Proof.NOT_PROVEN if lack or end.ran_out_of_disk else Proof.FAILED
             reason, output = lack or end.outcome(), end.output
@@ -171,7 +197,11 @@ class Checker:
 
     def _end(self, ended: CheckEnded) -> None:
         output = "" if ended.state is Proof.PASSED else excerpt(ended.output, SHOWN_CHARS)
-        self.tell(replace(ended, output=output, seconds=round(ended.seconds, 3)))
+        ended = replace(ended, output=output, seconds=round(ended.seconds, 3))
+        if (ended.phase, ended.state) == ("check", Proof.FAILED) and ended.seconds <= AGAIN_S:
+            self._failed_once.append(ended)
+        else:
+            self.tell(ended)
 
     @contextmanager
     def _shell(self) -> Iterator[Shell]:

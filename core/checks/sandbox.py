@@ -12,10 +12,13 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from core.checks.package_cache import PackageCache, open_package_cache
+from core.checks.registries import Registries, read_registries
 from core.checks.start_check import listening_ports
 from core.checks.toolchain import link_python
 
@@ -64,6 +67,7 @@ _TMP_BYTES = 512 * 1024 * 1024
 _TRY_S = 20.0
 _PATHS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 PROJECT, HOME, _TOOLS = "/sandbox/project", "/sandbox/home", "/sandbox/tools"
+_CERTIFICATES, _PACKAGES = "/sandbox/certificates", "/sandbox/packages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,13 @@ class Sandbox(ABC):
     """As it reads after "in"."""
     has_own_network: bool
     """Whether its loopback is another than this machine's."""
+    registries: Registries = Registries()
+    """Where an installation gets packages from."""
+
+    @contextmanager
+    def sharing_packages(self, places: Places) -> Iterator[None]:
+        """While an installation runs."""
+        yield
 
     @abstractmethod
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
@@ -105,9 +116,26 @@ class Bubblewrap(Sandbox):
     name = "a sandbox of bubblewrap"
     has_own_network = True
 
-    def __init__(self, program: str, directories: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        program: str,
+        directories: Iterable[Path] = (),
+        registries: Registries = Registries(),  # noqa: B008 - frozen
+        cache: PackageCache | None = None,
+    ) -> None:
         self._program = program
         self._directories = tuple(dict.fromkeys(directories))
+        self.registries = registries
+        self._cache = cache
+
+    @contextmanager
+    def sharing_packages(self, places: Places) -> Iterator[None]:
+        if self._cache is None:
+            yield
+            return
+        self._cache.lend(places.home, _PACKAGES)
+        yield
+        self._cache.take(places.home)
 
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
         inside = ["/bin/sh", "-c", command]
@@ -133,10 +161,17 @@ class Bubblewrap(Sandbox):
         for root in dict.fromkeys(map(_root_of, filter(_is_outside, self._directories))):
             yield from ("--ro-bind", str(root), str(root))
         yield from ("--bind", str(places.project), PROJECT, "--bind", str(places.home), HOME)
-        yield from ("--ro-bind", str(places.tools), _TOOLS, "--remount-ro", "/")
-        yield from ("--chdir", PROJECT)
+        yield from ("--ro-bind", str(places.tools), _TOOLS)
         path = [_TOOLS, *map(str, self._directories), *_PATHS]
         environ = environment_of(path, HOME) | {"TMPDIR": "/tmp", "TOOLS": _TOOLS}  # noqa: S108
+        if network:
+            if self._cache is not None:
+                yield from ("--ro-bind", str(self._cache.root), _PACKAGES)
+            environ |= self.registries.environ
+            for name, file in self.registries.files.items():
+                environ[name] = f"{_CERTIFICATES}/{name}"
+                yield from ("--ro-bind", str(file), environ[name])
+        yield from ("--remount-ro", "/", "--chdir", PROJECT)
         for name, value in environ.items():
             yield from ("--setenv", name, value)
 
@@ -147,9 +182,15 @@ class Bare(Sandbox):
     name = "no sandbox"
     has_own_network = False
 
+    def __init__(self, registries: Registries = Registries()) -> None:  # noqa: B008 - frozen
+        self.registries = registries
+
     def wrap(self, command: str, places: Places, *, network: bool) -> str:
         path = [str(places.tools), os.environ.get("PATH", os.defpath)]
         environ = environment_of(path, str(places.home)) | {"TOOLS": str(places.tools)}
+        if network:
+            environ |= self.registries.environ
+            environ |= {name: str(file) for name, file in self.registries.files.items()}
         variables = [f"{name}={value}" for name, value in environ.items()]
         return shlex.join(["exec", "env", *variables, "/bin/sh", "-c", command])
 
@@ -160,6 +201,7 @@ class Contained(Bare):
     name = "the job's container"
 
     def __init__(self) -> None:
+        super().__init__(read_registries(os.environ, Path.home()))
         # where nobody listens no port can be taken, even if the network is that of the machine
         self.has_own_network = not any(listening_ports())
 
@@ -176,6 +218,7 @@ def environment_of(path: Iterable[str], home: str) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         "npm_config_update_notifier": "false",
+        "npm_config_audit": "false",
         "npm_config_fund": "false",
     }
 
@@ -185,7 +228,9 @@ def find_bubblewrap(tools: Iterable[str]) -> Bubblewrap | str:
     program = shutil.which("bwrap")
     if sys.platform != "linux" or program is None:
         return "bubblewrap is not installed here"
-    found = Bubblewrap(program, directories_of(tools))
+    registries = read_registries(os.environ, Path.home())
+    cache = open_package_cache(os.environ, Path.home())
+    found = Bubblewrap(program, directories_of(tools), registries, cache)
     try:
         with tempfile.TemporaryDirectory(prefix="orchestrator-") as root:
             places = Places.below(Path(root))

@@ -1,16 +1,20 @@
 """Where a run's project is verified."""
 
+import os
 from hashlib import sha256
+from pathlib import Path
 
 from backends.base import Backend
+from claude.simulation.mistakes.places import all_commands, all_texts
 from claude.simulation.sample_projects import KEYWORDS, load_sample
 from config import Settings
+from core.checks.registries import read_registries
 from core.checks.sandbox import Bare, Sandbox, find_bubblewrap
 from core.checks.toolchain import programs_of
 from core.plan import Plan
 from engine.delivery.merge import MergePlan
 from engine.run.session import Session
-from engine.verification.commands import find_commands, planned_commands
+from engine.verification.commands import find_commands
 from engine.verification.verify import CheckRunner, HostRunner
 
 
@@ -47,17 +51,16 @@ def _choose_sandbox(plan: Plan, settings: Settings) -> Sandbox | str:
     if isinstance(found, Sandbox):
         return found
     if settings.verify_on_host:
-        return Bare()
+        return Bare(read_registries(os.environ, Path.home()))
     return f"{found}; install it, or run them unprotected with --verify-on-host"
 
 
 def _is_of_sample(name: str, merged: MergePlan, commands: set[str]) -> bool:
-    """Whether all commands and all files are those of one of our own samples: a plan file may bring
-    others, as contracts."""
+    """Whether all commands and all files are those of one of our own samples, or what a fault of
+    the simulation makes of them: a plan file may bring others, as contracts."""
     sample = load_sample(name)
-    texts = {path: text for files in sample.files.values() for path, text in files.items()}
-    texts |= {contract.path: contract.content for contract in sample.plan.contracts}
-    digests = {path: sha256(text.encode()).hexdigest() for path, text in texts.items()}
-    return commands <= {*planned_commands(sample.plan), *sample.plan.setup.install} and all(
-        digests.get(file.path) == file.entry.sha256 for file in merged.files
-    )
+    if not commands <= {*all_commands(sample.plan), *sample.plan.setup.install}:
+        return False
+    texts = all_texts(sample)
+    digests = {path: {sha256(t.encode()).hexdigest() for t in texts[path]} for path in texts}
+    return all(file.entry.sha256 in digests.get(file.path, ()) for file in merged.files)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.events import AnswerProgress, Event, Forecast, Progress, Proof, RunEnded
+from core.events import AnswerProgress, CheckEnded, Event, Forecast, Progress, Proof, RunEnded
 from core.job import JobKey, Usage
 from engine.money.usage import Price, Spend
 from engine.run.run_view import RunView
@@ -169,17 +169,34 @@ def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield "checks", proof_text(checks, verified)
     failed = [check for check in checks if check.state is Proof.FAILED]
     for check in failed[:LISTED]:
-        blamed = f" ({', '.join(map(clean, check.tasks))})" if check.tasks else ""
-        yield str(check.state), f"{clean(check.reason)}: {clean(check.command, 400)}{blamed}"
+        yield str(check.state), f"{clean(check.reason)}: {_named_check(check)}"
         if last := check.output.strip().rpartition("\n")[2]:
             yield "", clean(last, 300)
     yield from _more("failed", len(failed))
+    yield from _unproven(checks)
     for check in (c for c in checks if c.phase == "start" and c.state is not Proof.FAILED):
         yield "started", clean(check.reason)
     for repair in run_view.repairs:
         yield "repair" if repair.rejected else "repaired", repair_text(repair)
     if verified.criteria:
         yield "criteria", proof_counts(proof.state for proof in verified.criteria)
+
+
+def _named_check(check: CheckEnded) -> str:
+    blamed = f" ({', '.join(map(clean, check.tasks))})" if check.tasks else ""
+    return f"{clean(check.command, 400)}{blamed}"
+
+
+def _unproven(checks: Iterable[CheckEnded]) -> Iterator[tuple[str, str]]:
+    """Each reason once."""
+    found: dict[str, list[CheckEnded]] = {}
+    for check in checks:
+        if check.phase == "check" and check.state is Proof.NOT_PROVEN:
+            found.setdefault(check.reason, []).append(check)
+    for reason, alike in list(found.items())[:LISTED]:
+        what = _named_check(alike[0]) if len(alike) == 1 else f"{len(alike):,} checks"
+        yield "unproven", f"{clean(reason)}: {what}"
+    yield from _more("unproven", len(found))
 
 
 def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]]:

@@ -50,6 +50,8 @@ PERHAPS_LATER = (
 
 # Read by the HTTP client of the SDK; the messages about proxies and certificates name them.
 OF_THE_NETWORK = {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
+# Read for an installation that a check needs.
+OF_REGISTRIES = {"PIP_INDEX_URL", "NODE_EXTRA_CA_CERTS", "XDG_CACHE_HOME"}
 # Read by the SDK of Docker.
 OF_DOCKER = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 
@@ -193,7 +195,7 @@ def test_every_environment_variable_named_is_read(page: Path) -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
     known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
-    known |= OF_THE_NETWORK | OF_DOCKER | OF_CLOUDFORMATION
+    known |= OF_THE_NETWORK | OF_REGISTRIES | OF_DOCKER | OF_CLOUDFORMATION
     unknown = {name for name in named - known if not is_credential(name)}
     assert unknown == set()
 

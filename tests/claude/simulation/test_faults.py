@@ -13,7 +13,9 @@ from core.errors import SettingsError
 def test_the_example_of_the_documentation_can_be_read() -> None:
     spec = (
         "rate_limit=0.1,overloaded=0.05,server_error=0.05,disconnect=0.05,truncate=0.1,"
-        "bad_plan=0.5,bad_tool=0.1,escape=0.2,wrong_files=0.2,refusal=0.05,snooping=0.1"
+        "bad_plan=0.5,bad_tool=0.1,escape=0.2,wrong_files=0.2,refusal=0.05,snooping=0.1,"
+        "mismatch=1,broken_code=1,missing_dependency=1,bad_contract=1,flaky_check=1,lying_check=1,"
+        "cheat=1"
     )
     chances = parse_faults(spec)
     assert set(chances) == set(FAULTS)

@@ -7,6 +7,8 @@ import os
 
 import pytest
 
+from core.checks import runner
+from core.checks.runner import FLAKY
 from core.checks.sandbox import Bare, Bubblewrap, Places, find_bubblewrap
 from core.events import Proof
 from engine.verification.verify import verify
@@ -23,7 +25,7 @@ def test_each_command_runs_once_and_is_told_with_its_tasks(project: Project) -> 
 
 def test_a_check_that_fails_is_told_with_the_end_of_what_it_printed(project: Project) -> None:
     assert not project.verify("seq 1 9000; exit 3", PASSES)
-    failed, passed = project.ended
+    passed, failed = project.ended
     assert (failed.state, failed.reason, passed.state) == (
         Proof.FAILED,
         "exit code 3",
@@ -31,6 +33,23 @@ def test_a_check_that_fails_is_told_with_the_end_of_what_it_printed(project: Pro
     )
     assert failed.output.endswith("\n9000")
     assert len(failed.output) <= 4_000
+
+
+def test_a_check_that_fails_once_and_passes_once_is_neither(project: Project) -> None:
+    flaky = "rm mark || { touch mark; echo why; false; }"
+    assert project.verify(flaky, PASSES, criteria=(flaky,))
+    last = project.ended[-1]
+    assert (last.command, last.state, last.reason) == (flaky, Proof.NOT_PROVEN, FLAKY)
+    assert last.output.endswith("why")
+    assert project.verified.criteria[0].reason == FLAKY
+
+
+def test_a_check_that_took_long_is_not_run_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "AGAIN_S", 0.0)
+    assert not project.verify("rm mark || { touch mark; false; }", PASSES)
+    assert project.states == [Proof.FAILED, Proof.PASSED]
 
 
 def test_criteria_take_the_result_of_their_command_or_are_not_proven(project: Project) -> None:
@@ -53,6 +72,16 @@ def test_a_failed_installation_proves_nothing(project: Project) -> None:
     assert not project.verify(PASSES, install=("touch installed", "false"), network="none")
     assert project.states == [Proof.PASSED, Proof.FAILED, Proof.NOT_PROVEN]
     assert project.ended[-1].reason == "the installation failed: false"
+
+
+def test_an_installation_that_lacks_a_registry_here_proves_nothing(project: Project) -> None:
+    install, reason = (
+        "echo npm error code ENOTFOUND; exit 1",
+        "a package registry cannot be reached",
+    )
+    assert project.verify("true", install=(install,), network="npm")
+    assert project.states == [Proof.NOT_PROVEN, Proof.NOT_PROVEN]
+    assert all(end.reason.startswith(reason) for end in project.ended)
 
 
 def test_checks_see_what_was_installed(project: Project) -> None:

@@ -362,6 +362,16 @@ def test_checks_are_no_part_of_what_was_forecast() -> None:
     assert story.run_view.executing_s() == before
 
 
+def test_why_a_check_is_not_proven_is_told_once_for_each_reason() -> None:
+    story = done(started(), "a", "b", "c")
+    for command, reason in (("go vet", "no go"), ("go test", "no go"), ("make", "flaky")):
+        check: dict[str, Any] = {"phase": "check", "command": command, "state": "not proven"}
+        story.tell(Kind.CHECK_ENDED, tasks=["a"], seconds=1.0, reason=reason, **check)
+    story.tell(Kind.VERIFIED, sandbox="a box", criteria=[])
+    text = render_summary(ended(story, 0, "done").run_view)
+    assert "  unproven  no go: 2 checks\n  unproven  flaky: make (a)\n" in text
+
+
 def test_the_command_that_starts_what_was_built_stays_whole() -> None:
     start = "python3 -m app serve " + "--option value " * 9 + "end"
     story = Story().start(run="r1", run_dir="/w/runs/r1", target="/a place")
