@@ -7,7 +7,7 @@ there, and one executor gets the whole.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -19,13 +19,13 @@ from claude.planning.draft_reader import DraftReader, PlanningHooks, planner_def
 from claude.planning.schema import build_schema
 from claude.preflight import try_models
 from claude.prices import check_priced, pricing
-from claude.prompts import load_prompt, render_defects, render_request
+from claude.prompts import load_prompt, render_defects, render_feedback, render_request
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
 from core.plan import Plan, build_single_task_plan, parse_plan
 from core.plan.draft import DraftEvent
-from core.worker.planning import Parallel, PlanningRequest
+from core.worker.planning import Parallel, PlanningRequest, Revision
 
 SUBMIT_PLAN = "submit_plan"
 _SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
@@ -68,19 +68,23 @@ class PlannerAgent:
     def __post_init__(self) -> None:
         self._reader = DraftReader(self.executors, self.parallel, self.on_progress, self.on_draft)
 
-    def plan(self, prompt: str) -> Plan:
-        """A plan that can be run. Raises PlanningFailed with the defects of the last one, and
-        ModelError."""
+    def plan(self, prompt: str, revisions: Sequence[Revision] = ()) -> Plan:
+        """A plan that can be run; `revisions` are those that the person wanted changed. Raises
+        PlanningFailed with the defects of the last one, and ModelError."""
         always = _ALWAYS if self.parallel is Parallel.ALWAYS else ""
         given = (render_request(prompt), self.surroundings, always)
         messages = [_message("user", "\n".join(filter(None, given)))]
+        for revision in revisions:
+            messages.append(_message("assistant", revision.plan))
+            messages.append(_message("user", render_feedback(revision.feedback)))
+        wishes = [revision.feedback for revision in revisions]
         defects: tuple[str, ...] = ()
         for repair in range(self.max_repairs + 1):
             again = f", repair {repair} of {self.max_repairs}" if repair else ""
             self.on_progress(f"asking for a plan{again}")
             reply = self._ask(messages)
             if self._reader.is_cut:
-                return build_single_task_plan(prompt, self._reader.draft.begun)
+                return build_single_task_plan(prompt, self._reader.draft.begun, wishes)
             answer = read_answer(reply, self.max_tokens)
             if answer.plan is not None:
                 return answer.plan.model_copy(update={"prompt": prompt})
@@ -154,7 +158,8 @@ def ask_for_plan(
     model, limits = request.model, request.limits
     watched = guarded(hooks, request.allowance, model, pricing(model), request.spent)
     if request.parallel is Parallel.NEVER:
-        return build_single_task_plan(request.prompt)
+        wishes = [revision.feedback for revision in request.revisions]
+        return build_single_task_plan(request.prompt, wishes=wishes)
     with connect(
         model, credentials, clock=clock, governor=governor, limits=limits, hooks=watched
     ) as claude:
@@ -165,7 +170,7 @@ def ask_for_plan(
             surroundings=request.surroundings,
             on_progress=hooks.on_progress,
             on_draft=hooks.on_draft if isinstance(hooks, PlanningHooks) else lambda _: None,
-        ).plan(request.prompt)
+        ).plan(request.prompt, request.revisions)
 
 
 def read_answer(reply: Reply, max_tokens: int) -> _Answer:

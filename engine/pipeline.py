@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from core.errors import BudgetExceeded, OrchestratorError, RunRemoved
-from core.events import PlanApproved
+from core.events import Forecast, PlanApproved
 from core.job import Amount, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
+from core.worker.planning import Revision
 from engine.cleanup.outstanding_jobs import abandon, release
 from engine.cleanup.run_backends import TimedBackend
 from engine.delivery.deliver import deliver
@@ -18,13 +19,14 @@ from engine.money.budget import CostEstimate, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.expectations import planning_took
 from engine.planning.forecast import most_of_planning
+from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 from engine.planning.preflight import PreparedRun
 from engine.run.attempt_store import write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.types import RunOutcome, StopCause
 from engine.verification.prove import prove
-from engine.views.approval import is_approved
+from engine.views.approval import Approval
 from engine.views.plan import render_plan_view
 from engine.views.types import View
 
@@ -108,15 +110,49 @@ def carry_out_plan(
     plan = make_plan(
         session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
     )
-    took = planning_took(session.run_view, prepared.price)
-    forecast = prepared.expectations.forecast(plan, took)
     if settings.approve and not session.run_view.approved:
-        if not is_approved(view, render_plan_view(plan, forecast)):
-            raise NotApproved(f"You may edit the plan, {session.run.plan}, and give it to --plan.")
-        session.emit(PlanApproved())
+        plan = approve(prepared, execution, view, charge, plan)
     if session.run_view.forecast is None:  # the summary compares the result with the first
-        session.emit(forecast)
+        session.emit(forecast_of(prepared, session, plan))
     return plan, execution.run(plan)
+
+
+def forecast_of(prepared: PreparedRun, session: Session, plan: Plan) -> Forecast:
+    took = planning_took(session.run_view, prepared.price)
+    return prepared.expectations.forecast(plan, took)
+
+
+def approve(
+    prepared: PreparedRun, execution: Execution, view: View, charge: Charge, plan: Plan
+) -> Plan:
+    """The plan that the person agrees to: this one, one that they edited, or one that was made anew
+    out of what they said. Raises NotApproved, and what the planner raises."""
+    session = execution.session
+    revisions: list[Revision] = []
+
+    def keep(plan: Plan) -> None:
+        save_plan(session, plan)
+        session.emit(plan_ready(plan))
+
+    def replan(plan: Plan, feedback: str) -> Plan:
+        session.notice(f"The plan goes back to the planner: {feedback}")
+        if prepared.facts.simulated:
+            session.notice("A simulated planner does not read that: its plan stays the same.")
+        text = plan.model_dump_json(exclude={"version", "prompt"})
+        asked = (*revisions, Revision(text, feedback))
+        made = prepared.ask_for_plan(execution.budget.left(), charge, session.progress, asked)
+        revisions.append(asked[-1])
+        keep(made)
+        return made
+
+    def render(plan: Plan) -> str:
+        return render_plan_view(plan, forecast_of(prepared, session, plan))
+
+    approval = Approval(view, render, render_toml_plan, parse_toml_plan, replan, keep)
+    if (approved := approval.ask(plan)) is None:
+        raise NotApproved(f"You may edit the plan, {session.run.plan}, and give it to --plan.")
+    session.emit(PlanApproved())
+    return approved
 
 
 def run_early(

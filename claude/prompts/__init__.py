@@ -87,5 +87,13 @@ def render_defects(defects: Iterable[str]) -> str:
     return "\n".join(["<defects>", *(f"- {defect}" for defect in defects), "</defects>"])
 
 
+def render_feedback(text: str) -> str:
+    """What a person wants changed in a plan that they were shown."""
+    return (
+        f"The person has read this plan and says:\n<feedback>\n{text}\n</feedback>\n"
+        "Return the whole plan again with that changed; the rest of it stays as it is."
+    )
+
+
 def _section(name: str, lines: Iterable[str]) -> list[str]:
     return [f"<{name}>", *lines, f"</{name}>"]

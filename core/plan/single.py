@@ -1,6 +1,7 @@
 """A plan for one executor that builds everything alone."""
 
 import math
+from collections.abc import Sequence
 
 from core.paths import EVERYTHING
 from core.plan.model import MOST_ESTIMATE, Plan, Task
@@ -13,15 +14,18 @@ _INSTRUCTIONS = (
 _MOST_TITLE_CHARS = 60
 
 
-def build_single_task_plan(prompt: str, begun: Plan | None = None) -> Plan:
+def build_single_task_plan(
+    prompt: str, begun: Plan | None = None, wishes: Sequence[str] = ()
+) -> Plan:
     """One task that owns the whole project. `begun` is a plan as far as it was written before it
-    turned out that parallel work does not pay; what it decided stands."""
+    turned out that parallel work does not pay; what it decided stands. `wishes` are what the person
+    said of earlier plans."""
     begun = begun or Plan(tasks=())
     estimate = sum(task.estimate for task in begun.tasks)
     task = Task(
         id=TASK,
         title="Build the project",
-        instructions=_INSTRUCTIONS,
+        instructions="\n".join([_INSTRUCTIONS, *(f"The person adds: {wish}" for wish in wishes)]),
         owns=(EVERYTHING,),
         estimate=min(estimate, MOST_ESTIMATE) or estimate_alone(begun.analysis.complexity),
     )

@@ -22,9 +22,18 @@ class Parallel(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """A plan, as the JSON that a planner writes, and what the person wants changed in it."""
+
+    plan: str
+    feedback: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlanningRequest:
     """request/planning.json; never holds a secret. Of `allowance`, `spent` is already used.
-    `executors` work at once; `surroundings` tells the planner what they can do there."""
+    `executors` work at once; `surroundings` tells the planner what they can do there. `revisions`
+    are the plans before this one, the oldest first."""
 
     prompt: str
     model: ModelSettings
@@ -34,6 +43,7 @@ class PlanningRequest:
     parallel: Parallel = Parallel.AUTO
     executors: int = 5
     surroundings: str = ""
+    revisions: tuple[Revision, ...] = ()
     version: int = WIRE_VERSION
 
 

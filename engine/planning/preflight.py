@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backends import backend_class
@@ -21,7 +21,7 @@ from core.events import AnswerProgress, Part
 from core.job import Usage
 from core.plan import Plan
 from core.waiting import announced
-from core.worker.planning import Parallel, PlanningRequest
+from core.worker.planning import Parallel, PlanningRequest, Revision
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import absolute, check_target
 from engine.money.usage import Price
@@ -73,15 +73,23 @@ class PreparedRun:
         allowance: Allowance,
         on_usage: Callable[[Usage], None],
         report: Callable[[str | AnswerProgress], None],
+        revisions: tuple[Revision, ...] = (),
     ) -> Plan:
         """Raises what the planner raises."""
         hooks = Hooks(on_usage, report, on_answering=report)
-        return self.ask_beside(allowance, self.context.clock, hooks)
+        return self.ask_beside(allowance, self.context.clock, hooks, revisions)
 
-    def ask_beside(self, allowance: Allowance, clock: Clock, hooks: Hooks) -> Plan:
+    def ask_beside(
+        self,
+        allowance: Allowance,
+        clock: Clock,
+        hooks: Hooks,
+        revisions: tuple[Revision, ...] = (),
+    ) -> Plan:
         """The same for another thread, whose clock may end it."""
         prompt, model = self.facts.prompt, self.models.planner
         request = planning_request(self.settings, model, prompt, allowance)
+        request = replace(request, revisions=revisions)
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
     def close(self) -> None:

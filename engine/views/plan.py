@@ -67,7 +67,7 @@ def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int
     lines = [clean(plan.title), *_wrapped(plan.summary, 2)]
     if forecast is not None and forecast.simulated:
         lines += ["", *_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0)]
-    lines += [*_analysis(plan), *_section("Assumptions", plan.assumptions), *_setup(plan.setup)]
+    lines += [*_analysis(plan), *_numbered("Assumptions", plan.assumptions), *_setup(plan.setup)]
     lines += [*_section("Conventions", plan.conventions), *_contracts(plan, limit)]
     lines += [*_tasks(plan, limit), *_longest_chain(plan)]
     lines += [*_section("Acceptance criteria", _criteria(plan))]
@@ -104,6 +104,13 @@ def _analysis(plan: Plan) -> Iterator[str]:
 def _section(title: str, texts: Iterable[str]) -> list[str]:
     lines = [line for text in texts for line in _bullet(clean(text, 1000))]
     return ["", title, *lines] if lines else []
+
+
+def _numbered(title: str, texts: Sequence[str]) -> list[str]:
+    """So that a person can say which of them is wrong."""
+    numbers = range(1, len(texts) + 1)
+    lines = [wrapped(clean(t, 1000), f"  {n}. ", 5) for n, t in zip(numbers, texts, strict=True)]
+    return ["", title, *(line for part in lines for line in part)] if lines else []
 
 
 def _setup(setup: Setup) -> Iterator[str]:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from core.events import Kind
+from core.plan import parse_plan
+from engine.run.journal import read_journal
 
 RUN = ("Build it", "--sim-speed", "0", "--sim-tasks", "2", "--output-dir", "out", "--no-color")
 
@@ -61,3 +64,29 @@ def test_approval_may_be_asked_for_when_a_run_is_resumed(
     monkeypatch.setattr("sys.stdin", Typed("n\n"))
     assert orchestrator.main(["resume", "last", "--max-tokens", "9000000", "--approve"]) == 1
     assert "Carry out this plan?" in capsys.readouterr().out
+
+
+def test_a_plan_may_be_edited_and_sent_back_before_it_is_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VISUAL", "sed -i 's/^title = .*/title = \"Mine\"/;t'")
+    monkeypatch.setattr("sys.stdin", Typed("make it smaller\ne\ny\n"))
+    assert orchestrator.main([*RUN, "--approve"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Carry out this plan?") == 3
+    assert "note: The plan goes back to the planner: make it smaller" in printed
+    (plan,) = tmp_path.glob(".orchestrator/runs/*/plan.json")
+    assert parse_plan(plan.read_text(), "it").title == "Mine"
+    (journal,) = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
+    planned = [e for e in read_journal(journal) if e.kind is Kind.PROGRESS and not e.task]
+    assert len(planned) == 2  # both requests count
+
+
+def test_another_plan_is_made_inside_the_budget(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Typed("make it smaller\nn\n"))
+    assert orchestrator.main([*RUN, "--approve", "--max-tokens", "17000"]) == 1
+    printed = capsys.readouterr().out
+    assert "The plan is as it was." in printed
+    assert printed.count("Carry out this plan?") == 2

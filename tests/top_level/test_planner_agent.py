@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from claude.client.types import Hooks, Reply
+from claude.limits.governor import Governor
 from claude.planning.schema import build_schema
 from claude.prompts import load_prompt
 from core.bundle import Limits, ModelSettings
@@ -16,8 +17,8 @@ from core.errors import CredentialsRefused, PlanningFailed, RequestRejected
 from core.plan import Plan, plan_defects
 from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
 from core.plan.single import estimate_alone
-from core.worker.planning import Parallel, PlanningRequest
-from planner_agent import SUBMIT_PLAN, PlannerAgent, plan_alone
+from core.worker.planning import Parallel, PlanningRequest, Revision
+from planner_agent import SUBMIT_PLAN, PlannerAgent, ask_for_plan, plan_alone
 from tests.fakes.scripted_claude import Answer, FakeClock, ScriptedClaude, act, act_broken, say, use
 
 
@@ -348,3 +349,27 @@ def test_never_asks_nobody_for_a_plan() -> None:
     request = PlanningRequest("Sort it", ModelSettings(), Limits(), parallel=Parallel.NEVER)
     made = plan_alone(request, Credentials(), FakeClock(), Hooks(), print, ask)
     assert [task.owns for task in made.tasks] == [("./",)]
+
+
+def test_a_line_of_the_person_goes_back_with_the_plan_and_the_next_is_made_of_both() -> None:
+    claude = ScriptedClaude([say(GOOD)])
+    revisions = [Revision('{"title": "old"}', "smaller"), Revision('{"title": "newer"}', "in Rust")]
+    assert PlannerAgent(claude).plan("Build it", revisions).title == "Todo"
+    (call,) = claude.calls
+    roles = [message["role"] for message in call.messages]
+    texts = [message["content"][0]["text"] for message in call.messages]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+    assert texts[1] == '{"title": "old"}'
+    assert "<feedback>\nin Rust\n</feedback>" in texts[4]
+
+
+def test_what_a_person_said_reaches_an_executor_that_works_alone() -> None:
+    request = PlanningRequest(
+        "Build it",
+        ModelSettings(),
+        Limits(),
+        parallel=Parallel.NEVER,
+        revisions=(Revision("{}", "one file only"),),
+    )
+    plan = ask_for_plan(request, Credentials(), Governor(), FakeClock(), Hooks())
+    assert "one file only" in plan.tasks[0].instructions

@@ -71,7 +71,7 @@ def test_all_parts_of_a_plan_are_there() -> None:
         "  A text",
         "",
         "Assumptions",
-        "  - A text",
+        "  1. A text",
         "",
         "Setup",
         "  tools    A text, node 20",
