@@ -113,6 +113,9 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
     verify_on_host: bool = _proof(
         False, "where there is no sandbox, run the checks unprotected on this machine"
     )
+    no_acceptance: bool = _proof(
+        False, "do not have Claude write checks of criteria that no command of the plan shows"
+    )
     repair_rounds: Annotated[int, whole_number(0, MOST_REPAIR_ROUNDS)] = _proof(
         2, "how often failed checks may lead to a repair; 0: never", "N"
     )

@@ -9,6 +9,11 @@ from core.plan import Setup
 _NO_NETWORK = re.compile(r"\W*($|(no|none|not|nothing|n/a)\b)", re.IGNORECASE)
 
 
+PROGRAMS = ".acceptance"
+"""The directory of programs that show criteria; no part of the project, and beside it while it is
+checked."""
+
+
 class Check(NamedTuple):
     """A command, and the ids of the tasks that it is about. `doubt` is the reason why it shows
     nothing if it passes, as far as that is known before it has run."""

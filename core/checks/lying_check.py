@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from core.check_request import PROGRAMS
 from core.checks.counts import count_tests
 
 ALWAYS_PASSES = "it cannot fail, whatever the project does"
@@ -118,11 +119,14 @@ def is_decided_by_empty_directory(command: str) -> bool:
 
 def in_empty_directories(commands: Sequence[str]) -> str:
     """A shell command that runs these at once, each in an empty directory with an empty home and
-    without what the project has installed there. It prints the numbers of those that pass, from 0,
-    and leaves nothing."""
-    lines = ['all=$(mktemp -d /tmp/empty-XXXXXX) && cd "$all" || exit', 'PATH="${PATH#*:}"']
+    without what the project has installed there; PROGRAMS are there. It prints the numbers of those
+    that pass, from 0, and leaves nothing."""
+    lines = ['from=$PWD; all=$(mktemp -d /tmp/empty-XXXXXX) && cd "$all" || exit']
+    lines.append('PATH="${PATH#*:}"')
+    programs = f'if [ -d "$from"/{PROGRAMS} ]; then cp -R "$from"/{PROGRAMS} .; fi'
     for number, command in enumerate(commands):
         inside = shlex.join(["/bin/sh", "-c", command])
-        place = f'mkdir {number} && cd {number} && export HOME="$PWD" npm_config_offline=true'
+        place = f"mkdir {number} && cd {number} && {programs}"
+        place += ' && export HOME="$PWD" npm_config_offline=true'
         lines.append(f"({place} && {inside} >/dev/null 2>&1 && echo {number}) &")
     return "\n".join([*lines, "wait", 'rm -rf "$all"'])

@@ -4,33 +4,43 @@ from backends.base import Backend
 from config import Settings
 from engine.delivery.merge import MergePlan
 from engine.scheduling.types import Stop, StopCause
+from engine.verification.acceptance import Accepted, accept
 from engine.verification.added_task import AddedTasks
 from engine.verification.choice import choose_runner
 from engine.verification.repair import Proven, Repairs
-from engine.verification.verify import Report, verify
+from engine.verification.verify import CheckRunner, Report, verify
 
 
 def prove(
     added: AddedTasks, merged: MergePlan, settings: Settings, backend: Backend
 ) -> tuple[int, Stop | None]:
-    """The exit code, and why the run has to stop before the last repair is through."""
-    session, plan = added.session, added.plan
-    runner = choose_runner(session, plan, merged, settings, backend)
+    """The exit code, and why the run has to stop before all is proven."""
+    session = added.session
+    runner = choose_runner(session, added.plan, merged, settings, backend)
+    accepted = Accepted(added.plan)
+    if isinstance(runner, CheckRunner) and settings.real and not settings.no_acceptance:
+        accepted = accept(added, added.plan, merged)
+        runner = accepted.around(runner)
+        if accepted.why_not:
+            session.notice(f"Criteria without a command are not proven: {accepted.why_not}")
 
     def verify_tree(tree: MergePlan) -> Report:
-        return verify(session, plan, tree, runner)
+        return verify(session, accepted.plan, tree, runner)
 
-    repairs = Repairs(session, plan, added, verify_tree)
+    if is_over(accepted.stop):
+        return exit_code(Proven(merged, Report(), accepted.stop)), accepted.stop
+    repairs = Repairs(session, accepted.plan, added, verify_tree)
     end = repairs.run(Proven(merged, verify_tree(merged)), settings.repair_rounds)
     return exit_code(end), end.stop
 
 
+def is_over(stop: Stop | None) -> bool:
+    """Whether nothing more may be done; what the budget has no room for is left out."""
+    return stop is not None and stop.cause not in (StopCause.BUDGET, StopCause.DAMAGED)
+
+
 def exit_code(end: Proven) -> int:
     """1 as well where the budget ends the repairs: the project is delivered."""
-    match end.stop and end.stop.cause:
-        case None | StopCause.BUDGET | StopCause.DAMAGED:
-            return 1 if end.report.failed else 0
-        case StopCause.INTERRUPTED:
-            return 130
-        case _:
-            return 4
+    if end.stop is None or not is_over(end.stop):
+        return 1 if end.report.failed else 0
+    return 130 if end.stop.cause is StopCause.INTERRUPTED else 4

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.check_request import PROGRAMS
 from core.checks.lying_check import (
     cannot_fail,
     in_empty_directories,
@@ -140,6 +141,22 @@ def test_commands_run_with_nothing_of_the_project(tmp_path: Path) -> None:
     assert sorted(done.stdout.split()) == ["0", "2", "5"]
     assert [path.name for path in project.iterdir()] == ["app.py"]
     assert not list(Path("/tmp").glob("empty-*/*/left"))
+
+
+def test_programs_of_criteria_are_tried_without_the_project(tmp_path: Path) -> None:
+    programs = tmp_path / PROGRAMS
+    programs.mkdir()
+    programs.joinpath("1.sh").write_text("exit 0")
+    programs.joinpath("2.sh").write_text("test -e app.py")
+    tmp_path.joinpath("app.py").touch()
+    commands = [f"sh {PROGRAMS}/{number}.sh" for number in (1, 2)]
+    done = subprocess.run(
+        ["/bin/sh", "-c", in_empty_directories(commands)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["0"]
 
 
 @pytest.mark.parametrize(
