@@ -3,6 +3,8 @@
     docker_executor.py ATTEMPT_DIR    run the attempt in that directory
     docker_executor.py --check DIR ENGINE
                                       print in JSON whether one could run in DIR
+    docker_executor.py --checks DIR PHASE ...
+                                      install and check the project in DIR: core.checks.worker
 
 Each line of events.jsonl is also printed, since the container's log is followed.
 """
@@ -52,6 +54,11 @@ def main(argv: Sequence[str]) -> int:
         directory, engine = argv[2:]
         echo(json.dumps(check(Path(directory), engine, os.environ)))
         return 0
+    if argv[1:2] == ["--checks"]:
+        from core.checks.worker import run_phases
+
+        directory, *phases = argv[2:]
+        return run_worker(lambda clock: run_phases(Path(directory), phases, clock, echo), {})
     [directory] = argv[1:]
     return run_worker(lambda clock: work(AttemptDir(Path(directory)), clock))
 

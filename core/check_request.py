@@ -1,6 +1,7 @@
 """What is run in a project to show that it works."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +34,15 @@ class CheckRequest:
     @property
     def installs_with_network(self) -> bool:
         return bool(self.setup.install) and _NO_NETWORK.match(self.setup.network) is None
+
+    def commands(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """Phase, command and tasks of all that is run, in order."""
+        for command in filter(str.strip, self.setup.install):
+            yield "install", command, ()
+        for check in self.checks:
+            yield "check", check.command, check.tasks
+        if self.setup.start:
+            yield "start", self.setup.start, ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from core.worker.exit_codes import STOPPED
 RUN, TASK, ATTEMPT, WORK_DIR, ROLE = (
     f"{LABEL}.{name}" for name in ("run", "task", "attempt", "work-dir", "role")
 )
-EXECUTOR, PLANNER, PROBE = "executor", "planner", "probe"
+EXECUTOR, PLANNER, PROBE, CHECKS = "executor", "planner", "probe", "checks"
 """Values of ROLE."""
 VOLUME = "/job"
 BUNDLE = "bundle"

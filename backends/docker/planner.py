@@ -19,9 +19,8 @@ from backends.docker.container import (
     WORKER_UID,
     RunLabels,
     build_spec,
-    has_ended,
 )
-from backends.docker.logs import Cursor, parse_log
+from backends.docker.follow import follow
 from backends.docker.preflight import Preflight
 from backends.docker.settings import DockerSettings
 from backends.shared.output import cause_first
@@ -40,9 +39,6 @@ from core.wire import decode, encode, write_atomic
 from core.worker.planning import PlanningDir, PlanningFailure, PlanningRequest
 from core.worker.process import CREDENTIALS_FILE, render_credentials
 
-LOOK_EVERY_S = 0.25
-PATIENCE_S = 120.0
-"""How long the engine may be out of reach while the planner works."""
 _TRY_AGAIN = "Run it again, or resume the run."
 
 
@@ -139,41 +135,23 @@ class DockerPlanner:
 
     def _follow(self, container: str) -> Mapping[str, Any]:
         """Report progress until the container ends; its last state."""
-        cursor, unreachable_since = Cursor(), None
-        while True:
-            try:
-                found = self.host.inspect(container)
-                cursor = self._report(container, cursor)
-                unreachable_since = None
-            except BackendError:
-                now = self.clock.monotonic()
-                unreachable_since = now if unreachable_since is None else unreachable_since
-                if now - unreachable_since >= PATIENCE_S:
-                    raise
-            else:
-                if found is None:
-                    message = "The planner's container was removed by another program."
-                    raise PlanningFailed(message, _TRY_AGAIN)
-                if has_ended(found["State"]["Status"]):
-                    return dict(found["State"])
-            self.clock.sleep(LOOK_EVERY_S)
+        if (state := follow(self.host, container, self.clock, self._report)) is None:
+            message = "The planner's container was removed by another program."
+            raise PlanningFailed(message, _TRY_AGAIN)
+        return state
 
-    def _report(self, container: str, cursor: Cursor) -> Cursor:
-        data = self.host.log(container, stderr=False, times=True, since_s=cursor.since_s)
-        chunk = parse_log(data, cursor)
-        for line in chunk.lines:
-            with suppress(ValueError, BundleError):  # other output is ignored
-                event = json.loads(line)
-                if not isinstance(event, dict):
-                    continue
-                if event.pop("kind", "") == Kind.ANSWER_PROGRESS:
-                    told = decode(AnswerProgress, json.dumps(event), "the planner")
-                    self.hooks.on_answering(told)
-                elif "usage" in event:
-                    self.hooks.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
-                elif "text" in event:
-                    self.hooks.on_progress(str(event["text"]))
-        return Cursor.parse(chunk.cursor)
+    def _report(self, line: str) -> None:
+        with suppress(ValueError, BundleError):  # other output is ignored
+            event = json.loads(line)
+            if not isinstance(event, dict):
+                return
+            if event.pop("kind", "") == Kind.ANSWER_PROGRESS:
+                told = decode(AnswerProgress, json.dumps(event), "the planner")
+                self.hooks.on_answering(told)
+            elif "usage" in event:
+                self.hooks.on_usage(decode(Usage, json.dumps(event["usage"]), "the planner"))
+            elif "text" in event:
+                self.hooks.on_progress(str(event["text"]))
 
     def _result(self, container: str, state: Mapping[str, Any]) -> Plan:
         with tempfile.TemporaryDirectory() as root:

@@ -50,7 +50,7 @@ class Preflight:
         """What is missing, each with its fix; the probe runs only when nothing else is."""
         try:
             found = [
-                *self._image_problems(),
+                *self.image_problems(),
                 *self._machine_problems(self.host.info()),
                 *self._network_problems(),
             ]
@@ -58,7 +58,8 @@ class Preflight:
         except BackendError as exc:
             return [Problem(exc.message, exc.remedy)]
 
-    def _image_problems(self) -> Iterator[Problem]:
+    def image_problems(self) -> Iterator[Problem]:
+        """Whether the image is there, and of this version."""
         name = self.settings.docker_image
         try:
             image = self.host.image(name)

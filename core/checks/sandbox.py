@@ -86,7 +86,7 @@ class Places:
 
     def make(self) -> None:
         for place in (self.project, self.home, self.tools, self.etc):
-            place.mkdir(parents=True)
+            place.mkdir(parents=True, exist_ok=True)
         link_python(self.tools)
         for name, text in _OWN_ETC.items():
             self.etc.joinpath(name).write_text(text, encoding="ascii")

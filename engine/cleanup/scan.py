@@ -123,7 +123,8 @@ class CleanupScan:
             idle_s=self.backends.clock.time() - max(facts.created, run_view.last_at),
             delivered=run_view.delivered_files is not None,
         )
-        for name in used_backends(facts, run_view):
+        checked = ("docker",) if run.checked_in_docker.exists() else ()
+        for name in dict.fromkeys((*used_backends(facts, run_view), *checked)):
             if not item.trouble:
                 item = self._asked(item, run, name, run_view.jobs, facts)
         return self._judged(item, run_view)

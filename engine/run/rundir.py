@@ -82,6 +82,11 @@ class RunDir:
         return self.root / "verification"
 
     @property
+    def checked_in_docker(self) -> Path:
+        """The same while that is done in a container."""
+        return self.verification / "docker"
+
+    @property
     def contracts(self) -> Path:
         return self.root / "contracts"
 

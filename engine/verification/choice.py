@@ -15,6 +15,7 @@ from core.plan import Plan
 from engine.delivery.merge import MergePlan
 from engine.run.session import Session
 from engine.verification.commands import find_commands
+from engine.verification.container import ContainerRunner
 from engine.verification.verify import CheckRunner, HostRunner
 
 
@@ -24,12 +25,23 @@ def choose_runner(
     """What runs the checks, or why nothing is verified."""
     if why_not := _why_nothing_runs(plan, merged, settings):
         return why_not
+    contained = ContainerRunner(session.run, settings, os.environ, session.clock)
     match backend.checks_run_in:
-        case "host" | "container" | "job":
+        case "container":
+            return contained
+        case "host" | "job":
             sandbox = _choose_sandbox(plan, settings)
-            if isinstance(sandbox, str):
-                return sandbox
-            return HostRunner(sandbox, session.run.verification, session.clock)
+            if isinstance(sandbox, Sandbox):
+                return HostRunner(sandbox, session.run.verification, session.clock)
+            if not contained.problem():
+                return contained
+            if settings.verify_on_host:
+                unprotected = Bare(read_registries(os.environ, Path.home()))
+                return HostRunner(unprotected, session.run.verification, session.clock)
+            return (
+                f"{sandbox}; install it, or build the image for containers (docker/build.sh), or"
+                " run them unprotected with --verify-on-host"
+            )
 
 
 def _why_nothing_runs(plan: Plan, merged: MergePlan, settings: Settings) -> str:
@@ -47,12 +59,7 @@ def _why_nothing_runs(plan: Plan, merged: MergePlan, settings: Settings) -> str:
 def _choose_sandbox(plan: Plan, settings: Settings) -> Sandbox | str:
     if not settings.real:
         return Bare()
-    found = find_bubblewrap(programs_of(plan.setup.tools))
-    if isinstance(found, Sandbox):
-        return found
-    if settings.verify_on_host:
-        return Bare(read_registries(os.environ, Path.home()))
-    return f"{found}; install it, or run them unprotected with --verify-on-host"
+    return find_bubblewrap(programs_of(plan.setup.tools))
 
 
 def _is_of_sample(name: str, merged: MergePlan, commands: set[str]) -> bool:

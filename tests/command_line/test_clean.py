@@ -265,6 +265,17 @@ def test_leftovers_go_and_the_run_stays(cli: Cli) -> None:
     assert kept(cli) == ["aaaa"]
 
 
+def test_a_run_that_was_killed_while_a_container_checked_it_is_looked_for_there(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("DOCKER_CONTEXT", "nowhere")
+    run = make(cli)
+    assert cli("clean").code == 0
+    run.checked_in_docker.mkdir(parents=True)
+    assert "docker: The docker context 'nowhere' cannot be used" in cli("clean").out
+
+
 def test_a_backend_out_of_reach_is_named_and_the_rest_goes_on(cli: Cli) -> None:
     make(cli, "aaaa", days=9, ended=True, backend=NAME)
     make(cli, "bbbb", days=9, ended=True)

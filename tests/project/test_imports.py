@@ -92,8 +92,9 @@ REACHING = {
         *("claude.engines", "claude.limits", "claude.planning", "claude.prompts"),
         "claude.simulation",
     },
-    # The checks of our own samples run unprotected; a repair has instructions of its own.
-    "engine.verification": {"config", "claude.simulation", "claude.prompts"},
+    # The checks of our own samples run unprotected, and others where there is an engine; a repair
+    # has instructions of its own.
+    "engine.verification": {"config", "claude.simulation", "claude.prompts", "backends.docker"},
     # A bundle is read as a worker left it, which nothing here trusts.
     "core": {"core.workspace"},
     # The budget of a resumed run begins with what its journal has spent.
