@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backends.base import Backend
 from config import Settings
 from core.bundle import ModelSettings
+from core.checks.runner import TOGETHER_S
 from core.errors import BundleError
 from core.job import TaskResult, TaskState
 from core.plan import Plan
@@ -26,6 +27,8 @@ from engine.verification.added_task import AddedTasks
 
 PROGRESS_S = 0.5
 """Seconds between two looks at the progress of running jobs; a person notices no less."""
+CHECKS_S = 2 * TOGETHER_S
+"""Seconds that a job of checks has, the installation included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ class Execution:
             return self._schedule(alone, store, earlier)
 
         return AddedTasks(self.session, plan, self.model, self.settings.limits(), run)
+
+    def checks_of(self, plan: Plan) -> AddedTasks:
+        """What runs checks as a job: they ask no model, and so take nothing of the budget."""
+        limit_s = max(self.settings.task_timeout, CHECKS_S)
+        settings = replace(self.settings, task_timeout=limit_s)
+        return replace(self, settings=settings, budget=Budget()).besides(plan)
 
     def expect(self, plan: Plan) -> None:
         """Tell the budget what the plan's tasks will take."""

@@ -68,7 +68,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             merged = deliver(session, plan, results)
             code, stop = exit_code(outcome, merged), outcome.stop
             if code == 0:
-                code, stop = prove(execution.besides(plan), merged, settings, prepared.backend)
+                besides, checks = execution.besides(plan), execution.checks_of(plan)
+                code, stop = prove(besides, checks, merged, settings, prepared.backend)
         finally:
             release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         return end_session(session, code, why=stop)

@@ -4,11 +4,13 @@ That file comes from beside commands that nobody trusts. Whoever reads it takes 
 what it has asked for, and nothing else.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.check_request import CheckJob, CheckRequest
+from core.checks.registries import read_registries
 from core.checks.report import bounded
 from core.checks.runner import SHOWN_CHARS, Checker
 from core.checks.sandbox import Bare, Bubblewrap, Contained, Places, Sandbox, find_bubblewrap
@@ -108,7 +110,7 @@ def _choose_sandbox(job: CheckJob, *, contained: bool) -> Sandbox | str:
     if isinstance(found, Sandbox):
         return found
     if job.unprotected:
-        return Bare()
+        return Bare(read_registries(os.environ, Path.home()))
     return f"on the node, {found}; install it there, or --verify-on-host runs them unprotected"
 
 

@@ -20,7 +20,7 @@ from core.events import (
 
 MOST_LINE_CHARS = 1_000_000
 """A command may have 100,000 bytes, each up to six characters of JSON."""
-_MOST_S = 1e6
+_MOST_S, _MOST_TESTS = 1e6, 10**9
 
 
 def render_line(data: EventData) -> str:
@@ -72,8 +72,9 @@ class CheckReport:
 
 
 def bounded(ended: CheckEnded) -> CheckEnded:
-    """With no more of its texts than is shown. Raises BundleError for seconds that cannot be."""
-    if not 0 <= ended.seconds <= _MOST_S:
-        raise BundleError(f"{ended.command!r} is said to have taken {ended.seconds} s.")
+    """With no more of its texts than is shown. Raises BundleError for numbers that cannot be."""
+    if not (0 <= ended.seconds <= _MOST_S and 0 <= ended.tests <= _MOST_TESTS):
+        told = f"{ended.seconds} s and run {ended.tests} tests"
+        raise BundleError(f"{ended.command!r} is said to have taken {told}.")
     reason, output = ended.reason[:SHOWN_CHARS], ended.output[-SHOWN_CHARS:]
     return replace(ended, reason=reason, output=output)

@@ -21,6 +21,7 @@ from core.bundle import (
     read_unchecked_result,
     write_request,
 )
+from core.check_request import CheckJob
 from core.errors import BundleError, InputsDamaged
 from core.job import Job, JobKey, Manifest, ManifestEntry, Outcome, TaskResult, Usage
 from core.plan import Contract, Plan, Task, contracts_below, render_brief
@@ -55,12 +56,19 @@ class DiskStore:
     """The AttemptStore of real runs: everything lies in the run directory."""
 
     def __init__(
-        self, run: RunDir, plan: Plan, prompt: str, model: ModelSettings, limits: Limits
+        self,
+        run: RunDir,
+        plan: Plan,
+        prompt: str,
+        model: ModelSettings,
+        limits: Limits,
+        checks: CheckJob | None = None,
     ) -> None:
         self._run = run
         self._prompt = prompt
         self._model = model
         self._limits = limits
+        self._checks = checks
         self.take_plan(plan)
 
     def take_plan(self, plan: Plan) -> None:
@@ -107,6 +115,7 @@ class DiskStore:
                 limits=self._limits,
                 previous_failure=previous_failure,
                 allowance=allowance,
+                checks=self._checks,
             )
             write_request(attempt, request)
         return Job(key, attempt.root, self._limits.timeout_s)

@@ -39,7 +39,11 @@ class Accepted:
 
 class _WithFiles(CheckRunner):
     def __init__(self, runner: CheckRunner, files: Sequence[MergedFile]) -> None:
-        self.name, self._runner, self._files = runner.name, runner, files
+        self._runner, self._files = runner, files
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self._runner.name
 
     def run(self, request: CheckRequest, merged: MergePlan, tell: Tell) -> None:
         whole = (*_without_folder(merged).files, *self._files)

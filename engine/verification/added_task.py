@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.bundle import AttemptDir, Limits, ModelSettings, read_result
+from core.check_request import CheckJob
 from core.events import TaskAdded
 from core.job import JobKey, TaskResult
 from core.plan import Definitions, Plan, Task
@@ -38,18 +39,17 @@ class AddedTasks:
     limits: Limits
     schedule: Schedule
 
-    def run(self, task: Task, merged: MergePlan) -> AddedEnd:
+    def run(self, task: Task, merged: MergePlan, checks: CheckJob | None = None) -> AddedEnd:
         """Until `task` has ended; one that an earlier session began on the same tree goes on.
 
         Raises as a scheduler does. `task.owns` may name any path of the tree; contracts among them
-        are files like any other.
+        are files like any other. With `checks` its worker runs these and asks no model.
         """
         session, run = self.session, self.session.run
         alone = self._alone(task, merged)
         earlier = self._announce(task, Definitions(alone).of(task.id))
-        store = TreeStore(
-            run, self.plan, session.facts.prompt, self.model, self.limits, merged.files, task
-        )
+        prompt, files = session.facts.prompt, merged.files
+        store = TreeStore(run, self.plan, prompt, self.model, self.limits, files, task, checks)
         outcome = self.schedule(alone, store, earlier)
         if (number := outcome.succeeded.get(task.id)) is None:
             return AddedEnd(outcome)

@@ -14,22 +14,32 @@ from core.checks.toolchain import programs_of
 from core.plan import Plan
 from engine.delivery.merge import MergePlan
 from engine.run.session import Session
+from engine.verification.added_task import AddedTasks
 from engine.verification.commands import find_commands
 from engine.verification.container import ContainerRunner
+from engine.verification.job_runner import JobRunner
 from engine.verification.verify import CheckRunner, HostRunner
 
 
 def choose_runner(
-    session: Session, plan: Plan, merged: MergePlan, settings: Settings, backend: Backend
+    session: Session,
+    plan: Plan,
+    merged: MergePlan,
+    settings: Settings,
+    backend: Backend,
+    tasks: AddedTasks,
 ) -> CheckRunner | str:
-    """What runs the checks, or why nothing is verified."""
+    """What runs the checks, by `tasks` where it is a job; or why nothing is verified."""
     if why_not := _why_nothing_runs(plan, merged, settings):
         return why_not
     contained = ContainerRunner(session.run, settings, os.environ, session.clock)
     match backend.checks_run_in:
+        case "job":
+            needs_no_sandbox = settings.verify_on_host or not settings.real
+            return JobRunner(tasks, backend.name, needs_no_sandbox)
         case "container":
             return contained
-        case "host" | "job":
+        case "host":
             sandbox = _choose_sandbox(plan, settings)
             if isinstance(sandbox, Sandbox):
                 return HostRunner(sandbox, session.run.verification, session.clock)

@@ -12,11 +12,12 @@ from engine.verification.verify import CheckRunner, Report, verify
 
 
 def prove(
-    added: AddedTasks, merged: MergePlan, settings: Settings, backend: Backend
+    added: AddedTasks, checks: AddedTasks, merged: MergePlan, settings: Settings, backend: Backend
 ) -> tuple[int, Stop | None]:
-    """The exit code, and why the run has to stop before all is proven."""
+    """The exit code, and why the run has to stop before all is proven. `checks` runs those that
+    are jobs."""
     session = added.session
-    runner = choose_runner(session, added.plan, merged, settings, backend)
+    runner = choose_runner(session, added.plan, merged, settings, backend, checks)
     accepted = Accepted(added.plan)
     if isinstance(runner, CheckRunner) and settings.real and not settings.no_acceptance:
         accepted = accept(added, added.plan, merged)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from core.bundle import UNLIMITED, Allowance, ContractFile, Limits, ModelSettings
+from core.check_request import CheckJob
 from core.errors import InputsDamaged
 from core.job import Job, JobKey
 from core.paths import is_owned
@@ -28,8 +29,9 @@ class TreeStore(DiskStore):
         limits: Limits,
         files: Sequence[MergedFile],
         task: Task,
+        checks: CheckJob | None = None,
     ) -> None:
-        super().__init__(run, plan, prompt, model, limits)
+        super().__init__(run, plan, prompt, model, limits, checks)
         self._plan, self._files, self._task = plan, files, task
 
     def prepare(

@@ -29,7 +29,7 @@ class ChecksNotRun(OrchestratorError):
 
 class CheckRunner(ABC):
     name: str
-    """Where it runs checks, as it reads after "in"."""
+    """Where it has run checks, as it reads after "in"."""
 
     @abstractmethod
     def run(self, request: CheckRequest, merged: MergePlan, tell: Tell) -> None:
@@ -111,12 +111,12 @@ def verify(session: Session, plan: Plan, merged: MergePlan, runner: CheckRunner 
 
     where, why_not = "", runner if isinstance(runner, str) else ""
     if not isinstance(runner, str):
-        where = runner.name
         checks = tuple(Check(*found) for found in find_commands(plan, merged).items())
         try:
             runner.run(CheckRequest(plan.setup, checks), merged, tell)
+            where = runner.name
         except ChecksNotRun as exc:
-            where, why_not = "", exc.message
+            why_not = exc.message
     proofs = prove_criteria(plan, ended, why_not or "no command shows it")
     session.emit(Verified(where, why_not, proofs))
     write_atomic(session.run.acceptance, encode(list(proofs)) + "\n")

@@ -33,7 +33,7 @@ IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")
 CANARY = "sk-ant-canary-9d41c07be2"
 PROMPT = "Create a landing page for a coffee shop with a hero and a contact form"
 SMALL = "Write a script that prints the first ten primes"
-FAST = ("--sim-speed", "0", "--quiet", "--output-dir", "out")
+FAST = ("--sim-speed", "0", "--quiet", "--output-dir", "out", "--no-verify")
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +112,14 @@ def test_secrets_reach_workers_and_no_call_to_aws(place: Cloud, tmp_path: Path) 
         real = ("--real", "--verbose", "--output-dir", "out", *on_batch(place, name))
         said = run(tmp_path, SMALL, *real, **place.environ, **told)
     calls = place.aws.calls[before:]
-    assert len(stored_results(calls)) == 1
+    assert "passed, in the job's container, as a job of batch" in " ".join(said.split())
+    assert len(stored_results(calls)) == 2  # the task and the checks
     for kind, inside in (("/requests/", b'"instructions"'), ("/results/", b'"outcome"')):
-        [sent] = [c.raw for c in calls if c.action == "PutObject" and kind in c.path]
-        assert inside not in sent
-        assert holds(sent, inside), "what is packed was not searched"
+        both = [c.raw for c in calls if c.action == "PutObject" and kind in c.path]
+        assert len(both) == 2
+        for sent in both:
+            assert inside not in sent
+            assert holds(sent, inside), "what is packed was not searched"
     assert [call.action for call in calls if holds(call.raw, CANARY.encode())] == []
     assert CANARY not in said
     for path in tmp_path.rglob("*"):

@@ -101,6 +101,8 @@ def test_a_real_run_gives_the_tree_of_threads_and_leaves_nothing(
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert build_manifest(tmp_path / "laptop" / "out") == tree_on_threads(tmp_path / "threads")
+    said = " ".join(done.stdout.split())
+    assert "passed, in a sandbox of bubblewrap, as a job of parallelcluster" in said
     assert cluster.runs() == []
     assert _holding(tmp_path, CANARY) == []
     assert _holding(sshd.place / "home", CANARY) == []
@@ -108,7 +110,7 @@ def test_a_real_run_gives_the_tree_of_threads_and_leaves_nothing(
     slurm = Cluster(service_conf())
     listed = parse_squeue(slurm.run(*build_squeue()))
     ours = [row.array_id for row in listed if row.run_dir.startswith(str(cluster.shared))]
-    assert len(ours) == 1
+    assert len(ours) == 2  # the task and the checks
     assert CANARY not in slurm.run("scontrol", "show", "job", ours[0])
     assert _holding(service_conf().parent / "state", CANARY) == []
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,15 +16,18 @@ from claude.simulation.server import serve
 from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.job import Manifest
+from core.plan import render_plan
 from tests.conformance.live_run import eventually
+from tests.fakes.plans import make_plan
 from tests.live.docker_run import LANDING_PAGE, ROOT, orchestrate, quiet_environment
 from tests.live.slurm_clusters import service_conf
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(240)]
 PROGRAM = (sys.executable, str(ROOT / "orchestrator.py"))
 SLURM = ("--slurm", "--slurm-mem", "100M")
-FAST = ("--sim-speed", "0", "--quiet", "--max-executors", "6", "--output-dir", "out")
-SLOW = ("--sim-speed", "0.05", "--quiet", "--max-executors", "2", "--output-dir", "out")
+OUT = ("--output-dir", "out", "--no-verify")
+FAST = ("--sim-speed", "0", "--quiet", "--max-executors", "6", *OUT)
+SLOW = ("--sim-speed", "0.05", "--quiet", "--max-executors", "2", *OUT)
 SMALL = "Write a script that prints the first ten primes"
 KEY = "sk-ant-canary-slurm-5c1d"
 
@@ -78,6 +82,36 @@ def test_a_real_run_over_loopback_gives_the_simulations_tree(
     assert build_manifest(tmp_path / "out") == small
     holding = [p for p in tmp_path.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
     assert holding == []
+
+
+def test_checks_run_on_a_node_where_nothing_is_in_their_reach(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.joinpath("key").write_text(KEY)
+    with serve(0, SimulationSettings(speed=0), SystemClock()) as server:
+        port = urlsplit(server.base_url).port
+        connect = f"import socket; socket.create_connection(('127.0.0.1', {port}), 3)"
+        hostile = (
+            f"cat {home}/key",
+            f"touch {tmp_path}/escaped",
+            f"grep -rqs {KEY[:12]}.*{KEY[12:]} {tmp_path}/.orchestrator",
+            "env | grep ANTHROPIC",
+            "cat /proc/*/environ | grep -a ANTHROPIC",
+            f'python3 -c "{connect}"',
+        )
+        plan = make_plan({"a": []})
+        task = plan.tasks[0].model_copy(update={"checks": tuple(f"! {c}" for c in hostile)})
+        wish = tmp_path / "plan.json"
+        wish.write_text(render_plan(plan.model_copy(update={"tasks": (task,)})))
+        access = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.base_url}
+        access["HOME"] = str(home)
+        options = ("--plan", str(wish), "--real", "--output-dir", "out")
+        done = call(tmp_path, *SLURM, *options, **access)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = " ".join(done.stdout.split())
+    assert "6 of 6 passed, in a sandbox of bubblewrap, as a job of slurm" in said
+    assert not (tmp_path / "escaped").exists()
+    assert left_in_queue(tmp_path) == []
 
 
 def test_the_probe_finds_what_a_node_cannot_reach_and_leaves_nothing(tmp_path: Path) -> None:

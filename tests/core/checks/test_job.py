@@ -99,6 +99,7 @@ def test_what_was_asked_for_is_believed(tmp_path: Path, ended: tuple[CheckEnded,
         (replace(GOOD, tasks=("c",)), BAD),
         (replace(GOOD, phase="start"), GOOD, BAD),
         (replace(GOOD, seconds=-1.0), BAD),
+        (replace(GOOD, tests=-1), BAD),
         (replace(GOOD, seconds=float("nan")), BAD),
     ],
 )

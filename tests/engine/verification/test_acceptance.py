@@ -112,7 +112,7 @@ def proven(
     settings = Settings(real=True, repair_rounds=0, **options)
     backend: Any = None
     added: Any = writer
-    return prove(added, project.merged, settings, backend)[0]
+    return prove(added, added, project.merged, settings, backend)[0]
 
 
 @pytest.mark.parametrize(

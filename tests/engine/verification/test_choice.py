@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from backends.aws_batch_backend import AwsBatchBackend
 from backends.base import Backend
 from backends.docker_backend import DockerBackend
+from backends.slurm_backend import SlurmBackend
 from backends.threading_backend import ThreadingBackend
 from config import Settings
 from engine.verification import choice
@@ -25,6 +28,8 @@ UNPROTECTED = replace(REAL, verify_on_host=True)
     [
         (DockerBackend, REAL, "unused", CONTAINER),
         (DockerBackend, UNPROTECTED, "unused", CONTAINER),
+        (SlurmBackend, REAL, "", "a job"),
+        (AwsBatchBackend, REAL, "", "a job"),
         (ThreadingBackend, REAL, "", CONTAINER),
         (ThreadingBackend, UNPROTECTED, "", CONTAINER),
         (ThreadingBackend, UNPROTECTED, "no engine", "no sandbox"),
@@ -42,6 +47,8 @@ def test_where_checks_run_without_bubblewrap(
     monkeypatch.setattr(choice, "find_bubblewrap", lambda tools: "no bwrap")
     monkeypatch.setattr(ContainerRunner, "problem", lambda runner: lack)
     built = backend.__new__(backend)
-    runner = choose_runner(project.session, planned("true"), project.merged, settings, built)
+    tasks: Any = None
+    plan, merged = planned("true"), project.merged
+    runner = choose_runner(project.session, plan, merged, settings, built, tasks)
     name = runner if isinstance(runner, str) else runner.name
     assert name.startswith(expected)
