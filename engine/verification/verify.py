@@ -16,10 +16,10 @@ from core.clock import Clock
 from core.errors import OrchestratorError
 from core.events import CheckBegun, CheckEnded, CriterionProof, Proof, Verified
 from core.plan import Plan
-from core.wire import encode, write_atomic
 from core.workspace.confined import read_regular, remove_tree
 from engine.delivery.merge import MergePlan
 from engine.run.session import Session, storing
+from engine.verification.acceptance_file import write_acceptance
 from engine.verification.commands import find_commands
 
 
@@ -119,7 +119,7 @@ def verify(session: Session, plan: Plan, merged: MergePlan, runner: CheckRunner 
             why_not = exc.message
     proofs = prove_criteria(plan, ended, why_not or "no command shows it")
     session.emit(Verified(where, why_not, proofs))
-    write_atomic(session.run.acceptance, encode(list(proofs)) + "\n")
+    write_acceptance(session.run, proofs, merged)
     return Report(tuple(ended))
 
 

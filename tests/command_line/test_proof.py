@@ -47,7 +47,9 @@ def test_what_fails_is_named_and_is_exit_code_1(capsys: pytest.CaptureFixture[st
     assert "README.md" in told
     assert "  criteria  3 of 6 passed, 1 failed, 2 not proven\n" in told
     (acceptance,) = Path(".orchestrator/runs").glob("*/acceptance.json")
-    assert [proof[3] for proof in json.loads(acceptance.read_text())].count("failed") == 1
+    assert [row["state"] for row in json.loads(acceptance.read_text())["criteria"]].count(
+        "failed"
+    ) == 1
     assert Path("out").is_dir()
 
 

@@ -57,7 +57,16 @@ def test_criteria_take_the_result_of_their_command_or_are_not_proven(project: Pr
     expected = [Proof.PASSED, Proof.FAILED, Proof.NOT_PROVEN]
     assert [proof.state for proof in project.verified.criteria] == expected
     stored = json.loads(project.session.run.acceptance.read_text())
-    assert [proof[3] for proof in stored] == expected
+    assert stored["version"] == 1
+    assert [row["state"] for row in stored["criteria"]] == expected
+    assert stored["criteria"][1] == {
+        "criterion": "See false",
+        "tasks": ["a"],
+        "files": sorted(FILES),
+        "command": "false",
+        "seen": "exit code 1",
+        "state": "failed",
+    }
     assert project.states == [Proof.PASSED, Proof.FAILED]  # a command is run once
 
 
