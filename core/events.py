@@ -395,9 +395,10 @@ class CheckBegun(EventData):
 
 @dataclass(frozen=True, slots=True)
 class CheckEnded(EventData):
-    """A command of the delivered project, run in a copy of it. `phase` is install, check or start,
-    `tasks` are those it is about; `output` is the end of what it printed where it did not pass,
-    `tests` how many tests it ran, 0 where it told none."""
+    """A command of the delivered project, run in a copy of it. `phase` is install, check, start, or
+    config: then `command` is the path of a file that was read. `tasks` are those it is about;
+    `output` is the end of what it printed where it did not pass, `tests` how many tests it ran, 0
+    where it told none."""
 
     kind = Kind.CHECK_ENDED
     sparse = frozenset({"reason", "output", "tests"})

@@ -21,6 +21,7 @@ from engine.delivery.merge import MergePlan
 from engine.run.session import Session, storing
 from engine.verification.acceptance_file import write_acceptance
 from engine.verification.commands import find_commands
+from engine.verification.config_files.check import check_config_files
 
 
 class ChecksNotRun(OrchestratorError):
@@ -111,10 +112,12 @@ def verify(session: Session, plan: Plan, merged: MergePlan, runner: CheckRunner 
 
     where, why_not = "", runner if isinstance(runner, str) else ""
     if not isinstance(runner, str):
-        checks = tuple(Check(*found) for found in find_commands(plan, merged).items())
+        checks = tuple(Check(*item) for item in find_commands(plan, merged).items())
         try:
             runner.run(CheckRequest(plan.setup, checks), merged, tell)
             where = runner.name
+            for found in check_config_files(merged):
+                tell(found)
         except ChecksNotRun as exc:
             why_not = exc.message
     proofs = prove_criteria(plan, ended, why_not or "no command shows it")

@@ -197,7 +197,7 @@ def cost_text(spend: Spend, simulated: bool) -> str:
 
 def proof_text(checks: Iterable[CheckEnded], verified: Verified) -> str:
     """How many of the checks passed, and where they ran."""
-    counts = proof_counts(check.state for check in checks if check.phase == "check")
+    counts = proof_counts(check.state for check in checks if check.phase in ("check", "config"))
     return f"{counts}, in {verified.sandbox}"
 
 

@@ -93,8 +93,10 @@ REACHING = {
         "claude.simulation",
     },
     # The checks of our own samples run unprotected, and others where there is an engine; a repair
-    # has instructions of its own.
-    "engine.verification": {"config", "claude.simulation", "claude.prompts", "backends.docker"},
+    # has instructions of its own, and files are parsed as those that executors write.
+    "engine.verification": {
+        *("config", "claude.simulation", "claude.prompts", "claude.engines", "backends.docker"),
+    },
     # A bundle is read as a worker left it, which nothing here trusts.
     "core": {"core.workspace"},
     # The budget of a resumed run begins with what its journal has spent.
