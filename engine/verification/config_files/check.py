@@ -8,9 +8,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 
-from core.events import CheckEnded, Proof
+from core.events import CONTRACTS, CheckEnded, Proof
 from core.workspace.confined import read_regular
-from engine.delivery.merge import CONTRACTS, MergedFile, MergePlan
+from engine.delivery.merge import MergedFile, MergePlan
 from engine.verification.config_files import compose, dockerfile, manifests
 from engine.verification.config_files.tree import Tree
 from engine.verification.config_files.values import find_env_faults

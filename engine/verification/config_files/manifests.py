@@ -59,7 +59,9 @@ def find_pyproject_faults(path: str, text: str, tree: Tree) -> Iterator[str]:
         named: Any = project.get(table) if isinstance(project, dict) else None
         for name, entry in (named if isinstance(named, dict) else {}).items():
             if found := _ENTRY.fullmatch(str(entry)):
-                yield from (f"{table}.{name}: {f}" for f in _faults_of_entry(*found.groups(), tree))
+                yield from (
+                    f"{table}.{name}: {f}" for f in _faults_of_entry(found[1], found[2], tree)
+                )
 
 
 def _faults_of_entry(module: str, function: str, tree: Tree) -> Iterator[str]:
