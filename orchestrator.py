@@ -125,7 +125,8 @@ def carry_out(prepared: PreparedRun) -> int:
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
         if not settings.json_lines and run_view.ended is not None:
-            text = render_end(run_view, brief=settings.quiet, width=text_width())
+            quiet, verbose = settings.quiet, settings.verbose
+            text = render_end(run_view, quiet=quiet, verbose=verbose, width=text_width())
             print_text(text)
             if output_failure():
                 print_line(text)

@@ -174,6 +174,15 @@ def pace_text(speed: float | None) -> str:
     return f"at {speed:g} times speed" if speed else "without waiting for Claude"
 
 
+def distortion_text(speed: float | None) -> str:
+    """How far the times of a simulation are off; empty where they are those of life."""
+    if not speed:
+        return "" if speed is None else "without the waits for Claude"
+    if speed == 1.0:
+        return ""
+    return f"{speed:g} times too short" if speed > 1 else f"{1 / speed:.3g} times too long"
+
+
 def models_text(header: RunStarted) -> str:
     """Which model did what, and with which effort where one was asked for."""
     executor = _model_text(header.model, header.effort)

@@ -1,7 +1,7 @@
 """`show`: a run, or one task of it, for reading."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.bundle import AttemptDir, Request, read_request
 from core.errors import BundleError, UsageError
@@ -26,7 +26,7 @@ from engine.views.format import (
     wrapped,
 )
 from engine.views.plan import render_plan_view
-from engine.views.summary import render_summary
+from engine.views.summary import next_look, render_summary
 from engine.views.table import Column, render_table
 from engine.views.transcript import TranscriptView
 
@@ -48,7 +48,10 @@ class ShownRun:
         events, plan = read_journal(run.journal), None
         if run.plan.exists():
             plan = parse_plan(run.plan.read_text(encoding="utf-8"), str(run.plan))
-        return cls(run, events, replay(run.run_id, events, price), plan)
+        run_view = replay(run.run_id, events, price)
+        # which may have been moved since
+        run_view.header = replace(run_view.header, run_dir=str(run.root))
+        return cls(run, events, run_view, plan)
 
 
 def find_attempt(run_view: RunView, name: str) -> tuple[TaskView, int]:
@@ -87,13 +90,7 @@ def render_run(shown: ShownRun, width: int, *, verbose: bool = False) -> str:
     rows[0] = ("planning", "", "", duration(run_view.planning_s), *rows[0][4:6], "", "")
     table = render_table(columns, rows, width)
     summary = render_summary(run_view, min(width, 100))
-    explain = shown.run.command("show", next(iter(_worst(run_view)), "TASK"))
-    return "\n".join([*lines, table, now + summary]) + f"  {'explain':{_LABEL - 2}}{explain}\n"
-
-
-def _worst(run_view: RunView) -> Iterator[str]:
-    for phase in (TaskPhase.FAILED, TaskPhase.RETRYING):
-        yield from (task.id for task in run_view.tasks.values() if task.phase is phase)
+    return "\n".join([*lines, table, now + summary]) + f"{next_look(run_view, 'TASK')}\n"
 
 
 def _row(task: TaskView) -> tuple[str, ...]:

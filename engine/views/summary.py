@@ -17,6 +17,7 @@ from engine.views.format import (
     WIDTH,
     clean,
     cost_text,
+    distortion_text,
     dollars,
     duration,
     models_text,
@@ -36,6 +37,9 @@ LISTED = 10
 _INDENT = 12
 _WRONG = {"reason", str(TaskPhase.FAILED), "conflict", "left out"}
 """Facts without which a run that did not succeed cannot be understood."""
+_SHORT = _WRONG | {"target", "checks", "started", "criteria", "repair", "repaired", "report"}
+"""What a person wants to know first."""
+_TRANSCRIPT = "transcript "
 _RESUMABLE_EXITS = {4, 130}
 
 
@@ -50,6 +54,49 @@ def render_summary(run_view: RunView, width: int = WIDTH) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_short(run_view: RunView, width: int = WIDTH) -> str:
+    """What a person wants to know first, in about eight lines, and the next step."""
+    lines, header = [_headline(run_view)], run_view.header
+    if header.simulated:
+        text = " ".join(simulation_lines(run_view.title, header.prompt))
+        lines += wrapped(text, "  ", 2, width=width)
+    lines += _labelled(_short_facts(run_view), width)
+    if header.run_dir:
+        lines.append(next_look(run_view))
+    return "\n".join([*lines, *_start(run_view), *_continue(run_view)]) + "\n"
+
+
+def _short_facts(run_view: RunView) -> Iterator[tuple[str, str]]:
+    spend, is_told = run_view.spend(), False
+    is_whole = run_view.counts[TaskPhase.SUCCEEDED] == len(run_view.tasks)
+    told = _SHORT if is_whole else _SHORT | {"tasks"}
+    for label, text in _facts(run_view):
+        is_told = label in told or (is_told and not label)
+        if is_told and not text.startswith(_TRANSCRIPT):  # which is shown by the next step
+            yield label, text
+    if number := len(run_view.assumptions):
+        yield "assumed", f"{plural(number, 'thing')} that the request left open; `show` names them"
+    yield "time", _wall(run_view)
+    yield "cost", f"{cost_text(spend, run_view.header.simulated)}, {spend.total_tokens:,} tokens"
+
+
+def next_look(run_view: RunView, *instead: str) -> str:
+    """A line with the command that shows the first failed task, or else the run, to be pasted."""
+    tasks = run_view.tasks.values()
+    failed = [clean(task.id) for task in tasks if task.phase is TaskPhase.FAILED][:1]
+    label = "explain" if failed or instead else "details"
+    return _step(label, _command(run_view, "show", *(failed or instead)))
+
+
+def _command(run_view: RunView, verb: str, *more: str) -> str:
+    text = RunDir(Path(run_view.header.run_dir)).command(verb, *more)
+    return text if text.isprintable() else clean(text, 4_096)
+
+
+def _step(label: str, command: str) -> str:
+    return f"  {label:{_INDENT - 2}}{command}"
+
+
 def _labelled(facts: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
     for label, text in facts:
         first = f"  {label:{_INDENT - 2}}"
@@ -60,29 +107,30 @@ def _start(run_view: RunView) -> Iterator[str]:
     """The command that starts what was delivered, to be pasted."""
     if run_view.delivered_files and run_view.start:
         command = f"cd {shlex.quote(run_view.header.target)} && {run_view.start}"
-        yield f"  {'start':{_INDENT - 2}}{clean(command, 4_096)}"
+        yield _step("start", clean(command, 4_096))
 
 
 def _continue(run_view: RunView) -> Iterator[str]:
     if is_resumable(run_view) and run_view.header.run_dir:
-        yield f"  {'continue':{_INDENT - 2}}{resume_command(run_view)}"
+        yield _step("continue", resume_command(run_view))
 
 
 def resume_command(run_view: RunView) -> str:
     """The command that resumes the run, to be pasted."""
     more = shlex.split(run_view.ended.resume_with) if run_view.ended else []
-    text = RunDir(Path(run_view.header.run_dir)).command("resume", *more)
-    return text if text.isprintable() else clean(text, 4_096)
+    return _command(run_view, "resume", *more)
 
 
-def render_end(run_view: RunView, *, brief: bool, width: int = WIDTH) -> str:
-    """The last words of a run: the summary after an empty line, or where `brief` the outcome, with
-    what went wrong and how to go on."""
-    if not brief:
-        return "\n" + render_summary(run_view, width)
+def render_end(run_view: RunView, *, quiet: bool, verbose: bool = False, width: int = WIDTH) -> str:
+    """The last words of a run: the summary after an empty line, where `verbose` all of it, or where
+    `quiet` the outcome, with what went wrong and how to go on."""
+    if not quiet:
+        return "\n" + (render_summary if verbose else render_short)(run_view, width)
     lines = [render_outcome(run_view)]
     if run_view.ended is None or run_view.ended.exit_code:
         lines += _labelled((fact for fact in _facts(run_view) if fact[0] in _WRONG), width)
+        if run_view.counts[TaskPhase.FAILED] and run_view.header.run_dir:
+            lines.append(next_look(run_view))
     return "\n".join([*lines, *_continue(run_view)]) + "\n"
 
 
@@ -204,7 +252,7 @@ def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]
     for task in found[:LISTED]:
         yield str(phase), f"{clean(task.id)}: {clean(task.message, 500) or NO_REASON}"
         if path := _transcript(run_view, task):
-            yield "", f"transcript {clean(path, 4_096)}"
+            yield "", f"{_TRANSCRIPT}{clean(path, 4_096)}"
     yield from _more(str(phase), len(found))
 
 
@@ -234,19 +282,24 @@ def _more(label: str, number: int) -> Iterator[tuple[str, str]]:
         yield label, f"and {number - LISTED:,} more"
 
 
+def _wall(run_view: RunView) -> str:
+    """From start to end. Those of a simulation are shorter than life's, but its own waits."""
+    wall_s, speed = run_view.wall_s(), run_view.header.speed
+    if not pace_text(speed):
+        return f"{duration(wall_s)} from start to end"
+    is_whole = run_view.counts[TaskPhase.SUCCEEDED] == len(run_view.tasks)
+    expected = run_view.forecast.parallel if run_view.forecast and is_whole else None
+    life_s = expected.seconds if expected else (speed or 0.0) * wall_s
+    life = f": about {duration(life_s)} at Claude's pace" if life_s else ""
+    return f"{duration(wall_s)}, {distortion_text(speed)}{life}"
+
+
 def _times(run_view: RunView) -> str:
     wall_s, work_s = run_view.wall_s(), run_view.work_s()
     ratio = work_s / wall_s if wall_s else 0.0
     speedup = f" ({ratio:.1f} times as fast as one task at a time)" if ratio > 1 else ""
-    wall = f"{duration(wall_s)} from start to end"
-    if pace := pace_text(speed := run_view.header.speed):  # its own waits are as in life
-        is_whole = run_view.counts[TaskPhase.SUCCEEDED] == len(run_view.tasks)
-        expected = run_view.forecast.parallel if run_view.forecast and is_whole else None
-        life_s = expected.seconds if expected else (speed or 0.0) * wall_s
-        life = f", about {duration(life_s)} at Claude's pace" if life_s else ""
-        wall = f"{duration(wall_s)} {pace}{life}"
     return (
-        f"{wall}; {duration(work_s)} of task time{speedup},"
+        f"{_wall(run_view)}; {duration(work_s)} of task time{speedup},"
         f" critical path {duration(run_view.critical_path_s())}"
     )
 

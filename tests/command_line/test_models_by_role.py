@@ -55,6 +55,7 @@ def test_each_request_goes_to_the_model_of_its_role_also_after_a_resume(
     events = journal(tmp_path)
     assert models_of(events, "progress") == {PLANNER}
     assert models_of(events, "job_ended") == {EXECUTOR}
+    assert orchestrate("show", "last") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert f"{PLANNER} (effort max) plans, {EXECUTOR} executes, backend threading" in said
     assert f"models {PLANNER} (effort max) plans, {EXECUTOR} executes; planning $" in said
@@ -123,7 +124,7 @@ def test_prices_are_those_of_the_model_that_has_none(
     both = ("--planner-model", "of-nobody")
     assert orchestrate(PROMPT, *own, *prices, *both) == 2
     assert "'of-nobody' and 'of-my-own' neither has one" in capsys.readouterr().err
-    assert orchestrate(PROMPT, *own, *prices) == 0
+    assert orchestrate(PROMPT, *own, *prices, "--verbose") == 0
     said = " ".join(capsys.readouterr().out.split())
     planning = float(said.partition("planning $")[2].split(",")[0])
     tasks = float(said.partition(", tasks $")[2].split()[0])

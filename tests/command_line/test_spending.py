@@ -71,7 +71,7 @@ def test_a_capped_run_delivers_what_it_could_and_goes_on_with_more(
     assert more[0] == cap[0]
     assert float(more[1]) > float(cap[1])
     assert orchestrate("resume", run, *more) == 0
-    assert "9 done" in capsys.readouterr().out
+    assert "9 of 9 tasks" in capsys.readouterr().out
     assert tokens_of(journal(tmp_path)) <= float(more[1]) or cap[0] == "--max-cost"
 
 

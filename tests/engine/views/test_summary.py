@@ -112,8 +112,9 @@ def test_a_simulation_is_labelled() -> None:
 @pytest.mark.parametrize(
     ("speed", "wall"),
     [
-        (20, "0:15 at 20 times speed, about 5:00 at Claude's pace; 0:30 of task time"),
-        (0, "0:15 without waiting for Claude; 0:30 of task time"),
+        (20, "0:15, 20 times too short: about 5:00 at Claude's pace; 0:30 of task time"),
+        (0.5, "0:15, 2 times too long: about 0:08 at Claude's pace; 0:30 of task time"),
+        (0, "0:15, without the waits for Claude; 0:30 of task time"),
         (1, "0:15 from start to end; 0:30 of task time"),
     ],
 )
@@ -145,15 +146,45 @@ def test_a_narrow_terminal_gets_narrow_lines() -> None:
 
 def test_a_brief_end_says_what_went_wrong_and_how_to_go_on() -> None:
     story = done(started(), "a").finish("b", "FAILED", "No.").finish("c", "BLOCKED", "It waits.")
-    text = render_end(ended(story, 1, "finished with problems").run_view, brief=True)
+    text = render_end(ended(story, 1, "finished with problems").run_view, quiet=True)
     assert text.splitlines() == [
         "Run r1: finished with problems, 1 of 3 tasks",
         "  failed    b: No.",
+        f"  explain   {program_line('show', 'r1', '--work-dir', '/w', 'b')}",
         f"  continue  {resume_command(story.run_view)}",
     ]
     story = done(started(), "a", "b", "c").tell(Kind.DELIVERED, target="/out", files=1)
-    text = render_end(ended(story, 0, "succeeded").run_view, brief=True)
+    text = render_end(ended(story, 0, "succeeded").run_view, quiet=True)
     assert text == "Run r1: succeeded, 3 of 3 tasks, in /out\n"
+
+
+def test_the_usual_end_is_short_with_the_next_step_and_the_rest_behind_verbose() -> None:
+    story = Story().start(run="r1", run_dir="/w/runs/r1", target="/out")
+    tasks = [["a", "A", [], 1]]
+    story.tell(Kind.PLAN_READY, title="T", tasks=tasks, start="make", assumptions=["One.", "Two."])
+    done(story, "a").tell(Kind.DELIVERED, target="/out", files=7)
+    run_view = ended(story, 0, "succeeded").run_view
+    short, whole = (
+        render_end(run_view, quiet=False),
+        render_end(run_view, quiet=False, verbose=True),
+    )
+    assert len(short.splitlines()) <= 9
+    assert [*fields(short.lstrip())] == [
+        *("target", "checks", "assumed", "time", "cost", "details", "start"),
+    ]
+    assert fields(short.lstrip())["details"] == program_line("show", "r1", "--work-dir", "/w")
+    assert whole == f"\n{render_summary(run_view)}"
+    assert "One." in whole
+    assert "One." not in short
+
+
+def test_a_short_end_names_what_failed_and_points_to_its_explanation() -> None:
+    story = started().begin("a").end("a", usage=[usage(1, 2)]).finish("a", "FAILED", "No.")
+    short = render_end(ended(story, 1, "finished with problems").run_view, quiet=False)
+    assert "  failed    a: No.\n" in short
+    assert "transcript" not in short
+    assert fields(short.lstrip())["explain"].endswith("a")
+    assert fields(short.lstrip())["continue"]
 
 
 def test_an_unknown_price_is_named() -> None:
