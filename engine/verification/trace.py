@@ -3,7 +3,7 @@ them. Reads files of the tree, and changes nothing."""
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from core.events import CONTRACTS, CheckEnded, Suspect
 from core.paths import is_owned
@@ -20,7 +20,8 @@ _WORD = re.compile(r"""[^\s"'`(),:;<>\[\]{}=|]+(?=(:\d)?)""")
 _PROJECT = "/project/"
 """In front of an absolute path, as core.checks.sandbox.Places has it."""
 _MODULE = re.compile(
-    r"""(?:named|from|[Mm]odule|package|crate|import|file --)[ ]["'`]{0,2}([\w@./:-]+)""",
+    r"""(?:from|[Mm]odule|package|crate|import|file --)[ ]["'`]{1,2}([\w@./:-]+)"""
+    r"""|[Nn]o module named ["']?([\w.]+)"""
 )
 _MISSING = re.compile(
     r"""No module named ["']?([\w.]+)|Cannot find (?:module|package) ["']([^"'./][^"']*)["']"""
@@ -43,7 +44,7 @@ _IMPORTS = re.compile(
     re.MULTILINE,
 )
 _COMMAND_NAMES = re.compile(r"-m\s+([\w.]+)|([\w-]*[./][\w./-]*\w)")
-_INDEX = re.compile(r"(^|/)(__init__|__main__|index|mod|lib)$")
+_INDEX = re.compile(r"(^|/)(__init__|index|mod|lib)$")
 
 
 def find_suspects(
@@ -53,8 +54,7 @@ def find_suspects(
     that builds upon, what the checks are about. Tests come last. Empty only without any file."""
     tree = _Tree(plan, merged)
     near: dict[str, None] = {}
-    looks: tuple[_Look, ...] = (_frames, _dependencies, _named, _of_command)
-    for look in looks:
+    for look in (_innermost, _dependencies, _named, _frames, _of_command):
         near |= dict.fromkeys(path for check in failed for path in look(check, tree))
     found = near | dict.fromkeys(_behind(near, tree))
     found |= dict.fromkeys(path for check in failed for path in _of_tasks(check, tree))
@@ -152,9 +152,6 @@ class _Tree:
             return ""
 
 
-_Look = Callable[[CheckEnded, _Tree], Iterable[str]]
-
-
 def _ends(path: str) -> Iterator[str]:
     """a/b/c, b/c, c."""
     while path:
@@ -166,6 +163,10 @@ def _few(index: dict[str, list[str]], name: str) -> list[str]:
     found = index.get(name, [])
     exact = [path for path in found if path == name or path.startswith(f"{name}.")]
     return exact or (found if len(found) <= _MOST_ALIKE else [])
+
+
+def _innermost(check: CheckEnded, tree: _Tree) -> list[str]:
+    return [path for path in _frames(check, tree) if not is_test(path)][:1]
 
 
 def _frames(check: CheckEnded, tree: _Tree) -> list[str]:
@@ -194,8 +195,8 @@ def _dependencies(check: CheckEnded, tree: _Tree) -> list[str]:
 
 def _named(check: CheckEnded, tree: _Tree) -> Iterator[str]:
     """Modules that messages name, and where the types and functions are made that they name."""
-    for module in _MODULE.finditer(check.output):
-        yield from tree.module(module[1])
+    for modules in _MODULE.findall(check.output):
+        yield from tree.module(next(filter(None, modules)))
     names = {next(filter(None, m.groups())) for m in _TYPE.finditer(check.output)}
     if names:
         made = re.compile(_DEFINES.format(f"(?:{'|'.join(sorted(names))})"), re.MULTILINE)
@@ -203,8 +204,9 @@ def _named(check: CheckEnded, tree: _Tree) -> Iterator[str]:
 
 
 def _of_command(check: CheckEnded, tree: _Tree) -> Iterator[str]:
-    for words in _COMMAND_NAMES.findall(check.command):
-        yield from tree.module(next(filter(None, words)))
+    for program, word in _COMMAND_NAMES.findall(check.command):
+        yield from tree.module(f"{program}.__main__") if program else []
+        yield from tree.module(program or word)
 
 
 def _behind(paths: Iterable[str], tree: _Tree) -> list[str]:
@@ -223,8 +225,8 @@ def _behind(paths: Iterable[str], tree: _Tree) -> list[str]:
 
 def _imports(text: str) -> Iterator[str]:
     for module, several, one in _PYTHON_FROM.findall(text):
-        yield module
         yield from (f"{module}.{name}" for name in re.findall(r"\w+", several or one))
+        yield module
     for names in _IMPORTS.findall(text):
         yield next(filter(None, names))
 

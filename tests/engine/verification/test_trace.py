@@ -77,6 +77,13 @@ CASES = {
         " 'todo.store' (/sandbox/project/todo/store.py)\n",
         ["todo/store.py", "todo/cli.py"],
     ),
+    "python, what a module lacks comes before the callers of its user": (
+        "python",
+        '  File "/sandbox/project/todo/model.py", line 1, in main\n    run()\n'
+        '  File "/sandbox/project/todo/cli.py", line 4, in run\n    store.render()\n'
+        "AttributeError: module 'todo.store' has no attribute 'render'. Did you mean: 'add'?\n",
+        ["todo/cli.py", "todo/store.py", "todo/model.py"],
+    ),
     "python, a circular import tells no file": (
         "python",
         "ImportError: cannot import name 'Todo' from partially initialized module 'todo.model'",
