@@ -96,7 +96,7 @@ def _of_tests(path: str, old: str, new: str) -> Iterator[str]:
             if kept is None:
                 yield f"{path}: {_named(name)} is gone"
             elif kept != shape and not (was.growing and kept[: len(shape)] == shape):
-                yield f"{path}: {_named(name)} may differ in the names that it uses only"
+                yield f"{path}: {_named(name)} was changed in more than the names that it uses"
         for name in now.parts.keys() - was.parts.keys():
             if not name.rpartition(".")[2].startswith(("test", "Test")):
                 yield f"{path}: {_named(name)} is new, and is no test"

@@ -4,6 +4,7 @@ them. Reads files of the tree, and changes nothing."""
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import filterfalse
 
 from core.events import CONTRACTS, CheckEnded, Suspect
 from core.paths import is_owned
@@ -13,6 +14,7 @@ from engine.delivery.merge import MergedFile, MergePlan
 from engine.verification.conventions import is_manifest, is_test
 
 MOST_SUSPECTS = 8
+_MOST_TESTS = 2
 _MOST_ALIKE = 3
 """Files that a name may mean before it says nothing."""
 _MOST_BYTES = 256 * 1024
@@ -58,10 +60,10 @@ def find_suspects(
         near |= dict.fromkeys(path for check in failed for path in look(check, tree))
     found = near | dict.fromkeys(_behind(near, tree))
     found |= dict.fromkeys(path for check in failed for path in _of_tasks(check, tree))
-    paths = sorted(found, key=is_test) or sorted(
-        tree.paths, key=lambda p: (is_test(p), _is_prose(p))
-    )
-    return tuple(Suspect(path, tree.owner(path)) for path in paths[:MOST_SUSPECTS])
+    paths = list(found) or sorted(tree.paths, key=_is_prose)
+    tests = list(filter(is_test, paths))[:_MOST_TESTS]
+    code = list(filterfalse(is_test, paths))[: MOST_SUSPECTS - len(tests)]
+    return tuple(Suspect(path, tree.owner(path)) for path in (*code, *tests))
 
 
 def lacks_dependency(failed: Iterable[CheckEnded], merged: MergePlan) -> bool:

@@ -191,7 +191,11 @@ def test_no_more_rounds_are_made_than_allowed(bench: Bench) -> None:
         ({STORE: "def add()"}, "+-", "check cli passed before, and does not now"),
         ({STORE: "def add()"}, "+?", "check cli passed before, and does not now"),
         (FILES, "++", "no file was changed."),
-        ({TEST: FILES[TEST].replace("== 1", "== 2")}, "++", f"{TEST}: test_run may differ"),
+        (
+            {TEST: FILES[TEST].replace("== 1", "== 2")},
+            "++",
+            f"{TEST}: test_run was changed in more",
+        ),
         ({"conftest.py": "x"}, "++", "conftest.py decides which tests run"),
         ({"APP/x.py": "x", "app": "x"}, "++", "collides with 'app'"),
         ("it gave up", "++", "it gave up"),
