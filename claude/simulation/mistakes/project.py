@@ -19,6 +19,7 @@ from claude.simulation.mistakes.places import (
 from claude.simulation.mistakes.texts import CHEATS, cheat, leave, test_names
 from claude.simulation.sample_projects import SampleProject, find_sample
 from claude.simulation.seeded_random import draw, pick
+from core.paths import is_owned
 from core.plan import Plan
 
 
@@ -47,20 +48,21 @@ class Mistakes:
         return made
 
     def repair(
-        self, sample: SampleProject, owns: Collection[str], number: int, failing: Collection[str]
+        self, sample: SampleProject, owns: tuple[str, ...], number: int, failing: Collection[str]
     ) -> Texts:
         """What the repairer with that `number` writes on the paths that it owns: the first may
         cheat, by a test that is `failing`; who owns no mistake leaves a remark."""
         tree = tree_of(sample)
+        owned = [path for path in sorted(tree) if is_owned(owns, path)]
         if number == 1 and self.happens("cheat", sample.plan.title):
             now = tree | dict(self.of_files(sample))
-            tests = [(p, name) for p in sorted(owns) if is_test(p) for name in test_names(now[p])]
+            tests = [(path, n) for path in owned if is_test(path) for n in test_names(now[path])]
             if seen := [each for each in tests if each[1] in failing] or tests:
                 path, name = seen[0]
                 way = pick(CHEATS, self._seed, "cheat", sample.plan.title, "way")
                 return {path: cheat(now[path], name, way)}
-        mended = {p: t for each in self._made(sample) for p, t in each.mended.items() if p in owns}
-        code = [path for path in sorted(owns) if path in tree and is_code(path)]
+        mended = {p: t for each in self._made(sample) for p, t in each.mended.items() if p in owned}
+        code = [path for path in owned if is_code(path)]
         return mended or {path: leave(tree[path]) for path in code[:1]}
 
     def of_plan(self, plan: Plan) -> Plan:
