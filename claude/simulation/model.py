@@ -66,10 +66,11 @@ class SimulatedModel:
 
     def _spoiled(self, talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
         """The files that the task writes, with the mistakes in them, or against these."""
-        is_alone = talk.owns == (EVERYTHING,)
-        title = self._designer.plan(talk.prompt).title if is_alone else talk.plan_title
-        sample = find_sample(title, talk.plan_contracts)
-        if sample and (repair := _REPAIR.fullmatch(talk.task_id)):
+        repair = _REPAIR.fullmatch(talk.task_id)
+        sample = find_sample(talk.plan_title, talk.plan_contracts)
+        if sample is None and (repair or talk.owns == (EVERYTHING,)):
+            sample = find_sample(self._designer.plan(talk.prompt).title)
+        if sample and repair:
             return self._mistakes.repair(sample, talk.owns, int(repair[1]), talk.failing)
         mistakes = self._mistakes.of_files(sample)
         return {p: mistakes.get(p, text) for p, text in self._files_of(talk, project).items()}

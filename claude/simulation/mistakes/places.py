@@ -15,6 +15,7 @@ from claude.simulation.mistakes.texts import (
     keep_both,
     leave,
     rename,
+    take_back,
     test_names,
 )
 from claude.simulation.sample_projects import SampleProject
@@ -118,10 +119,12 @@ def all_texts(sample: SampleProject) -> dict[str, set[str]]:
     for mistake in (each for find in PLACES.values() for each in find(sample)):
         for path, text in (*mistake.texts.items(), *mistake.mended.items()):
             found[path].add(text)
+    contracts = {contract.path for contract in sample.plan.contracts}
     for path, texts in found.items():
         left = {leave(text) for text in texts if path.endswith(".py")}
         cheats = [(t, name, way) for t in texts for name in test_names(t) for way in CHEATS]
-        texts |= left | {cheat(*each) for each in cheats if is_test(path)}
+        less = {take_back(text) for text in texts if path in contracts}
+        texts |= left | less | {cheat(*each) for each in cheats if is_test(path)}
     return found
 
 

@@ -16,7 +16,7 @@ from claude.simulation.mistakes.places import (
     is_test,
     tree_of,
 )
-from claude.simulation.mistakes.texts import CHEATS, cheat, leave, test_names
+from claude.simulation.mistakes.texts import CHEATS, cheat, leave, take_back, test_names
 from claude.simulation.sample_projects import SampleProject, find_sample
 from claude.simulation.seeded_random import draw, pick
 from core.paths import is_owned
@@ -55,15 +55,23 @@ class Mistakes:
         tree = tree_of(sample)
         owned = [path for path in sorted(tree) if is_owned(owns, path)]
         if number == 1 and self.happens("cheat", sample.plan.title):
-            now = tree | dict(self.of_files(sample))
-            tests = [(path, n) for path in owned if is_test(path) for n in test_names(now[path])]
-            if seen := [each for each in tests if each[1] in failing] or tests:
-                path, name = seen[0]
-                way = pick(CHEATS, self._seed, "cheat", sample.plan.title, "way")
-                return {path: cheat(now[path], name, way)}
+            return self._cheat(sample, owned, failing)
         mended = {p: t for each in self._made(sample) for p, t in each.mended.items() if p in owned}
         code = [path for path in owned if is_code(path)]
         return mended or {path: leave(tree[path]) for path in code[:1]}
+
+    def _cheat(
+        self, sample: SampleProject, owned: Collection[str], failing: Collection[str]
+    ) -> Texts:
+        """A test shows no more; of who owns none, a contract promises less."""
+        now, title = tree_of(sample) | dict(self.of_files(sample)), sample.plan.title
+        tests = [(path, name) for path in owned if is_test(path) for name in test_names(now[path])]
+        if seen := [each for each in tests if each[1] in failing] or tests:
+            path, name = seen[0]
+            way = pick(CHEATS, self._seed, "cheat", title, "way")
+            return {path: cheat(now[path], name, way)}
+        contracts = [each.path for each in sample.plan.contracts if each.path in owned]
+        return {path: take_back(now[path]) for path in contracts[:1]}
 
     def of_plan(self, plan: Plan) -> Plan:
         """The plan with its contracts as they are spoiled, and with bad checks, if it is ours."""

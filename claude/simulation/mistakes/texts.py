@@ -80,6 +80,11 @@ def cheat(text: str, test: str, way: str) -> str:
     return text.replace(body[0], less, 1)
 
 
+def take_back(contract: str) -> str:
+    """A contract without what it promises last."""
+    return contract.rstrip().rpartition("\n")[0] + "\n"
+
+
 def leave(text: str) -> str:
     """What somebody does who has found nothing: a remark at the end of Python code."""
     return f"{text}\n# Simulated: looked at, and left as it was.\n"

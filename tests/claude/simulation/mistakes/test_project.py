@@ -69,7 +69,10 @@ def test_a_repairer_mends_what_it_owns_and_cheats_in_the_first_round_only() -> N
     assert text != tree_of(TODO)[path]
     mended = {broken: tree_of(TODO)[broken]}
     assert mistakes.repair(TODO, owns, 2, failing) == mended
-    assert mistakes.repair(TODO, (broken,), 1, failing) == mended
+    contract = "todo_app/contract.py"
+    (path, text), *others = mistakes.repair(TODO, (broken, contract), 1, failing).items()
+    assert (path, others) == (contract, [])
+    assert tree_of(TODO)[path].startswith(text)
     assert Mistakes({"broken_code": 1.0}, 1).repair(TODO, owns, 1, failing) == mended
 
 
