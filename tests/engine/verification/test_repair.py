@@ -11,7 +11,7 @@ import pytest
 from core.bundle import AttemptDir, build_manifest
 from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
 from core.job import JobKey, Outcome, TaskResult, TaskState
-from core.plan import Contract, Plan, Task
+from core.plan import Contract, Criterion, Plan, Task
 from engine.delivery.deliver import deliver_tree
 from engine.delivery.merge import MergePlan, MergeSource, plan_merge
 from engine.scheduling.types import RunOutcome, Stop, StopCause
@@ -37,6 +37,7 @@ PLAN = Plan(
         Task(id="docs", instructions="i", owns=("docs/", "requirements.txt")),
     ),
     contracts=(Contract(path=TYPES, content=FILES[TYPES]),),
+    acceptance_criteria=(Criterion(text="t", served_by=("cli",), command="check app"),),
 )
 OUTPUT = (
     '  File "/sandbox/project/app/cli.py", line 1, in <module>\n    from app.store import add\n'
@@ -99,6 +100,7 @@ class Bench:
         merged = plan_merge([MergeSource("all", self.source, build_manifest(self.source))])
         first = deliver_tree(self.session, merged)
         best = Proven(first, self.run_checks(first))
+        self.acceptance = self.session.run.acceptance.read_text()
         write(self.target, meanwhile)
         return Repairs(self.session, PLAN, self, self.run_checks).run(best, rounds)  # type: ignore[arg-type]
 
@@ -205,13 +207,13 @@ def test_what_does_not_help_or_cheats_is_not_kept(
     bench: Bench, answer: Answer, states: str, why: str
 ) -> None:
     bench.states = lambda tree: "-+" if tree == FILES else states
-    acceptance = bench.session.run.acceptance
     end = bench.repair(answer, rounds=1)
     assert bench.rejected[0].startswith(why) or why in bench.rejected[0]
     assert [check.state for check in end.report.ended] == [Proof.FAILED, Proof.PASSED]
     assert {p: bench.target.joinpath(p).read_text() for p in FILES} == FILES
     assert [check.state for check in bench.session.run_view.checks] == [Proof.FAILED, Proof.PASSED]
-    assert acceptance.read_text().strip() == "[]"
+    assert "exit code 1" in bench.acceptance
+    assert bench.session.run.acceptance.read_text() == bench.acceptance
 
 
 def test_fewer_tests_are_no_repair(bench: Bench) -> None:
