@@ -11,8 +11,10 @@ PYTHON="${PYTHON:-python3}"
 
 usage() {
   cat <<EOT
-usage: ${0##*/} [--slim] [--base-image NAME] [--tag NAME] [-- DOCKER BUILD OPTIONS]
-  --slim             leave the Claude Code CLI out; the tag is then $NAME:slim
+usage: ${0##*/} [--slim] [--with NAMES] [--base-image NAME] [--tag NAME] [-- DOCKER BUILD OPTIONS]
+  --slim             leave Node and the Claude Code CLI out; the tag is then $NAME:slim
+  --with NAMES       add toolchains of Debian, with commas between them: c, elixir, go, java, make,
+                     php, ruby, rust
   --base-image NAME  a Debian with Python >= 3.11 and venv, in place of python:3.12-slim-bookworm
   --tag NAME         the name of the image, in place of $NAME:latest
 EOT
@@ -20,15 +22,42 @@ EOT
 fail() { echo "$1" >&2; exit "${2:-1}"; }
 wrong() { fail "$1 Say ${0##*/} --help for the options." 2; }
 
-stage=full tag="" base=""
+packages_of() { # $1: toolchain
+  case "$1" in
+    c) echo g++ gcc libc6-dev make ;;
+    elixir) echo elixir ;;
+    go) echo golang-go ;;
+    java) echo default-jdk-headless maven ;;
+    make) echo make ;;
+    php) echo composer php-cli php-mbstring php-sqlite3 php-xml ;;
+    ruby) echo ruby ruby-bundler ;;
+    rust) echo cargo rustc ;;
+    *) return 1 ;;
+  esac
+}
+add_toolchains() { # $1: names
+  local name names more
+  IFS=, read -ra names <<<"$1"
+  for name in "${names[@]}"; do
+    more="$(packages_of "$name")" || wrong "--with knows no toolchain $name."
+    packages+="${packages:+ }$more" toolchains+=",$name"
+  done
+}
+
+stage=full tag="" base="" packages="" toolchains=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --slim) stage=slim ;;
     --base-image=*) base="${1#*=}"; [ -n "$base" ] || wrong "--base-image needs a name." ;;
     --tag=*) tag="${1#*=}"; [ -n "$tag" ] || wrong "--tag needs a name." ;;
-    --base-image | --tag)
+    --with=*) [ -n "${1#*=}" ] || wrong "--with needs a name."; add_toolchains "${1#*=}" ;;
+    --base-image | --tag | --with)
       case "${2:-}" in "" | -*) wrong "$1 needs a name." ;; esac
-      if [ "$1" = --tag ]; then tag="$2"; else base="$2"; fi
+      case "$1" in
+        --tag) tag="$2" ;;
+        --base-image) base="$2" ;;
+        --with) add_toolchains "$2" ;;
+      esac
       shift
       ;;
     -h | --help) usage; exit 0 ;;
@@ -37,8 +66,10 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-if [ -z "$tag" ]; then
-  if [ "$stage" = slim ]; then tag="$NAME:slim"; else tag="$NAME:latest"; fi
+if [ "$stage" = slim ]; then
+  tag="${tag:-$NAME:slim}" toolchains="python$toolchains"
+else
+  tag="${tag:-$NAME:latest}" toolchains="python,node$toolchains"
 fi
 
 command -v docker >/dev/null \
@@ -72,6 +103,7 @@ digest="$("$PYTHON" -I "$context/source/core/worker/source.py")"
 docker build --force-rm -f "$context/docker/Dockerfile" --target "$stage" -t "$tag" \
   ${base:+--build-arg "BASE_IMAGE=$base"} \
   --build-arg "VERSION=$version" --build-arg "SOURCE_DIGEST=$digest" \
-  --build-arg "WIRE_VERSION=$wire" "$@" "$context" \
+  --build-arg "WIRE_VERSION=$wire" --build-arg "TOOLCHAINS=$toolchains" \
+  ${packages:+--build-arg "PACKAGES=$packages"} "$@" "$context" \
   || fail "The image was not built; what Docker says is above.${base:+ The base image was $base.}"
 echo "Built $tag (version $version, source $digest)."

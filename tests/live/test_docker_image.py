@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.docker_engine
 CODE = "/opt/orchestrator"
 TOOLS = (
     *("cc", "gcc", "g++", "clang", "ld", "make", "cargo", "go"),
-    *("pip", "pip3", "uv", "npm", "npx", "node", "corepack"),
+    *("pip", "pip3", "uv", "corepack"),
 )
 # A .pyc whose flags are 1 is taken without a look at its source (PEP 552).
 UNCOMPILED = """
@@ -127,9 +128,9 @@ def test_no_build_tool_is_left(full: str, tool: str) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("module", ["pip", "ensurepip", "setuptools", "wheel"])
+@pytest.mark.parametrize("module", ["pip", "setuptools", "wheel"])
 @pytest.mark.parametrize("python", ["/opt/venv/bin/python", "/usr/bin/env -i python3"])
-def test_no_python_installs_packages(slim: str, python: str, module: str) -> None:
+def test_no_python_has_an_installer_of_its_own(slim: str, python: str, module: str) -> None:
     done = run_in(slim, *python.split(), "-c", f"import {module}")
     assert f"No module named '{module}'" in done.stderr
 
@@ -160,6 +161,22 @@ def test_the_model_finds_python_git_and_a_shell(image: str) -> None:
     assert said_in(image, "sh", "-c", script).startswith("Python 3.")
 
 
+def test_a_project_gets_an_environment_with_pip(slim: str) -> None:
+    script = "cd /tmp && python3 -m venv .venv && .venv/bin/python -m pip --version"
+    assert said_in(slim, "sh", "-c", script).startswith("pip ")
+
+
+def test_the_full_image_has_node_and_the_slim_one_has_not(full: str, slim: str) -> None:
+    told = said_in(full, "sh", "-c", "cd /tmp && node --version && npm --version && npx --version")
+    assert re.match(r"v24\.\d+\.\d+\n\d+\.", told)
+    assert said_in(full, "npm", "config", "get", "cafile").endswith("ca-certificates.crt")
+    assert run_in(slim, "sh", "-c", "command -v node npm npx").stdout == ""
+    labels = [
+        config_of(name)["Labels"]["parallel-orchestrator.toolchains"] for name in (full, slim)
+    ]
+    assert labels == ["python,node", "python"]
+
+
 def test_the_full_image_has_the_cli_and_the_slim_one_has_not(full: str, slim: str) -> None:
     assert said_in(full, "claude", "--version") == f"{cli_version()} (Claude Code)"
     absent = run_in(slim, "sh", "-c", "command -v claude; ls /opt")
@@ -174,7 +191,8 @@ def test_the_cli_of_the_image_is_the_one_that_the_engine_is_tested_with() -> Non
 def build_slim(tag: str, environ: dict[str, str], *options: str) -> None:
     base = require_image("parallel-orchestrator-base:test")["RepoTags"][0]
     command: list[str | Path] = [SOURCE_ROOT / "docker" / "build.sh", "--slim", "--tag", tag]
-    command += ["--base-image", base, "--", "--quiet", "--network", "host", *options]
+    command += ["--with", "make", "--base-image", base]
+    command += ["--", "--quiet", "--network", "host", *options]
     done = subprocess.run(
         command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=280
     )
@@ -183,7 +201,7 @@ def build_slim(tag: str, environ: dict[str, str], *options: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # only where the engine has lost its build cache
-def test_no_proxy_or_secret_of_the_build_is_left_in_image_or_history(slim: str) -> None:
+def test_a_build_adds_a_toolchain_and_leaves_no_proxy_or_secret_in_the_image(slim: str) -> None:
     canary, tag = "canary-7f3a.invalid", f"parallel-orchestrator-test:canary-{os.getpid()}"
     secrets = {"ANTHROPIC_API_KEY": canary, "AWS_SECRET_ACCESS_KEY": canary, "PIP_TOKEN": canary}
     build_slim(tag, secrets, "--build-arg", f"NO_PROXY={canary}")
@@ -191,6 +209,7 @@ def test_no_proxy_or_secret_of_the_build_is_left_in_image_or_history(slim: str) 
         told = docker("image", "inspect", tag).stdout
         told += docker("history", "--no-trunc", tag).stdout
         told += said_in(tag, "sh", "-c", f"env; grep -rsl {canary} /opt /etc /tmp /root; true")
+        assert said_in(tag, "make", "--version").startswith("GNU Make")
     finally:
         docker("image", "rm", tag)
     assert "parallel-orchestrator.source" in told

@@ -98,6 +98,7 @@ def test_docker_is_told_version_digest_and_wire(build: Build, record: Path) -> N
         f"VERSION={VERSION}",
         f"SOURCE_DIGEST={source_digest(SOURCE_ROOT)}",
         f"WIRE_VERSION={WIRE_VERSION}",
+        "TOOLCHAINS=python,node",
     }
     assert f"source {source_digest(SOURCE_ROOT)}" in done.stdout
 
@@ -117,6 +118,22 @@ def test_slim_and_tag_choose_stage_and_name(
     assert f"Built {tag} " in build(*options).stdout
     assert after(asked(record), "--target") == [stage]
     assert after(asked(record), "-t") == [tag]
+
+
+@pytest.mark.parametrize(
+    ("options", "toolchains", "packages"),
+    [
+        (("--with", "go"), "python,node,go", "golang-go"),
+        (("--with=go,ruby",), "python,node,go,ruby", "golang-go ruby ruby-bundler"),
+        (("--slim", "--with", "rust", "--with=make"), "python,rust,make", "cargo rustc make"),
+    ],
+)
+def test_toolchains_are_packages_of_debian(
+    build: Build, record: Path, options: tuple[str, ...], toolchains: str, packages: str
+) -> None:
+    assert build(*options).returncode == 0
+    told = after(asked(record), "--build-arg")
+    assert {f"TOOLCHAINS={toolchains}", f"PACKAGES={packages}"} <= set(told)
 
 
 @pytest.mark.parametrize("options", [("--base-image", "a:mine"), ("--base-image=a:mine",)])
@@ -143,6 +160,10 @@ def test_what_follows_two_dashes_goes_to_docker_as_it_is(build: Build, record: P
         (("--tag", "--slim"), "--tag"),
         (("--tag=",), "--tag"),
         (("--base-image", ""), "--base-image"),
+        (("--with", "go,cobol"), "cobol"),
+        (("--with=go;reboot",), "go;reboot"),
+        (("--with", "*"), "*"),
+        (("--with",), "--with"),
     ],
 )
 def test_a_wrong_option_is_one_message_and_no_build(
@@ -158,7 +179,9 @@ def test_a_wrong_option_is_one_message_and_no_build(
 def test_help_names_each_option(build: Build) -> None:
     done = build("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert all(option in done.stdout for option in ("--slim", "--base-image", "--tag", "--"))
+    assert all(
+        option in done.stdout for option in ("--slim", "--with", "--base-image", "--tag", "--")
+    )
 
 
 @pytest.mark.parametrize("command", ["docker", "python3"])
