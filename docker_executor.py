@@ -37,6 +37,7 @@ def work(attempt: AttemptDir, clock: Clock) -> None:
 def check(directory: Path, engine: str, environ: Mapping[str, str]) -> dict[str, object]:
     """See backends.docker.preflight.ProbeResult."""
     from claude.engines.cli_setup import find_cli
+    from core.checks.toolchain import installed_programs
 
     disk = os.statvfs(directory)
     cli = find_cli(environ) if engine == "claude-code" else None
@@ -46,6 +47,7 @@ def check(directory: Path, engine: str, environ: Mapping[str, str]) -> dict[str,
         "free_bytes": disk.f_bavail * disk.f_frsize,
         "claude_problem": missing.what,
         "claude_fix": missing.fix,
+        "programs": installed_programs(),
     }
 
 

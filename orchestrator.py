@@ -139,6 +139,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from core.bundle import Allowance
     from core.plan import render_plan
     from core.waiting import announced
+    from engine.planning.lacking_tools import foresee_lacking_tools
     from engine.planning.plan_file import check_writable, rescue_plan, write_plan
     from engine.planning.preflight import (
         backend_context,
@@ -180,6 +181,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
         print_text(render_plan(made))
     else:
         print_text(render_plan_view(made, expectations.forecast(made, took)))
+    if notice := foresee_lacking_tools(made, settings.backend, context):
+        report(notice)
     if output is None and output_failure():
         print_line(rescue_plan(made, spare))
     return 0

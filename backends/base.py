@@ -102,6 +102,9 @@ class Backend(ABC):
     none is, and commands are run only if the person allows it."""
     checks_run_in: ClassVar[CheckPlace] = "host"
     """Where the checks of what a run has delivered are run."""
+    programs: Mapping[str, str] = {}
+    """Those of core.checks.toolchain in the image of the workers, with versions, once `preflight`
+    has looked; empty where it did not."""
     logs_a_round: ClassVar[int | None] = None
     """The logs of how many jobs are read at a time, in turns; None for all that run."""
 

@@ -79,7 +79,10 @@ class DockerBackend(Backend):
         return cls(context)
 
     def preflight(self) -> list[Problem]:
-        return Preflight(self._host, self._settings, self._labels, self._clock).problems()
+        preflight = Preflight(self._host, self._settings, self._labels, self._clock)
+        problems = preflight.problems()
+        self.programs = preflight.programs
+        return problems
 
     # -- submit
 

@@ -19,6 +19,7 @@ from engine.money.budget import CostEstimate, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.expectations import planning_took
 from engine.planning.forecast import most_of_planning
+from engine.planning.lacking_tools import lacking_tools
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 from engine.planning.preflight import PreparedRun
 from engine.run.attempt_store import write_contracts
@@ -111,6 +112,7 @@ def carry_out_plan(
     plan = make_plan(
         session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
     )
+    warn_of_lacking_tools(prepared, session, plan)
     if settings.approve and not session.run_view.approved:
         plan = approve(prepared, execution, view, charge, plan)
     if session.run_view.forecast is None:  # the summary compares the result with the first
@@ -144,6 +146,7 @@ def approve(
         made = prepared.ask_for_plan(execution.budget.left(), charge, session.progress, asked)
         revisions.append(asked[-1])
         keep(made)
+        warn_of_lacking_tools(prepared, session, made)
         return made
 
     def render(plan: Plan) -> str:
@@ -154,6 +157,11 @@ def approve(
         raise NotApproved(f"You may edit the plan, {session.run.plan}, and give it to --plan.")
     session.emit(PlanApproved())
     return approved
+
+
+def warn_of_lacking_tools(prepared: PreparedRun, session: Session, plan: Plan) -> None:
+    if not prepared.settings.no_verify and (notice := lacking_tools(plan, prepared.backend)):
+        session.notice(notice)
 
 
 def run_early(
@@ -180,6 +188,7 @@ def run_early(
         stack.enter_context(planning)
         begun = _tasks_of(planning, session)
         session.emit(plan_ready(begun))
+        warn_of_lacking_tools(prepared, session, begun)
         took = prepared.expectations.begun(begun, session.run_view.planning_s)
         session.emit(prepared.expectations.forecast(begun, took))
         source = planning if planning.plan is None else None

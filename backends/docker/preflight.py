@@ -6,7 +6,7 @@ volume, and the content of the image.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,14 +37,18 @@ class ProbeResult:
     free_bytes: int
     claude_problem: str
     claude_fix: str
+    programs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
+    """`programs` become those of the image, with versions, once the probe has run."""
+
     host: DockerHost
     settings: DockerSettings
     labels: RunLabels
     clock: Clock
+    programs: dict[str, str] = field(default_factory=dict, init=False)
 
     def problems(self) -> list[Problem]:
         """What is missing, each with its fix; the probe runs only when nothing else is."""
@@ -104,6 +108,7 @@ class Preflight:
         if isinstance(answer, Problem):
             yield answer
             return
+        self.programs.update(answer.programs)
         if answer.wire != WIRE_VERSION:
             what = f"The image {image} reads bundles of version {answer.wire}, not {WIRE_VERSION}."
             yield Problem(what, f"Rebuild it: {_BUILD}.")

@@ -4,7 +4,7 @@ LABEL = "parallel-orchestrator"
 """What the names of labels and tags begin with."""
 CODE_DIR = "/opt/orchestrator"
 """Where docker/Dockerfile puts this program."""
-WORKER_TOOLS = "Python 3.12 and its standard library, git and POSIX tools"
+WORKER_TOOLS = "Python 3.12 and its standard library, Node 24, git and POSIX tools"
 """What docker/Dockerfile offers commands."""
 
 

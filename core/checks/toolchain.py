@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 _PROGRAMS = {
@@ -35,6 +37,21 @@ _PROGRAMS = {
     "yarn": "yarn",
 }
 PYTHON = "python3"
+TOOLCHAINS = {
+    "python": PYTHON,
+    "node": "node",
+    "git": "git",
+    "c": "cc",
+    "elixir": "elixir",
+    "go": "go",
+    "java": "java",
+    "make": "make",
+    "php": "php",
+    "ruby": "ruby",
+    "rust": "cargo",
+}
+"""What docker/build.sh can put into an image, and a program that each brings."""
+_ASK_S = 10.0
 
 
 def programs_of(tools: Iterable[str]) -> list[str]:
@@ -45,6 +62,39 @@ def programs_of(tools: Iterable[str]) -> list[str]:
 
 def missing_programs(tools: Iterable[str]) -> list[str]:
     return [name for name in programs_of(tools) if name != PYTHON and shutil.which(name) is None]
+
+
+def installed_programs() -> dict[str, str]:
+    """Those that are here of all that a plan may name; of toolchains with the version."""
+    known = {*_PROGRAMS.values(), *TOOLCHAINS.values()}
+    found = sorted(name for name in known if shutil.which(name) is not None)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(found, pool.map(_version, found), strict=True))
+
+
+def _version(program: str) -> str:
+    """Its first two numbers; empty where it tells none."""
+    if program not in TOOLCHAINS.values():
+        return ""
+    try:
+        asked = subprocess.run(  # noqa: S603
+            [program, "version" if program == "go" else "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ASK_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"\d+(\.\d+)?", asked.stdout.decode(errors="replace"))
+    return found[0] if found else ""
+
+
+def render_tools(programs: Mapping[str, str]) -> str:
+    """The toolchains among installed `programs`, and those that are not there."""
+    there = [f"{n} {programs[p]}".rstrip() for n, p in TOOLCHAINS.items() if p in programs]
+    absent = [name for name, program in TOOLCHAINS.items() if program not in programs]
+    return ", ".join(there) + (f"; not: {', '.join(absent)}" if absent else "")
 
 
 def link_python(directory: Path) -> None:

@@ -17,6 +17,7 @@ from backends import BACKENDS, backend_class
 from backends.base import Backend, BackendContext
 from config import Settings
 from core.bundle import Models, ModelSettings
+from core.checks.toolchain import render_tools
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import BackendError, OrchestratorError, Problem
@@ -141,7 +142,8 @@ def check_backend(
     for problem in problems or ():
         yield Check(subject, CheckState.PROBLEM, problem.what, problem.fix, chosen)
     if not problems:
-        yield Check(subject, CheckState.OK, message, needed=chosen)
+        image = f"; the image has {render_tools(backend.programs)}" if backend.programs else ""
+        yield Check(subject, CheckState.OK, message + image, needed=chosen)
 
 
 def _probe(backend: Backend, run_dir: Path) -> list[Problem] | None:
