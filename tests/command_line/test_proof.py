@@ -58,6 +58,18 @@ def test_verification_can_be_left_out_and_says_so(capsys: pytest.CaptureFixture[
     assert "  checks    not run: --no-verify\n" in capsys.readouterr().out
 
 
+def test_a_tool_that_is_not_here_is_told_before_the_first_task(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("engine.planning.lacking_tools.lacking_tools", lambda *_: "go is not here")
+    assert orchestrate("plan", "a script that counts words") == 0
+    assert capsys.readouterr().err.endswith("go is not here\n")
+    monkeypatch.setattr("engine.pipeline.lacking_tools", lambda *_: "go is not here")
+    assert orchestrate("a script that counts words", "--output-dir", "out") == 0
+    told = capsys.readouterr().out
+    assert 0 < told.index("note: go is not here") < told.index(": started\n")
+
+
 def test_placeholders_of_a_simulation_are_not_checked(capsys: pytest.CaptureFixture[str]) -> None:
     task = {"id": "a", "instructions": "Do it.", "owns": ["a.py"], "checks": ["false"]}
     Path("plan.json").write_text(json.dumps({"tasks": [task]}))
