@@ -243,7 +243,8 @@ class LoadedSettings:
         one's own, which may read any."""
         backend = self.settings.backend
         used = {group for group, names in _USERS.items() if backend in names or ":" in backend}
-        if self.settings.planner_in_docker:
+        may_check_in_docker = self.settings.real and backend == "threading"
+        if self.settings.planner_in_docker or may_check_in_docker:
             used.add(Group.DOCKER)
         unused = (s for s in SETTINGS if s.group in _USERS and s.group not in used and not s.sets)
         needs = {group: f"--backend {' or '.join(names)}" for group, names in _USERS.items()}

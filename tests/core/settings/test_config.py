@@ -486,6 +486,7 @@ class TestUse:
             ({"docker_memory": "4g", "planner_in_docker": True}, ""),
             ({"docker_memory": "4g", "docker_planner_in_docker": True}, ""),
             ({"docker_memory": "4g", "docker": True}, ""),
+            ({"docker_memory": "4g", "real": True}, ""),
             ({"docker_memory": "4g", "backend": "my.place:Class"}, ""),
             ({"batch_vcpus": "2", "docker": True}, "--backend batch"),
             ({"slurm_mem": "8G"}, "--backend slurm or parallelcluster"),
