@@ -151,6 +151,11 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         None, "AWS session token; better: AWS_SESSION_TOKEN"
     )
 
+    watch: bool = _output(
+        False,
+        "serve the run as a page on this machine; prints its address",
+        commands=RUN_COMMANDS,
+    )
     json_lines: bool = _short_output(
         False, "one event a line on standard output, in JSON", key="json"
     )

@@ -14,13 +14,14 @@ from core.startup import REMEDY, Imports
 
 with Imports(3, REMEDY):
     from collections.abc import Sequence
-    from contextlib import ExitStack, closing
+    from contextlib import ExitStack, closing, suppress
     from dataclasses import replace
     from pathlib import Path
     from typing import TYPE_CHECKING
 
     from config import LoadedSettings
     from core.clock import SystemClock
+    from core.errors import UsageError
     from core.program import program
     from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
@@ -100,6 +101,9 @@ def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Prepa
 def carry_out(prepared: PreparedRun) -> int:
     """The run itself, and the summary after it."""
     from engine import pipeline
+    from engine.report.timeline import Timeline
+    from engine.report.watch import watching
+    from engine.report.write import write_final_report
     from engine.run.run_view import RunView
     from engine.run.session import open_session
     from engine.views import make_view
@@ -107,8 +111,13 @@ def carry_out(prepared: PreparedRun) -> int:
     from engine.views.summary import render_end
 
     settings, run_view = prepared.settings, RunView(prepared.price)
+    timeline, directory = Timeline(run_view), prepared.directory
+    mask = settings.credentials(os.environ).mask
     try:
         with ExitStack() as stack:
+            if settings.watch:
+                served = watching(directory, prepared.price, mask, CLOCK)
+                print_line(f"Watch this run at {stack.enter_context(served).address}")
             view = make_view(
                 sys.stdout,
                 os.environ,
@@ -121,9 +130,11 @@ def carry_out(prepared: PreparedRun) -> int:
             )
             stack.enter_context(view)
             stack.callback(prepared.close)  # before the summary
-            opened = open_session(prepared.facts, prepared.directory, [run_view, view], CLOCK)
+            opened = open_session(prepared.facts, directory, [timeline, view], CLOCK)
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
+        if run_view.ended is not None:
+            write_final_report(directory, timeline, mask, CLOCK.time(), print_line)
         if not settings.json_lines and run_view.ended is not None:
             quiet, verbose = settings.quiet, settings.verbose
             text = render_end(run_view, quiet=quiet, verbose=verbose, width=text_width())
@@ -231,6 +242,48 @@ def logs(loaded: LoadedSettings, name: str, task: str, follow: bool) -> int:
     return follow_log(find_run(backends.work_dir, name), task, backends, print_text, follow=follow)
 
 
+def report(loaded: LoadedSettings, name: str, output: Path | None, opens: bool) -> int:
+    from claude.prices import kept_pricing
+    from engine.report.write import read_timeline, write_report
+    from engine.run.rundir import find_run
+
+    if output is not None and not output.parent.is_dir():
+        remedy = "Make it first, or give another file."
+        raise UsageError(f"The directory {output.parent} of -o does not exist.", remedy)
+    run = find_run(loaded.settings.work_dir, name)
+    timeline = read_timeline(run, kept_pricing(run.read_facts().settings))
+    path, mask = output or run.report, loaded.settings.credentials(os.environ).mask
+    write_report(run, timeline, mask, CLOCK.time(), path)
+    print_text(f"{path}\n")
+    if opens:
+        open_in_browser(path.absolute().as_uri())
+    return 0
+
+
+def watch(loaded: LoadedSettings, name: str, port: int, opens: bool) -> int:
+    from claude.prices import kept_pricing
+    from engine.report.watch import watching
+    from engine.run.rundir import find_run
+
+    run = find_run(loaded.settings.work_dir, name)
+    price = kept_pricing(run.read_facts().settings)
+    mask = loaded.settings.credentials(os.environ).mask
+    with suppress(KeyboardInterrupt), watching(run, price, mask, CLOCK, port) as served:
+        print_text(f"{served.address}\n")
+        if opens:
+            open_in_browser(served.address)
+        while True:
+            CLOCK.sleep(3600)
+    return 0
+
+
+def open_in_browser(address: str) -> None:
+    import webbrowser
+
+    if not webbrowser.open(address):
+        print_line(f"warning: No browser was found here. Open {address} yourself.")
+
+
 def cancel(loaded: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import EventPrinter, cancel_run
     from engine.run.rundir import find_run
@@ -280,6 +333,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs=runs,
         show=show,
         logs=logs,
+        report=report,
+        watch=watch,
         simulated_api=simulated_api,
         doctor=doctor,
         cancel=cancel,

@@ -16,7 +16,8 @@ ENV_PREFIX = "ORCHESTRATOR_"
 RUN_COMMANDS = frozenset({"run", "resume"})
 PLANNING_COMMANDS = frozenset({"run", "plan", "resume"})
 PROVIDER_COMMANDS = PLANNING_COMMANDS | {"doctor"}
-ALL_COMMANDS = PROVIDER_COMMANDS | {"runs", "show", "logs", "simulated-api", "cancel", "clean"}
+LOOKING_COMMANDS = frozenset({"runs", "show", "logs", "report", "watch"})
+ALL_COMMANDS = PROVIDER_COMMANDS | LOOKING_COMMANDS | {"simulated-api", "cancel", "clean"}
 
 
 class Group(StrEnum):

@@ -21,6 +21,7 @@ from engine.cli.prompt import read_prompt
 
 ORDINARY_HELP = frozenset({"-h", "--help", "--help-all", "--version"})
 _IMPLIED = "prompt without a command"
+_PORT = click.IntRange(0, 65535)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Handlers:
     """How many of the newest; None where it was not said."""
     show: Callable[[LoadedSettings, str, str], int]
     """The run's name, and the task's, "" for none."""
+    report: Callable[[LoadedSettings, str, Path | None, bool], int]
+    """The run's name, where the report goes, and whether to open it."""
+    watch: Callable[[LoadedSettings, str, int, bool], int]
+    """The run's name, the port, and whether to open the page."""
     simulated_api: Callable[[LoadedSettings, int], int]
     doctor: Callable[[LoadedSettings, bool, bool], int]
     """Whether to run a small job on the backend; whether to register a job definition first."""
@@ -185,6 +190,27 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         run_id,
         click.Argument(["task"], metavar="[TASK]", required=False),
     )
+    opens = _flag(Group.CORE, "--open", "open it in the browser")
+    yield command(
+        "report",
+        "Write a run's report, a page for a browser.",
+        lambda ctx, loaded: do.report(
+            loaded, ctx.params["run_id"], _path(ctx.params["output"]), ctx.params["open"]
+        ),
+        run_id,
+        _own("--output", "FILE", "where to write it (report.html of the run)", "-o"),
+        opens,
+    )
+    yield command(
+        "watch",
+        "Serve that page on this machine while the run goes on.",
+        lambda ctx, loaded: do.watch(
+            loaded, ctx.params["run_id"], ctx.params["port"], ctx.params["open"]
+        ),
+        run_id,
+        _own("--port", "N", "port on loopback; 0: any free one", type=_PORT, default=0),
+        opens,
+    )
     yield command(
         "logs",
         "Show what a task's worker wrote, also while it runs.",
@@ -223,12 +249,11 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         _flag(Group.CORE, "--probe", "also run a small job on the backend"),
         _flag(Group.BATCH, "--register-job-definition", "register a job definition, and check it"),
     )
-    port = click.IntRange(0, 65535)
     yield command(
         "simulated-api",
         "Serve the simulated Claude on this machine.",
         lambda ctx, loaded: do.simulated_api(loaded, ctx.params["port"]),
-        _own("--port", "N", "port on loopback; 0: any free one", type=port, default=0),
+        _own("--port", "N", "port on loopback; 0: any free one", type=_PORT, default=0),
     )
 
 

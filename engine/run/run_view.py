@@ -15,6 +15,7 @@ from core.events import (
     Conflict,
     Delivered,
     Event,
+    EventSink,
     Forecast,
     JobEnded,
     JobIntended,
@@ -198,13 +199,23 @@ class RunView:
         yield from self.tasks.values()
         yield from self._left_out.values()
 
-    def critical_path_s(self) -> float:
-        """Seconds of the longest chain of dependent tasks, as they really took."""
+    def critical_path(self) -> list[str]:
+        """The longest chain of dependent tasks, as they really took, first to last."""
         longest: dict[str, float] = {}
+        before: dict[str, str] = {}
         for name in self._order():
-            before = max((longest.get(d, 0.0) for d in self.tasks[name].depends_on), default=0.0)
-            longest[name] = before + self.tasks[name].busy_s
-        return max(longest.values(), default=0.0)
+            known = [task for task in self.tasks[name].depends_on if task in longest]
+            if known:
+                before[name] = max(known, key=longest.__getitem__)
+            longest[name] = longest.get(before.get(name, ""), 0.0) + self.tasks[name].busy_s
+        chain = [max(longest, key=longest.__getitem__)] if longest else []
+        while chain and chain[-1] in before:
+            chain.append(before[chain[-1]])
+        return chain[::-1]
+
+    def critical_path_s(self) -> float:
+        """Its seconds."""
+        return sum(self.tasks[name].busy_s for name in self.critical_path())
 
     def progress(self, now: float) -> float:
         """Between 0 and 1, by estimate; a running task counts for what it should have done."""
@@ -435,12 +446,18 @@ def read_run_view(run: RunDir, price: Price = lambda _: None) -> RunView:
 def replay(run_id: str, events: Iterable[Event], price: Price = lambda _: None) -> RunView:
     """Raises BundleError when the events contradict each other."""
     run_view = RunView(price, run_id)
+    apply_all(run_view, run_id, events)
+    return run_view
+
+
+def apply_all(sink: EventSink, run_id: str, events: Iterable[Event]) -> None:
+    """Hand the journal of `run_id` to a RunView, or to what has one. Raises BundleError when the
+    events contradict each other."""
     for event in events:
         try:
-            run_view.apply(event)
+            sink.emit(event)
         except (LookupError, ValueError) as exc:  # such as a state that no task ends in
             raise BundleError(
                 f"The journal of {run_id} contradicts itself at {event.kind}: {exc!r}.",
                 "Restore it from a copy, or clean the run up.",
             ) from exc
-    return run_view

@@ -77,6 +77,11 @@ class RunDir:
         return self.root / "acceptance.json"
 
     @property
+    def report(self) -> Path:
+        """The run as a page for a browser."""
+        return self.root / "report.html"
+
+    @property
     def verification(self) -> Path:
         """Where the delivered project is checked, while it is."""
         return self.root / "verification"

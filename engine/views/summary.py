@@ -206,6 +206,9 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield from _proof(run_view)
     if run_view.header.run_dir:
         yield "run dir", clean(run_view.header.run_dir)
+        report = RunDir(Path(run_view.header.run_dir)).report
+        if report.is_file():
+            yield "report", clean(report, 4_096)
 
 
 def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:

@@ -44,7 +44,7 @@ SOURCES = [
 ]
 # Commands, backends and options of parts that may come; nothing may promise them before they do.
 PERHAPS_LATER = (
-    "report", "docker", "batch", "slurm", "parallelcluster",
+    "docker", "batch", "slurm", "parallelcluster",
     "verify", "repair-rounds", "planner-in-docker",
 )  # fmt: skip
 
@@ -88,6 +88,8 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         runs=lambda loaded, limit: asked.take("runs", loaded),
         logs=lambda loaded, run, task, follow: asked.take("logs", loaded),
         show=lambda loaded, run, task: asked.take("show", loaded),
+        report=lambda loaded, run, output, opens: asked.take("report", loaded),
+        watch=lambda loaded, run, port, opens: asked.take("watch", loaded),
         simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),
         doctor=lambda loaded, probe, register: asked.take("doctor", loaded),
         cancel=lambda loaded, run: asked.take("cancel", loaded),

@@ -205,6 +205,8 @@ class TestCommands:
         program("show", "r1", "store/2")
         program("show", "r1")
         program("logs", "r1", "store", "--follow")
+        program("report", "r1", "-o", "r.html", "--open")
+        program("watch", "r1", "--port", "81")
         program("simulated-api", "--port", "8080", "--sim-seed", "3")
         program("cancel", "r1", "--json")
         program("clean")
@@ -216,6 +218,8 @@ class TestCommands:
             ("show", {}, "r1", "store/2"),
             ("show", {}, "r1", ""),
             ("logs", {}, "r1", "store", True),
+            ("report", {}, "r1", Path("r.html"), True),
+            ("watch", {}, "r1", 81, False),
             ("simulated-api", {"sim_seed": "3"}, 8080),
             ("cancel", {"json": True}, "r1"),
             ("clean", {}, "", 7 * 86_400.0, False),
