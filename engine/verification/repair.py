@@ -129,7 +129,7 @@ def _why_it_ended(end: AddedEnd, task: str) -> str:
     if (stop := end.outcome.stop) is None:
         return end.outcome.messages.get(task, "") or "it did not succeed"
     no_room = stop.cause is StopCause.BUDGET
-    return f"the budget has no room for it: {stop.message}" if no_room else stop.message
+    return f"none was tried, for want of budget. {stop.message}" if no_room else stop.message
 
 
 def _text(file: MergedFile) -> str:

@@ -255,7 +255,7 @@ def test_without_room_in_the_budget_that_is_said(bench: Bench) -> None:
     end = bench.repair(stop, FIX)
     assert end.stop == stop
     assert len(bench.tasks) == 1
-    assert bench.rejected == ["the budget has no room for it: The budget does not allow more."]
+    assert bench.rejected == ["none was tried, for want of budget. The budget does not allow more."]
 
 
 def test_a_second_round_may_write_all_that_the_suspects_tasks_own(bench: Bench) -> None:
