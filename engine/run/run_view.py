@@ -88,6 +88,8 @@ class RunView:
         """The end of the last session, unless the run was started again since."""
         self.last_at = 0.0
         """Unix time of the last event."""
+        self._at = 0.0
+        """Unix time of the event that is being applied."""
         self._run_id = run_id
         self._free_slots: set[int] = set()
         self._slots = 0
@@ -98,6 +100,7 @@ class RunView:
         self._forecast_s = self._checked_s = 0.0
 
     def apply(self, event: Event) -> None:
+        self._at = event.at
         match event.data:
             case Progress() as data:
                 self._progress(event, data)
@@ -118,6 +121,7 @@ class RunView:
                 self._job_ended(event, data)
             case TaskRetry() as data:
                 self._task_stopped(event, TaskPhase.RETRYING, data.message or data.reason)
+                self._task(event).retry_at = event.at + data.delay_s
             case TaskEnded(state, message):
                 if state is TaskState.SUCCEEDED:
                     self.jobs.succeed(self._key(event))
@@ -294,6 +298,8 @@ class RunView:
             return
         self.counts[task.phase] -= 1
         self.counts[phase] += 1
+        if phase is not task.phase:
+            task.moved_at, task.retry_at = self._at, None
         task.phase = phase
         task.ask_anew()
         task.pending = task.pending if phase is TaskPhase.QUEUED else None
@@ -408,7 +414,7 @@ class RunView:
         if data.usage is not None:
             task.under_way += Spend.of(data.usage, self._price)
             task.ask_anew()
-        task.silent_since = None
+        task.silent_since, task.moved_at = None, event.at
         task.activity = data.text or task.activity
 
     def _answer_progress(self, event: Event, data: AnswerProgress) -> None:
@@ -420,6 +426,7 @@ class RunView:
         task.is_writing |= not data.silent_s or data.tokens > 0
         task.written, task.path = data.tokens, data.path
         task.silent_since = event.at - data.silent_s if data.silent_s else None
+        task.moved_at = task.moved_at if data.silent_s else event.at
 
     def _job_ended(self, event: Event, data: JobEnded) -> None:
         task = self._task(event)

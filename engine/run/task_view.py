@@ -64,6 +64,10 @@ class TaskView:
     """The file that it writes, where that is known."""
     silent_since: float | None = None
     """Since when Claude, who was asked, has sent nothing; None while that is not known."""
+    moved_at: float | None = None
+    """When anything was last heard of it, or when it came to its phase."""
+    retry_at: float | None = None
+    """While it is retrying: when its next attempt is due."""
     activity: str = ""
     pending: Pending | None = None
     """Only while it is queued, and only if the queue gives a reason."""

@@ -51,6 +51,8 @@ _STYLES = {
 _ROOMY_ROWS = 17
 _LEAST_ROWS = 3
 """Of tasks, before what is told below them gives way."""
+_IDLE_S = 30.0
+"""Without any news of a running task, before that is told."""
 _NARROW = 72
 """Columns below which a row leaves out what can be missed."""
 
@@ -231,30 +233,50 @@ def _table(
             *([] if narrow else [str(task.slot or "")]),
             Text(clean(task.id, 32)),
             Text("writing" if task.is_writing else task.phase, style=_STYLES[task.phase]),
-            duration(elapsed) if (elapsed := task.elapsed_s(now)) else "",
+            duration(spent_s) if (spent_s := _time_of(task, now)) else "",
             short_count(tokens) if tokens else "",
             _about(task, now, narrow=narrow),
         )
     return table
 
 
+def _time_of(task: TaskView, now: float) -> float:
+    """Seconds worked on it; of a queued task those that it waits."""
+    if task.phase is TaskPhase.QUEUED and task.moved_at is not None:
+        return max(0.0, now - task.moved_at)
+    return task.elapsed_s(now)
+
+
 def _about(task: TaskView, now: float, *, narrow: bool) -> Text:
     """What matters most comes first, since the end may be cut."""
     if task.silent_since is not None:
-        return Text(f"no answer for {rough_duration(now - task.silent_since)}", style="yellow")
+        where = f", in {clean(_path(task, narrow=narrow))}" if task.path else ""
+        silent = rough_duration(now - task.silent_since)
+        return Text(f"no answer for {silent}{where}", style="yellow")
     if task.phase is TaskPhase.SUCCEEDED:
         return Text(clean(task.title))
     if task.pending is not None:
         stuck = "cannot start: " if task.pending.stuck else ""
         text = stuck + (clean(task.pending.why) or NO_REASON)
     else:
-        name_only = narrow or task.path.startswith("/")
-        path = task.path.rpartition("/")[2] if name_only else task.path
+        path = _path(task, narrow=narrow)
         text = clean(path or short_cause(task.activity or task.message) or task.title)
     if task.written:
         text += f", {short_count(task.written)} tokens"
+    if task.retry_at is not None and (left_s := task.retry_at - now) > 0:
+        text += f"; again in {rough_duration(left_s)}"
+    idle_s = now - (task.moved_at or now)
+    is_idle = task.phase is TaskPhase.RUNNING and idle_s >= _IDLE_S
+    if is_idle:
+        text = f"no news for {rough_duration(idle_s)}: {text}"
     attempt = f" (attempt {task.attempt})" if task.attempt > 1 and not task.phase.final else ""
-    return Text(text + attempt)
+    return Text(text + attempt, style="yellow" if is_idle else "")
+
+
+def _path(task: TaskView, *, narrow: bool) -> str:
+    """Of the file that is being written; its name where there is little room."""
+    name_only = narrow or task.path.startswith("/")
+    return task.path.rpartition("/")[2] if name_only else task.path
 
 
 def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:

@@ -134,3 +134,42 @@ def _available(descriptor: int) -> str:
         return os.read(descriptor, 1000).decode(errors="replace")
     except BlockingIOError:
         return ""
+
+
+def test_ctrl_z_in_the_middle_of_writing_waits_until_the_picture_is_whole() -> None:
+    code = (
+        "import io, os, signal\n"
+        "from rich.console import Console\n"
+        "from rich.text import Text\n"
+        "from engine.views.screen import Screen\n"
+        "class Stream(io.StringIO):\n"
+        "    is_inside = was_hit = False\n"
+        "    def write(self, text):\n"
+        "        assert not self.is_inside, 'written to again in the middle of a write'\n"
+        "        self.is_inside = True\n"
+        "        if not self.was_hit:\n"
+        "            self.was_hit = True\n"
+        "            os.kill(os.getpid(), signal.SIGTSTP)\n"
+        "        super().write(text)\n"
+        "        self.is_inside = False\n"
+        "stream = Stream()\n"
+        "screen = Screen(Console(file=stream, force_terminal=True, width=80, height=10))\n"
+        "with screen.heeding_job_control():\n"
+        "    screen.draw(Text('picture'))\n"
+        "    screen.draw(Text('below'))\n"
+        "print(stream.getvalue())\n"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, process_group=0,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    _, status = os.waitpid(worker.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    worker.send_signal(signal.SIGCONT)
+    out, err = worker.communicate(timeout=30)
+    assert worker.returncode == 0, err
+    picture, shown, below = out.partition(SHOWN)
+    assert "picture" in picture
+    assert shown
+    assert "below" in below
+    assert rows_up(below) == 0

@@ -492,6 +492,41 @@ class TestPicture:
         assert lines[1].endswith("1/2 tasks  0:20  no answer from Claude for 40 s")
         assert lines[4].endswith("2.1k no answer for 40 s")
 
+    def test_a_silence_names_the_file_that_it_came_in(self) -> None:
+        story = Story().start().plan(("a", [], 100)).begin("a")
+        story.tell(Kind.ANSWER_PROGRESS, "a", 1, tokens=9, path="app/store.py", silent_s=20.0)
+        assert picture(story.run_view, story.at)[3].endswith("no answer for 20 s, in app/store.py")
+
+    def test_how_long_a_running_task_has_not_moved_comes_first(self) -> None:
+        story = Story().start().plan(("a", [], 100)).begin("a")
+        story.tell(Kind.PROGRESS, "a", 1, text="runs the tests")
+        assert picture(story.run_view, story.at + 29)[3].endswith(" runs the tests")
+        assert picture(story.run_view, story.at + 40)[3].endswith(
+            "no news for 40 s: runs the tests"
+        )
+        story.at += 41
+        story.tell(Kind.PROGRESS, "a", 1, text="wrote a.py")
+        assert picture(story.run_view, story.at)[3].endswith(" wrote a.py")
+
+    def test_of_a_queued_task_the_time_is_how_long_it_waits(self) -> None:
+        story = Story().start().plan(("a", [], 100)).tell(Kind.JOB_INTENDED, "a", 1)
+        story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", message="Priority")
+        story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", message="Resources")
+        line = picture(story.run_view, story.at + 75)[3]
+        assert line.split() == ["1", "a", "queued", "1:15", "Resources"]
+        story.tell(Kind.JOB_STATE, "a", 1, state="RUNNING")
+        assert picture(story.run_view, story.at + 2)[3].split()[:4] == ["1", "a", "running", "0:02"]
+
+    def test_a_retry_tells_its_cause_and_when_it_comes(self) -> None:
+        story = Story().start().plan(("a", [], 100)).begin("a").end("a")
+        story.tell(Kind.TASK_RETRY, "a", 1, message="No a.py.", delay_s=8.0)
+        assert picture(story.run_view, story.at + 3)[3].endswith("No a.py.; again in 5 s")
+        assert picture(story.run_view, story.at + 9)[3].endswith("No a.py.")
+
+    def test_a_simulation_says_how_far_its_times_are_off(self) -> None:
+        story = Story().start(simulated=True, speed=20.0)
+        assert "SIMULATED: times are 20 times too short" in picture(story.run_view, story.at)[0]
+
     def test_the_cause_of_a_retry_is_not_what_is_cut(self) -> None:
         story = Story().start().plan(("a", [], 100))
         endpoint = Endpoint(ModelSettings("bedrock"), "host.example", str, lambda: 0.0)
