@@ -37,7 +37,16 @@ LISTED = 10
 _INDENT = 12
 _WRONG = {"reason", str(TaskPhase.FAILED), "conflict", "left out"}
 """Facts without which a run that did not succeed cannot be understood."""
-_SHORT = _WRONG | {"target", "checks", "started", "criteria", "repair", "repaired", "report"}
+_SHORT = _WRONG | {
+    "target",
+    "checks",
+    "started",
+    "criteria",
+    "repair",
+    "repaired",
+    "report",
+    "unproven",
+}
 """What a person wants to know first."""
 _TRANSCRIPT = "transcript "
 _RESUMABLE_EXITS = {4, 130}
