@@ -27,6 +27,9 @@ from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.types import RunOutcome, StopCause
 from engine.verification.prove import prove
+from engine.verification.provenance import write_provenance
+from engine.verification.repair import Proven
+from engine.verification.verify import Report
 from engine.views.approval import Approval
 from engine.views.plan import render_plan_view
 from engine.views.types import View
@@ -67,13 +70,15 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             raise
         try:
             merged = deliver(session, plan, results)
-            code, stop = exit_code(outcome, merged), outcome.stop
+            code, proven = exit_code(outcome, merged), Proven(merged, Report(), outcome.stop)
             if code == 0:
                 besides, checks = execution.besides(plan), execution.checks_of(plan)
-                code, stop = prove(besides, checks, merged, settings, prepared.backend)
+                code, proven = prove(besides, checks, merged, settings, prepared.backend)
+            if merged.files:
+                write_provenance(session, plan, proven, prepared.price)
         finally:
             release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
-        return end_session(session, code, why=stop)
+        return end_session(session, code, why=proven.stop)
 
 
 @contextmanager

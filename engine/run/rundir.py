@@ -82,6 +82,11 @@ class RunDir:
         return self.root / "report.html"
 
     @property
+    def provenance(self) -> Path:
+        """Where each delivered file comes from."""
+        return self.root / "provenance.json"
+
+    @property
     def verification(self) -> Path:
         """Where the delivered project is checked, while it is."""
         return self.root / "verification"

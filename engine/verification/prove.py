@@ -13,9 +13,8 @@ from engine.verification.verify import CheckRunner, Report, verify
 
 def prove(
     added: AddedTasks, checks: AddedTasks, merged: MergePlan, settings: Settings, backend: Backend
-) -> tuple[int, Stop | None]:
-    """The exit code, and why the run has to stop before all is proven. `checks` runs those that
-    are jobs."""
+) -> tuple[int, Proven]:
+    """The exit code, and what is delivered in the end. `checks` runs those that are jobs."""
     session = added.session
     runner = choose_runner(session, added.plan, merged, settings, backend, checks)
     accepted = Accepted(added.plan)
@@ -28,11 +27,11 @@ def prove(
     def verify_tree(tree: MergePlan) -> Report:
         return verify(session, accepted.plan, tree, runner)
 
-    if is_over(accepted.stop):
-        return exit_code(Proven(merged, Report(), accepted.stop)), accepted.stop
-    repairs = Repairs(session, accepted.plan, added, verify_tree)
-    end = repairs.run(Proven(merged, verify_tree(merged)), settings.repair_rounds)
-    return exit_code(end), end.stop
+    end = Proven(merged, Report(), accepted.stop)
+    if not is_over(accepted.stop):
+        repairs = Repairs(session, accepted.plan, added, verify_tree)
+        end = repairs.run(Proven(merged, verify_tree(merged)), settings.repair_rounds)
+    return exit_code(end), end
 
 
 def is_over(stop: Stop | None) -> bool:

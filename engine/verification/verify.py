@@ -116,7 +116,7 @@ def verify(session: Session, plan: Plan, merged: MergePlan, runner: CheckRunner 
         try:
             runner.run(CheckRequest(plan.setup, checks), merged, tell)
             where = runner.name
-            for found in check_config_files(merged):
+            for found in check_config_files(merged, plan):
                 tell(found)
         except ChecksNotRun as exc:
             why_not = exc.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,19 @@ def test_a_project_that_passes_is_told_as_proven(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out
     assert "  checks    1 of 1 passed, in no sandbox\n" in told
     assert sorted(p.name for p in Path("out").iterdir()) == ["README.md", "tests", "word_count.py"]
+    (stored,) = Path(".orchestrator/runs").glob("*/provenance.json")
+    provenance = json.loads(stored.read_text())
+    for file in provenance["files"]:
+        assert file["sha256"] == sha256(Path("out", file["path"]).read_bytes()).hexdigest()
+        assert [check["state"] for check in file["checks"]] == ["passed"]
+    assert provenance["version"] == 1
+    (origin,) = {json.dumps(file["origin"]) for file in provenance["files"]}
+    made = json.loads(origin)
+    assert (made["task"], made["attempt"], made["models"]) == ("build", 1, ["claude-sonnet-5-5"])
+    assert len(made["prompts"]) == 12
+    shares = sum(file["cost_share_usd"] for file in provenance["files"])
+    assert made["cost_usd"] == pytest.approx(shares, abs=1e-5)
+    assert shares > 0
 
 
 def test_what_fails_is_named_and_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,17 +6,20 @@ They are read and not run, so that this needs no sandbox and none of their tools
 import posixpath
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from core.events import CONTRACTS, CheckEnded, Proof
+from core.plan import Plan
 from core.workspace.confined import read_regular
 from engine.delivery.merge import MergedFile, MergePlan
 from engine.verification.config_files import compose, dockerfile, manifests
 from engine.verification.config_files.tree import Tree
 from engine.verification.config_files.values import find_env_faults
 from engine.verification.conventions import is_test
+from engine.verification.trace import owner_of
 
 PHASE = "config"
+DATA = "other JSON, TOML and YAML"
 _ENV = re.compile(r"\.env(\.[\w-]+)*|[\w-]+\.env(\.[\w-]+)*")
 _DATA = re.compile(r".+\.(json|toml|ya?ml)")
 _MOST_BYTES = 256 * 1024
@@ -25,20 +28,23 @@ _MOST_SHOWN = 5
 _Find = Callable[[str, str, Tree], Iterator[str]]
 
 
-def check_config_files(merged: MergePlan) -> Iterator[CheckEnded]:
-    """What only holds data is told of where it cannot be read, and passes untold."""
+def check_config_files(merged: MergePlan, plan: Plan) -> Iterator[CheckEnded]:
+    """One check for each, and one for all files that only hold data."""
     texts = dict(_texts(merged))
     tree = Tree(texts, frozenset(file.path for file in merged.files))
-    for file in merged.files:
-        if file.path not in texts or is_test(file.path):
-            continue
-        find, is_told = _choose(file.path)
-        if find is None:
-            continue
+    files = [file for file in merged.files if file.path in texts and not is_test(file.path)]
+    data = [file for file in files if _DATA.fullmatch(file.path) and not _choose(file.path)]
+    for file in files:
+        if (find := _choose(file.path)) is not None:
+            began = time.process_time()
+            faults = _find_faults(find, file.path, tree)
+            yield _end(file.path, _owners([file], plan), faults, began)
+    if data:
         began = time.process_time()
-        faults = _find_faults(find, file.path, tree)
-        if faults or is_told:
-            yield _end(file, faults, round(time.process_time() - began, 3))
+        found = [(f, _find_faults(manifests.find_syntax_faults, f.path, tree)) for f in data]
+        faults = [f"{file.path}: {fault}" for file, faults in found for fault in faults]
+        faults = [f"{len(faults)} of {len(data)} cannot be read", *faults] if faults else []
+        yield _end(DATA, _owners([f for f, faults in found if faults], plan), faults, began)
 
 
 def _texts(merged: MergePlan) -> Iterator[tuple[str, str]]:
@@ -51,22 +57,20 @@ def _texts(merged: MergePlan) -> Iterator[tuple[str, str]]:
                 continue
 
 
-def _choose(path: str) -> tuple[_Find | None, bool]:
-    """How to judge this file, and whether it is told of when nothing is wrong."""
+def _choose(path: str) -> _Find | None:
+    """How to judge this file; None for data and all that is not read."""
     name = posixpath.basename(path)
     if compose.NAMES.fullmatch(name):
-        return compose.find_faults, True
+        return compose.find_faults
     if dockerfile.NAMES.fullmatch(name):
-        return dockerfile.find_faults, True
+        return dockerfile.find_faults
     if name == "package.json":
-        return manifests.find_package_faults, True
+        return manifests.find_package_faults
     if name == "pyproject.toml":
-        return manifests.find_pyproject_faults, True
+        return manifests.find_pyproject_faults
     if manifests.WORKFLOW.fullmatch(path):
-        return manifests.find_workflow_faults, True
-    if _ENV.fullmatch(name):
-        return find_env_faults, True
-    return (manifests.find_syntax_faults, False) if _DATA.fullmatch(name) else (None, False)
+        return manifests.find_workflow_faults
+    return find_env_faults if _ENV.fullmatch(name) else None
 
 
 def _find_faults(find: _Find, path: str, tree: Tree) -> list[str]:
@@ -76,9 +80,13 @@ def _find_faults(find: _Find, path: str, tree: Tree) -> list[str]:
         return [str(exc)]
 
 
-def _end(file: MergedFile, faults: list[str], seconds: float) -> CheckEnded:
-    tasks = () if file.owner == CONTRACTS else (file.owner,)
+def _owners(files: Iterable[MergedFile], plan: Plan) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(o for f in files if (o := owner_of(f, plan)) != CONTRACTS))
+
+
+def _end(name: str, tasks: tuple[str, ...], faults: list[str], began: float) -> CheckEnded:
+    seconds = round(time.process_time() - began, 3)
     if not faults:
-        return CheckEnded(PHASE, file.path, tasks, Proof.PASSED, "", seconds)
+        return CheckEnded(PHASE, name, tasks, Proof.PASSED, "", seconds)
     first, *rest = faults[:_MOST_SHOWN]
-    return CheckEnded(PHASE, file.path, tasks, Proof.FAILED, first, seconds, "\n".join(rest))
+    return CheckEnded(PHASE, name, tasks, Proof.FAILED, first, seconds, "\n".join(rest))

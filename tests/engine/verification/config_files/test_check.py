@@ -8,8 +8,10 @@ import pytest
 
 from core.bundle import build_manifest
 from core.events import CheckEnded, Proof
+from core.paths import EVERYTHING
+from core.plan import Plan, Task
 from engine.delivery.merge import MergeSource, plan_merge
-from engine.verification.config_files.check import check_config_files
+from engine.verification.config_files.check import DATA, check_config_files
 
 OTHERS = {"api/Dockerfile": "FROM scratch\n", "app/cli.py": "def main(): ...\n", "src/x.js": ""}
 COMPOSE = """
@@ -31,20 +33,20 @@ BLOCK_URL = BROKEN_URL.replace('"postgresql', "|\n        postgresql").replace('
 
 
 def check(place: Path, files: dict[str, str]) -> dict[str, CheckEnded]:
-    """By path, without those of OTHERS."""
+    """By what was checked, without OTHERS."""
     for path, text in {**OTHERS, **files}.items():
         place.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
         place.joinpath(path).write_text(text)
     merged = plan_merge([MergeSource("a", place, build_manifest(place))])
-    return {e.command: e for e in check_config_files(merged) if e.command in files}
+    plan = Plan(tasks=(Task(id="a", instructions="Do it.", owns=(EVERYTHING,)),))
+    return {e.command: e for e in check_config_files(merged, plan) if e.command not in OTHERS}
 
 
 def faults(place: Path, path: str, text: str) -> str:
-    """Of one file, told as one text; "told of as passed" or "untold" where it has none."""
-    ended = check(place, {path: text}).get(path)
-    if ended is None:
-        return "untold"
-    assert (ended.phase, ended.tasks) == ("config", ("a",))
+    """Of one file, as one text; "passed" where it has none."""
+    (ended,) = check(place, {path: text}).values()
+    assert ended.phase == "config"
+    assert ended.tasks == ("a",) or (ended.command == DATA and ended.state is Proof.PASSED)
     assert (ended.state is Proof.FAILED) == bool(ended.reason)
     return f"{ended.reason}\n{ended.output}".strip() or "passed"
 
@@ -174,17 +176,24 @@ def test_other_files_that_are_told_of(tmp_path: Path, path: str, text: str, faul
     ("path", "text", "fault"),
     [
         ("data/a.json", "{}", ""),
-        ("data/a.json", "{", "no valid JSON"),
+        ("data/a.json", "{", "data/a.json: no valid JSON"),
         ("a.yaml", "a: [!Ref b]\n---\nb: c\n", ""),
         ("a.yaml", "a: b: c", "no valid YAML"),
         ("chart/a.yaml", "a: {{ .Values.a }}: {% x %}", ""),
         ("tsconfig.json", "{/* why */}", ""),
-        ("tests/broken.json", "{", ""),
         ("a.yaml", "[" * 900 + "]" * 900, ""),
     ],
 )
-def test_data_is_told_of_only_where_it_cannot_be_read(
-    tmp_path: Path, path: str, text: str, fault: str
-) -> None:
+def test_data_has_to_be_readable(tmp_path: Path, path: str, text: str, fault: str) -> None:
     found = faults(tmp_path, path, text)
-    assert fault in found if fault else found == "untold"
+    assert fault in found if fault else found == "passed"
+
+
+def test_all_data_is_one_check_and_what_tests_break_on_purpose_is_none(tmp_path: Path) -> None:
+    found = check(tmp_path, {"a.json": "{", "b.yaml": "a: b", "c.toml": "x", "tests/d.json": "{"})
+    assert list(found) == [DATA]
+    assert found[DATA].reason == "2 of 3 cannot be read"
+    assert [line.partition(":")[0] for line in found[DATA].output.split("\n")] == [
+        "a.json",
+        "c.toml",
+    ]
