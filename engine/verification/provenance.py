@@ -1,6 +1,6 @@
 """Where each delivered file comes from, and which checks are about it: provenance.json."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,7 +12,6 @@ from core.job import JobKey, Usage
 from core.plan import Plan
 from core.wire import encode, write_atomic
 from engine.delivery.merge import MergedFile
-from engine.money.usage import Price, Spend
 from engine.run.rundir import RunDir
 from engine.run.session import Session
 from engine.verification.config_files.check import PHASE
@@ -27,6 +26,8 @@ _PROMPTS = {
 }
 _ADDED = {"repair-": "repair", "accept-": "acceptance"}
 _DIGITS = 12
+
+Price = Callable[[Usage], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,8 @@ def _origin(session: Session, owner: str, price: Price) -> Origin:
         number = view.jobs.succeeded.get(owner, 0)
         usage, prompts = _read_attempt(session.run, JobKey(session.run.run_id, owner, number))
     models = tuple(dict.fromkeys(request.model for request in usage))
-    spend = sum((Spend.of(request, price) for request in usage), Spend())
-    return Origin(owner, number, models, _digest(prompts), round(spend.cost_usd, 6))
+    cost = round(sum(price(request) or 0.0 for request in usage), 6)
+    return Origin(owner, number, models, _digest(prompts), cost)
 
 
 def _read_attempt(run: RunDir, key: JobKey) -> tuple[Sequence[Usage], list[str]]:
