@@ -27,9 +27,10 @@ from backends.docker.settings import DockerSettings
 from backends.shared.output import cause_first
 from backends.shared.worker_image import worker_command
 from core.check_request import CheckRequest
+from core.checks.registries import Registries
 from core.checks.report import CheckReport
 from core.checks.runner import CHECK_S, INSTALL_S, TOGETHER_S, Tell
-from core.checks.worker import CHECK, INSTALL, REQUEST_FILE
+from core.checks.worker import CHECK, INSTALL, REQUEST_FILE, WorkerRequest
 from core.clock import Clock
 from core.errors import BackendError
 from core.transfer.archive import packed
@@ -40,12 +41,14 @@ _START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DockerChecks:
-    """For one run, which has one such container at a time."""
+    """For one run, which has one such container at a time. `registries` are where an installation
+    gets packages from."""
 
     host: DockerHost
     settings: DockerSettings
     labels: RunLabels
     clock: Clock
+    registries: Registries
 
     def problem(self) -> str:
         """Why no container can be used here; or nothing."""
@@ -56,7 +59,8 @@ class DockerChecks:
             return exc.message
 
     def run(self, project: Path, request: CheckRequest, tell: Tell) -> None:
-        """Run all commands in a copy of the directory `project`, and tell of each as it ends.
+        """Run all commands in a copy of `project`, a directory of that name, and tell of each as it
+        ends.
 
         Raises BackendError where none could be run, and what the clock raises; nothing is left.
         """
@@ -113,7 +117,10 @@ class DockerChecks:
         self.host.create(self._name, checks_spec(image, command, self._name, self.labels, settings))
 
     def _send(self, project: Path, request: CheckRequest) -> None:
-        extra = {REQUEST_FILE: encode(request).encode()}
+        files = {name: path.read_bytes() for name, path in self.registries.files.items()}
+        places = {name: Path(VOLUME, BUNDLE, name) for name in files}
+        told = WorkerRequest(request, replace(self.registries, files=places))
+        extra = {**files, REQUEST_FILE: encode(told).encode()}
         with packed(project, BUNDLE, WORKER_UID, extra) as stream:
             self.host.put(self._name, VOLUME, stream)
 

@@ -37,6 +37,11 @@ class Registries:
     files: Mapping[str, Path] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
 
+    def updated(self, others: "Registries") -> "Registries":
+        """These and `others`, which count more."""
+        environ, files = {**self.environ, **others.environ}, {**self.files, **others.files}
+        return Registries(environ, files, (*self.withheld, *others.withheld))
+
     def lack(self, output: str) -> str:
         """Why a failed installation proves nothing, by what it printed; or nothing."""
         if (self.withheld or self.environ) and _DENIED.search(output):

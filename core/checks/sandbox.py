@@ -200,8 +200,8 @@ class Contained(Bare):
 
     name = "the job's container"
 
-    def __init__(self) -> None:
-        super().__init__(read_registries(os.environ, Path.home()))
+    def __init__(self, registries: Registries = Registries()) -> None:  # noqa: B008 - frozen
+        super().__init__(read_registries(os.environ, Path.home()).updated(registries))
         # where nobody listens no port can be taken, even if the network is that of the machine
         self.has_own_network = not any(listening_ports())
 

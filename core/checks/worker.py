@@ -6,9 +6,11 @@ https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
 
 import signal
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.check_request import CheckRequest
+from core.checks.registries import Registries
 from core.checks.report import render_line
 from core.checks.runner import Checker
 from core.checks.sandbox import Contained, Places
@@ -21,6 +23,14 @@ REQUEST_FILE = "request.json"
 INSTALL, CHECK = "install", "check"
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerRequest:
+    """The content of REQUEST_FILE; the files of `registries` lie beside it."""
+
+    request: CheckRequest
+    registries: Registries
+
+
 def run_phases(
     root: Path, phases: Collection[str], clock: Clock, tell: Callable[[str], None]
 ) -> None:
@@ -28,10 +38,10 @@ def run_phases(
     in lines for a CheckReport. Raises BundleError."""
     hide_memory()
     signal.signal(signal.SIGINT, lambda *_: None)  # the only one that Python has a handler for
-    request = decode(CheckRequest, (root / REQUEST_FILE).read_bytes(), REQUEST_FILE)
-    places, reason = Places.below(root), ""
+    told = decode(WorkerRequest, (root / REQUEST_FILE).read_bytes(), REQUEST_FILE)
+    places, reason, sandbox = Places.below(root), "", Contained(told.registries)
     checker = Checker(
-        request, Contained(), places, clock, lambda data: tell(render_line(data)), alone=True
+        told.request, sandbox, places, clock, lambda data: tell(render_line(data)), alone=True
     )
     if INSTALL in phases:
         places.make()

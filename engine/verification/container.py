@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from backends.docker.checks import DockerChecks
 from backends.docker.client import DockerHost
 from backends.docker.container import RunLabels
 from backends.docker.settings import DockerSettings
 from core.check_request import CheckRequest
+from core.checks.registries import read_registries
 from core.checks.runner import Tell
 from core.clock import Clock
 from core.errors import BackendError
@@ -49,4 +51,6 @@ class ContainerRunner(CheckRunner):
             remove_tree(self.run_dir.verification)
 
     def _checks(self, host: DockerHost) -> DockerChecks:
-        return DockerChecks(host, self.settings, RunLabels.of(self.run_dir.root), self.clock)
+        labels, home = RunLabels.of(self.run_dir.root), Path.home()
+        registries = read_registries(self.environ, home)
+        return DockerChecks(host, self.settings, labels, self.clock, registries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from backends.docker.client import DockerHost
 from backends.docker.container import CHECKS, RunLabels
 from backends.docker.settings import DockerSettings
 from core.check_request import Check, CheckRequest
+from core.checks.registries import Registries
 from core.clock import StoppableClock, SystemClock
 from core.errors import Interrupted
 from core.events import CheckBegun, CheckEnded, Proof
@@ -41,6 +42,7 @@ class Checking:
 
     place: Path
     files: dict[str, str]
+    registries: Registries = field(default_factory=Registries)
 
     @property
     def labels(self) -> RunLabels:
@@ -75,7 +77,8 @@ class Checking:
                 clock.stop()
 
         try:
-            DockerChecks(host, settings, self.labels, clock).run(project, request, tell)
+            checks = DockerChecks(host, settings, self.labels, clock, self.registries)
+            checks.run(project, request, tell)
         finally:
             host.close()
             assert left_behind(self.place / "work") == []
@@ -84,24 +87,31 @@ class Checking:
 
 
 def test_a_project_is_installed_checked_and_started(tmp_path: Path) -> None:
-    """The installation has the network that its plan asks for; what comes after it has none."""
-    ended = Checking(tmp_path, {"a.txt": "here"}).run(
+    """The installation has the network that its plan asks for, and the user's registries; what
+    comes after it has neither."""
+    certificate = tmp_path / "own.pem"
+    certificate.write_text("own")
+    registries = Registries({"PIP_INDEX_URL": "https://own"}, {"PIP_CERT": certificate})
+    ended = Checking(tmp_path, {"a.txt": "here"}, registries).run(
         "grep here a.txt && test -s net && touch made ~/made",
         "test -e made -a -e ~/made",
-        ONLY_LOOPBACK,
+        f'{ONLY_LOOPBACK} && test -z "$PIP_INDEX_URL"',
         "echo wrong; exit 3",
         network="bridge",
-        install=("ls /sys/class/net | grep -vx lo > net",),
+        install=(
+            "ls /sys/class/net | grep -vx lo > net",
+            'test "$PIP_INDEX_URL" = https://own && grep -qx own "$PIP_CERT"',
+        ),
         start=SERVER,
     )
     assert [(check.phase, check.state) for check in ended] == [
-        ("install", Proof.PASSED),
+        *[("install", Proof.PASSED)] * 2,
         *[("check", Proof.PASSED)] * 3,
         ("check", Proof.FAILED),
         ("start", Proof.PASSED),
     ]
-    assert (ended[4].reason, ended[4].output, ended[4].tasks) == ("exit code 3", "wrong", ("a",))
-    assert ended[5].reason == "GET / on port 8000 was answered with 200"
+    assert (ended[5].reason, ended[5].output, ended[5].tasks) == ("exit code 3", "wrong", ("a",))
+    assert ended[6].reason == "GET / on port 8000 was answered with 200"
 
 
 def test_where_the_installation_fails_nothing_is_proven(tmp_path: Path) -> None:
