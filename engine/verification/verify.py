@@ -22,6 +22,7 @@ from engine.run.session import Session, storing
 from engine.verification.acceptance_file import write_acceptance
 from engine.verification.commands import find_commands
 from engine.verification.config_files.check import check_config_files
+from engine.verification.idle_tests import find_doubt
 
 
 class ChecksNotRun(OrchestratorError):
@@ -112,7 +113,9 @@ def verify(session: Session, plan: Plan, merged: MergePlan, runner: CheckRunner 
 
     where, why_not = "", runner if isinstance(runner, str) else ""
     if not isinstance(runner, str):
-        checks = tuple(Check(*item) for item in find_commands(plan, merged).items())
+        sources = {file.path: file.source for file in merged.files}
+        commands = find_commands(plan, merged).items()
+        checks = tuple(Check(*item, find_doubt(item[0], sources)) for item in commands)
         try:
             runner.run(CheckRequest(plan.setup, checks), merged, tell)
             where = runner.name

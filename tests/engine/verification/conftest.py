@@ -30,9 +30,12 @@ class Project:
     def __init__(self, session: Session, place: Path, events: list[Event]) -> None:
         self.session, self._events, self._source = session, events, place / "source"
         for path, text in FILES.items():
-            file = self._source / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+            self.write(path, text)
+
+    def write(self, path: str, text: str) -> None:
+        file = self._source / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
     def verify(
         self,
