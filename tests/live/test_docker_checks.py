@@ -15,13 +15,14 @@ from backends.docker.client import DockerHost
 from backends.docker.container import CHECKS, RunLabels
 from backends.docker.settings import DockerSettings
 from core.check_request import Check, CheckRequest
-from core.checks.registries import Registries
+from core.checks.registries import Registries, read_registries
 from core.clock import StoppableClock, SystemClock
 from core.errors import Interrupted
 from core.events import CheckBegun, CheckEnded, Proof
 from core.plan import Setup
 from tests.conformance.live_run import eventually
 from tests.live.docker_run import (
+    IMAGE,
     OPTIONS,
     command_line,
     left_behind,
@@ -112,6 +113,15 @@ def test_a_project_is_installed_checked_and_started(tmp_path: Path) -> None:
     ]
     assert (ended[5].reason, ended[5].output, ended[5].tasks) == ("exit code 3", "wrong", ("a",))
     assert ended[6].reason == "GET / on port 8000 was answered with 200"
+
+
+@pytest.mark.registries
+def test_a_package_of_the_registry_is_there_without_a_network(tmp_path: Path) -> None:
+    registries = read_registries(os.environ, Path.home())
+    ended = Checking(tmp_path, {}, registries).run(
+        "python3 -c 'import iniconfig'", network="host", install=("pip install iniconfig",)
+    )
+    assert [check.state for check in ended] == [Proof.PASSED] * 2, ended
 
 
 def test_where_the_installation_fails_nothing_is_proven(tmp_path: Path) -> None:
@@ -230,5 +240,5 @@ def test_after_a_kill_clean_removes_the_container_and_resume_proves(tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     [verified] = [event["data"] for event in events if event["kind"] == "verified"]
-    assert verified["sandbox"].startswith("a container of parallel-orchestrator:")
+    assert verified["sandbox"].startswith(f"a container of {IMAGE}")
     assert left_behind(work_dir) == []
