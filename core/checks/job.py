@@ -106,12 +106,12 @@ def _check_ends(path: Path, request: CheckRequest, ended: tuple[CheckEnded, ...]
 def _choose_sandbox(job: CheckJob, *, contained: bool) -> Sandbox | str:
     if contained:
         return Contained()
-    found = find_bubblewrap(programs_of(job.request.setup.tools))
+    found = find_bubblewrap(programs_of(job.request.setup.tools), "on the node")
     if isinstance(found, Sandbox):
         return found
     if job.unprotected:
         return Bare(read_registries(os.environ, Path.home()))
-    return f"on the node, {found}; install it there, or --verify-on-host runs them unprotected"
+    return f"{found}; install it there, or --verify-on-host runs them unprotected"
 
 
 def _copy(source: Path, manifest: Manifest, project: Path) -> None:

@@ -42,6 +42,7 @@ SHOWN_CHARS = 4_000
 _MAKE_VENV = 'python3 -m venv "$HOME/.venv"'  # an environment of its own
 _START_CHECK = 'python3 -I "$TOOLS/start_check.py"'
 _USES_PIP = re.compile(r"\bpip3?\b")
+_PORT_TAKEN = re.compile(r"\bEADDRINUSE\b|address already in use", re.IGNORECASE)
 _PYTHON = re.compile(r"python\D*3\.(\d+)", re.IGNORECASE)
 
 
@@ -135,14 +136,20 @@ class Checker:
             self._hollow = {commands[int(number)] for number in passed}
 
     def _starts(self) -> bool:
-        """Only where no port of this machine is taken by it."""
-        return bool(self.request.setup.start) and self.sandbox.has_own_network
+        return bool(self.request.setup.start) and self.sandbox.may_start
+
+    def _taken(self, output: str) -> str:
+        """That a port was taken by somebody else, if that may be."""
+        may_be = not self.sandbox.has_own_network and _PORT_TAKEN.search(output)
+        return "a port that it needs is taken here" if may_be else ""
 
     def _check_start(self, shell: Shell, command: str) -> None:
         shutil.copyfile(start_check.__file__, self.places.tools / "start_check.py")
         inside = f"{_START_CHECK} {shlex.quote(command)}"
         end = self._execute(shell, command, CHECK_S, inside=inside)
         state, seen, output = read_report(end.output)
+        if state == Proof.FAILED and (taken := self._taken(output)):
+            state, seen = Proof.NOT_PROVEN, taken
         if end.exit_code != 0 or not state:  # the check itself was stopped
             self._judge("start", command, (), end)
         else:
@@ -188,7 +195,7 @@ class Checker:
         state, reason, output = Proof.NOT_PROVEN if doubt else Proof.PASSED, doubt, ""
         if end.exit_code != 0:
             lack = lack or _older_python(self.request.setup)
-            lack = lack or lacking_program(end.exit_code, end.output)
+            lack = lack or lacking_program(end.exit_code, end.output) or self._taken(end.output)
             state = Proof.NOT_PROVEN if lack or end.ran_out_of_disk else Proof.FAILED
             reason, output = lack or end.outcome(), end.output
         ran = count_tests(end.output)

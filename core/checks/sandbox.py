@@ -97,6 +97,8 @@ class Sandbox(ABC):
     """As it reads after "in"."""
     has_own_network: bool
     """Whether its loopback is another than this machine's."""
+    may_start: bool
+    """Whether what a project starts may listen in it."""
     registries: Registries = Registries()
     """Where an installation gets packages from."""
 
@@ -114,7 +116,7 @@ class Bubblewrap(Sandbox):
     """`program` is bwrap; `directories` hold the tools that a project needs."""
 
     name = "a sandbox of bubblewrap"
-    has_own_network = True
+    has_own_network = may_start = True
 
     def __init__(
         self,
@@ -180,7 +182,7 @@ class Bare(Sandbox):
     """No sandbox: for projects that are ours, and where the user asks for it."""
 
     name = "no sandbox"
-    has_own_network = False
+    has_own_network = may_start = False
 
     def __init__(self, registries: Registries = Registries()) -> None:  # noqa: B008 - frozen
         self.registries = registries
@@ -199,10 +201,11 @@ class Contained(Bare):
     """For a worker in a container of its own, which is the sandbox."""
 
     name = "the job's container"
+    may_start = True
 
     def __init__(self, registries: Registries = Registries()) -> None:  # noqa: B008 - frozen
         super().__init__(read_registries(os.environ, Path.home()).updated(registries))
-        # where nobody listens no port can be taken, even if the network is that of the machine
+        # that of a container may be the machine's, but where nobody listens no port is taken
         self.has_own_network = not any(listening_ports())
 
 
@@ -223,11 +226,11 @@ def environment_of(path: Iterable[str], home: str) -> dict[str, str]:
     }
 
 
-def find_bubblewrap(tools: Iterable[str]) -> Bubblewrap | str:
+def find_bubblewrap(tools: Iterable[str], here: str = "here") -> Bubblewrap | str:
     """The sandbox of this machine, with the programs `tools` in it; or why there is none."""
     program = shutil.which("bwrap")
     if sys.platform != "linux" or program is None:
-        return "bubblewrap is not installed here"
+        return f"bubblewrap is not installed {here}"
     registries = read_registries(os.environ, Path.home())
     cache = open_package_cache(os.environ, Path.home())
     found = Bubblewrap(program, directories_of(tools), registries, cache)
@@ -244,7 +247,7 @@ def find_bubblewrap(tools: Iterable[str]) -> Bubblewrap | str:
     except (OSError, subprocess.TimeoutExpired) as exc:
         return f"bubblewrap cannot be run: {exc}"
     if tried.returncode:
-        return f"bubblewrap does not work here: {tried.stderr.decode(errors='replace').strip()}"
+        return f"bubblewrap does not work {here}: {tried.stderr.decode(errors='replace').strip()}"
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,6 @@ def read(tmp_path: Path, *ended: CheckEnded, sandbox: str = Bare.name, **more: A
 def test_in_a_container_all_is_run_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.checks.sandbox.listening_ports", lambda: iter(()))
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary")
     checks = (Check("sh run.sh", ("a",)), Check("! env | grep canary"))
     request = CheckRequest(Setup(start="sh run.sh"), checks)
@@ -62,20 +62,25 @@ def test_in_a_container_all_is_run_and_said(
     assert said[-2:] == ["4 of 4: sh run.sh", "failed: exit code 3: sh run.sh"]
 
 
-def test_nothing_is_started_where_somebody_may_have_its_port(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.checks.sandbox.listening_ports", lambda: iter((8000,)))
-    request = CheckRequest(Setup(start="sh run.sh"), (Check("true"),))
-    report, _ = run(tmp_path, CheckJob(request), contained=True)
-    assert [e.phase for e in report.ended] == ["check"]
+def test_what_fails_for_a_port_that_another_has_is_not_proven(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        listen = f"python3 -m http.server -b 127.0.0.1 {other.getsockname()[1]}"
+        request = CheckRequest(Setup(start=listen), (Check(listen),))
+        report, _ = run(tmp_path, CheckJob(request), contained=True)
+    reason = "a port that it needs is taken here"
+    assert [(e.phase, e.state, e.reason) for e in report.ended] == [
+        ("check", Proof.NOT_PROVEN, reason),
+        ("start", Proof.NOT_PROVEN, reason),
+    ]
 
 
 @pytest.mark.parametrize("unprotected", [False, True])
 def test_on_a_node_without_bubblewrap_only_what_may_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unprotected: bool
 ) -> None:
-    monkeypatch.setattr("core.checks.job.find_bubblewrap", lambda _: "no bubblewrap")
+    monkeypatch.setattr("core.checks.job.find_bubblewrap", lambda *_: "no bubblewrap")
     request = CheckRequest(Setup(), (Check("test -e run.sh"),))
     report, _ = run(tmp_path, CheckJob(request, unprotected), contained=False)
     assert [e.state for e in report.ended] == [Proof.PASSED] * unprotected

@@ -26,6 +26,7 @@ from core.events import (
     Range,
     RunEnded,
     RunStarted,
+    TaskAdded,
     TaskEnded,
 )
 from core.job import Outcome, TaskState, Usage
@@ -182,6 +183,14 @@ def test_a_forecast_is_held_against_what_the_tasks_took() -> None:
     unpriced = figures_of("r", 1, story(answer(4_000)), lambda _: None)
     assert unpriced.time_ratio == figures.time_ratio
     assert unpriced.cost_ratio is None
+
+
+def test_what_a_run_did_besides_its_plan_was_not_forecast() -> None:
+    events = story(answer(4_000))
+    besides = [Event(TaskAdded("Checks"), 100.0, "verify-1")]
+    besides.append(Event(TaskEnded(TaskState.SUCCEEDED), 999.0, "verify-1", 1))
+    figures = figures_of("r", 1, [*events[:-1], *besides, events[-1]], price)
+    assert figures.time_ratio == pytest.approx(1.5)
 
 
 def test_with_planning_the_whole_run_is_held_against_the_whole_forecast() -> None:

@@ -64,7 +64,7 @@ def job_runner(project: Project, work: Worker, budget: Budget | None = None) -> 
 
 @pytest.fixture(autouse=True)
 def without_bubblewrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.checks.job.find_bubblewrap", lambda _: "there is none")
+    monkeypatch.setattr("core.checks.job.find_bubblewrap", lambda *_: "there is none")
 
 
 def test_what_the_job_saw_is_told_as_if_it_had_run_here(project: Project) -> None:
