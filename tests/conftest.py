@@ -26,7 +26,7 @@ pytest.register_assert_rewrite(
 os.environ["ORCHESTRATOR_NO_VERIFY"] = "true"
 
 ON_CI = os.environ.get("CI") == "true"
-SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap", "registries")
+SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap", "browser", "registries")
 NOT_UNIT = (*SERVICES, "claude_code", "wheel", "slow")
 
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.

@@ -3,15 +3,15 @@ log. Read as an executor left it, which nothing here trusts."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any
 
-from core.bundle import AttemptDir
-from core.errors import WorkspaceError
+from core.bundle import AttemptDir, read_request
+from core.errors import BundleError, WorkspaceError
 from core.job import JobKey
 from core.paths import path_defect
-from core.plan import Plan
+from core.plan import Plan, Task
 from core.workspace.confined import ConfinedTree, read_regular
 from engine.report.files import tail
 from engine.report.timeline import Attempt
@@ -26,28 +26,39 @@ Json = dict[str, Any]
 
 
 def task_details(
-    run: RunDir, run_id: str, plan: Plan | None, task: str, attempts: Iterable[Attempt], room: int
+    run: RunDir, run_id: str, plan: Plan | None, task: str, attempts: Collection[Attempt], room: int
 ) -> Json:
     """`room` is how many characters its transcripts may have together; the last attempt's come
     first."""
     told: list[Json] = []
+    last = max((attempt.number for attempt in attempts), default=1)
+    asked = _asked(plan, task) or _requested(run.attempt(JobKey(run_id, task, last)))
     for attempt in sorted(attempts, key=lambda each: -each.number):
         found = _attempt(run.attempt(JobKey(run_id, task, attempt.number)), attempt, room)
         room -= found.pop("size")
         told.append(found)
-    return {**_asked(plan, task), "attempts": told[::-1]}
+    return {**_definition(asked), "attempts": told[::-1]}
 
 
-def _asked(plan: Plan | None, name: str) -> Json:
-    for task in plan.tasks if plan else ():
-        if task.id == name:
-            return {
-                "instructions": task.instructions,
-                "owns": list(task.owns),
-                "uses": list(task.uses),
-                "checks": list(task.checks),
-            }
-    return {"instructions": "", "owns": [], "uses": [], "checks": []}
+def _asked(plan: Plan | None, name: str) -> Task | None:
+    return next((task for task in plan.tasks if task.id == name), None) if plan else None
+
+
+def _requested(place: AttemptDir) -> Task | None:
+    """While the plan is written, and of a task besides it."""
+    try:
+        return read_request(place).task
+    except (BundleError, OSError, ValueError):
+        return None
+
+
+def _definition(task: Task | None) -> Json:
+    return {
+        "instructions": task.instructions if task else "",
+        "owns": list(task.owns) if task else [],
+        "uses": list(task.uses) if task else [],
+        "checks": list(task.checks) if task else [],
+    }
 
 
 def _attempt(place: AttemptDir, attempt: Attempt, room: int) -> Json:

@@ -47,6 +47,7 @@ const page = { model: null, live: false, details: {}, contents: {}, chosen: "", 
 
 function take(model) {
   page.model = model;
+  page.tookAt = model.now - performance.now() / 1000;
   page.tasks = new Map(model.tasks.map((task) => [task.id, task]));
   page.followers = new Map(model.tasks.map((task) => [task.id, []]));
   for (const task of model.tasks) for (const before of task.after) page.followers.get(before)?.push(task.id);

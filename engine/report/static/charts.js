@@ -47,12 +47,10 @@ function drawSpan(span, x, y, row, end) {
   const state = span.end === undefined ? "open" : tone(span.state || "");
   const label = span.task || (span.kind === "planning" ? "plan" : "");
   const told = [span.task || span.kind, span.attempt > 1 ? `attempt ${span.attempt}` : "", `${duration(to - from)}${waits > 0.1 ? `, ${duration(waits)} of it waiting` : ""}`, span.state, span.note].filter(Boolean).join(" · ");
-  return s("g", { class: `bar ${span.kind} ${state}${task?.critical ? " critical" : ""}`, "data-task": span.task || null, tabindex: span.task ? -1 : null, role: span.task ? "button" : "img", "aria-label": told.slice(0, 300) },
+  return s("g", { class: `bar ${span.kind} ${state}${task?.critical ? " critical" : ""}`, "data-task": span.task || null, tabindex: span.task ? -1 : null, role: span.task ? "button" : "img", "aria-label": told.slice(0, 600) },
     before > 1 && s("rect", { class: "before", x: left, y: up, width: before, height: high, rx: 2 }),
-    s("rect", { class: "body", x: left + before, y: up, width: Math.max(1, width - before), height: high, rx: 2 }),
-    s("rect", { class: "edge", x: left, y: up, width, height: high, rx: 2 }),
-    row > 20 && span.kind !== "wait" && width - before > 26 && label && s("text", { x: left + before + 5, y: up + high / 2 + 4 }, fit(label, width - before - 8)),
-    s("title", {}, told.slice(0, 600)));
+    s("rect", { class: "body edge", x: left + before, y: up, width: Math.max(1, width - before), height: high, rx: 2 }),
+    row > 20 && span.kind !== "wait" && width - before > 26 && label && s("text", { x: left + before + 5, y: up + high / 2 + 4 }, fit(label, width - before - 8)));
 }
 const fit = (text, width) => (text.length * 6.4 <= width ? text : `${text.slice(0, Math.max(1, Math.floor(width / 6.4) - 1))}…`);
 
@@ -125,8 +123,15 @@ function drawNode(task, wide, high, large) {
     s("rect", { class: "box", width: wide, height: high, rx: large ? 3 : 6 }),
     !large && s("rect", { class: "flag", x: 6, y: 8, width: 4, height: high - 16, rx: 2 }),
     !large && s("text", { x: 16, y: 15 }, fit(task.id, wide - 22)),
-    !large && s("text", { class: "dim", x: 16, y: 28 }, fit(task.title, wide - 22)),
-    s("title", {}, told));
+    !large && s("text", { class: "dim", x: 16, y: 28 }, fit(task.title, wide - 22)));
+}
+
+// What a mark says is told to a pointer once it is there: thousands of them are drawn.
+function tellOnHover(place) {
+  place.addEventListener("pointerover", (event) => {
+    const mark = event.target.closest("[aria-label]");
+    if (mark && mark.tagName === "g" && !mark.querySelector("title")) mark.append(s("title", {}, mark.getAttribute("aria-label")));
+  });
 }
 
 function drawNear() {

@@ -1,8 +1,15 @@
 "use strict";
 // The panel of the chosen task with its transcripts, and the content of a file.
 
+// In a live page, when something has become of the chosen task.
+function refreshPanel() {
+  const panel = byId("panel"), place = panel.scrollTop;
+  if (page.chosen && JSON.stringify(page.tasks.get(page.chosen)) !== page.shown) showPanel().then(() => { panel.scrollTop = place; });
+}
+
 async function showPanel() {
   const panel = byId("panel"), task = page.tasks.get(page.chosen);
+  page.shown = JSON.stringify(task);
   document.body.classList.toggle("with-panel", Boolean(task));
   panel.hidden = !task;
   if (!task) return panel.replaceChildren();

@@ -45,7 +45,7 @@ const COLUMNS = [
 ];
 const cost = (spend) => dollars(spend.cost) + (spend.unpriced ? " + ?" : "");
 
-const BATCH = 150;
+const BATCH = 60;
 
 function drawTasks(place) {
   const wanted = byId("find").value.trim().toLowerCase();

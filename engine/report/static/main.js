@@ -7,6 +7,7 @@ const scroller = (id) => h("div", { class: "scroll", id });
 const timeline = scroller("timeline-body"), dag = scroller("graph-body"), tasks = scroller("tasks-body");
 const roles = h("div", { class: "scroll" }), proof = h("div", {}), tree = h("div", { class: "tree" });
 const outlook = h("div", { class: "compare" }), notices = h("div", {});
+[timeline, dag].forEach(tellOnHover);
 const stops = [roving(timeline, "[data-task]"), roving(dag, "[data-task]"), roving(tasks, "tr[data-task]"), roving(tree, "[data-stop]")];
 
 const legend = (entries) => h("ul", { class: "legend" }, entries.map(([name, colour]) => {
@@ -82,13 +83,18 @@ async function poll() {
       byId("outcome").innerHTML = outcome; // escaped by the program, and no script runs in it: see the policy
       copyButtons();
       drawAll();
+      refreshPanel();
       document.title = `${model.run.title || model.run.id}: ${model.run.state}`;
+    }
+    if (answer.status === 304 && page.model.run.state === "running") {
+      page.model.now = page.tookAt + performance.now() / 1000;
+      redraw("timeline");
     }
     banner("");
   } catch {
     banner(`The program that serves this page has ended. What it kept is in ${page.model.run.dir}.`);
   }
-  setTimeout(poll, 1000);
+  setTimeout(poll, page.model.run.state === "running" ? 1000 : 5000);
 }
 function banner(text) {
   byId("banner").hidden = !text;
