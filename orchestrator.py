@@ -316,10 +316,17 @@ def simulated_api(loaded: LoadedSettings, port: int) -> int:
 
 
 def doctor(loaded: LoadedSettings, probe: bool, register: bool) -> int:
-    from engine.cli.doctor import examine, report
+    from engine.cli.doctor import asks_real, examine, report
 
     print_warnings(loaded.warnings)
-    checks = examine(loaded.settings, os.environ, CLOCK, probe=probe, register=register)
+    checks = examine(
+        loaded.settings,
+        os.environ,
+        CLOCK,
+        asks_real=asks_real(loaded),
+        probe=probe,
+        register=register,
+    )
     return report(checks, print_text, as_json=loaded.settings.json_lines)
 
 

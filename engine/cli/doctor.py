@@ -15,12 +15,13 @@ from typing import Any
 
 from backends import BACKENDS, backend_class
 from backends.base import Backend, BackendContext
-from config import Settings
+from config import SETTINGS, LoadedSettings, Settings
 from core.bundle import Models, ModelSettings
 from core.checks.toolchain import render_tools
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import BackendError, OrchestratorError, Problem
+from core.settings.options import Group
 from core.settings.worker import DEFAULT_MODELS
 from core.waiting import announced
 from core.workspace.confined import remove_tree
@@ -29,18 +30,24 @@ from engine.views.format import clean, wrapped
 
 PACKAGES = ("anthropic", "boto3", "click", "docker", "genai-prices", "httpx2", "pydantic", "rich")
 _LONGEST_CHARS = 1_000
+_MACHINE = ("Python", "packages", "work directory")
+_TITLES = {"batch": "AWS Batch", "parallelcluster": "ParallelCluster"}
+_TITLES |= {name: name.capitalize() for name in ("docker", "slurm")}
+_ABSENT = "not set up"
+_OWN = "threading"
+"""The backend that needs nothing."""
 
 
 class CheckState(StrEnum):
     OK = "ok"
-    NOTE = "note"  # not looked at
+    NOTE = "note"  # of what was not asked about
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found of one thing. A PROBLEM that is not `needed` is of something not chosen."""
+    """What was found of one thing. What is not `needed` was not asked about: never a PROBLEM."""
 
     subject: str
     state: CheckState
@@ -50,19 +57,29 @@ class Check:
 
 
 def report(checks: Iterable[Check], write: Callable[[str], None], *, as_json: bool) -> int:
-    """Write each check as soon as it is made; gives the exit code."""
-    done: list[Check] = []
-    for check in checks:
-        write(render_check(check, as_json=as_json))
-        done.append(check)
+    """Write the verdict, then each check; gives the exit code."""
+    done = list(checks)
+    text = find_verdict(done)
+    if as_json:
+        done.insert(0, Check("verdict", CheckState.NOTE, text))
+    else:
+        write("\n".join([*wrapped(text, "", 0), "", ""]))
+    write("".join(render_check(check, as_json=as_json) for check in done))
     return exit_code(done)
 
 
 def examine(
-    settings: Settings, environ: Mapping[str, str], clock: Clock, *, probe: bool, register: bool
+    settings: Settings,
+    environ: Mapping[str, str],
+    clock: Clock,
+    *,
+    asks_real: bool,
+    probe: bool,
+    register: bool,
 ) -> Iterator[Check]:
-    """All checks, each as soon as it is made. `probe` runs a small job on the backend, `register`
-    first makes a job definition for AWS Batch, if there is no such one.
+    """All checks, each as soon as it is made. `asks_real`: real runs are asked about, and not only
+    simulations. `probe` runs a small job on the backend, `register` first makes a job definition
+    for AWS Batch, if there is no such one.
 
     Raises UsageError for an unknown backend and for what cannot be a job definition.
     """
@@ -94,11 +111,44 @@ def examine(
         yield from check_backend(backend, place, chosen, with_probe=chosen and probe)
     yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
-        yield from check_provider(provider, settings, credentials, clock)
+        yield from check_provider(provider, settings, credentials, clock, asks_real=asks_real)
+
+
+def asks_real(loaded: LoadedSettings) -> bool:
+    """Whether the command is about a provider or a model; otherwise a simulation is enough."""
+    of_claude = {s.key for s in SETTINGS if s.group in (Group.MODEL, Group.BEDROCK)}
+    return loaded.settings.real or not of_claude.isdisjoint(loaded.given)
+
+
+def find_verdict(checks: Sequence[Check]) -> str:
+    """What can be run here, in a line."""
+    of: dict[str, list[Check]] = {}
+    for check in checks:
+        of.setdefault(check.subject, []).append(check)
+    machine = [found for subject in _MACHINE for found in of.get(subject, ())]
+    parts = {"Simulation": _readiness(machine)} if machine else {}
+    asked = next((found for subject, found in of.items() if subject.startswith("provider ")), None)
+    if asked is not None:
+        has_key = asked[0].state is CheckState.OK
+        parts["Real runs"] = _readiness(asked) if has_key else "need a key"
+    for subject, found in of.items():
+        kind, _, name = subject.partition(" ")
+        if kind == "backend" and name != _OWN:
+            parts[_TITLES.get(name, clean(name))] = _readiness(found)
+    absent = [name for name, state in parts.items() if state == _ABSENT]
+    told = [f"{name}: {state}." for name, state in parts.items() if state != _ABSENT]
+    return " ".join([*told, *([f"{', '.join(absent)}: {_ABSENT}."] if absent else [])])
+
+
+def _readiness(checks: Sequence[Check]) -> str:
+    states = {check.state for check in checks}
+    if CheckState.PROBLEM in states:
+        return "not ready"
+    return _ABSENT if states == {CheckState.NOTE} else "ready"
 
 
 def exit_code(checks: Sequence[Check]) -> int:
-    """0 all well; 3 when the chosen provider or backend, or this machine, is not usable."""
+    """0 all well; 3 when this machine, or what was asked about, is not usable."""
     return 3 if any(c.state is CheckState.PROBLEM and c.needed for c in checks) else 0
 
 
@@ -139,6 +189,10 @@ def check_backend(
             with announced(f"the test job of the {subject}", print_line):
                 problems = _probe(backend, context.run_dir)
             message = "usable; it has no probe" if problems is None else "usable; a test job ran"
+    if problems and not chosen:
+        more = f" ({len(problems) - 1} more: ask with --backend {name})" if problems[1:] else ""
+        yield Check(subject, CheckState.NOTE, problems[0].what + more, problems[0].fix, chosen)
+        return
     for problem in problems or ():
         yield Check(subject, CheckState.PROBLEM, problem.what, problem.fix, chosen)
     if not problems:
@@ -170,18 +224,25 @@ def check_engine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Che
 
 
 def check_provider(
-    provider: str, settings: Settings, credentials: Credentials, clock: Clock
+    provider: str,
+    settings: Settings,
+    credentials: Credentials,
+    clock: Clock,
+    *,
+    asks_real: bool,
 ) -> Iterator[Check]:
-    """Which credentials there are; of the chosen provider, also how each model answered once."""
+    """Which credentials there are; of the chosen provider, also how each model answered once. That
+    there are none is a problem only where real runs are asked about."""
     from claude.preflight import find_credentials, find_problems
 
     subject, chosen = f"provider {provider}", provider == settings.provider
     models = real_models(provider, settings)
     model = models.executor
     if problems := find_problems(model, credentials, print_line):
-        state = CheckState.PROBLEM if chosen else CheckState.NOTE
+        needed = chosen and asks_real
+        state = CheckState.PROBLEM if needed else CheckState.NOTE
         for problem in problems:
-            yield Check(subject, state, problem.what, problem.fix, chosen)
+            yield Check(subject, state, problem.what, problem.fix, needed)
         return
     message = f"credentials: {find_credentials(model, credentials)}"
     if not chosen:

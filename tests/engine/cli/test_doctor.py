@@ -18,6 +18,7 @@ from engine.cli.doctor import (
     check_packages,
     check_work_dir,
     exit_code,
+    find_verdict,
     render_check,
 )
 from tests.fakes.aws import QUEUE, FakeAws
@@ -106,13 +107,58 @@ def test_without_credentials_nothing_is_sent_and_the_fix_is_shown(
 ) -> None:
     with scripted_server(hello()) as server:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-        code, checks = doctor(capsys)
+        code, checks = doctor(capsys, "--provider", "anthropic")
         assert server.asked == []
     assert code == 3
     (chosen,), (other,) = of(checks, "provider anthropic"), of(checks, "provider bedrock")
     assert chosen["state"] == "problem"
     assert "ANTHROPIC_API_KEY" in str(chosen["fix"])
     assert other["state"] == "note"
+
+
+def test_without_being_asked_about_real_runs_a_missing_key_is_a_note(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    code, checks = doctor(capsys)
+    assert code == 0
+    assert {check["state"] for check in checks} == {"ok", "note"}
+    verdict = checks[0]
+    assert verdict["subject"] == "verdict"
+    assert str(verdict["message"]).startswith("Simulation: ready. Real runs: need a key. ")
+    assert "AWS Batch" in str(verdict["message"]).partition(": not set up.")[0]
+
+
+def test_the_verdict_comes_first_and_of_what_was_not_chosen_one_note_is_enough(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    assert orchestrator.main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Simulation: ready. Real runs: need a key.")
+    assert shown.count("backend batch: ") == 1
+    assert "2 more: ask with --backend batch" in " ".join(shown.split())
+    assert "\nproblem" not in shown
+
+
+def test_the_verdict_of_what_was_chosen_and_is_not_usable() -> None:
+    ok, note, problem = CheckState.OK, CheckState.NOTE, CheckState.PROBLEM
+    found = [
+        Check("Python", ok, ""),
+        Check("backend docker", problem, ""),
+        Check("backend slurm", ok, ""),
+        Check("backend threading", ok, ""),
+        Check("backend batch", note, "", needed=False),
+        Check("provider bedrock", ok, "credentials"),
+        Check("provider bedrock", problem, "refused"),
+        Check("provider anthropic", note, "", needed=False),
+    ]
+    assert find_verdict(found) == (
+        "Simulation: ready. Real runs: not ready. Docker: not ready. Slurm: ready."
+        " AWS Batch: not set up."
+    )
+    broken = [Check("packages", problem, "")]
+    assert find_verdict(broken) == "Simulation: not ready."
 
 
 def test_the_provider_that_is_not_chosen_is_not_asked(
