@@ -162,6 +162,9 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
     quiet: bool = _short_output(False, "show only the outcome")
     verbose: bool = _output(False, "show more about each task, in plain lines")
     debug: bool = _output(False, "show the tracebacks of errors")
+    notify: str = _output(
+        "", "a shell command that is run when the run has ended", "CMD", commands=RUN_COMMANDS
+    )
     no_color: bool = _output(False, "use no colours", standard_env={"NO_COLOR": True})
 
     def options(self) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def carry_out(prepared: PreparedRun) -> int:
     from engine.run.session import open_session
     from engine.views import make_view
     from engine.views.format import text_width
+    from engine.views.notify import notify
     from engine.views.summary import render_end
 
     settings, run_view = prepared.settings, RunView(prepared.price)
@@ -141,6 +142,8 @@ def carry_out(prepared: PreparedRun) -> int:
             print_text(text)
             if output_failure():
                 print_line(text)
+        if settings.notify and run_view.ended is not None:
+            notify(settings.notify, run_view, os.environ, print_line)
 
 
 def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:

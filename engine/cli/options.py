@@ -2,6 +2,7 @@
 of `run`; only options really given are handed on, which is what makes provenance work."""
 
 import difflib
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +12,13 @@ from typing import Any, BinaryIO
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from config import SETTINGS, LoadedSettings, load_settings, render_settings
 from core.errors import Problem, RunInterrupted, UsageError, refuse_if
 from core.settings.options import Group, Setting, settings_of
 from core.startup import REMEDY, find_unusable
+from engine.cli.completion import COMPLETE, complete, find_runs, find_tasks
 from engine.cli.help import HeadedOption, HelpedCommand, HelpedGroup
 from engine.cli.prompt import read_prompt
 
@@ -62,13 +65,20 @@ class PromptGroup(HelpedGroup):
     """Commands, where anything else is the prompt of `run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(2)
-        if args[0] not in self.commands and args[0] not in ORDINARY_HELP:
+        if args and args[0] not in self.commands and args[0] not in ORDINARY_HELP:
             args = ["run", *args]
             ctx.meta[_IMPLIED] = True
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):  # of a prompt that comes last
+            run = self.commands["run"]
+            found += run.shell_complete(click.Context(run, ctx, "run"), incomplete)
+        return found
 
 
 def build_cli(handlers: Handlers, around: Surroundings, version: str) -> click.Command:
@@ -88,6 +98,8 @@ def run_cli(
     cli: click.Command, args: Sequence[str], program: str = "python3 orchestrator.py"
 ) -> int:
     """The exit code of the command that `args` name. What click refuses is raised as UsageError."""
+    if COMPLETE in os.environ:
+        complete(cli)
     try:
         return int(cli.main(args=list(args), prog_name=program, standalone_mode=False) or 0)
     except click.ClickException as exc:
@@ -147,7 +159,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         made.params.append(_flag(Group.OUTPUT, "--show-config", "show all settings, and stop"))
         return made
 
-    run_id = click.Argument(["run_id"], metavar="RUN")
+    run_id = click.Argument(["run_id"], metavar="RUN", shell_complete=find_runs)
     prompt = click.Argument(["words"], nargs=-1, metavar='"PROMPT"')
     prompt_file = _own("--prompt-file", "FILE", "read the prompt from a file; -: standard input")
     yield command(
@@ -188,7 +200,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         "Show a run, or a task: request, transcript, files, result.",
         lambda ctx, loaded: do.show(loaded, ctx.params["run_id"], ctx.params["task"] or ""),
         run_id,
-        click.Argument(["task"], metavar="[TASK]", required=False),
+        click.Argument(["task"], metavar="[TASK]", required=False, shell_complete=find_tasks),
     )
     opens = _flag(Group.CORE, "--open", "open it in the browser")
     yield command(
@@ -218,7 +230,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
             loaded, ctx.params["run_id"], ctx.params["task"], ctx.params["follow"]
         ),
         run_id,
-        click.Argument(["task"], metavar="TASK"),
+        click.Argument(["task"], metavar="TASK", shell_complete=find_tasks),
         _flag(Group.CORE, "--follow", "go on until the task ends"),
     )
     yield command(

@@ -740,3 +740,14 @@ def test_plan_alone_reports_what_it_used(capsys: pytest.CaptureFixture[str]) -> 
     assert re.search(r"Planning used \d,\d+ tokens, \$0\.0\d+ \(simulated", capsys.readouterr().err)
     assert orchestrate("plan", PROMPT, *FAST, "--quiet") == 0
     assert "Planning used" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "warned"), [("touch seen", False), ("touch seen; false", True)]
+)
+def test_a_command_is_run_at_the_end_and_never_fails_the_run(
+    command: str, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrate(PROMPT, *FAST, "--output-dir", "out", "--quiet", "--notify", command) == 0
+    assert Path("seen").exists()
+    assert ("warning: --notify" in capsys.readouterr().err) is warned

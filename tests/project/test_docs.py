@@ -27,6 +27,8 @@ from core.settings.options import Setting
 from core.settings.worker import DEFAULT_MODELS
 from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
 from engine.planning.plan_toml import parse_toml_plan
+from engine.run.run_view import RunView
+from engine.views.notify import describe_end
 from tests.project.options_page import render_options_page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +199,7 @@ def test_every_environment_variable_named_is_read(page: Path) -> None:
     named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
     known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
+    known |= describe_end(RunView()).keys()
     known |= OF_THE_NETWORK | OF_REGISTRIES | OF_DOCKER | OF_CLOUDFORMATION
     unknown = {name for name in named - known if not is_credential(name)}
     assert unknown == set()
