@@ -8,6 +8,7 @@ command has to end with 0; what does neither has to be alive at the end.
 """
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -25,6 +26,7 @@ LIMIT_S = 20.0
 PASSED, FAILED, NOT_PROVEN = "passed", "failed", "not proven"
 _TICK_S = 0.1
 _LISTENS = "0A"
+_PR_SET_CHILD_SUBREAPER = 36
 _ABSENT, _WRONG_USAGE = 127, 2
 _SHOWN_BYTES = 4_000
 # <NAME>, [NAME], FILE, ...: what a person puts something in for
@@ -38,7 +40,7 @@ def check_start(command: str, limit_s: float = LIMIT_S) -> tuple[str, str, str]:
     """The state, what was seen, as words, and the end of what it printed."""
     if _PLACEHOLDER.search(command):
         return NOT_PROVEN, "it wants arguments", ""
-    before = set(listening_ports())
+    adopt_orphans()
     with tempfile.TemporaryFile() as printed:
         process = subprocess.Popen(  # noqa: S603
             ["/bin/sh", "-c", command],
@@ -48,7 +50,7 @@ def check_start(command: str, limit_s: float = LIMIT_S) -> tuple[str, str, str]:
             start_new_session=True,
         )
         try:
-            state, seen = _watch(process, before, limit_s)
+            state, seen = _watch(process, limit_s)
         finally:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -62,12 +64,12 @@ def check_start(command: str, limit_s: float = LIMIT_S) -> tuple[str, str, str]:
     return state, seen, output
 
 
-def _watch(process: "subprocess.Popen[bytes]", before: set[int], limit_s: float) -> tuple[str, str]:
+def _watch(process: "subprocess.Popen[bytes]", limit_s: float) -> tuple[str, str]:
     until, told = time.monotonic() + limit_s, ""
     while time.monotonic() < until:
         if (code := process.poll()) is not None:
             return FAILED if code else PASSED, f"it ended with exit code {code}"
-        for port in sorted(set(listening_ports()) - before):
+        for port in own_ports():
             status = ask(port)
             told = f"GET / on port {port} was answered with {status}" if status else told
             if status and status < 500:
@@ -75,7 +77,7 @@ def _watch(process: "subprocess.Popen[bytes]", before: set[int], limit_s: float)
         time.sleep(_TICK_S)
     if told:
         return FAILED, told
-    ports = ", ".join(map(str, sorted(set(listening_ports()) - before)))
+    ports = ", ".join(map(str, own_ports()))
     where = f"listens on port {ports}" if ports else "is alive"
     return PASSED, f"it {where} after {limit_s:g} s"
 
@@ -86,14 +88,44 @@ def lacking_program(exit_code: int | None, output: str) -> str:
     return f"{found[-1]} is not here" if found else ""
 
 
-def listening_ports() -> Iterator[int]:
-    """The TCP ports that somebody listens on in this network namespace."""
+def adopt_orphans() -> None:
+    """What the command leaves behind stays below this process."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def own_ports() -> list[int]:
+    """The TCP ports that a process below this one listens on; the network may be that of others."""
+    sockets = set(_sockets_below())
+    return sorted({port for port, inode in listening_ports() if f"socket:[{inode}]" in sockets})
+
+
+def _sockets_below() -> Iterator[str]:
+    parents = dict(_parents())
+    for pid in parents:
+        above = pid
+        while (above := parents.get(above, 0)) and above != os.getpid():
+            pass
+        if above:
+            with contextlib.suppress(OSError):
+                for number in os.listdir(f"/proc/{pid}/fd"):
+                    yield os.readlink(f"/proc/{pid}/fd/{number}")
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            # the program's name, in brackets, may hold anything
+            yield int(pid), int(file.read().rpartition(b")")[2].split()[1])
+
+
+def listening_ports() -> Iterator[tuple[int, str]]:
+    """The TCP ports that somebody listens on in this network namespace, and their sockets."""
     for name in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError), open(name, encoding="ascii") as file:
             for line in list(file)[1:]:
                 fields = line.split()
                 if fields[3] == _LISTENS:
-                    yield int(fields[1].rpartition(":")[2], 16)
+                    yield int(fields[1].rpartition(":")[2], 16), fields[9]
 
 
 def ask(port: int) -> int | None:

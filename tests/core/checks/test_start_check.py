@@ -1,4 +1,4 @@
-"""What counts as started. It looks at the ports of its network, so it has one of its own."""
+"""What counts as started."""
 
 from __future__ import annotations
 
@@ -74,3 +74,10 @@ def test_a_server_is_judged_by_its_answer(
 ) -> None:
     seen = f"GET / on port 8000 was answered with {status}"
     assert check(box, f"python server.py {status}", limit_s) == (state, seen)
+
+
+def test_a_server_that_is_left_behind_counts_and_one_of_others_does_not(box: Box) -> None:
+    box.places.project.joinpath("behind.sh").write_text("setsid python server.py 200 & sleep 60")
+    assert check(box, "sh behind.sh", 30)[1] == "GET / on port 8000 was answered with 200"
+    end = box.run("python server.py 200 & sleep 1; python check.py 'sleep 60' 3")
+    assert end.output.rstrip().endswith("it is alive after 3 s")
