@@ -220,7 +220,7 @@ def repair_text(repair: RepairEnded) -> str:
     """What became of a round of repair."""
     if repair.rejected:
         return f"round {repair.round} was not kept: {clean(repair.rejected, 400)}"
-    passing = f"{repair.passed} of {plural(repair.total, 'check')} pass now"
+    passing = f"{repair.passed:,} of {repair.total:,} checks pass now"
     return f"round {repair.round}: {_files_text(repair.changed)}; {passing}"
 
 
