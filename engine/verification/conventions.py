@@ -20,7 +20,7 @@ _TEST_DIRECTORIES = {
 _RUNNER_NAMES = re.compile(
     r"conftest\.py|sitecustomize\.py|usercustomize\.py|[^/]*\.pth|(pytest|tox|mypy)\.ini"
     r"|\.coveragerc|noxfile\.py|GNUmakefile|[Mm]akefile|[Jj]ustfile|\.(mocharc|eslintrc|taprc)[^/]*"
-    r"|(jest|vitest|vite|karma|ava|playwright|cypress|eslint|babel)\.(config|setup)\.\w+"
+    r"|(jest|vitest|karma|ava|playwright|cypress|eslint|babel)\.(config|setup)\.\w+"
     r"|\.?(ruff|clippy|nextest)\.toml|phpunit\.xml[^/]*|\.rspec|\.npmrc|\.golangci\.\w+"
     r"|(unittest|pytest|doctest)(\.py)?"
 )

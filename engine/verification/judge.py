@@ -31,6 +31,7 @@ _STRICTNESS = re.compile(
 _CARGO_TESTS = re.compile(
     r"^\s*(\[\[(?:test|bench)\]\]|(?:test|harness|doctest|autotests)\s*=.*)$", re.M
 )
+_VITEST = re.compile(r"\b(?:test|include|exclude|passWithNoTests|setupFiles|globals)\s*:.*")
 _PACKAGING = {"poetry", "hatch", "setuptools", "setuptools_scm", "uv", "pdm", "flit"}
 _RUNNERS = ("scripts", "jest", "mocha", "vitest", "ava", "c8", "nyc", "tap", "eslintConfig")
 
@@ -150,4 +151,5 @@ _SETTINGS: dict[str, Callable[[str], object]] = {
     r"setup\.cfg": _of_setup_cfg,
     r"tsconfig.*\.json": lambda text: sorted(_STRICTNESS.findall(text)),
     r"Cargo\.toml": _CARGO_TESTS.findall,
+    r"vite\.config\.\w+": _VITEST.findall,
 }

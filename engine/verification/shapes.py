@@ -106,7 +106,8 @@ class _Blank(ast.NodeTransformer):
         for field in ("id", "attr", "arg", "name"):
             name = getattr(node, field, None)
             is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if isinstance(name, str) and not is_test and not _stays(name):
+            stays = _CHECKING.fullmatch(str(name)) or (field == "id" and hasattr(builtins, name))
+            if isinstance(name, str) and not is_test and not stays:
                 setattr(node, field, "_")
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -118,10 +119,6 @@ class _Blank(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         return None
-
-
-def _stays(name: str) -> bool:
-    return hasattr(builtins, name) or _CHECKING.fullmatch(name) is not None
 
 
 def _compares_with_itself(node: ast.AST) -> bool:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from claude.simulation.mistakes.places import is_test, tree_of
+from claude.simulation.mistakes.texts import CHEATS, cheat
+from claude.simulation.mistakes.texts import test_names as names_of_tests
+from claude.simulation.sample_projects import KEYWORDS, load_sample
 from engine.verification.judge import find_objections
 
 PY = '''"""Tests."""
@@ -76,6 +80,12 @@ J = "test/store.test.js"
 ALLOWED = {
     "names of what is tested": (T, PY, [("store.add(", "store.add_item("), ("done=", "is_done=")]),
     "an attribute in an assertion": (T, PY, [("item.title", "item.name")]),
+    "an attribute that has the name of a built-in": (
+        T,
+        PY.replace("item.title", "item.id"),
+        [("item.id", "item.key")],
+    ),
+    "where a server of vite is": ("vite.config.ts", "a: 1,\ntest: {}", [("a: 1", "a: 2")]),
     "imports": (
         T,
         PY,
@@ -252,6 +262,7 @@ REFUSED = {
         [("[lib]\n", "[lib]\ntest = false\n")],
         "that was changed",
     ),
+    "the tests of vite": ("vite.config.ts", "test: {}", [("{}", "{exclude: []}")], "was changed"),
     "sections of setup.cfg": (
         "setup.cfg",
         "[tool:pytest]\nx=1\n",
@@ -318,3 +329,12 @@ def test_what_decides_about_tests_may_not_appear(path: str) -> None:
 
 def test_new_files_and_new_tests_are_free() -> None:
     assert find_objections({}, {"todo/new.py": "x = 1\n", "tests/test_new.py": PY}) == []
+
+
+@pytest.mark.parametrize("way", CHEATS)
+@pytest.mark.parametrize("sample", sorted(KEYWORDS))
+def test_no_test_of_our_samples_can_be_cheated(sample: str, way: str) -> None:
+    tests = {path: text for path, text in tree_of(load_sample(sample)).items() if is_test(path)}
+    for path, text in tests.items():
+        for name in names_of_tests(text)[:3]:
+            assert find_objections({path: text}, {path: cheat(text, name, way)}), (path, name)
