@@ -103,11 +103,10 @@ class _Blank(ast.NodeTransformer):
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
+        is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         for field in ("id", "attr", "arg", "name"):
             name = getattr(node, field, None)
-            is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            stays = _CHECKING.fullmatch(str(name)) or (field == "id" and hasattr(builtins, name))
-            if isinstance(name, str) and not is_test and not stays:
+            if isinstance(name, str) and not is_test and not _stays(field, name):
                 setattr(node, field, "_")
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -119,6 +118,11 @@ class _Blank(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         return None
+
+
+def _stays(field: str, name: str) -> bool:
+    is_builtin = field == "id" and hasattr(builtins, name)
+    return is_builtin or _CHECKING.fullmatch(name) is not None
 
 
 def _compares_with_itself(node: ast.AST) -> bool:
