@@ -22,7 +22,7 @@ from engine.run.session import Session, storing
 from engine.verification.acceptance_file import write_acceptance
 from engine.verification.commands import find_commands
 from engine.verification.config_files.check import check_config_files
-from engine.verification.idle_tests import find_doubt
+from engine.verification.idle_tests.find import find_doubt
 
 
 class ChecksNotRun(OrchestratorError):

@@ -9,7 +9,7 @@ import pytest
 
 from core.checks.lying_check import ALWAYS_PASSES
 from core.events import Proof
-from engine.verification.idle_tests import ASSERT_NOTHING, find_doubt
+from engine.verification.idle_tests.find import ASSERT_NOTHING, find_doubt
 from tests.engine.verification.conftest import Project
 
 IDLE, HONEST = "def test_a():\n    assert 1 + 1 == 2\n", "def test_a():\n    assert run() == 2\n"
