@@ -23,6 +23,7 @@ from tests.conformance.live_run import eventually
 from tests.fakes.aws_calls import Call, holds
 from tests.fakes.strict_aws import Cloud, cloud
 from tests.live.docker_run import quiet_environment
+from tests.live.mistakes import CHEAT
 
 pytestmark = [
     *(pytest.mark.moto, pytest.mark.docker_engine, pytest.mark.slow),
@@ -124,6 +125,15 @@ def test_secrets_reach_workers_and_no_call_to_aws(place: Cloud, tmp_path: Path) 
     assert CANARY not in said
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or not holds(path.read_bytes(), CANARY.encode()), path
+    assert left_in(place) == []
+
+
+def test_a_mistake_is_found_by_one_job_and_repaired_by_another(
+    place: Cloud, tmp_path: Path
+) -> None:
+    said = run(tmp_path, *CHEAT.options, *on_batch(place), **place.environ)
+    assert CHEAT.lacking(said) == [], said
+    assert "in the job's container, as a job of batch" in " ".join(said.split())
     assert left_in(place) == []
 
 

@@ -29,6 +29,7 @@ from tests.live.docker_run import (
     orchestrate,
     quiet_environment,
 )
+from tests.live.mistakes import CHEAT, DISAGREEMENT, Mistake
 
 pytestmark = [pytest.mark.docker_engine, pytest.mark.slow, pytest.mark.timeout(240)]
 FAST = ("--sim-speed", "0", "--quiet", "--max-executors", "2", "--output-dir", "out")
@@ -261,3 +262,14 @@ def test_runs_beside_each_other_do_not_meet(small: Manifest, tmp_path: Path) -> 
     for place, name in wishes:
         assert build_manifest(place / name) == small
         assert left_behind(place / ".orchestrator") == []
+
+
+@pytest.mark.parametrize("mistake", [CHEAT, DISAGREEMENT], ids=["cheat", "disagreement"])
+def test_a_mistake_is_found_in_a_container_and_repaired_in_another(
+    mistake: Mistake, tmp_path: Path
+) -> None:
+    done = orchestrate(tmp_path, command_line(*mistake.options))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert mistake.lacking(done.stdout) == [], done.stdout
+    assert "in a container of parallel-orchestrator:" in " ".join(done.stdout.split())
+    assert left_behind(tmp_path / ".orchestrator") == []
