@@ -57,7 +57,8 @@ class Mistakes:
         if number == 1 and self.happens("cheat", sample.plan.title):
             return self._cheat(sample, owned, failing)
         mended = {p: t for each in self._made(sample) for p, t in each.mended.items() if p in owned}
-        code = [path for path in owned if is_code(path)]
+        written = {path for files in sample.files.values() for path in files if is_code(path)}
+        code = [path for path in owned if path in written]
         return mended or {path: leave(tree[path]) for path in code[:1]}
 
     def _cheat(
