@@ -12,6 +12,7 @@ from core.checks.runner import FLAKY
 from core.checks.sandbox import Bare, Bubblewrap, Places, find_bubblewrap
 from core.events import Proof
 from engine.verification.verify import verify
+from engine.views.format import proof_text
 from tests.engine.verification.conftest import FILES, PASSES, Project, planned
 
 
@@ -227,3 +228,14 @@ def test_a_check_that_cannot_fail_proves_nothing(
     expected = Proof.NOT_PROVEN if reason else Proof.PASSED
     assert [(c.state, c.reason) for c in project.ended] == [(expected, reason)]
     assert [(p.state, p.reason) for p in project.verified.criteria] == [(expected, reason)]
+
+
+def test_a_file_that_describes_how_it_runs_is_a_check(project: Project) -> None:
+    url = 'DATABASE_URL: "postgresql://app:app@db/\n        app"'
+    service = f"services:\n  web:\n    image: b\n    environment:\n      {url}\n"
+    project.write("compose.yaml", service)
+    assert not project.verify(PASSES)
+    _, config = project.ended
+    assert (config.phase, config.command, config.tasks) == ("config", "compose.yaml", ("a",))
+    assert config.reason.endswith("is a URL with a space inside")
+    assert proof_text(project.ended, project.verified).startswith("1 of 2 passed, 1 failed")
