@@ -181,6 +181,8 @@ def test_a_thousand_tasks_take_less_than_a_second_of_the_processor(
         figures = {metric["name"]: metric["value"] for metric in metrics}
         spent.append(figures["TaskDuration"])
     assert page.locator("#timeline .bar[data-task]").count() == 1_000
+    for place in ("#timeline", "#tasks"):  # which were scrolled to it
+        expect(page.locator(f"{place} [data-task=task-500]")).to_have_class(re.compile("sel"))
     assert page.evaluate("document.querySelectorAll('*').length") < 15_000
     assert min(spent) < 1, spent
 

@@ -64,21 +64,25 @@ async function load(kind, name) {
 // Everything that stands for a task carries data-task; choosing one marks all of them.
 const marked = (id) => document.querySelectorAll(`[data-task="${CSS.escape(id)}"]`);
 
-function choose(id) {
+function choose(id, from) {
   for (const element of marked(page.chosen)) element.classList.remove("sel");
   page.chosen = page.tasks.has(id) ? id : "";
   remark();
   showPanel();
   drawNear();
+  if (page.chosen) for (const place of document.querySelectorAll(".scroll[id]")) if (!place.contains(from)) reveal(place, page.chosen);
 }
 function remark() {
   if (page.chosen) for (const element of marked(page.chosen)) element.classList.add("sel");
 }
-function reveal(id) {
-  for (const element of marked(id)) {
-    if (element.closest("aside")) continue;
-    element.closest(".scroll")?.dispatchEvent(new CustomEvent("reveal", { detail: element }));
-  }
+// Scrolls a chart to the task, and never the page.
+function reveal(place, id) {
+  place.reach?.(id);
+  const mark = place.querySelector(`[data-task="${CSS.escape(id)}"]`);
+  if (!mark) return;
+  const at = mark.getBoundingClientRect(), seen = place.getBoundingClientRect();
+  if (at.top < seen.top || at.bottom > seen.bottom) place.scrollTop += at.top - seen.top - seen.height / 2;
+  if (at.left < seen.left || at.right > seen.right) place.scrollLeft += at.left - seen.left - seen.width / 2;
 }
 const chip = (id) =>
   page.tasks.has(id)
@@ -98,7 +102,7 @@ function roving(container, selector) {
     if (event.key === "Enter" || event.key === " ") {
       if (here.dataset.task && !event.target.closest("button, summary")) {
         event.preventDefault();
-        choose(here.dataset.task);
+        choose(here.dataset.task, here);
       }
       return;
     }

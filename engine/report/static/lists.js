@@ -64,6 +64,10 @@ function drawTasks(place) {
   };
   more(BATCH);
   place.more = more;
+  place.reach = (id) => {
+    const missing = tasks.findIndex((task) => task.id === id) - body.children.length + 1;
+    if (missing > 0) more(missing + BATCH);
+  };
   place.onscroll = () => { if (place.scrollTop + 2 * place.clientHeight > place.scrollHeight) more(BATCH); };
   place.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, head)), body), tasks.length ? "" : h("p", { class: "note" }, wanted ? "No task has that in its id, title or state." : "There are no tasks yet."));
 }

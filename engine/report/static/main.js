@@ -113,7 +113,7 @@ function start() {
   copyButtons();
   document.addEventListener("click", (event) => {
     const mark = event.target.closest("[data-task]");
-    if (mark && !mark.dataset.quiet) choose(mark.dataset.task);
+    if (mark && !mark.dataset.quiet) choose(mark.dataset.task, mark);
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") choose("");
