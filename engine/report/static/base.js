@@ -43,7 +43,7 @@ const figures = {
 };
 
 // What is shown, and what was loaded of it. In a live page `details` and `contents` come on demand.
-const page = { model: null, live: false, details: {}, contents: {}, chosen: "", file: "", tasks: new Map() };
+const page = { model: null, live: false, details: {}, contents: {}, seen: new Map(), chosen: "", file: "", tasks: new Map() };
 
 function take(model) {
   page.model = model;
@@ -57,8 +57,14 @@ async function load(kind, name) {
   const kept = page[kind];
   if (Object.hasOwn(kept, name)) return kept[name];
   if (!page.live) return null;
-  const answer = await fetch(`${kind}?of=${encodeURIComponent(name)}`, { cache: "no-store" });
-  return answer.ok ? answer.json() : null;
+  const address = `${kind}?of=${encodeURIComponent(name)}`;
+  try {
+    const answer = await fetch(address, { cache: "no-store" });
+    if (answer.ok) page.seen.set(address, await answer.json());
+  } catch {
+    // the program that serves the page has ended: what was seen last stays
+  }
+  return page.seen.get(address) ?? null;
 }
 
 // Everything that stands for a task carries data-task; choosing one marks all of them.
