@@ -19,6 +19,7 @@ from claude.client.types import Claude, Hooks
 from claude.engines import load_engine
 from claude.engines.attempt_log import AttemptLog
 from claude.engines.base import Engine, EngineContext, EngineResult, result_of_error
+from claude.engines.own_checks import OwnChecks, sandbox_for_checks
 from claude.limits.governor import Governor
 from claude.prices import pricing
 from core.bundle import (
@@ -32,6 +33,7 @@ from core.bundle import (
     write_result,
 )
 from core.check_request import CheckJob
+from core.checks.sandbox import Sandbox
 from core.clock import Clock, DeadlineClock
 from core.credentials import Credentials
 from core.errors import BundleError
@@ -61,6 +63,7 @@ class ExecutorAgent:
     governor: Governor = field(default_factory=Governor)
     connect: Callable[..., AbstractContextManager[Claude]] = claude.client.client.connect
     load: Callable[[str], Callable[[EngineContext], Engine]] = load_engine
+    find_sandbox: Callable[[], Sandbox | None] = sandbox_for_checks
     contained: bool = False
     echo: Callable[[str], None] = lambda _: None
 
@@ -125,6 +128,7 @@ class ExecutorAgent:
             progress=log.progress,
             attempt=attempt,
             contained=self.contained,
+            run_checks=self._own_checks(request, attempt, clock),
         )
         result = self.load(request.model.engine)(context).work()
         if result.outcome is Outcome.OK and (defects := context.find_defects()):
@@ -136,6 +140,17 @@ class ExecutorAgent:
             log.log(f"What was written so far stays in {attempt.work.name}/.")
             return result, Manifest()
         return result, _deliver(attempt, workspace, inputs, log)
+
+    def _own_checks(
+        self, request: Request, attempt: AttemptDir, clock: Clock
+    ) -> Callable[[], str] | None:
+        """The tool for a model without a shell; the same for all tasks of a run, whose prompts are
+        to begin alike. A simulated model knows no such tool."""
+        model = request.model
+        has_shell = self.contained or model.allow_commands or model.engine != "api"
+        if has_shell or model.simulation is not None or (sandbox := self.find_sandbox()) is None:
+            return None
+        return OwnChecks(request.task.checks, sandbox, attempt, clock).run
 
     def _check(
         self, running: _Running, job: CheckJob, inputs: Manifest, clock: Clock

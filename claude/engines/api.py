@@ -20,6 +20,7 @@ from claude.client.types import Block, Call, Claude, Reply
 from claude.engines.base import Engine, EngineContext, WorkEnded, build_prompt, build_text
 from claude.engines.tools import (
     ACTIONS,
+    CHECKS,
     CUTTABLE,
     RUN,
     SUBMIT,
@@ -65,11 +66,15 @@ class ApiEngine(Engine):
         self._workspace = context.workspace
         self._messages: list[Block] = [build_first_message(context)]
         instructions = load_executor_prompt(
-            commands=context.commands, alone=EVERYTHING in context.request.task.owns
+            commands=context.commands,
+            checks=context.run_checks is not None,
+            alone=EVERYTHING in context.request.task.owns,
         )
         self._system = ({**build_text(instructions), "cache_control": _CACHE},)
         answer_tokens = context.request.model.max_output_tokens
-        self._tools = build_tools(answer_tokens, commands=context.commands)
+        self._tools = build_tools(
+            answer_tokens, commands=context.commands, checks=context.run_checks is not None
+        )
         self._schemas = tuple(tool.schema() for tool in self._tools.values())
         self._window = ContextWindow(
             self._limits.context_tokens,
@@ -190,6 +195,9 @@ class ApiEngine(Engine):
             shown = textwrap.shorten(arguments["command"], _SHOWN_CHARS, placeholder="...")
             self._context.progress(f"runs {shown}")
             return run_command(self._workspace, self._shell, arguments)
+        if self._context.run_checks is not None and call.name == CHECKS:
+            self._context.progress("runs its checks")
+            return self._context.run_checks()
         output = ACTIONS[tool.name](self._workspace, arguments)
         if call.name in WRITING:
             self._context.progress(output.partition("\n")[0])

@@ -39,7 +39,8 @@ class EngineContext:
     """One attempt as an engine sees it: inputs laid out in the workspace, nothing written yet.
     `connect` opens the Messages API with a clock that may end its waiting; `progress` takes lines
     for people. An engine may keep temporary files below `attempt.root`. `contained` says that a
-    container is around this process, which does nothing else."""
+    container is around this process, which does nothing else. `run_checks`, if given, runs the
+    task's checks for a model that may run no commands."""
 
     request: Request
     workspace: Workspace
@@ -50,6 +51,7 @@ class EngineContext:
     progress: Callable[[str], None]
     attempt: AttemptDir = field(default_factory=lambda: AttemptDir(Path()))
     contained: bool = False
+    run_checks: Callable[[], str] | None = None
 
     @property
     def commands(self) -> bool:

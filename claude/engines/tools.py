@@ -16,6 +16,7 @@ from core.workspace.workspace import MAX_VIEW_CHARS, MAX_VIEW_LINES, Workspace
 
 SUBMIT = "submit_result"
 RUN = "run_command"
+CHECKS = "run_checks"
 CUTTABLE = frozenset({"write_file", "append_file"})
 WRITING = CUTTABLE | {"edit_file"}
 CHECK_TIMEOUT_S = 10
@@ -55,10 +56,12 @@ class Tool:
         return f"{self.name}({', '.join(parts)})"
 
 
-def build_tools(answer_tokens: int, *, commands: bool) -> Mapping[str, Tool]:
+def build_tools(answer_tokens: int, *, commands: bool, checks: bool = False) -> Mapping[str, Tool]:
     """The tools by name, in the order in which they are offered: `run_command` only with
-    `commands`. `answer_tokens` is how long one answer of the model may be."""
-    tools = (_READ, *_build_writing(answer_tokens), *_LOOKING, *([_RUN] * commands), _SUBMIT)
+    `commands`, `run_checks` only with `checks`. `answer_tokens` is how long one answer of the model
+    may be."""
+    running = [*([_RUN] * commands), *([_CHECKS] * checks)]
+    tools = (_READ, *_build_writing(answer_tokens), *_LOOKING, *running, _SUBMIT)
     return {tool.name: tool for tool in tools}
 
 
@@ -138,6 +141,12 @@ _RUN = Tool(
         ),
     },
     frozenset({"timeout_s"}),
+)
+_CHECKS = Tool(
+    CHECKS,
+    "Run the commands in <checks>, in a sandbox on a copy of the project as it is now. Returns for "
+    "each the exit code and what matters of what it printed.",
+    {},
 )
 _SUBMIT = Tool(
     SUBMIT,

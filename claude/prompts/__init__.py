@@ -19,10 +19,11 @@ def load_prompt(name: str) -> str:
     return (Path(__file__).parent / f"{name}.md").read_text(encoding="utf-8")
 
 
-def load_executor_prompt(*, commands: bool, alone: bool = False) -> str:
+def load_executor_prompt(*, commands: bool, checks: bool = False, alone: bool = False) -> str:
     """The instructions of an executor on the Messages API: for one that builds its part of a plan
-    or the whole `alone`, with or without a shell."""
-    parts = ("alone" if alone else "team", "", "commands" if commands else "no_commands")
+    or the whole `alone`, with a shell, with its checks alone or with neither."""
+    able = "commands" if commands else "checks" if checks else "no_commands"
+    parts = ("alone" if alone else "team", "", able)
     return "".join(load_prompt("_".join(filter(None, ("executor", part)))) for part in parts)
 
 

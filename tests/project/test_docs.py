@@ -60,8 +60,9 @@ OF_DOCKER = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_
 # What CloudFormation is to be told.
 OF_CLOUDFORMATION = {"CAPABILITY_IAM"}
 
-# Options of sbatch and apptainer that their pages name.
+# Options of docker/build.sh, sbatch and apptainer that pages name.
 OF_OTHERS = {
+    "--with",
     *("--array", "--exclusive", "--export", "--gres", "--output"),
     *("--cleanenv", "--containall", "--no-home"),
 }

@@ -29,6 +29,7 @@ from core.bundle import (
     read_spent,
     write_request,
 )
+from core.checks.sandbox import Bare, Sandbox
 from core.clock import Clock, StoppableClock, SystemClock
 from core.credentials import Credentials
 from core.errors import BundleError
@@ -68,6 +69,7 @@ class Bench:
         self.model = ModelSettings(allow_commands=True)
         self.echoed: list[str] = []
         self.checks: tuple[str, ...] = ()
+        self.sandbox: Sandbox | None = None
 
     def write(self) -> None:
         (self.attempt.inputs / "app").mkdir(parents=True)
@@ -96,6 +98,7 @@ class Bench:
             Credentials(anthropic_api_key=SECRET),
             self.clock,
             connect=ScriptedConnect(self.claude),
+            find_sandbox=lambda: self.sandbox,
             contained=contained,
             echo=self.echoed.append,
         )
@@ -140,6 +143,45 @@ def test_a_shell_is_offered_where_it_is_allowed_or_contained_and_nowhere_else(
         tools = build_tools(bench.model.max_output_tokens, commands=offered)
         assert call.tools == tuple(tool.schema() for tool in tools.values())
     assert [*tools][-2:] == ["run_command", "submit_result"]
+
+
+def test_without_a_shell_the_tasks_own_checks_are_run_on_a_copy(bench: Bench) -> None:
+    bench.model, bench.sandbox = ModelSettings(), Bare()
+    bench.checks = ("cat src/a.py; rm -r src; touch lib.pyc", "echo spam; exit 3")
+    result = bench.run(act(WRITE), act(use("run_checks")), act(SUBMIT))
+    assert result.outcome is Outcome.OK
+    assert bench.said(2) == (
+        "$ cat src/a.py; rm -r src; touch lib.pyc\nexit code 0\nA = 1\n\n"
+        "$ echo spam; exit 3\nexit code 3\nspam"
+    )
+    assert bench.attempt.files.joinpath("src/a.py").exists()
+    assert bench.claude.calls[0].system[0]["text"] == load_executor_prompt(
+        commands=False, checks=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "contained", "is_offered"),
+    [
+        (ModelSettings(), False, True),
+        (ModelSettings(allow_commands=True), False, False),
+        (ModelSettings(), True, False),
+        (ModelSettings(simulation=SimulationSettings()), False, False),
+    ],
+)
+def test_checks_are_offered_where_there_is_a_sandbox_and_no_shell(
+    bench: Bench, model: ModelSettings, contained: bool, is_offered: bool
+) -> None:
+    bench.model, bench.sandbox = model, Bare()
+    bench.run(DONE, contained=contained)
+    names = {tool["name"] for tool in bench.claude.calls[0].tools}
+    assert ("run_checks" in names) == is_offered
+
+
+def test_a_task_without_checks_is_told_so(bench: Bench) -> None:
+    bench.model, bench.sandbox = ModelSettings(), Bare()
+    bench.run(act(WRITE), act(use("run_checks")), act(SUBMIT))
+    assert bench.said(2) == "This task has no checks."
 
 
 NODE = """#!/bin/sh
