@@ -28,7 +28,7 @@ from engine.run.session import NOT_APPROVED, Session, announce, end_session, end
 from engine.scheduling.types import RunOutcome, StopCause
 from engine.verification.prove import prove
 from engine.verification.provenance import write_provenance
-from engine.verification.repair import Proven
+from engine.verification.repairs.repair import Proven
 from engine.verification.verify import Report
 from engine.views.approval import Approval
 from engine.views.plan import render_plan_view

@@ -7,7 +7,7 @@ from engine.scheduling.types import Stop, StopCause
 from engine.verification.acceptance import Accepted, accept
 from engine.verification.added_task import AddedTasks
 from engine.verification.choice import choose_runner
-from engine.verification.repair import Proven, Repairs
+from engine.verification.repairs.repair import Proven, Repairs
 from engine.verification.verify import CheckRunner, Report, verify
 
 

@@ -15,8 +15,8 @@ from engine.delivery.merge import MergedFile
 from engine.run.rundir import RunDir
 from engine.run.session import Session
 from engine.verification.config_files.check import PHASE
-from engine.verification.repair import Proven
-from engine.verification.trace import owner_of
+from engine.verification.repairs.repair import Proven
+from engine.verification.repairs.trace import owner_of
 from engine.verification.verify import Report
 
 _EXECUTOR = ("", "_team", "_alone", "_commands", "_no_commands")

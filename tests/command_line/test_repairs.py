@@ -12,7 +12,7 @@ import orchestrator
 from engine.run.run_view import read_run_view
 from engine.run.rundir import RunDir
 from engine.verification.added_task import AddedTasks
-from engine.verification.repair import Repairs
+from engine.verification.repairs.repair import Repairs
 
 pytestmark = pytest.mark.slow
 RUN = ("a script that counts words", "--output-dir", "out", "--sim-speed", "0")

@@ -16,7 +16,7 @@ from engine.verification.config_files import compose, dockerfile, manifests
 from engine.verification.config_files.tree import Tree
 from engine.verification.config_files.values import find_env_faults
 from engine.verification.conventions import is_test
-from engine.verification.trace import owner_of
+from engine.verification.repairs.trace import owner_of
 
 PHASE = "config"
 DATA = "other JSON, TOML and YAML"

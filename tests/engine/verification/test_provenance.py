@@ -11,7 +11,7 @@ from core.events import CONTRACTS, CheckEnded, Proof
 from core.plan import Contract, Plan, Task
 from engine.delivery.merge import MergeSource, plan_merge
 from engine.verification.provenance import write_provenance
-from engine.verification.repair import Proven
+from engine.verification.repairs.repair import Proven
 from engine.verification.verify import Report
 from tests.engine.verification.conftest import Project
 

@@ -8,7 +8,7 @@ from claude.simulation.mistakes.places import is_test, tree_of
 from claude.simulation.mistakes.texts import CHEATS, cheat
 from claude.simulation.mistakes.texts import test_names as names_of_tests
 from claude.simulation.sample_projects import KEYWORDS, load_sample
-from engine.verification.judge import find_objections
+from engine.verification.repairs.judge import find_objections
 
 PY = '''"""Tests."""
 import unittest

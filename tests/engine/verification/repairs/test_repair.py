@@ -16,8 +16,8 @@ from engine.delivery.deliver import deliver_tree
 from engine.delivery.merge import MergePlan, MergeSource, plan_merge
 from engine.scheduling.types import RunOutcome, Stop, StopCause
 from engine.verification.added_task import AddedEnd
-from engine.verification.repair import Proven, Repairs
-from engine.verification.repair_task import plan_repair
+from engine.verification.repairs.repair import Proven, Repairs
+from engine.verification.repairs.repair_task import plan_repair
 from engine.verification.verify import Report, verify
 from tests.engine.verification.conftest import Project
 

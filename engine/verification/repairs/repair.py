@@ -14,9 +14,9 @@ from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merge_over
 from engine.run.session import Session
 from engine.scheduling.types import Stop, StopCause
 from engine.verification.added_task import AddedEnd, AddedTasks
-from engine.verification.judge import find_objections
-from engine.verification.repair_task import RepairTask, plan_repair
-from engine.verification.trace import owner_of
+from engine.verification.repairs.judge import find_objections
+from engine.verification.repairs.repair_task import RepairTask, plan_repair
+from engine.verification.repairs.trace import owner_of
 from engine.verification.verify import Report
 
 Verify = Callable[[MergePlan], Report]

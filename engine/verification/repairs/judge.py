@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from engine.verification.conventions import is_test, steers_tests
-from engine.verification.shapes import WHOLE, inline_tests, names_of_tests, shapes_of
+from engine.verification.repairs.shapes import WHOLE, inline_tests, names_of_tests, shapes_of
 
 _SKIPS = re.compile(
     r"@(?:unittest\.)?(?:skip|expectedFailure)\w*|pytest\.mark\.(?:skip|xfail)\w*|importorskip"

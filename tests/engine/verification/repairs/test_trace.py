@@ -10,7 +10,7 @@ from core.bundle import build_manifest
 from core.events import CONTRACTS, CheckEnded, Proof, Suspect
 from core.plan import Contract, Plan, Task
 from engine.delivery.merge import MergePlan, MergeSource, plan_merge
-from engine.verification.trace import MOST_SUSPECTS, find_suspects, lacks_dependency
+from engine.verification.repairs.trace import MOST_SUSPECTS, find_suspects, lacks_dependency
 
 TREES = {
     "python": {

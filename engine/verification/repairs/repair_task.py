@@ -10,7 +10,7 @@ from core.paths import is_owned
 from core.plan import Plan, Task
 from engine.delivery.merge import MergePlan
 from engine.verification.conventions import is_manifest, steers_tests
-from engine.verification.trace import find_suspects, lacks_dependency
+from engine.verification.repairs.trace import find_suspects, lacks_dependency
 
 _MOST_SHOWN = 8
 """Failing commands; one repair seldom has more causes."""
