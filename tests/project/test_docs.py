@@ -64,7 +64,7 @@ OF_CLOUDFORMATION = {"CAPABILITY_IAM"}
 OF_OTHERS = {
     "--with",
     *("--array", "--exclusive", "--export", "--gres", "--output"),
-    *("--cleanenv", "--containall", "--no-home"),
+    *("--cleanenv", "--containall", "--no-home", "--with"),
 }
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
