@@ -17,7 +17,11 @@ from core.plan import Setup
 from engine.delivery.merge import MergeSource, plan_merge
 from engine.verification.verify import HostRunner
 
-pytestmark = [pytest.mark.bubblewrap, pytest.mark.registries]
+pytestmark = [
+    pytest.mark.bubblewrap,
+    pytest.mark.registries,
+    pytest.mark.timeout(300),  # a compiler and two downloads beside other live tests
+]
 
 PROJECTS = Path(__file__).parent / "projects"
 NODE = CheckRequest(
