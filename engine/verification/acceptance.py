@@ -34,20 +34,24 @@ class Accepted:
 
     def around(self, runner: CheckRunner) -> CheckRunner:
         """The same, with the files there."""
-        return _WithFiles(runner, self.files) if self.files else runner
+        return _WithFiles(runner, self) if self.files else runner
+
+    def beside(self, merged: MergePlan) -> MergePlan:
+        """What was merged, and the files."""
+        files = (*_without_folder(merged).files, *self.files)
+        return replace(merged, files=files) if self.files else merged
 
 
 class _WithFiles(CheckRunner):
-    def __init__(self, runner: CheckRunner, files: Sequence[MergedFile]) -> None:
-        self._runner, self._files = runner, files
+    def __init__(self, runner: CheckRunner, accepted: Accepted) -> None:
+        self._runner, self._accepted = runner, accepted
 
     @property
     def name(self) -> str:  # type: ignore[override]
         return self._runner.name
 
     def run(self, request: CheckRequest, merged: MergePlan, tell: Tell) -> None:
-        whole = (*_without_folder(merged).files, *self._files)
-        self._runner.run(request, replace(merged, files=whole), tell)
+        self._runner.run(request, self._accepted.beside(merged), tell)
 
 
 def accept(besides: AddedTasks, plan: Plan, merged: MergePlan) -> Accepted:

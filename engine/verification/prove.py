@@ -29,7 +29,7 @@ def prove(
 
     end = Proven(merged, Report(), accepted.stop)
     if not is_over(accepted.stop):
-        repairs = Repairs(session, accepted.plan, added, verify_tree)
+        repairs = Repairs(session, accepted.plan, added, verify_tree, accepted.beside)
         end = repairs.run(Proven(merged, verify_tree(merged)), settings.repair_rounds)
     return exit_code(end), end
 

@@ -35,12 +35,14 @@ class Proven:
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """Repairs the delivery of a session; `verify` is that of its runner."""
+    """Repairs the delivery of a session; `verify` is that of its runner, and `inputs` makes of a
+    tree what a repair is given: with files that checks need and the project does not."""
 
     session: Session
     plan: Plan
     added: AddedTasks
     verify: Verify
+    inputs: Callable[[MergePlan], MergePlan] = lambda tree: tree
 
     def run(self, best: Proven, rounds: int) -> Proven:
         """The best state there is after at most `rounds`; it is what is delivered.
@@ -54,7 +56,7 @@ class Repairs:
             planned = plan_repair(number, failed, self.plan, best.merged, rejected)
             commands = tuple(check.command for check in failed)
             self.session.emit(RepairBegun(number, commands, planned.suspects))
-            end = self.added.run(planned.task, best.merged)
+            end = self.added.run(planned.task, self.inputs(best.merged))
             found, rejected = self._judge(best, end, planned)
             changed = self._changed(best.merged, found.merged) if not rejected else ()
             states = [check.state for check in found.report.ended if check.phase == "check"]

@@ -79,6 +79,7 @@ def test_programs_are_beside_the_product_when_it_is_checked_and_only_then() -> N
     assert seen == [["app.py", ".acceptance/1.py"]]
     assert runner.name == "here"
     assert len(merged.files) == 2
+    assert len(with_programs(PLAN, []).beside(merged).files) == 2
 
 
 class Writer:
