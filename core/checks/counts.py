@@ -9,6 +9,8 @@ _JEST = re.compile(r"^\s*Tests:? +((?:\d+ \w+(?:, | \| )?)+)", re.MULTILINE)
 _MOCHA = re.compile(r"^\s+(\d+) (?:passing|failing)\b", re.MULTILINE)
 _CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.MULTILINE)
 _GO = re.compile(r"^\s*--- (?:PASS|FAIL): ", re.MULTILINE)
+_GO_TELLS_ALL = re.compile(r"^(?:=== RUN|\s*--- PASS: )", re.MULTILINE)
+"""Without -v, go tells of failures only."""
 _MAVEN = re.compile(
     r"Tests run: (\d+), Failures: \d+, Errors: \d+, Skipped: (\d+)\s*$", re.MULTILINE
 )
@@ -27,7 +29,8 @@ def count_tests(output: str) -> int:
     for line in (*_PYTEST.findall(output), *_JEST.findall(output)):
         ran += sum(int(n) for n, name in _NUMBERED.findall(line) if name in _RAN)
     ran += sum(int(n) if name == "tests" else -int(n) for name, n in _NODE.findall(output))
-    ran += sum(map(int, _MOCHA.findall(output))) + len(_GO.findall(output))
+    ran += sum(map(int, _MOCHA.findall(output)))
+    ran += len(_GO.findall(output)) if _GO_TELLS_ALL.search(output) else 0
     ran += sum(int(passed) + int(failed) for passed, failed in _CARGO.findall(output))
     for total, skipped in (
         *_MAVEN.findall(output)[-1:],

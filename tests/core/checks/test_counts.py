@@ -28,6 +28,7 @@ PRINTED = {
         "=== RUN   TestA\n--- PASS: TestA (0.00s)\n    --- FAIL: TestB/x (0.00s)\n--- SKIP: C",
         2,
     ),
+    "go, which tells of failures only": ("--- FAIL: TestA (0.00s)\nFAIL\n", 0),
     "maven": (
         "Tests run: 2, Failures: 0, Errors: 0, Skipped: 0, Time elapsed: 0.03 s -- in a.B\n"
         "Tests run: 5, Failures: 0, Errors: 0, Skipped: 1\n",
