@@ -118,6 +118,10 @@ def why_no_better(before: Report, after: Report, contracts: list[str]) -> str:
         now = ran.get(_name(check), 0)
         if now < check.tests and _name(check) in after.passed:
             return f"{check.command} ran {check.tests} tests before, and {now} now"
+    failed = {_name(check) for check in before.failed}
+    for check in after.ended:
+        if _name(check) in failed and check.state is Proof.NOT_PROVEN:
+            return f"{check.command} failed before, and proves nothing now: {check.reason}"
     if contracts and after.failed:
         return f"{contracts[0]} is a contract and was changed, and not every check passes now"
     known = {_name(check) for check in before.ended}

@@ -273,3 +273,10 @@ def test_manifests_may_be_written_where_a_dependency_lacks(bench: Bench) -> None
     failed = [CheckEnded("check", "c", ("cli",), Proof.FAILED, output=output)]
     merged = plan_merge([MergeSource("all", bench.source, build_manifest(bench.source))])
     assert "requirements.txt" in plan_repair(1, failed, PLAN, merged, "").task.owns
+
+
+def test_what_failed_may_not_be_made_to_prove_nothing(bench: Bench) -> None:
+    bench.states = lambda tree: "+?" if "def add()" in tree[STORE] else "--"
+    end = bench.repair(FIX, rounds=1)
+    assert len(end.report.failed) == 2
+    assert bench.rejected == ["check cli failed before, and proves nothing now: exit code 1"]
