@@ -7,10 +7,10 @@ from pathlib import Path
 from core.events import CONTRACTS, Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
-from engine.delivery.merge import MergePlan, MergeSource, merged_manifest, plan_merge
+from engine.delivery.merge import MergePlan, MergeSource, merge_over, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target, refuse_target
 from engine.delivery.target_check import absolute, manifest_of, which_delivered
-from engine.run.attempt_store import write_contracts
+from engine.run.attempt_store import verify_results, write_contracts
 from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
 from engine.run.session import Session, storing
 
@@ -21,7 +21,8 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
     was merged, as it lies there now, empty without results. Raises MergeError."""
     if not results:
         return MergePlan()
-    return deliver_tree(session, plan_merge(merge_sources(session.run, plan, results)))
+    merge = plan_merge(merge_sources(session.run, plan, results))
+    return deliver_tree(session, _as_repaired(session, merge))
 
 
 @storing()
@@ -32,6 +33,26 @@ def deliver_tree(session: Session, merge: MergePlan) -> MergePlan:
     session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
     target = Path(session.facts.target)
     return replace(merge, files=tuple(replace(f, source=target / f.path) for f in merge.files))
+
+
+def repair_name(number: int) -> str:
+    """Of the task that repairs in this round."""
+    return f"repair-{number}"
+
+
+def _as_repaired(session: Session, merge: MergePlan) -> MergePlan:
+    """With the repairs that were kept, if this is what the run delivered last: the best state stays
+    delivered, whatever this session does."""
+    run, view, tree = session.run, session.run_view, merge
+    names = [repair_name(number) for number in sorted(set(view.kept_rounds))]
+    found = verify_results(run, {n: view.jobs.succeeded.get(n, 0) for n in names}).results
+    for name in names:
+        if (result := found.get(name)) is None:  # it is damaged
+            return merge
+        source = MergeSource(name, run.attempt(result.key).files, result.manifest)
+        tree = merge_over(tree, source)
+    known = known_deliveries(run)
+    return tree if merged_manifest(tree) in known else merge
 
 
 def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) -> list[MergeSource]:

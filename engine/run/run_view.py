@@ -84,6 +84,8 @@ class RunView:
         self.repairs: list[RepairEnded] = []
         """These five are of the last session, and checks of the project as it is delivered."""
         self._proven: tuple[list[CheckEnded], Verified | None] = ([], None)
+        self.kept_rounds: list[int] = []
+        """The rounds of all sessions whose repairs were kept."""
         self.ended: RunEnded | None = None
         """The end of the last session, unless the run was started again since."""
         self.last_at = 0.0
@@ -155,6 +157,8 @@ class RunView:
                 self.repairing = None
                 if data.rejected:
                     self.checks, self.verified = self._proven
+                else:
+                    self.kept_rounds.append(data.round)
             case RunEnded() as data:
                 self.ended = data
         self.last_at = event.at

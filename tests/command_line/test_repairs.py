@@ -57,6 +57,14 @@ def test_what_was_repaired_stays_repaired_when_the_run_is_resumed() -> None:
     assert [event["task"] for event in told("job_intended")] == ["build", "repair-1"]
 
 
+@pytest.mark.parametrize("option", [["--no-verify"], ["--repair-rounds", "0"]])
+def test_it_stays_repaired_where_a_resumed_run_repairs_nothing(option: list[str]) -> None:
+    assert orchestrator.main([*RUN, *BROKEN]) == 0
+    repaired = Path("out/word_count.py").read_text()
+    assert orchestrator.main(["resume", "last", *option]) == 0
+    assert Path("out/word_count.py").read_text() == repaired
+
+
 def test_without_a_budget_for_repairs_the_run_says_so_and_goes_on_with_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

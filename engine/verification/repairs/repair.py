@@ -9,7 +9,7 @@ from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
 from core.plan import Plan
 from core.wire import write_atomic
 from core.workspace.confined import read_regular
-from engine.delivery.deliver import deliver_tree
+from engine.delivery.deliver import deliver_tree, repair_name
 from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merge_over
 from engine.run.session import Session
 from engine.scheduling.types import Stop, StopCause
@@ -50,7 +50,9 @@ class Repairs:
         Raises as the scheduler and the checks do.
         """
         rejected = ""
-        for number in range(1, rounds + 1):
+        owners = {file.owner for file in best.merged.files}
+        laid = [n for n in self.session.run_view.kept_rounds if repair_name(n) in owners]
+        for number in range(1 + max(laid, default=0), rounds + 1):
             if not (failed := best.report.failed):
                 break
             planned = plan_repair(number, failed, self.plan, best.merged, rejected)

@@ -8,6 +8,7 @@ from claude.prompts import load_prompt
 from core.events import CONTRACTS, CheckEnded, Suspect
 from core.paths import is_owned
 from core.plan import Plan, Task
+from engine.delivery.deliver import repair_name
 from engine.delivery.merge import MergePlan
 from engine.verification.conventions import is_manifest, steers_tests
 from engine.verification.repairs.trace import find_suspects, lacks_dependency
@@ -40,7 +41,7 @@ def plan_repair(
         contracts=", ".join(contracts) or "none",
     )
     task = Task(
-        id=f"repair-{number}",
+        id=repair_name(number),
         title=f"Repair, round {number}",
         instructions=text,
         owns=owns,
