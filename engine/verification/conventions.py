@@ -16,13 +16,19 @@ _TEST_DIRECTORIES = {
     "spec",
     "specs",
     "e2e",
+    "testdata",
+    "fixtures",
+    "__fixtures__",
+    "golden",
 }
+_CHECKING_SCRIPT = re.compile(r"(?:.*/)?(?:scripts|tools|ci)/(?:check|verify|smoke|lint)[^/]*")
 _RUNNER_NAMES = re.compile(
-    r"conftest\.py|sitecustomize\.py|usercustomize\.py|[^/]*\.pth|(pytest|tox|mypy)\.ini"
+    r"conftest\.py|sitecustomize\.py|usercustomize\.py|[^/]*\.pth|\.?(pytest|tox|mypy)\.(ini|toml)"
     r"|\.coveragerc|noxfile\.py|GNUmakefile|[Mm]akefile|[Jj]ustfile|\.(mocharc|eslintrc|taprc)[^/]*"
     r"|(jest|vitest|karma|ava|playwright|cypress|eslint|babel)\.(config|setup)\.\w+"
     r"|\.?(ruff|clippy|nextest)\.toml|phpunit\.xml[^/]*|\.rspec|\.npmrc|\.golangci\.\w+"
-    r"|(unittest|pytest|doctest)(\.py)?"
+    r"|(unittest|pytest|doctest)(\.py)?|__mocks__|\.cargo|setupTests\.\w+|vitest\.workspace\.\w+"
+    r"|\.flake8|\.?pylintrc|pyrightconfig\.json|biome\.jsonc?|bunfig\.toml|\.eslintignore"
 )
 _MANIFEST_NAMES = re.compile(
     r"requirements[^/]*\.txt|pyproject\.toml|setup\.(py|cfg)|Pipfile|package\.json|go\.mod"
@@ -33,7 +39,8 @@ _MANIFEST_NAMES = re.compile(
 def is_test(path: str) -> bool:
     """Whether it is a test, or lies among tests: data and helpers of tests do."""
     *directories, name = path.split("/")
-    return bool(_TEST_NAMES.fullmatch(name)) or not _TEST_DIRECTORIES.isdisjoint(directories)
+    among_tests = not _TEST_DIRECTORIES.isdisjoint(map(str.lower, directories))
+    return among_tests or bool(_TEST_NAMES.fullmatch(name) or _CHECKING_SCRIPT.fullmatch(path))
 
 
 def steers_tests(path: str) -> bool:

@@ -19,15 +19,34 @@ _SKIPS = re.compile(
     r"|\b(?:test|it|describe|suite|context|t)\.(?:skip|todo|only|failing|fixme|concurrent\.skip)\b"
     r"|\b(?:xit|xtest|xdescribe|xcontext|fit|fdescribe|ftest)\s*\(|\bt\.Skip\w*\(|\.SkipNow\("
     r"|#\[ignore|@Disabled\b|@Ignore\b|markTestSkipped|Assume\.|assumeTrue|\bMagicMock\b|\bmock\b"
+    r"|\bspyOn\b|\bmock[RI]\w+|\bmonkeypatch\b|\bsinon\b|\bprocess\.exit\w*|\bos\.Exit\b"
+    r"|\bTestMain\b|^//\s*(?:go:build|\+build)\b|\bsys\.exit\b",
+    re.MULTILINE,
 )
+_TAMPERS = re.compile(
+    r"\b(?:unittest|_?pytest|builtins|TestCase|assert|expect)\.[\w.]+\s*=(?![=>])|\bexpect\.extend\b"
+    r"|\bsetattr\(\s*(?:unittest|_?pytest|builtins|TestCase)\b|\bmacro_rules!\s*(?:assert|panic)\w*"
+    r"|\bfunction\s+(?:expect|assert|it|test|describe)\b|\bprocess\.on\(\s*.(?:beforeE|e)xit\b"
+    r"|\bprocess\.exitCode\s*=\s*0|\bcfg\((?:any\(\)|not\(test\))|\bcfg!\(test\)|JEST_WORKER_ID"
+    r"|NODE_TEST_CONTEXT|\btesting\.Testing\(|\bflag\.Lookup\(\"test"
+    r"|\bfunc init\(\)\s*\{[^}]*os\.Exit"
+)
+_IN_PRODUCT = re.compile(
+    r"^[ \t]*(?:import|from)[ ]+(?:unittest|_?pytest)\b|\bSkipTest\b"
+    r"|[\"']_?(?:pytest|unittest)[\"']\s+in\b"
+    r"|^(?:sys\.exit|process\.exit|exit|quit)\(0?\)|^raise SystemExit(?:\(0?\))?$",
+    re.MULTILINE,
+)
+"""What code has no use for that is tested."""
 _SILENCERS = re.compile(
     r"#\s*type:\s*ignore|#\s*noqa|@ts-(?:ignore|nocheck|expect-error)|(?:eslint|tslint)-disable"
     r"|//\s*nolint|#!?\[allow\(|@SuppressWarnings|\bos\._exit\b|PYTEST_CURRENT_TEST"
     r"|skipTests|testFailureIgnore|ignoreFailures|pragma: no cover|istanbul ignore"
 )
 _STRICTNESS = re.compile(
-    r'"(strict\w*|no[A-Z]\w*|include|exclude|files|skipLibCheck|checkJs)"\s*:\s*(\[[^\]]*\]|[^,}\s]+)'
+    r'"(strict\w*|no[A-Z]\w*|include|exclude|files|skipLibCheck|checkJs|extends)"\s*:\s*(\[[^\]]*\]|[^,}\s]+)'
 )
+_JSON_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _CARGO_TESTS = re.compile(
     r"^\s*(\[\[(?:test|bench)\]\]|(?:test|harness|doctest|autotests)\s*=.*)$", re.M
 )
@@ -53,6 +72,8 @@ def _of_file(path: str, old: str | None, new: str | None) -> Iterator[str]:
         return
     if old is None:
         old = ""
+        if not path.endswith(".json"):  # none is there to be read
+            yield from _of_settings(path, old, new or "")
     elif new is None:
         if is_test(path):
             yield f"{path} holds tests, and may not be removed"
@@ -63,8 +84,11 @@ def _of_file(path: str, old: str | None, new: str | None) -> Iterator[str]:
     for pattern, harm in (
         (_SKIPS, "skips or replaces what is tested"),
         (_SILENCERS, "silences a check"),
+        (_TAMPERS, "changes what tests are judged with"),
+        (_IN_PRODUCT, "behaves in another way where it is tested"),
     ):
-        if pattern is _SILENCERS or is_test(path) or path.endswith(".rs"):
+        has_tests = is_test(path) or path.endswith(".rs")
+        if {_SKIPS: has_tests, _IN_PRODUCT: not is_test(path)}.get(pattern, True):
             for text in Counter(pattern.findall(new or "")) - Counter(pattern.findall(old)):
                 yield f"{path} {harm}: {text.strip()}"
 
@@ -101,6 +125,8 @@ def _of_tests(path: str, old: str, new: str) -> Iterator[str]:
         for name in now.parts.keys() - was.parts.keys():
             if not name.rpartition(".")[2].startswith(("test", "Test")):
                 yield f"{path}: {_named(name)} is new, and is no test"
+        for judge in sorted(now.judges - was.judges):
+            yield f"{path}: what tests are judged with comes from the project: {judge}"
         for name in Counter(now.same_sides) - Counter(was.same_sides):
             yield f"{path}: an assertion of {_named(name)} compares a thing with itself"
 
@@ -135,7 +161,19 @@ def _of_package_json(text: str) -> object:
 
 def _of_pyproject(text: str) -> object:
     tools: dict[str, Any] = tomllib.loads(text).get("tool", {})
-    return {name: value for name, value in tools.items() if name not in _PACKAGING}
+    judged = {name: value for name, value in tools.items() if name not in _PACKAGING}
+    commands = [tools.get("hatch", {}).get("envs"), tools.get("pdm", {}).get("scripts")]
+    return judged, commands
+
+
+def _of_tsconfig(text: str) -> object:
+    return sorted(_STRICTNESS.findall(_JSON_COMMENT.sub(r"\1", text)))
+
+
+def _of_vite(text: str) -> object:
+    """What it says of tests, to the end of the file where that takes several lines."""
+    block = re.search(r"\btest\s*:\s*\{(?![^\n]*\}).*", text, re.DOTALL)
+    return _VITEST.findall(text), "".join(block[0].split()) if block else ""
 
 
 def _of_setup_cfg(text: str) -> object:
@@ -149,7 +187,7 @@ _SETTINGS: dict[str, Callable[[str], object]] = {
     r"package\.json": _of_package_json,
     r"pyproject\.toml": _of_pyproject,
     r"setup\.cfg": _of_setup_cfg,
-    r"tsconfig.*\.json": lambda text: sorted(_STRICTNESS.findall(text)),
+    r"tsconfig.*\.json": _of_tsconfig,
     r"Cargo\.toml": _CARGO_TESTS.findall,
-    r"vite\.config\.\w+": _VITEST.findall,
+    r"vite\.config\.\w+": _of_vite,
 }

@@ -8,7 +8,8 @@ import ast
 import builtins
 import copy
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 _CODE = re.compile(
@@ -21,19 +22,38 @@ _CHECKING = re.compile(
     r"|\w*(Error|Exception)|[Ee]rror\w*|Fatal\w*|mock\w*|patch\w*|spy\w*|fn"
 )
 """Names that decide what is asserted; all other names may be put right."""
+_MARKS_TEST = re.compile(r"(?:Test|Benchmark|Fuzz|Example)(?![a-z])|test")
+"""How names begin by which tests are found."""
 _IMPORT = re.compile(
     r"""^\s*import\b[^;'"]*?from\s*['"][^'"]+['"];?|^\s*import\s*['"][^'"]+['"];?"""
     r"""|^\s*(?:const|let|var)\b[^;=]*=\s*require\(\s*['"][^'"]+['"]\s*\)(?:\.\w+)?;?"""
-    r"""|^\s*import\s*\([^)]*\)|^\s*import\s[^\n]*|^\s*(?:pub\s+)?(?:use|mod)\s+[^;{]*(?:\{[^}]*\})?;"""
-    r"""|^\s*#\s*include[^\n]*|^\s*require(?:_relative)?\s+['"][^'"]+['"]|^\s*package\s[^\n]*""",
+    r"""|^\s*import\s*\([^)]*\)|^\s*import\s[^\n;{]*;?|^\s*(?:pub\s+)?use\s+[^;{]*(?:\{[^}]*\})?;"""
+    r"""|^\s*#\s*include[^\n]*|^\s*require(?:_relative)?\s+['"][^'"]+['"]|^\s*package\s+[\w.]+;?""",
     re.MULTILINE,
 )
-_TOKEN = re.compile(
-    r"""(?P<comment>//[^\n]*|/\*.*?\*/|(?<![\w#])\#(?![\[!])[^\n]*)"""
-    r"""|(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)"""
-    r"""|(?P<name>[A-Za-z_$][\w$]*)|(?P<other>\d[\w.]*|[^\s;,])""",
-    re.DOTALL,
+_LEXEMES = (
+    r"""(?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)"""
+    r"""|(?P<name>[A-Za-z_$][\w$]*)|(?P<other>\d[\w.]*|[^\s;,])"""
 )
+_SLASHES, _HASH = r"(?P<comment>//[^\n]*|/\*.*?\*/)|", r"(?P<comment>(?<![\w#$])\#(?!!)[^\n]*)|"
+_TOKENS = [re.compile(comment + _LEXEMES, re.DOTALL) for comment in (_SLASHES, _HASH)]
+_COMMENT_BY_HASH = frozenset({"rb", "sh", "bats", "ex", "exs"})
+_SAME_SIDES = re.compile(
+    r"(?<![\w.])(?:\w+\.)*\w*(?:[Ee]quals?|Is|Same|assert_eq|is|same|eq)!?\(\s*"
+    r"(?P<a>[\w.]+(?:\(\))?)\s*,\s*(?P=a)\s*[,)]"
+    r"|\bexpect\(\s*(?P<b>[\w.]+)\s*\)(?:\.\w+)+\(\s*(?P=b)\s*\)"
+    r"|(?<![\w.)\]])(?P<c>[A-Za-z_][\w.]*)\s*[!=]==?\s*(?P=c)(?![\w.(\[])"
+)
+_BINDING = re.compile(
+    r"""^\s*import\s+([^;'"]*?)\s*from\s*['"]([^'"]+)|^\s*(?:const|let|var)\s+([^;=]*?)\s*="""
+    r"""\s*require\(\s*['"]([^'"]+)""",
+    re.MULTILINE,
+)
+_JUDGES = re.compile(
+    r"assert\w*|expect|unittest|pytest|TestCase|raises|approx|it|test|describe|suite|chai|should"
+)
+"""Names of what tests are judged with: where they come from may not change."""
+_TOOLS = sys.stdlib_module_names | {"pytest", "hypothesis"}
 _INLINE_RUST = "#[cfg(test)]"
 _TEST_OF_PYTHON = re.compile(r"^\s*(?:async )?def (test\w*)", re.MULTILINE)
 WHOLE = "the file"
@@ -46,6 +66,8 @@ class Shapes(NamedTuple):
     parts: dict[str, tuple[str, ...]]
     growing: bool = False
     same_sides: tuple[str, ...] = ()
+    judges: frozenset[str] = frozenset()
+    """What a test is judged with that comes from the project, each with its origin."""
 
 
 def shapes_of(path: str, text: str) -> Shapes | None:
@@ -53,7 +75,18 @@ def shapes_of(path: str, text: str) -> Shapes | None:
     suffix = path.rpartition(".")[2]
     if suffix == "py":
         return _of_python(text)
-    return Shapes({WHOLE: tuple(_tokens(text))}, growing=True) if _CODE.fullmatch(suffix) else None
+    if not _CODE.fullmatch(suffix):
+        return None
+    same = (WHOLE,) * len(_SAME_SIDES.findall(text))
+    return Shapes({WHOLE: tuple(_tokens(text, suffix))}, True, same, _judges_of_javascript(text))
+
+
+def _judges_of_javascript(text: str) -> frozenset[str]:
+    found = set()
+    for imported, place, required, other in _BINDING.findall(text):
+        names = re.findall(r"\w+", imported or required)
+        found |= {f"{n} of {place or other}" for n in names if _JUDGES.fullmatch(n)}
+    return frozenset(judge for judge in found if re.search(r" of [./#@~]/?", judge))
 
 
 def names_of_tests(text: str) -> set[str]:
@@ -63,8 +96,9 @@ def names_of_tests(text: str) -> set[str]:
 
 def inline_tests(text: str) -> str:
     """The part of a source file of Rust that holds its tests; empty without any."""
-    _, mark, tests = text.partition(_INLINE_RUST)
-    return mark + tests
+    before, mark, tests = text.partition(_INLINE_RUST)
+    is_comment = before.count("/*") > before.count("*/")
+    return "" if is_comment else mark + tests
 
 
 def _of_python(text: str) -> Shapes | None:
@@ -77,7 +111,21 @@ def _of_python(text: str) -> Shapes | None:
     for name, node in _parts(tree.body, ""):
         parts[name] = (*parts.get(name, ()), ast.dump(_Blank().visit(ast.parse(ast.unparse(node)))))
         same += [name] * sum(map(_compares_with_itself, ast.walk(node)))
-    return Shapes(parts, same_sides=tuple(same))
+    return Shapes(parts, same_sides=tuple(same), judges=_judges_of_python(tree, parts.keys()))
+
+
+def _judges_of_python(tree: ast.Module, own: Collection[str]) -> frozenset[str]:
+    """With names that the file itself defines, and all of a module."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                module = (node.module or ".") if isinstance(node, ast.ImportFrom) else alias.name
+                name = alias.asname or alias.name.partition(".")[0]
+                is_judge = name in own or hasattr(builtins, name) or _JUDGES.fullmatch(name)
+                if (is_judge or name == "*") and module.partition(".")[0] not in _TOOLS:
+                    found.add(f"{name} of {module}")
+    return frozenset(found)
 
 
 def _parts(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, ast.AST]]:
@@ -129,15 +177,16 @@ def _compares_with_itself(node: ast.AST) -> bool:
     match node:
         case ast.Call(ast.Attribute(attr=name) | ast.Name(id=name), [one, other, *_]):
             return name.startswith("assert") and ast.dump(one) == ast.dump(other)
-        case ast.Assert(ast.Compare(one, _, [other])):
+        case ast.Compare(one, _, [other]):
             return ast.dump(one) == ast.dump(other)
     return False
 
 
-def _tokens(text: str) -> Iterator[str]:
-    for token in _TOKEN.finditer(_IMPORT.sub("\n", text)):
+def _tokens(text: str, suffix: str) -> Iterator[str]:
+    for token in _TOKENS[suffix in _COMMENT_BY_HASH].finditer(_IMPORT.sub("\n", text)):
         match token.lastgroup:
             case "name":
-                yield token[0] if _CHECKING.fullmatch(token[0]) else "_"
+                name, marks = token[0], _MARKS_TEST.match(token[0])
+                yield name if _CHECKING.fullmatch(name) else marks[0] if marks else "_"
             case "text" | "other":
                 yield token[0]

@@ -291,6 +291,107 @@ REFUSED = {
     ),
 }
 
+FAKE_JS = JS.replace("'node:assert/strict'", "'../src/fake.js'")
+GO_SAME = GO.replace("got != 3", "got != want")
+VITE = "test: {\n  exclude: [\n    'a',\n  ],\n}"
+CHEATS_BY_TOOLS: dict[str, tuple[str, str, str]] = {
+    "another unittest": (T, PY, PY.replace("import unittest", "from todo import x as unittest")),
+    "another class of that name": (T, PY, PY + "from todo.fake import TestStore\n"),
+    "all of a module": (T, PY, PY + "from todo.fake import *\n"),
+    "a comparison inside of a call": (
+        T,
+        PY + "def test_x():\n    check(a == b)\n",
+        PY + "def test_x():\n    check(a == a)\n",
+    ),
+    "an assertion replaced": (
+        "todo/__init__.py",
+        "",
+        "import unittest as u\nunittest.TestCase.assertEqual = print\n",
+    ),
+    "a skip by the product": ("todo/a.py", "", "raise SkipTest\n"),
+    "a look whether it is tested": ("todo/a.py", "", 'if "pytest" in sys.modules: ...\n'),
+    "an exit at once": ("src/a.js", "a()\n", "process.exit(0)\na()\n"),
+    "a module of the project that asserts": (J, JS, FAKE_JS),
+    "a result compared with itself": (J, JS, JS.replace("item.title, 'milk'", "item, item")),
+    "what is expected of itself": (J, JS + "expect(a).toBe(b)", JS + "expect(b).toBe(b)"),
+    "an exit, in JavaScript": (J, JS, JS + "process.exit(0)\n"),
+    "an expect of its own": (J, JS, JS + "function expect() {}\n"),
+    "a spy": (J, JS, JS + "jest.spyOn(store, 'add')\n"),
+    "a test of Go renamed": ("a_test.go", GO, GO.replace("TestAdd", "Testadd")),
+    "a build tag": ("a_test.go", GO, "//go:build never\n\n" + GO),
+    "a result compared with itself, in Go": (
+        "a_test.go",
+        GO_SAME,
+        GO_SAME.replace("got != want", "want != want"),
+    ),
+    "code behind the name of a package": (
+        "a_test.go",
+        GO,
+        GO.replace("store\n", "store; func init() { os.Exit(0) }\n", 1),
+    ),
+    "a module of tests that is never built": (
+        "src/lib.rs",
+        RUST,
+        RUST.replace("#[cfg(test)]", "#[cfg(any())]\n#[cfg(test)]"),
+    ),
+    "tests commented out, in Rust": (
+        "src/lib.rs",
+        RUST,
+        RUST.replace("#[cfg(test)]", "/*\n#[cfg(test)]") + "*/",
+    ),
+    "a macro that asserts nothing": ("src/lib.rs", RUST, "macro_rules! assert_eq {}\n" + RUST),
+    "the rest of a line with an address": (
+        "tests/e2e.sh",
+        "curl http://localhost/ | grep ok\n",
+        "curl http://localhost/ || true\n",
+    ),
+    "strictness commented out": (
+        "tsconfig.json",
+        '{"strict": true}',
+        '{// "strict": true\n}',
+    ),
+    "tests that are left out in several lines": (
+        "vite.config.ts",
+        VITE,
+        VITE.replace("'a',", "'a', 'b',"),
+    ),
+    "data of tests of Go": ("testdata/a.txt", "1", "2"),
+    "a script that checks": ("scripts/check.py", "import sys\nsys.exit(1)\n", ""),
+}
+
+
+@pytest.mark.parametrize(("path", "old", "new"), CHEATS_BY_TOOLS.values(), ids=CHEATS_BY_TOOLS)
+def test_what_tests_are_judged_with_stays(path: str, old: str, new: str) -> None:
+    assert old != new
+    assert find_objections({path: old}, {path: new})
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("pyproject.toml", '[tool.pytest.ini_options]\naddopts = "--deselect tests/a.py"\n'),
+        ("setup.cfg", "[tool:pytest]\naddopts = -k nothing\n"),
+        (".cargo/config.toml", ""),
+        ("__mocks__/store.js", ""),
+    ],
+)
+def test_settings_of_tests_may_not_appear(path: str, text: str) -> None:
+    assert find_objections({}, {path: text})
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("package.json", PACKAGE),
+        ("tsconfig.json", TSCONFIG),
+        ("setup.cfg", "[metadata]\nname = a\n"),
+        ("src/cli.js", "try { main() } catch {\n  process.exit(1)\n}\n"),
+        ("todo/__main__.py", "def main():\n    sys.exit(0)\n"),
+    ],
+)
+def test_what_a_project_lacks_may_be_added(path: str, text: str) -> None:
+    assert find_objections({}, {path: text}) == []
+
 
 def changed(text: str, edits: list[tuple[str, str]] | None) -> dict[str, str] | None:
     for old, new in edits or []:
