@@ -6,7 +6,6 @@ from typing import Any
 
 from core.events import Forecast, Part, Range
 from engine.run.run_view import RunView
-from engine.run.task_view import TaskPhase
 from engine.views.format import dollars, rough_duration
 
 _EVEN = 1.1
@@ -68,7 +67,7 @@ def compare(run_view: RunView) -> dict[str, Any]:
 def _no_comparison(run_view: RunView) -> str:
     if run_view.forecast is None:
         return "There is no forecast to compare with yet."
-    if len(run_view.tasks) == 1:
+    if run_view.done_of_plan()[1] == 1:
         return "This run was one executor alone: the plan has one task."
     return "Nobody estimated what one executor alone would take: the plan was given."
 
@@ -76,7 +75,7 @@ def _no_comparison(run_view: RunView) -> str:
 def _this_run(run_view: RunView, forecast: Forecast) -> tuple[Part | None, bool]:
     """What the run took, at Claude's pace, and whether that was measured. None where the run is not
     whole, since less work is no faster work, and where only a simulation's time is known."""
-    if run_view.counts[TaskPhase.SUCCEEDED] < len(run_view.tasks):
+    if not run_view.is_whole:
         return None, False
     measured = run_view.spend().part(run_view.planning_s + run_view.executing_s())
     if not run_view.header.simulated or run_view.header.speed == 1.0:
@@ -99,8 +98,7 @@ def _part(name: str, part: Part, *, measured: bool) -> dict[str, Any]:
 def _verdict(run_view: RunView, alone: Part, this: Part | None, *, measured: bool) -> Iterator[str]:
     if this is None:
         yield f"One executor alone would have taken about {rough_duration(alone.seconds)}."
-        whole = run_view.counts[TaskPhase.SUCCEEDED] == len(run_view.tasks)
-        why = "A simulation measures no time" if whole else "This run is not whole"
+        why = "A simulation measures no time" if run_view.is_whole else "This run is not whole"
         yield f"{why}, so there is nothing to compare it with."
         return
     yield _faster(alone.seconds / this.seconds if this.seconds and alone.seconds else 1.0)

@@ -86,8 +86,8 @@ def _proof_tiles(criteria: tuple[CriterionProof, ...]) -> Iterator[str]:
 
 
 def _figures(run_view: RunView, text: Text) -> Iterator[str]:
-    done, spend = run_view.counts[TaskPhase.SUCCEEDED], run_view.spend()
-    yield _tile(f"{done:,}", "tasks done", "", f"of {len(run_view.tasks):,}")
+    (done, planned), spend = run_view.done_of_plan(), run_view.spend()
+    yield _tile(f"{done:,}", "tasks done", "", f"of {planned:,}")
     cost = dollars(spend.cost_usd) + (" + ?" if spend.unpriced else "")
     simulated = "simulated: nothing is billed" if run_view.header.simulated else ""
     yield _tile(text(cost), "cost", "", simulated)

@@ -174,6 +174,17 @@ class RunView:
         """The outcome of the last session; of a run that is open now, "interrupted"."""
         return "interrupted" if self.ended is None else self.ended.outcome or "ended"
 
+    def done_of_plan(self) -> tuple[int, int]:
+        """How many tasks of the plan are done, and how many there are; added ones do not count."""
+        planned = [task for name, task in self.tasks.items() if name not in self.added]
+        return sum(task.phase is TaskPhase.SUCCEEDED for task in planned), len(planned)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all tasks of the plan are done."""
+        done, planned = self.done_of_plan()
+        return done == planned
+
     def spend(self) -> Spend:
         """Of the whole run, planning included."""
         under_way = (t.under_way for t in self._all_tasks() if t.under_way.requests)

@@ -11,7 +11,6 @@ from core.program import here
 from engine.money.usage import Price
 from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, is_locked
-from engine.run.task_view import TaskPhase
 from engine.views.format import clean, cost_text, rough_duration, short_cost
 from engine.views.table import Column, render_table
 
@@ -54,12 +53,12 @@ def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
         run_view = read_run_view(run, pricing(facts.settings))
     except (BundleError, OSError) as exc:
         return RunRow(run.run_id, "damaged", 0, 0, 0, "", 0.0, str(exc), "", str(run.root))
-    spend = run_view.spend()
+    spend, (done, planned) = run_view.spend(), run_view.done_of_plan()
     return RunRow(
         run=run.run_id,
         state="running" if is_locked(run) else run_view.state,
-        done=run_view.counts[TaskPhase.SUCCEEDED],
-        tasks=len(run_view.tasks),
+        done=done,
+        tasks=planned,
         tokens=spend.total_tokens,
         cost=cost_text(spend, facts.simulated),
         created=facts.created,

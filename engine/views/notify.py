@@ -4,7 +4,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 
 from engine.run.run_view import RunView
-from engine.run.task_view import TaskPhase
 from engine.views.format import clean
 from engine.views.summary import render_outcome
 
@@ -43,6 +42,7 @@ def notify(
 def describe_end(run_view: RunView) -> dict[str, str]:
     """The variables that the command gets; texts are on one line and clean."""
     header, ended = run_view.header, run_view.ended
+    done, planned = run_view.done_of_plan()
     return {
         "RUN_ID": clean(run_view.run_id),
         "RUN_OUTCOME": clean(run_view.state),
@@ -52,8 +52,8 @@ def describe_end(run_view: RunView) -> dict[str, str]:
         "RUN_TITLE": clean(run_view.title or header.prompt),
         "RUN_TARGET": clean(header.target, 4_096),
         "RUN_DIR": clean(header.run_dir, 4_096),
-        "RUN_TASKS": str(len(run_view.tasks)),
-        "RUN_TASKS_DONE": str(run_view.counts[TaskPhase.SUCCEEDED]),
+        "RUN_TASKS": str(planned),
+        "RUN_TASKS_DONE": str(done),
         "RUN_COST_USD": f"{run_view.spend().cost_usd:.4f}",
         "RUN_SIMULATED": "true" if header.simulated else "false",
     }

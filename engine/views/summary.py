@@ -77,8 +77,7 @@ def render_short(run_view: RunView, width: int = WIDTH) -> str:
 
 def _short_facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     spend, is_told = run_view.spend(), False
-    is_whole = run_view.counts[TaskPhase.SUCCEEDED] == len(run_view.tasks)
-    told = _SHORT if is_whole else _SHORT | {"tasks"}
+    told = _SHORT if run_view.is_whole else _SHORT | {"tasks"}
     for label, text in _facts(run_view):
         is_told = label in told or (is_told and not label)
         if is_told and not text.startswith(_TRANSCRIPT):  # which is shown by the next step
@@ -174,7 +173,7 @@ def render_outcome(run_view: RunView) -> str:
 
 
 def _headline(run_view: RunView) -> str:
-    done, total = run_view.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
+    done, total = run_view.done_of_plan()
     label = "Simulated run" if run_view.header.simulated else "Run"
     outcome = clean((run_view.ended and run_view.ended.outcome) or "not ended")
     return f"{label} {clean(run_view.header.run)}: {outcome}, {done} of {plural(total, 'task')}"
@@ -299,8 +298,7 @@ def _wall(run_view: RunView) -> str:
     wall_s, speed = run_view.wall_s(), run_view.header.speed
     if not pace_text(speed):
         return f"{duration(wall_s)} from start to end"
-    is_whole = run_view.counts[TaskPhase.SUCCEEDED] == len(run_view.tasks)
-    expected = run_view.forecast.parallel if run_view.forecast and is_whole else None
+    expected = run_view.forecast.parallel if run_view.forecast and run_view.is_whole else None
     life_s = expected.seconds if expected else (speed or 0.0) * wall_s
     life = f": about {duration(life_s)} at Claude's pace" if life_s else ""
     return f"{duration(wall_s)}, {distortion_text(speed)}{life}"
