@@ -16,6 +16,7 @@ _MAVEN = re.compile(
 )
 _RSPEC = re.compile(r"^(\d+) examples?, \d+ failures?(?:, (\d+) pending)?", re.MULTILINE)
 _PHPUNIT = re.compile(r"^(?:OK \(|Tests: )(\d+)(?: tests?)?, (?:.*Skipped: (\d+))?", re.MULTILINE)
+_NO_COUNT = re.compile(r"\d{10,}")  # int() refuses what has thousands of digits
 _NUMBERED = re.compile(r"(\d+) (\w+)")
 _RAN = {"passed", "failed", "xpassed"}
 
@@ -23,6 +24,7 @@ _RAN = {"passed", "failed", "xpassed"}
 def count_tests(output: str) -> int:
     """Those that were run to their end, all runners together; skipped ones and those expected to
     fail are none. 0 where the output tells none."""
+    output = _NO_COUNT.sub("0", output)
     ran = sum(
         int(n) - _sum(r"=(\d+)", _without_failures(rest)) for n, rest in _UNITTEST.findall(output)
     )

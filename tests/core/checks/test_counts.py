@@ -37,6 +37,7 @@ PRINTED = {
     "rspec": ("12 examples, 1 failure, 2 pending\n", 10),
     "phpunit": ("OK (12 tests, 20 assertions)\n", 12),
     "phpunit, some skipped": ("Tests: 12, Assertions: 20, Skipped: 2.\n", 10),
+    "no number of tests": (f"Ran {'9' * 5000} tests in 0.1s\n\nOK\n", 0),
     "a compiler": ("src/cli.ts(1,9): error TS2724\n", 0),
 }
 
