@@ -12,6 +12,7 @@ MAX_CONTRACT_CHARS = 1_000_000  # every executor that uses a contract reads all 
 _MOST_EXECUTORS = 100_000
 _MOST_TOKENS = 20_000_000
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ADDED_ID = re.compile(r"(accept|repair|verify)-\d+")
 _ROOT = EVERYTHING.rstrip("/")
 
 
@@ -51,6 +52,8 @@ def _task_defects(plan: Plan) -> Iterator[str]:
     for task in plan.tasks:
         if not TASK_ID.fullmatch(task.id):
             yield f"task id {task.id!r} does not match {TASK_ID.pattern}"
+        if _ADDED_ID.fullmatch(task.id):
+            yield f"task id {task.id!r} is one of those that a run gives to tasks of its own"
         if not task.owns:
             yield f"task {task.id!r} owns no path"
         if not task.instructions.strip():
