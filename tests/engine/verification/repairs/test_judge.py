@@ -91,6 +91,11 @@ ALLOWED = {
         PY,
         [("from todo.store import Store", "from todo import db\nfrom todo.db import Store")],
     ),
+    "where an assertion of the project's own is": (
+        T,
+        "from tests.helpers import assert_ok\n",
+        [("tests.helpers", "tests.support")],
+    ),
     "formatting, comments, docstrings": (T, PY, [('"""It adds."""', '"""It does."""  # so')]),
     "one more test": (
         T,
