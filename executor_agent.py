@@ -144,9 +144,11 @@ class ExecutorAgent:
     def _own_checks(
         self, request: Request, attempt: AttemptDir, clock: Clock
     ) -> Callable[[], str] | None:
-        """The tool for a model without a shell; the same for all tasks of a run, whose prompts are
-        to begin alike. A simulated model knows no such tool."""
+        """The tool for a model without a shell that has the whole project before it: else what its
+        checks import is not there yet. A simulated model knows no such tool."""
         model = request.model
+        if not request.is_whole or not request.task.checks:
+            return None
         has_shell = self.contained or model.allow_commands or model.engine != "api"
         if has_shell or model.simulation is not None or (sandbox := self.find_sandbox()) is None:
             return None

@@ -123,7 +123,7 @@ class ContractFile:
 class Request:
     """request/task.json. `brief` is the same for all tasks of a run; `previous_failure` is how
     the attempt before failed; `allowance` is what the run has reserved for this one. `checks` are
-    run in place of a request to Claude: the inputs are the project then."""
+    run in place of a request to Claude. `is_whole`: the inputs are the whole project."""
 
     key: JobKey
     prompt: str
@@ -135,6 +135,7 @@ class Request:
     previous_failure: str = ""
     allowance: Allowance = UNLIMITED
     checks: CheckJob | None = None
+    is_whole: bool = False
     version: int = WIRE_VERSION
 
 

@@ -34,7 +34,7 @@ class OwnChecks:
         root = self.attempt.root / "checks"
         remove_tree(root)
         try:
-            return "\n\n".join(self._run_all(Places.below(root))) or "This task has no checks."
+            return "\n\n".join(self._run_all(Places.below(root)))
         finally:
             remove_tree(root)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from core.bundle import (
     UNLIMITED,
@@ -54,6 +55,9 @@ class _Source:
 
 class DiskStore:
     """The AttemptStore of real runs: everything lies in the run directory."""
+
+    is_whole: ClassVar[bool] = False
+    """Whether inputs are the whole project."""
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class DiskStore:
                 previous_failure=previous_failure,
                 allowance=allowance,
                 checks=self._checks,
+                is_whole=self.is_whole,
             )
             write_request(attempt, request)
         return Job(key, attempt.root, self._limits.timeout_s)

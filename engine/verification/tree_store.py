@@ -20,6 +20,8 @@ class TreeStore(DiskStore):
     """For one `task`. `files` are the tree, each proven against its digest when it is copied. Of
     the contracts of `plan`, the run's, those that the task owns are files like any other to it."""
 
+    is_whole = True
+
     def __init__(
         self,
         run: RunDir,

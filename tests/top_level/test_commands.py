@@ -70,6 +70,7 @@ class Bench:
         self.echoed: list[str] = []
         self.checks: tuple[str, ...] = ()
         self.sandbox: Sandbox | None = None
+        self.is_whole = False
 
     def write(self) -> None:
         (self.attempt.inputs / "app").mkdir(parents=True)
@@ -85,10 +86,11 @@ class Bench:
             estimate=100,
         )
         contract = ContractFile(CONTRACT, hashlib.sha256(CONTRACT_TEXT).hexdigest())
-        write_request(
-            self.attempt,
-            Request(KEY, "Build", "# Store\n", task, (contract,), self.model, self.limits),
+        brief, whole = "# Store\n", self.is_whole
+        request = Request(
+            KEY, "Build", brief, task, (contract,), self.model, self.limits, is_whole=whole
         )
+        write_request(self.attempt, request)
 
     def run(self, *answers: Answer, contained: bool = False) -> TaskResult:
         if not self.attempt.task_json.exists():
@@ -147,6 +149,7 @@ def test_a_shell_is_offered_where_it_is_allowed_or_contained_and_nowhere_else(
 
 def test_without_a_shell_the_tasks_own_checks_are_run_on_a_copy(bench: Bench) -> None:
     bench.model, bench.sandbox = ModelSettings(), Bare()
+    bench.is_whole = True
     bench.checks = ("cat src/a.py; rm -r src; touch lib.pyc", "echo spam; exit 3")
     result = bench.run(act(WRITE), act(use("run_checks")), act(SUBMIT))
     assert result.outcome is Outcome.OK
@@ -161,27 +164,23 @@ def test_without_a_shell_the_tasks_own_checks_are_run_on_a_copy(bench: Bench) ->
 
 
 @pytest.mark.parametrize(
-    ("model", "contained", "is_offered"),
+    ("model", "contained", "is_whole", "is_offered"),
     [
-        (ModelSettings(), False, True),
-        (ModelSettings(allow_commands=True), False, False),
-        (ModelSettings(), True, False),
-        (ModelSettings(simulation=SimulationSettings()), False, False),
+        (ModelSettings(), False, True, True),
+        (ModelSettings(), False, False, False),
+        (ModelSettings(allow_commands=True), False, True, False),
+        (ModelSettings(), True, True, False),
+        (ModelSettings(simulation=SimulationSettings()), False, True, False),
     ],
 )
-def test_checks_are_offered_where_there_is_a_sandbox_and_no_shell(
-    bench: Bench, model: ModelSettings, contained: bool, is_offered: bool
+def test_checks_are_offered_where_the_project_is_whole_and_there_is_no_shell(
+    bench: Bench, model: ModelSettings, contained: bool, is_whole: bool, is_offered: bool
 ) -> None:
-    bench.model, bench.sandbox = model, Bare()
+    bench.model, bench.sandbox, bench.is_whole = model, Bare(), is_whole
+    bench.checks = ("true",)
     bench.run(DONE, contained=contained)
     names = {tool["name"] for tool in bench.claude.calls[0].tools}
     assert ("run_checks" in names) == is_offered
-
-
-def test_a_task_without_checks_is_told_so(bench: Bench) -> None:
-    bench.model, bench.sandbox = ModelSettings(), Bare()
-    bench.run(act(WRITE), act(use("run_checks")), act(SUBMIT))
-    assert bench.said(2) == "This task has no checks."
 
 
 NODE = """#!/bin/sh
