@@ -291,10 +291,15 @@ CHANCES = {
     "refusal": 0.05,
     "snooping": 1.0,
 }
+IN_THE_PROJECT = {
+    *("mismatch", "broken_code", "missing_dependency", "bad_contract"),
+    *("flaky_check", "lying_check", "cheat"),
+}
+"""These change what is delivered; tests/command_line/test_mistakes.py has them."""
 
 
 def test_all_faults_are_tried() -> None:
-    assert CHANCES.keys() == FAULTS.keys()
+    assert CHANCES.keys() | IN_THE_PROJECT == FAULTS.keys()
 
 
 @pytest.mark.parametrize("fault", CHANCES)
