@@ -273,6 +273,7 @@ def watch(loaded: LoadedSettings, name: str, port: int, opens: bool) -> int:
     mask = loaded.settings.credentials(os.environ).mask
     with suppress(KeyboardInterrupt), watching(run, price, mask, CLOCK, port) as served:
         print_text(f"{served.address}\n")
+        print_line("The page follows the run. Ctrl-C ends it.")
         if opens:
             open_in_browser(served.address)
         while True:

@@ -115,7 +115,7 @@ def _commands(run_view: RunView, state: str, text: Text) -> Iterator[str]:
     if run_view.delivered_files and header.target:
         files = plural(run_view.delivered_files, "file")
         yield _fact("Delivered to", text(header.target), files)
-        if run_view.start:
+        if run_view.start and run_view.is_whole:
             start = f"cd {shlex.quote(header.target)} && {run_view.start}"
             yield _fact("Start it with", text(clean(start, 4_096)), "", copied=True)
     elif state != "running":

@@ -112,8 +112,8 @@ def _labelled(facts: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
 
 
 def _start(run_view: RunView) -> Iterator[str]:
-    """The command that starts what was delivered, to be pasted."""
-    if run_view.delivered_files and run_view.start:
+    """The command that starts what was delivered, to be pasted; what lacks parts has none."""
+    if run_view.delivered_files and run_view.start and run_view.is_whole:
         command = f"cd {shlex.quote(run_view.header.target)} && {run_view.start}"
         yield _step("start", clean(command, 4_096))
 

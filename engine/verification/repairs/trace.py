@@ -46,6 +46,9 @@ _IMPORTS = re.compile(
     re.MULTILINE,
 )
 _COMMAND_NAMES = re.compile(r"-m\s+([\w.]+)|([\w-]*[./][\w./-]*\w)")
+_SYNTAX_ERROR = re.compile(
+    r'File "([^"]+)", line \d+\n(?:.*\n){1,3}?[ \t]*(?:Syntax|Indentation|Tab)Error:'
+)
 _INDEX = re.compile(r"(^|/)(__init__|index|mod|lib)$")
 
 
@@ -53,7 +56,8 @@ def find_suspects(
     failed: Sequence[CheckEnded], plan: Plan, merged: MergePlan
 ) -> tuple[Suspect, ...]:
     """At most MOST_SUSPECTS, the likeliest first: what the output names, innermost first, what
-    that builds upon, what the checks are about. Tests come last. Empty only without any file."""
+    that builds upon, what the checks are about. Tests come last, but for those that cannot be
+    read. Empty only without any file."""
     tree = _Tree(plan, merged)
     near: dict[str, None] = {}
     for look in (_innermost, _dependencies, _named, _frames, _of_command):
@@ -63,7 +67,9 @@ def find_suspects(
     paths = list(found) or sorted(tree.paths, key=_is_prose)
     tests = list(filter(is_test, paths))[:_MOST_TESTS]
     code = list(filterfalse(is_test, paths))[: MOST_SUSPECTS - len(tests)]
-    return tuple(Suspect(path, tree.owner(path)) for path in (*code, *tests))
+    unreadable = [path for check in failed for path in _unreadable(check, tree)]
+    first = dict.fromkeys((*unreadable, *code, *tests))
+    return tuple(Suspect(path, tree.owner(path)) for path in [*first][:MOST_SUSPECTS])
 
 
 def lacks_dependency(failed: Iterable[CheckEnded], merged: MergePlan) -> bool:
@@ -181,6 +187,12 @@ def _frames(check: CheckEnded, tree: _Tree) -> list[str]:
     python = [path for path, is_so in zip(found, is_python, strict=True) if is_so]
     others = [path for path, is_so in zip(found, is_python, strict=True) if not is_so]
     return [*reversed(python), *others]
+
+
+def _unreadable(check: CheckEnded, tree: _Tree) -> list[str]:
+    """The files in which Python found a syntax error."""
+    named = _SYNTAX_ERROR.findall(check.output)
+    return [path for name in named for path in tree.path(name)]
 
 
 def _lacking(check: CheckEnded, tree: _Tree) -> list[str]:

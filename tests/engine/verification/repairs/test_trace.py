@@ -100,6 +100,14 @@ CASES = {
         '  File "/sandbox/project/todo/store.py", line 3\n    def add(:\nSyntaxError: invalid',
         ["todo/store.py"],
     ),
+    "python, a syntax error of a test": (
+        "python",
+        '  File "/usr/lib/python3.11/unittest/loader.py", line 407, in _get_module\n'
+        "    __import__(name)\n"
+        '  File "/sandbox/project/tests/test_cli.py", line 11\n    from todo\n'
+        "             ^\nSyntaxError: invalid syntax\n",
+        ["tests/test_cli.py"],
+    ),
     "python, an assertion alone: what the test imports": (
         "python",
         '  File "/sandbox/project/tests/test_store.py", line 5, in t\nAssertionError: 2 != 3\n',
