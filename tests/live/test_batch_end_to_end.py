@@ -223,7 +223,8 @@ def test_doctor_finds_all_well_and_registers_the_same_definition_once(
     for _ in range(2):
         process = start(tmp_path, *asked, **place.environ)
         said, complained = process.communicate(timeout=100)
-        assert not complained
+        # on a busy machine it tells what it waits for
+        assert all(line.startswith("Waiting for ") for line in complained.splitlines())
         lines += [json.loads(line) for line in said.splitlines()]
     first, again = [c["message"] for c in lines if c["subject"] == "job definition"]
     assert "registered; use it" in first
