@@ -64,7 +64,7 @@ class Checker:
     alone: bool = False
     """Whether this process has no other children (see core.shell.shell)."""
     _begun: int = field(default=0, init=False)
-    _hollow: set[str] = field(default_factory=set, init=False)
+    _pass_in_empty: set[str] = field(default_factory=set, init=False)
     """The commands that pass in an empty directory, too."""
     _failed_once: list[CheckEnded] = field(default_factory=list, init=False)
 
@@ -93,7 +93,7 @@ class Checker:
         self._begun = len(self.request.setup.install)
         with self._shell() as shell:
             if not reason:
-                self._find_hollow(shell)
+                self._try_in_empty(shell)
             for check in self.request.checks:
                 command, tasks, _ = check
                 if not reason and self.clock.monotonic() > until:
@@ -124,16 +124,16 @@ class Checker:
             return lying_check.ALWAYS_PASSES
         if lying_check.ran_no_test(check.command, output):
             return lying_check.RAN_NO_TEST
-        return lying_check.PASSES_IN_EMPTY if check.command in self._hollow else ""
+        return lying_check.PASSES_IN_EMPTY if check.command in self._pass_in_empty else ""
 
-    def _find_hollow(self, shell: Shell) -> None:
+    def _try_in_empty(self, shell: Shell) -> None:
         """Try in empty directories what only these decide on."""
         commands = [check.command for check in self.request.checks if not check.doubt]
         commands = list(filter(lying_check.is_decided_by_empty_directory, commands))
         if commands:
             end = self._run(shell, lying_check.in_empty_directories(commands), _IN_EMPTY_S)
             passed = filter(str.isdecimal, end.output.split())
-            self._hollow = {commands[int(number)] for number in passed}
+            self._pass_in_empty = {commands[int(number)] for number in passed}
 
     def _starts(self) -> bool:
         return bool(self.request.setup.start) and self.sandbox.may_start

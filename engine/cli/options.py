@@ -142,6 +142,10 @@ def parse_age(text: str) -> float:
     return int(found[1]) * {"h": 3_600.0, "d": 86_400.0, "w": 604_800.0}[found[2]]
 
 
+MakeCommand = Callable[..., click.Command]
+"""As `command` in _commands."""
+
+
 def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
     """In the order of --help."""
 
@@ -159,7 +163,18 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         made.params.append(_flag(Group.OUTPUT, "--show-config", "show all settings, and stop"))
         return made
 
-    run_id = click.Argument(["run_id"], metavar="RUN", shell_complete=find_runs)
+    yield from _commands_that_build(do, around, command)
+    yield from _commands_that_show(do, command)
+    yield from _commands_that_tidy(do, command)
+
+
+def _run_id() -> click.Argument:
+    return click.Argument(["run_id"], metavar="RUN", shell_complete=find_runs)
+
+
+def _commands_that_build(
+    do: Handlers, around: Surroundings, command: MakeCommand
+) -> Iterator[click.Command]:
     prompt = click.Argument(["words"], nargs=-1, metavar='"PROMPT"')
     prompt_file = _own("--prompt-file", "FILE", "read the prompt from a file; -: standard input")
     yield command(
@@ -184,8 +199,11 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         "resume",
         "Continue a run that was stopped or has failures.",
         lambda ctx, loaded: do.resume(loaded, ctx.params["run_id"]),
-        run_id,
+        _run_id(),
     )
+
+
+def _commands_that_show(do: Handlers, command: MakeCommand) -> Iterator[click.Command]:
     yield command(
         "runs",
         "List the runs in the work directory, the newest first.",
@@ -199,7 +217,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         "show",
         "Show a run, or a task: request, transcript, files, result.",
         lambda ctx, loaded: do.show(loaded, ctx.params["run_id"], ctx.params["task"] or ""),
-        run_id,
+        _run_id(),
         click.Argument(["task"], metavar="[TASK]", required=False, shell_complete=find_tasks),
     )
     opens = _flag(Group.CORE, "--open", "open it in the browser")
@@ -209,7 +227,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         lambda ctx, loaded: do.report(
             loaded, ctx.params["run_id"], _path(ctx.params["output"]), ctx.params["open"]
         ),
-        run_id,
+        _run_id(),
         _own("--output", "FILE", "where to write it (report.html of the run)", "-o"),
         opens,
     )
@@ -219,7 +237,7 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         lambda ctx, loaded: do.watch(
             loaded, ctx.params["run_id"], ctx.params["port"], ctx.params["open"]
         ),
-        run_id,
+        _run_id(),
         _own("--port", "N", "port on loopback; 0: any free one", type=_PORT, default=0),
         opens,
     )
@@ -229,15 +247,18 @@ def _commands(do: Handlers, around: Surroundings) -> Iterator[click.Command]:
         lambda ctx, loaded: do.logs(
             loaded, ctx.params["run_id"], ctx.params["task"], ctx.params["follow"]
         ),
-        run_id,
+        _run_id(),
         click.Argument(["task"], metavar="TASK", shell_complete=find_tasks),
         _flag(Group.CORE, "--follow", "go on until the task ends"),
     )
+
+
+def _commands_that_tidy(do: Handlers, command: MakeCommand) -> Iterator[click.Command]:
     yield command(
         "cancel",
         "Stop the jobs of a run wherever they run; it can be resumed.",
         lambda ctx, loaded: do.cancel(loaded, ctx.params["run_id"]),
-        run_id,
+        _run_id(),
     )
     yield command(
         "clean",

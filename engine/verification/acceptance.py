@@ -62,8 +62,7 @@ def accept(besides: AddedTasks, plan: Plan, merged: MergePlan) -> Accepted:
     seen = replace(seen, files=tuple(file for file in seen.files if not is_test(file.path)))
     end = besides.run(acceptance_task(plan), seen)
     if end.result is None or end.attempt is None:
-        why_not = end.outcome.messages.get(TASK, "no program was written for them")
-        return Accepted(plan, (), why_not, end.outcome.stop)
+        return Accepted(plan, (), end.why_not, end.outcome.stop)
     root, entries = end.attempt.files, end.result.manifest.entries
     return with_programs(plan, [MergedFile(e.path, TASK, root / e.path, e) for e in entries])
 

@@ -28,6 +28,13 @@ class AddedEnd:
     result: TaskResult | None = None
     attempt: AttemptDir | None = None
 
+    @property
+    def why_not(self) -> str:
+        """Why there is no result."""
+        stop = self.outcome.stop
+        told = stop.message if stop else " ".join(self.outcome.messages.values())
+        return told or "it did not succeed"
+
 
 @dataclass(frozen=True, slots=True)
 class AddedTasks:

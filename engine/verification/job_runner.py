@@ -57,5 +57,4 @@ def _result(end: AddedEnd) -> Path:
     stop = end.outcome.stop
     if stop is not None and stop.cause is StopCause.INTERRUPTED:
         raise KeyboardInterrupt
-    [why] = end.outcome.messages.values() or [stop.message if stop else "it was not run"]
-    raise ChecksNotRun(f"the job failed: {why.rstrip('.')}")
+    raise ChecksNotRun(f"the job failed: {end.why_not.rstrip('.')}")

@@ -10,8 +10,8 @@ from core.job import Job, JobKey
 from core.paths import is_owned
 from core.plan import Plan, Task
 from core.wire import encode
-from core.workspace.confined import read_regular
 from engine.delivery.merge import MergedFile
+from engine.delivery.merged_file import read_as_judged
 from engine.run.attempt_store import DiskStore, write_input
 from engine.run.rundir import RunDir
 
@@ -62,12 +62,11 @@ class TreeStore(DiskStore):
         inputs: str,
     ) -> None:
         for file in self._files:
-            try:
-                data = read_regular(file.source, file.entry.size)
-            except OSError:
-                data = b""
-            if sha256(data).hexdigest() != file.entry.sha256:
-                raise InputsDamaged(f"{file.path} was changed while {task.id} was prepared.")
+            if (data := read_as_judged(file)) is None:
+                raise InputsDamaged(
+                    f"{file.path} was changed before {task.id} could read it.",
+                    "Leave the delivered files alone until the run has ended, and resume it.",
+                )
             write_input(inputs, file.path, data, file.entry.mode)
 
 

@@ -6,7 +6,6 @@ Where that copy is, a CheckRunner decides: on this machine, in a container, or i
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from core.check_request import Check, CheckRequest
@@ -16,8 +15,9 @@ from core.clock import Clock
 from core.errors import OrchestratorError
 from core.events import CheckBegun, CheckEnded, CriterionProof, Proof, Verified
 from core.plan import Plan
-from core.workspace.confined import read_regular, remove_tree
+from core.workspace.confined import remove_tree
 from engine.delivery.merge import MergePlan
+from engine.delivery.merged_file import read_as_judged
 from engine.run.session import Session, storing
 from engine.verification.acceptance_file import write_acceptance
 from engine.verification.commands import find_commands
@@ -69,11 +69,7 @@ def lay_out(merged: MergePlan, project: Path) -> None:
     """Copy what was merged, byte for byte as it was judged. Raises ChecksNotRun for a file that is
     another by now."""
     for file in merged.files:
-        try:
-            data = read_regular(file.source, file.entry.size)
-        except OSError:
-            data = b""
-        if sha256(data).hexdigest() != file.entry.sha256:
+        if (data := read_as_judged(file)) is None:
             raise ChecksNotRun(f"{file.path} was changed after its delivery")
         path = project / file.path
         path.parent.mkdir(parents=True, exist_ok=True)

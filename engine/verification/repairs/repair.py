@@ -8,9 +8,9 @@ from core.errors import MergeError
 from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
 from core.plan import Plan
 from core.wire import write_atomic
-from core.workspace.confined import read_regular
 from engine.delivery.deliver import deliver_tree, repair_name
-from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merge_over
+from engine.delivery.merge import MergePlan, MergeSource, merge_over
+from engine.delivery.merged_file import read_text
 from engine.run.session import Session
 from engine.scheduling.types import Stop, StopCause
 from engine.verification.added_task import AddedEnd, AddedTasks
@@ -21,7 +21,6 @@ from engine.verification.verify import Report
 
 Verify = Callable[[MergePlan], Report]
 _MOST_TOLD = 3
-_MOST_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Repairs:
     def _judge(self, best: Proven, end: AddedEnd, planned: RepairTask) -> tuple[Proven, str]:
         """What is the best now, and why the repair was not kept; empty if it was."""
         if end.result is None or end.attempt is None:
-            return best, _why_it_ended(end, planned.task.id)
+            return best, _why_it_ended(end)
         source = MergeSource(planned.task.id, end.attempt.files, end.result.manifest)
         tree = merge_over(best.merged, source)
         if objections := self._objections(best.merged, tree):
@@ -98,8 +97,8 @@ class Repairs:
         if not new:
             return ["no file was changed"]
         paths = {file.path for file in new}
-        was = {path: _text(file) for path, file in old.items() if path in paths}
-        return find_objections(was, {file.path: _text(file) for file in new})
+        was = {path: read_text(file) for path, file in old.items() if path in paths}
+        return find_objections(was, {file.path: read_text(file) for file in new})
 
     def _changed(self, before: MergePlan, after: MergePlan) -> tuple[Suspect, ...]:
         old = {(file.path, file.entry.sha256) for file in before.files}
@@ -135,16 +134,7 @@ def _name(check: CheckEnded) -> tuple[str, str]:
     return check.phase, check.command
 
 
-def _why_it_ended(end: AddedEnd, task: str) -> str:
-    if (stop := end.outcome.stop) is None:
-        return end.outcome.messages.get(task, "") or "it did not succeed"
-    no_room = stop.cause is StopCause.BUDGET
-    return f"none was tried, for want of budget. {stop.message}" if no_room else stop.message
-
-
-def _text(file: MergedFile) -> str:
-    """Empty where it is gone; then it is not replaced either."""
-    try:
-        return read_regular(file.source, _MOST_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
+def _why_it_ended(end: AddedEnd) -> str:
+    stop = end.outcome.stop
+    no_room = stop is not None and stop.cause is StopCause.BUDGET
+    return f"none was tried, for want of budget. {end.why_not}" if no_room else end.why_not

@@ -9,8 +9,8 @@ from itertools import filterfalse
 from core.events import CONTRACTS, CheckEnded, Suspect
 from core.paths import is_owned
 from core.plan import Plan
-from core.workspace.confined import read_regular
 from engine.delivery.merge import MergedFile, MergePlan
+from engine.delivery.merged_file import read_text
 from engine.verification.conventions import is_manifest, is_test
 
 MOST_SUSPECTS = 8
@@ -152,12 +152,7 @@ class _Tree:
 
     def text(self, path: str) -> str:
         file = self._files[path]
-        if file.entry.size > _MOST_BYTES:
-            return ""
-        try:
-            return read_regular(file.source, _MOST_BYTES).decode(errors="replace")
-        except OSError:
-            return ""
+        return read_text(file) if file.entry.size <= _MOST_BYTES else ""
 
 
 def _ends(path: str) -> Iterator[str]:
