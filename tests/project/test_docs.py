@@ -6,7 +6,6 @@ import ast
 import re
 import shlex
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,16 +28,22 @@ from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
 from engine.planning.plan_toml import parse_toml_plan
 from engine.run.run_view import RunView
 from engine.views.notify import describe_end
+from tests.project.doc_pages import (
+    DOCS,
+    PAGES,
+    README,
+    ROOT,
+    blocks,
+    example_lines,
+    prose,
+    rows,
+    tables,
+)
 from tests.project.options_page import render_options_page
 
-ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
-DOCS = ROOT / "docs"
 CLI, OPTIONS, CONFIGURATION = (DOCS / f"{p}.md" for p in ("cli", "options", "configuration"))
 SIMULATION, BACKENDS_PAGE = DOCS / "simulation.md", DOCS / "backends.md"
 PLANS_PAGE = DOCS / "plans-and-runs.md"
-CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PAGES = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md"))]
 SOURCES = [
     path
     for path in ROOT.rglob("*.py")
@@ -111,37 +116,6 @@ def flags() -> set[str]:
     every = [cli(Asked(), ROOT), *commands().values()]
     found = {flag for command in every for p in command.params for flag in p.opts}
     return {flag for flag in found if flag.startswith("-")} | {"--help", "-h", "--help-all"}
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
-
-
-def prose(page: Path) -> str:
-    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
-
-
-def rows(page: Path, heading: str) -> list[list[str]]:
-    """The cells of the table below the heading that begins with `heading`, without its head."""
-    section = re.split(r"^#+ ", page.read_text(encoding="utf-8"), flags=re.M)
-    [text] = [part for part in section if part.startswith(f"{heading}\n")]
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def tables(page: Path) -> list[list[str]]:
-    """The cells of every table of a page."""
-    lines = page.read_text(encoding="utf-8").splitlines()
-    return [line.strip("|").split("|") for line in lines if line.startswith("|")]
-
-
-def example_lines(page: Path) -> Iterator[str]:
-    """The lines of shell examples that call the program, without what is typed around them."""
-    for text in blocks(page, "sh") + blocks(page, "console"):
-        for line in text.replace("\\\n", " ").splitlines():
-            called = re.search(r"(?:python3 orchestrator\.py|\bparallel-orchestrator)\s+(.*)", line)
-            if called:
-                yield called[1]
 
 
 def test_the_example_of_a_plan_can_be_run() -> None:
