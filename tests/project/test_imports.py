@@ -21,7 +21,7 @@ CORE = ("aws", "worker", "checks", "shell", "transfer", "settings", "workspace",
 CLAUDE = ("engines", "", "planning", "client", "errors", "simulation", "limits", "http", "prompts")
 ENGINE = (
     *("pipeline", "execution", "cleanup", "cli", "report", "views", "planning"),
-    *("verification", "scheduling", "delivery", "run", "money", ""),
+    *("verification", "scheduling", "delivery", "repository", "run", "money", ""),
 )
 # Each backend imports its own rooms besides those of all backends.
 BACKENDS = {

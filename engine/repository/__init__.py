@@ -1,0 +1,1 @@
+"""The code that a run changes: what is there, and what a planner is shown of it."""
