@@ -17,7 +17,7 @@ with Imports(3, REMEDY):
     from contextlib import ExitStack, closing, suppress
     from dataclasses import replace
     from pathlib import Path
-    from typing import TYPE_CHECKING
+    from typing import TYPE_CHECKING, Any
 
     from config import LoadedSettings
     from core.clock import SystemClock
@@ -151,7 +151,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from claude.limits.governor import Governor
     from claude.prices import pricing, settle_prices
     from core.bundle import Allowance
-    from core.plan import render_plan
+    from core.plan import Plan, render_plan
     from core.waiting import announced
     from engine.planning.lacking_tools import foresee_lacking_tools
     from engine.planning.plan_file import check_writable, rescue_plan, write_plan
@@ -180,13 +180,16 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     request = planning_request(settings, models.planner, prompt, caps)
     price, expectations = pricing(*models.each), read_expectations(settings, models)
     with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
-        if settings.parallel != "never":
-            simulation = models.planner.simulation
-            speed = simulation.speed if simulation else None
+        simulation = models.planner.simulation
+        speed = simulation.speed if simulation else None
+
+        def ask_expecting(*given: Any) -> Plan:
             report(planning_line(expectations.planning(prompt), speed))
+            return ask(*given)
+
         hooks = Hooks(charge, report, on_answering=silence_reporter(report))
         began_s = CLOCK.monotonic()
-        made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask)
+        made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask_expecting)
         took = spent().part(CLOCK.monotonic() - began_s)
     spare = run_dir.with_name(f"plan-{run_dir.name}.json")
     if output is not None:

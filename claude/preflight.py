@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 from claude.client.client import connect
+from claude.client.providers import check_secrets
 from claude.client.types import Call, Hooks
 from claude.limits.governor import Governor
 from core.aws.session import find_aws_credentials
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 _SIMULATE = "or leave out --real to run a simulation."
 _STALL_S = 30.0
+_IDENTITY = tuple(f"ANTHROPIC_{x}" for x in ("PROFILE", "CONFIG_DIR", "FEDERATION", "IDENTITY"))
+"""How the variables begin by which the SDK finds who one is."""
 _LAST_PORT = 65_535
 _PROXY_FIX = "Set HTTPS_PROXY, HTTP_PROXY and ALL_PROXY to http://host:port, or unset them."
 _GREETING = Call(
@@ -207,20 +212,34 @@ _MISSING = {
 
 
 def _source(model: ModelSettings, credentials: Credentials) -> str:
-    """As the SDK sees it, which also knows profiles and workload identity."""
+    """As the SDK sees it, which also knows profiles and workload identity; it is loaded, for
+    seconds, only where it may find one."""
+    check_secrets(credentials)
+    if credentials.anthropic_api_key:
+        token = credentials.anthropic_auth_token
+        return "ANTHROPIC_API_KEY" + (" (ANTHROPIC_AUTH_TOKEN is not used)" if token else "")
+    if credentials.anthropic_auth_token:
+        return "ANTHROPIC_AUTH_TOKEN"
+    if not _may_have_identity():
+        return ""
     from claude.client.providers import open_sdk
     from claude.errors.vendor_errors import Endpoint, vendor_errors
 
     clock = SystemClock()
     unconnected = Endpoint(model, "not connected", credentials.mask, clock.time)
     with vendor_errors(unconnected), open_sdk(model, credentials, clock) as sdk:
-        if sdk.api_key:
-            token = credentials.anthropic_auth_token
-            return "ANTHROPIC_API_KEY" + (" (ANTHROPIC_AUTH_TOKEN is not used)" if token else "")
-        if getattr(sdk, "auth_token", None):
-            return "ANTHROPIC_AUTH_TOKEN"
         found = getattr(sdk, "credentials", None)
         return "a profile or identity that the SDK found" if found else ""
+
+
+def _may_have_identity() -> bool:
+    """Whether anything is there that the SDK looks for."""
+    if any(name.startswith(_IDENTITY) and os.environ[name] for name in os.environ):
+        return True
+    try:
+        return (Path.home() / ".config" / "anthropic").exists()
+    except (OSError, RuntimeError):
+        return True  # the SDK says what is wrong there
 
 
 def _aws_source(credentials: Credentials) -> str:

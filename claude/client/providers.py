@@ -52,7 +52,7 @@ def open_sdk(
         credentials = Credentials(
             anthropic_api_key=PLACEHOLDER_KEY, aws_bearer_token_bedrock=PLACEHOLDER_KEY
         )
-    _check_secrets(credentials)
+    check_secrets(credentials)
     options: dict[str, Any] = {
         "base_url": base_url,
         "timeout": build_timeout(),
@@ -78,7 +78,8 @@ def _open_http(transport: httpx2.BaseTransport | None) -> httpx2.Client:
     return httpx2.Client(transport=transport, trust_env=transport is None)
 
 
-def _check_secrets(credentials: Credentials) -> None:
+def check_secrets(credentials: Credentials) -> None:
+    """Raises CredentialsRefused for what cannot be in a header."""
     for secret in credentials.secrets():
         if not (secret.isascii() and secret.isprintable()) or " " in secret:
             raise CredentialsRefused(

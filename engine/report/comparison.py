@@ -6,7 +6,7 @@ from typing import Any
 
 from core.events import Forecast, Part, Range
 from engine.run.run_view import RunView
-from engine.views.format import dollars, rough_duration
+from engine.views.format import dollars, rough_duration, times_text
 
 _EVEN = 1.1
 """Factors below it are within what an estimate can tell."""
@@ -22,7 +22,9 @@ def forecast_rows(run_view: RunView) -> list[dict[str, Any]]:
     seconds = run_view.executing_s() + (run_view.planning_s if has_planning else 0.0)
     cost = None if spend.unpriced else spend.cost_usd
     rows = [
-        _row("time", "s", forecast.seconds, seconds),
+        _row(
+            "time without checks" if run_view.checked_s else "time", "s", forecast.seconds, seconds
+        ),
         _row("tokens", "tokens", forecast.tokens, float(spend.total_tokens)),
     ]
     if forecast.cost_usd is not None:
@@ -73,8 +75,9 @@ def _no_comparison(run_view: RunView) -> str:
 
 
 def _this_run(run_view: RunView, forecast: Forecast) -> tuple[Part | None, bool]:
-    """What the run took, at Claude's pace, and whether that was measured. None where the run is not
-    whole, since less work is no faster work, and where only a simulation's time is known."""
+    """What the run took, or would with a real Claude, and whether that was measured. None where the
+    run is not whole, since less work is no faster work, and where only a simulation's time is
+    known."""
     if not run_view.is_whole:
         return None, False
     measured = run_view.spend().part(run_view.planning_s + run_view.executing_s())
@@ -102,10 +105,10 @@ def _verdict(run_view: RunView, alone: Part, this: Part | None, *, measured: boo
         yield f"{why}, so there is nothing to compare it with."
         return
     yield _faster(alone.seconds / this.seconds if this.seconds and alone.seconds else 1.0)
-    yield f"({rough_duration(this.seconds)} against about {rough_duration(alone.seconds)})"
+    yield f"({' against about '.join(times_text(this.seconds, alone.seconds))})"
     yield _dearer(alone, this)
     if run_view.header.simulated:
-        yield "Both times are estimates at Claude's pace: a simulation does not measure them."
+        yield "Both times are estimates of real ones: a simulation does not measure them."
     elif measured:
         yield "What one executor alone would have taken is an estimate; this run is measured."
 

@@ -17,12 +17,12 @@ from core.workspace.confined import read_regular
 from engine.delivery.merge import MergedFile
 from engine.money.usage import Spend
 from engine.report.comparison import compare, forecast_rows
-from engine.report.outcome import pace_of
 from engine.report.timeline import Span, Timeline
 from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import models_text
+from engine.views.summary import pace_of
 
 MODEL_VERSION = 1
 _LONGEST_PLAN_BYTES = 64 * 1024 * 1024

@@ -15,13 +15,13 @@ from engine.views.format import (
     cost_text,
     dollars,
     duration,
-    pace_text,
+    place_text,
     plural,
     proof_counts,
     short_count,
     simulation_lines,
 )
-from engine.views.summary import is_resumable, resume_command
+from engine.views.summary import is_resumable, pace_of, resume_command
 
 LISTED = 8
 """How many failures are named; the rest is only counted."""
@@ -56,12 +56,6 @@ def render_outcome_html(
 
 
 Text = Callable[[object], str]
-
-
-def pace_of(run_view: RunView) -> str:
-    """As pace_text; the journal leaves a speed of 0 out."""
-    header = run_view.header
-    return pace_text((header.speed or 0.0) if header.simulated else None)
 
 
 def _head(run_view: RunView, state: str, text: Text) -> Iterator[str]:
@@ -106,7 +100,8 @@ def _proof_line(run_view: RunView, why_unproven: str, text: Text) -> Iterator[st
         yield f'<p class="warn-line">Nothing is proven: {text(why_unproven)}.</p>'
         return
     counts = proof_counts(check.state for check in run_view.checks if check.phase == "check")
-    where = f", in {text(run_view.verified.sandbox)}" if run_view.verified else " so far"
+    verified = run_view.verified
+    where = f", {text(place_text(verified.sandbox))}" if verified else " so far"
     yield f"<p>Checks: {counts}{where}.</p>"
 
 

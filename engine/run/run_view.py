@@ -84,6 +84,8 @@ class RunView:
         self.repairs: list[RepairEnded] = []
         """These five are of the last session, and checks of the project as it is delivered."""
         self._proven: tuple[list[CheckEnded], Verified | None] = ([], None)
+        self.checked_s = 0.0
+        """Seconds that all checks took together."""
         self.kept_rounds: list[int] = []
         """The rounds of all sessions whose repairs were kept."""
         self.ended: RunEnded | None = None
@@ -99,7 +101,7 @@ class RunView:
         self._path: dict[str, int] = {}
         self._session_at: float | None = None
         self._earlier_s = 0.0
-        self._forecast_s = self._checked_s = 0.0
+        self._forecast_s = 0.0
 
     def apply(self, event: Event) -> None:
         self._at = event.at
@@ -147,7 +149,7 @@ class RunView:
                 if self.verified is not None:  # of what is delivered, and this is a candidate
                     self.checks, self.verified = [], None
                 self.checks.append(data)
-                self._checked_s += data.seconds
+                self.checked_s += data.seconds
             case Verified() as data:
                 self.verified, self.checking = data, None
             case RepairBegun() as data:
@@ -204,7 +206,7 @@ class RunView:
 
     def executing_s(self) -> float:
         """Seconds of all sessions since the forecast was made, checks left out as it does."""
-        return max(0.0, self.wall_s() - self._forecast_s - self._checked_s)
+        return max(0.0, self.wall_s() - self._forecast_s - self.checked_s)
 
     def task_spend(self) -> Spend:
         """What the tasks used, planning left out, as the forecast does."""

@@ -99,6 +99,12 @@ def rough_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6_000 else f"{seconds / 3_600:.1f} h"
 
 
+def times_text(*seconds: float) -> list[str]:
+    """Times to be compared, by the second where roughly they would be the same."""
+    rough, exact = ([show(each) for each in seconds] for show in (rough_duration, duration))
+    return exact if len(set(rough)) < len(set(exact)) else rough
+
+
 def short_count(number: int) -> str:
     """950, 1.2k, 3.4M."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):
@@ -166,21 +172,18 @@ def silence_text(seconds: float) -> str:
     return f"no answer from Claude for {rough_duration(seconds)}"
 
 
-def pace_text(speed: float | None) -> str:
-    """How the times of a simulation compare to life; empty where they are those of life. `speed` is
-    simulated seconds a second, 0 for no waiting."""
-    if speed in (None, 1.0):
+def pace_text(speed: float | None, *, simulated: bool, real: str = "") -> str:
+    """How the times of a simulation compare to life, and what they are there; empty for those of
+    life. `speed` is simulated seconds a second; 0 or None, as a journal has it, for no waiting."""
+    if not simulated:
         return ""
-    return f"at {speed:g} times speed" if speed else "without waiting for Claude"
+    pace = f"simulated at {speed:g}x" if speed else "simulated without waits"
+    return f"{pace}; real: about {real}" if real else pace
 
 
-def distortion_text(speed: float | None) -> str:
-    """How far the times of a simulation are off; empty where they are those of life."""
-    if not speed:
-        return "" if speed is None else "without the waits for Claude"
-    if speed == 1.0:
-        return ""
-    return f"{speed:g} times too short" if speed > 1 else f"{1 / speed:.3g} times too long"
+def time_text(shown: str, pace: str) -> str:
+    """A time with its pace: `0:08 (simulated at 20x; real: about 2:35)`."""
+    return f"{shown} ({pace})" if pace else shown
 
 
 def models_text(header: RunStarted) -> str:
@@ -207,7 +210,13 @@ def cost_text(spend: Spend, simulated: bool) -> str:
 def proof_text(checks: Iterable[CheckEnded], verified: Verified) -> str:
     """How many of the checks passed, and where they ran."""
     counts = proof_counts(check.state for check in checks if check.phase in ("check", "config"))
-    return f"{counts}, in {verified.sandbox}"
+    return f"{counts}, {place_text(verified.sandbox)}"
+
+
+def place_text(sandbox: str) -> str:
+    """Where checks ran, by the name of the sandbox; `no sandbox` is one."""
+    outside = sandbox.removeprefix("no sandbox")
+    return f"in {sandbox}" if outside == sandbox else f"without a sandbox{outside}"
 
 
 def suspicion_text(repair: RepairBegun) -> str:

@@ -21,9 +21,9 @@ from engine.views.format import (
     NO_REASON,
     clean,
     cost_text,
-    distortion_text,
     duration,
     models_text,
+    pace_text,
     queue_text,
     rough_duration,
     short_cause,
@@ -176,8 +176,8 @@ def _title(run_view: RunView) -> Text:
     header = run_view.header
     facts = [f"{clean(header.backend)} × {header.max_executors}", models_text(header)]
     if header.simulated:
-        off = distortion_text(header.speed)
-        facts.insert(0, f"SIMULATED: times are {off}" if off else "SIMULATED")
+        pace = pace_text(header.speed, simulated=True)
+        facts.insert(0, pace.replace("simulated", "SIMULATED"))
     line = _one_line(clean(run_view.title or header.prompt, 40), "bold")
     return line.append("  " + " · ".join(facts), style="not bold dim")
 

@@ -124,7 +124,8 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
     match event.data:
         case RunStarted(prompt=prompt, simulated=simulated, planning=planning):
             notices = simulation_lines("", prompt) if simulated else []
-            expected = [planning_line(planning, run_view.header.speed)] if planning else []
+            speed = (run_view.header.speed or 0.0) if simulated else None
+            expected = [planning_line(planning, speed)] if planning else []
             return "\n".join([_started(run_view), *notices, *expected])
         case PlanReady():
             plan = f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
@@ -173,7 +174,7 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
 
 def _started(run_view: RunView) -> str:
     header = run_view.header
-    pace = pace_text(header.speed)
+    pace = pace_text(header.speed, simulated=header.simulated)
     return (
         f"run {clean(header.run)} {'resumed' if header.resumed else 'started'}:"
         f" {models_text(header)}, backend {clean(header.backend)},"

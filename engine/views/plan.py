@@ -13,6 +13,8 @@ from engine.views.format import (
     rough_duration,
     short_count,
     simulation_lines,
+    time_text,
+    times_text,
     wrapped,
 )
 
@@ -30,8 +32,11 @@ def forecast_line(forecast: Forecast) -> str:
 
 
 def planning_line(planning: Part, speed: float | None = None) -> str:
-    """What making a plan is expected to take; `speed` as in RunStarted."""
-    return f"Planning is expected to take about {_about(planning, speed)}"
+    """What making a plan is expected to take; `speed` is that of a simulation."""
+    real = rough_duration(planning.seconds * speed) if speed else ""
+    pace = pace_text(speed, simulated=speed is not None, real=real)
+    time = time_text(rough_duration(planning.seconds), pace)
+    return f"Planning is expected to take about {time}, {_cost(planning)}"
 
 
 def past_line(past: PastForecasts) -> str:
@@ -50,16 +55,16 @@ def comparison_line(forecast: Forecast) -> str:
     if alone is None or parallel is None:
         return ""
     slower = "" if parallel.seconds < alone.seconds else ", which is not faster"
+    alone_time, time = times_text(alone.seconds, parallel.seconds)
     return (
-        f"One executor alone: about {_about(alone)};"
-        f" {forecast.executors} in parallel: about {_about(parallel)}{slower}"
-        + (" (at Claude's pace)" if forecast.simulated else "")
+        f"One executor alone: about {alone_time}, {_cost(alone)};"
+        f" {forecast.executors} in parallel: about {time}, {_cost(parallel)}"
+        f"{slower}{' (real times)' if forecast.simulated else ''}"
     )
 
 
-def _about(part: Part, speed: float | None = None) -> str:
-    cost = "unknown price" if part.cost_usd is None else _dollars(part.cost_usd)
-    return f"{f'{rough_duration(part.seconds)} {pace_text(speed)}'.rstrip()}, {cost}"
+def _cost(part: Part) -> str:
+    return "unknown price" if part.cost_usd is None else _dollars(part.cost_usd)
 
 
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
@@ -190,8 +195,8 @@ def _named(verb: str, names: Sequence[str]) -> str:
 
 
 def _forecast(forecast: Forecast) -> Iterator[str]:
-    label = f" (simulated {pace_text(forecast.speed)}".rstrip() + ")" if forecast.simulated else ""
-    yield f"Forecast with {plural(forecast.executors, 'executor')}{label}"
+    pace = pace_text(forecast.speed, simulated=forecast.simulated)
+    yield time_text(f"Forecast with {plural(forecast.executors, 'executor')}", pace)
     whole, plan = forecast.whole(), forecast.planning or Part()
     cost = "unknown price"
     if whole.cost_usd is not None:

@@ -17,7 +17,6 @@ from engine.views.format import (
     WIDTH,
     clean,
     cost_text,
-    distortion_text,
     dollars,
     duration,
     models_text,
@@ -28,6 +27,7 @@ from engine.views.format import (
     repair_text,
     silence_text,
     simulation_lines,
+    time_text,
     wrapped,
 )
 from engine.views.plan import forecast_line
@@ -84,7 +84,7 @@ def _short_facts(run_view: RunView) -> Iterator[tuple[str, str]]:
             yield label, text
     if number := len(run_view.assumptions):
         yield "assumed", f"{plural(number, 'thing')} that the request left open; `show` names them"
-    yield "time", _wall(run_view)
+    yield "time", _time(run_view)
     yield "cost", f"{cost_text(spend, run_view.header.simulated)}, {spend.total_tokens:,} tokens"
 
 
@@ -293,15 +293,19 @@ def _more(label: str, number: int) -> Iterator[tuple[str, str]]:
         yield label, f"and {number - LISTED:,} more"
 
 
-def _wall(run_view: RunView) -> str:
-    """From start to end. Those of a simulation are shorter than life's, but its own waits."""
-    wall_s, speed = run_view.wall_s(), run_view.header.speed
-    if not pace_text(speed):
-        return f"{duration(wall_s)} from start to end"
-    expected = run_view.forecast.parallel if run_view.forecast and run_view.is_whole else None
-    life_s = expected.seconds if expected else (speed or 0.0) * wall_s
-    life = f": about {duration(life_s)} at Claude's pace" if life_s else ""
-    return f"{duration(wall_s)}, {distortion_text(speed)}{life}"
+def _time(run_view: RunView) -> str:
+    checks = f", {duration(run_view.checked_s)} of it checks" if run_view.checked_s else ""
+    return f"{time_text(duration(run_view.wall_s()), pace_of(run_view))}{checks}"
+
+
+def pace_of(run_view: RunView) -> str:
+    """How the run's time compares to life, and what it would be there; empty where it is that."""
+    header, forecast, checked_s = run_view.header, run_view.forecast, run_view.checked_s
+    life_s = (header.speed or 0.0) * max(0.0, run_view.wall_s() - checked_s)
+    if forecast and forecast.parallel and run_view.is_whole:
+        life_s = forecast.parallel.seconds  # this program's own time is none of Claude's
+    real = duration(life_s + checked_s) if life_s else ""
+    return pace_text(header.speed, simulated=header.simulated, real=real)
 
 
 def _times(run_view: RunView) -> str:
@@ -309,7 +313,7 @@ def _times(run_view: RunView) -> str:
     ratio = work_s / wall_s if wall_s else 0.0
     speedup = f" ({ratio:.1f} times as fast as one task at a time)" if ratio > 1 else ""
     return (
-        f"{_wall(run_view)}; {duration(work_s)} of task time{speedup},"
+        f"{_time(run_view)}; {duration(work_s)} of task time{speedup},"
         f" critical path {duration(run_view.critical_path_s())}"
     )
 
@@ -341,7 +345,8 @@ def _forecast(run_view: RunView, forecast: Forecast) -> str:
     spend = run_view.spend() if planning else run_view.task_spend()
     seconds = run_view.executing_s() + (run_view.planning_s if planning else 0.0)
     cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
-    actual = f"actual {duration(seconds)}, {spend.total_tokens:,} tokens, {cost}"
+    checks = " without checks" if run_view.checked_s else ""
+    actual = f"actual {duration(seconds)}{checks}, {spend.total_tokens:,} tokens, {cost}"
     return f"{'' if planning else 'for the tasks '}{forecast_line(forecast)}; {actual}"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -149,6 +151,16 @@ def test_no_key_is_named_with_the_variable_to_set() -> None:
     assert "Anthropic" in problem.what
     assert "ANTHROPIC_API_KEY" in problem.fix
     assert "--real" in problem.fix
+
+
+def test_the_sdk_is_not_loaded_to_find_that_there_is_no_key() -> None:
+    asking = (
+        "import sys; from claude.preflight import find_problems;"
+        "from core.bundle import ModelSettings; from core.credentials import Credentials;"
+        "print(len(find_problems(ModelSettings(), Credentials())), 'anthropic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "False"], done.stderr
 
 
 def test_a_malformed_key_is_named_without_showing_it() -> None:

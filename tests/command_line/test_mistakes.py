@@ -85,7 +85,7 @@ def test_checks_that_show_nothing_are_told_as_not_proven(
 ) -> None:
     assert orchestrate(TODO, "flaky_check=1,lying_check=1") == 0
     told = capsys.readouterr().out
-    assert "  checks    13 of 15 passed, 2 not proven, in no sandbox\n" in told
+    assert "  checks    13 of 15 passed, 2 not proven, without a sandbox\n" in told
     assert "  unproven  flaky: it failed once and passed once: rm .simulated_flaky" in told
     assert "  unproven  it cannot fail, whatever the project does: " in told
     assert "repair" not in told

@@ -456,7 +456,9 @@ def test_credentials_that_the_preflight_finds_refused_are_exit_code_3(
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
         assert orchestrate(command, PROMPT, "--real") == 3
         assert len(server.asked) == 1
-    assert "invalid x-api-key" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "invalid x-api-key" in told.err
+    assert "expected" not in told.err + told.out
     assert list(Path.cwd().iterdir()) == []
 
 

@@ -27,7 +27,7 @@ def orchestrate(*args: str) -> int:
 def test_a_project_that_passes_is_told_as_proven(capsys: pytest.CaptureFixture[str]) -> None:
     assert orchestrate("a script that counts words", "--output-dir", "out") == 0
     told = capsys.readouterr().out
-    assert "  checks    1 of 1 passed, in no sandbox\n" in told
+    assert "  checks    1 of 1 passed, without a sandbox\n" in told
     assert sorted(p.name for p in Path("out").iterdir()) == ["README.md", "tests", "word_count.py"]
     (stored,) = Path(".orchestrator/runs").glob("*/provenance.json")
     provenance = json.loads(stored.read_text())

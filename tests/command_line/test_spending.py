@@ -142,7 +142,7 @@ def test_the_forecast_is_told_before_anything_is_begun(
     assert "past" not in told
     assert orchestrate(PROMPT, *FAST) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "Planning is expected to take about 0 s without waiting for Claude, $0.0" in said
+    assert "Planning is expected to take about 0 s (simulated without waits), $0.0" in said
     assert "Past forecasts of this work directory were off by a factor of 1." in said
     assert "(1 run)" in said
 

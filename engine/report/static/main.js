@@ -50,7 +50,7 @@ function redraw(name) {
 
 async function drawAll() {
   const model = page.model, run = model.run;
-  byId("timeline-lead").textContent = `${duration(model.now)} from start to end ${run.pace}, ${duration(run.work_s)} of task time, critical path ${duration(run.critical_s)}; ${run.executors} executors on ${run.backends.join(" and ") || "no backend"}; ${run.models}.`.replace("  ", " ").replace(" ,", ",");
+  byId("timeline-lead").textContent = `${duration(model.now)} from start to end${run.pace && ` (${run.pace})`}, ${duration(run.work_s)} of task time, critical path ${duration(run.critical_s)}; ${run.executors} executors on ${run.backends.join(" and ") || "no backend"}; ${run.models}.`;
   byId("files-lead").textContent = `${commas(model.files.length)} files ${model.delivered ? "as they were delivered" : "as far as they are made; nothing was delivered yet"}, each with the task that it comes from.`;
   byId("notices").hidden = !model.notices.length;
   for (const [name, [, , , part]] of Object.entries(SECTIONS)) {

@@ -147,11 +147,17 @@ def test_the_pace_and_the_error_of_past_forecasts_are_told() -> None:
             "One executor alone: about 9 min, $0.72; 3 in parallel: about 4 min, $0.80",
         ),
         (
+            Part(200, 1, 0.72),
+            Part(170, 1, 0.8),
+            False,
+            "One executor alone: about 3:20, $0.72; 3 in parallel: about 2:50, $0.80",
+        ),
+        (
             Part(90, 1, None),
             Part(90, 1, None),
             True,
             "One executor alone: about 90 s, unknown price; 3 in parallel: about 90 s, unknown"
-            " price, which is not faster (at Claude's pace)",
+            " price, which is not faster (real times)",
         ),
     ],
 )
@@ -204,7 +210,7 @@ def test_a_small_job_and_an_unknown_price_are_named() -> None:
 def test_a_simulated_forecast_is_labelled() -> None:
     forecast = Forecast(1, Range(5, 5, 5), 5, Range(1, 1, 1), Range(0.5, 0.5, 0.5), simulated=True)
     text = render_plan_view(plan(task("a")), forecast)
-    assert "Forecast with 1 executor (simulated)" in text
+    assert "Forecast with 1 executor (simulated without waits)" in text
     assert "$0.50, nothing is billed" in text
     assert simulation_notice(plan(task("a")).title) in " ".join(text.split())
 

@@ -63,7 +63,7 @@ def test_a_run_that_went_well_has_nothing_left_to_do() -> None:
     assert fields(text) == {
         "target": "/out (7 files)",
         "tasks": "3 done",
-        "time": "0:15 from start to end; 0:30 of task time (2.0 times as fast as one task at"
+        "time": "0:15; 0:30 of task time (2.0 times as fast as one task at"
         " a time), critical path 0:30",
         "tokens": "3,000 in, 300 out, in 3 requests",
         "cost": "$3.30",
@@ -112,14 +112,16 @@ def test_a_simulation_is_labelled() -> None:
 @pytest.mark.parametrize(
     ("speed", "wall"),
     [
-        (20, "0:15, 20 times too short: about 5:00 at Claude's pace; 0:30 of task time"),
-        (0.5, "0:15, 2 times too long: about 0:08 at Claude's pace; 0:30 of task time"),
-        (0, "0:15, without the waits for Claude; 0:30 of task time"),
-        (1, "0:15 from start to end; 0:30 of task time"),
+        (20, "0:15 (simulated at 20x; real: about 5:00); 0:30 of task time"),
+        (0.5, "0:15 (simulated at 0.5x; real: about 0:08); 0:30 of task time"),
+        (0, "0:15 (simulated without waits); 0:30 of task time"),
+        (None, "0:15; 0:30 of task time"),
     ],
 )
-def test_the_times_of_a_simulation_say_how_they_compare_to_life(speed: float, wall: str) -> None:
-    story = done(started(simulated=True, speed=speed), "a", "b", "c")
+def test_the_times_of_a_simulation_say_how_they_compare_to_life(
+    speed: float | None, wall: str
+) -> None:
+    story = done(started(simulated=speed is not None, speed=speed), "a", "b", "c")
     story.at += 15
     story.tell(Kind.NOTICE, text="x")
     assert fields(render_summary(story.run_view))["time"].startswith(wall)
@@ -128,7 +130,16 @@ def test_the_times_of_a_simulation_say_how_they_compare_to_life(speed: float, wa
 def test_the_pace_of_life_is_that_of_the_forecast_where_there_is_one() -> None:
     story = done(started(simulated=True, speed=20), "a", "b", "c")
     tell_forecast(story)
-    assert "about 1:04 at Claude's pace" in fields(render_summary(story.run_view))["time"]
+    assert "real: about 1:04)" in fields(render_summary(story.run_view))["time"]
+
+
+def test_checks_take_the_same_time_in_life_and_are_told_apart() -> None:
+    story = done(started(simulated=True, speed=20), "a", "b", "c")
+    tell_forecast(story)
+    story.tell(Kind.CHECK_ENDED, phase="check", command="t", tasks=[], state="passed", seconds=6)
+    found = fields(render_summary(story.run_view))
+    assert "real: about 1:10), 0:06 of it checks" in found["time"]
+    assert "actual 0:00 without checks" in found["forecast"]
 
 
 def test_planning_alone_tells_of_a_silence_and_of_nothing_else() -> None:

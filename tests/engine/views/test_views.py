@@ -278,7 +278,7 @@ class TestPlainLines:
     def test_each_event_is_a_line(self) -> None:
         said = [line.partition("] ")[2] for line in plain(run_events())]
         assert said[:6] == [
-            "run r1 started: m, backend threading, up to 3 executors",
+            "run r1 started: m, backend threading, up to 3 executors, simulated without waits",
             "planning: hello",
             "plan: hello, 3 tasks",
             simulation_notice("hello"),
@@ -525,7 +525,7 @@ class TestPicture:
 
     def test_a_simulation_says_how_far_its_times_are_off(self) -> None:
         story = Story().start(simulated=True, speed=20.0)
-        assert "SIMULATED: times are 20 times too short" in picture(story.run_view, story.at)[0]
+        assert "SIMULATED at 20x" in picture(story.run_view, story.at)[0]
 
     def test_the_cause_of_a_retry_is_not_what_is_cut(self) -> None:
         story = Story().start().plan(("a", [], 100))
