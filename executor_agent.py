@@ -40,8 +40,9 @@ from core.errors import BundleError
 from core.job import Manifest, Outcome, TaskResult
 from core.paths import path_defect
 from core.wire import encode, write_atomic
+from core.workspace.base_tree import NO_BASE, BaseTree, Put, lay_out_base
 from core.workspace.confined import remove_tree
-from core.workspace.result_check import find_defects, result_paths
+from core.workspace.result_check import deleted_paths, find_defects, result_paths
 from core.workspace.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -117,13 +118,13 @@ class ExecutorAgent:
         inputs = _check_inputs(attempt, request)
         if request.checks is not None:
             return self._check(running, request.checks, inputs, clock)
-        workspace = _lay_out(attempt, request, inputs)
+        workspace, base = _lay_out(attempt, request, inputs)
         context = EngineContext(
             request=request,
             workspace=workspace,
             clock=clock,
             connect=self._connector(running),
-            find_defects=lambda: find_defects(workspace, inputs, attempt.inputs),
+            find_defects=lambda: find_defects(workspace, inputs, attempt.inputs, base),
             transcript=log.transcript,
             progress=log.progress,
             attempt=attempt,
@@ -139,7 +140,8 @@ class ExecutorAgent:
             remove_tree(attempt.files)
             log.log(f"What was written so far stays in {attempt.work.name}/.")
             return result, Manifest()
-        return result, _deliver(attempt, workspace, inputs, log)
+        running.deleted = tuple(deleted_paths(workspace, workspace.scan(), base))
+        return result, _deliver(attempt, workspace, (inputs, base), log)
 
     def _own_checks(
         self, request: Request, attempt: AttemptDir, clock: Clock
@@ -147,7 +149,8 @@ class ExecutorAgent:
         """The tool for a model without a shell that has the whole project before it: else what its
         checks import is not there yet. A simulated model knows no such tool."""
         model = request.model
-        if not request.is_whole or not request.task.checks:
+        is_whole = request.is_whole or request.base is not None
+        if not is_whole or not request.task.checks:
             return None
         has_shell = self.contained or model.allow_commands or model.engine != "api"
         if has_shell or model.simulation is not None or (sandbox := self.find_sandbox()) is None:
@@ -163,10 +166,14 @@ class ExecutorAgent:
         attempt, log = running.attempt, running.log
         for leftover in (attempt.work, attempt.files):
             remove_tree(leftover)
-        project = attempt.inputs, inputs
         try:
             report = run_checks(
-                job, project, attempt.work, clock, log.progress, contained=self.contained
+                job,
+                lambda put: _lay_inputs(attempt, running.request, inputs, put),
+                attempt.work,
+                clock,
+                log.progress,
+                contained=self.contained,
             )
         finally:
             remove_tree(attempt.work)
@@ -189,6 +196,7 @@ class ExecutorAgent:
             turns=result.turns,
             duration_s=self.clock.monotonic() - running.started_s,
             throttled=log.throttled,
+            deleted=running.deleted if result.outcome is Outcome.OK else (),
         )
         write_final_result(running.attempt, log, found)
         return found
@@ -213,15 +221,16 @@ class _TakenOver(Exception):
     """A later start of the same job has the attempt, and may have written its result already."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Running:
-    """An attempt that this worker has claimed."""
+    """An attempt that this worker has claimed. `deleted`: files of the base that it removed."""
 
     attempt: AttemptDir
     claimant: str
     request: Request
     log: AttemptLog
     started_s: float
+    deleted: tuple[str, ...] = ()
 
     def check_claim(self) -> None:
         """Raises _TakenOver."""
@@ -287,8 +296,8 @@ def _drop_inputs(attempt: AttemptDir, request: Request) -> None:
                     path.unlink()
 
 
-def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspace:
-    """A fresh work/ with the inputs; leftovers of a killed worker are removed."""
+def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> tuple[Workspace, BaseTree]:
+    """A fresh work/ with base and inputs; leftovers of a killed worker are removed."""
     for leftover in (attempt.work, attempt.files):
         remove_tree(leftover)
     attempt.work.mkdir()
@@ -297,23 +306,32 @@ def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> Workspa
     workspace = Workspace(
         attempt.work, owns, contracts, max_files=limits.max_files, max_bytes=limits.max_bytes
     )
+    return workspace, _lay_inputs(attempt, request, inputs, workspace.put)
+
+
+def _lay_inputs(attempt: AttemptDir, request: Request, inputs: Manifest, put: Put) -> BaseTree:
+    """Put the files that the attempt is given; gives those of the base."""
+    base = NO_BASE
+    if request.base is not None:
+        base = lay_out_base(attempt, request.base, {*request.deleted, *inputs.paths}, put)
     for entry in inputs.entries:
-        workspace.put(entry.path, (attempt.inputs / entry.path).read_bytes(), entry.mode)
-    return workspace
+        put(entry.path, (attempt.inputs / entry.path).read_bytes(), entry.mode)
+    return base
 
 
 def _deliver(
-    attempt: AttemptDir, workspace: Workspace, inputs: Manifest, log: AttemptLog
+    attempt: AttemptDir, workspace: Workspace, given: tuple[Manifest, BaseTree], log: AttemptLog
 ) -> Manifest:
     """Move the result's files to result/files; the rest is dropped and listed in the log."""
+    inputs, base = given
     remove_tree(attempt.files)
-    for path in result_paths(workspace, workspace.scan()):
+    for path in result_paths(workspace, workspace.scan(), base):
         destination = attempt.files / path
         destination.parent.mkdir(parents=True, exist_ok=True)
         workspace.move_out(path, destination)
-    given = set(inputs.paths)
-    if dropped := [path for path, _ in workspace.scan().files if path not in given]:
+    known = {*inputs.paths, *base.entries}
+    if dropped := [path for path, _ in workspace.scan().files if path not in known]:
         more = [f"and {len(dropped) - _MOST_NAMED} more"] if len(dropped) > _MOST_NAMED else []
         lines = ["Dropped, since not part of the result:", *dropped[:_MOST_NAMED], *more]
         log.log("\n".join(lines))
-    return build_manifest(attempt.files)
+    return build_manifest(attempt.files) if attempt.files.is_dir() else Manifest()

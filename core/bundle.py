@@ -24,7 +24,9 @@ from core.workspace.confined import read_regular, remove_tree
 from core.workspace.protected_log import MAX_EARLIER_BYTES, make_directory
 
 T = TypeVar("T")
-WIRE_VERSION = 3
+WIRE_VERSION = 4
+BASE_NAME = "base.tar.gz"
+"""The archive of the existing code that a run changes, in its directory or beside an attempt."""
 _LONGEST_CLAIM_BYTES = 4 * 1024
 _LONGEST_JSON_BYTES = 256 * 1024 * 1024
 
@@ -120,10 +122,19 @@ class ContractFile:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseRef:
+    """The archive of the existing code that a run changes; `size` in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """request/task.json. `brief` is the same for all tasks of a run; `previous_failure` is how
     the attempt before failed; `allowance` is what the run has reserved for this one. `checks` are
-    run in place of a request to Claude. `is_whole`: the inputs are the whole project."""
+    run in place of a request to Claude. `is_whole`: the inputs are the whole project. They lie over
+    the `base`, if there is one, without the files that were `deleted` from it."""
 
     key: JobKey
     prompt: str
@@ -136,6 +147,8 @@ class Request:
     allowance: Allowance = UNLIMITED
     checks: CheckJob | None = None
     is_whole: bool = False
+    base: BaseRef | None = None
+    deleted: tuple[str, ...] = ()
     version: int = WIRE_VERSION
 
 

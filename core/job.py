@@ -208,7 +208,8 @@ class Manifest:
 @dataclass(frozen=True, slots=True)
 class TaskResult:
     """What a worker leaves behind. `message` is for people: the executor's own summary when OK,
-    else what went wrong. `throttled` counts the requests refused for load or rate (429, 529)."""
+    else what went wrong. `throttled` counts the requests refused for load or rate (429, 529).
+    `deleted` are the files of existing code that it removed."""
 
     key: JobKey
     outcome: Outcome
@@ -218,3 +219,4 @@ class TaskResult:
     turns: Number = 0
     duration_s: Seconds = 0.0
     throttled: Number = 0
+    deleted: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from engine.cli.signals import first_asks
 from engine.money.budget import Budget
 from engine.planning.forecast import expected_needs
 from engine.planning.warm_up import price_prefix
-from engine.run.attempt_store import DiskStore, verify_results
+from engine.run.attempt_store import DiskStore, GivenBase, verify_results
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session, storing
 from engine.scheduling.calls import ThreadedCalls
@@ -33,13 +33,15 @@ CHECKS_S = 2 * TOGETHER_S
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What a session's plans are carried out with; `model` executes."""
+    """What a session's plans are carried out with; `model` executes. `base` is the existing code
+    that the run changes."""
 
     session: Session
     backend: Backend
     model: ModelSettings
     settings: Settings
     budget: Budget
+    base: GivenBase | None = None
 
     @storing()
     def run(self, plan: Plan, source: PlanSource | None = None) -> RunOutcome:
@@ -52,7 +54,8 @@ class Execution:
         prefix = price_prefix(
             plan, prompt, self.budget.price, self.model, self.backend.first_line_s
         )
-        store = DiskStore(session.run, plan, prompt, self.model, self.settings.limits())
+        limits = self.settings.limits()
+        store = DiskStore(session.run, plan, prompt, self.model, limits, base=self.base)
         return self._schedule(plan, store, earlier, prefix if is_cold else None, source)
 
     def besides(self, plan: Plan) -> AddedTasks:
@@ -63,7 +66,8 @@ class Execution:
             self.expect(alone)
             return self._schedule(alone, store, earlier)
 
-        return AddedTasks(self.session, plan, self.model, self.settings.limits(), run)
+        limits = self.settings.limits()
+        return AddedTasks(self.session, plan, self.model, limits, run, self.base)
 
     def checks_of(self, plan: Plan) -> AddedTasks:
         """What runs checks as a job: they ask no model, and so take nothing of the budget."""

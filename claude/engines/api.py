@@ -73,7 +73,10 @@ class ApiEngine(Engine):
         self._system = ({**build_text(instructions), "cache_control": _CACHE},)
         answer_tokens = context.request.model.max_output_tokens
         self._tools = build_tools(
-            answer_tokens, commands=context.commands, checks=context.run_checks is not None
+            answer_tokens,
+            commands=context.commands,
+            checks=context.run_checks is not None,
+            existing=context.request.base is not None,
         )
         self._schemas = tuple(tool.schema() for tool in self._tools.values())
         self._window = ContextWindow(

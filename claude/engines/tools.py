@@ -56,12 +56,14 @@ class Tool:
         return f"{self.name}({', '.join(parts)})"
 
 
-def build_tools(answer_tokens: int, *, commands: bool, checks: bool = False) -> Mapping[str, Tool]:
+def build_tools(
+    answer_tokens: int, *, commands: bool, checks: bool = False, existing: bool = False
+) -> Mapping[str, Tool]:
     """The tools by name, in the order in which they are offered: `run_command` only with
-    `commands`, `run_checks` only with `checks`. `answer_tokens` is how long one answer of the model
-    may be."""
-    running = [*([_RUN] * commands), *([_CHECKS] * checks)]
-    tools = (_READ, *_build_writing(answer_tokens), *_LOOKING, *running, _SUBMIT)
+    `commands`, `run_checks` only with `checks`, those that remove only where there is `existing`
+    code. `answer_tokens` is how long one answer of the model may be."""
+    more = [*(_REMOVING * existing), *([_RUN] * commands), *([_CHECKS] * checks)]
+    tools = (_READ, *_build_writing(answer_tokens), *_LOOKING, *more, _SUBMIT)
     return {tool.name: tool for tool in tools}
 
 
@@ -110,6 +112,14 @@ def _build_writing(answer_tokens: int) -> tuple[Tool, ...]:
     )
 
 
+_REMOVING = (
+    Tool("delete_file", "Remove a file that your task owns.", {"path": _PATH}),
+    Tool(
+        "move_file",
+        "Give a file that your task owns another path, which it owns too and where no file is.",
+        {"path": _PATH, "to": _PATH},
+    ),
+)
 _LOOKING = (
     Tool(
         "list_files",
@@ -161,6 +171,8 @@ ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {
     "write_file": lambda w, a: w.write(a["path"], a["content"]),
     "append_file": lambda w, a: w.append(a["path"], a["content"]),
     "edit_file": lambda w, a: w.edit(a["path"], a["old"], a["new"]),
+    "delete_file": lambda w, a: w.delete(a["path"]),
+    "move_file": lambda w, a: w.move(a["path"], a["to"]),
     "list_files": lambda w, a: w.list(a.get("path", "")),
     "search_files": lambda w, a: w.search(a["pattern"], a.get("path", "")),
 }

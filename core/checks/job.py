@@ -18,9 +18,9 @@ from core.checks.toolchain import programs_of
 from core.clock import Clock
 from core.errors import BundleError
 from core.events import CheckBegun, CheckEnded
-from core.job import Manifest
 from core.shell.processes import hide_memory
 from core.wire import decode
+from core.workspace.base_tree import Put
 from core.workspace.confined import read_regular
 
 CHECKS_NAME = "checks.json"
@@ -41,14 +41,14 @@ class ChecksReport:
 
 def run_checks(
     job: CheckJob,
-    project: tuple[Path, Manifest],
+    lay_out: Callable[[Put], object],
     root: Path,
     clock: Clock,
     say: Callable[[str], None],
     *,
     contained: bool,
 ) -> ChecksReport:
-    """Run them in a copy of `project` below `root`, a fresh directory, and `say` how it goes.
+    """Run them in what `lay_out` puts below `root`, a fresh directory, and `say` how it goes.
 
     `contained`: a container is around this process, which does nothing else. Raises Interrupted
     from the clock, and OSError where the disk fails.
@@ -68,7 +68,7 @@ def run_checks(
 
     places = Places.below(root)
     places.make()
-    _copy(*project, places.project)
+    lay_out(_putting(places.project))
     checker = Checker(job.request, sandbox, places, clock, tell, alone=contained)
     checker.check(checker.install())
     return ChecksReport(sandbox.name, ended=tuple(ended))
@@ -114,9 +114,11 @@ def _choose_sandbox(job: CheckJob, *, contained: bool) -> Sandbox | str:
     return f"{found}; install it there, or --verify-on-host runs them unprotected"
 
 
-def _copy(source: Path, manifest: Manifest, project: Path) -> None:
-    for entry in manifest.entries:
-        path = project / entry.path
+def _putting(project: Path) -> Put:
+    def put(name: str, data: bytes, mode: int) -> None:
+        path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes((source / entry.path).read_bytes())
-        path.chmod(entry.mode)
+        path.write_bytes(data)
+        path.chmod(mode)
+
+    return put

@@ -68,6 +68,11 @@ class ConfinedTree:
         with _refusals(path), self._file(path) as fd:
             return os.fstat(fd).st_size
 
+    def mode(self, path: str) -> int:
+        """0o755 for a regular file that its owner may execute, else 0o644."""
+        with _refusals(path), self._file(path) as fd:
+            return 0o755 if os.fstat(fd).st_mode & 0o100 else 0o644
+
     def read(self, path: str, limit: int = -1) -> bytes:
         """The content of a regular file, of a longer one the first `limit` bytes."""
         with _refusals(path), self._file(path) as fd, open(fd, "rb", closefd=False) as stream:
@@ -124,6 +129,17 @@ class ConfinedTree:
             if stat.S_ISREG(info.st_mode) and info.st_nlink > 1:
                 _replace(directory, name, self.read(path), stat.S_IMODE(info.st_mode))
             os.replace(name, destination, src_dir_fd=directory)
+
+    def remove(self, path: str) -> None:
+        """Remove a regular file, and the directories above it that are empty then."""
+        *parents, name = path.split("/")
+        with _refusals(path), self._file(path):
+            pass
+        with _refusals(path), self._directory(parents) as directory:
+            os.unlink(name, dir_fd=directory)
+        for depth in range(len(parents), 0, -1):
+            with suppress(OSError), self._directory(parents[: depth - 1]) as above:
+                os.rmdir(parents[depth - 1], dir_fd=above)
 
     @contextmanager
     def _file(self, path: str) -> Iterator[int]:

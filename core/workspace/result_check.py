@@ -2,12 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BundleError, WorkspaceError
 from core.job import Manifest, ManifestEntry
 from core.paths import MAX_PATH_CHARS, is_owned, path_defect
+from core.workspace.base_tree import NO_BASE, BaseTree
 from core.workspace.confined import ConfinedTree, TreeScan
 from core.workspace.workspace import Workspace
 
@@ -17,25 +19,76 @@ _DEBRIS = re.compile(
 _MOST_NAMED = 20
 
 
-def find_defects(workspace: Workspace, inputs: Manifest, source: Path) -> list[str]:
+def find_defects(
+    workspace: Workspace, inputs: Manifest, source: Path, base: BaseTree = NO_BASE
+) -> list[str]:
     """The defects that keep the workspace from being a result, one sentence each.
 
-    `inputs` were copied from `source` and stay as they are, but for paths that the task owns: what
-    was changed is restored, and named. Raises BundleError when `source` was changed as well.
+    `inputs` were copied from `source`, over the files of `base`. They stay as they are, but for
+    paths that the task owns: what was changed is restored, and named. Raises BundleError when
+    `source` was changed as well.
     """
     scan = workspace.scan()
     if excess := workspace.excess(scan):
         return [f"the task's files are too much for a result: {excess}"]
+    given = [*inputs.entries, *base.entries.values()]
+    originals = _Originals(source, base)
     return [
-        *_changed_inputs(workspace, inputs, source),
-        *_unowned(workspace, scan, inputs),
-        *_missing(workspace, scan),
+        *_changed_inputs(workspace, given, originals),
+        *_unowned(workspace, scan, {entry.path for entry in given}),
+        *_missing(workspace, scan, base),
     ][:_MOST_NAMED]
 
 
-def result_paths(workspace: Workspace, scan: TreeScan) -> list[str]:
-    """The files of the result: those on owned paths, without what tools leave behind."""
-    return [p for p, _ in scan.files if workspace.owned(p) and not _is_debris(workspace, p)]
+def result_paths(workspace: Workspace, scan: TreeScan, base: BaseTree = NO_BASE) -> list[str]:
+    """The files of the result: those on owned paths, without what tools leave behind, and without
+    what is as it was in `base`."""
+    return [
+        path
+        for path, size in scan.files
+        if workspace.owned(path)
+        and not _is_debris(workspace, path)
+        and not (size == _size_in(base, path) and _is_unchanged(workspace, base.entries[path]))
+    ]
+
+
+def deleted_paths(workspace: Workspace, scan: TreeScan, base: BaseTree) -> list[str]:
+    """The files of `base` that the task owned and has removed."""
+    there = {path for path, _ in scan.files}
+    return [path for path in base.entries if path not in there and workspace.owned(path)]
+
+
+def _size_in(base: BaseTree, path: str) -> int | None:
+    return base.entries[path].size if path in base.entries else None
+
+
+def _is_unchanged(workspace: Workspace, entry: ManifestEntry) -> bool:
+    is_same = workspace.holds(entry.path, entry.size, entry.sha256)
+    return is_same and workspace.mode(entry.path) == entry.mode
+
+
+@dataclass(frozen=True, slots=True)
+class _Originals:
+    """The files of a request as they came."""
+
+    source: Path
+    base: BaseTree
+
+    def read(self, entry: ManifestEntry) -> bytes:
+        """Raises BundleError where it is no longer as it was."""
+        try:
+            if self.base.entries.get(entry.path) is entry:
+                data = self.base.read(entry.path)
+            else:
+                data = ConfinedTree(self.source).read(entry.path, entry.size + 1)
+        except (WorkspaceError, OSError):
+            data = b""
+        if (len(data), hashlib.sha256(data).hexdigest()) != (entry.size, entry.sha256):
+            raise BundleError(
+                f"{entry.path!r} was changed, and so was the copy that came with the request.",
+                "Nothing here can be relied upon; the task has to start again.",
+            )
+        return data
 
 
 def _is_debris(workspace: Workspace, path: str) -> bool:
@@ -43,34 +96,28 @@ def _is_debris(workspace: Workspace, path: str) -> bool:
     return path not in workspace.owns and _DEBRIS.search(path) is not None
 
 
-def _changed_inputs(workspace: Workspace, inputs: Manifest, source: Path) -> Iterator[str]:
-    for entry in inputs.entries:
+def _changed_inputs(
+    workspace: Workspace, given: Iterable[ManifestEntry], originals: _Originals
+) -> Iterator[str]:
+    for entry in given:
         if workspace.owned(entry.path) or workspace.holds(entry.path, entry.size, entry.sha256):
             continue
-        name = "the contract" if entry.path in workspace.contracts else "another task's file"
-        try:
-            workspace.put(entry.path, _original(entry, source), entry.mode)
-            yield f"{name} {entry.path!r} was changed and has been restored; leave it alone"
-        except WorkspaceError as exc:
-            yield f"{name} {entry.path!r} was changed and cannot be restored: {exc.message}"
-
-
-def _original(entry: ManifestEntry, source: Path) -> bytes:
-    try:
-        data = ConfinedTree(source).read(entry.path, entry.size + 1)
-    except (WorkspaceError, OSError):
-        data = b""
-    if (len(data), hashlib.sha256(data).hexdigest()) != (entry.size, entry.sha256):
-        raise BundleError(
-            f"{entry.path!r} was changed, and so was the copy that came with the request.",
-            "Nothing here can be relied upon; the task has to start again.",
+        path = entry.path
+        is_contract = path in workspace.contracts
+        is_of_base = path in originals.base.entries
+        name = (
+            "the contract" if is_contract else "the file" if is_of_base else "another task's file"
         )
-    return data
+        try:
+            workspace.put(path, originals.read(entry), entry.mode)
+            yield f"{name} {path!r} was changed and has been restored; leave it alone"
+        except WorkspaceError as exc:
+            yield f"{name} {path!r} was changed and cannot be restored: {exc.message}"
 
 
-def _unowned(workspace: Workspace, scan: TreeScan, inputs: Manifest) -> Iterator[str]:
+def _unowned(workspace: Workspace, scan: TreeScan, given: Set[str]) -> Iterator[str]:
     faults = dict(scan.others)
-    for path in sorted({*faults, *(path for path, _ in scan.files)} - set(inputs.paths)):
+    for path in sorted({*faults, *(path for path, _ in scan.files)} - given):
         if _is_debris(workspace, path):
             continue
         name = repr(path if len(path) <= MAX_PATH_CHARS else f"{path[:MAX_PATH_CHARS]}...")
@@ -82,11 +129,13 @@ def _unowned(workspace: Workspace, scan: TreeScan, inputs: Manifest) -> Iterator
             yield f"{name} {faults[path]}"
 
 
-def _missing(workspace: Workspace, scan: TreeScan) -> Iterator[str]:
-    found = result_paths(workspace, scan)
+def _missing(workspace: Workspace, scan: TreeScan, base: BaseTree) -> Iterator[str]:
+    found = [*result_paths(workspace, scan, base), *deleted_paths(workspace, scan, base)]
     if not found:
-        yield f"there are no files yet; this task owns {workspace.named_owns()}"
+        what = "nothing was changed yet" if base.entries else "there are no files yet"
+        yield f"{what}; this task owns {workspace.named_owns()}"
         return
+    found += base.entries
     for entry in workspace.owns:
         if entry.endswith("/"):
             if not any(is_owned((entry,), path) for path in found):

@@ -7,6 +7,7 @@ instead. Answers are texts, cut at a bound with a note how to read on.
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import WorkspaceError
@@ -121,6 +122,24 @@ class Workspace:
         first = text.count("\n", 0, text.index(old))
         return "\n".join([f"edited {name}", *_view_edit(_split(edited), first, len(_split(new)))])
 
+    def delete(self, path: str) -> str:
+        """Remove an owned file; returns what was done."""
+        name = self._writable(path)
+        self._tree.remove(name)
+        self._sizes.pop(name, None)
+        return f"deleted {name}"
+
+    def move(self, path: str, to: str) -> str:
+        """Give an owned file another path that the task owns; returns what was done."""
+        name, new = self._writable(path), self._writable(to)
+        if self._tree.exists(new):
+            raise WorkspaceError(f"{new!r} is there already.", "Delete it first.")
+        mode, data = self._tree.mode(name), self._tree.read(name)
+        self._tree.write(new, data, mode)
+        self._sizes[new] = len(data)
+        self.delete(name)
+        return f"moved {name} to {new}"
+
     def list(self, path: str = "") -> str:
         """Every file below a directory with its size."""
         found = self._tree.scan(below := _checked_directory(path)).files
@@ -163,6 +182,10 @@ class Workspace:
             return False
         return (len(data), hashlib.sha256(data).hexdigest()) == (size, sha256)
 
+    def mode(self, path: str) -> int:
+        """0o755 for a file that may be executed, else 0o644."""
+        return self._tree.mode(path)
+
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
         """Lay down a file of the request; the rules for the model do not apply."""
         if defect := path_defect(path):
@@ -202,7 +225,10 @@ class Workspace:
                 f"The task has its {self._max_files} files already, so {name!r} is one too many.",
                 "Put more into fewer files.",
             )
-        self._tree.write(name, data, 0o755 if content.startswith("#!") else 0o644)
+        mode = 0o755 if content.startswith("#!") else 0o644
+        with suppress(WorkspaceError):  # there is none, or a link
+            mode = self._tree.mode(name)
+        self._tree.write(name, data, mode)
         self._sizes[name] = len(data)
 
     def _searched(self, path: str) -> tuple[Sequence[tuple[str, str]], int]:

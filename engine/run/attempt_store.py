@@ -13,6 +13,7 @@ from core.bundle import (
     UNLIMITED,
     Allowance,
     AttemptDir,
+    BaseRef,
     ContractFile,
     Limits,
     ModelSettings,
@@ -45,12 +46,21 @@ def write_contracts(run: RunDir, contracts: Iterable[Contract]) -> Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenBase:
+    """The existing code that a run changes: the archive for its jobs, and what is in it."""
+
+    ref: BaseRef
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
 class _Source:
-    """What a task has left below `files`."""
+    """What a task has left below `files`, and what it has `deleted`."""
 
     task: str
     files: str
     manifest: Manifest
+    deleted: tuple[str, ...]
 
 
 class DiskStore:
@@ -67,8 +77,10 @@ class DiskStore:
         model: ModelSettings,
         limits: Limits,
         checks: CheckJob | None = None,
+        base: GivenBase | None = None,
     ) -> None:
         self._run = run
+        self._base = base
         self._prompt = prompt
         self._model = model
         self._limits = limits
@@ -105,6 +117,7 @@ class DiskStore:
     ) -> Job:
         attempt = self._run.attempt(key)
         contracts = self.contracts_of(task)
+        deleted = self.deleted_before(task, succeeded)
         if is_new := _begin_request(attempt):
             self.write_inputs(task, contracts, succeeded, str(attempt.inputs))
         # one that never went out is written anew: options may have been given again since
@@ -121,6 +134,8 @@ class DiskStore:
                 allowance=allowance,
                 checks=self._checks,
                 is_whole=self.is_whole,
+                base=self._base.ref if self._base else None,
+                deleted=deleted,
             )
             write_request(attempt, request)
         return Job(key, attempt.root, self._limits.timeout_s)
@@ -137,6 +152,19 @@ class DiskStore:
             write_input(inputs, path, self._contracts[path].content.encode(), 0o644)
         for source in self._sources(task.id, succeeded):
             _copy_result(source, inputs)
+            for path in source.deleted:
+                Path(inputs, path).unlink(missing_ok=True)
+
+    def deleted_before(self, task: Task, succeeded: Mapping[str, int]) -> tuple[str, ...]:
+        """The files of the base that its ancestors have removed. Raises InputsDamaged."""
+        if self._base is None:
+            return ()
+        deleted: dict[str, None] = {}
+        for source in self._sources(task.id, succeeded):
+            deleted |= dict.fromkeys(source.deleted)
+            for path in source.manifest.paths:
+                deleted.pop(path, None)
+        return tuple(deleted)
 
     def contracts_of(self, task: Task) -> tuple[ContractFile, ...]:
         """Those that the task uses, then those that only the tasks before it use: their files may
@@ -173,10 +201,11 @@ class DiskStore:
         key = JobKey(self._run.run_id, task, succeeded[task])
         attempt = self._run.attempt(key)
         try:
-            manifest = _read_finished(attempt, key).manifest
+            result = _read_finished(attempt, key)
         except BundleError as exc:
             raise _damaged(task, exc.message) from exc
-        return (*self._inherited[task], _Source(task, str(attempt.files), manifest))
+        source = _Source(task, str(attempt.files), result.manifest, result.deleted)
+        return (*self._inherited[task], source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from core.events import TaskAdded
 from core.job import JobKey, TaskResult
 from core.plan import Definitions, Plan, Task
 from engine.delivery.merge import MergePlan
+from engine.run.attempt_store import GivenBase
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session
 from engine.scheduling.types import AttemptStore, RunOutcome
@@ -45,6 +46,7 @@ class AddedTasks:
     model: ModelSettings
     limits: Limits
     schedule: Schedule
+    base: GivenBase | None = None
 
     def run(self, task: Task, merged: MergePlan, checks: CheckJob | None = None) -> AddedEnd:
         """Until `task` has ended; one that an earlier session began on the same tree goes on.
@@ -56,7 +58,9 @@ class AddedTasks:
         alone = self._alone(task, merged)
         earlier = self._announce(task, Definitions(alone).of(task.id))
         prompt, files = session.facts.prompt, merged.files
-        store = TreeStore(run, self.plan, prompt, self.model, self.limits, files, task, checks)
+        store = TreeStore(
+            run, self.plan, prompt, self.model, self.limits, files, task, checks, self.base
+        )
         outcome = self.schedule(alone, store, earlier)
         if (number := outcome.succeeded.get(task.id)) is None:
             return AddedEnd(outcome)

@@ -12,7 +12,7 @@ from core.plan import Plan, Task
 from core.wire import encode
 from engine.delivery.merge import MergedFile
 from engine.delivery.merged_file import read_as_judged
-from engine.run.attempt_store import DiskStore, write_input
+from engine.run.attempt_store import DiskStore, GivenBase, write_input
 from engine.run.rundir import RunDir
 
 
@@ -32,9 +32,12 @@ class TreeStore(DiskStore):
         files: Sequence[MergedFile],
         task: Task,
         checks: CheckJob | None = None,
+        base: GivenBase | None = None,
     ) -> None:
-        super().__init__(run, plan, prompt, model, limits, checks)
+        super().__init__(run, plan, prompt, model, limits, checks, base)
         self._plan, self._files, self._task = plan, files, task
+        given = base.manifest.entries if base else ()
+        self._given = {(entry.path, entry.sha256, entry.mode) for entry in given}
 
     def prepare(
         self,
@@ -62,12 +65,18 @@ class TreeStore(DiskStore):
         inputs: str,
     ) -> None:
         for file in self._files:
+            if (file.path, file.entry.sha256, file.entry.mode) in self._given:
+                continue  # it comes with the base
             if (data := read_as_judged(file)) is None:
                 raise InputsDamaged(
                     f"{file.path} was changed before {task.id} could read it.",
                     "Leave the delivered files alone until the run has ended, and resume it.",
                 )
             write_input(inputs, file.path, data, file.entry.mode)
+
+    def deleted_before(self, task: Task, succeeded: Mapping[str, int]) -> tuple[str, ...]:
+        there = {file.path for file in self._files}
+        return tuple(path for path, _, _ in sorted(self._given) if path not in there)
 
 
 def tree_digest(files: Sequence[MergedFile]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from core.bundle import build_manifest
 from core.check_request import Check, CheckJob, CheckRequest
 from core.checks.job import ChecksReport, read_report, run_checks
 from core.checks.runner import SHOWN_CHARS
@@ -19,6 +18,7 @@ from core.errors import BundleError
 from core.events import CheckEnded, Proof
 from core.plan import Setup
 from core.wire import encode
+from core.workspace.base_tree import Put
 
 REQUEST = CheckRequest(
     Setup(install=("pip install .",), start="app"), (Check("true", ("a",)), Check("false", ("b",)))
@@ -30,13 +30,11 @@ STARTED = CheckEnded("start", "app", (), Proof.PASSED)
 
 
 def run(tmp_path: Path, job: CheckJob, **more: Any) -> tuple[ChecksReport, list[str]]:
+    def lay_out(put: Put) -> None:
+        put("run.sh", b"echo ran\nexit 3\n", 0o644)
+
     said: list[str] = []
-    source = tmp_path / "inputs"
-    source.mkdir()
-    source.joinpath("run.sh").write_text("echo ran\nexit 3\n")
-    project = source, build_manifest(source)
-    place = tmp_path / "work"
-    report = run_checks(job, project, place, SystemClock(), said.append, **more)
+    report = run_checks(job, lay_out, tmp_path / "work", SystemClock(), said.append, **more)
     return report, said
 
 

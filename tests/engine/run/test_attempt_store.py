@@ -12,6 +12,7 @@ import pytest
 from core.bundle import (
     Allowance,
     AttemptDir,
+    BaseRef,
     Limits,
     ModelSettings,
     build_manifest,
@@ -20,9 +21,9 @@ from core.bundle import (
     write_result,
 )
 from core.errors import InputsDamaged
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, Manifest, Outcome, TaskResult
 from core.plan import Plan
-from engine.run.attempt_store import DiskStore, verify_results, write_contracts
+from engine.run.attempt_store import DiskStore, GivenBase, verify_results, write_contracts
 from engine.run.rundir import RunDir, RunFacts, create_run
 from tests.fakes.plans import make_plan
 
@@ -343,3 +344,18 @@ def test_a_job_that_never_went_out_is_told_what_was_asked_for_since(
     store.prepare(PLAN.task("a"), key, "this", {}, Allowance(500))
     told = replace(before, allowance=Allowance(500), previous_failure="this")
     assert read_request(run.attempt(key)) == told
+
+
+# -- existing code
+
+
+def test_what_ancestors_deleted_is_told_unless_one_after_them_wrote_it(run: RunDir) -> None:
+    base = GivenBase(BaseRef("0" * 64, 1), Manifest())
+    store = DiskStore(run, PLAN, "p", MODEL, LIMITS, base=base)
+    first = finish(run, "a")
+    write_result(run.attempt(first.key), replace(first, deleted=("gone.py", "b/run.sh")))
+    finish(run, "b")
+    job = store.prepare(PLAN.task("c"), JobKey(RUN, "c", 1), "", {"a": 1, "b": 1})
+    request = read_request(AttemptDir(job.attempt_dir))
+    assert (request.base, request.deleted) == (base.ref, ("gone.py",))
+    assert "b/run.sh" in inputs(run, "c")

@@ -1,0 +1,112 @@
+"""The base: the files of existing code that a run changes. One archive serves all jobs of a run."""
+
+import gzip
+import hashlib
+import os
+import tarfile
+from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.bundle import BASE_NAME, AttemptDir, BaseRef
+from core.errors import BundleError
+from core.job import Manifest, ManifestEntry
+from core.paths import path_defect
+
+_TARFILE_FAULTS = (OSError, EOFError, tarfile.TarError)  # a cut gzip stream is an EOFError
+_FETCH_AGAIN = "Resume the run to start the task again."
+
+Put = Callable[[str, bytes, int], None]
+"""Lays down a file: its path, content and mode."""
+
+
+def pack_base(root: Path, manifest: Manifest, archive: Path) -> BaseRef:
+    """Write the files of `manifest` below `root` to `archive`, unless it is there: the same bytes
+    for the same files. Raises OSError."""
+    if not archive.exists():
+        temporary = archive.with_name(f".{archive.name}.part")
+        with open(temporary, "wb") as out:
+            with (
+                gzip.GzipFile("", "wb", fileobj=out, mtime=0) as stream,
+                tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+            ):
+                for entry in manifest.entries:
+                    member = tarfile.TarInfo(entry.path)
+                    member.size, member.mode = entry.size, entry.mode
+                    with open(root / entry.path, "rb") as content:
+                        tar.addfile(member, content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, archive)
+    with open(archive, "rb") as packed:
+        digest = hashlib.file_digest(packed, "sha256").hexdigest()
+    return BaseRef(digest, archive.stat().st_size)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseTree:
+    """The base as an attempt has it: `entries` by path, out of `archive`."""
+
+    archive: Path
+    entries: Mapping[str, ManifestEntry]
+
+    def read(self, path: str) -> bytes:
+        """The content of a file of `entries`. Raises BundleError."""
+        found: list[bytes] = []
+
+        def take(name: str, data: bytes, _: int) -> None:
+            if name == path:
+                found.append(data)
+
+        _walk(self.archive, take)
+        if not found:
+            raise _damaged(self.archive, f"it lacks {path!r}")
+        return found[0]
+
+
+NO_BASE = BaseTree(Path(), {})
+
+
+def lay_out_base(attempt: AttemptDir, ref: BaseRef, without: Set[str], put: Put) -> BaseTree:
+    """Put every file of the base but those in `without`. Raises BundleError."""
+    archive = _find(attempt, ref)
+    entries: dict[str, ManifestEntry] = {}
+
+    def take(path: str, data: bytes, mode: int) -> None:
+        if path not in without:
+            entries[path] = ManifestEntry(path, len(data), hashlib.sha256(data).hexdigest(), mode)
+            put(path, data, mode)
+
+    _walk(archive, take)
+    return BaseTree(archive, entries)
+
+
+def _find(attempt: AttemptDir, ref: BaseRef) -> Path:
+    """Where this worker has the archive: beside the attempt, or in the run's directory."""
+    run_directory = attempt.root.absolute().parents[2:3]
+    for folder in (attempt.root, *run_directory):
+        archive = folder / BASE_NAME
+        with suppress(FileNotFoundError), open(archive, "rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() == ref.sha256:
+                return archive
+            raise _damaged(archive, "its digest is another")
+    raise _damaged(attempt.root / BASE_NAME, "it is not there")
+
+
+def _walk(archive: Path, take: Put) -> None:
+    try:
+        with tarfile.open(archive, mode="r|gz") as tar:
+            for member in tar:
+                stream = tar.extractfile(member)
+                if stream is None or path_defect(member.name):
+                    raise _damaged(archive, f"it holds {member.name!r}")
+                take(member.name, stream.read(), 0o755 if member.mode & 0o100 else 0o644)
+    except _TARFILE_FAULTS as exc:
+        raise _damaged(archive, str(exc)) from exc
+
+
+def _damaged(archive: Path, why: str) -> BundleError:
+    return BundleError(
+        f"The archive of the existing code, {archive}, is damaged: {why}.", _FETCH_AGAIN
+    )

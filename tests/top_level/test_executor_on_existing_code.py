@@ -1,0 +1,176 @@
+"""An executor that changes existing code: its workspace is the base, its result what differs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claude.client.types import Reply
+from core.bundle import (
+    BASE_NAME,
+    AttemptDir,
+    BaseRef,
+    Limits,
+    ModelSettings,
+    Request,
+    build_manifest,
+    write_request,
+)
+from core.check_request import Check, CheckJob, CheckRequest
+from core.checks.job import CHECKS_NAME, read_report
+from core.credentials import Credentials
+from core.events import Proof
+from core.job import JobKey, Outcome, TaskResult
+from core.plan import Setup, Task
+from core.workspace.base_tree import pack_base
+from executor_agent import ExecutorAgent
+from tests.fakes.scripted_claude import FakeClock, ScriptedClaude, ScriptedConnect, act, use
+
+FILES = {
+    "app.py": "PORT = 8000\n",
+    "lib/old.py": "OLD = 1\n",
+    "lib/keep.py": "KEEP = 1\n",
+    "run.sh": "#!/bin/sh\necho ran\n",
+    "README.md": "read me\r\n",
+}
+TASK = Task(id="change", title="Change", instructions="Change it.", owns=("app.py", "lib/"))
+SUBMIT = use("submit_result", summary="Changed it.")
+
+
+def pack(place: Path, files: Mapping[str, str] = FILES) -> BaseRef:
+    """The base in the run's directory, `place`."""
+    root = place / "base"
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(text.encode())
+    (root / "run.sh").chmod(0o755)
+    return pack_base(root, build_manifest(root), place / BASE_NAME)
+
+
+def attempt_in(run: Path, **changes: Any) -> AttemptDir:
+    attempt = AttemptDir(run / "tasks" / TASK.id / "1")
+    attempt.inputs.mkdir(parents=True)
+    fields: dict[str, Any] = {
+        "key": JobKey("r1", TASK.id, 1),
+        "prompt": "Change it",
+        "brief": "",
+        "task": TASK,
+        "contracts": (),
+        "model": ModelSettings(),
+        "limits": Limits(),
+    }
+    write_request(attempt, Request(**(fields | changes)))
+    return attempt
+
+
+def run(attempt: AttemptDir, *answers: Reply) -> TaskResult:
+    connect = ScriptedConnect(ScriptedClaude(answers, forever=True))
+    agent = ExecutorAgent(Credentials(), FakeClock(), connect=connect, contained=True)
+    result = agent.run(attempt, "w")
+    assert result is not None
+    return result
+
+
+def delivered(attempt: AttemptDir) -> dict[str, str]:
+    files = [path for path in attempt.files.rglob("*") if path.is_file()]
+    return {p.relative_to(attempt.files).as_posix(): p.read_bytes().decode() for p in files}
+
+
+def test_the_result_is_what_differs_from_the_base(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, base=pack(tmp_path))
+    edit = use("edit_file", path="app.py", old="8000", new="9000")
+    move = use("move_file", path="lib/old.py", to="lib/new.py")
+    result = run(attempt, act(edit, move, SUBMIT))
+    assert (result.outcome, result.deleted) == (Outcome.OK, ("lib/old.py",))
+    assert delivered(attempt) == {"app.py": "PORT = 9000\n", "lib/new.py": "OLD = 1\n"}
+
+
+def test_a_task_may_do_nothing_but_delete(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, base=pack(tmp_path))
+    result = run(attempt, act(use("delete_file", path="lib/old.py"), SUBMIT))
+    assert (result.outcome, result.deleted) == (Outcome.OK, ("lib/old.py",))
+    assert delivered(attempt) == {}
+
+
+def test_an_existing_file_keeps_its_mode(tmp_path: Path) -> None:
+    task = TASK.model_copy(update={"owns": ("run.sh",)})
+    attempt = attempt_in(tmp_path, base=pack(tmp_path), task=task)
+    result = run(attempt, act(use("write_file", path="run.sh", content="echo 2\n"), SUBMIT))
+    assert [(e.path, e.mode) for e in result.manifest.entries] == [("run.sh", 0o755)]
+
+
+@pytest.mark.parametrize(
+    ("calls", "defect"),
+    [
+        ((), "nothing was changed yet; this task owns app.py, lib/"),
+        ((use("delete_file", path="README.md"),), "'README.md' is not owned by this task."),
+        (
+            (use("move_file", path="app.py", to="lib/keep.py"),),
+            "'lib/keep.py' is there already. Delete it first.",
+        ),
+        (
+            (
+                use("edit_file", path="app.py", old="8000", new="9000"),
+                use("run_command", command="echo changed > README.md"),
+            ),
+            "the file 'README.md' was changed and has been restored; leave it alone",
+        ),
+    ],
+)
+def test_what_does_not_count_comes_back(
+    tmp_path: Path, calls: tuple[dict[str, Any], ...], defect: str
+) -> None:
+    attempt = attempt_in(tmp_path, base=pack(tmp_path), limits=Limits(max_corrections=0))
+    run(attempt, act(*calls, SUBMIT))
+    assert defect in attempt.transcript.read_text() + attempt.result_json.read_text()
+
+
+def test_the_workspace_is_the_base_as_earlier_tasks_left_it(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, base=pack(tmp_path), deleted=("lib/old.py",))
+    (attempt.inputs / "README.md").write_text("read this\n")
+    command = "ls lib; cat README.md; test -x run.sh && echo executable"
+    edit = use("edit_file", path="app.py", old="8000", new="9000")
+    result = run(attempt, act(use("run_command", command=command)), act(edit, SUBMIT))
+    shown = attempt.transcript.read_text()
+    assert "keep.py\\nread this\\nexecutable" in shown
+    assert (result.outcome, result.deleted) == (Outcome.OK, ())
+    assert delivered(attempt) == {"app.py": "PORT = 9000\n"}
+
+
+def test_a_job_of_checks_has_the_base(tmp_path: Path) -> None:
+    request = CheckRequest(Setup(), (Check("./run.sh && ! test -e lib/old.py"),))
+    base = pack(tmp_path)
+    attempt = attempt_in(tmp_path, base=base, deleted=("lib/old.py",), checks=CheckJob(request))
+    assert run(attempt).outcome is Outcome.OK
+    report = read_report(attempt.files / CHECKS_NAME, request)
+    assert [end.state for end in report.ended] == [Proof.PASSED]
+
+
+def test_a_base_beside_the_attempt_comes_first(tmp_path: Path) -> None:
+    base = pack(tmp_path)
+    attempt = attempt_in(tmp_path, base=base)
+    shutil.move(tmp_path / BASE_NAME, attempt.root / BASE_NAME)
+    assert run(attempt, act(use("delete_file", path="app.py"), SUBMIT)).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("harm", ["absent", "cut"])
+def test_a_damaged_base_is_named(tmp_path: Path, harm: str) -> None:
+    base, archive = pack(tmp_path), tmp_path / BASE_NAME
+    if harm == "absent":
+        archive.unlink()
+    else:
+        archive.write_bytes(archive.read_bytes()[:-20])
+    result = run(attempt_in(tmp_path, base=base))
+    assert result.outcome is Outcome.DEFECT
+    assert "The archive of the existing code" in result.message
+
+
+def test_the_archive_is_the_same_for_the_same_files(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert pack(tmp_path / "a") == pack(tmp_path / "b")
+    assert pack(tmp_path / "a", FILES | {"app.py": "X = 1\n"}) == pack(tmp_path / "b")  # it is kept
