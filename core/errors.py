@@ -19,6 +19,7 @@ OrchestratorError                 exit  when
 ├── BundleError                      1  a bundle or result is damaged or of another version
 │   └── WorkerOutdated                  the worker's own code is of another version
 ├── MergeError                       1  the target could not be written
+├── GitFailed                        1  git refused or could not do its part
 ├── StorageError                     1  the work directory could not be read or written
 ├── RunRemoved                       1  the run's directory is gone
 ├── WorkspaceError                   1  a file operation of the model was refused
@@ -165,6 +166,14 @@ class WorkerOutdated(BundleError):
 
 
 class MergeError(OrchestratorError): ...
+
+
+class GitFailed(OrchestratorError):
+    """`code` is the exit code of git, 0 where it did not end by itself."""
+
+    def __init__(self, message: str, remedy: str = "", *, code: int = 0) -> None:
+        super().__init__(message, remedy)
+        self.code = code
 
 
 class StorageError(OrchestratorError):

@@ -1,1 +1,1 @@
-"""The code that a run changes: what is there, and what a planner is shown of it."""
+"""Existing code: the base of a run, what a planner is shown of it, and the result, given back."""

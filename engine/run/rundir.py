@@ -104,6 +104,31 @@ class RunDir:
     def tasks(self) -> Path:
         return self.root / "tasks"
 
+    @property
+    def base(self) -> Path:
+        """The files that the run began with, of existing code; nobody changes them."""
+        return self.root / "base"
+
+    @property
+    def base_json(self) -> Path:
+        """What they are, and where they are from; written once they all are there."""
+        return self.root / "base.json"
+
+    @property
+    def repository(self) -> Path:
+        """A repository of the run's own, where the code is in none."""
+        return self.root / "repository.git"
+
+    @property
+    def branch_json(self) -> Path:
+        """The commits that the run's branch was set to."""
+        return self.root / "branch.json"
+
+    @property
+    def undo(self) -> Path:
+        """What a plain directory held before its files were replaced."""
+        return self.root / "undo"
+
     def attempt(self, key: JobKey) -> AttemptDir:
         return AttemptDir(self.root.joinpath("tasks", key.task, str(key.attempt)))
 
