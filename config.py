@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, make_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from backends import BACKENDS, backend_class, installed_backends
 from backends.batch.settings import BatchSettings
 from backends.docker.settings import DockerSettings
 from backends.parallelcluster.settings import ParallelClusterSettings
 from core.credentials import Credentials, resolve_credentials
-from core.errors import SettingsError
+from core.errors import OrchestratorError, PreflightFailed, Problem, SettingsError
 from core.models import efforts_of, find_ending
 from core.settings import layers
 from core.settings.layers import DEFAULT_ORIGIN, REFUSED, Errors, Found, Values
@@ -29,6 +30,7 @@ from core.settings.options import (
     PROVIDER_COMMANDS,
     RUN_COMMANDS,
     Group,
+    Setting,
     declared_settings,
     setting,
 )
@@ -218,6 +220,44 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
 
 
 SETTINGS = declared_settings(Settings)
+
+
+def _with_own(backend: str) -> type[Settings]:
+    """Settings and those that a backend of others declares; of two of one name, the program's.
+
+    Raises PreflightFailed when they cannot be read. That a backend cannot be loaded is told where
+    it is used.
+    """
+    try:
+        own = None if backend in BACKENDS else backend_class(backend).settings
+    except OrchestratorError:
+        return Settings
+    if own is None:
+        return Settings
+    try:
+        model = make_dataclass("Settings", (), bases=(Settings, own), frozen=True, kw_only=True)
+        declared_settings(model)
+    except Exception as exc:  # whatever a class of others leads to
+        what = f"The settings of the backend {backend!r} cannot be read: {exc}."
+        fix = "Make each a field of a frozen dataclass, by core.settings.options.setting."
+        raise PreflightFailed([Problem(what, fix)]) from exc
+    return model
+
+
+def _declared_by(model: type[Settings]) -> tuple[Setting, ...]:
+    """SETTINGS, and those of a backend of others, which have no options: these are known before the
+    command line is read."""
+    known = {s.key for s in SETTINGS}
+    more = (s for s in declared_settings(model) if s.key not in known)
+    return (*SETTINGS, *(replace(s, on_command_line=False) for s in more))
+
+
+def _is_of_others(key: str) -> bool:
+    """Whether a key of the file belongs to a backend that another command may choose."""
+    names = (each.name.replace("-", "_") for each in installed_backends())
+    return key.startswith(tuple(f"{name}_" for name in names))
+
+
 _USERS = {
     Group.DOCKER: ("docker",),
     Group.BATCH: ("batch",),
@@ -246,11 +286,17 @@ class LoadedSettings:
     errors: tuple[SettingsError, ...] = ()
 
     @property
+    def declared(self) -> tuple[Setting, ...]:
+        return _declared_by(type(self.settings))
+
+    @property
     def unused(self) -> list[str]:
         """A sentence for each option of a backend that a run would not use. None for a backend of
-        one's own, which may read any."""
+        others, which may read any."""
         backend = self.settings.backend
-        used = {group for group, names in _USERS.items() if backend in names or ":" in backend}
+        used = {
+            group for group, names in _USERS.items() if backend in names or backend not in BACKENDS
+        }
         may_check_in_docker = self.settings.real and backend == "threading"
         if self.settings.planner_in_docker or may_check_in_docker:
             used.add(Group.DOCKER)
@@ -265,7 +311,8 @@ class LoadedSettings:
 
     def kept(self) -> dict[str, Any]:
         """What a run stores, plain JSON without secrets, for `load_settings(saved=...)`."""
-        values = {s.key: getattr(self.settings, s.name) for s in SETTINGS if s.kept and not s.sets}
+        stored = [s for s in self.declared if s.kept and not s.sets]
+        values = {s.key: getattr(self.settings, s.name) for s in stored}
         for key in ("model", *_ROLE_MODELS):
             if self.origin[key] == DEFAULT_ORIGIN:
                 del values[key]  # follows the provider, or the model
@@ -287,20 +334,39 @@ def load_settings(
     stays what it was. Raises SettingsError, naming the option, variable or key at fault; `lenient`
     leaves all such errors in the answer instead.
     """
+    load = partial(_load, options, environ, cwd, saved, saved_by)
+    loaded = load(Settings)
+    if (model := _with_own(loaded.settings.backend)) is not Settings:
+        loaded = load(model)
+    if loaded.errors and not lenient:
+        raise loaded.errors[0]
+    return loaded
+
+
+def _load(
+    options: Mapping[str, object],
+    environ: Mapping[str, str],
+    cwd: Path,
+    saved: Mapping[str, object] | None,
+    saved_by: str,
+    model: type[Settings],
+) -> LoadedSettings:
+    """As load_settings, lenient; `model` declares the settings."""
     errors: Errors = []
+    declared, path = _declared_by(model), _settings_file(options, environ, cwd)
     found = layers.merge_layers(
-        SETTINGS,
+        declared,
         [
-            layers.standard_layer(SETTINGS, environ),
-            layers.file_layer(SETTINGS, _settings_file(options, environ, cwd), errors),
-            layers.environment_layer(SETTINGS, environ),
-            layers.saved_layer(SETTINGS, saved or {}, saved_by),
-            layers.option_layer(SETTINGS, options, errors),
+            layers.standard_layer(declared, environ),
+            layers.file_layer(declared, path, errors, _is_of_others),
+            layers.environment_layer(declared, environ),
+            layers.saved_layer(declared, saved or {}, saved_by),
+            layers.option_layer(declared, options, errors),
         ],
     )
-    layers.parse_values(SETTINGS, found, errors)
-    for target in dict.fromkeys(s.sets for s in SETTINGS if s.sets):
-        layers.apply_other_spellings(SETTINGS, found, target, errors)
+    layers.parse_values(declared, found, errors)
+    for target in dict.fromkeys(s.sets for s in declared if s.sets):
+        layers.apply_other_spellings(declared, found, target, errors)
     _forget_other_models(found, saved or {}, f"run {saved_by}")
     for key, given in found.items():
         if isinstance(given.value, Path):
@@ -310,12 +376,10 @@ def load_settings(
                 fix = "Work in a directory whose name is, or give an absolute path."
                 errors.append(SettingsError(f"The path {path} of {key} is not in UTF-8.", fix))
     _check_pairs(found, errors)
-    values: dict[str, Any] = {s.name: found[s.key].value for s in SETTINGS}
-    settings = Settings(**values)
+    values: dict[str, Any] = {s.name: found[s.key].value for s in declared}
+    settings = model(**values)
     errors += _effort_errors(settings, found)
-    if errors and not lenient:
-        raise errors[0]
-    warnings = tuple(_warnings(settings, found, environ))
+    warnings = tuple(_warnings(declared, settings, found, environ))
     origin = {key: given.origin for key, given in found.items()}
     return LoadedSettings(settings, origin, dict(options), warnings, tuple(errors))
 
@@ -381,7 +445,7 @@ def _effort_errors(settings: Settings, found: Values) -> Iterator[SettingsError]
 
 def render_settings(loaded: LoadedSettings, *, as_json: bool = False) -> str:
     """For --show-config: every setting with its value and origin, secrets masked."""
-    shown = {s.key: layers.plain(getattr(loaded.settings, s.name)) for s in SETTINGS}
+    shown = {s.key: layers.plain(getattr(loaded.settings, s.name)) for s in loaded.declared}
     if as_json:
         both = {k: {"value": v, "origin": loaded.origin[k]} for k, v in shown.items()}
         return json.dumps(both, indent=2)
@@ -400,22 +464,24 @@ def _settings_file(
     return default if os.path.lexists(default) else None  # tells nothing of what cannot be seen
 
 
-def _warnings(settings: Settings, found: Values, environ: Mapping[str, str]) -> Iterator[str]:
-    for declared in SETTINGS:
-        origin = found[declared.key].origin
-        if declared.secret and origin.endswith(".toml"):
-            yield f"{declared.key} is a secret in {origin}. Put it in the environment instead."
+def _warnings(
+    declared: tuple[Setting, ...], settings: Settings, found: Values, environ: Mapping[str, str]
+) -> Iterator[str]:
+    for each in declared:
+        origin = found[each.key].origin
+        if each.secret and origin.endswith(".toml"):
+            yield f"{each.key} is a secret in {origin}. Put it in the environment instead."
         if not origin.startswith("option "):
             continue
-        if declared.secret:
+        if each.secret:
             yield (
-                f"{declared.flag} puts a secret on the command line, where others can see it."
+                f"{each.flag} puts a secret on the command line, where others can see it."
                 " Put it in the environment instead."
             )
-        if declared.only_with and not layers.has_effect(declared, found):
-            key, value = declared.only_with
-            yield f"{declared.flag} has no effect here: it needs {key} = {_in_words(value)}."
-    yield from layers.misspelt_variables(SETTINGS, environ)
+        if each.only_with and not layers.has_effect(each, found):
+            key, value = each.only_with
+            yield f"{each.flag} has no effect here: it needs {key} = {_in_words(value)}."
+    yield from layers.misspelt_variables(declared, environ)
     if settings.provider == "anthropic":
         for model in dict.fromkeys((settings.planner_model, settings.executor_model)):
             if (ending := find_ending(model)) is not None:

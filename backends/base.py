@@ -21,6 +21,7 @@ from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobStatus, TaskResult
+from core.settings.worker import WorkerSettings
 
 CheckPlace = Literal["host", "container", "job"]
 """In a sandbox of the orchestrator's machine, in a container of the workers' image beside it, or in
@@ -85,6 +86,9 @@ class Backend(ABC):
     """Where executors run. Subclass it, and name the class with `--backend module:Class`."""
 
     name: ClassVar[str]
+    settings: ClassVar[type[WorkerSettings] | None] = None
+    """A frozen dataclass of more settings, each made by core.settings.options.setting, of a backend
+    that does not come with the program. They are in `BackendContext.options` then."""
     pace: PollPace = PollPace()
     grace_s: ClassVar[float] = 30.0
     """How long a job may be MISSING, or ended without a result, before it counts as LOST."""

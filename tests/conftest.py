@@ -16,9 +16,8 @@ from hypothesis import settings
 
 # The suite's own helpers assert too, and are to show values as test files do.
 pytest.register_assert_rewrite(
-    "tests.conformance.suite",
-    "tests.conformance.lifecycle",
-    "tests.conformance.live_run",
+    "parallel_task_orchestrator.conformance",
+    "tests.conformance.scheduled_run",
     "tests.live.remote_cluster",
 )
 

@@ -6,7 +6,7 @@ errors, and does not count.
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,8 +53,13 @@ def environment_layer(settings: Iterable[Setting], environ: Mapping[str, str]) -
     return {s.key: (environ[s.env], f"environment {s.env}") for s in settings if environ.get(s.env)}
 
 
-def file_layer(settings: Iterable[Setting], path: Path | None, errors: Errors) -> Layer:
-    """The settings file; no values without one."""
+def file_layer(
+    settings: Iterable[Setting],
+    path: Path | None,
+    errors: Errors,
+    is_of_others: Callable[[str], bool],
+) -> Layer:
+    """The settings file; no values without one. A key that `is_of_others` is no error."""
     if path is None:
         return {}
     import tomllib
@@ -69,7 +74,8 @@ def file_layer(settings: Iterable[Setting], path: Path | None, errors: Errors) -
         reason = f"cannot be read: {exc}"
     else:
         known = [s.key for s in settings if s.in_file]
-        errors += [_unknown(key, known, str(path)) for key in values if key not in known]
+        unknown = [key for key in values if key not in known and not is_of_others(key)]
+        errors += [_unknown(key, known, str(path)) for key in unknown]
         return {key: (value, path.name) for key, value in values.items() if key in known}
     fix = "Correct it, or name another with --config."
     errors.append(SettingsError(f"The settings file {path} {reason}.", fix))

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from backends import BACKENDS, backend_class
+from backends import BACKENDS, backend_class, installed_backends
 from backends.base import Backend, BackendContext
 from config import SETTINGS, LoadedSettings, Settings
 from core.bundle import Models, ModelSettings
@@ -109,6 +109,7 @@ def examine(
         chosen = backend == settings.backend
         place = context(f"doctor-{secrets.token_hex(4)}")
         yield from check_backend(backend, place, chosen, with_probe=chosen and probe)
+    yield from check_installed_backends()
     yield from check_engine(settings, environ)
     for provider in dict.fromkeys((settings.provider, *DEFAULT_MODELS)):
         yield from check_provider(provider, settings, credentials, clock, asks_real=asks_real)
@@ -198,6 +199,19 @@ def check_backend(
     if not problems:
         image = f"; the image has {render_tools(backend.programs)}" if backend.programs else ""
         yield Check(subject, CheckState.OK, message + image, needed=chosen)
+
+
+def check_installed_backends() -> Iterator[Check]:
+    """Those of other packages, without importing any."""
+    found = installed_backends()
+    if names := [f"{each.name} ({each.package})" for each in found if each.name not in BACKENDS]:
+        message = f"{', '.join(names)}; not looked at (look at one with --backend)"
+        yield Check("backends of others", CheckState.NOTE, message, needed=False)
+    for each in found:
+        if each.name in BACKENDS:
+            message = f"{each.name} of {each.package} is not used: the program's own has its name"
+            fix = f"Name it by its class: --backend {each.path}"
+            yield Check("backends of others", CheckState.WARNING, message, fix)
 
 
 def _probe(backend: Backend, run_dir: Path) -> list[Problem] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from backends import BACKENDS, installed_backends
 from core.settings.options import Group, Setting
 
 SUMMARY = "Builds a project from one sentence: Claude plans, executors work in parallel."
@@ -88,6 +89,10 @@ class HelpedGroup(click.Group):
         if not is_brief:
             write_grouped_options(run, of_run, formatter)
             formatter.write_paragraph()
+            if names := {each.name for each in installed_backends()} - set(BACKENDS):
+                listed = ", ".join(sorted(names))
+                formatter.write_text(f"Backends of other packages here: {listed}.")
+                formatter.write_paragraph()
             formatter.write_text(_EPILOG)
         else:
             write_brief_options(run, of_run, formatter, own=False)

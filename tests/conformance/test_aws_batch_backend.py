@@ -14,9 +14,10 @@ from backends.base import Backend, BackendContext, Worker
 from core.clock import Clock
 from core.credentials import Credentials
 from engine.run.rundir import RunDir
-from tests.conformance.lifecycle import CANARY
-from tests.conformance.live_run import Bounds
-from tests.conformance.suite import BackendConformance, DurableJobs
+from parallel_task_orchestrator.conformance.fixtures import CANARY
+from parallel_task_orchestrator.conformance.live_run import Bounds
+from parallel_task_orchestrator.conformance.promises import DurableJobs
+from parallel_task_orchestrator.conformance.suite import BackendConformance
 from tests.fakes.strict_aws import Cloud, cloud
 
 pytestmark = [

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.live_run import Bounds
-from tests.conformance.suite import BackendConformance, DurableJobs
+from parallel_task_orchestrator.conformance.live_run import Bounds
+from parallel_task_orchestrator.conformance.promises import DurableJobs
+from parallel_task_orchestrator.conformance.suite import BackendConformance
 
 pytestmark = pytest.mark.docker_engine
 IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")

@@ -10,8 +10,9 @@ from core.bundle import AttemptDir
 from core.clock import Clock
 from core.credentials import Credentials
 from core.job import JobKey
-from tests.conformance.live_run import Bounds, LiveRun
-from tests.conformance.suite import BackendConformance, DurableJobs, ReachableResults
+from parallel_task_orchestrator.conformance.live_run import Bounds, LiveRun
+from parallel_task_orchestrator.conformance.promises import DurableJobs, ReachableResults
+from parallel_task_orchestrator.conformance.suite import BackendConformance
 from tests.live.remote_cluster import Maker, RemoteCluster, aws_with_cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.sshd, pytest.mark.slow]

@@ -12,8 +12,9 @@ from backends.base import Backend, BackendContext, Worker
 from core.clock import Clock
 from core.credentials import Credentials
 from engine.run.rundir import RunDir
-from tests.conformance.live_run import Bounds
-from tests.conformance.suite import BackendConformance, DurableJobs, ReachableResults
+from parallel_task_orchestrator.conformance.live_run import Bounds
+from parallel_task_orchestrator.conformance.promises import DurableJobs, ReachableResults
+from parallel_task_orchestrator.conformance.suite import BackendConformance
 from tests.live.docker_run import quiet_environment
 from tests.live.slurm_clusters import service_conf
 

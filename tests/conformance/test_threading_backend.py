@@ -31,8 +31,10 @@ from core.job import (
     TaskState,
 )
 from engine.run.rundir import RunDir
-from tests.conformance.live_run import LiveRun, design, eventually, merged_files, schedule
-from tests.conformance.suite import BackendConformance, DurableJobs, ReachableResults
+from parallel_task_orchestrator.conformance.live_run import LiveRun, eventually
+from parallel_task_orchestrator.conformance.promises import DurableJobs, ReachableResults
+from parallel_task_orchestrator.conformance.suite import BackendConformance
+from tests.conformance.scheduled_run import design, merged_files, schedule
 
 T = TypeVar("T")
 

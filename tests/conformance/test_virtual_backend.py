@@ -14,7 +14,7 @@ from core.errors import BackendError, CollectError, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Outcome, Reason, TaskResult
 from engine.run.rundir import RunDir
 from engine.scheduling.virtual_backend import VirtualBackend, VirtualClock, VirtualEnd
-from tests.conformance.lifecycle import LifecycleConformance
+from parallel_task_orchestrator.conformance.lifecycle import LifecycleConformance
 
 KEY = JobKey("run", "one", 1)
 LOST = JobStatus(JobState.LOST, Reason.NODE_LOST)

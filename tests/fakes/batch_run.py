@@ -14,7 +14,7 @@ from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.plan import Plan
 from engine.run.rundir import RunDir, RunFacts, create_run
-from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes.aws import DEFINITION, QUEUE, REGION, FakeAws
 from tests.fakes.aws_calls import BUCKET
 

@@ -24,7 +24,7 @@ from core.credentials import Credentials
 from core.job import JobHandle
 from core.plan import Plan
 from engine.run.rundir import RunDir, RunFacts, create_run
-from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes import slurm_commands as fake_slurm_commands
 from tests.fakes.slurm_commands import COMMANDS, Cluster, Job
 

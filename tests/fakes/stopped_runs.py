@@ -20,7 +20,7 @@ import pytest
 import orchestrator
 from core.clock import SystemClock
 from engine.run.rundir import RunDir, is_locked
-from tests.conformance.live_run import eventually
+from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.fakes import detached_backend
 from tests.fakes.detached_backend import NAME, ROOT, VARIABLE, is_alive, pid_of
 

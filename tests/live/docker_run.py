@@ -31,7 +31,7 @@ from core.job import JobKey, TaskResult
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore
 from engine.run.rundir import RunDir, RunFacts, create_run
-from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")

@@ -20,7 +20,7 @@ from core.job import JobKey
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore
 from engine.run.rundir import RunDir, RunFacts, create_run
-from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes.holding_api import HoldingApi
 from tests.fakes.plans import make_plan
 from tests.fakes.simulated import MODELS

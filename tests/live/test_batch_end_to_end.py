@@ -18,8 +18,8 @@ from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.job import Manifest
 from core.plan import render_plan
+from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.backends.batch.test_scale import wide_plan
-from tests.conformance.live_run import eventually
 from tests.fakes.aws_calls import Call, holds
 from tests.fakes.strict_aws import Cloud, cloud
 from tests.live.docker_run import quiet_environment

@@ -21,7 +21,7 @@ from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobState, Outcome, Reason, TaskResult
 from engine.run.rundir import RunDir, RunFacts, create_run
-from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes.strict_aws import KEYS, Cloud, cloud
 
 pytestmark = [

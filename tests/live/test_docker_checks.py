@@ -20,7 +20,7 @@ from core.clock import StoppableClock, SystemClock
 from core.errors import Interrupted
 from core.events import CheckBegun, CheckEnded, Proof
 from core.plan import Setup
-from tests.conformance.live_run import eventually
+from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.live.docker_run import (
     IMAGE,
     OPTIONS,

@@ -19,7 +19,7 @@ from claude.simulation.server import serve
 from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.job import Manifest
-from tests.conformance.live_run import eventually
+from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.live.docker_run import (
     FULL_IMAGE,
     IMAGE,

@@ -18,7 +18,7 @@ from core.errors import BackendError
 from core.events import Event, Kind
 from core.job import JobState, Outcome, Reason, TaskState
 from engine.scheduling.job_end import end_of
-from tests.conformance.live_run import merged_files, schedule
+from tests.conformance.scheduled_run import merged_files, schedule
 from tests.fakes.events import data_of
 from tests.fakes.plans import make_plan
 from tests.live.docker_engines import OwnEngine, own_engine

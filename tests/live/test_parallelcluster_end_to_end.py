@@ -21,9 +21,9 @@ from core.credentials import Credentials
 from core.job import JobState, Manifest, TaskResult
 from core.plan import Plan
 from engine.run.rundir import RunFacts, create_run
-from tests.conformance.lifecycle import CANARY
-from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
-from tests.conformance.suite import _holding
+from parallel_task_orchestrator.conformance.fixtures import CANARY
+from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from parallel_task_orchestrator.conformance.reading import files_holding
 from tests.fakes.quick_worker import FILES
 from tests.live.remote_cluster import (
     NAME,
@@ -104,15 +104,15 @@ def test_a_real_run_gives_the_tree_of_threads_and_leaves_nothing(
     said = " ".join(done.stdout.split())
     assert "passed, in a sandbox of bubblewrap, as a job of parallelcluster" in said
     assert cluster.runs() == []
-    assert _holding(tmp_path, CANARY) == []
-    assert _holding(sshd.place / "home", CANARY) == []
+    assert files_holding(tmp_path, CANARY) == []
+    assert files_holding(sshd.place / "home", CANARY) == []
     assert CANARY not in sshd.log[before:] + done.stdout + done.stderr
     slurm = Cluster(service_conf())
     listed = parse_squeue(slurm.run(*build_squeue()))
     ours = [row.array_id for row in listed if row.run_dir.startswith(str(cluster.shared))]
     assert len(ours) == 2  # the task and the checks
     assert CANARY not in slurm.run("scontrol", "show", "job", ours[0])
-    assert _holding(service_conf().parent / "state", CANARY) == []
+    assert files_holding(service_conf().parent / "state", CANARY) == []
 
 
 def test_an_unknown_cluster_stops_a_run_before_it_begins(
@@ -216,9 +216,9 @@ def test_a_key_lies_in_a_file_for_its_owner_alone_until_the_end(tmp_path: Path) 
     with aws_with_cluster():
         live = LiveRun(run, wide_plan(), cluster.make, Bounds(look_every_s=0.5), SystemClock())
         live.wait_ended(*live.submit("fast-000"))
-        [held] = _holding(tmp_path, CANARY)
+        [held] = files_holding(tmp_path, CANARY)
         assert cluster.runs()[0] in held.parents
         assert stat.S_IMODE(held.stat().st_mode) == 0o600
         live.end()
-    assert _holding(tmp_path, CANARY) == []
+    assert files_holding(tmp_path, CANARY) == []
     assert os.listdir(cluster.root / "runs") == []

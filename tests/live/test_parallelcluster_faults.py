@@ -18,7 +18,8 @@ from core.job import TaskState
 from core.plan import Plan
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.scheduling.types import RunOutcome
-from tests.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan, schedule
+from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from tests.conformance.scheduled_run import schedule
 from tests.fakes.events import data_of
 from tests.live.remote_cluster import Cut, RemoteCluster, Sshd, aws_with_cluster
 from tests.live.slurm_clusters import Cluster, service_conf

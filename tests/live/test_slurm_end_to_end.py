@@ -17,7 +17,7 @@ from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.job import Manifest
 from core.plan import render_plan
-from tests.conformance.live_run import eventually
+from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.fakes.plans import make_plan
 from tests.live.docker_run import LANDING_PAGE, ROOT, orchestrate, quiet_environment
 from tests.live.mistakes import CHEAT, DISAGREEMENT, Mistake

@@ -20,7 +20,7 @@ from core.errors import BackendError, CollectError, SubmitError
 from core.events import Event, Kind
 from core.job import Job, JobHandle, JobState, Outcome, Reason, TaskState
 from engine.scheduling.job_end import end_of
-from tests.conformance.live_run import design, merged_files, schedule
+from tests.conformance.scheduled_run import design, merged_files, schedule
 from tests.live.slurm_clusters import Cluster, OwnCluster, cluster_of_its_own, service_conf
 from tests.live.slurm_run import SlurmRun, held_run, slurm_run
 

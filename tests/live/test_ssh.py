@@ -19,8 +19,8 @@ import pytest
 from backends.parallelcluster.ssh import LinkLost, SshLink, SshTarget
 from core.clock import SystemClock
 from core.errors import BackendError
-from tests.conformance.lifecycle import CANARY
-from tests.conformance.live_run import eventually
+from parallel_task_orchestrator.conformance.fixtures import CANARY
+from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.live.remote_cluster import Sshd, kill_master
 
 pytestmark = pytest.mark.sshd

@@ -14,7 +14,7 @@ from backends.batch.settings import BatchSettings
 from core.aws.bundles import claim_name
 from core.errors import CollectError
 from core.job import JobHandle, JobState, Outcome
-from tests.conformance.live_run import LiveRun
+from parallel_task_orchestrator.conformance.live_run import LiveRun
 from tests.fakes.aws import DEFINITION, QUEUE, ROLE, FakeAws
 from tests.fakes.aws_calls import BUCKET
 from tests.fakes.aws_policies import (

@@ -47,7 +47,8 @@ PLANS_PAGE = DOCS / "plans-and-runs.md"
 SOURCES = [
     path
     for path in ROOT.rglob("*.py")
-    if not {"tests", "bench", ".venv", "build", "outputs"} & set(path.relative_to(ROOT).parts)
+    if not {"tests", "bench", "examples", ".venv", "build", "outputs"}
+    & set(path.relative_to(ROOT).parts)
 ]
 # Commands, backends and options of parts that may come; nothing may promise them before they do.
 PERHAPS_LATER = (

@@ -74,14 +74,21 @@ MAY = {
         *(*ALL_CORE, *ALL_CLAUDE, *below("engine", ENGINE)),
     },
     "parallel_task_orchestrator": set(),
+    "parallel_task_orchestrator.conformance": {
+        *("parallel_task_orchestrator", "backends", "backends.base", "executor_agent"),
+        *(*ALL_CORE, "engine.run"),
+    },
     "hatch_build": set(),
 }
 # Rooms that import more, each for its reason.
 REACHING = {
     # The command line is made from the declared settings, and those of a backend are its own.
     "engine.cli": {"config", "backends", "claude", "claude.engines", "backends.batch.definition"},
-    # The settings of all backends are settings of the program.
-    "config": {f"backends.{name}.settings" for name in ("batch", "docker", "parallelcluster")},
+    # The settings of all backends are settings of the program, also of one that others have made.
+    "config": {
+        *(f"backends.{name}.settings" for name in ("batch", "docker", "parallelcluster")),
+        "backends",
+    },
     # Opens the backends that runs were carried out on, as they were then.
     "engine.cleanup": {"config", "backends"},
     # Carries out a run under its settings.

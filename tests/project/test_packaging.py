@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -235,3 +236,52 @@ def test_the_demo_and_the_image_run_the_versions_that_the_tests_run_with() -> No
     assert inside.items() <= demo.items() <= tested.items()
     assert not {"click", "rich", "docker", "pydantic-settings"} & set(inside)
     assert not {"moto", "mypy", "pytest", "ruff"} & set(demo)
+
+
+@pytest.fixture(scope="module")
+def with_example(
+    tmp_path_factory: pytest.TempPathFactory, wheel: Path, checkout: Path
+) -> tuple[Path, Path]:
+    """An environment with the wheel and the example of a backend, and the example's folder."""
+    environment = fresh_environment(tmp_path_factory.mktemp("example") / "venv")
+    example = checkout / "examples" / "backend-subprocess"
+    install(environment, wheel, example)
+    return environment, example
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # each test starts processes, on cores that others use too
+def test_the_example_of_a_backend_passes_the_suite_that_the_wheel_brings(
+    with_example: tuple[Path, Path],
+) -> None:
+    environment, example = with_example
+    told = checked(environment / "bin" / "python", "-m", "pytest", "-q", "-n", "2", cwd=example)
+    assert re.search(r"^\d\d passed", told, re.M), told
+
+
+@pytest.mark.slow
+def test_the_example_of_a_backend_runs_the_main_job(
+    with_example: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = run(
+        with_example[0] / "bin" / "parallel-orchestrator",
+        *("Build a todo list app with add/delete/complete", "--sim-speed", "0", "--no-verify"),
+        *("--backend", "subprocess", "--output-dir", tmp_path / "out"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "todo_app").is_dir()
+    assert list(tmp_path.glob(".orchestrator/runs/*/tasks/*/1/process.log"))
+
+
+def test_the_plugin_of_pytest_changes_nothing_for_those_who_do_not_ask(
+    with_example: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "test_other.py").write_text(
+        "import sys\n"
+        "def test_other():\n"
+        f"    assert '{PACKAGE}.pytest_plugin' in sys.modules\n"
+        "    assert not {'core', 'backends', 'claude', 'anthropic', 'boto3'} & set(sys.modules)\n"
+        "    assert not [path for path in sys.path if path.endswith('_app')]\n"
+    )
+    checked(with_example[0] / "bin" / "python", "-m", "pytest", "-q", cwd=tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from core.bundle import AttemptDir, read_request
 from core.clock import Clock
 from core.job import JobHandle, JobState, Outcome
-from tests.conformance.live_run import LiveRun
+from parallel_task_orchestrator.conformance.live_run import LiveRun
 from tests.fakes.aws import FakeAws, leave_result
 from tests.fakes.aws_calls import Call, fault
 from tests.fakes.aws_server import Answer

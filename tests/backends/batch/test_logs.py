@@ -12,7 +12,7 @@ from backends.batch.logs import MOST_PAGES, LogStreams, is_progress
 from core.aws.calls import AwsService
 from core.errors import BackendError
 from core.job import JobHandle, JobState
-from tests.conformance.live_run import LiveRun
+from parallel_task_orchestrator.conformance.live_run import LiveRun
 from tests.fakes.aws import FakeAws
 from tests.fakes.aws_calls import Call, fault
 from tests.fakes.batch_run import NoWaiting, site_of

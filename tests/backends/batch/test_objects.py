@@ -14,7 +14,7 @@ from core.bundle import Limits
 from core.errors import BackendError, CollectError
 from core.job import JobState, Outcome, Reason, TaskResult
 from core.transfer.archive import decompressed, pack, unpack
-from tests.conformance.live_run import LiveRun
+from parallel_task_orchestrator.conformance.live_run import LiveRun
 from tests.fakes.aws import FakeAws
 from tests.fakes.aws_calls import fault
 from tests.fakes.aws_server import Answer

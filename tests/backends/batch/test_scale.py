@@ -13,7 +13,8 @@ from core.bundle import SimulationSettings
 from core.events import Event, Kind
 from core.job import JobState, TaskState
 from core.plan import Plan, Task
-from tests.conformance.live_run import build_plan, schedule
+from parallel_task_orchestrator.conformance.live_run import build_plan
+from tests.conformance.scheduled_run import schedule
 from tests.fakes.aws import FakeAws
 from tests.fakes.batch_run import batch_run
 from tests.fakes.strict_batch import Ran

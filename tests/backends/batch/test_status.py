@@ -21,7 +21,8 @@ from core.errors import AwsRefused, BackendError, CollectError
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult, TaskState
 from core.worker.source import SOURCE_ROOT, source_digest
 from engine.scheduling.types import StopCause
-from tests.conformance.live_run import LiveRun, schedule
+from parallel_task_orchestrator.conformance.live_run import LiveRun
+from tests.conformance.scheduled_run import schedule
 from tests.fakes.aws import DEFINITION, QUEUE, FakeAws
 from tests.fakes.aws_calls import BUCKET, Call, fault
 from tests.fakes.aws_policies import caller_policy

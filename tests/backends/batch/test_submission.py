@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import AwsRefused, BackendError, SubmitError
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason
-from tests.conformance.live_run import LiveRun
+from parallel_task_orchestrator.conformance.live_run import LiveRun
 from tests.fakes.aws import FakeAws
 from tests.fakes.aws_calls import fault, lost_connection
 from tests.fakes.aws_server import Answer

@@ -41,7 +41,7 @@ from core.credentials import Credentials
 from core.errors import BackendError, CollectError
 from core.job import JobHandle, JobKey, JobState
 from engine.run.rundir import RunDir
-from tests.conformance.live_run import eventually
+from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.fakes.scripted_claude import FakeClock
 from tests.live.remote_cluster import NAME, REGION, ROOT, aws_with_cluster
 

@@ -22,7 +22,7 @@ from core.errors import BackendBusy, BackendError, CollectError, SubmitError
 from core.events import Kind
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult, TaskState
 from engine.scheduling.job_end import end_of
-from tests.conformance.live_run import schedule
+from tests.conformance.scheduled_run import schedule
 from tests.fakes.plans import make_plan
 from tests.fakes.slurm import FakeSlurmRun, fake_slurm_run
 

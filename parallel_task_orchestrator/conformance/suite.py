@@ -1,39 +1,29 @@
-"""What every backend must do, as tests: a backend's own test file subclasses the suite and passes.
-
-A subclass names its backend and may give the fixture `options`; mixins add what only some backends
-promise, or what only some tests can reach:
-
-    class TestSlurm(BackendConformance, DurableJobs):
-        backend = "slurm"
-        bounds = Bounds(state_s=60, cancel_s=60, look_every_s=1)
-
-        @pytest.fixture
-        def options(self, fake_cluster): return {"slurm_partition": "debug"}
-
-Whatever else differs (another clock, a backend built by hand) is a fixture of ConformanceFixtures
-to override. Jobs are real request bundles, run by the real ExecutorAgent with the simulated Claude
-wherever the backend runs them: nothing here depends on threads or on this process. See
-tests/conformance/live_run.py for which task does what.
-"""
+"""The whole contract as tests, for backends that run real executors."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from backends.base import Backend
 from core.bundle import WIRE_VERSION, AttemptDir, build_manifest, read_spent
 from core.errors import CollectError
 from core.job import JobHandle, JobKey, JobState, JobStatus, Outcome, TaskResult
 from engine.run.rundir import RunDir
-from tests.conformance.lifecycle import CANARY, ConformanceFixtures, LifecycleConformance
-from tests.conformance.live_run import LiveRun
+from parallel_task_orchestrator.conformance.fixtures import CANARY
+from parallel_task_orchestrator.conformance.lifecycle import LifecycleConformance
+from parallel_task_orchestrator.conformance.live_run import LiveRun
+from parallel_task_orchestrator.conformance.reading import (
+    files_holding,
+    progress_lines,
+    texts_in,
+    turns_of,
+)
 
 THIS_VERSION = f'"version":{WIRE_VERSION}'
 
@@ -90,14 +80,14 @@ class BackendConformance(LifecycleConformance):
         shared.wait_ended(last)
         assert shared.result(last).outcome is Outcome.OK
         transcript = shared.run.attempt(last.key).transcript.read_text(encoding="utf-8")
-        texts = "\n".join(_texts([json.loads(line) for line in transcript.splitlines()]))
+        texts = "\n".join(texts_in([json.loads(line) for line in transcript.splitlines()]))
         assert written
         assert all(path in texts for path in written)
         assert "contracts/Maße & co.json" in texts
 
     def check_ran_once(self, live: LiveRun, handle: JobHandle) -> None:
         result, here = live.result(handle), live.run.attempt(handle.key)
-        turns = _turns(here)
+        turns = turns_of(here)
         assert result.outcome is Outcome.OK, result.message
         assert result.turns == len(turns) == len(result.usage)
         assert tuple(read_spent(here)) == result.usage
@@ -188,13 +178,13 @@ class BackendConformance(LifecycleConformance):
             nonlocal cursor
             more, cursor = live.read_log(handle, cursor)
             lines.extend(more)
-            return _progress(lines)
+            return progress_lines(lines)
 
         live.eventually(lambda: bool(follow()) and live.poll(handle)[0].state.final, "the end")
         live.result(handle)
         told = live.run.attempt(handle.key).events.read_text(encoding="utf-8").splitlines()
         live.eventually(lambda: follow()[-1:] == told[-1:], "the worker's last line in the log")
-        assert _progress(lines) == told
+        assert progress_lines(lines) == told
         assert live.read_log(handle, cursor)[0] == []
         assert live.read_log(handle)[0] == lines
 
@@ -235,105 +225,11 @@ class BackendConformance(LifecycleConformance):
         for handle in handles:
             live.said.append(str(live.collect(handle)))
             live.read_log(handle)
-        for path in _holding(live.run.root, CANARY):
+        for path in files_holding(live.run.root, CANARY):
             assert live.run.tasks not in path.parents
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, f"{path} can be read by others"
         live.backend.cleanup(live.run.run_id)
         assert live.backend.leftovers(live.run.run_id) == []
-        assert _holding(live.run.root, CANARY) == []
+        assert files_holding(live.run.root, CANARY) == []
         assert len(live.said) > len(handles)
         assert [text for text in live.said if CANARY in text] == []
-
-
-class DurableJobs(ConformanceFixtures):
-    """For backends whose jobs outlive the process that submitted them."""
-
-    def test_a_running_job_outlives_its_instance(self, live: LiveRun) -> None:
-        [handle] = live.submit("slow-a")
-        live.wait_running(handle)
-        live.backend.close()
-        live.backend = live.another_backend()
-        [found] = live.backend.reattach(live.run.run_id)
-        assert found.key == handle.key
-        live.wait_running(handle)
-        live.backend.cancel([found])
-        [status] = live.wait_ended(handle, within_s=self.bounds.cancel_s)
-        assert status.state is not JobState.SUCCEEDED
-
-    def test_a_key_submitted_again_by_another_instance_runs_once(self, live: LiveRun) -> None:
-        job = live.prepare("fast-01")
-        [first] = live.submit_jobs(job)
-        live.backend = live.another_backend()
-        [again] = live.submit_jobs(job)
-        assert again.key == first.key
-        assert live.wait_ended(again)[0].state is JobState.SUCCEEDED
-        result, here = live.result(again), live.run.attempt(first.key)
-        assert tuple(read_spent(here)) == result.usage
-        assert len(_turns(here)) == result.turns
-
-
-class ReachableResults(ConformanceFixtures):
-    """For tests that can change a result before it is collected."""
-
-    def kept_attempt(self, live: LiveRun, key: JobKey) -> AttemptDir:
-        """Where the backend keeps the attempt until it is collected."""
-        return live.run.attempt(key)
-
-    def test_a_result_changed_in_place_is_not_taken(self, shared: LiveRun, tmp_path: Path) -> None:
-        handle = shared.handles["fast-02"]
-        path = self.kept_attempt(shared, handle.key).files / "parts" / "fast-02.md"
-        path.write_text("not what the worker wrote")
-        self._refused(shared, handle, tmp_path / "changed")
-        path.unlink()
-        self._refused(shared, handle, tmp_path / "absent")
-        path.symlink_to("/etc/hostname")
-        self._refused(shared, handle, tmp_path / "linked")
-
-    def test_a_result_that_cannot_be_read_is_not_taken(
-        self, shared: LiveRun, tmp_path: Path
-    ) -> None:
-        handle = shared.handles["fast-odd"]
-        path = self.kept_attempt(shared, handle.key).result_json
-        text = path.read_text(encoding="utf-8")
-        whole = json.loads(text)
-        entries = whole["manifest"]["entries"]
-        of_another = {**whole, "key": {**whole["key"], "attempt": 2}}
-        turned = {**whole, "manifest": {"entries": entries[::-1]}}
-        for n, bad in enumerate(["", "{", json.dumps(of_another), json.dumps(turned)]):
-            path.write_text(bad, encoding="utf-8")
-            self._refused(shared, handle, tmp_path / str(n))
-        path.write_text(text, encoding="utf-8")
-
-    def _refused(self, live: LiveRun, handle: JobHandle, destination: Path) -> None:
-        assert isinstance(live.collect(handle, destination), CollectError)
-
-
-def _holding(root: Path, text: str) -> list[Path]:
-    """The files below `root` that hold `text`, in their content or their name."""
-    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
-    return [p for p in files if text in p.name or text.encode() in p.read_bytes()]
-
-
-def _progress(lines: Sequence[str]) -> list[str]:
-    """Those lines of a log that are a worker's own events."""
-    return [line for line in lines if line.startswith("{") and "kind" in json.loads(line)]
-
-
-def _turns(attempt: AttemptDir) -> list[dict[str, Any]]:
-    """The turns in a transcript that tells of one worker's work, from its begin to its end."""
-    lines = [json.loads(line) for line in attempt.transcript.read_text("utf-8").splitlines()]
-    assert ["attempt" in line for line in lines] == [True, *[False] * (len(lines) - 1)]
-    assert "ended" in lines[-1]
-    return lines[1:-1]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every string in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
