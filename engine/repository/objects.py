@@ -19,6 +19,9 @@ class Identity:
     email: str
 
 
+PROGRAM = Identity("Parallel Task Orchestrator", "orchestrator@localhost")
+
+
 def store_blobs(git: Git, contents: Iterable[bytes]) -> list[str]:
     """Store each as a blob; their ids in the same order. Holds few of them in memory."""
     left = iter(contents)

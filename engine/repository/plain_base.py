@@ -8,13 +8,12 @@ from core.errors import UsageError, WorkspaceError
 from core.workspace.confined import MAX_ENTRIES, ConfinedTree, remove_tree
 from engine.repository.git import Git, call_git, environment
 from engine.repository.left_out import LARGEST_BYTES, LeftOut, Selection, printable
-from engine.repository.objects import Identity, store_blobs, store_commit
+from engine.repository.objects import PROGRAM, store_blobs, store_commit
 from engine.repository.tree import Tree, tree_writer
 
 # Where no .gitignore says so: what tools make, and the program's own
 _MADE = ("__pycache__", "node_modules", ".venv", "venv", ".tox", ".mypy_cache", ".pytest_cache")
 _IGNORED = (*_MADE, ".ruff_cache", ".orchestrator")
-_PROGRAM = Identity("Parallel Task Orchestrator", "orchestrator@localhost")
 
 
 def import_directory(directory: Path, git: Git) -> tuple[str, list[LeftOut]]:
@@ -30,7 +29,7 @@ def import_directory(directory: Path, git: Git) -> tuple[str, list[LeftOut]]:
         for (path, mode), oid in zip(files, ids, strict=True):
             tree.put(path, mode, oid)
         root = tree.write(writer)
-    commit = store_commit(git, root, "", "What was there\n", _PROGRAM, 0)
+    commit = store_commit(git, root, "", "What was there\n", PROGRAM, 0)
     git.run("update-ref", "HEAD", commit)
     return commit, selection.others
 

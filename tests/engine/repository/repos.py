@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
+from engine.repository.branch import ChangedFile, CommitStep
 from engine.run.rundir import RunDir
 
 _ENV = {
@@ -77,6 +82,29 @@ def make_run(place: Path, name: str = "run-1") -> RunDir:
     run = RunDir(place / "work" / "runs" / name)
     run.tasks.mkdir(parents=True)
     return run
+
+
+def put_git_on_path(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A git of our own before the real one, which is $GIT."""
+    folder.mkdir()
+    program = folder / "git"
+    program.write_text(f"#!/bin/sh\nGIT={shutil.which('git')}\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def changed_file(folder: Path, path: str, content: str | bytes, mode: int = 0o644) -> ChangedFile:
+    """As a task handed it in below `folder`."""
+    write_files(folder, {path: content})
+    data = content.encode() if isinstance(content, str) else content
+    return ChangedFile(path, folder / path, sha256(data).hexdigest(), len(data), mode)
+
+
+def make_step(
+    folder: Path, files: Mapping[str, str | bytes], deleted: tuple[str, ...] = (), title: str = "T"
+) -> CommitStep:
+    changed = tuple(changed_file(folder, path, content) for path, content in files.items())
+    return CommitStep(title, "", (("Task", title),), changed, deleted, 1_800_000_000.9)
 
 
 def fingerprint(place: Path) -> dict[str, tuple[object, ...]]:

@@ -10,16 +10,13 @@ import pytest
 
 from core.errors import PreflightFailed, TargetRefused, UsageError
 from engine.repository.find import find_base
-from tests.engine.repository.repos import commit_files, fingerprint, git, make_repository
-
-
-def put_on_path(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A git of our own before the real one, which is $GIT."""
-    folder.mkdir()
-    program = folder / "git"
-    program.write_text(f"#!/bin/sh\nGIT={shutil.which('git')}\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+from tests.engine.repository.repos import (
+    commit_files,
+    fingerprint,
+    git,
+    make_repository,
+    put_git_on_path,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +84,7 @@ def test_a_repository_of_another_owner_is_refused_unless_it_is_trusted(
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     script = 'GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec "$GIT" "$@"'
-    put_on_path(tmp_path / "bin", script, monkeypatch)
+    put_git_on_path(tmp_path / "bin", script, monkeypatch)
     remedy = f"git config --global --add safe.directory {repo}"
     with pytest.raises(TargetRefused, match=f"dubious ownership.*{remedy}"):
         find_base(repo)
@@ -97,7 +94,7 @@ def test_a_repository_of_another_owner_is_refused_unless_it_is_trusted(
 
 @pytest.mark.parametrize("told", ["git version 2.20.1", "something else"])
 def test_an_old_git_is_refused(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put_on_path(tmp_path / "bin", f"echo {told}", monkeypatch)
+    put_git_on_path(tmp_path / "bin", f"echo {told}", monkeypatch)
     with pytest.raises(PreflightFailed, match=rf"{told}, and existing code needs git 2\.34"):
         find_base(tmp_path)
 

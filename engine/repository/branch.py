@@ -1,0 +1,220 @@
+"""The result as a branch of its own: one commit a step on the base's commit, made without a work
+tree. What the run was not given keeps its place in the tree."""
+
+import re
+import shlex
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from core.errors import GitFailed, MergeError
+from core.paths import path_defect
+from core.wire import decode, encode, write_atomic
+from core.workspace.confined import read_regular
+from engine.repository.base import BaseRecord
+from engine.repository.find import current_branch
+from engine.repository.git import Git
+from engine.repository.left_out import printable
+from engine.repository.objects import PROGRAM, Identity, store_blobs, store_commit
+from engine.repository.tree import Tree, kind_of, tree_writer
+from engine.run.rundir import RunDir
+
+_IDENTITY = re.compile(r"(.*) <(.*)> \d+ [+-]\d{4}")
+_NO_IDENTITY = 128
+_RESUME = "Find out what changes files of the run, then resume it: the task runs again."
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """What `source` holds goes to `path`, relative to the base's directory."""
+
+    path: str
+    source: Path
+    sha256: str
+    size: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStep:
+    """One commit: `files` are new or changed, `deleted` are gone. With the same `when`, in Unix
+    seconds, it has the same id whenever it is made."""
+
+    subject: str
+    body: str
+    trailers: tuple[tuple[str, str], ...]
+    files: tuple[ChangedFile, ...]
+    deleted: tuple[str, ...]
+    when: float
+
+
+@dataclass(frozen=True, slots=True)
+class _BranchRecord:
+    """branch.json: who commits, and every commit that the branch was, or was to be, set to."""
+
+    name: str
+    email: str
+    commits: tuple[str, ...] = ()
+    version: int = 1
+
+
+def branch_name(run_id: str) -> str:
+    return f"orchestrator/{run_id}"
+
+
+def commit_steps(run: RunDir, base: BaseRecord, steps: Sequence[CommitStep]) -> str:
+    """Commit the steps one after the other on the base, and set the run's branch to the last
+    commit, whose id it gives. A step that changes nothing makes no commit. Done again, it gives the
+    same ids. Raises MergeError, GitFailed."""
+    git, record = Git(Path(base.git_dir)), _record(run, base)
+    who, tip = Identity(record.name, record.email), base.commit
+    tree_id = git.text("rev-parse", "--verify", f"{tip}^{{tree}}")
+    with git.objects() as reader, tree_writer(git) as writer:
+        work = _Work(base, Tree(reader, tree_id))
+        for step in steps:
+            ids = store_blobs(git, map(_proven, step.files))
+            work.take(step, ids)
+            if (written := work.tree.write(writer)) != tree_id:
+                tree_id = written
+                tip = store_commit(git, tree_id, tip, _message(step), who, step.when)
+    _set_branch(run, git, record, tip)
+    return tip
+
+
+def obstacles(
+    base: BaseRecord, files: Collection[str], deleted: Collection[str] = ()
+) -> dict[str, str]:
+    """Why each of these paths cannot be written, of those that cannot, once `deleted` are gone: the
+    base has what the run was not given there. commit_steps would refuse them."""
+    git = Git(Path(base.git_dir))
+    with git.objects() as reader:
+        tree = git.text("rev-parse", "--verify", f"{base.commit}^{{tree}}")
+        work = _Work(base, Tree(reader, tree))
+        found = {path: why for path in deleted if (why := work.remove(path))}
+        return found | {path: why for path in files if (why := work.obstacle(path))}
+
+
+class _Work:
+    """The tree of the base as the steps change it."""
+
+    def __init__(self, base: BaseRecord, tree: Tree) -> None:
+        self.tree = tree
+        self._prefix = base.prefix
+        self._given = set(base.manifest.paths)
+
+    def take(self, step: CommitStep, ids: Sequence[str]) -> None:
+        for path in step.deleted:
+            self._refuse(path, self.remove(path))
+        for file, oid in zip(step.files, ids, strict=True):
+            self._refuse(file.path, self.obstacle(file.path))
+            place, mode = self._prefix + file.path, 0o100755 if file.mode & 0o100 else 0o100644
+            there = self.tree.file(place)
+            if there is not None and bool(there[0] & 0o100) == bool(mode & 0o100):
+                mode = there[0]
+            if there != (mode, oid):
+                self.tree.put(place, mode, oid)
+            self._given.add(file.path)
+
+    def remove(self, path: str) -> str | None:
+        """Why it cannot be removed. What is gone already is."""
+        if path_defect(path) is None and self.tree.file(self._prefix + path) is not None:
+            if (why := self.obstacle(path)) is not None:
+                return why
+            self.tree.remove(self._prefix + path)
+        return None
+
+    def obstacle(self, path: str) -> str | None:
+        if (defect := path_defect(path)) is not None:
+            return f"the name {defect}"
+        place = self._prefix + path
+        if (why := self.tree.obstacle(place)) is not None:
+            return why
+        if (there := self.tree.file(place)) is None:
+            return None
+        if not stat.S_ISREG(there[0]):
+            return f"{place!r} is {kind_of(there[0])} there"
+        return None if path in self._given else f"{place!r} is there, and was left out of the base"
+
+    def _refuse(self, path: str, why: str | None) -> None:
+        if why is not None:
+            raise MergeError(
+                f"{path} cannot be committed: {printable(why)}.",
+                "Let the plan use another name, or change that in the repository first.",
+            )
+
+
+def _proven(file: ChangedFile) -> bytes:
+    try:
+        data = read_regular(file.source, file.size)
+    except OSError as exc:
+        why = f"{file.source} cannot be read ({exc.strerror or exc})"
+        raise MergeError(f"{file.path} cannot be committed: {why}.", _RESUME) from exc
+    if sha256(data).hexdigest() != file.sha256:
+        why = f"{file.source} is not as it was handed in"
+        raise MergeError(f"{file.path} cannot be committed: {why}.", _RESUME)
+    return data
+
+
+def _message(step: CommitStep) -> str:
+    parts = [_one_line(step.subject) or "Change", step.body.replace("\0", "").strip()]
+    parts.append("\n".join(f"{_one_line(n)}: {_one_line(value)}" for n, value in step.trailers))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _record(run: RunDir, base: BaseRecord) -> _BranchRecord:
+    if run.branch_json.exists():
+        return decode(_BranchRecord, run.branch_json.read_bytes(), str(run.branch_json))
+    who = _author(Git(Path(base.git_dir)))
+    return _BranchRecord(who.name, who.email)
+
+
+def _author(git: Git) -> Identity:
+    """As git is configured for the user there; git does not guess one from the machine's name."""
+    try:
+        told = git.run("var", "GIT_AUTHOR_IDENT", as_user=True).decode(errors="replace")
+    except GitFailed as exc:
+        if exc.code != _NO_IDENTITY:
+            raise
+        return PROGRAM
+    found = _IDENTITY.fullmatch(told.strip())
+    return Identity(found[1], found[2]) if found else PROGRAM
+
+
+def _set_branch(run: RunDir, git: Git, record: _BranchRecord, tip: str) -> None:
+    """Only from an id that the run has set it to: another one is somebody's work."""
+    name = branch_name(run.run_id)
+    ask = ("for-each-ref", "--format=%(objectname) %(worktreepath)", f"refs/heads/{name}")
+    now, _, work_tree = git.text(*ask).partition(" ")
+    if now == tip:
+        return
+    if now and now not in record.commits:
+        raise MergeError(
+            f"The branch {name} was moved to {now[:12]} by somebody else.",
+            f"Rename it and resume the run: git branch -m {name} NAME.",
+        )
+    if work_tree:
+        raise MergeError(
+            f"The branch {name} is checked out in {work_tree}, and would move.",
+            "Check out another one there, then resume the run.",
+        )
+    commits = (*dict.fromkeys((*record.commits, tip)),)
+    known = _BranchRecord(record.name, record.email, commits)
+    write_atomic(run.branch_json, encode(known), durable=True)
+    git.run("update-ref", "--no-deref", f"refs/heads/{name}", tip, now)
+
+
+def how_to_take(base: BaseRecord, run_id: str) -> str:
+    """The command that brings the branch to where the user works; empty for a plain directory."""
+    if base.is_plain:
+        return ""
+    git, name = Git(Path(base.git_dir)), branch_name(run_id)
+    there = ("git", "-C", base.directory)
+    if git.lookup("rev-parse", "--verify", "--quiet", "HEAD^{commit}") == base.commit:
+        return shlex.join((*there, "merge", "--ff-only", name))
+    return shlex.join((*there, "rebase", current_branch(git) or "HEAD", name))
