@@ -3,23 +3,33 @@
 Structured output holds the model to the plan's shape; where a provider refuses it, a forced tool
 call with the same schema does. Rules between the parts are core.plan's; a planner's own are here.
 The answer is read while it is written: where it shows that parallel work does not pay, it is cut
-there, and one executor gets the whole.
+there, and one executor gets the whole. Existing code the planner may look at before it answers; a
+plan for it is never cut, since its tasks have to say what they change.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from claude.allowance import guarded
 from claude.client.client import connect
 from claude.client.types import Block, Call, Claude, Hooks, Reply
+from claude.engines.api import mark_cached
+from claude.engines.looking import Looking
 from claude.limits.governor import Governor
 from claude.planning.draft_reader import DraftReader, PlanningHooks, planner_defects
 from claude.planning.schema import build_schema
 from claude.preflight import try_models
 from claude.prices import check_priced, pricing
-from claude.prompts import load_prompt, render_defects, render_feedback, render_request
+from claude.prompts import (
+    load_planner_prompt,
+    render_defects,
+    render_feedback,
+    render_repository,
+    render_request,
+)
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
@@ -50,7 +60,8 @@ class _Answer:
 class PlannerAgent:
     """Plans with `claude`, for `executors` that work at once; `on_progress` takes lines for people.
 
-    `surroundings` tells what executors can do where they will run.
+    `surroundings` tells what executors can do where they will run. For existing code, `repository`
+    is the map of it and `root` where it may be looked at.
     """
 
     claude: Claude
@@ -58,21 +69,27 @@ class PlannerAgent:
     executors: int = 5
     parallel: Parallel = Parallel.AUTO
     surroundings: str = ""
+    repository: str = ""
+    root: Path | None = None
     max_repairs: int = 3
     max_tokens: int = 32_000
     on_progress: Callable[[str], None] = lambda _: None
     on_draft: Callable[[DraftEvent], None] = lambda _: None
     _structured: bool = field(default=True, init=False)
     _reader: DraftReader = field(init=False)
+    _looking: Looking | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._reader = DraftReader(self.executors, self.parallel, self.on_progress, self.on_draft)
+        cuts = Parallel.ALWAYS if self.repository else self.parallel
+        self._reader = DraftReader(self.executors, cuts, self.on_progress, self.on_draft)
+        self._looking = Looking(self.root, self.on_progress) if self.root else None
 
     def plan(self, prompt: str, revisions: Sequence[Revision] = ()) -> Plan:
         """A plan that can be run; `revisions` are those that the person wanted changed. Raises
         PlanningFailed with the defects of the last one, and ModelError."""
         always = _ALWAYS if self.parallel is Parallel.ALWAYS else ""
-        given = (render_request(prompt), self.surroundings, always)
+        repository = render_repository(self.repository) if self.repository else ""
+        given = (repository, render_request(prompt), self.surroundings, always)
         messages = [_message("user", "\n".join(filter(None, given)))]
         for revision in revisions:
             messages.append(_message("assistant", revision.plan))
@@ -83,6 +100,9 @@ class PlannerAgent:
             again = f", repair {repair} of {self.max_repairs}" if repair else ""
             self.on_progress(f"asking for a plan{again}")
             reply = self._ask(messages)
+            while self._looking and (looked := self._looking.follow(reply)):
+                messages += looked
+                reply = self._ask(messages)
             if self._reader.is_cut:
                 return build_single_task_plan(prompt, self._reader.draft.begun, wishes)
             answer = read_answer(reply, self.max_tokens)
@@ -99,23 +119,31 @@ class PlannerAgent:
         )
 
     def _ask(self, messages: list[Block]) -> Reply:
+        schema = build_schema(existing=bool(self.repository))
+        looks = self._looking.schemas if self._looking else ()
+        may_look = self._looking is not None and not self._looking.is_over()
         if self._structured:
+            # once it has looked, the tools stay: the conversation has calls of them
+            choice = {"tool_choice": {"type": "none"}} if looks and not may_look else {}
             try:
-                return self.claude.send(self._call(messages, output_schema=build_schema()))
+                call = self._call(messages, output_schema=schema, tools=looks, **choice)
+                return self.claude.send(call)
             except RequestRejected as exc:
                 if not any(word in exc.message.lower() for word in _SCHEMA_WORDS):
                     raise
                 self._structured = False
                 self.on_progress("structured output is refused here; using a tool call instead")
-        description, schema = "Hand in the whole plan.", build_schema()
+        description = "Hand in the whole plan."
         tool = {"name": SUBMIT_PLAN, "description": description, "input_schema": schema}
-        forced = {"type": "tool", "name": SUBMIT_PLAN}
-        return self.claude.send(self._call(messages, tools=(tool,), tool_choice=forced))
+        forced = {"type": "any"} if may_look else {"type": "tool", "name": SUBMIT_PLAN}
+        return self.claude.send(self._call(messages, tools=(*looks, tool), tool_choice=forced))
 
     def _call(self, messages: list[Block], **more: Any) -> Call:
+        instructions = load_planner_prompt(existing=bool(self.repository))
         return Call(
-            system=({"type": "text", "text": load_prompt("planner")},),
-            messages=tuple(messages),
+            system=({"type": "text", "text": instructions},),
+            # each turn that looks is sent all before it
+            messages=tuple(mark_cached(messages) if self._looking else messages),
             max_tokens=self.max_tokens,
             open_reader=self._reader.open,
             **more,
@@ -137,7 +165,7 @@ def plan_alone(
     """Try the provider, then `ask` for a plan, both together within the allowance. Raises as
     `check_priced`, `try_models` and `ask_for_plan` do."""
     if request.parallel is Parallel.NEVER:
-        return build_single_task_plan(request.prompt)
+        return build_single_task_plan(request.prompt, existing=bool(request.repository))
     governor = Governor()
     check_priced([request.model], request.allowance.max_cost_usd)
     spent = try_models([request.model], credentials, clock=clock, governor=governor, warn=warn)
@@ -159,7 +187,8 @@ def ask_for_plan(
     watched = guarded(hooks, request.allowance, model, pricing(model), request.spent)
     if request.parallel is Parallel.NEVER:
         wishes = [revision.feedback for revision in request.revisions]
-        return build_single_task_plan(request.prompt, wishes=wishes)
+        existing = bool(request.repository)
+        return build_single_task_plan(request.prompt, wishes=wishes, existing=existing)
     with connect(
         model, credentials, clock=clock, governor=governor, limits=limits, hooks=watched
     ) as claude:
@@ -168,6 +197,8 @@ def ask_for_plan(
             executors=request.executors,
             parallel=request.parallel,
             surroundings=request.surroundings,
+            repository=request.repository,
+            root=Path(request.root) if request.root else None,
             on_progress=hooks.on_progress,
             on_draft=hooks.on_draft if isinstance(hooks, PlanningHooks) else lambda _: None,
         ).plan(request.prompt, request.revisions)
@@ -196,7 +227,7 @@ def read_answer(reply: Reply, max_tokens: int) -> _Answer:
 
 def _plan_text(reply: Reply) -> str:
     for block in reply.content:
-        if block["type"] == "tool_use":
+        if block["type"] == "tool_use" and block["name"] == SUBMIT_PLAN:
             return json.dumps(block["input"], ensure_ascii=False)
     return "".join(b["text"] for b in reply.content if b["type"] == "text").strip()
 

@@ -18,7 +18,6 @@ from engine.execution import Execution
 from engine.money.budget import CostEstimate, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.expectations import planning_took
-from engine.planning.forecast import most_of_planning
 from engine.planning.lacking_tools import lacking_tools
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 from engine.planning.preflight import PreparedRun
@@ -99,8 +98,7 @@ def abandoning_what_is_gone(prepared: PreparedRun, session: Session) -> Iterator
 def _planning_needs(prepared: PreparedRun) -> CostEstimate:
     part = prepared.expectations.planning(prepared.facts.prompt)
     likely = Amount(part.tokens, part.cost_usd or 0.0)
-    most = most_of_planning(prepared.facts.prompt, prepared.price, prepared.models.planner)
-    return CostEstimate(likely, likely, most)
+    return CostEstimate(likely, likely, prepared.most_of_planning())
 
 
 def carry_out_plan(
@@ -174,8 +172,7 @@ def run_early(
 ) -> tuple[Plan, RunOutcome]:
     """Run the plan while it is being written. Raises as `carry_out_plan` does."""
     session, budget = execution.session, execution.budget
-    most = most_of_planning(session.facts.prompt, budget.price, prepared.models.planner)
-    allowance = budget.hold_planning(most)
+    allowance = budget.hold_planning(prepared.most_of_planning())
 
     def written(plan: Plan) -> None:
         budget.planning_ended()

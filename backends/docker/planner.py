@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,7 +129,8 @@ class DockerPlanner:
         with tempfile.TemporaryDirectory() as root:
             directory = PlanningDir(Path(root))
             directory.request.mkdir()
-            write_atomic(directory.planning_json, encode(request))
+            # this machine's directories are not there: the map of existing code has to do
+            write_atomic(directory.planning_json, encode(replace(request, root="")))
             with packed(directory.request, BUNDLE, WORKER_UID, extra) as stream:
                 self.host.put(container, VOLUME, stream)
 

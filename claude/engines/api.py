@@ -69,6 +69,7 @@ class ApiEngine(Engine):
             commands=context.commands,
             checks=context.run_checks is not None,
             alone=EVERYTHING in context.request.task.owns,
+            existing=context.request.base is not None,
         )
         self._system = ({**build_text(instructions), "cache_control": _CACHE},)
         answer_tokens = context.request.model.max_output_tokens

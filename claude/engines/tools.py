@@ -67,11 +67,16 @@ def build_tools(
     return {tool.name: tool for tool in tools}
 
 
+def build_looking_tools() -> Mapping[str, Tool]:
+    """Those that change nothing."""
+    return {tool.name: tool for tool in (_READ, *_LOOKING)}
+
+
 _READ = Tool(
     "read_file",
-    "Read a text file of the project: contracts, files of the tasks this one depends on, or your "
-    f"own. The first line of the result names the file and its lines. At most {MAX_VIEW_LINES:,} "
-    f"lines or {MAX_VIEW_CHARS:,} characters come back; then a last line says how to read on.",
+    "Read a text file of the project. The first line of the result names the file and its lines. "
+    f"At most {MAX_VIEW_LINES:,} lines or {MAX_VIEW_CHARS:,} characters come back; then a last "
+    "line says how to read on.",
     {
         "path": _PATH,
         "offset": ("integer", "First line to return, counted from 1"),

@@ -12,14 +12,20 @@ _OWN = ("version", "prompt")
 """Of a plan: what the program sets."""
 
 
-@lru_cache(maxsize=1)
-def build_schema() -> Block:
-    """The JSON schema of Plan for the API, without the fields that the program sets."""
+_OF_EXISTING = ("shared",)
+"""Of a plan: what there is only where code exists."""
+
+
+@lru_cache(maxsize=2)
+def build_schema(*, existing: bool = False) -> Block:
+    """The JSON schema of Plan for the API, without the fields that the program sets; those that
+    need `existing` code only with it."""
     import anthropic  # more than a second, so not before it is used
 
     schema = anthropic.transform_schema(_plain(Plan.model_json_schema()))
-    for own in _OWN:
+    for own in (*_OWN, *(() if existing else _OF_EXISTING)):
         schema["properties"].pop(own)
+    schema["required"] = list(schema["properties"])
     return schema
 
 

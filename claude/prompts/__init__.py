@@ -13,23 +13,36 @@ from core.paths import EVERYTHING
 _MOST_FILES_NAMED = 400
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def load_prompt(name: str) -> str:
     """The text of `name`.md."""
     return (Path(__file__).parent / f"{name}.md").read_text(encoding="utf-8")
 
 
-def load_executor_prompt(*, commands: bool, checks: bool = False, alone: bool = False) -> str:
+def load_planner_prompt(*, existing: bool) -> str:
+    """The instructions of a planner, for a new project or for `existing` code."""
+    return load_prompt("planner") + (load_prompt("planner_existing") if existing else "")
+
+
+def load_executor_prompt(
+    *, commands: bool, checks: bool = False, alone: bool = False, existing: bool = False
+) -> str:
     """The instructions of an executor on the Messages API: for one that builds its part of a plan
-    or the whole `alone`, with a shell, with its checks alone or with neither."""
+    or the whole `alone`, out of nothing or in `existing` code, with a shell, with its checks alone
+    or with neither."""
     able = "commands" if commands else "checks" if checks else "no_commands"
-    parts = ("alone" if alone else "team", "", able)
+    parts = ("alone" if alone else "team", "", *(["existing"] * existing), able)
     return "".join(load_prompt("_".join(filter(None, ("executor", part)))) for part in parts)
 
 
 def render_request(prompt: str) -> str:
     """What the person asked for, marked as such."""
     return f"<request>\n{prompt}\n</request>"
+
+
+def render_repository(repository: str) -> str:
+    """The map of existing code, marked as such."""
+    return f"<repository>\n{repository}\n</repository>"
 
 
 def render_surroundings(executors: int, *, commands: bool, tools: str) -> str:

@@ -46,6 +46,8 @@ class SimulatedModel:
         return talk, answer.limited(request["max_tokens"])
 
     def _plan(self, talk: Conversation) -> Answer:
+        if talk.turn == 0 and "list_files" in talk.tools:
+            return tool_answer(tool_part("list_files", {}))
         designed = self._mistakes.of_plan(self._designer.plan(talk.prompt))
         plan, is_cut = self._misbehaviour.spoil_plan(designed.model_dump(mode="json"), talk)
         shown = {k: v for k, v in plan.items() if k in talk.plan_keys or not talk.plan_keys}

@@ -15,6 +15,7 @@ _MEMBERS: dict[str, Any] = {"title": str, "summary": str, "analysis": Analysis, 
 _ELEMENTS: dict[str, Any] = {
     "assumptions": str,
     "conventions": str,
+    "shared": str,
     "tasks": Task,
     "acceptance_criteria": Criterion,
     "contracts": Contract,

@@ -98,6 +98,9 @@ class Plan(_Part):
     conventions: tuple[str, ...] = Field(
         default=(), description="What all tasks keep to: versions, compiler settings, style"
     )
+    shared: tuple[str, ...] = Field(
+        default=(), description="Existing files that more than one task owns, by exact path"
+    )
     tasks: tuple[Task, ...]
     acceptance_criteria: tuple[Criterion, ...] = ()
     contracts: tuple[Contract, ...] = ()

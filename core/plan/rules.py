@@ -13,6 +13,7 @@ _MOST_EXECUTORS = 100_000
 _MOST_TOKENS = 20_000_000
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ADDED_ID = re.compile(r"(accept|repair|verify)-\d+")
+_SEVERAL = "several tasks"
 _ROOT = EVERYTHING.rstrip("/")
 
 
@@ -38,6 +39,7 @@ def _head_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
     yield from _task_defects(plan)
     yield from _dependency_defects(plan)
     yield from _path_defects(contracts)
+    yield from _shared_defects(plan, contracts)
     yield from _ownership_defects(plan, contracts)
     yield from _criteria_defects(plan)
 
@@ -94,6 +96,21 @@ def _path_defects(contracts: Sequence[str]) -> Iterator[str]:
         yield f"contract {path!r} is listed more than once (case is ignored)"
 
 
+def _shared_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
+    folded, owned = set(map(fold, contracts)), {e for task in plan.tasks for e in task.owns}
+    for path in plan.shared:
+        if defect := owned_path_defect(path):
+            yield f"the shared file {path!r} {defect}"
+        elif path.endswith("/"):
+            yield f"{path!r} is shared, which only a file can be"
+        elif fold(path) in folded:
+            yield f"{path!r} is shared and a contract, which no task may change"
+        elif path not in owned:
+            yield f"{path!r} is shared, but no task owns it by its exact path"
+    for path in _repeated([fold(path) for path in plan.shared]):
+        yield f"{path!r} is shared more than once (case is ignored)"
+
+
 def _contract_defects(plan: Plan) -> Iterator[str]:
     for contract in plan.contracts:
         if "\0" in contract.content or len(contract.content) > MAX_CONTRACT_CHARS:
@@ -111,11 +128,15 @@ def _use_defects(plan: Plan) -> Iterator[str]:
 
 def _ownership_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
     """Overlaps, found by walking up from each path: linear in the number of paths."""
-    owner = {fold(path): "a contract" for path in contracts}
+    shared = {path: fold(path) for path in plan.shared}
+    owner = dict.fromkeys(shared.values(), _SEVERAL)
+    owner |= {fold(path): "a contract" for path in contracts}
     files = set(owner)
     for task in plan.tasks:
         for entry in task.owns:
             name = fold(entry.rstrip("/"))
+            if shared.get(entry) == name and owner[name] == _SEVERAL:
+                continue
             if not entry.endswith("/"):
                 files.add(name)
             if (other := owner.setdefault(name, f"task {task.id!r}")) != f"task {task.id!r}":

@@ -11,21 +11,26 @@ _INSTRUCTIONS = (
     "Build everything that the request asks for. You work alone: the whole project is yours, and"
     " which files it has is your decision."
 )
+_IN_EXISTING = (
+    "Change the project as the request asks. You work alone: every file of it is yours to change,"
+    " and what is not asked for stays as it is."
+)
 _MOST_TITLE_CHARS = 60
 
 
 def build_single_task_plan(
-    prompt: str, begun: Plan | None = None, wishes: Sequence[str] = ()
+    prompt: str, begun: Plan | None = None, wishes: Sequence[str] = (), *, existing: bool = False
 ) -> Plan:
     """One task that owns the whole project. `begun` is a plan as far as it was written before it
     turned out that parallel work does not pay; what it decided stands. `wishes` are what the person
-    said of earlier plans."""
+    said of earlier plans. `existing`: there is code, which it changes."""
     begun = begun or Plan(tasks=())
     estimate = sum(task.estimate for task in begun.tasks)
+    instructions = _IN_EXISTING if existing else _INSTRUCTIONS
     task = Task(
         id=TASK,
-        title="Build the project",
-        instructions="\n".join([_INSTRUCTIONS, *(f"The person adds: {wish}" for wish in wishes)]),
+        title="Change the project" if existing else "Build the project",
+        instructions="\n".join([instructions, *(f"The person adds: {wish}" for wish in wishes)]),
         owns=(EVERYTHING,),
         estimate=min(estimate, MOST_ESTIMATE) or estimate_alone(begun.analysis.complexity),
     )

@@ -33,7 +33,8 @@ class Revision:
 class PlanningRequest:
     """request/planning.json; never holds a secret. Of `allowance`, `spent` is already used.
     `executors` work at once; `surroundings` tells the planner what they can do there. `revisions`
-    are the plans before this one, the oldest first."""
+    are the plans before this one, the oldest first. For existing code, `repository` is the map of
+    it, and `root` the directory on this machine that may be looked at, if there is one."""
 
     prompt: str
     model: ModelSettings
@@ -44,6 +45,8 @@ class PlanningRequest:
     executors: int = 5
     surroundings: str = ""
     revisions: tuple[Revision, ...] = ()
+    repository: str = ""
+    root: str = ""
     version: int = WIRE_VERSION
 
 

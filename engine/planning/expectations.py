@@ -12,6 +12,8 @@ from engine.planning.comparison import Comparison, compare
 from engine.planning.forecast import forecast
 from engine.planning.history import History
 from engine.planning.requests import (
+    NOTHING_MORE,
+    PlannerInput,
     Terms,
     expected_planning,
     part_of,
@@ -32,12 +34,14 @@ class Expectations:
     executors: int
     price: Price
     history: History = History()  # noqa: RUF009 - a frozen value
+    given: PlannerInput = NOTHING_MORE
+    """What the planner gets beside the prompt."""
 
     def planning(self, prompt: str) -> Part:
         """What making a plan will take."""
         model = self.models.planner
         tokens = self.history.plan_tokens(model) or USUAL_PLAN_TOKENS
-        return expected_planning(tokens, prompt, self._terms(model))
+        return expected_planning(tokens, prompt, self._terms(model), self.given)
 
     def forecast(self, plan: Plan, planning: Part | None = None) -> Forecast:
         """What carrying out `plan` will take; `planning` is what making it took, None where it was
@@ -67,7 +71,8 @@ class Expectations:
                 Terms(model, usual_pace(None), self.price) for model in (planner, executor)
             )
             if planning is not None:
-                expected = expected_planning(plan_tokens(plan), plan.prompt, of_planner)
+                tokens = plan_tokens(plan)
+                expected = expected_planning(tokens, plan.prompt, of_planner, self.given)
                 took = replace(took, seconds=expected.seconds)
         unwritten_s = self._unwritten_s(plan, of_planner)
         return compare(plan, self.executors, of_executor, took, unwritten_s)
@@ -77,7 +82,8 @@ class Expectations:
         the whole, and the time until tasks may begin."""
         tokens = plan_tokens(plan) + unwritten_tokens(plan)
         planner = self._terms(self.models.planner)
-        return replace(expected_planning(tokens, plan.prompt, planner), seconds=seconds)
+        expected = expected_planning(tokens, plan.prompt, planner, self.given)
+        return replace(expected, seconds=seconds)
 
     @staticmethod
     def _unwritten_s(plan: Plan, planner: Terms) -> float:

@@ -1,5 +1,7 @@
 """The forecast: the plan run by the real scheduler in virtual time, before anything is paid for."""
 
+from claude.engines.looking import MOST_TOKENS as MOST_LOOKED_TOKENS
+from claude.engines.looking import MOST_TURNS
 from core.bundle import ModelSettings
 from core.events import Forecast, Part, Range
 from core.job import Amount
@@ -9,7 +11,9 @@ from engine.money.ledger import amount_of
 from engine.money.usage import Price
 from engine.planning.comparison import Comparison, tasks_part
 from engine.planning.requests import (
+    NOTHING_MORE,
     PLANNER_BYTES,
+    PlannerInput,
     Terms,
     byte_count,
     expected_s,
@@ -61,12 +65,19 @@ def expected_needs(
     return {task.id: _need(task, size + given[task.id], price, model) for task in plan.tasks}
 
 
-def most_of_planning(prompt: str, price: Price, model: ModelSettings) -> Amount:
+def most_of_planning(
+    prompt: str, price: Price, model: ModelSettings, given: PlannerInput = NOTHING_MORE
+) -> Amount:
     """What to set aside for a planner: room for two requests of the largest size, which the guard
-    wants before each, and which real ones are far below."""
-    written = PLANNER_BYTES + byte_count(prompt)
+    wants before each, and which real ones are far below; and for those that look before."""
+    written, read = PLANNER_BYTES + byte_count(prompt) + given.size, 0
+    if given.looks:
+        read = (given.sent_tokens(prompt) + MOST_LOOKED_TOKENS) * MOST_TURNS
+        written += MOST_LOOKED_TOKENS
     usage = usage_of(model, model.max_output_tokens, written=written)
-    return amount_of([usage], price).times(2)
+    return amount_of([usage], price).times(2) + amount_of(
+        [usage_of(model, 0, written=0, read=read)], price
+    )
 
 
 def _need(task: Task, given: int, price: Price, model: ModelSettings) -> CostEstimate:

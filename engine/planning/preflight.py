@@ -18,7 +18,7 @@ from core.bundle import Allowance, Models, ModelSettings
 from core.clock import Clock
 from core.errors import refuse_if
 from core.events import AnswerProgress, Part
-from core.job import Usage
+from core.job import Amount, Usage
 from core.plan import Plan
 from core.waiting import announced
 from core.worker.planning import Parallel, PlanningRequest, Revision
@@ -26,6 +26,7 @@ from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import absolute, check_target
 from engine.money.usage import Price
 from engine.planning.expectations import Expectations
+from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
 from engine.run.rundir import RunDir, RunFacts, reserved
 from engine.run.session import storing
@@ -67,6 +68,11 @@ class PreparedRun:
         if not _asks_planner(self.settings, self.directory):
             return None
         return self.expectations.planning(self.facts.prompt)
+
+    def most_of_planning(self) -> Amount:
+        """What to set aside for it."""
+        model, given = self.models.planner, self.expectations.given
+        return most_of_planning(self.facts.prompt, self.price, model, given)
 
     def ask_for_plan(
         self,

@@ -1,7 +1,7 @@
 """What work will take of Claude, before any is asked: requests, tokens, seconds and dollars."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claude.planning.draft_reader import USUAL_CONTRACT_TOKENS
 from claude.simulation.latency import Pace
@@ -22,6 +22,8 @@ MOST_TURNS = 1_000
 SYSTEM_BYTES = {"api": 11_500, "claude-code": 28_000}
 PLANNER_BYTES = 14_000
 BYTES_A_TOKEN = 4
+LOOKING_TURNS, LOOKED_TOKENS = 5, 15_000
+"""How a planner looks at existing code before it answers: requests, and what it is shown in all."""
 USUAL_CONTRACT_BYTES = USUAL_CONTRACT_TOKENS * BYTES_A_TOKEN
 """Of one that is not written yet."""
 
@@ -33,6 +35,21 @@ class Terms:
     model: ModelSettings
     pace: Pace
     price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerInput:
+    """What a planner gets beside the prompt: `size` in bytes, and whether it `looks` at code."""
+
+    size: int = 0
+    looks: bool = False
+
+    def sent_tokens(self, prompt: str) -> int:
+        """With its first request."""
+        return (PLANNER_BYTES + byte_count(prompt) + self.size) // BYTES_A_TOKEN
+
+
+NOTHING_MORE = PlannerInput()
 
 
 def byte_count(text: str) -> int:
@@ -107,12 +124,22 @@ def unwritten_tokens(plan: Plan) -> int:
     return len(missing) * USUAL_CONTRACT_BYTES // BYTES_A_TOKEN
 
 
-def expected_planning(output_tokens: int, prompt: str, terms: Terms) -> Part:
-    """What a plan of so many tokens takes, made in one request."""
-    sent = (PLANNER_BYTES + byte_count(prompt)) // BYTES_A_TOKEN
-    usage = Usage(terms.model.provider, terms.model.model, sent, output_tokens)
-    seconds = terms.pace.first_token_s + output_tokens * terms.pace.per_token_s
-    return Part(seconds, usage.total_tokens, terms.price(usage))
+def expected_planning(
+    output_tokens: int, prompt: str, terms: Terms, given: PlannerInput = NOTHING_MORE
+) -> Part:
+    """What a plan of so many tokens takes, made in one request, or in one after those that look."""
+    sent, model, pace = given.sent_tokens(prompt), terms.model, terms.pace
+    if not given.looks:
+        usages = [Usage(model.provider, model.model, sent, output_tokens)]
+    else:
+        step = LOOKED_TOKENS // LOOKING_TURNS
+        usages = [
+            usage_of(model, 0, written=step if n else sent, read=(sent + step * (n - 1)) * (n > 0))
+            for n in range(LOOKING_TURNS + 1)
+        ]
+        usages[-1] = replace(usages[-1], output_tokens=output_tokens)
+    seconds = len(usages) * pace.first_token_s + output_tokens * pace.per_token_s
+    return part_of(seconds, usages, terms.price)
 
 
 def part_of(seconds: float, usages: Iterable[Usage], price: Price) -> Part:

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from core.job import Manifest
 from core.quoting import escaped, quoted
 from core.workspace.confined import read_regular
+from engine.repository.base import BaseRecord
 from engine.repository.project_files import describe
 from engine.repository.symbols import LANGUAGES, Symbol, SymbolIndex
 from engine.repository.tree_view import SizedFile, in_bytes, is_aside, render_tree
@@ -32,24 +32,6 @@ _SHARES = {"conventions": 0.18, "readme": 0.08, "project files": 0.2, "tree": 0.
 """Of the room that those before have left, `tree` is what the symbols leave over."""
 
 
-class _LeftOut(Protocol):
-    @property
-    def path(self) -> str: ...
-    @property
-    def why(self) -> str: ...
-
-
-class Base(Protocol):
-    """What of an engine.repository.base.BaseRecord the map tells."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-    @property
-    def left_out(self) -> Sequence[_LeftOut]: ...
-    @property
-    def left_out_count(self) -> int: ...
-
-
 @dataclass
 class _Reading:
     """The code that was read, at most so many files and bytes, sources before tests."""
@@ -59,7 +41,7 @@ class _Reading:
     of: int = 0
 
 
-def render_map(base: Base, root: Path, most_tokens: int = 6_000) -> str:
+def render_map(base: BaseRecord, root: Path, most_tokens: int = 6_000) -> str:
     """At most about `most_tokens`, and the same for the same files."""
     reading = _read_code(base.manifest, root)
     files = [_sized(e.path, e.size, reading) for e in base.manifest.entries]
@@ -186,7 +168,7 @@ def _symbols(ranked: Sequence[Symbol], room: int) -> str:
     return head + "".join(lines) if by_file else ""
 
 
-def _left_out(base: Base) -> str:
+def _left_out(base: BaseRecord) -> str:
     if not base.left_out_count:
         return ""
     named = [f"{escaped(each.path)} ({escaped(each.why)})" for each in base.left_out]

@@ -51,6 +51,7 @@ GOOD = plan(
         start="python3 -m todo",
     ),
     conventions=("Dates are ISO 8601.",),
+    shared=("a.py",),
     contracts=(contract("types.py"), contract("api.json", "{}")),
 )
 """With a value in every field but the prompt."""

@@ -245,3 +245,40 @@ def test_whose_whole_plan_is_good_the_head_is_good(made: Plan) -> None:
 
 def test_a_contract_is_a_file_with_a_purpose_that_may_be_left_out() -> None:
     assert Contract(path="x", content="").purpose == ""
+
+
+def sharing(*shared: str, **changes: Any) -> Plan:
+    """Two tasks that both own app/routes.py."""
+    own = {"a": ("app/routes.py", "a.py"), "b": ("app/routes.py", "b.py")} | changes
+    return plan(*(task(name, owns=owns) for name, owns in own.items()), shared=shared)
+
+
+def test_a_shared_file_is_owned_by_several_tasks() -> None:
+    assert plan_defects(sharing("app/routes.py")) == []
+    assert head_defects(sharing("app/routes.py")) == []
+    assert plan_defects(sharing()) == ["'app/routes.py' belongs to both task 'a' and task 'b'"]
+
+
+@pytest.mark.parametrize(
+    ("shared", "owns", "defect"),
+    [
+        (("../x",), {}, "the shared file '../x' has a '..' part"),
+        (("app/*.py",), {}, "the shared file 'app/*.py' has a wildcard"),
+        (("app/",), {}, "'app/' is shared, which only a file can be"),
+        (("other.py",), {}, "'other.py' is shared, but no task owns it by its exact path"),
+        (("app/routes.py", "App/Routes.py"), {}, "'app/routes.py' is shared more than once"),
+        (("app/routes.py",), {"c": ("app/",)}, "'app/routes.py' of several tasks lies below 'app'"),
+        (("app/routes.py",), {"c": ("App/routes.py",)}, "belongs to both several tasks and task"),
+        (("app/routes.py",), {"c": ("app/routes.py/x",)}, "lies below 'app/routes.py' of several"),
+    ],
+)
+def test_only_an_exact_file_can_be_shared(
+    shared: tuple[str, ...], owns: dict[str, Any], defect: str
+) -> None:
+    assert any(defect in found for found in plan_defects(sharing(*shared, **owns)))
+
+
+def test_a_contract_is_not_shared() -> None:
+    path = "app/routes.py"
+    made = sharing(path).model_copy(update={"contracts": (contract(path),)})
+    assert f"{path!r} is shared and a contract, which no task may change" in plan_defects(made)

@@ -14,9 +14,11 @@ from core.bundle import ModelSettings
 from core.job import Usage
 from engine.planning.requests import (
     BYTES_A_TOKEN,
+    LOOKING_TURNS,
     MOST_TURNS,
     SYSTEM_BYTES,
     USUAL_CONTRACT_BYTES,
+    PlannerInput,
     Terms,
     byte_count,
     expected_planning,
@@ -82,6 +84,16 @@ def test_a_plan_is_one_request_that_writes_it() -> None:
     assert long.tokens - short.tokens == 1_000
     assert short.tokens > 2_000, "the planner's instructions are read too"
     assert short.cost_usd == short.tokens / 1e6
+
+
+def test_a_plan_for_existing_code_is_made_after_requests_that_look() -> None:
+    terms = Terms(MODEL, Pace(3.0, 0.01), priced)
+    plain = expected_planning(1_000, "p", terms)
+    mapped = expected_planning(1_000, "p", terms, PlannerInput(24_000))
+    looking = expected_planning(1_000, "p", terms, PlannerInput(24_000, looks=True))
+    assert mapped.tokens - plain.tokens == 6_000
+    assert looking.seconds == mapped.seconds + 3.0 * LOOKING_TURNS
+    assert looking.tokens > mapped.tokens * LOOKING_TURNS, "each is sent all before it"
 
 
 def test_the_length_of_a_plan_is_that_of_what_the_model_wrote() -> None:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from core.bundle import build_manifest
 from core.job import Manifest, ManifestEntry
+from engine.repository.base import BaseRecord
+from engine.repository.left_out import LeftOut
 from engine.repository.repo_map import render_map
 
 
-@dataclass
-class LeftOut:
-    path: str
-    why: str
+def base_of(manifest: Manifest, *left_out: LeftOut, more: int = 0) -> BaseRecord:
+    count = len(left_out) + more
+    return BaseRecord("", "", "", "", "", False, manifest, left_out, count, (), 0)
 
 
-@dataclass
-class Base:
-    manifest: Manifest
-    left_out: tuple[LeftOut, ...] = ()
-    left_out_count: int = 0
-
-
-def laid(root: Path, files: dict[str, str]) -> Base:
+def laid(root: Path, files: dict[str, str]) -> BaseRecord:
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
-    return Base(build_manifest(root))
+    return base_of(build_manifest(root))
 
 
 def mapped(root: Path, files: dict[str, str], most_tokens: int = 6_000) -> str:
@@ -135,7 +128,7 @@ def test_the_conventions_are_the_projects_and_end_no_block(tmp_path: Path) -> No
 
 def test_a_hostile_name_is_one_word(tmp_path: Path) -> None:
     entry = ManifestEntry("a/<repository>\nnew\u202eline.py", 40, "", 0o644)
-    text = render_map(Base(Manifest((entry,))), tmp_path)
+    text = render_map(base_of(Manifest((entry,))), tmp_path)
     assert "\\u003crepository\\u003e\\u000anew\\u202eline.py 1" in text
 
 
@@ -144,14 +137,14 @@ def test_what_was_not_read_is_said(tmp_path: Path) -> None:
     base = laid(tmp_path / "base", {"a.py": "x\n", "big.py": "y" * 500_000})
     (tmp_path / "base/link.py").symlink_to("../secret")
     entries = (*base.manifest.entries, ManifestEntry("link.py", 18, "", 0o644))
-    text = render_map(Base(Manifest(entries)), tmp_path / "base")
+    text = render_map(base_of(Manifest(entries)), tmp_path / "base")
     assert "2 of 3 files with code were not read" in text
     assert "outside" not in text
 
 
 def test_what_was_left_out_is_named_with_the_reason(tmp_path: Path) -> None:
-    base = laid(tmp_path, {"a.py": "x\n"})
-    base.left_out, base.left_out_count = (LeftOut(".env", "looks like a secret"),), 25
+    manifest = laid(tmp_path, {"a.py": "x\n"}).manifest
+    base = base_of(manifest, LeftOut(".env", "looks like a secret"), more=24)
     assert ".env (looks like a secret), and 24 more." in render_map(base, tmp_path)
 
 
