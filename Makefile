@@ -28,14 +28,16 @@ help:
 	@echo "make clean   remove what these made, except outputs/"
 
 setup: $(READY)
+	@echo "Ready. Go on with: . .venv/bin/activate"
 
 # A new .venv with what $(1) locks.
 define make_venv
 	@[ -n "$(PYTHON)" ] || { echo "Python >= 3.11 was not found. Install it (python.org, or your system's packages), or set PYTHON=/path/to/python3." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot create virtual environments. Install its venv module (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
-	@echo "Setting up .venv from $(1) with $$($(PYTHON) --version) ..."
+	@echo "Making .venv with $$($(PYTHON) --version) ..."
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
+	@echo "Installing the $$(grep -c == $(1)) packages of $(1), in about a minute ..."
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps \
 		--require-hashes -r $(1)
 endef

@@ -274,13 +274,15 @@ def watch(loaded: LoadedSettings, name: str, port: int, opens: bool) -> int:
     run = find_run(loaded.settings.work_dir, name)
     price = kept_pricing(run.read_facts().settings)
     mask = loaded.settings.credentials(os.environ).mask
-    with suppress(KeyboardInterrupt), watching(run, price, mask, CLOCK, port) as served:
+    with watching(run, price, mask, CLOCK, port) as served:
         print_text(f"{served.address}\n")
         print_line("The page follows the run. Ctrl-C ends it.")
         if opens:
             open_in_browser(served.address)
-        while True:
-            CLOCK.sleep(3600)
+        with suppress(KeyboardInterrupt):
+            while True:
+                CLOCK.sleep(3600)
+    print_line("The page is served no longer; the run is as it was.")
     return 0
 
 

@@ -157,7 +157,10 @@ def approve(
 
     approval = Approval(view, render, render_toml_plan, parse_toml_plan, replan, keep)
     if (approved := approval.ask(plan)) is None:
-        raise NotApproved(f"You may edit the plan, {session.run.plan}, and give it to --plan.")
+        raise NotApproved(
+            "Nothing was spent but on the plan. To resume the run asks again; or edit the plan,"
+            f" {session.run.plan}, and give it to --plan."
+        )
     session.emit(PlanApproved())
     return approved
 

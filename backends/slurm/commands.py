@@ -209,7 +209,12 @@ _UNREACHABLE = re.compile(
     r"unable to contact slurm controller|socket timed out|connection (refused|timed out|reset)"
     r"|transport endpoint|zero bytes were transmitted|temporarily unable|unable to connect"
     r"|protocol authentication error|munge|standby mode|resource temporarily unavailable"
-    r"|could not establish a configuration source|i/o error|rate limit exceeded|job queue full",
+    r"|could not establish a configuration source|unable to process configuration file"
+    r"|i/o error|rate limit exceeded|job queue full",
+    re.IGNORECASE,
+)
+_UNCONFIGURED = re.compile(
+    r"could not establish a configuration source|unable to process configuration file",
     re.IGNORECASE,
 )
 _TOO_MANY_JOBS = re.compile(r"violates accounting/qos policy|submitjob|maxjobs", re.IGNORECASE)
@@ -227,6 +232,11 @@ _NO_SUCH_JOB = re.compile(r"invalid job id|already completing or completed", re.
 def is_unreachable(stderr: str) -> bool:
     """Whether the controller did not answer, as opposed to refusing."""
     return _UNREACHABLE.search(stderr) is not None
+
+
+def lacks_configuration(stderr: str) -> bool:
+    """Whether Slurm's commands have found no slurm.conf that they can use."""
+    return _UNCONFIGURED.search(stderr) is not None
 
 
 def is_job_limit(stderr: str) -> bool:

@@ -27,7 +27,10 @@ class WorkerSettings:
     """Where they are empty, `model` is the provider's default, and a role's model is `model`."""
 
     real: bool = setting(
-        Group.CORE, False, "ask the real Claude; without it, a simulated one answers"
+        Group.CORE,
+        False,
+        "ask the real Claude; without it, a simulated one answers",
+        commands=PROVIDER_COMMANDS,
     )
     provider: Literal["anthropic", "bedrock"] = _model(
         "anthropic", "who serves Claude: anthropic or bedrock", "NAME"

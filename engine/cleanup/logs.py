@@ -17,7 +17,7 @@ from engine.run.run_view import RunView
 from engine.run.rundir import RunDir, is_locked
 from engine.scheduling.progress_line import parse_progress
 from engine.views.format import clean, printable_lines, short_count, silence_text
-from engine.views.show import find_attempt
+from engine.views.show import find_attempt, standing
 
 LOOK_S = 1.0
 """Between two looks while a log is followed, where the backend does not ask for more."""
@@ -47,6 +47,8 @@ class _Log:
     _attempt: "_AttemptLines | None" = None
     _is_told: bool = False
     """That the backend gives no log."""
+    _told: str = ""
+    """The last note."""
 
     def __post_init__(self) -> None:
         self._facts = self.run.read_facts()
@@ -77,8 +79,10 @@ class _Log:
         if has_begun and key not in run_view.jobs.open:
             self._attempt.finish()
             return is_at_work and not (task.phase.final or "/" in self.name)
+        if reason := standing(run_view, task):
+            self._note(f"{task.id}: {task.phase}; {reason}")
         if not is_at_work:
-            self._print(f"note: no process works on this run now; `{self.run.command('resume')}`")
+            self._note(f"no process works on this run now; `{self.run.command('resume')}`")
         return is_at_work and not task.phase.final
 
     def _look_at_job(self, attempt: "_AttemptLines", handle: JobHandle) -> None:
@@ -109,6 +113,11 @@ class _Log:
             opened = self.backends.open(self.run, name, self._facts)
             self._opened[name] = self.stack.enter_context(opened)
         return self._opened[name]
+
+    def _note(self, text: str) -> None:
+        if text != self._told:
+            self._print(f"note: {text}")
+        self._told = text
 
     def _print(self, text: str) -> None:
         self.write("".join(f"{line}\n" for line in printable_lines(text)))

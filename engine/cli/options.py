@@ -25,6 +25,10 @@ from engine.cli.prompt import read_prompt
 ORDINARY_HELP = frozenset({"-h", "--help", "--help-all", "--version"})
 _IMPLIED = "prompt without a command"
 _PORT = click.IntRange(0, 65535)
+_MISSING = {
+    "run_id": " RUN is an id that `runs` lists, its end, or last.",
+    "task": " TASK is an id that `show RUN` lists.",
+}
 
 
 @dataclass(frozen=True)
@@ -107,14 +111,17 @@ def run_cli(
         path = context.command_path if context else program
         message = exc.format_message()
         end = "" if message.endswith((".", "?", "?)")) else "."
-        remedy = f"See '{path} --help'.{_way_for_a_prompt(exc, args, path)}"
+        remedy = f"See '{path} --help'.{_hint(exc, args, path)}"
         raise UsageError(f"{message}{end}", remedy) from exc
     except click.Abort as exc:
         raise RunInterrupted("Interrupted.") from exc
 
 
-def _way_for_a_prompt(exc: click.ClickException, args: Sequence[str], path: str) -> str:
-    """What looked like an option may be a prompt that begins with a dash."""
+def _hint(exc: click.ClickException, args: Sequence[str], path: str) -> str:
+    """What is missing where that is a run or a task; what looked like an option may be a prompt
+    that begins with a dash."""
+    if isinstance(exc, click.MissingParameter):
+        return _MISSING.get((exc.param and exc.param.name) or "", "")
     if not isinstance(exc, click.NoSuchOption):
         return ""
     asked = (a for a in args if a.startswith(exc.option_name) and " " in a and "=" not in a)

@@ -11,6 +11,7 @@ from engine.delivery.merge import MergePlan, MergeSource, merge_over, merged_man
 from engine.delivery.target import apply_merge, recover_target, refuse_target
 from engine.delivery.target_check import absolute, manifest_of, which_delivered
 from engine.run.attempt_store import verify_results, write_contracts
+from engine.run.plan_event import repair_name
 from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
 from engine.run.session import Session, storing
 
@@ -33,11 +34,6 @@ def deliver_tree(session: Session, merge: MergePlan) -> MergePlan:
     session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
     target = Path(session.facts.target)
     return replace(merge, files=tuple(replace(f, source=target / f.path) for f in merge.files))
-
-
-def repair_name(number: int) -> str:
-    """Of the task that repairs in this round."""
-    return f"repair-{number}"
 
 
 def _as_repaired(session: Session, merge: MergePlan) -> MergePlan:

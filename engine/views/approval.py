@@ -10,8 +10,9 @@ from core.errors import BudgetExceeded, OrchestratorError, PlanInvalid, Planning
 from core.plan import Plan
 from engine.views.types import View
 
-_QUESTION = "Carry out this plan? (y)es, (n)o, (e)dit it, or say in a line what to change: "
+_QUESTION = "Carry out this plan? y: yes, n or Enter: no, e: edit it, or a line on what to change: "
 _HINT = "Answer y, n or e, or say in more than one word what is to be changed in the plan."
+_UNCHANGED = "The plan is unchanged."
 
 
 def check_can_ask(stdin: TextIO | None, plan: Path) -> None:
@@ -66,7 +67,11 @@ class Approval:
                     case "" | "n" | "no":
                         return None
                     case "e" | "edit":
-                        plan = self._edited(plan)
+                        edited = self._edited(plan)
+                        if edited is plan:
+                            text = _UNCHANGED
+                            continue
+                        plan = edited
                     case _ if " " in answer:
                         plan, self._draft = self.replan(plan, answer), ""
                     case _:

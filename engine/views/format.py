@@ -178,7 +178,7 @@ def pace_text(speed: float | None, *, simulated: bool, real: str = "") -> str:
     if not simulated:
         return ""
     pace = f"simulated at {speed:g}x" if speed else "simulated without waits"
-    return f"{pace}; real: about {real}" if real else pace
+    return f"{pace}; real: about {real}" if real and speed != 1.0 else pace
 
 
 def time_text(shown: str, pace: str) -> str:

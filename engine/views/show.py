@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 from core.bundle import AttemptDir, Request, read_request
 from core.errors import BundleError, UsageError
-from core.events import CheckEnded, Event, JobEnded, JobIntended, Proof
+from core.events import CheckEnded, Event, JobEnded, JobIntended, Proof, RepairEnded
 from core.job import JobKey, Outcome
 from core.plan import Plan, Task, parse_plan
 from core.workspace.confined import ConfinedTree
 from engine.money.usage import Price
 from engine.run.journal import read_journal
+from engine.run.plan_event import repair_name
 from engine.run.run_view import RunView, replay
 from engine.run.rundir import RunDir, is_locked
 from engine.run.task_view import TaskPhase, TaskView
@@ -93,6 +94,18 @@ def render_run(shown: ShownRun, width: int, *, verbose: bool = False) -> str:
     return "\n".join([*lines, table, now + summary]) + f"{next_look(run_view, 'TASK')}\n"
 
 
+def standing(run_view: RunView, task: TaskView) -> str:
+    """Why nobody works on the task; empty where somebody does, or it is done."""
+    if task.phase in (TaskPhase.RUNNING, TaskPhase.SUCCEEDED):
+        return ""
+    if task.phase is not TaskPhase.WAITING:
+        return clean(task.pending.why if task.pending else task.message, 500)
+    before = (run_view.tasks[name] for name in task.depends_on if name in run_view.tasks)
+    open_ones = [other for other in before if other.phase is not TaskPhase.SUCCEEDED]
+    named = (f"{clean(other.id)} ({other.phase})" for other in open_ones)
+    return f"waits for {', '.join(named) if open_ones else 'a free executor'}"
+
+
 def _row(task: TaskView) -> tuple[str, ...]:
     spend, ended_well = task.spend, task.phase is TaskPhase.SUCCEEDED
     return (
@@ -122,8 +135,8 @@ def render_task(shown: ShownRun, name: str, width: int, *, verbose: bool = False
         lines += TranscriptView(attempt, None if verbose else 12, width).lines()
     except OSError:
         lines.append("  There is none: the work has not begun, or its place cannot be reached yet.")
-    lines += ["", "Files", *_files(attempt), "", "Result", *_result(shown, task, number, width)]
-    lines += ["", "Where", *_places(attempt)]
+    lines += ["", "Files", *_files(attempt), *_repaired(shown, task, width)]
+    lines += ["", "Result", *_result(shown, task, number, width), "", "Where", *_places(attempt)]
     return "\n".join(lines) + "\n"
 
 
@@ -145,7 +158,10 @@ def _facts(
     header = shown.run_view.header
     yield from _labelled("run", clean(shown.run.run_id), width)
     attempts = f", attempt {number} of {max(number, task.attempt)}" if task.attempt else ""
-    yield from _labelled("state", f"{task.phase} after {duration(task.busy_s)}{attempts}", width)
+    after = f" after {duration(task.busy_s)}{attempts}" if task.attempt else ""
+    yield from _labelled("state", f"{task.phase}{after}", width)
+    if not task.attempt or not task.phase.final:
+        yield from _labelled("reason", standing(shown.run_view, task), width)
     if (spend := task.spend).requests:
         cost = cost_text(spend, header.simulated)
         tokens = f"{spend.total_tokens:,} tokens in {plural(spend.requests, 'request')}"
@@ -193,6 +209,17 @@ def _files(attempt: AttemptDir) -> Iterator[str]:
     scan = ConfinedTree(attempt.files).scan(limit=10_000)
     for path, size in scan.files:
         yield f"  {size:>9,} bytes  {clean(path, 400)}"
+
+
+def _repaired(shown: ShownRun, task: TaskView, width: int) -> Iterator[str]:
+    """What repairs have made of the task's files since."""
+    kept = [e.data for e in shown.events if isinstance(e.data, RepairEnded) and not e.data.rejected]
+    for repair in kept:
+        paths = [clean(path, 400) for path, owner in repair.changed if owner == task.id]
+        if paths:
+            name = repair_name(repair.round)
+            yield from _labelled("changed", f"later, by {name}: {', '.join(paths)}", width)
+            yield f"  {'explain':{_LABEL - 2}}{shown.run.command('show', name)}"
 
 
 def _result(shown: ShownRun, task: TaskView, number: int, width: int) -> Iterator[str]:

@@ -10,7 +10,7 @@ from core.job import JobKey, Usage
 from engine.money.usage import Price, Spend
 from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
-from engine.run.session import FAILED, NOT_APPROVED, REMOVED
+from engine.run.session import FAILED, OUTCOMES, REMOVED
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import (
     NO_REASON,
@@ -49,6 +49,10 @@ _SHORT = _WRONG | {
 }
 """What a person wants to know first."""
 _TRANSCRIPT = "transcript "
+_COUNTED = {phase: str(phase) for phase in (TaskPhase.SUCCEEDED, *TaskPhase)}
+_COUNTED[TaskPhase.CANCELLED] = "left"
+_NAMED = 3
+"""How many tasks that ended alike are named before the rest is only counted."""
 _RESUMABLE_EXITS = {4, 130}
 
 
@@ -89,11 +93,13 @@ def _short_facts(run_view: RunView) -> Iterator[tuple[str, str]]:
 
 
 def next_look(run_view: RunView, *instead: str) -> str:
-    """A line with the command that shows the first failed task, or else the run, to be pasted."""
+    """A line with the command that shows the first failed task, or the last repair, or else the
+    run, to be pasted."""
     tasks = run_view.tasks.values()
     failed = [clean(task.id) for task in tasks if task.phase is TaskPhase.FAILED][:1]
-    label = "explain" if failed or instead else "details"
-    return _step(label, _command(run_view, "show", *(failed or instead)))
+    repairs = [task.id for task in tasks if task.id in run_view.added and task.attempt][-1:]
+    label = "explain" if failed or instead or repairs else "details"
+    return _step(label, _command(run_view, "show", *(failed or instead or repairs)))
 
 
 def _command(run_view: RunView, verb: str, *more: str) -> str:
@@ -176,7 +182,8 @@ def _headline(run_view: RunView) -> str:
     done, total = run_view.done_of_plan()
     label = "Simulated run" if run_view.header.simulated else "Run"
     outcome = clean((run_view.ended and run_view.ended.outcome) or "not ended")
-    return f"{label} {clean(run_view.header.run)}: {outcome}, {done} of {plural(total, 'task')}"
+    how_far = f"{done} of {plural(total, 'task')}" if total else "before there was a plan"
+    return f"{label} {clean(run_view.header.run)}: {outcome}, {how_far}"
 
 
 def is_resumable(run_view: RunView) -> bool:
@@ -184,8 +191,8 @@ def is_resumable(run_view: RunView) -> bool:
     ended = run_view.ended
     if ended is None or ended.exit_code in _RESUMABLE_EXITS:
         return True
-    if ended.outcome in (REMOVED, NOT_APPROVED):
-        return False  # there is nothing to resume, or it would only be asked about again
+    if ended.outcome == REMOVED:
+        return False  # there is nothing to resume
     unfinished = any(task.phase is not TaskPhase.SUCCEEDED for task in run_view.tasks.values())
     return unfinished or not run_view.planned or run_view.delivered_files is None
 
@@ -193,12 +200,11 @@ def is_resumable(run_view: RunView) -> bool:
 def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     ended = run_view.ended or RunEnded()
     message = clean(ended.message, 500)
-    if message and ended.outcome not in (FAILED, REMOVED):
+    if message and ended.outcome not in (FAILED, REMOVED, OUTCOMES[130]):  # told by the outcome
         yield "reason", message
-    files, target = run_view.delivered_files, clean(run_view.header.target)
-    yield "target", f"{target} ({plural(files, 'file')})" if files else "nothing was delivered"
-    counts = ((run_view.counts[phase], phase) for phase in reversed(TaskPhase))
-    yield "tasks", ", ".join(f"{count:,} {phase}" for count, phase in counts if count) or "none"
+    yield "target", _target(run_view)
+    counts = ((run_view.counts[phase], word) for phase, word in _COUNTED.items())
+    yield "tasks", ", ".join(f"{count:,} {word}" for count, word in counts if count) or "none"
     yield from _unfinished(run_view, TaskPhase.FAILED)
     yield from _unfinished(run_view, TaskPhase.BLOCKED)
     yield from _conflicts(run_view)
@@ -219,10 +225,18 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
             yield "report", clean(report, 4_096)
 
 
+def _target(run_view: RunView) -> str:
+    if files := run_view.delivered_files:
+        return f"{clean(run_view.header.target)} ({plural(files, 'file')})"
+    done, _ = run_view.done_of_plan()
+    kept = is_resumable(run_view) and done > 0
+    return "nothing was delivered yet; what is done is kept" if kept else "nothing was delivered"
+
+
 def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:
     verified, checks = run_view.verified, run_view.checks
     if verified is None or verified.why_not:
-        why = verified.why_not if verified else "" if run_view.delivered_files else "no project"
+        why = verified.why_not if verified else "" if run_view.is_whole else "tasks are left"
         yield "checks", f"not run: {clean(why, 300)}" if why else "not run"
         return
     yield "checks", proof_text(checks, verified)
@@ -259,10 +273,17 @@ def _unproven(checks: Iterable[CheckEnded]) -> Iterator[tuple[str, str]]:
 
 
 def _unfinished(run_view: RunView, phase: TaskPhase) -> Iterator[tuple[str, str]]:
-    found = [task for task in run_view.tasks.values() if task.phase is phase]
-    for task in found[:LISTED]:
-        yield str(phase), f"{clean(task.id)}: {clean(task.message, 500) or NO_REASON}"
-        if path := _transcript(run_view, task):
+    """Each reason once."""
+    found: dict[str, list[TaskView]] = {}
+    for task in run_view.tasks.values():
+        if task.phase is phase:
+            found.setdefault(task.message, []).append(task)
+    for message, alike in list(found.items())[:LISTED]:
+        names = ", ".join(clean(task.id) for task in alike[:_NAMED])
+        if alike[_NAMED:]:
+            names += f" and {len(alike) - _NAMED:,} more"
+        yield str(phase), f"{names}: {clean(message, 500) or NO_REASON}"
+        if path := _transcript(run_view, alike[0]):
             yield "", f"{_TRANSCRIPT}{clean(path, 4_096)}"
     yield from _more(str(phase), len(found))
 

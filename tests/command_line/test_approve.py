@@ -39,8 +39,9 @@ def test_a_plan_that_was_refused_is_asked_about_again_and_once_approved_no_more(
     code, told = orchestrate(Typed("n\n"), *RUN, "--approve")
     (plan,) = Path.cwd().glob(".orchestrator/runs/*/plan.json")
     assert code == 1
-    assert f"You may edit the plan, {plan}, and give it to --plan." in told
-    assert "resume" not in told
+    assert "not approved, 0 of 2 tasks" in told
+    assert f"or edit the plan, {plan}, and give it to --plan." in told
+    assert "resume" in told
     code, told = orchestrate(Typed(), "resume", "last")
     assert code == 2
     assert (

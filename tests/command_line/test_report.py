@@ -66,8 +66,10 @@ def test_a_directory_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFi
 def test_watch_serves_a_run_until_it_is_stopped(tmp_path: Path) -> None:
     assert orchestrator.main(list(RUN)) == 0
     command = [sys.executable, str(ROOT / "orchestrator.py"), "watch", "last"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout
+        assert process.stderr
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", address)
         with urllib.request.urlopen(address) as answer:
@@ -76,6 +78,7 @@ def test_watch_serves_a_run_until_it_is_stopped(tmp_path: Path) -> None:
             urllib.request.urlopen(address[:-6])
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+        assert "served no longer; the run is as it was" in process.stderr.read()
 
 
 def test_a_run_prints_where_it_can_be_watched_and_does_not_wait_for_nobody(

@@ -8,9 +8,10 @@ from core.errors import MergeError
 from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
 from core.plan import Plan
 from core.wire import write_atomic
-from engine.delivery.deliver import deliver_tree, repair_name
+from engine.delivery.deliver import deliver_tree
 from engine.delivery.merge import MergePlan, MergeSource, merge_over
 from engine.delivery.merged_file import read_text
+from engine.run.plan_event import repair_name
 from engine.run.session import Session
 from engine.scheduling.types import Stop, StopCause
 from engine.verification.added_task import AddedEnd, AddedTasks

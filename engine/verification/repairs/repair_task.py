@@ -8,8 +8,8 @@ from claude.prompts import load_prompt
 from core.events import CONTRACTS, CheckEnded, Suspect
 from core.paths import is_owned
 from core.plan import Plan, Task
-from engine.delivery.deliver import repair_name
 from engine.delivery.merge import MergePlan
+from engine.run.plan_event import repair_name
 from engine.verification.conventions import is_manifest, steers_tests
 from engine.verification.repairs.trace import find_suspects, lacks_dependency
 

@@ -124,6 +124,22 @@ def test_a_controller_that_goes_away_during_the_test_is_no_fault_of_the_options(
         assert "scontrol ping" in problem.fix
 
 
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        "sbatch: error: s_p_parse_file: cannot stat file /etc/slurm/slurm.conf: No such file\n"
+        "sbatch: fatal: Unable to process configuration file",
+        "sbatch: error: fetch_config: DNS SRV lookup failed\n"
+        "sbatch: fatal: Could not establish a configuration source",
+    ],
+)
+def test_a_machine_without_slurm_conf_is_told_so_first(tmp_path: Path, stderr: str) -> None:
+    with fake_slurm_run(tmp_path, sbatch_refuses=[stderr]) as live:
+        [problem] = live.backend.preflight()
+        assert problem.what.startswith("Slurm is not set up here, since its commands found no")
+        assert "SLURM_CONF" in problem.fix
+
+
 # -- a directory that the nodes do not see, or may not write to
 
 

@@ -147,7 +147,8 @@ def test_following_prints_each_line_once_and_ends_with_the_task(world: World) ->
     world.steps = [begin, more, end]
     with locked(world.run):
         told = world.logs(follow=True)
-    assert told == "one\nfrom a command\ntwo\nthree\nthe end\n"
+    waited = "note: a: waiting; waits for a free executor\n"
+    assert told == f"{waited}one\nfrom a command\ntwo\nthree\nthe end\n"
 
 
 def test_following_waits_for_the_plan_and_goes_on_with_the_next_attempt(world: World) -> None:
@@ -158,7 +159,7 @@ def test_following_waits_for_the_plan_and_goes_on_with_the_next_attempt(world: W
 
     world.steps = [lambda: world.happen(*PLANNED), lambda: world.happen(*BEGUN), retry]
     with locked(world.run):
-        assert world.logs(follow=True) == "no good\n-- attempt 2\ngood\n"
+        assert world.logs(follow=True).endswith("executor\nno good\n-- attempt 2\ngood\n")
 
 
 def test_a_job_that_outlives_its_run_is_followed_to_its_end(world: World) -> None:

@@ -116,6 +116,14 @@ def test_without_credentials_nothing_is_sent_and_the_fix_is_shown(
     assert other["state"] == "note"
 
 
+def test_asked_about_real_runs_a_missing_key_is_a_problem(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    code, checks = doctor(capsys, "--real")
+    assert (code, of(checks, "provider anthropic")[0]["state"]) == (3, "problem")
+
+
 def test_without_being_asked_about_real_runs_a_missing_key_is_a_note(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +330,7 @@ def test_help_names_what_may_be_chosen(capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert "--backend" in shown
     assert "--docker-bedrock-model" in shown
-    assert "--real" not in shown
+    assert "--real" in shown
     assert "--probe" in shown
 
 

@@ -72,7 +72,9 @@ def titled(title: str) -> Plan:
 def test_yes_is_a_yes(answer: str) -> None:
     person = Person(answer)
     assert person.approval.ask(PLAN) is PLAN
-    assert person.screen.getvalue().startswith("plan One\nCarry out this plan? (y)es")
+    assert person.screen.getvalue().startswith(
+        "plan One\nCarry out this plan? y: yes, n or Enter: no"
+    )
 
 
 @pytest.mark.parametrize("answers", [(), ("",), ("n",), ("No",)])
@@ -114,6 +116,9 @@ def test_an_editor_that_was_left_without_a_change_changes_nothing() -> None:
     person = Person("e", "y")
     assert person.approval.ask(PLAN) is PLAN
     assert person.kept == []
+    shown = person.screen.getvalue()
+    assert "The plan is unchanged.\nCarry out" in shown
+    assert shown.count("plan One") == 1
 
 
 def test_defects_of_an_edited_plan_are_named_and_can_be_put_right() -> None:

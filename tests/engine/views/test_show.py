@@ -110,6 +110,23 @@ def test_a_task_that_never_began_shows_its_plan(tmp_path: Path) -> None:
     text = render_task(made(tmp_path), "b", 80)
     assert "  Do b" in text
     assert "There is none" in text
+    assert "  state     blocked\n  reason    a failed\n" in text
+
+
+def test_a_task_that_waits_says_for_which_others(tmp_path: Path) -> None:
+    text = render_task(made(tmp_path, *EVENTS[:3]), "b", 80)
+    assert "  state     waiting\n  reason    waits for a (queued)\n" in text
+
+
+def test_a_file_that_a_repair_changed_later_is_named_with_it(tmp_path: Path) -> None:
+    rounds = (
+        {"round": 1, "passed": 0, "total": 1, "rejected": "worse"},
+        {"round": 2, "passed": 1, "total": 1, "changed": [["a.py", "a"], ["c.py", "c"]]},
+    )
+    ended = (event_of(Kind.REPAIR_ENDED, 10.0, data=data) for data in rounds)
+    text = render_task(made(tmp_path, *EVENTS, *ended), "a", 200)
+    assert "  changed   later, by repair-2: a.py\n  explain   " in text
+    assert text.partition("  explain   ")[2].splitlines()[0].endswith(" repair-2")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +144,7 @@ def test_what_there_is_not_is_refused_with_what_there_is(
 def test_a_run_that_has_only_begun_is_shown(tmp_path: Path) -> None:
     run = create_run(tmp_path, FACTS)
     text = render_run(ShownRun.read(run, lambda _: None), 80)
-    assert "not ended, 0 of 0 tasks" in text
+    assert "not ended, before there was a plan" in text
 
 
 def test_nothing_of_a_model_reaches_the_terminal_as_a_control_character(tmp_path: Path) -> None:

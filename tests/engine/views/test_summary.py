@@ -76,10 +76,9 @@ def test_what_failed_is_named_with_its_reason_and_the_resume_command() -> None:
     story = done(started(), "a").finish("b", "FAILED", "It took longer than 1800 s.")
     story.finish("c", "BLOCKED", "It depends on 'b', which failed.")
     found = fields(render_summary(ended(story, 1, "finished with failures").run_view))
-    assert found["tasks"] == "1 blocked, 1 failed, 1 done"
+    assert found["tasks"] == "1 done, 1 failed, 1 blocked"
     assert found["failed"] == "b: It took longer than 1800 s."
     assert found["blocked"] == "c: It depends on 'b', which failed."
-    assert found["target"] == "nothing was delivered"
     assert found["continue"] == program_line("resume", "r1", "--work-dir", "/w")
 
 
@@ -261,7 +260,7 @@ def test_conflicts_and_refusals_are_named() -> None:
 def test_of_many_the_first_are_named_and_the_rest_counted() -> None:
     story = Story().start().plan(*[(f"t{n}", [], 1) for n in range(1000)])
     for n in range(1000):
-        story.finish(f"t{n}", "FAILED", "why")
+        story.finish(f"t{n}", "FAILED", f"why {n}")
     many = [{"path": f"p{n}", "owners": ["a", "b"], "kept_as": "k", "why": "w"} for n in range(30)]
     refused = [{"path": f"p{n}", "owner": "a", "why": "w"} for n in range(30)]
     story.tell(Kind.DELIVERED, files=1, conflicts=many, refused=refused)
@@ -330,13 +329,38 @@ def test_hostile_text_stays_within_eighty_columns_and_harmless() -> None:
     assert max(map(len, text.splitlines()[1:-1])) <= 80  # what can be pasted stays one line
 
 
+def test_tasks_that_failed_alike_are_one_paragraph() -> None:
+    story = Story().start().plan(*[(f"t{n}", [], 1) for n in range(9)])
+    for n in range(9):
+        story.finish(f"t{n}", "FAILED", "why")
+    assert fields(render_summary(story.run_view))["failed"] == "t0, t1, t2 and 6 more: why"
+
+
+def test_an_interrupted_run_says_what_is_done_what_is_left_and_how_to_go_on() -> None:
+    story = done(started(), "a").finish("b", "CANCELLED").finish("c", "CANCELLED")
+    found = fields(render_end(ended(story, 130, "interrupted", "It was.").run_view, quiet=False))
+    assert found["tasks"] == "1 done, 2 left"
+    assert found["target"] == "nothing was delivered yet; what is done is kept"
+    assert found["continue"] == program_line("resume", "r1", "--work-dir", "/w")
+    assert "reason" not in found
+
+
+def test_a_run_with_a_repair_points_to_what_it_did() -> None:
+    story = done(started(), "a", "b", "c")
+    story.tell(Kind.TASK_ADDED, "repair-1", title="Repair")
+    done(story, "repair-1")
+    found = fields(render_end(ended(story, 0, "succeeded").run_view, quiet=False))
+    assert found["explain"].endswith("show r1 --work-dir /w repair-1")
+
+
 def test_every_phase_is_counted() -> None:
     story = Story().start().plan(*[(p.name.lower(), [], 1) for p in TaskPhase])
     for phase in TaskPhase:
         story.run_view.counts[TaskPhase.WAITING] -= 1
         story.run_view.counts[phase] += 1
     tasks = fields(render_summary(story.run_view))["tasks"]
-    assert all(f"1 {phase}" in tasks for phase in TaskPhase)
+    words = {*map(str, TaskPhase), "left"} - {"cancelled"}
+    assert all(f"1 {word}" in tasks for word in words)
 
 
 def test_the_forecast_stands_beside_the_actual_figures() -> None:
