@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,6 +114,8 @@ class Shell:
                 patch.setenv(name, value)
             patch.chdir(self.home)
             patch.setattr("sys.stdin", Typed())
+            patch.setattr("sys.argv", ["orchestrator.py", *argv])
+            patch.setattr("sys.executable", shutil.which("python3", path=self.env["PATH"]))
             try:
                 return orchestrator.main(argv)
             except SystemExit as exc:

@@ -38,9 +38,7 @@ NOTES = {
         "`ANTHROPIC_BASE_URL` and `ANTHROPIC_BEDROCK_BASE_URL`.",
     ],
     Group.SIMULATION: ["See [simulation.md](simulation.md)."],
-    Group.DOCKER: [
-        "See [docker-backend.md](docker-backend.md) and [docker-planner.md](docker-planner.md)."
-    ],
+    Group.DOCKER: ["See [docker-backend.md](docker-backend.md)."],
     Group.BEDROCK: [
         "See [docker-bedrock-usage.md](docker-bedrock-usage.md). These options keep their names for"
         " those",

@@ -31,6 +31,7 @@ NOT_HERE = {
     r"^(\S+/pip|python3.11 -m venv)": "needs a cluster's network",
     r"^make ": "makes an environment; that the target exists is tested in test_docs.py",
     r"\bpytest\b|^python -m bench": "the tests and the benchmarks themselves",
+    r"^pip install|--backend subprocess": "needs the package there: test_packaging.py",
     r"import parallel_task_orchestrator": "needs the installed package: test_packaging.py",
 }
 FROM_NOTHING = ("README.md", "tutorial.md")

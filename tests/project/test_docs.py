@@ -28,8 +28,10 @@ from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
 from engine.planning.plan_toml import parse_toml_plan
 from engine.run.run_view import RunView
 from engine.views.notify import describe_end
+from orchestrator import VERSION
 from tests.project.doc_pages import (
     DOCS,
+    GENERATED,
     PAGES,
     README,
     ROOT,
@@ -38,12 +40,14 @@ from tests.project.doc_pages import (
     prose,
     rows,
     tables,
+    written,
 )
+from tests.project.messages_page import render_messages
 from tests.project.options_page import render_options_page
 
 CLI, OPTIONS, CONFIGURATION = (DOCS / f"{p}.md" for p in ("cli", "options", "configuration"))
 SIMULATION, BACKENDS_PAGE = DOCS / "simulation.md", DOCS / "backends.md"
-PLANS_PAGE = DOCS / "plans-and-runs.md"
+PLANS_PAGE, TROUBLESHOOTING = DOCS / "plans-and-runs.md", DOCS / "troubleshooting.md"
 SOURCES = [
     path
     for path in ROOT.rglob("*.py")
@@ -172,7 +176,7 @@ def test_every_option_named_exists(page: Path) -> None:
 
 @pages
 def test_every_environment_variable_named_is_read(page: Path) -> None:
-    named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", page.read_text(encoding="utf-8")))
+    named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", written(page)))
     known = {d.env for d in SETTINGS} | {v for d in SETTINGS for v in d.standard_env}
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
     known |= describe_end(RunView()).keys()
@@ -197,7 +201,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
@@ -270,6 +275,35 @@ def test_the_backends_are_those_there_are() -> None:
     assert {row[0].strip("`") for row in rows(README, "Backends")} == set(BACKENDS)
 
 
+PAGES_OF_BACKENDS = [
+    ROOT / path
+    for row in rows(README, "Backends")
+    for path in re.findall(r"\((docs/[\w-]+\.md)\)", row[1])
+]
+OF_A_BACKEND = (
+    *("What it needs", "How a job runs", "Credentials"),
+    *("What survives", "What is left", "When something goes wrong"),
+)
+
+
+@pytest.mark.parametrize("page", PAGES_OF_BACKENDS, ids=lambda path: path.name)
+def test_the_page_of_a_backend_has_what_all_have(page: Path) -> None:
+    assert set(OF_A_BACKEND) <= set(re.findall(r"^## (.*)$", prose(page), re.M))
+
+
+def test_each_backend_has_a_page_and_survives_something() -> None:
+    assert len(PAGES_OF_BACKENDS) == len(BACKENDS)
+    told = {row[0].strip("`") for row in rows(DOCS / "resume.md", "By backend")}
+    assert set(BACKENDS) <= told
+
+
+@pages
+def test_every_test_named_exists(page: Path) -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", written(page))
+    missing = [n for f, n in named if f"def {n}(" not in (ROOT / f).read_text(encoding="utf-8")]
+    assert missing == []
+
+
 def test_the_example_of_a_settings_file_loads_without_a_warning(tmp_path: Path) -> None:
     [text] = blocks(CONFIGURATION, "toml")
     (tmp_path / "orchestrator.toml").write_text(text, encoding="utf-8")
@@ -293,12 +327,11 @@ def test_the_faults_are_those_of_the_simulation() -> None:
 
 
 EXPLAINED = (
-    (DOCS / "troubleshooting.md", "Messages"),
-    (DOCS / "models.md", "Errors of the Anthropic API"),
-    (DOCS / "models.md", "Errors of the network"),
+    (TROUBLESHOOTING, "Messages"),
     (DOCS / "bedrock-model-setup.md", "What each message means"),
     (DOCS / "docker-backend.md", "When something goes wrong"),
-    (DOCS / "docker-planner.md", "The planner in Docker"),
+    (DOCS / "docker-backend.md", "The planner in Docker"),
+    (DOCS / "threads.md", "When something goes wrong"),
     (DOCS / "aws-batch.md", "When something goes wrong"),
     (DOCS / "slurm.md", "When something goes wrong"),
     (DOCS / "parallelcluster.md", "When something goes wrong"),
@@ -323,6 +356,26 @@ def texts_of_the_program() -> str:
         node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)
     ]
     return "\n".join(node.value for node in constants if isinstance(node.value, str))
+
+
+def test_all_errors_of_the_code_are_listed() -> None:
+    listed = TROUBLESHOOTING.read_text(encoding="utf-8").partition(GENERATED)[2].strip()
+    same = listed == render_messages().strip()
+    assert same, "Renew the list: PYTHONPATH=. python3 tests/project/messages_page.py"
+
+
+def test_errors_of_each_kind_are_among_those_listed() -> None:
+    """Else the list would be true of a code that it does not read."""
+    listed = render_messages()
+    samples = (
+        "| The result of ... lacks ..., which its task owns. |",
+        "| ... has an unknown key ... |",
+        "| No key for the Anthropic API was found. |",
+        "| The Docker Engine has no image ... |",
+        "| ... rejected a request (...) |",
+        "| The quota of the AWS account for ... is used up: ... |",
+    )
+    assert [sample for sample in samples if sample not in listed] == []
 
 
 def test_the_reasons_why_jobs_wait_are_those_of_the_backend() -> None:
@@ -355,6 +408,11 @@ def test_the_picture_is_a_picture_that_fetches_nothing() -> None:
     assert "4/9 tasks" in text
     assert "url(http" not in text
     assert not [name for node in picture.iter() for name in node.attrib if "href" in name]
+
+
+def test_the_changes_begin_with_the_version_there_is() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[([\d.]+)\]", text, re.M)[0] == VERSION
 
 
 def test_the_readme_fits_in_250_lines() -> None:

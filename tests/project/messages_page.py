@@ -1,0 +1,175 @@
+"""Writes the list of all errors at the end of docs/troubleshooting.md, read out of the code:
+
+PYTHONPATH=. python3 tests/project/messages_page.py
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from core import errors
+from tests.project.doc_pages import DOCS, GENERATED, ROOT, written
+
+PAGE = DOCS / "troubleshooting.md"
+ROOMS = {
+    "Command line, settings, runs": ("orchestrator.py", "config.py", "core", "engine"),
+    "Claude": ("claude", "planner_agent.py", "executor_agent.py"),
+    "AWS and AWS Batch": ("core/aws", "backends/batch", "backends/aws_batch_backend.py"),
+    "Docker": ("backends/docker", "backends/docker_backend.py"),
+    "Slurm": ("backends/slurm", "backends/slurm_backend.py"),
+    "ParallelCluster": ("backends/parallelcluster", "backends/parallelcluster_backend.py"),
+    "All backends, results of jobs": ("backends", "core/transfer", "core/bundle.py"),
+}
+"""The longest beginning of a file's path decides."""
+KINDS = {n for n, kind in vars(errors).items() if isinstance(kind, type)} | {
+    "Problem",
+    "_Rule",
+    "__init__",
+}
+TO_THE_MODEL = {"WorkspaceError"}
+INSIDE = ("engine/scheduling/virtual", "claude/simulation/samples", "core/shell", "bench", "tests")
+AGAIN = "Nothing: the task is tried again. If it repeats, look at it with `show RUN TASK`."
+WITHOUT_REMEDY = {
+    "CollectError": AGAIN,
+    "BundleError": AGAIN,
+    "SubmitError": AGAIN,
+    "BackendError": "Check the backend with `doctor`, then `resume`.",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Message:
+    text: str
+    remedy: str
+    room: str
+
+
+def read_messages() -> set[Message]:
+    found: set[Message] = set()
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        room = _room(name)
+        if room and not name.startswith(INSIDE):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            found |= {Message(text, remedy, room) for text, remedy in _of_tree(tree)}
+    return found
+
+
+def _room(name: str) -> str:
+    fits = [(len(b), r) for r, begins in ROOMS.items() for b in begins if name.startswith(b)]
+    return max(fits, default=(0, ""))[1]
+
+
+def _of_tree(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for scope in (tree, *(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef))):
+        names = _Names(scope)
+        for node in _inside(scope):
+            for parts, kind in _messages(node):
+                for text, remedy in itertools.product(*(_texts(part, names) for part in parts)):
+                    if re.search(r"[A-Za-z-]{2,} .*[A-Za-z-]{2,}", text):
+                        yield text, remedy or WITHOUT_REMEDY.get(kind, "")
+
+
+def _inside(scope: ast.AST) -> Iterator[ast.AST]:
+    """What is in a function or module, and not in a function in it."""
+    for child in ast.iter_child_nodes(scope):
+        yield child
+        if not isinstance(child, ast.FunctionDef):
+            yield from _inside(child)
+
+
+def _messages(node: ast.AST) -> Iterator[tuple[tuple[ast.expr | None, ast.expr | None], str]]:
+    """The expressions of message and remedy: of errors, of problems, and of pairs that become
+    one of them."""
+    if isinstance(node, ast.Call):
+        kind = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        at = 1 if kind == "_Rule" else 0
+        if kind in KINDS - TO_THE_MODEL and len(node.args) > at:
+            named = next((k.value for k in node.keywords if k.arg == "remedy"), None)
+            yield (node.args[at], node.args[at + 1] if len(node.args) > at + 1 else named), kind
+        elif kind in {"notice", "Notice"} and node.args:
+            yield (node.args[0], None), kind
+    elif isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load):
+        for text, remedy in itertools.pairwise(node.elts):
+            if (_is_sentence(text) or _name(text) == "message") and (
+                _is_sentence(remedy) or _name(remedy).endswith(("remedy", "fix"))
+            ):
+                yield (text, remedy), ""
+
+
+def _name(node: ast.expr) -> str:
+    node = node.func if isinstance(node, ast.Call) else node
+    return str(getattr(node, "id", ""))
+
+
+def _is_sentence(node: ast.expr) -> bool:
+    return isinstance(node, ast.JoinedStr) or bool(re.match(r"[A-Z.].* .*[.]$", _text(node) or ""))
+
+
+class _Names:
+    """What the variables of a function hold where they are used: the texts that were assigned
+    since the use before."""
+
+    def __init__(self, scope: ast.AST) -> None:
+        self.assigned: dict[str, list[tuple[int, Sequence[str]]]] = {}
+        self.used: dict[str, list[int]] = {}
+        for node in _inside(scope):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                texts = _texts(node.value, None)
+                self.assigned.setdefault(node.targets[0].id, []).append((node.lineno, texts))
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                self.used.setdefault(node.id, []).append(node.lineno)
+
+    def texts(self, name: ast.Name) -> Sequence[str]:
+        before = [at for at in self.assigned.get(name.id, []) if at[0] < name.lineno]
+        used = max((at for at in self.used[name.id] if at < name.lineno), default=0)
+        fresh = [at for at in before if at[0] > used] or before[-1:]
+        return [text for _, texts in fresh for text in texts] or [""]
+
+
+def _texts(node: ast.expr | None, names: _Names | None) -> Sequence[str]:
+    """What an expression may come to; dots for what differs, nothing where all of it does."""
+    if isinstance(node, ast.IfExp):
+        return [*_texts(node.body, names), *_texts(node.orelse, names)]
+    if isinstance(node, ast.Name) and names:
+        return names.texts(node)
+    return [_text(node) or ""]
+
+
+def _text(node: ast.expr | None) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        text = re.sub(r"\{\w+\}", "...", node.value)
+    elif isinstance(node, ast.JoinedStr):
+        text = "".join(_text(part) or "..." for part in node.values)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        text = f"{_text(node.left) or '...'}{_text(node.right) or '...'}"
+    else:
+        return None
+    return re.sub(r"(\.\.\.)+\.?", "...", text)
+
+
+@lru_cache(maxsize=1)
+def render_messages() -> str:
+    parts = []
+    messages = read_messages()
+    for room in ROOMS:
+        lines = sorted(
+            {(_cell(m.text), _cell(m.remedy)) for m in messages if m.room == room},
+            key=lambda line: (line[0].lstrip(".` ").lower(), line),
+        )
+        rows = "\n".join(f"| {text} | {remedy} |" for text, remedy in lines)
+        parts.append(f"### {room}\n\n| message | what it says to do |\n| --- | --- |\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(f"{written(PAGE)}{GENERATED}\n{render_messages()}", encoding="utf-8")
