@@ -18,6 +18,7 @@ from hypothesis import settings
 pytest.register_assert_rewrite(
     "parallel_task_orchestrator.conformance",
     "tests.conformance.scheduled_run",
+    "tests.live.mistakes",
     "tests.live.remote_cluster",
 )
 

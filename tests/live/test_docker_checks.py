@@ -242,15 +242,3 @@ def test_after_a_kill_clean_removes_the_container_and_resume_proves(tmp_path: Pa
     [verified] = [event["data"] for event in events if event["kind"] == "verified"]
     assert verified["sandbox"].startswith(f"a container of {IMAGE}")
     assert left_behind(work_dir) == []
-
-
-def test_what_fails_in_a_container_is_repaired_in_one(tmp_path: Path) -> None:
-    words = ("a script that counts words", "--sim-speed", "0", "--quiet", "--output-dir", "out")
-    done = orchestrate(tmp_path, command_line(*words, "--sim-faults", "broken_code=1"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    [journal] = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
-    events = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert [e["task"] for e in events if e["kind"] == "job_submitted"] == ["build", "repair-1"]
-    [repair] = [event["data"] for event in events if event["kind"] == "repair_ended"]
-    assert (repair["passed"], repair["changed"]) == (1, [["word_count.py", "build"]])
-    assert left_behind(tmp_path / ".orchestrator") == []

@@ -85,12 +85,14 @@ def tree_on_threads(place: Path) -> Manifest:
     return build_manifest(place / "out")
 
 
-def test_a_real_run_gives_the_tree_of_threads_and_leaves_nothing(
+def test_a_real_run_gives_the_tree_of_threads_after_a_repair_and_leaves_nothing(
     aws: Mapping[str, str], tmp_path: Path
 ) -> None:
+    """What it is answered has a fault, which the first repair mends."""
     sshd, cluster = Sshd(), RemoteCluster(tmp_path / "cluster")
     before = len(sshd.log)
-    with serve(0, SimulationSettings(speed=0), SystemClock()) as server:
+    simulation = SimulationSettings(speed=0, faults="broken_code=1")
+    with serve(0, simulation, SystemClock()) as server:
         done = orchestrate(
             tmp_path / "laptop",
             *(SMALL, "--real", "--output-dir", "out", "--max-executors", "20"),
@@ -102,7 +104,8 @@ def test_a_real_run_gives_the_tree_of_threads_and_leaves_nothing(
     assert done.returncode == 0, done.stdout + done.stderr
     assert build_manifest(tmp_path / "laptop" / "out") == tree_on_threads(tmp_path / "threads")
     said = " ".join(done.stdout.split())
-    assert "passed, in a sandbox of bubblewrap, as a job of parallelcluster" in said
+    assert "1 of 1 passed, in a sandbox of bubblewrap, as a job of parallelcluster" in said
+    assert "repaired round 1: word_count.py (task build)" in said
     assert cluster.runs() == []
     assert files_holding(tmp_path, CANARY) == []
     assert files_holding(sshd.place / "home", CANARY) == []
@@ -110,7 +113,7 @@ def test_a_real_run_gives_the_tree_of_threads_and_leaves_nothing(
     slurm = Cluster(service_conf())
     listed = parse_squeue(slurm.run(*build_squeue()))
     ours = [row.array_id for row in listed if row.run_dir.startswith(str(cluster.shared))]
-    assert len(ours) == 2  # the task and the checks
+    assert len(ours) == 4  # the task and the repair, each with its checks
     assert CANARY not in slurm.run("scontrol", "show", "job", ours[0])
     assert files_holding(service_conf().parent / "state", CANARY) == []
 

@@ -4,6 +4,7 @@ decides whether its work is kept. What is kept is delivered in place of what was
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.checks.runner import FLAKY
 from core.errors import MergeError
 from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
 from core.plan import Plan
@@ -122,7 +123,8 @@ def why_no_better(before: Report, after: Report, contracts: list[str]) -> str:
             return f"{check.command} ran {check.tests} tests before, and {now} now"
     failed = {_name(check) for check in before.failed}
     for check in after.ended:
-        if _name(check) in failed and check.state is Proof.NOT_PROVEN:
+        is_idle = check.state is Proof.NOT_PROVEN and check.reason != FLAKY
+        if _name(check) in failed and is_idle:
             return f"{check.command} failed before, and proves nothing now: {check.reason}"
     if contracts and after.failed:
         return f"{contracts[0]} is a contract and was changed, and not every check passes now"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.bundle import AttemptDir, build_manifest
+from core.checks.runner import FLAKY
 from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
 from core.job import JobKey, Outcome, TaskResult, TaskState
 from core.plan import Contract, Criterion, Plan, Task
@@ -75,9 +76,10 @@ class Bench:
         self.trees.append(Files({f.path: f.source.read_text() for f in merged.files}))
         tests = self.tests[len(self.trees) - 1]
         for command, state in zip(CHECKS, self.states(self.trees[-1]), strict=True):
-            proof = {"+": Proof.PASSED, "-": Proof.FAILED, "?": Proof.NOT_PROVEN}[state]
+            proof = {"+": Proof.PASSED, "-": Proof.FAILED}.get(state, Proof.NOT_PROVEN)
             output = OUTPUT if state == "-" else ""
-            tell(CheckEnded("check", command, ("cli",), proof, "exit code 1", 0.1, output, tests))
+            reason = FLAKY if state == "~" else "exit code 1"
+            tell(CheckEnded("check", command, ("cli",), proof, reason, 0.1, output, tests))
 
     def _run_task(self, task: Task, merged: MergePlan) -> AddedEnd:
         self.tasks.append(task)
@@ -280,3 +282,10 @@ def test_what_failed_may_not_be_made_to_prove_nothing(bench: Bench) -> None:
     end = bench.repair(FIX, rounds=1)
     assert len(end.report.failed) == 2
     assert bench.rejected == ["check cli failed before, and proves nothing now: exit code 1"]
+
+
+def test_a_flaky_check_holds_no_repair_of_the_others_back(bench: Bench) -> None:
+    bench.states = lambda tree: "+~" if "def add()" in tree[STORE] else "--"
+    end = bench.repair(FIX)
+    assert bench.rejected == [""]
+    assert [check.state for check in end.report.ended] == [Proof.PASSED, Proof.NOT_PROVEN]
