@@ -73,7 +73,8 @@ def _check_delivered(out: Path) -> None:
     spoiled = Mistakes(CHANCES, SEED).of_files(sample)
     texts = {path: out.joinpath(path).read_text() for path in tree_of(sample)}
     assert [p for p, text in spoiled.items() if not is_test(p) and texts[p] == text] == []
-    tests = {path: text for path, text in (tree_of(sample) | dict(spoiled)).items() if is_test(path)}
+    written = tree_of(sample) | dict(spoiled)
+    tests = {path: text for path, text in written.items() if is_test(path)}
     assert {path: texts[path] for path in tests} == tests
     command = (sys.executable, "-B", "-m", "unittest", "discover", "-s", "tests", "-t", ".")
     done = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=100)
