@@ -104,7 +104,7 @@ class SlurmBackend(Backend):
         self._watch_for(keys)  # before their arrays are sent, by which a look under way is ended
         with self._submitting:
             self._submission.find([key for key in keys if key not in self._handles])
-            refused = self._submission.submit([k for k in keys if k not in self._handles])
+            refused = self._submission.submit([j for j in jobs if j.key not in self._handles])
         for key in refused:
             self._watch.drop(key)
         return [self._handles.get(job.key) or refused[job.key] for job in jobs]

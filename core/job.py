@@ -39,11 +39,13 @@ class JobKey:
 @dataclass(frozen=True, slots=True)
 class Job:
     """One attempt to be run by a backend. `attempt_dir` holds the request bundle (see
-    core.bundle.AttemptDir); `timeout_s` is how long it may run once it has started."""
+    core.bundle.AttemptDir); `timeout_s` is how long it may run once it has started. Without
+    `asks_model` it needs no credentials for one."""
 
     key: JobKey
     attempt_dir: Path
     timeout_s: float
+    asks_model: bool = True
 
 
 @dataclass(frozen=True, slots=True)

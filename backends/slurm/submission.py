@@ -20,13 +20,14 @@ from backends.slurm.script import ATTEMPTS_NAME, WorkerPaths, render_script
 from backends.slurm.settings import SlurmSettings
 from core.credentials import Credentials
 from core.errors import BackendBusy, BackendError, SubmitError
-from core.job import JobHandle, JobKey
+from core.job import Job, JobHandle, JobKey
 from core.worker.job_index import CREDENTIALS_NAME, INDEX_NAME
 from core.worker.process import render_credentials
 
 LIMITED_S = 30.0  # how long to wait before the next try where a limit on jobs keeps some out
 _DIGEST_CHARS = 16
 _SCRIPT_NAME = "job.sh"
+_CREDENTIALS = f"{FOLDER}/{CREDENTIALS_NAME}"
 
 
 @dataclass
@@ -44,19 +45,28 @@ class SlurmSubmission:
     config: Callable[[], ClusterConfig]
     handles: dict[JobKey, JobHandle] = field(default_factory=dict)
 
-    def submit(self, keys: Sequence[JobKey]) -> dict[JobKey, SubmitError]:
-        """Submit jobs; returns those that sbatch refused for good.
+    def submit(self, jobs: Sequence[Job]) -> dict[JobKey, SubmitError]:
+        """Submit jobs; returns those that sbatch refused for good. Where none of them asks a model,
+        no credentials stay where they could read them.
 
         Raises BackendBusy while a limit leaves no room for more. What was submitted until then is
         found again at the next try.
         """
         refused: dict[JobKey, SubmitError] = {}
+        if not jobs:
+            return refused
+        keys = list(dict.fromkeys(job.key for job in jobs))
+        credentials = Credentials()
+        if any(job.asks_model for job in jobs):
+            credentials = self.credentials()
+        else:
+            self.host.remove([_CREDENTIALS])
         # as few arrays as the cluster allows
         size = self.config().max_array_size - 1 if len(keys) > 1 else 1
         waiting = self._split(keys, size)
         while waiting:
             array = waiting.pop(0)
-            if (result := self._submit(array)) is None:
+            if (result := self._submit(array, credentials)) is None:
                 continue
             reason = result.error or commands.error_summary(result.stdout)
             reason = reason or f"exit code {result.exit_code}"
@@ -86,14 +96,16 @@ class SlurmSubmission:
         self.handles.update({key: self._handle(key) for key in found})
         return found
 
-    def _submit(self, array: JobArray) -> CommandResult | None:
+    def _submit(self, array: JobArray, credentials: Credentials) -> CommandResult | None:
         """Keep handles of all its jobs, or return how sbatch refused them. Raises BackendError
         when the cluster is unreachable; whether the jobs exist is seen at the next try."""
         script = f"{array.folder}/{_SCRIPT_NAME}"
         name, run_dir = commands.job_name(self.run_dir.name), self.host.run_dir
         count = len(array.keys)
         command = commands.build_sbatch(self.settings, run_dir, name, array.digest, script, count)
-        upload = Upload(list(self._files(array, script)), array.keys, once=array.folder)
+        upload = Upload(
+            list(self._files(array, script, credentials)), array.keys, once=array.folder
+        )
         result = self.host.run(command, upload)
         if result.exit_code != 0:
             check_reachable("sbatch", result)
@@ -108,7 +120,9 @@ class SlurmSubmission:
             self.handles[key] = JobHandle(key, self.name, array.native_id(job_id, index))
         return None
 
-    def _files(self, array: JobArray, script: str) -> Iterator[UploadFile]:
+    def _files(
+        self, array: JobArray, script: str, credentials: Credentials
+    ) -> Iterator[UploadFile]:
         yield UploadFile(f"{array.folder}/{INDEX_NAME}", array.index)
         yield UploadFile(f"{array.folder}/{ATTEMPTS_NAME}", array.attempts)
         paths, run_dir = self.worker_paths(), self.host.run_dir
@@ -118,10 +132,9 @@ class SlurmSubmission:
             setup = f"{FOLDER}/setup-{digest}.sh"
             paths = replace(paths, setup=f"{run_dir}/{setup}")
             yield UploadFile(setup, self._setup, 0o600)
-        if (credentials := self.credentials()) != Credentials():
-            file = f"{FOLDER}/{CREDENTIALS_NAME}"
-            paths = replace(paths, credentials=f"{run_dir}/{file}")
-            yield UploadFile(file, render_credentials(credentials), 0o600)
+        if credentials != Credentials():
+            paths = replace(paths, credentials=f"{run_dir}/{_CREDENTIALS}")
+            yield UploadFile(_CREDENTIALS, render_credentials(credentials), 0o600)
         yield UploadFile(script, render_script(paths, f"{run_dir}/{array.folder}").encode(), 0o755)
 
     def worker_paths(self) -> WorkerPaths:

@@ -138,7 +138,7 @@ class DiskStore:
                 deleted=deleted,
             )
             write_request(attempt, request)
-        return Job(key, attempt.root, self._limits.timeout_s)
+        return Job(key, attempt.root, self._limits.timeout_s, asks_model=self._checks is None)
 
     def write_inputs(
         self,

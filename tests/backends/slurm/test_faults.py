@@ -9,6 +9,7 @@ import functools
 import json
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from backends.slurm.host import LocalHost, run_command
 from backends.slurm.settings import SlurmSettings
 from backends.slurm_backend import SlurmBackend
 from core.bundle import AttemptDir, SimulationSettings, build_manifest, write_result
+from core.credentials import Credentials
 from core.errors import BackendBusy, BackendError, CollectError, SubmitError
 from core.events import Kind
 from core.job import JobHandle, JobKey, JobState, Outcome, Reason, TaskResult, TaskState
@@ -229,7 +231,7 @@ def test_of_two_ended_jobs_of_one_key_the_one_that_worked_tells(
         live.eventually(AttemptDir(job.attempt_dir).claim.exists, "the first worker")
         live.slurm.forget(early)
         backend._arrays.add_job_id(backend._arrays.containing(job.key)[0], "1")
-        backend._submission.submit([job.key])  # it could not be seen that there was one
+        backend._submission.submit([job])  # it could not be seen that there was one
         late = backend._handles[job.key]
         assert late.native_id == "2"
         live.eventually(lambda: live.slurm.states()["2"] == "FAILED", "the second job's end")
@@ -693,6 +695,22 @@ def test_commands_get_nothing_of_this_programs_environment(
         live.submit("fast-01")
         [call] = live.slurm.calls("sbatch")
         assert set(call["environ"]) <= {"PATH", "HOME", "LC_ALL", "PWD", "SHLVL", "_", "LC_CTYPE"}
+
+
+def test_a_job_that_asks_no_model_finds_no_credentials(tmp_path: Path) -> None:
+    key = Credentials(anthropic_api_key="sk-ant-canary")
+    with fake_slurm_run(tmp_path, options={"real": True}, credentials=key, holds=True) as live:
+
+        def holding() -> list[str]:
+            files = [path for path in tmp_path.rglob("*") if path.is_file()]
+            return [path.name for path in files if b"canary" in path.read_bytes()]
+
+        live.submit("fast-01")
+        assert holding() == ["credentials.json"]
+        live.submit_jobs(replace(live.prepare("fast-02"), asks_model=False))
+        assert holding() == []
+        live.submit("fast-03")  # such as a repair
+        assert holding() == ["credentials.json"]
 
 
 def test_a_handle_of_another_run_is_known_to_nobody(tmp_path: Path) -> None:
