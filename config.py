@@ -111,7 +111,7 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
     price_input: Positive | None = _price("price of a million input tokens, if it is not known")
     price_output: Positive | None = _price("price of a million output tokens, if it is not known")
 
-    no_verify: bool = _proof(False, "do not run the checks of the delivered project")
+    verify: bool = _proof(True, "run the checks of the delivered project")
     verify_on_host: bool = _proof(False, "where there is no sandbox, run the checks unprotected")
     no_acceptance: bool = _proof(
         False, "do not have Claude write checks of criteria that no command of the plan shows"

@@ -166,7 +166,7 @@ def approve(
 
 
 def warn_of_lacking_tools(prepared: PreparedRun, session: Session, plan: Plan) -> None:
-    if not prepared.settings.no_verify and (notice := lacking_tools(plan, prepared.backend)):
+    if prepared.settings.verify and (notice := lacking_tools(plan, prepared.backend)):
         session.notice(notice)
 
 

@@ -23,7 +23,7 @@ pytest.register_assert_rewrite(
 )
 
 # Most runs of the suite are not about their project's checks, which take seconds.
-os.environ["ORCHESTRATOR_NO_VERIFY"] = "true"
+os.environ["ORCHESTRATOR_VERIFY"] = "false"
 
 ON_CI = os.environ.get("CI") == "true"
 SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap", "browser", "registries")

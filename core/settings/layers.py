@@ -92,6 +92,7 @@ def option_layer(
 ) -> Layer:
     flags = {s.key: s.flag or s.key for s in settings}
     errors += [_unknown(key, flags, "The command line") for key in options if key not in flags]
+    flags |= {s.key: s.off for s in settings if options.get(s.key) is False}
     return {k: (value, f"option {flags[k]}") for k, value in options.items() if k in flags}
 
 

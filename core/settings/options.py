@@ -78,6 +78,15 @@ class Setting:
         return f"--{dashed(self.key)}" if self.on_command_line else ""
 
     @property
+    def spelling(self) -> str:
+        """Its option, and for what is on by default also the one that switches it off."""
+        return f"{self.flag}/{self.off}" if self.default is True else self.flag
+
+    @property
+    def off(self) -> str:
+        return f"--no-{dashed(self.key)}"
+
+    @property
     def env(self) -> str:
         return ENV_PREFIX + self.key.upper()
 

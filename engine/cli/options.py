@@ -333,7 +333,7 @@ def _parameter(setting: Setting) -> click.Parameter:
     text = f"{setting.text} ({setting.shown_default})" if setting.shown_default else setting.text
     kind = setting.kind
     shape = {"is_flag": True} if kind.is_flag else {"multiple": kind.is_list}
-    names = [setting.flag, setting.key]
+    names = [setting.spelling, setting.key]
     return HeadedOption(setting.group, names, text, setting.placeholder, setting, **shape)
 
 

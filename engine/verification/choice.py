@@ -56,7 +56,7 @@ def choose_runner(
 
 def _why_nothing_runs(plan: Plan, merged: MergePlan, settings: Settings) -> str:
     commands, setup = find_commands(plan, merged), plan.setup
-    if settings.no_verify:
+    if not settings.verify:
         return "--no-verify"
     if not commands and not setup.install and not setup.start:
         return "the plan names none"

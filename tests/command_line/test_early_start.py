@@ -74,7 +74,7 @@ def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_NO_VERIFY", "true")
+    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test")
 

@@ -21,7 +21,7 @@ ALL_TESTS = (sys.executable, "-m", "unittest", "discover", "-s", "tests", "-t", 
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ORCHESTRATOR_NO_VERIFY")
+    monkeypatch.delenv("ORCHESTRATOR_VERIFY")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
 

@@ -17,7 +17,7 @@ PROMPT = "a todo app"
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ORCHESTRATOR_NO_VERIFY")
+    monkeypatch.delenv("ORCHESTRATOR_VERIFY")
 
 
 def orchestrate(*args: str) -> int:
@@ -70,6 +70,16 @@ def test_what_fails_is_named_and_is_exit_code_1(capsys: pytest.CaptureFixture[st
 def test_verification_can_be_left_out_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert orchestrate("a script that counts words", "--no-verify") == 0
     assert "  checks    not run: --no-verify\n" in capsys.readouterr().out
+
+
+def test_what_was_left_out_can_be_proven_later(capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrate("a script that counts words", "--no-verify", "--output-dir", "out") == 0
+    (run,) = Path(".orchestrator/runs").glob("2*")
+    capsys.readouterr()
+    assert orchestrate("resume", run.name) == 0
+    assert "  checks    not run: --no-verify\n" in capsys.readouterr().out
+    assert orchestrate("resume", run.name, "--verify") == 0
+    assert "  checks    1 of 1 passed, without a sandbox\n" in capsys.readouterr().out
 
 
 def test_a_tool_that_is_not_here_is_told_before_the_first_task(

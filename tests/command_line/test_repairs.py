@@ -22,7 +22,7 @@ BROKEN = ("--sim-faults", "broken_code=1")
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ORCHESTRATOR_NO_VERIFY")
+    monkeypatch.delenv("ORCHESTRATOR_VERIFY")
 
 
 def told(kind: str) -> list[dict[str, Any]]:

@@ -204,7 +204,7 @@ def opened_here(
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_NO_VERIFY", "true")
+    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
     for name, value in cli.environ.items():
         monkeypatch.setenv(name, value)
     with opened(cli):

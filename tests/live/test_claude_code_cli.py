@@ -60,7 +60,7 @@ def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for name in list(os.environ):
         if name.startswith(("ANTHROPIC_", "AWS_", "CLAUDE", "ORCHESTRATOR_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_NO_VERIFY", "true")
+    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -169,7 +169,7 @@ def surroundings(home: Path, address: str) -> Mapping[str, str]:
         "ANTHROPIC_BASE_URL": address,
         "ANTHROPIC_BEDROCK_BASE_URL": address,
         "ORCHESTRATOR_SIM_SPEED": "0",
-        "ORCHESTRATOR_NO_VERIFY": "true",
+        "ORCHESTRATOR_VERIFY": "false",
         "key_id": "AKIAEXAMPLE",
         "secret": "example",
     }

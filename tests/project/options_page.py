@@ -70,11 +70,13 @@ def render_options_page() -> str:
 
 
 def default_in_words(setting: Setting) -> str:
-    return "off" if setting.kind.is_flag else setting.shown_default
+    if not setting.kind.is_flag:
+        return setting.shown_default
+    return "on" if setting.default else "off"
 
 
 def _row(setting: Setting) -> list[str]:
-    option = _code(f"{setting.flag} {setting.placeholder}") if setting.flag else ""
+    option = _code(f"{setting.spelling} {setting.placeholder}") if setting.flag else ""
     default = default_in_words(setting) if setting.kind.is_flag else _code(setting.shown_default)
     only = "" if {"run", "plan"} & setting.commands else " (`doctor` only)"
     return [option, _code(setting.env), default, setting.text + only]

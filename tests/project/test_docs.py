@@ -43,7 +43,7 @@ from tests.project.doc_pages import (
     written,
 )
 from tests.project.messages_page import render_messages
-from tests.project.options_page import render_options_page
+from tests.project.options_page import default_in_words, render_options_page
 
 CLI, OPTIONS, CONFIGURATION = (DOCS / f"{p}.md" for p in ("cli", "options", "configuration"))
 SIMULATION, BACKENDS_PAGE = DOCS / "simulation.md", DOCS / "backends.md"
@@ -119,7 +119,7 @@ def commands() -> dict[str, click.Command]:
 
 def flags() -> set[str]:
     every = [cli(Asked(), ROOT), *commands().values()]
-    found = {flag for command in every for p in command.params for flag in p.opts}
+    found = {flag for c in every for p in c.params for flag in (*p.opts, *p.secondary_opts)}
     return {flag for flag in found if flag.startswith("-")} | {"--help", "-h", "--help-all"}
 
 
@@ -257,8 +257,8 @@ def test_the_table_of_commands_tells_of_the_options_of_single_commands() -> None
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.key)
 def test_each_setting_has_its_row_with_variable_and_default(setting: Setting) -> None:
     [row] = [row for row in rows(OPTIONS, setting.group) if row[1] == f"`{setting.env}`"]
-    assert (row[0].strip("`").split() or [""])[0] == setting.flag
-    assert row[2].strip("`") == ("off" if setting.kind.is_flag else setting.shown_default)
+    assert (row[0].strip("`").split() or [""])[0] == setting.spelling
+    assert row[2].strip("`") == default_in_words(setting)
 
 
 def test_the_default_model_of_bedrock_is_named() -> None:

@@ -255,6 +255,15 @@ class TestCommands:
         with pytest.raises(SettingsError, match="twice"):
             program("Build it", "--docker", "--backend", "threading")
 
+    @pytest.mark.parametrize(("flag", "value"), [("--verify", True), ("--no-verify", False)])
+    def test_what_is_on_by_default_can_be_switched_both_ways(
+        self, program: Program, flag: str, value: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        program("Build it", flag)
+        assert program.calls == [("run", {"verify": value}, "Build it")]
+        assert program("Build it", flag, "--show-config") == 0
+        assert f"option {flag}\n" in capsys.readouterr().out
+
 
 class TestHelp:
     def help_of(
