@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -64,7 +65,7 @@ class Checker:
     alone: bool = False
     """Whether this process has no other children (see core.shell.shell)."""
     _begun: int = field(default=0, init=False)
-    _pass_in_empty: set[str] = field(default_factory=set, init=False)
+    _pass_in_empty: Future[set[str]] = field(default_factory=Future, init=False)
     """The commands that pass in an empty directory, too."""
     _failed_once: list[CheckEnded] = field(default_factory=list, init=False)
 
@@ -91,9 +92,7 @@ class Checker:
         nothing."""
         until = self.clock.monotonic() + TOGETHER_S
         self._begun = len(self.request.setup.install)
-        with self._shell() as shell:
-            if not reason:
-                self._try_in_empty(shell)
+        with self._trying_in_empty(reason), self._shell() as shell:
             for check in self.request.checks:
                 command, tasks, _ = check
                 if not reason and self.clock.monotonic() > until:
@@ -124,16 +123,31 @@ class Checker:
             return lying_check.ALWAYS_PASSES
         if lying_check.ran_no_test(check.command, output):
             return lying_check.RAN_NO_TEST
-        return lying_check.PASSES_IN_EMPTY if check.command in self._pass_in_empty else ""
+        if not lying_check.is_decided_by_empty_directory(check.command):
+            return ""
+        passes = check.command in self._pass_in_empty.result()
+        return lying_check.PASSES_IN_EMPTY if passes else ""
 
-    def _try_in_empty(self, shell: Shell) -> None:
-        """Try in empty directories what only these decide on."""
+    @contextmanager
+    def _trying_in_empty(self, reason: str) -> Iterator[None]:
+        """Beside the checks, unless there is a `reason` to run none; before them where a shell may
+        end all processes that are not its own."""
+        with ThreadPoolExecutor(1) as pool:
+            if not reason:
+                self._pass_in_empty = pool.submit(self._try_in_empty)
+            if not reason and self.alone:
+                self._pass_in_empty.result()
+            yield
+
+    def _try_in_empty(self) -> set[str]:
+        """Those that pass there, of what only this decides on."""
         commands = [check.command for check in self.request.checks if not check.doubt]
         commands = list(filter(lying_check.is_decided_by_empty_directory, commands))
-        if commands:
+        if not commands:
+            return set()
+        with self._shell("scratch-of-empty") as shell:
             end = self._run(shell, lying_check.in_empty_directories(commands), _IN_EMPTY_S)
-            passed = filter(str.isdecimal, end.output.split())
-            self._pass_in_empty = {commands[int(number)] for number in passed}
+        return {commands[int(number)] for number in end.output.split() if number.isdecimal()}
 
     def _starts(self) -> bool:
         return bool(self.request.setup.start) and self.sandbox.may_start
@@ -211,12 +225,12 @@ class Checker:
             self.tell(ended)
 
     @contextmanager
-    def _shell(self) -> Iterator[Shell]:
+    def _shell(self, scratch: str = "scratch") -> Iterator[Shell]:
         with Shell(
             self.places.project,
             self.clock,
             environ={},
-            scratch=self.places.home.parent / "scratch",
+            scratch=self.places.home.parent / scratch,
             max_bytes=_FILE_BYTES,
             max_printed_bytes=_PRINTED_BYTES,
             max_memory_bytes=_MEMORY_BYTES,

@@ -11,10 +11,9 @@ import selectors
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO
 
-from core.shell.supervisor import process_parents
+from core.shell.supervisor import pids, process_parents
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -58,10 +57,10 @@ def adopt_orphans(wanted: bool = True) -> None:
 
 def marked_processes(mark: bytes) -> Iterator[int]:
     """The processes that were started with `mark` (name=value) in their environment; on Linux."""
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if mark in place.joinpath("environ").read_bytes().split(b"\0"):
-                yield int(place.name)
+    for pid in pids():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb", 0) as file:
+            if mark in file.read().split(b"\0"):
+                yield pid
 
 
 def kill_marked(mark: bytes) -> None:

@@ -44,6 +44,12 @@ _LONGEST_END_S = 10.0  # more than the supervisor takes for an orderly end
 _SHELLS = ("/bin/bash", "/bin/sh")
 _PASSED = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
 _SCRATCH = ("home", "tmp")
+# as an import it is compiled once for all
+_SUPERVISE = (
+    sys.executable,
+    "-ISBc",
+    "import sys; sys.path.append(sys.argv.pop(1)); import supervisor; supervisor.main()",
+)
 _DISK = "the free disk space fell"
 _OTHERS_FACTOR = 4
 _MEASURE_EVERY_S = 2.0
@@ -159,7 +165,7 @@ class Shell:
             if not stat.S_ISDIR(self._root.lstat().st_mode):
                 raise NotADirectoryError(f"{self._root} is no directory any more")
             return subprocess.Popen(  # noqa: S603 - our own interpreter and our own file
-                [sys.executable, "-I", "-S", supervisor.__file__, *map(str, arguments)],
+                [*_SUPERVISE, os.path.dirname(supervisor.__file__), *map(str, arguments)],
                 cwd=self._root,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
@@ -334,9 +340,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _count_threads() -> int:
     """How many threads the processes of this user have, as far as that can be seen."""
-    count = 0
-    for place in Path("/proc").glob("[0-9]*"):
+    count, user = 0, os.getuid()
+    for pid in supervisor.pids():
         with contextlib.suppress(OSError):
-            if place.stat().st_uid == os.getuid():
-                count += len(list(place.joinpath("task").iterdir()))
+            if os.stat(f"/proc/{pid}").st_uid == user:
+                count += len(os.listdir(f"/proc/{pid}/task"))
     return count

@@ -1,13 +1,12 @@
 """Runs one shell command and leaves no process of it behind.
 
-core.shell.shell starts this file alone, so it imports the standard library only. It adopts what
-the command starts, ends all of it when the command ends, on SIGTERM and when the worker dies, and
-reports on standard error how it went: one line of JSON.
+core.shell.shell starts this file alone, once for each command, so it imports little, and of the
+standard library only. It adopts what the command starts, ends all of it when the command ends, on
+SIGTERM and when the worker dies, and reports on standard error how it went: one line of JSON.
 """
 
 import contextlib
 import ctypes
-import json
 import os
 import resource
 import select
@@ -49,8 +48,8 @@ class Supervisor:
             prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
             prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
-    def run(self, shell: str, command: str) -> dict[str, object]:
-        """The report: `code` (negative for a signal; None when it was stopped), `left`, how many
+    def run(self, shell: str, command: str) -> str:
+        """The report: `code` (negative for a signal; null when it was stopped), `left`, how many
         processes outlived it, and `excess`, what was too much where it was stopped for that."""
         pid = os.fork()
         if pid == 0:
@@ -58,25 +57,29 @@ class Supervisor:
         code = self._wait(pid)
         if code is None and self._stop_requested:
             self._ask_to_end(pid)
-        return {"code": code, "left": end_descendants(), "excess": self._excess}
+        left = end_descendants() if _has_children() else 0
+        shown = "null" if code is None else code
+        return f'{{"code": {shown}, "left": {left}, "excess": "{self._excess}"}}'
 
     def _stop(self, *_: object) -> None:
         self._stop_requested = True
 
     def _wait(self, pid: int) -> int | None:
         """The command's exit code; None when it has to be stopped."""
-        while True:
-            if (code := _reap(pid)) is not None:
-                return code
+        look_at = time.monotonic() + _TICK_S
+        while (code := _reap(pid)) is None:
             if self._stop_requested or os.getppid() != self._worker:
                 self._stop_requested = True
                 return None
-            self._excess = self._find_excess()
-            if self._excess:
-                return None
+            if time.monotonic() >= look_at:
+                if found := self._find_excess():
+                    self._excess = found
+                    return None
+                look_at = time.monotonic() + _TICK_S
             select.select([self._wake], [], [], _TICK_S)
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 1024)
+        return code
 
     def _find_excess(self) -> str:
         """What the command has more of than it may; nothing while it keeps to its limits."""
@@ -154,6 +157,15 @@ def end_descendants(find: Callable[[], list[int]] = descendants) -> int:
     return len(stopped)
 
 
+def _has_children() -> bool:
+    """None are left if there is nothing below this process, which adopts orphans."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _reap(pid: int) -> int | None:
     """Reap every child that has ended; the exit code of `pid` if it is among them."""
     code = None
@@ -164,18 +176,20 @@ def _reap(pid: int) -> int | None:
     return code
 
 
+def pids() -> Iterator[int]:
+    """Of all processes; on Linux."""
+    return map(int, filter(str.isdecimal, os.listdir("/proc"))) if _ON_LINUX else iter(())
+
+
 def process_parents() -> Iterator[tuple[int, int]]:
     """Each process and its parent."""
-    if not _ON_LINUX:
-        return
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with (
-                contextlib.suppress(OSError, ValueError, IndexError),
-                open(f"/proc/{name}/stat", "rb") as file,
-            ):
-                # the program's name, in brackets, may hold anything
-                yield int(name), int(file.read().rpartition(b")")[2].split()[1])
+    for pid in pids():
+        with (
+            contextlib.suppress(OSError, ValueError, IndexError),
+            open(f"/proc/{pid}/stat", "rb", 0) as file,
+        ):
+            # the program's name, in brackets, may hold anything
+            yield pid, int(file.read().rpartition(b")")[2].split()[1])
 
 
 def _limit_processes(most: int) -> None:
@@ -192,7 +206,7 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-if __name__ == "__main__":
-    *_limits, _shell, _command = sys.argv[1:]
-    _supervisor = Supervisor(*map(int, _limits))
-    print(json.dumps(_supervisor.run(_shell, _command)), file=sys.stderr)  # noqa: T201 - for the worker
+def main() -> None:
+    *limits, shell, command = sys.argv[1:]
+    supervisor = Supervisor(*map(int, limits))
+    print(supervisor.run(shell, command), file=sys.stderr)  # noqa: T201 - for the worker
