@@ -74,7 +74,7 @@ def commit_steps(run: RunDir, base: BaseRecord, steps: Sequence[CommitStep]) -> 
     with git.objects() as reader, tree_writer(git) as writer:
         work = _Work(base, Tree(reader, tree_id))
         for step in steps:
-            ids = store_blobs(git, map(_proven, step.files))
+            ids = store_blobs(git, map(proven_content, step.files))
             work.take(step, ids)
             if (written := work.tree.write(writer)) != tree_id:
                 tree_id = written
@@ -145,7 +145,8 @@ class _Work:
             )
 
 
-def _proven(file: ChangedFile) -> bytes:
+def proven_content(file: ChangedFile) -> bytes:
+    """Raises MergeError where it is not as it was handed in."""
     try:
         data = read_regular(file.source, file.size)
     except OSError as exc:
