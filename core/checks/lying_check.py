@@ -6,6 +6,7 @@ What such a check stands for is not proven, though it passed.
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile
 from pathlib import PurePosixPath
 
 from core.check_request import PROGRAMS
@@ -21,6 +22,12 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _NEVER_FAIL = frozenset({"true", ":", "echo", "printf"})
 _PASS_ON = frozenset({"cat", "head", "sort", "tail", "tee", "uniq", "wc"})
 _SHELLS = frozenset({"bash", "dash", "sh", "zsh"})
+_RUN_ANOTHER = frozenset({"command", "env", "exec", "nice", "nohup", "stdbuf", "time", "timeout"})
+_OF_THESE = re.compile(r"-.*|\d[\w.]*|[A-Za-z_]\w*=.*", re.DOTALL)
+"""Their options, durations and variables, before what they run."""
+_MAKE_IGNORES = re.compile(r"-[bBdekLmpqrRsStvw]*[in]\w*|--(?:ignore-errors|just-print|dry-run)")
+_EXITS_WELL = re.compile(r"(?:^|[\s;&])exit 0\b")
+_TEXT_OR_COMMENT = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*")|(?<!\S)#[^\n]*""", re.DOTALL)
 # These pass where there is nothing to find fault with, and fail where there is.
 _LOOKS_AT_ALL = re.compile(
     r"^\s*!|\b(biome|black|compileall|eslint|flake8|gofmt|isort|prettier|pyflakes|pylint|ruff"
@@ -33,7 +40,7 @@ _RUNS_TESTS = re.compile(
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NONE = re.compile(
     r"^Ran \d+ tests? in|^(?:#|\u2139) tests \d+|\bno tests?(?: files)?\b|^1\.\.0|^running 0 tests"
-    r"|\b\d+ (?:skipped|deselected|pending|passing)\b|\bTests run: \d",
+    r"|\b\d+ (?:skipped|deselected|pending|passing)\b|\bTests run: \d|\b\d+ tests? collected\b",
     re.MULTILINE | re.IGNORECASE,
 )
 _GO_PASSED = re.compile(r"^ok\s+\S+\s+(?:\(cached\)|[\d.]+s)(?!.*\[no tests)", re.MULTILINE)
@@ -41,8 +48,9 @@ _GO_PASSED = re.compile(r"^ok\s+\S+\s+(?:\(cached\)|[\d.]+s)(?!.*\[no tests)", r
 
 def cannot_fail(command: str) -> bool:
     """Whether the text of a shell command says so. False is no more than that it does not."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=_MARKS)
-    lexer.whitespace, lexer.whitespace_split = " \t\r", True
+    text = _TEXT_OR_COMMENT.sub(lambda found: found[1] or "", command)
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=_MARKS)
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
     try:
         tokens = [part for token in lexer for part in _parts(token)]
     except ValueError:  # a quote is open
@@ -57,12 +65,29 @@ def _parts(token: str) -> Sequence[str]:
 
 def _passes(tokens: Sequence[str], is_strict: bool) -> bool:
     """A script: the last of its lists decides, and all of them after `set -e`."""
-    if tokens and tokens[-1] == "&":
-        return True
     lists = [part for _, part in _split(tokens, (";", "&", "\n")) if part]
-    stops_early = bool(lists) and lists[0][:1] == ["set"] and "-e" in lists[0][1][:3]
-    decisive = lists[1:] if stops_early else lists[-1:]
+    if tokens[-1:] == ["&"] or any(map(_hides_the_end, lists)):
+        return True
+    ends = [tokens[place + 1 : place + 2] for place, word in enumerate(tokens) if word == "exit"]
+    if any(end != ["0"] for end in ends):
+        return False
+    strict = [place for place, part in enumerate(lists) if _stops_early(part)]
+    decisive = lists[strict[0] + 1 :] if strict else lists[-1:]
     return bool(decisive) and all(_list_passes(part, is_strict) for part in decisive)
+
+
+def _hides_the_end(words: Sequence[str]) -> bool:
+    return (
+        words[0] == "trap"
+        and len(words) > 2
+        and not {"EXIT", "ERR", "0"}.isdisjoint(words[2:])
+        and _EXITS_WELL.search(words[1]) is not None
+    )
+
+
+def _stops_early(words: Sequence[str]) -> bool:
+    is_option = (w == "errexit" or (w.startswith("-") and "e" in w) for w in words[1:])
+    return words[0] == "set" and any(is_option)
 
 
 def _list_passes(tokens: Sequence[str], is_strict: bool) -> bool:
@@ -80,16 +105,20 @@ def _command_passes(words: Sequence[str], is_fed: bool) -> bool:
     """`is_fed`: it reads what another prints."""
     if words[:1] == ["("] and words[-1] == ")":
         return _passes(words[1:-1], is_strict=False)
-    while words and _ASSIGNMENT.match(words[0]):
-        words = words[1:]
+    words = list(dropwhile(_ASSIGNMENT.match, words))
     if not words:
         return False
     name = PurePosixPath(words[0]).name
+    if name in _RUN_ANOTHER:
+        return _command_passes(list(dropwhile(_OF_THESE.fullmatch, words[1:])), is_fed)
     if name in _SHELLS and len(words) > 2 and words[1].startswith("-") and words[1][-1] == "c":
-        return cannot_fail(words[2])
+        return cannot_fail(f"set -e\n{words[2]}" if "e" in words[1] else words[2])
     if name == "exit":
         return words[1:2] == ["0"]
-    return name in _NEVER_FAIL or (is_fed and name in _PASS_ON) or "--exit-zero" in words
+    if name == "make":
+        return any(map(_MAKE_IGNORES.fullmatch, words[1:]))
+    is_idle = name in _NEVER_FAIL or words == ["wait"]
+    return is_idle or (is_fed and name in _PASS_ON) or "--exit-zero" in words
 
 
 def _split(tokens: Sequence[str], operators: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:

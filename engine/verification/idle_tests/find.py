@@ -22,8 +22,11 @@ _RUN = re.compile(
     r")(?P<rest>(?: [^&|;<>$`]*)?)"
 )
 _SCRIPT = re.compile(
-    r"(?:cd (?P<directory>[\w./-]+) && )?(?:npm|pnpm|yarn) (?:run )?(?P<name>[\w:-]+)"
+    r"(?:cd (?P<directory>[\w./-]+) && )?(?:(?:npm|pnpm|yarn) (?:run )?(?P<name>[\w:-]+)"
+    r"|make (?P<target>[\w.-]+)|(?:(?:ba|da)?sh )?(?P<file>[\w./-]+\.sh))"
 )
+_RECIPE = r"^{}[ \t]*:[ \t]*\n((?:\t.*\n)+)"
+"""Of a target that needs no other."""
 _SUFFIXES = {
     "python": (".py",),
     "javascript": tuple(f".{c}{s}" for c in ("", "c", "m") for s in ("js", "jsx", "ts", "tsx")),
@@ -49,15 +52,30 @@ def find_doubt(command: str, files: Mapping[str, Path]) -> str:
 
 
 def _script_of(command: str, files: Mapping[str, Path]) -> str:
-    """The script of package.json that the command runs."""
+    """What the command runs that the project has written: a script of package.json, a target of a
+    Makefile, or a shell script; empty where there is none."""
     if (run := _SCRIPT.fullmatch(command.strip())) is None:
         return ""
-    manifest = posixpath.normpath(posixpath.join(run["directory"] or ".", "package.json"))
+    name = "package.json" if run["name"] else "Makefile" if run["target"] else run["file"]
+    path = files.get(posixpath.normpath(posixpath.join(run["directory"] or ".", name)))
+    text = _read(path) if path else ""
+    if run["file"]:
+        return text
+    if run["target"]:
+        return _recipe(text, run["target"])
     try:
-        scripts = json.loads(_read(files[manifest]))["scripts"]
-        return str(scripts[{"t": "test"}.get(run["name"], run["name"])])
+        return str(json.loads(text)["scripts"][{"t": "test"}.get(run["name"], run["name"])])
     except (KeyError, TypeError, ValueError):
         return ""
+
+
+def _recipe(makefile: str, target: str) -> str:
+    """Each line has a shell of its own, and ends all if it fails, unless it begins with a dash."""
+    if (found := re.search(_RECIPE.format(re.escape(target)), f"{makefile}\n", re.M)) is None:
+        return ""
+    lines = found[1].replace("\\\n", " ").splitlines()
+    marks = [(line.lstrip("\t@-+ "), re.match(r"[\t@+ ]*-", line)) for line in lines]
+    return "\n".join(["set -e", *("true" if ignored else f"({text})" for text, ignored in marks)])
 
 
 def _read(path: Path) -> str:

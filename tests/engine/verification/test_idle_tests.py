@@ -126,6 +126,42 @@ def test_a_script_of_a_package_is_judged_by_its_text(
     assert doubt(tmp_path, "cd web && npm test", {"web/package.json": manifest}) == found
 
 
+@pytest.mark.parametrize(
+    ("recipe", "found"),
+    [
+        ("\t@echo '5 passed in 0.1s'\n", ALWAYS_PASSES),
+        ("\t@echo testing\n\t-pytest\n", ALWAYS_PASSES),
+        ("\tpytest \\\n\t\t|| true\n", ALWAYS_PASSES),
+        ("\tpytest; true\n\techo ok", ALWAYS_PASSES),
+        ("\t@pytest\n\techo ok\n", ""),
+        ("\t$(PYTHON) -m pytest\n", ""),
+        ("\tpytest\nother:\n\ttrue\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_target_of_make_is_judged_by_its_lines(tmp_path: Path, recipe: str, found: str) -> None:
+    makefile = f"all: test\n\n.PHONY: test\ntest:\n{recipe}"
+    assert doubt(tmp_path, "make test", {"Makefile": makefile}) == found
+    assert doubt(tmp_path, "make all", {"Makefile": makefile}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("#!/bin/sh\n# all tests\necho 'Ran 5 tests in 0.1s'\necho OK\n", ALWAYS_PASSES),
+        ("#!/bin/sh\npytest\nexit 0\n", ALWAYS_PASSES),
+        ("#!/bin/bash\nset -euo pipefail\npytest\necho OK\n", ""),
+        ("#!/bin/sh\npytest || exit 1\necho OK\n", ""),
+        ("#!/bin/sh\npytest\n", ""),
+    ],
+)
+@pytest.mark.parametrize("command", ["sh ci/test.sh", "cd ci && ./test.sh"])
+def test_a_shell_script_is_judged_by_its_text(
+    tmp_path: Path, command: str, text: str, found: str
+) -> None:
+    assert doubt(tmp_path, command, {"ci/test.sh": text}) == found
+
+
 def test_such_a_check_may_fail_but_is_not_proven_if_it_passes(project: Project) -> None:
     command = "python3 -m unittest tests.test_app"
     project.write("tests/test_app.py", METHOD.format("self.assertTrue(True)"))
