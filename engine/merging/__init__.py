@@ -1,0 +1,1 @@
+"""Versions of one file that several tasks changed, as one."""
