@@ -104,6 +104,7 @@ def _plainly(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
 
 def _with_comma(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
     """As the first elements of what was empty."""
-    text = "".join(ours).rstrip()
-    comma = "" if text.endswith(",") or theirs[0] == "," else ","
-    return [text, comma, *theirs]
+    if theirs[0] == "," or not ours[-1].strip(" "):
+        return _plainly(ours, theirs)
+    text = "".join(ours).rstrip().removesuffix(",")
+    return [text, "," if theirs[0].startswith("\n") else ", ", *theirs]
