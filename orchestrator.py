@@ -36,6 +36,7 @@ with Imports(3, REMEDY):
     )
 
 if TYPE_CHECKING:
+    from core.events import EventSink
     from engine.cleanup.run_backends import RunBackends
     from engine.planning.preflight import PreparedRun
     from engine.run.rundir import RunDir, RunFacts
@@ -106,6 +107,7 @@ def carry_out(prepared: PreparedRun) -> int:
     from engine.report.write import write_final_report
     from engine.run.run_view import RunView
     from engine.run.session import open_session
+    from engine.telemetry.tracing import open_tracing
     from engine.views import make_view
     from engine.views.format import text_width
     from engine.views.notify import notify
@@ -114,6 +116,7 @@ def carry_out(prepared: PreparedRun) -> int:
     settings, run_view = prepared.settings, RunView(prepared.price)
     timeline, directory = Timeline(run_view), prepared.directory
     mask = settings.credentials(os.environ).mask
+    tracing = open_tracing(os.environ, directory.attempt, CLOCK, print_line)
     try:
         with ExitStack() as stack:
             if settings.watch:
@@ -131,7 +134,8 @@ def carry_out(prepared: PreparedRun) -> int:
             )
             stack.enter_context(view)
             stack.callback(prepared.close)  # before the summary
-            opened = open_session(prepared.facts, directory, [timeline, view], CLOCK)
+            sinks: list[EventSink] = [timeline, view, *([tracing] if tracing else [])]
+            opened = open_session(prepared.facts, directory, sinks, CLOCK)
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
         if run_view.ended is not None:
@@ -142,6 +146,8 @@ def carry_out(prepared: PreparedRun) -> int:
             print_text(text)
             if output_failure():
                 print_line(text)
+        if tracing:
+            tracing.close()
         if settings.notify and run_view.ended is not None:
             notify(settings.notify, run_view, os.environ, print_line)
 

@@ -25,6 +25,10 @@ pytest.register_assert_rewrite(
 # Most runs of the suite are not about their project's checks, which take seconds.
 os.environ["ORCHESTRATOR_VERIFY"] = "false"
 
+# Traces of runs in tests go nowhere, whatever the surroundings say.
+for _name in [name for name in os.environ if name.startswith("OTEL_")]:
+    del os.environ[_name]
+
 ON_CI = os.environ.get("CI") == "true"
 SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap", "browser", "registries")
 NOT_UNIT = (*SERVICES, "claude_code", "wheel", "slow")

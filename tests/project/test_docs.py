@@ -67,6 +67,13 @@ OF_REGISTRIES = {"PIP_INDEX_URL", "NODE_EXTRA_CA_CERTS", "XDG_CACHE_HOME"}
 # Read by the SDK of Docker.
 OF_DOCKER = {"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"}
 
+# Read by the SDK of OpenTelemetry, some by us too.
+OF_OPENTELEMETRY = {
+    *(f"OTEL_EXPORTER_OTLP_{name}" for name in ("ENDPOINT", "HEADERS", "PROTOCOL")),
+    *("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED"),
+    *("OTEL_SERVICE_NAME", "OTEL_TRACES_EXPORTER"),
+}
+
 # What CloudFormation is to be told.
 OF_CLOUDFORMATION = {"CAPABILITY_IAM"}
 
@@ -181,6 +188,7 @@ def test_every_environment_variable_named_is_read(page: Path) -> None:
     known |= {str(name) for kind in (Outcome, Reason, JobState) for name in kind}
     known |= describe_end(RunView()).keys()
     known |= OF_THE_NETWORK | OF_REGISTRIES | OF_DOCKER | OF_CLOUDFORMATION
+    known |= OF_OPENTELEMETRY
     unknown = {name for name in named - known if not is_credential(name)}
     assert unknown == set()
 

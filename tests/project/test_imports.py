@@ -20,7 +20,7 @@ WORKER_FREE = ("click", "rich", "docker", "engine", "backends")
 CORE = ("aws", "worker", "checks", "shell", "transfer", "settings", "workspace", "")
 CLAUDE = ("engines", "", "planning", "client", "errors", "simulation", "limits", "http", "prompts")
 ENGINE = (
-    *("pipeline", "execution", "cleanup", "cli", "report", "views", "planning"),
+    *("pipeline", "execution", "cleanup", "cli", "telemetry", "report", "views", "planning"),
     *("verification", "scheduling", "delivery", "merging", "repository", "run", "money", ""),
 )
 # Each backend imports its own rooms besides those of all backends.

@@ -205,7 +205,7 @@ def test_a_lock_names_no_machine_and_no_index(name: str) -> None:
     assert not [line for line in lines if "://" in line or "/" in line or line.startswith("-")]
 
 
-@pytest.mark.parametrize("extras", [(), ("dev",)], ids=["runtime", "development"])
+@pytest.mark.parametrize("extras", [(), ("dev", "otel")], ids=["runtime", "development"])
 def test_a_lock_pins_everything_the_project_asks_for(extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = list(project["dependencies"])
