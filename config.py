@@ -89,6 +89,13 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         commands=RUN_COMMANDS,
         default_text="outputs/<slug>-<run id>",
     )
+    context: tuple[Path, ...] = _core(
+        (),
+        "give this text, PDF or image beside the prompt; repeatable",
+        "FILE",
+        commands=frozenset({"run", "plan"}),
+        kept=False,  # but its content is
+    )
     work_dir: Path = _place(Path(".orchestrator"), "where runs are kept", "DIR")
     config: Path = _place(Path("orchestrator.toml"), "the settings file", "FILE", in_file=False)
 
@@ -368,9 +375,13 @@ def _load(
     for target in dict.fromkeys(s.sets for s in declared if s.sets):
         layers.apply_other_spellings(declared, found, target, errors)
     _forget_other_models(found, saved or {}, f"run {saved_by}")
+    path_of = partial(layers.absolute_path, cwd=cwd, environ=environ)
     for key, given in found.items():
+        if isinstance(given.value, tuple):
+            paths = (path_of(each) if isinstance(each, Path) else each for each in given.value)
+            found[key] = replace(given, value=tuple(paths))
         if isinstance(given.value, Path):
-            path = layers.absolute_path(given.value, cwd, environ)
+            path = path_of(given.value)
             found[key] = replace(given, value=path)
             if key != "config" and not is_utf8(str(path)):  # which is kept nowhere
                 fix = "Work in a directory whose name is, or give an absolute path."

@@ -49,7 +49,9 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     from core.plan import render_plan
     from core.wire import write_atomic
     from engine.planning.plan_file import check_prompt, read_plan
+    from engine.run.context_files import store_context
     from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id, slug
+    from engine.run.session import storing
 
     settings = loaded.settings
     given = None
@@ -63,6 +65,8 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     directory = RunDir(settings.work_dir / "runs" / run_id)
     with closing(prepare(loaded, facts, directory)) as prepared:
         create_run(settings.work_dir, facts)
+        with storing():
+            store_context(directory, prepared.context_files)
         if given:
             write_atomic(directory.plan, render_plan(given), durable=True)
         return carry_out(prepared)
@@ -167,6 +171,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
         planning_request,
         read_expectations,
     )
+    from engine.run.context_files import build_context, read_context_files
     from engine.run.rundir import new_run_id
     from engine.views.plan import planning_line, render_plan_view
     from engine.views.summary import reporting_spend, silence_reporter
@@ -183,8 +188,10 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     report = (lambda _: None) if settings.quiet or settings.json_lines else print_line
     caps = Allowance(settings.max_tokens, settings.max_cost)
     models = settle_prices(settings.models())
-    request = planning_request(settings, models.planner, prompt, caps)
+    given = build_context(read_context_files(settings.context, context.credentials.mask))
+    request = planning_request(settings, models.planner, prompt, caps, given)
     price, expectations = pricing(*models.each), read_expectations(settings, models)
+    expectations = expectations.given_context(given)
     with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
         simulation = models.planner.simulation
         speed = simulation.speed if simulation else None

@@ -27,10 +27,12 @@ from claude.prompts import (
     load_planner_prompt,
     render_defects,
     render_feedback,
+    render_images,
     render_repository,
     render_request,
 )
 from core.clock import Clock
+from core.context import NO_CONTEXT, Context
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
 from core.plan import Plan, build_single_task_plan, parse_plan
@@ -44,6 +46,12 @@ _NO_PLAN = "(no plan)"
 _ALWAYS = (
     "The person wants the work split among several executors: `parallel_pays` is true, and the plan"
     " has at least two tasks, unless nothing can be split."
+)
+
+_PICTURES = (
+    "Executors do not see the images. What matters of them (layout, texts, colours, sizes) has to"
+    " stand in the instructions, criteria or contracts. Your answer is not cut: if one executor is"
+    " enough, write a plan of one task."
 )
 
 
@@ -61,7 +69,7 @@ class PlannerAgent:
     """Plans with `claude`, for `executors` that work at once; `on_progress` takes lines for people.
 
     `surroundings` tells what executors can do where they will run. For existing code, `repository`
-    is the map of it and `root` where it may be looked at.
+    is the map of it and `root` where it may be looked at. `context` belongs to the prompt.
     """
 
     claude: Claude
@@ -71,6 +79,7 @@ class PlannerAgent:
     surroundings: str = ""
     repository: str = ""
     root: Path | None = None
+    context: Context = NO_CONTEXT
     max_repairs: int = 3
     max_tokens: int = 32_000
     on_progress: Callable[[str], None] = lambda _: None
@@ -80,7 +89,9 @@ class PlannerAgent:
     _looking: Looking | None = field(init=False)
 
     def __post_init__(self) -> None:
-        cuts = Parallel.ALWAYS if self.repository else self.parallel
+        # whoever works alone gets neither: the plan has to say what matters of them
+        needs_whole = bool(self.repository or self.context.images)
+        cuts = Parallel.ALWAYS if needs_whole else self.parallel
         self._reader = DraftReader(self.executors, cuts, self.on_progress, self.on_draft)
         self._looking = Looking(self.root, self.on_progress) if self.root else None
 
@@ -89,8 +100,11 @@ class PlannerAgent:
         PlanningFailed with the defects of the last one, and ModelError."""
         always = _ALWAYS if self.parallel is Parallel.ALWAYS else ""
         repository = render_repository(self.repository) if self.repository else ""
-        given = (repository, render_request(prompt), self.surroundings, always)
+        request = render_request(self.context.added_to(prompt))
+        pictures = _PICTURES if self.context.images else ""
+        given = (repository, request, self.surroundings, always, pictures)
         messages = [_message("user", "\n".join(filter(None, given)))]
+        messages[0]["content"][:0] = render_images(self.context.images)
         for revision in revisions:
             messages.append(_message("assistant", revision.plan))
             messages.append(_message("user", render_feedback(revision.feedback)))
@@ -199,6 +213,7 @@ def ask_for_plan(
             surroundings=request.surroundings,
             repository=request.repository,
             root=Path(request.root) if request.root else None,
+            context=request.context,
             on_progress=hooks.on_progress,
             on_draft=hooks.on_draft if isinstance(hooks, PlanningHooks) else lambda _: None,
         ).plan(request.prompt, request.revisions)

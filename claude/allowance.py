@@ -180,7 +180,7 @@ def _part(piece: Any, *, own: bool) -> _Part:
     """`own`: the request is ours, so its assistant messages really are Claude's."""
     text = json.dumps(_unmarked(piece), ensure_ascii=False, sort_keys=True)
     data = text.encode("utf-8", "replace")
-    size = len(data) + _unsized_tokens(piece)
+    size = len(data) - _image_bytes(piece) + _unsized_tokens(piece)
     return _Part(sha256(data).digest(), size, own and piece.get("role") == "assistant")
 
 
@@ -193,6 +193,15 @@ def _unsized_tokens(piece: Any) -> int:
     if isinstance(piece, list | tuple):
         return sum(map(_unsized_tokens, piece))
     return 0
+
+
+def _image_bytes(piece: Any) -> int:
+    """Of images in base64, which are no tokens."""
+    if isinstance(piece, dict):
+        if piece.get("type") == "image" and isinstance(source := piece.get("source"), dict):
+            return len(str(source.get("data", "")))
+        return sum(map(_image_bytes, piece.values()))
+    return sum(map(_image_bytes, piece)) if isinstance(piece, list | tuple) else 0
 
 
 def _unmarked(part: Any) -> Any:

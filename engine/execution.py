@@ -47,7 +47,7 @@ class Execution:
     def run(self, plan: Plan, source: PlanSource | None = None) -> RunOutcome:
         """Run what is left of the plan, whose rest comes from `source` if there is one. Ctrl-C ends
         it early, resumable."""
-        session, prompt = self.session, self.session.facts.prompt
+        session, prompt = self.session, self.session.asked
         earlier = undamaged(session)
         self.expect(plan)
         is_cold = session.clock.time() - earlier.spent_at > CACHE_LIVES_S
@@ -77,7 +77,7 @@ class Execution:
 
     def expect(self, plan: Plan) -> None:
         """Tell the budget what the plan's tasks will take."""
-        budget, prompt = self.budget, self.session.facts.prompt
+        budget, prompt = self.budget, self.session.asked
         budget.expect(expected_needs(plan, prompt, budget.price, self.model))
 
     def proven(

@@ -23,6 +23,7 @@ _LEAST_LEARNED_TOKENS = 2_000
 _BOUNDS = (1.5, 5.0)
 _TARGET = 0.5
 _BLOCK_BYTES = 40
+_IMAGE_BYTES = 5_000  # as a large one counts, whatever its file has
 _MOST_NAMED_CHARS = 60
 _NOTE = re.compile(r"\[dropped: ([\d,]+) characters of .*; read it again if you need it\]", re.S)
 _TOO_LONG = (
@@ -177,6 +178,8 @@ def _count_bytes(value: object) -> int:
     if isinstance(value, str):
         return len(value.encode("utf-8", "surrogatepass"))
     if isinstance(value, Mapping):
+        if value.get("type") == "image":
+            return _IMAGE_BYTES
         return _BLOCK_BYTES + sum(_count_bytes(k) + _count_bytes(v) for k, v in value.items())
     if isinstance(value, list | tuple):
         return sum(_count_bytes(inner) for inner in value)

@@ -6,9 +6,12 @@ The shared text is the same bytes for all tasks of a run, so that the provider's
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from core.bundle import ContractFile, Request
+from core.context import ContextImage
 from core.paths import EVERYTHING
+from core.quoting import escaped
 
 _MOST_FILES_NAMED = 400
 
@@ -38,6 +41,25 @@ def load_executor_prompt(
 def render_request(prompt: str) -> str:
     """What the person asked for, marked as such."""
     return f"<request>\n{prompt}\n</request>"
+
+
+def render_images(images: Iterable[ContextImage]) -> list[dict[str, Any]]:
+    """The blocks of a message with these images, each after its name."""
+    return [
+        block
+        for image in images
+        for block in (
+            {"type": "text", "text": f'<context name="{escaped(image.name)}"> is this image:'},
+            {
+                "type": "image",
+                "source": {
+                    "type": "base64",
+                    "media_type": image.media_type,
+                    "data": image.data,
+                },
+            },
+        )
+    ]
 
 
 def render_repository(repository: str) -> str:

@@ -20,6 +20,8 @@ LONG_LIFETIME_S = 3600.0
 LOOKBACK_BLOCKS = 20
 MIN_TOKENS = 1024
 CHARS_PER_TOKEN = 4
+_IMAGE = "image" * (1_600 * CHARS_PER_TOKEN // 5)
+"""As many tokens as most have: https://platform.claude.com/docs/en/build-with-claude/vision"""
 
 # Where a model is not named, it is MIN_TOKENS.
 _MIN_TOKENS: tuple[tuple[re.Pattern[str], int], ...] = (
@@ -144,6 +146,8 @@ def _measure(request: Mapping[str, Any], model: str) -> Iterator[_Prefix]:
 
 
 def _render(block: Mapping[str, Any]) -> str:
+    if block.get("type") == "image":
+        return hashlib.sha256(json.dumps(block).encode()).hexdigest() + _IMAGE
     return json.dumps({k: v for k, v in block.items() if k != "cache_control"})
 
 

@@ -181,7 +181,7 @@ def plain(value: object) -> object:
     """A typed value as JSON holds it, secrets masked."""
     if isinstance(value, Path | Secret):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return list(map(plain, value)) if isinstance(value, tuple) else value
 
 
 def _without_secrets(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core import errors
 from core.bundle import UNLIMITED, WIRE_VERSION, Allowance, Limits, ModelSettings, read_versioned
+from core.context import NO_CONTEXT, Context
 from core.errors import OrchestratorError, PlanningFailed
 from core.job import Usage
 from core.paths import Below
@@ -47,6 +48,7 @@ class PlanningRequest:
     revisions: tuple[Revision, ...] = ()
     repository: str = ""
     root: str = ""
+    context: Context = NO_CONTEXT
     version: int = WIRE_VERSION
 
 

@@ -67,7 +67,10 @@ def tasks_part(plan: Plan, executors: int, terms: Terms, unwritten_s: float = 0.
         usage
         for number, task in enumerate(plan.tasks)
         for usage in task_requests(
-            task, given[task.id], terms.model, cached=shared if number > 0 else 0
+            task,
+            given[task.id] + terms.context,
+            terms.model,
+            cached=shared + terms.context if number > 0 else 0,
         )
     ]
 
@@ -82,6 +85,6 @@ def _alone(plan: Plan, terms: Terms) -> Part:
     """One conversation that writes all files, those of the contracts too, and reads no plan."""
     files = sum(byte_count(contract.content) for contract in plan.contracts) // BYTES_A_TOKEN
     output = files + unwritten_tokens(plan) + sum(task.estimate for task in plan.tasks)
-    known = (SYSTEM_BYTES[terms.model.engine] + byte_count(plan.prompt)) // BYTES_A_TOKEN
-    usages = expected_requests(output, known, 0, terms.model, cached=False)
+    known = SYSTEM_BYTES[terms.model.engine] + byte_count(plan.prompt) + terms.context
+    usages = expected_requests(output, known // BYTES_A_TOKEN, 0, terms.model, cached=False)
     return part_of(expected_s(output, terms.pace), usages, terms.price)

@@ -2,9 +2,12 @@
 whether parallel work pays."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
+from claude.allowance import IMAGE_TOKENS
 from claude.simulation.latency import Pace, usual_pace
 from core.bundle import Models, ModelSettings
+from core.context import Context
 from core.events import ExpectedPace, Forecast, Part
 from core.plan import Plan
 from engine.money.usage import Price
@@ -12,9 +15,11 @@ from engine.planning.comparison import Comparison, compare
 from engine.planning.forecast import forecast
 from engine.planning.history import History
 from engine.planning.requests import (
+    BYTES_A_TOKEN,
     NOTHING_MORE,
     PlannerInput,
     Terms,
+    byte_count,
     expected_planning,
     part_of,
     plan_tokens,
@@ -34,8 +39,16 @@ class Expectations:
     executors: int
     price: Price
     history: History = History()  # noqa: RUF009 - a frozen value
+    context_bytes: int = 0
+    """Of the texts that belong to the prompt."""
     given: PlannerInput = NOTHING_MORE
     """What the planner gets beside the prompt."""
+
+    def given_context(self, context: Context) -> Self:
+        """Where that belongs to the prompt."""
+        size = byte_count(context.text)
+        seen = IMAGE_TOKENS * BYTES_A_TOKEN * len(context.images)
+        return replace(self, context_bytes=size, given=PlannerInput(size + seen))
 
     def planning(self, prompt: str) -> Part:
         """What making a plan will take."""
@@ -68,7 +81,8 @@ class Expectations:
             of_planner, of_executor = self._terms(planner), self._terms(executor)
         else:
             of_planner, of_executor = (
-                Terms(model, usual_pace(None), self.price) for model in (planner, executor)
+                Terms(model, usual_pace(None), self.price, self.context_bytes)
+                for model in (planner, executor)
             )
             if planning is not None:
                 tokens = plan_tokens(plan)
@@ -90,7 +104,7 @@ class Expectations:
         return unwritten_tokens(plan) * planner.pace.per_token_s
 
     def _terms(self, model: ModelSettings) -> Terms:
-        return Terms(model, self._pace(model)[0], self.price)
+        return Terms(model, self._pace(model)[0], self.price, self.context_bytes)
 
     def _expected_pace(self, model: ModelSettings) -> ExpectedPace:
         pace, runs = self._pace(model)

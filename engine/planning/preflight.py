@@ -16,6 +16,7 @@ from claude.prompts import render_surroundings
 from config import Settings
 from core.bundle import Allowance, Models, ModelSettings
 from core.clock import Clock
+from core.context import NO_CONTEXT, Context
 from core.errors import refuse_if
 from core.events import AnswerProgress, Part
 from core.job import Amount, Usage
@@ -28,6 +29,12 @@ from engine.money.usage import Price
 from engine.planning.expectations import Expectations
 from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
+from engine.run.context_files import (
+    ContextFile,
+    build_context,
+    read_context_files,
+    stored_context,
+)
 from engine.run.rundir import RunDir, RunFacts, reserved
 from engine.run.session import storing
 from executor_agent import ThreadWorker
@@ -50,6 +57,7 @@ class PreparedRun:
     ask: AskForPlan
     expectations: Expectations
     preflight_usage: tuple[Usage, ...] = ()
+    context_files: tuple[ContextFile, ...] = ()
     held: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -94,7 +102,8 @@ class PreparedRun:
     ) -> Plan:
         """The same for another thread, whose clock may end it."""
         prompt, model = self.facts.prompt, self.models.planner
-        request = planning_request(self.settings, model, prompt, allowance)
+        given = build_context(self.context_files)
+        request = planning_request(self.settings, model, prompt, allowance, given)
         request = replace(request, revisions=revisions)
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
@@ -104,7 +113,11 @@ class PreparedRun:
 
 
 def planning_request(
-    settings: Settings, model: ModelSettings, prompt: str, allowance: Allowance
+    settings: Settings,
+    model: ModelSettings,
+    prompt: str,
+    allowance: Allowance,
+    given: Context = NO_CONTEXT,
 ) -> PlanningRequest:
     """What a planner is asked under these settings."""
     tools = backend_class(settings.backend).worker_tools
@@ -117,6 +130,7 @@ def planning_request(
         parallel=Parallel(settings.parallel),
         executors=settings.max_executors,
         surroundings=render_surroundings(settings.max_executors, commands=commands, tools=tools),
+        context=given,
     )
 
 
@@ -130,13 +144,17 @@ def prepare_run(
 ) -> PreparedRun:
     """Check the settings, the target, the backend and the provider, and open the backend.
 
-    Raises UsageError, and PreflightFailed with all that backend and provider lack.
+    Raises UsageError, also for what --context names, and PreflightFailed with all that backend and
+    provider lack.
     """
     models = settle_prices(settings.models())
     used = models.each if _asks_planner(settings, directory) else (models.executor,)
     check_priced(used, settings.max_cost)
     governor = Governor()
     context = backend_context(settings, directory.root, governor, environ, clock)
+    with storing():
+        files = read_context_files(settings.context, context.credentials.mask)
+        files = files or stored_context(directory)
     with ExitStack() as stack:
         check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
         with storing():
@@ -166,8 +184,9 @@ def prepare_run(
             governor,
             backend,
             ask,
-            read_expectations(settings, models),
+            read_expectations(settings, models).given_context(build_context(files)),
             usage,
+            files,
             stack.pop_all(),
         )
 

@@ -30,11 +30,13 @@ USUAL_CONTRACT_BYTES = USUAL_CONTRACT_TOKENS * BYTES_A_TOKEN
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms a role works: which model, how fast it is, and what its requests cost."""
+    """On what terms a role works: which model, how fast it is, what its requests cost, and how many
+    bytes of context its prompt comes with."""
 
     model: ModelSettings
     pace: Pace
     price: Price
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True)

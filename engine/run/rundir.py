@@ -105,6 +105,11 @@ class RunDir:
         return self.root / "tasks"
 
     @property
+    def context(self) -> Path:
+        """What was given beside the prompt."""
+        return self.root / "context"
+
+    @property
     def base(self) -> Path:
         """The files that the run began with, of existing code; nobody changes them."""
         return self.root / "base"

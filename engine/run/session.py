@@ -24,6 +24,7 @@ from core.events import (
 from core.job import JobKey, Usage
 from core.wire import encode, write_atomic
 from engine.delivery.target import recover_target
+from engine.run.context_files import build_context, stored_context
 from engine.run.journal import Journal, read_journal
 from engine.run.run_view import RunView, replay
 from engine.run.rundir import RunDir, RunFacts, locked
@@ -57,6 +58,11 @@ class Session:
 
     def emit(self, data: EventData, key: JobKey | None = None) -> None:
         self.sink.emit(event_at(self.clock.time(), data, key))
+
+    @property
+    def asked(self) -> str:
+        """What executors are asked: the prompt, with the texts that were given beside it."""
+        return build_context(stored_context(self.run)).added_to(self.facts.prompt)
 
     def notice(self, text: str) -> None:
         self.emit(Notice(text))

@@ -57,7 +57,7 @@ class AddedTasks:
         session, run = self.session, self.session.run
         alone = self._alone(task, merged)
         earlier = self._announce(task, Definitions(alone).of(task.id))
-        prompt, files = session.facts.prompt, merged.files
+        prompt, files = session.asked, merged.files
         store = TreeStore(
             run, self.plan, prompt, self.model, self.limits, files, task, checks, self.base
         )

@@ -158,7 +158,7 @@ def test_a_count_under_other_terms_is_no_bound() -> None:
 
 
 def test_images_and_documents_are_not_counted_by_their_bytes() -> None:
-    source = {"type": "base64", "data": "AAAA"}
+    source = {"type": "base64", "data": "A" * 40}
     plain = bound_of(call(user("x")))
     for kind, most in (("image", IMAGE_TOKENS), ("document", DOCUMENT_TOKENS)):
         asked = guard(10 * DOCUMENT_TOKENS)

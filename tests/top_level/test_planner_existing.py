@@ -15,6 +15,7 @@ from claude.planning.schema import build_schema
 from claude.prompts import load_executor_prompt, load_prompt
 from core.bundle import Limits, ModelSettings, SimulationSettings
 from core.clock import SystemClock
+from core.context import Context, ContextImage
 from core.credentials import Credentials
 from core.errors import RequestRejected
 from core.plan import Plan
@@ -168,6 +169,23 @@ def test_a_plan_that_does_not_pay_in_parallel_is_not_cut_and_may_begin(root: Pat
     assert [e.head.title for e in heard if isinstance(e, HeadWritten)] == ["Due dates"]
     assert claude.calls[0].output_schema == build_schema(existing=True)
     assert claude.calls[0].output_schema["required"].count("shared") == 1
+
+
+def test_images_come_before_the_request_and_keep_the_answer_whole() -> None:
+    claude = ScriptedClaude([say(GOOD)])
+    image = ContextImage("mock.png", "image/png", "AAAA")
+    context = Context('<context name="spec.md">\nRed.\n</context>', (image,))
+    plan = PlannerAgent(claude, context=context).plan("Add due dates")
+    assert (plan.prompt, plan.title) == ("Add due dates", "Due dates")
+    name, picture, text = claude.calls[0].messages[0]["content"]
+    assert "mock.png" in name["text"]
+    source = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+    assert picture == {"type": "image", "source": source}
+    assert text["text"].startswith(
+        '<request>\nAdd due dates\n\n<context name="spec.md">\nRed.\n</context>\n</request>\n'
+    )
+    assert "Executors do not see the images" in text["text"]
+    assert plan.task("dates").checks
 
 
 def test_without_a_directory_the_map_has_to_do() -> None:

@@ -100,6 +100,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "batch_execution_role": "arn:aws:iam::123456789012:role/b",
         "batch_secret": '["ANTHROPIC_API_KEY=arn:aws:secretsmanager:x"]',
         "slurm_arg": '["--nice=7"]',
+        "context": '["spec.md", "mock.png"]',
         "config": "",
     }
     usual = {s.key: "true" if s.kind.is_flag else "7" for s in SETTINGS}
@@ -297,7 +298,7 @@ class TestSecrets:
 
 class TestResume:
     def test_all_that_decides_what_a_run_does_is_kept_but_for_secrets(self) -> None:
-        places, once = {"work_dir", "config", "base_url", "bedrock_base_url"}, {"plan"}
+        places, once = {"work_dir", "config", "base_url", "bedrock_base_url"}, {"plan", "context"}
         left = {s.key for s in SETTINGS if not s.kept and "run" in s.commands and not s.secret}
         output = {s.key for s in SETTINGS if s.group == Group.OUTPUT}
         assert left == places | once | output
