@@ -64,7 +64,7 @@ def _split(text: str) -> Iterator[str]:
         end = fed[1] if fed else end
         if line == end or not (end or line.endswith("\\")):
             if held.strip():
-                yield held.strip()
+                yield (held if end else held.replace("\\\n", " ")).strip()
             held, end = "", ""
 
 

@@ -18,7 +18,7 @@ from core.clock import SystemClock
 from tests.project.doc_commands import Command, File, Shell, free_port, read_steps, surroundings
 from tests.project.doc_pages import PAGES, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a page may have many commands
 
 NOT_HERE = {
     r"--docker(?!-use-bedrock|-bedrock|-aws)": "needs a Docker Engine: tests/live/test_docker_*",

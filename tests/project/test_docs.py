@@ -408,12 +408,15 @@ def test_the_two_commands_come_first() -> None:
     assert (first[:2], first[first.index("test") - 1]) == (["make", "demo"], "make")
 
 
-def test_the_picture_is_a_picture_that_fetches_nothing() -> None:
-    picture = ET.parse(DOCS / "images" / "run.svg").getroot()
+@pytest.mark.parametrize(("name", "shown"), [("run", "4/9 tasks"), ("repaired", "round 1: ")])
+def test_a_picture_of_a_terminal_shows_a_simulation_and_fetches_nothing(
+    name: str, shown: str
+) -> None:
+    picture = ET.parse(DOCS / "images" / f"{name}.svg").getroot()
     assert picture.tag.endswith("svg")
     text = "".join(picture.itertext()).replace("\xa0", " ")
-    assert "SIMULATED" in text
-    assert "4/9 tasks" in text
+    assert "simulated: nothing is billed" in text
+    assert shown in text
     assert "url(http" not in text
     assert not [name for node in picture.iter() for name in node.attrib if "href" in name]
 
