@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import BundleError, UsageError
+from core.errors import BundleError, GitFailed, UsageError
 from core.job import Manifest, ManifestEntry
 from core.paths import give_to_owner
 from core.wire import decode, encode, write_atomic
 from core.workspace.confined import MAX_ENTRIES, remove_tree
 from engine.repository.find import find_base
-from engine.repository.git import Git
+from engine.repository.git import MISSING_OBJECTS, Git
 from engine.repository.left_out import LARGEST_BYTES, LeftOut, Selection, printable
 from engine.repository.plain_base import import_directory
 from engine.repository.uncommitted import uncommitted_names
@@ -122,7 +122,8 @@ def _listed(git: Git, commit: str, prefix: str) -> Iterator[tuple[str, int, int,
         )
     for line in lines:
         if (found := _LINE.fullmatch(line)) is None:
-            raise UsageError(f"git ls-tree gave a line that cannot be read: {line[:200]!r}.")
+            why = f"The objects of the commit {commit[:12]} in {git.git_dir} cannot be read."
+            raise GitFailed(why, MISSING_OBJECTS)
         mode, oid, size, path = found.groups()
         yield os.fsdecode(path), int(mode, 8), 0 if size == b"-" else int(size), oid.decode()
 

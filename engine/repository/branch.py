@@ -1,7 +1,7 @@
 """The result as a branch of its own: one commit a step on the base's commit, made without a work
 tree. What the run was not given keeps its place in the tree."""
 
-import re
+import os
 import shlex
 import stat
 from collections.abc import Collection, Sequence
@@ -9,20 +9,19 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from core.errors import GitFailed, MergeError
+from core.errors import MergeError
 from core.paths import path_defect
 from core.wire import decode, encode, write_atomic
 from core.workspace.confined import read_regular
 from engine.repository.base import BaseRecord
+from engine.repository.checkout import forward
 from engine.repository.find import current_branch
 from engine.repository.git import Git
 from engine.repository.left_out import printable
-from engine.repository.objects import PROGRAM, Identity, store_blobs, store_commit
+from engine.repository.objects import Identity, author_of, store_blobs, store_commit
 from engine.repository.tree import Tree, kind_of, tree_writer
 from engine.run.rundir import RunDir
 
-_IDENTITY = re.compile(r"(.*) <(.*)> \d+ [+-]\d{4}")
-_NO_IDENTITY = 128
 _RESUME = "Find out what changes files of the run, then resume it: the task runs again."
 
 
@@ -171,20 +170,8 @@ def _one_line(text: str) -> str:
 def _record(run: RunDir, base: BaseRecord) -> _BranchRecord:
     if run.branch_json.exists():
         return decode(_BranchRecord, run.branch_json.read_bytes(), str(run.branch_json))
-    who = _author(Git(Path(base.git_dir)))
+    who = author_of(Git(Path(base.git_dir)))
     return _BranchRecord(who.name, who.email)
-
-
-def _author(git: Git) -> Identity:
-    """As git is configured for the user there; git does not guess one from the machine's name."""
-    try:
-        told = git.run("var", "GIT_AUTHOR_IDENT", as_user=True).decode(errors="replace")
-    except GitFailed as exc:
-        if exc.code != _NO_IDENTITY:
-            raise
-        return PROGRAM
-    found = _IDENTITY.fullmatch(told.strip())
-    return Identity(found[1], found[2]) if found else PROGRAM
 
 
 def _set_branch(run: RunDir, git: Git, record: _BranchRecord, tip: str) -> None:
@@ -204,10 +191,46 @@ def _set_branch(run: RunDir, git: Git, record: _BranchRecord, tip: str) -> None:
             f"The branch {name} is checked out in {work_tree}, and would move.",
             "Check out another one there, then resume the run.",
         )
+    _refuse_links(git)
     commits = (*dict.fromkeys((*record.commits, tip)),)
     known = _BranchRecord(record.name, record.email, commits)
     write_atomic(run.branch_json, encode(known), durable=True)
     git.run("update-ref", "--no-deref", f"refs/heads/{name}", tip, now)
+
+
+def _refuse_links(git: Git) -> None:
+    """git would follow one from where it keeps branches to anywhere."""
+    common = Path(git.text("rev-parse", "--path-format=absolute", "--git-common-dir"))
+    for name in ("refs", "refs/heads", "refs/heads/orchestrator"):
+        if (common / name).is_symlink():
+            raise MergeError(
+                f"{common / name} is a symbolic link, and no branch is written through it.",
+                "Put a directory in its place, then resume the run.",
+            )
+
+
+def fast_forward(base: BaseRecord, run: RunDir) -> str | None:
+    """Bring the branch that was checked out at the start, and its work tree, to the run's branch.
+    None when that is done, also by an earlier call; else why not, and nothing has changed."""
+    if base.is_plain:
+        return f"{base.directory} is no repository"
+    git, name = Git(Path(base.git_dir)), branch_name(run.run_id)
+    verify = ("rev-parse", "--verify", "--quiet")
+    tip, head = (git.lookup(*verify, ref) for ref in (f"refs/heads/{name}", "HEAD^{commit}"))
+    if not tip:
+        return f"there is no branch {name}"
+    now = current_branch(git)
+    if not base.branch or now != base.branch:
+        wanted = f"not {base.branch}" if base.branch else "and none was when the run began"
+        return f"{now or 'no branch'} is checked out, {wanted}"
+    if head == tip:
+        return None
+    if git.text("merge-base", head, tip) != head:
+        return f"{now} has moved since the run began"
+    top = Path(os.path.realpath(base.directory), *[".."] * base.prefix.count("/")).resolve()
+    record = _record(run, base)
+    who = Identity(record.name, record.email)
+    return forward(git, top, head, tip, who, f"merge {name}: Fast-forward")
 
 
 def how_to_take(base: BaseRecord, run_id: str) -> str:

@@ -40,6 +40,11 @@ def find_base(into: Path, ref: str = "") -> FoundBase:
 def _find(directory: Path, ref: str) -> FoundBase:
     git_dir = _git_dir(directory)
     if git_dir is None:
+        if (above := _holder_of_git(directory)) is not None:
+            raise TargetRefused(
+                f"git does not take {above / '.git'} for a repository.",
+                "Mend it, see git fsck, or move it away: the directory is then a plain one.",
+            )
         return _plain(directory, ref, "is in no git repository")
     top, git = _work_tree(directory, git_dir), Git(git_dir)
     below = Path(os.path.realpath(directory)).relative_to(top).as_posix()
@@ -96,8 +101,7 @@ def _work_tree(directory: Path, git_dir: Path) -> Path:
         )
     if _ask(directory, "--is-inside-git-dir") == "true":
         raise TargetRefused(f"{directory} is inside git's own directory {git_dir}.", _NAME_ANOTHER)
-    real = Path(os.path.realpath(directory))
-    top = next((p for p in (real, *real.parents) if os.path.lexists(p / ".git")), None)
+    top = _holder_of_git(directory)
     inside = _ask(directory, "--is-inside-work-tree") == "true"
     if top is None or not inside or Path(_ask(directory, "--show-toplevel")) != top:
         raise TargetRefused(
@@ -105,6 +109,13 @@ def _work_tree(directory: Path, git_dir: Path) -> Path:
             "Name the directory that holds .git, and remove that setting.",
         )
     return top
+
+
+def _holder_of_git(directory: Path) -> Path | None:
+    """The directory itself, or the nearest above it on its file system, that holds `.git`."""
+    real = Path(os.path.realpath(directory))
+    same = (p for p in (real, *real.parents) if p.stat().st_dev == real.stat().st_dev)
+    return next((p for p in same if os.path.lexists(p / ".git")), None)
 
 
 def _ask(directory: Path, question: str) -> str:

@@ -44,6 +44,10 @@ _ENVIRONMENT = {
     "GIT_LITERAL_PATHSPECS": "1",
 }
 _OF_THE_USER = ("HOME", "XDG_CONFIG_HOME", "EMAIL", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
+MISSING_OBJECTS = (
+    "Objects are missing or damaged: see git fsck. A partial clone, for which nothing is fetched"
+    " here, is made whole with git fetch --refetch --no-filter."
+)
 _REMEDIES = {
     "dubious ownership": "If you trust it, tell git so: git config --global --add safe.directory"
     " DIRECTORY. Or work as the user who owns it.",
@@ -54,10 +58,9 @@ _REMEDIES = {
     "No space left": "Free space on its file system and resume the run.",
     "ermission": "Give yourself the permission to write there, then resume the run.",
     "Read-only file system": "Have it mounted for writing, then resume the run.",
-    "transport '": "It is a partial clone, and nothing is fetched here: make it whole with"
-    " git fetch --refetch --no-filter.",
-    "ad object": "Objects are missing or damaged: see git fsck. A partial clone is made whole with"
-    " git fetch --refetch --no-filter.",
+    "transport '": MISSING_OBJECTS,
+    "promisor remote": MISSING_OBJECTS,
+    "ad object": MISSING_OBJECTS,
 }
 _CHECK = "Find out what is wrong with the repository: git status, git fsck."
 
@@ -149,7 +152,7 @@ class ObjectReader:
         found = re.fullmatch(rb"\S+ \w+ (\d+)\n", self._out.readline())
         if found is None:
             raise GitFailed(
-                f"The object {oid} cannot be read from {self._git_dir}.", _REMEDIES["ad object"]
+                f"The object {oid} cannot be read from {self._git_dir}.", MISSING_OBJECTS
             )
         size = int(found[1])
         if size > limit:

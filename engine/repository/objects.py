@@ -1,14 +1,18 @@
 """Blobs and commits of a repository, made by git byte for byte."""
 
+import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from core.errors import GitFailed
 from engine.repository.git import Git
 
 _AT_ONCE = 1000
+_IDENTITY = re.compile(r"(.*) <(.*)> \d+ [+-]\d{4}")
+_NO_IDENTITY = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,18 @@ class Identity:
 
 
 PROGRAM = Identity("Parallel Task Orchestrator", "orchestrator@localhost")
+
+
+def author_of(git: Git) -> Identity:
+    """As git is configured for the user there; git does not guess one from the machine's name."""
+    try:
+        told = git.run("var", "GIT_AUTHOR_IDENT", as_user=True).decode(errors="replace")
+    except GitFailed as exc:
+        if exc.code != _NO_IDENTITY:
+            raise
+        return PROGRAM
+    found = _IDENTITY.fullmatch(told.strip())
+    return Identity(found[1], found[2]) if found else PROGRAM
 
 
 def store_blobs(git: Git, contents: Iterable[bytes]) -> list[str]:

@@ -18,11 +18,13 @@ _READING = (
 )
 
 
-def uncommitted_names(git: Git, top: Path, prefix: str, *, untracked: bool = True) -> list[str]:
-    """Paths below `prefix`, relative to it, of tracked files that differ from HEAD and of untracked
-    ones that are not ignored, a directory of these as one; `top` is the work tree."""
+def uncommitted_names(
+    git: Git, top: Path, prefix: str, *, untracked: bool = True, head: str = "HEAD"
+) -> list[str]:
+    """Paths below `prefix`, relative to it, of tracked files that differ from `head` and of
+    untracked ones that are not ignored, a directory of these as one; `top` is the work tree."""
     kinds = "normal" if untracked else "no"
-    with _compared(git) as (shadow, env):
+    with _compared(git, head) as (shadow, env):
         found = shadow.run(
             *("status", "--porcelain=v1", "-z", "--no-renames", f"--untracked-files={kinds}"),
             *("--ignore-submodules=all", *(("--", prefix) if prefix else ())),
@@ -40,7 +42,7 @@ def is_tracked(git: Git, prefix: str) -> bool:
 
 
 @contextmanager
-def _compared(git: Git) -> Iterator[tuple[Git, dict[str, str]]]:
+def _compared(git: Git, head: str = "HEAD") -> Iterator[tuple[Git, dict[str, str]]]:
     """The git directory of our own, and what git needs in its environment there."""
     asked = ("rev-parse", "--path-format=absolute")
     common = Path(git.text(*asked, "--git-common-dir"))
@@ -48,8 +50,8 @@ def _compared(git: Git) -> Iterator[tuple[Git, dict[str, str]]]:
         shadow = Path(made)
         for name in ("refs", "objects", "info"):
             (shadow / name).mkdir()
-        head = git.lookup("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        (shadow / "HEAD").write_text(f"{head or 'ref: refs/heads/none'}\n")
+        commit = git.lookup("rev-parse", "--verify", "--quiet", f"{head}^{{commit}}")
+        (shadow / "HEAD").write_text(f"{commit or 'ref: refs/heads/none'}\n")
         (shadow / "config").write_text(_config(git), encoding="utf-8", errors="surrogateescape")
         shared = [path.name for path in git.git_dir.glob("sharedindex.*")]
         for name in ("index", *shared, *(f"info/{n}" for n in ("exclude", "attributes"))):

@@ -1,0 +1,107 @@
+"""The checked-out branch is fast-forwarded where nothing of the user's is in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.repository.base import BaseRecord, prepare_base
+from engine.repository.branch import commit_steps, fast_forward
+from engine.run.rundir import RunDir
+from tests.engine.repository.repos import (
+    commit_files,
+    fingerprint,
+    git,
+    make_repository,
+    make_run,
+    make_step,
+    put_git_on_path,
+    write_files,
+)
+
+BRANCH = "orchestrator/run-1"
+
+
+def prepared(tmp_path: Path, into: str = "") -> tuple[Path, RunDir, BaseRecord]:
+    files = {"a.txt": "a", "sub/b.txt": "b", "sub/old/c.txt": "c"}
+    repo, run = make_repository(tmp_path / "repo", files), make_run(tmp_path)
+    base = prepare_base(repo / into, "", run)
+    gone = "old/c.txt" if into else "sub/old/c.txt"
+    changed = {"new/d.txt": "d", f"{'' if into else 'sub/'}b.txt": "b2"}
+    step = make_step(tmp_path / "s", changed, (gone,))
+    commit_steps(run, base, [step])
+    return repo, run, base
+
+
+@pytest.mark.parametrize("into", ["", "sub"])
+def test_work_tree_index_and_branch_move_together(into: str, tmp_path: Path) -> None:
+    repo, run, base = prepared(tmp_path, into)
+    write_files(repo, {"untracked.txt": "u"})
+    times = (repo / "a.txt").stat().st_mtime_ns
+    assert fast_forward(base, run) is None
+    assert git(repo, "rev-parse", "main", "HEAD").split() == [git(repo, "rev-parse", BRANCH)] * 2
+    assert git(repo, "symbolic-ref", "HEAD") == "refs/heads/main"
+    assert git(repo, "status", "--porcelain") == "?? untracked.txt"
+    assert (repo / "sub/b.txt").read_text() == "b2"
+    assert not (repo / "sub/old").exists()
+    assert (repo / "a.txt").stat().st_mtime_ns == times
+    assert git(repo, "log", "-g", "-1", "--format=%gs %gn") == f"merge {BRANCH}: Fast-forward Ada"
+    assert fast_forward(base, run) is None
+    assert git(repo, "fsck", "--strict") == ""
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ("dirty", "the work tree has uncommitted changes, such as a.txt"),
+        ("staged", "the work tree has uncommitted changes, such as a.txt"),
+        ("moved", "main has moved since the run began"),
+        ("other branch", "other is checked out, not main"),
+        ("detached", "no branch is checked out, not main"),
+        ("untracked in the way", "Untracked working tree file 'new/d.txt' would be overwritten"),
+        ("filter", "new/d.txt passes the filter 'x', which is not run here"),
+        ("branch gone", f"there is no branch {BRANCH}"),
+    ],
+)
+def test_what_is_in_the_way_is_told_and_nothing_is_changed(
+    made: str, why: str, tmp_path: Path
+) -> None:
+    repo, run, base = prepared(tmp_path)
+    if made in ("dirty", "staged"):
+        write_files(repo, {"a.txt": "mine"})
+    if made == "staged":
+        git(repo, "add", "a.txt")
+    elif made == "moved":
+        commit_files(repo, {"a.txt": "later"})
+    elif made == "other branch":
+        git(repo, "checkout", "--quiet", "-b", "other")
+    elif made == "detached":
+        git(repo, "checkout", "--quiet", "--detach")
+    elif made == "untracked in the way":
+        write_files(repo, {"new/d.txt": "mine"})
+    elif made == "filter":
+        write_files(repo / ".git", {"info/attributes": "*.txt filter=x\n"})
+    elif made == "branch gone":
+        git(repo, "branch", "--quiet", "-D", BRANCH)
+    before = fingerprint(repo)
+    assert why in (fast_forward(base, run) or "")
+    assert fingerprint(repo) == before
+
+
+def test_files_whose_times_differ_only_are_no_changes(tmp_path: Path) -> None:
+    repo, run, base = prepared(tmp_path)
+    (repo / "sub/b.txt").touch()
+    assert fast_forward(base, run) is None
+
+
+def test_cut_off_before_the_branch_moved_it_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo, run, base = prepared(tmp_path)
+    with monkeypatch.context() as patch:
+        script = 'case " $* " in *" update-ref "*) exit 137;; esac; exec "$GIT" "$@"'
+        put_git_on_path(tmp_path / "bin", script, patch)
+        assert "git update-ref failed" in (fast_forward(base, run) or "")
+    assert fast_forward(base, run) is None
+    assert git(repo, "status", "--porcelain") == ""
