@@ -65,6 +65,16 @@ def clean(text: object, limit: int = 200) -> str:
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 
+def cut_middle(text: str, limit: int) -> str:
+    """At most `limit` characters of a path or a name, whose end tells most: a file's name stays
+    whole where that is possible."""
+    if len(text) <= limit:
+        return text
+    name = len(text) - text.rfind("/") if "/" in text else limit
+    end = name if name < limit else limit * 2 // 3
+    return f"{text[: limit - 1 - end]}…{text[len(text) - end :]}"
+
+
 def printable_lines(text: str) -> list[str]:
     """The lines of a text as they are, but what would control a terminal, or hide or reorder what
     is around it, stands as its escape."""

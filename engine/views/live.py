@@ -2,7 +2,7 @@
 A thread redraws, so that clocks tick between events; one lock guards the run view."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TextIO, cast
 
@@ -18,43 +18,27 @@ from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
 from engine.views.format import (
-    NO_REASON,
     clean,
     cost_text,
     duration,
     models_text,
     pace_text,
     queue_text,
-    rough_duration,
-    short_cause,
     short_count,
     silence_text,
     simulation_lines,
     suspicion_text,
+    wrapped,
 )
+from engine.views.live_rows import STYLES, draw_rows
 from engine.views.plan import comparison_line, forecast_line, past_line
 from engine.views.screen import Screen
 from engine.views.types import View
 
 REDRAWS_PER_S = 8
-# The most urgent first: they are shown when not every task fits
-_STYLES = {
-    TaskPhase.RUNNING: "bold cyan",
-    TaskPhase.QUEUED: "cyan",
-    TaskPhase.FAILED: "bold red",
-    TaskPhase.RETRYING: "yellow",
-    TaskPhase.CANCELLED: "magenta",
-    TaskPhase.BLOCKED: "red",
-    TaskPhase.WAITING: "dim",
-    TaskPhase.SUCCEEDED: "green",
-}
 _ROOMY_ROWS = 17
 _LEAST_ROWS = 3
 """Of tasks, before what is told below them gives way."""
-_IDLE_S = 30.0
-"""Without any news of a running task, before that is told."""
-_NARROW = 72
-"""Columns below which a row leaves out what can be missed."""
 
 
 class LiveView(View):
@@ -134,9 +118,12 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
     """The picture at Unix time `now`, at most `height` - 1 lines where that is possible. What can
     be missed comes last."""
     roomy = height >= _ROOMY_ROWS
-    parts: list[RenderableType] = [_title(run_view), *(_simulation(run_view) if roomy else ())]
-    below: list[RenderableType] = [*_check(run_view), *_queue(run_view), _spend(run_view)]
-    below += _forecast(run_view, roomy)
+    parts: list[RenderableType] = [
+        _title(run_view),
+        *(_simulation(run_view, width) if roomy else ()),
+    ]
+    below: list[RenderableType] = [*_check(run_view), *_queue(run_view, width), _spend(run_view)]
+    below += _forecast(run_view, width, roomy=roomy)
     if not run_view.planned:
         return Group(*parts, _planning(run_view, now), *below)
     parts.append(_bar(run_view, now, width))
@@ -147,18 +134,18 @@ def draw(run_view: RunView, now: float, width: int, height: int) -> RenderableTy
     least = min(_LEAST_ROWS, len(run_view.tasks))
     below = below[: max(0, room - least)]
     rows = chosen_rows(run_view, max(1, room - len(below)))
-    parts.append(_table(rows, now, narrow=width < _NARROW, has_head=has_head))
+    parts.append(draw_rows(rows, now, width, has_head=has_head))
     parts.append(_counts(run_view, len(run_view.tasks) - len(rows)))
     return Group(*parts, *below)
 
 
-def _forecast(run_view: RunView, roomy: bool) -> Iterator[Text]:
+def _forecast(run_view: RunView, width: int, *, roomy: bool) -> Iterator[Text]:
     if (forecast := run_view.forecast) is None:
         return
     past = f"; {past_line(forecast.past)}" if forecast.past else ""
     yield _one_line(f"forecast: {forecast_line(forecast)}{past}", "dim")
-    if roomy and (comparison := comparison_line(forecast)):
-        yield _one_line(comparison, "dim")
+    if roomy:
+        yield from (Text(x, "dim") for x in wrapped(comparison_line(forecast), "", 2, width=width))
 
 
 def _check(run_view: RunView) -> Iterator[Text]:
@@ -182,11 +169,11 @@ def _title(run_view: RunView) -> Text:
     return line.append("  " + " · ".join(facts), style="not bold dim")
 
 
-def _simulation(run_view: RunView) -> list[Text]:
+def _simulation(run_view: RunView, width: int) -> list[Text]:
     if not run_view.header.simulated:
         return []
     lines = simulation_lines(run_view.title, run_view.header.prompt)
-    return [_one_line(line, "yellow") for line in lines]
+    return [Text(line, "yellow") for text in lines for line in wrapped(text, "", 0, width=width)]
 
 
 def _planning(run_view: RunView, now: float) -> Text:
@@ -216,75 +203,12 @@ def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
     return line
 
 
-def _table(
-    tasks: Sequence[TaskView], now: float, *, narrow: bool, has_head: bool
-) -> RenderableType:
-    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), show_header=has_head)
-    if not narrow:
-        table.add_column("slot", width=4, no_wrap=True)
-    table.add_column("task", max_width=16 if narrow else 24, no_wrap=True, overflow="ellipsis")
-    table.add_column("state", width=9, no_wrap=True)
-    table.add_column("time", width=6, justify="right", no_wrap=True)
-    table.add_column("tokens", width=6, justify="right", no_wrap=True)
-    table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
-    for task in tasks:
-        tokens = task.spend.total_tokens + task.written
-        table.add_row(
-            *([] if narrow else [str(task.slot or "")]),
-            Text(clean(task.id, 32)),
-            Text("writing" if task.is_writing else task.phase, style=_STYLES[task.phase]),
-            duration(spent_s) if (spent_s := _time_of(task, now)) else "",
-            short_count(tokens) if tokens else "",
-            _about(task, now, narrow=narrow),
-        )
-    return table
-
-
-def _time_of(task: TaskView, now: float) -> float:
-    """Seconds worked on it; of a queued task those that it waits."""
-    if task.phase is TaskPhase.QUEUED and task.moved_at is not None:
-        return max(0.0, now - task.moved_at)
-    return task.elapsed_s(now)
-
-
-def _about(task: TaskView, now: float, *, narrow: bool) -> Text:
-    """What matters most comes first, since the end may be cut."""
-    if task.silent_since is not None:
-        where = f", in {clean(_path(task, narrow=narrow))}" if task.path else ""
-        silent = rough_duration(now - task.silent_since)
-        return Text(f"no answer for {silent}{where}", style="yellow")
-    if task.phase is TaskPhase.SUCCEEDED:
-        return Text(clean(task.title))
-    if task.pending is not None:
-        stuck = "cannot start: " if task.pending.stuck else ""
-        text = stuck + (clean(task.pending.why) or NO_REASON)
-    else:
-        path = _path(task, narrow=narrow)
-        text = clean(path or short_cause(task.activity or task.message) or task.title)
-    if task.written:
-        text += f", {short_count(task.written)} tokens"
-    if task.retry_at is not None and (left_s := task.retry_at - now) > 0:
-        text += f"; again in {rough_duration(left_s)}"
-    idle_s = now - (task.moved_at or now)
-    is_idle = task.phase is TaskPhase.RUNNING and idle_s >= _IDLE_S
-    if is_idle:
-        text = f"no news for {rough_duration(idle_s)}: {text}"
-    attempt = f" (attempt {task.attempt})" if task.attempt > 1 and not task.phase.final else ""
-    return Text(text + attempt, style="yellow" if is_idle else "")
-
-
-def _path(task: TaskView, *, narrow: bool) -> str:
-    """Of the file that is being written; its name where there is little room."""
-    name_only = narrow or task.path.startswith("/")
-    return task.path.rpartition("/")[2] if name_only else task.path
-
-
 def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:
     """In the plan's order when all fit; otherwise the most urgent ones."""
     tasks = list(run_view.tasks.values())
     if len(tasks) <= room:
         return tasks
-    urgency = list(_STYLES).index
+    urgency = list(STYLES).index
 
     def rank(task: TaskView) -> tuple[int, int]:
         if task.phase is TaskPhase.RUNNING:
@@ -297,17 +221,18 @@ def chosen_rows(run_view: RunView, room: int) -> list[TaskView]:
 def _counts(run_view: RunView, hidden: int) -> Text:
     """Of all tasks, after how many have no row."""
     line = _one_line(f"+{hidden:,} more  " if hidden else "", "bold")
-    for phase, style in _STYLES.items():
+    for phase, style in STYLES.items():
         if run_view.counts[phase]:
             line.append(f"{run_view.counts[phase]} {phase}  ", style=f"not bold {style}")
     return line
 
 
-def _queue(run_view: RunView) -> list[Text]:
+def _queue(run_view: RunView, width: int) -> list[Text]:
     """A line on what queued jobs wait for, where that is known."""
     waits = [(pending.why, number, pending.stuck) for pending, number in run_view.waits().items()]
     stuck = any(stuck for _, _, stuck in waits)
-    line = _one_line(f"queue: {queue_text(waits, 24)}", "yellow" if stuck else "cyan")
+    limit = max(24, width // max(1, len(waits)) - 22)  # for each reason
+    line = _one_line(f"queue: {queue_text(waits, limit)}", "yellow" if stuck else "cyan")
     return [line] if waits else []
 
 

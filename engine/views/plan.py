@@ -28,7 +28,8 @@ def forecast_line(forecast: Forecast) -> str:
     """The likely figures and their ranges, planning counted in, on one line."""
     forecast = forecast.whole()
     cost = _range(forecast.cost_usd, _dollars) if forecast.cost_usd else "unknown price"
-    return f"{_range(forecast.seconds, duration)}, {_range(forecast.tokens, _count)} tokens, {cost}"
+    tokens = _range(forecast.tokens, lambda figure: short_count(round(figure)))
+    return f"{_range(forecast.seconds, duration)}, {cost}, {tokens} tokens"
 
 
 def planning_line(planning: Part, speed: float | None = None) -> str:
@@ -59,7 +60,7 @@ def comparison_line(forecast: Forecast) -> str:
     return (
         f"One executor alone: about {alone_time}, {_cost(alone)};"
         f" {forecast.executors} in parallel: about {time}, {_cost(parallel)}"
-        f"{slower}{' (real times)' if forecast.simulated else ''}"
+        f"{slower}{' (real)' if forecast.simulated else ''}"
     )
 
 

@@ -25,6 +25,7 @@ from engine.views.format import (
     proof_counts,
     proof_text,
     repair_text,
+    short_count,
     silence_text,
     simulation_lines,
     time_text,
@@ -367,7 +368,8 @@ def _forecast(run_view: RunView, forecast: Forecast) -> str:
     seconds = run_view.executing_s() + (run_view.planning_s if planning else 0.0)
     cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
     checks = " without checks" if run_view.checked_s else ""
-    actual = f"actual {duration(seconds)}{checks}, {spend.total_tokens:,} tokens, {cost}"
+    tokens = short_count(spend.total_tokens)
+    actual = f"actual {duration(seconds)}{checks}, {cost}, {tokens} tokens"
     return f"{'' if planning else 'for the tasks '}{forecast_line(forecast)}; {actual}"
 
 

@@ -157,7 +157,7 @@ def test_the_pace_and_the_error_of_past_forecasts_are_told() -> None:
             Part(90, 1, None),
             True,
             "One executor alone: about 90 s, unknown price; 3 in parallel: about 90 s, unknown"
-            " price, which is not faster (real times)",
+            " price, which is not faster (real)",
         ),
     ],
 )
@@ -249,4 +249,4 @@ def test_a_task_without_an_estimate_shows_none() -> None:
 
 def test_a_forecast_is_one_line() -> None:
     figures = Forecast(3, Range(60, 90, 150), 200, Range(1500, 1500, 1500), Range(0.1, 0.25, 1))
-    assert forecast_line(figures) == ("1:30 (1:00 to 2:30), 1,500 tokens, $0.25 ($0.10 to $1.00)")
+    assert forecast_line(figures) == ("1:30 (1:00 to 2:30), $0.25 ($0.10 to $1.00), 1.5k tokens")

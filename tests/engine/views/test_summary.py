@@ -372,8 +372,8 @@ def test_the_forecast_stands_beside_the_actual_figures() -> None:
     story.tell(Kind.FORECAST, executors=1, work_s=2.0, cost_usd=None, **figures)
     text = render_summary(ended(done(story, "a", "b"), 0, "done").run_view)
     assert fields(text)["forecast"] == (
-        "for the tasks 0:02 (0:01 to 0:03), 2 (1 to 3) tokens, unknown price;"
-        " actual 0:00, 2,200 tokens, $2.20"
+        "for the tasks 0:02 (0:01 to 0:03), unknown price, 2 (1 to 3) tokens;"
+        " actual 0:00, $2.20, 2.2k tokens"
     )
 
 
@@ -391,8 +391,8 @@ def test_with_planning_the_forecast_is_of_the_whole_run() -> None:
     done(story, "a")
     story.at += 5
     assert fields(render_summary(ended(story, 0, "done").run_view))["forecast"] == (
-        "1:02 (1:01 to 1:03), 102 (101 to 103) tokens, unknown price;"
-        " actual 1:05, 1,200 tokens, $1.20"
+        "1:02 (1:01 to 1:03), unknown price, 102 (101 to 103) tokens;"
+        " actual 1:05, $1.20, 1.2k tokens"
     )
 
 

@@ -441,7 +441,7 @@ class TestPicture:
         ]
         assert "SIMULATED" in lines[0]
         assert lines[1].startswith("Simulated: the plan")
-        assert "1/12 tasks  0:20  about" in lines[2]
+        assert "1/12 tasks  0:20  about" in lines[3]
         assert rows[0].split() == ["task-0", "done", "0:05", "110", "Title", "task-0"]
         assert rows[3].split() == ["1", "task-3", "running", "0:20", "110", "writing", "x.py"]
         assert rows[5].split()[:4] == ["2", "task-5", "writing", "0:20"]
@@ -484,13 +484,30 @@ class TestPicture:
             *("1", "b", "writing", "2.1k"),
             *("app/store.py,", "2.1k tokens (attempt 2)"),
         ]
-        assert picture(story.run_view, story.at, 60)[4].endswith("store.py, 2.1k tokens (attempt…")
+        assert picture(story.run_view, story.at, 60)[4].endswith(" app/store.py (attempt 2)")
         story.tell(Kind.ANSWER_PROGRESS, "b", 2, tokens=9, path="/work/app/store.py")
         assert picture(story.run_view, story.at)[4].endswith(" store.py, 9 tokens (attempt 2)")
         story.tell(Kind.ANSWER_PROGRESS, "b", 2, tokens=2_100, silent_s=20.0)
         lines = picture(story.run_view, story.at + 20)
         assert lines[1].endswith("1/2 tasks  0:20  no answer from Claude for 40 s")
         assert lines[4].endswith("2.1k no answer for 40 s")
+
+    @pytest.mark.parametrize(
+        ("path", "shown"),
+        [
+            ("a/very/long/way/down/to/the/file/models.py", "a/very/…/models.py (attempt 2)"),
+            ("a_file_with_a_name_that_has_no_room_at_all.py", "a_fil…om_at_all.py (attempt 2)"),
+        ],
+    )
+    def test_of_a_long_path_the_middle_is_cut_and_never_what_comes_after(
+        self, path: str, shown: str
+    ) -> None:
+        story = Story().start().plan(("a-task-with-its-name", [], 100))
+        story.begin("a-task-with-its-name", 2)
+        story.tell(Kind.ANSWER_PROGRESS, "a-task-with-its-name", 2, tokens=9, path=path)
+        (line,) = (x for x in picture(story.run_view, story.at) if " writing " in x)
+        assert line.startswith("1    a-task-with-its-name")
+        assert line.endswith(shown)
 
     def test_a_silence_names_the_file_that_it_came_in(self) -> None:
         story = Story().start().plan(("a", [], 100)).begin("a")
