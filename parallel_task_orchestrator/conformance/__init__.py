@@ -19,10 +19,15 @@ wherever the backend runs them: nothing here depends on threads or on this proce
 for which task does what. Outside a checkout, parallel_task_orchestrator.pytest_plugin comes first.
 """
 
-from parallel_task_orchestrator.conformance.lifecycle import LifecycleConformance
-from parallel_task_orchestrator.conformance.live_run import Bounds
-from parallel_task_orchestrator.conformance.promises import DurableJobs, ReachableResults
-from parallel_task_orchestrator.conformance.suite import BackendConformance
+try:
+    from parallel_task_orchestrator.conformance.lifecycle import LifecycleConformance
+    from parallel_task_orchestrator.conformance.live_run import Bounds
+    from parallel_task_orchestrator.conformance.promises import DurableJobs, ReachableResults
+    from parallel_task_orchestrator.conformance.suite import BackendConformance
+except ModuleNotFoundError as exc:
+    raise ImportError(
+        f"{exc}. Set parallel_orchestrator = true in the configuration of pytest."
+    ) from exc
 
 __all__ = [
     "BackendConformance",

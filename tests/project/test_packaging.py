@@ -284,4 +284,7 @@ def test_the_plugin_of_pytest_changes_nothing_for_those_who_do_not_ask(
         "    assert not {'core', 'backends', 'claude', 'anthropic', 'boto3'} & set(sys.modules)\n"
         "    assert not [path for path in sys.path if path.endswith('_app')]\n"
     )
-    checked(with_example[0] / "bin" / "python", "-m", "pytest", "-q", cwd=tmp_path)
+    python = with_example[0] / "bin" / "python"
+    checked(python, "-m", "pytest", "-q", cwd=tmp_path)
+    told = run(python, "-c", f"import {PACKAGE}.conformance", cwd=tmp_path)
+    assert "Set parallel_orchestrator = true" in told.stderr
