@@ -26,11 +26,6 @@ ROOMS = {
     "All backends, results of jobs": ("backends", "core/transfer", "core/bundle.py"),
 }
 """The longest beginning of a file's path decides."""
-KINDS = {n for n, kind in vars(errors).items() if isinstance(kind, type)} | {
-    "Problem",
-    "_Rule",
-    "__init__",
-}
 TO_THE_MODEL = {"WorkspaceError"}
 INSIDE = ("engine/scheduling/virtual", "claude/simulation/samples", "core/shell", "bench", "tests")
 AGAIN = "Nothing: the task is tried again. If it repeats, look at it with `show RUN TASK`."
@@ -50,14 +45,28 @@ class Message:
 
 
 def read_messages() -> set[Message]:
-    found: set[Message] = set()
-    for path in sorted(ROOT.rglob("*.py")):
-        name = path.relative_to(ROOT).as_posix()
-        room = _room(name)
-        if room and not name.startswith(INSIDE):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            found |= {Message(text, remedy, room) for text, remedy in _of_tree(tree)}
-    return found
+    return {
+        Message(text, remedy, _room(name))
+        for name, tree in _trees().items()
+        for text, remedy in _of_tree(tree)
+    }
+
+
+@lru_cache(maxsize=1)
+def _trees() -> dict[str, ast.Module]:
+    names = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")]
+    ours = [name for name in names if _room(name) and not name.startswith(INSIDE)]
+    return {name: ast.parse((ROOT / name).read_text(encoding="utf-8")) for name in sorted(ours)}
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> set[str]:
+    """The errors of the project, and what else holds a message and a remedy."""
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
+    for node in (node for tree in _trees().values() for node in ast.walk(tree)):
+        if isinstance(node, ast.ClassDef) and kinds & {_name(base) for base in node.bases}:
+            kinds.add(node.name)
+    return (kinds - TO_THE_MODEL) | {"Problem", "_Rule", "__init__", "WorkEnded"}
 
 
 def _room(name: str) -> str:
@@ -88,12 +97,15 @@ def _messages(node: ast.AST) -> Iterator[tuple[tuple[ast.expr | None, ast.expr |
     one of them."""
     if isinstance(node, ast.Call):
         kind = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        at = 1 if kind == "_Rule" else 0
-        if kind in KINDS - TO_THE_MODEL and len(node.args) > at:
+        at = 1 if kind in {"_Rule", "WorkEnded"} else 0
+        status = next((k.value for k in node.keywords if k.arg == "message"), None)
+        if kind in _kinds() and len(node.args) > at:
             named = next((k.value for k in node.keywords if k.arg == "remedy"), None)
             yield (node.args[at], node.args[at + 1] if len(node.args) > at + 1 else named), kind
         elif kind in {"notice", "Notice"} and node.args:
             yield (node.args[0], None), kind
+        elif kind == "JobStatus" and status:
+            yield (status, None), kind
     elif isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Load):
         for text, remedy in itertools.pairwise(node.elts):
             if (_is_sentence(text) or _name(text) == "message") and (
