@@ -73,7 +73,7 @@ def commit_steps(run: RunDir, base: BaseRecord, steps: Sequence[CommitStep]) -> 
     with git.objects() as reader, tree_writer(git) as writer:
         work = _Work(base, Tree(reader, tree_id))
         for step in steps:
-            ids = store_blobs(git, map(proven_content, step.files))
+            ids = store_blobs(git, map(proven_content, step.files), run.root)
             work.take(step, ids)
             if (written := work.tree.write(writer)) != tree_id:
                 tree_id = written

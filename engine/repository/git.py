@@ -14,7 +14,7 @@ from typing import IO, cast
 from core.errors import GitFailed, PreflightFailed, Problem
 
 OLDEST_GIT = (2, 34)
-_LIMIT_S = 900.0
+_LIMIT_S = 600.0
 _MOST_CAUSE_CHARS = 300
 # A repository's own configuration, also what it includes, is read by git whatever is done; these
 # win over it. https://git-scm.com/docs/git-config

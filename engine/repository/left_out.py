@@ -1,10 +1,11 @@
 """Which files of a base are not laid out for executors, and why. They keep their place in the
 result; nobody sees or changes them."""
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from itertools import accumulate
 
 from core.paths import fold, path_defect
@@ -29,6 +30,9 @@ _NO_SECRETS = (
     "*.pub",
     "example.env",
     "sample.env",
+)
+_SECRET_NAME, _NO_SECRET = (
+    re.compile("|".join(map(translate, patterns))) for patterns in (_SECRET_NAMES, _NO_SECRETS)
 )
 # Files that may hold a password or a token, by what says that they do
 _TOKENS = {".npmrc": (b"_auth", b"_password"), ".yarnrc.yml": (b"npmAuth",), "pip.conf": (b"@",)}
@@ -95,9 +99,7 @@ class Selection:
 
 def _name_secret(path: str) -> str | None:
     name = path.rpartition("/")[2].lower()
-    if any(fnmatchcase(name, pattern) for pattern in _NO_SECRETS):
-        return None
-    return _SECRET if any(fnmatchcase(name, pattern) for pattern in _SECRET_NAMES) else None
+    return _SECRET if _SECRET_NAME.match(name) and not _NO_SECRET.match(name) else None
 
 
 def _content_reason(path: str, data: bytes) -> str | None:

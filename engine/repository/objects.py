@@ -38,19 +38,19 @@ def author_of(git: Git) -> Identity:
     return Identity(found[1], found[2]) if found else PROGRAM
 
 
-def store_blobs(git: Git, contents: Iterable[bytes]) -> list[str]:
-    """Store each as a blob; their ids in the same order. Holds few of them in memory."""
+def store_blobs(git: Git, contents: Iterable[bytes], scratch: Path) -> list[str]:
+    """Store each as a blob, by way of the directory `scratch`; their ids in the same order."""
     left = iter(contents)
     ids: list[str] = []
-    while stored := _store_some(git, islice(left, _AT_ONCE)):
+    while stored := _store_some(git, islice(left, _AT_ONCE), scratch):
         ids += stored
     return ids
 
 
-def _store_some(git: Git, contents: Iterable[bytes]) -> list[str]:
-    """Out of a directory that nobody else sees: the files of a run may change meanwhile."""
+def _store_some(git: Git, contents: Iterable[bytes], scratch: Path) -> list[str]:
+    """Out of files that nobody else changes: those that are handed in may be, meanwhile."""
     names: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="orchestrator-") as made:
+    with tempfile.TemporaryDirectory(prefix=".blobs-", dir=scratch) as made:
         for number, data in enumerate(contents):
             path = Path(made, str(number))
             path.write_bytes(data)

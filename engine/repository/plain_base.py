@@ -23,7 +23,8 @@ def import_directory(directory: Path, git: Git) -> tuple[str, list[LeftOut]]:
     init = ("init", "--quiet", "--bare", "--template=", "--object-format=sha1", str(git.git_dir))
     call_git(init, git.git_dir, b"", environment({}))
     selection, files = Selection(), list[tuple[str, int]]()
-    ids = store_blobs(git, _contents(directory, _names(directory, git), selection, files))
+    contents = _contents(directory, _names(directory, git), selection, files)
+    ids = store_blobs(git, contents, git.git_dir.parent)
     with git.objects() as reader, tree_writer(git) as writer:
         tree = Tree(reader, "")
         for (path, mode), oid in zip(files, ids, strict=True):

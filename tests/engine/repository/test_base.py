@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,25 @@ def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
     write_files(run.base, {"half.txt": "h"})
     prepare_base(repo, "", run)
     assert build_manifest(run.base).paths == ("a.txt",)
+
+
+def test_no_more_processes_are_started_for_more_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, started = subprocess.Popen, list[object]()
+
+    def counted(*given: object, **options: object) -> object:
+        started.append(given)
+        return real(*given, **options)  # type: ignore[call-overload]
+
+    counts = []
+    for number in (1, 2, 300):
+        files = {f"d{n % 7}/{n}.txt": str(n) for n in range(number)}
+        repo = make_repository(tmp_path / f"{number}", files)
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", counted)
+            record = prepare_base(repo, "", make_run(tmp_path, f"{number}"))
+        assert len(record.manifest.paths) == number
+        counts.append(len(started))
+        started.clear()
+    assert counts[1] == counts[2]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,34 +140,42 @@ def two_steps(tmp_path: Path) -> list[CommitStep]:
     ]
 
 
-def test_ended_at_any_call_of_git_it_gives_the_same_when_repeated(
+class Killed(BaseException):
+    """The process has no more to say."""
+
+
+def test_ended_at_any_step_it_gives_the_same_when_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo, run = prepared(tmp_path)
     steps = two_steps(tmp_path)
     expected = commit(make_run(tmp_path, "run-2"), repo, *steps)
-    counted = 'n=1; until mkdir "$COUNT/$n" 2>/dev/null; do n=$((n+1)); done'
-    number = f'COUNT={tmp_path}/calls; [ "$1" = version ] || {{ {counted}; }}'
-    end = f'[ "$n" = "$(cat {tmp_path}/last)" ] && exit 137'
-    put_git_on_path(tmp_path / "bin", f'{number}; {end}; exec "$GIT" "$@"', monkeypatch)
     last, ended = 0, True
     while ended:
-        last += 1
         again = RunDir(run.root.with_name(f"again-{last}"))
         shutil.copytree(run.root, again.root)
-        shutil.rmtree(tmp_path / "calls", ignore_errors=True)
-        (tmp_path / "calls").mkdir()
-        (tmp_path / "last").write_text(str(last))
-        try:
-            commit(again, repo, *steps)
-            ended = False
-        except GitFailed:
-            pass
-        (tmp_path / "last").write_text("0")
+        with monkeypatch.context() as patch:
+            left = iter(range(last))
+            for module, name in ((subprocess, "Popen"), (os, "replace")):
+                patch.setattr(module, name, dying(getattr(module, name), left))
+            try:
+                commit(again, repo, *steps)
+                ended = False
+            except Killed:
+                last += 1
         assert commit(again, repo, *steps) == expected
-        assert git(repo, "rev-parse", f"orchestrator/again-{last}") == expected
+        assert git(repo, "rev-parse", f"orchestrator/{again.run_id}") == expected
     assert last > len(steps) * 2
     assert git(repo, "fsck", "--strict", "--no-dangling") == ""
+
+
+def dying(real: Callable[..., object], left: Iterator[int]) -> Callable[..., object]:
+    def call(*given: object, **options: object) -> object:
+        if next(left, None) is None:
+            raise Killed
+        return real(*given, **options)
+
+    return call
 
 
 KILLED = """
@@ -177,13 +188,12 @@ commit(RunDir(place / "work/runs/run-1"), place / "repo", *two_steps(place))
 """
 
 
-@pytest.mark.parametrize("verb", ["commit-tree", "update-ref"])
 def test_killed_it_gives_the_same_when_repeated(
-    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo, run = prepared(tmp_path)
     expected = commit(make_run(tmp_path, "run-2"), repo, *two_steps(tmp_path))
-    kill = f'"$GIT" "$@"; r=$?; case " $* " in *" {verb} "*) kill -9 $PPID;; esac; exit $r'
+    kill = '"$GIT" "$@"; r=$?; case " $* " in *" update-ref "*) kill -9 $PPID;; esac; exit $r'
     with monkeypatch.context() as patch:
         put_git_on_path(tmp_path / "bin", kill, patch)
         done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)])
@@ -333,14 +343,16 @@ def test_a_directory_becomes_a_file_and_a_file_a_directory(tmp_path: Path) -> No
     assert listed(repo) == {"d": "100644 D", "f/g": "100644 g"}
 
 
-def test_two_runs_work_on_one_repository(tmp_path: Path) -> None:
+def test_two_runs_work_on_one_repository_at_once(tmp_path: Path) -> None:
     repo, run = prepared(tmp_path)
-    other = make_run(tmp_path, "run-2")
-    one, two = two_steps(tmp_path)
-    commit(run, repo, one)
-    commit(other, repo, two)
+    runs, steps = (run, make_run(tmp_path, "run-2")), two_steps(tmp_path)
+    with ThreadPoolExecutor() as pool:
+        tips = list(pool.map(lambda run, step: commit(run, repo, step), runs, steps))
+    for run, tip in zip(runs, tips, strict=True):
+        assert git(repo, "rev-parse", f"orchestrator/{run.run_id}") == tip
     assert "a.txt" not in listed(repo)
     assert "a.txt" in listed(repo, "orchestrator/run-2")
+    assert git(repo, "fsck", "--strict", "--no-dangling") == ""
 
 
 def test_without_a_name_configured_the_program_is_the_author(
