@@ -54,6 +54,7 @@ MOST_REPAIR_ROUNDS = 100
 
 # Settings of one group, with what they have in common.
 _core = partial(setting, Group.CORE)
+_existing = partial(setting, Group.EXISTING, commands=frozenset({"run"}))
 _place = partial(_core, commands=ALL_COMMANDS, kept=False)
 _plan = partial(setting, Group.PLAN, commands=RUN_COMMANDS)
 _planning = partial(setting, Group.PLAN)
@@ -96,6 +97,10 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         commands=frozenset({"run", "plan"}),
         kept=False,  # but its content is
     )
+    into: Path | None = _existing(
+        None, "change the code in this directory: a git repository, or any other", "DIR"
+    )
+    base: str = _existing("", "start from this commit of it", "REF", default_text="HEAD")
     work_dir: Path = _place(Path(".orchestrator"), "where runs are kept", "DIR")
     config: Path = _place(Path("orchestrator.toml"), "the settings file", "FILE", in_file=False)
 

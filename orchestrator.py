@@ -60,7 +60,11 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
         check_prompt(given, settings.plan, prompt)
     prompt = prompt or ((given.prompt or given.summary) if given else "")
     run_id = new_run_id(CLOCK.time())
-    target = settings.output_dir or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
+    if settings.into and settings.output_dir:
+        remedy = "Leave one of them out: --into changes that directory itself."
+        raise UsageError("--into and --output-dir were both given.", remedy)
+    target = settings.into or settings.output_dir
+    target = target or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
     directory = RunDir(settings.work_dir / "runs" / run_id)
     with closing(prepare(loaded, facts, directory)) as prepared:
@@ -83,7 +87,7 @@ def resume(given: LoadedSettings, name: str) -> int:
         facts = directory.read_facts()
     loaded = kept_settings(given, os.environ, Path.cwd(), facts)
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
-    if "output_dir" not in given.given:
+    if settings.into is None and "output_dir" not in given.given:
         check_unmoved(directory, facts)
     check_place(directory, facts, settings)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
@@ -315,6 +319,18 @@ def cancel(loaded: LoadedSettings, name: str) -> int:
     return cancel_run(find_run(backends.work_dir, name), backends, printer)
 
 
+def undo(loaded: LoadedSettings, name: str) -> int:
+    from engine.repository.plain import undo as give_back
+    from engine.run.rundir import find_run, locked
+    from engine.run.session import storing
+
+    run = find_run(loaded.settings.work_dir, name)
+    with storing(), locked(run):
+        for path in give_back(run):
+            print_text(f"{path}\n")
+    return 0
+
+
 def clean(loaded: LoadedSettings, name: str, older_than_s: float, yes: bool) -> int:
     from engine.cleanup.clean import clean_runs
     from engine.cleanup.scan import CleanupScan
@@ -367,6 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         simulated_api=simulated_api,
         doctor=doctor,
         cancel=cancel,
+        undo=undo,
         clean=clean,
     )
     around = Surroundings(os.environ, Path.cwd, sys.stdin.buffer if sys.stdin else None)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
+from backends.docker.base_volume import BaseVolume
 from backends.docker.client import DockerHost
 from backends.docker.connection import engine_message
 from backends.docker.container import (
@@ -70,6 +71,7 @@ class DockerBackend(Backend):
         self._host = DockerHost(context.environ)
         self._settings = DockerSettings.read(context.options)
         self._mask = context.credentials.mask
+        self._base = BaseVolume(self._host, self._labels, context.run_dir)
         self._ended: dict[JobKey, JobStatus] = {}
         self._cancelled: dict[JobKey, float] = {}
         self._watch = EventWatch(context.environ, self._labels, lambda: self._wake())
@@ -127,7 +129,8 @@ class DockerBackend(Backend):
     def _spec(self, job: Job) -> dict[str, Any]:
         command = worker_command("docker_executor.py", f"{VOLUME}/{BUNDLE}")
         image = self._host.image_id(self._settings.docker_image)
-        return build_spec(image, command, self._labels.for_job(job.key), self._settings)
+        base = self._base.name(image)
+        return build_spec(image, command, self._labels.for_job(job.key), self._settings, base)
 
     def _send(self, container: str, job: Job, credentials: bytes) -> None:
         extra = {CREDENTIALS_FILE: credentials}

@@ -26,7 +26,9 @@ from core.workspace.protected_log import MAX_EARLIER_BYTES, make_directory
 T = TypeVar("T")
 WIRE_VERSION = 4
 BASE_NAME = "base.tar.gz"
-"""The archive of the existing code that a run changes, in its directory or beside an attempt."""
+"""The archive of the existing code that a run changes, in its directory or with an attempt."""
+BASE_DIRECTORY = "base"
+"""Where the archive is that all attempts on one machine share, beside each."""
 _LONGEST_CLAIM_BYTES = 4 * 1024
 _LONGEST_JSON_BYTES = 256 * 1024 * 1024
 

@@ -79,7 +79,9 @@ class RunStarted(EventData):
     """A session begins. `model` executes; `planner_model` plans where that is another."""
 
     kind = Kind.RUN_STARTED
-    sparse = frozenset({"effort", "planner_model", "planner_effort", "planning", "speed"})
+    sparse = frozenset(
+        {"effort", "planner_model", "planner_effort", "planning", "speed", "existing"}
+    )
     run: str = ""
     run_dir: str = ""
     prompt: str = ""
@@ -96,6 +98,8 @@ class RunStarted(EventData):
     """What making a plan is expected to take; None where there is one already."""
     speed: float | None = None
     """Simulated seconds a second, 0 for no waiting; None where Claude is real."""
+    existing: bool = False
+    """Whether the run changes existing code, in `target`."""
 
 
 class PlannedTask(NamedTuple):
@@ -340,6 +344,8 @@ class MergeIntended(EventData):
 
 CONTRACTS = "contracts"
 """The owner of contracts, in place of a task's id."""
+EXISTING = "existing code"
+"""The same of files that were there before the run, and are as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,13 +372,22 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Delivered(EventData):
-    """`files` is their number."""
+    """`files` is their number; of a change to existing code, those that are new or changed, and
+    `deleted` those that are gone. It is on `branch`, at `commit`, or in the directory itself."""
 
     kind = Kind.DELIVERED
+    sparse = frozenset({"deleted", "branch", "commit", "take", "undo"})
     target: str = ""
     files: int = 0
     conflicts: tuple[Conflict, ...] = ()
     refused: tuple[Refused, ...] = ()
+    deleted: int = 0
+    branch: str = ""
+    commit: str = ""
+    take: str = ""
+    """The command that takes the branch over."""
+    undo: bool = False
+    """Whether `undo` gives back what was there."""
 
 
 class Proof(StrEnum):

@@ -4,6 +4,8 @@ import re
 
 SAMPLE_TITLES = ("Todo List", "Word Count", "Shop")
 """The titles of the plans in claude/simulation/samples/."""
+EXISTING_TITLE = "Simulated change"
+"""That of every change to existing code."""
 _RANDOM_TITLE = "Random plan of "
 _NOT_FOR_A_SAMPLE = (
     "fix debug explain describe change modify update refactor improve optimize review"
@@ -23,6 +25,8 @@ def simulation_notice(plan_title: str) -> str:
     """One sentence on what the simulation delivers for the plan, and one on why."""
     if plan_title in SAMPLE_TITLES:
         delivered = f'the sample project "{plan_title.lower()}"'
+    elif plan_title == EXISTING_TITLE:
+        delivered = "a comment at the end of a few files"
     elif is_random_plan(plan_title):
         delivered = f"a {plan_title[0].lower()}{plan_title[1:]}"
     else:

@@ -4,12 +4,14 @@ before; preflight comes earlier (engine.planning.preflight), the report is a sin
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from core.bundle import BASE_NAME
 from core.errors import BudgetExceeded, OrchestratorError, RunRemoved
 from core.events import Forecast, PlanApproved
 from core.job import Amount, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
 from core.worker.planning import Revision
+from core.workspace.base_tree import pack_base
 from engine.cleanup.outstanding_jobs import abandon, release
 from engine.cleanup.run_backends import TimedBackend
 from engine.delivery.deliver import deliver
@@ -21,7 +23,8 @@ from engine.planning.expectations import planning_took
 from engine.planning.lacking_tools import lacking_tools
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 from engine.planning.preflight import PreparedRun
-from engine.run.attempt_store import write_contracts
+from engine.repository.base import prepare_base
+from engine.run.attempt_store import GivenBase, write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.types import RunOutcome, StopCause
@@ -30,6 +33,7 @@ from engine.verification.provenance import write_provenance
 from engine.verification.repairs.repair import Proven
 from engine.verification.verify import Report
 from engine.views.approval import Approval
+from engine.views.existing import describe_base
 from engine.views.plan import render_plan_view
 from engine.views.types import View
 
@@ -53,7 +57,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         for usage in prepared.preflight_usage:
             charge(usage)
         model = prepared.models.executor
-        execution = Execution(session, prepared.backend, model, settings, budget)
+        prepared, base = with_base(prepared, session)
+        execution = Execution(session, prepared.backend, model, settings, budget, base)
         try:
             plan, outcome = carry_out_plan(prepared, execution, view, charge)
             outcome, results = execution.proven(plan, outcome)
@@ -78,6 +83,21 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         finally:
             release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
         return end_session(session, code, why=proven.stop)
+
+
+@storing()
+def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, GivenBase | None]:
+    """With the existing code that the run changes, laid out; None for a new project."""
+    settings, run = prepared.settings, session.run
+    if settings.into is None:
+        return prepared, None
+    is_new = not run.base_json.exists()
+    base = prepare_base(settings.into, settings.base, run)
+    if is_new:
+        for line in describe_base(base):
+            session.notice(line)
+    ref = pack_base(run.base, base.manifest, run.root / BASE_NAME)
+    return prepared.seeing(base), GivenBase(ref, base.manifest)
 
 
 @contextmanager

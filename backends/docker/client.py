@@ -95,6 +95,10 @@ class DockerHost:
             _ENDED, None, lambda client: client.remove_container(container, v=True, force=True)
         )
 
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        with self._calling() as client:
+            client.create_volume(name, labels=dict(labels))
+
     def volumes(self, filters: Mapping[str, Any]) -> list[dict[str, Any]]:
         with self._calling() as client:
             return [dict(volume) for volume in client.volumes(dict(filters))["Volumes"] or ()]

@@ -14,17 +14,19 @@ from typing import Any
 from backends.docker.settings import DockerSettings
 from backends.shared.work_dir_id import work_dir_id
 from backends.shared.worker_image import LABEL
+from core.bundle import BASE_DIRECTORY
 from core.job import JobKey, JobState, JobStatus, Reason
 from core.worker.exit_codes import STOPPED
 
 RUN, TASK, ATTEMPT, WORK_DIR, ROLE = (
     f"{LABEL}.{name}" for name in ("run", "task", "attempt", "work-dir", "role")
 )
-EXECUTOR, PLANNER, PROBE, CHECKS = "executor", "planner", "probe", "checks"
+EXECUTOR, PLANNER, PROBE, CHECKS, BASE = "executor", "planner", "probe", "checks", "base"
 """Values of ROLE."""
 VOLUME = "/job"
 BUNDLE = "bundle"
 """The directory in the volume that the worker owns; the volume's own root stays root's."""
+BASE_PLACE = f"{VOLUME}/{BASE_DIRECTORY}"
 WORKER_UID = 10_001
 PIDS = 512
 TMP_BYTES = 512 * 1024 * 1024
@@ -65,9 +67,16 @@ class RunLabels:
 
 
 def build_spec(
-    image_id: str, command: list[str], labels: Mapping[str, str], settings: DockerSettings
+    image_id: str,
+    command: list[str],
+    labels: Mapping[str, str],
+    settings: DockerSettings,
+    base: str = "",
 ) -> dict[str, Any]:
-    """The body of a create request: no privileges, writable only its volume and /tmp."""
+    """The body of a create request: no privileges, writable only its volume and /tmp. `base` is the
+    volume with existing code, if there is one."""
+    own = {"Type": "volume", "Target": VOLUME, "VolumeOptions": {"Labels": dict(labels)}}
+    shared = {"Type": "volume", "Source": base, "Target": BASE_PLACE, "ReadOnly": True}
     host: dict[str, Any] = {
         "Init": True,
         "ReadonlyRootfs": True,
@@ -78,7 +87,7 @@ def build_spec(
         "MemorySwap": settings.docker_memory_bytes,  # the same: no swap
         "NanoCpus": round(settings.docker_cpus * 1e9),
         "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,size={TMP_BYTES},mode=1777"},  # noqa: S108 - its own
-        "Mounts": [{"Type": "volume", "Target": VOLUME, "VolumeOptions": {"Labels": dict(labels)}}],
+        "Mounts": [own, shared] if base else [own],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES)}},
         "RestartPolicy": {"Name": "no"},
     }

@@ -22,6 +22,7 @@ from core.errors import (
     ModelUnknown,
 )
 from core.job import Outcome
+from core.workspace.confined import ConfinedTree
 from core.workspace.workspace import Workspace
 
 _OUTCOMES: tuple[tuple[type[Exception], Outcome], ...] = (
@@ -126,10 +127,18 @@ def build_prompt(context: EngineContext) -> tuple[Block, Block]:
     """The shared text, the same bytes for all tasks of a run, then the task's own."""
     request, workspace = context.request, context.workspace
     contracts = {c.path: workspace.text(c.path) for c in request.contracts if c.is_used}
-    files = [path for path, _ in workspace.scan().files if path not in contracts]
+    files = [path for path in _given_files(context) if path not in contracts]
     own = render_own_contracts(request, contracts)
     task = "\n".join(filter(None, (own, render_task(request, files))))
     return build_text(render_shared(request, contracts)), build_text(task)
+
+
+def _given_files(context: EngineContext) -> list[str]:
+    """What others have written; not the existing code, which may be large."""
+    inputs = context.attempt.inputs
+    if context.request.base is None:
+        return [path for path, _ in context.workspace.scan().files]
+    return [path for path, _ in ConfinedTree(inputs).scan().files] if inputs.is_dir() else []
 
 
 def build_text(text: str) -> Block:

@@ -9,6 +9,7 @@ from typing import Any
 
 from claude.client.context import read_note
 from claude.simulation.cli_tools import RUN, find_unwanted, find_workspace, from_cli, own_tools
+from claude.simulation.existing import read_listing
 
 DROPPED = "\0"  # in a file, for a character that the conversation does not show any more
 
@@ -21,6 +22,7 @@ _CONTRACT = re.compile(r'^<contract path="([^"]+)">$', re.MULTILINE)
 _PROMISED = re.compile(r"^- (.+) \(used by [^()]+\)$", re.MULTILINE)
 _WRITING = ("write_file", "append_file", "edit_file")
 _FAILING = re.compile(r"\b(?:FAIL|ERROR): (test_\w+)")
+LOOK, REMOVE = "list_files", "delete_file"
 _KEPT = re.compile(r"kept (\d+) characters of ")
 
 
@@ -52,6 +54,9 @@ class Conversation:
     checks: tuple[str, ...] = ()
     tried: bool = False
     failing: frozenset[str] = frozenset()
+    existing: bool = False
+    """Whether there is code that it changes; then `listed` are the files that were there."""
+    listed: frozenset[str] = frozenset()
     plan_keys: frozenset[str] = frozenset()
 
     @property
@@ -67,6 +72,7 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
     turn = sum(m["role"] == "assistant" for m in messages)
     tools = frozenset(str(tool["name"]) for tool in request.get("tools") or ())
     shared, task = _split(texts)
+    listed = _listed(messages)
     if workspace := find_workspace(task):
         tools = own_tools(tools)
     if (head := _TASK.match(task)) and "write_file" in tools:
@@ -82,18 +88,29 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
             tuple(_PROMISED.findall(shared)),
             tools,
             workspace,
-            tuple(_written(messages, workspace).items()),
+            tuple(_written(messages, workspace, listed).items()),
             _unwanted(messages) if workspace else (),
             _section("checks", task),
             _tried(messages),
             frozenset(_FAILING.findall(task)),
+            REMOVE in tools,
+            listed,
         )
     prompt = _first(_REQUEST, "\n".join(texts))
     keys = _plan_keys(request)
     system = " ".join(_texts(request.get("system") or [])).lower()
     if not prompt or not (keys or "planner" in system):
         return Conversation("other", turn, prompt, tools=tools)
-    return Conversation("planner", turn, prompt, tools=tools, plan_keys=keys)
+    existing = "<repository>" in "\n".join(texts)
+    return Conversation(
+        "planner",
+        turn,
+        prompt,
+        tools=tools,
+        existing=existing,
+        listed=listed,
+        plan_keys=keys,
+    )
 
 
 def _split(texts: list[str]) -> tuple[str, str]:
@@ -150,8 +167,21 @@ def _tried(messages: list[dict[str, Any]]) -> bool:
     return [name for name in names if name in (*_WRITING, RUN)][-1:] == [RUN]
 
 
-def _written(messages: list[dict[str, Any]], workspace: str) -> dict[str, str]:
-    """The files as the tools left them. After a defect nothing counts, so all is written anew."""
+def _listed(messages: list[dict[str, Any]]) -> frozenset[str]:
+    """The files that the first look has shown."""
+    looks = {call["id"] for m in messages for call in _tool_uses(m) if call["name"] == LOOK}
+    for message in messages:
+        for block in message["content"]:
+            if block["type"] == "tool_result" and block["tool_use_id"] in looks:
+                return read_listing("\n".join(_texts(block.get("content") or [])))
+    return frozenset()
+
+
+def _written(
+    messages: list[dict[str, Any]], workspace: str, listed: frozenset[str]
+) -> dict[str, str]:
+    """The files as the tools left them, of existing ones what was added. After a defect nothing
+    counts, so all is written anew."""
     files: dict[str, str] = {}
     for message, answer in pairwise(messages):
         if message["role"] != "assistant":
@@ -159,13 +189,15 @@ def _written(messages: list[dict[str, Any]], workspace: str) -> dict[str, str]:
         results = {b["tool_use_id"]: b for b in answer["content"] if b["type"] == "tool_result"}
         for call in _tool_uses(message):
             if (result := results.get(call["id"])) is not None:
-                _apply(files, from_cli(call, workspace) if workspace else call, result)
+                _apply(files, from_cli(call, workspace) if workspace else call, result, listed)
         if any("<defects>" in text for text in _texts(answer["content"])):
             files.clear()
     return files
 
 
-def _apply(files: dict[str, str], call: dict[str, Any], result: dict[str, Any]) -> None:
+def _apply(
+    files: dict[str, str], call: dict[str, Any], result: dict[str, Any], listed: frozenset[str]
+) -> None:
     if result.get("is_error"):
         if call["name"] == "submit_result":
             files.clear()
@@ -174,7 +206,8 @@ def _apply(files: dict[str, str], call: dict[str, Any], result: dict[str, Any]) 
     path = str(given.get("path", ""))
     if call["name"] in ("write_file", "append_file"):
         text = _kept(_shown(str(given.get("content", ""))), result)
-        before = files.get(path) if call["name"] == "append_file" else ""
+        begun = "" if path in listed else None
+        before = files.get(path, begun) if call["name"] == "append_file" else ""
         if text is None or before is None:
             files.pop(path, None)
         else:

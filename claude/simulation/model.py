@@ -10,6 +10,7 @@ from typing import Any
 from claude.simulation.answers import Answer, Part, tool_answer, tool_part
 from claude.simulation.cli_tools import RUN, remove_command, to_cli
 from claude.simulation.conversation import DROPPED, Conversation, read_conversation
+from claude.simulation.existing import plan_change, write_changes
 from claude.simulation.misbehaviour import REFUSAL, Misbehaviour
 from claude.simulation.mistakes.project import Mistakes
 from claude.simulation.placeholders import write_placeholders
@@ -48,7 +49,10 @@ class SimulatedModel:
     def _plan(self, talk: Conversation) -> Answer:
         if talk.turn == 0 and "list_files" in talk.tools:
             return tool_answer(tool_part("list_files", {}))
-        designed = self._mistakes.of_plan(self._designer.plan(talk.prompt))
+        if talk.existing:
+            designed = plan_change(talk.listed)
+        else:
+            designed = self._mistakes.of_plan(self._designer.plan(talk.prompt))
         plan, is_cut = self._misbehaviour.spoil_plan(designed.model_dump(mode="json"), talk)
         shown = {k: v for k, v in plan.items() if k in talk.plan_keys or not talk.plan_keys}
         tool = "submit_plan" if "submit_plan" in talk.tools else ""
@@ -80,6 +84,8 @@ class SimulatedModel:
     def _files_of(self, talk: Conversation, project: FilesByTask) -> Mapping[str, str]:
         """The files that the task has to write. A plan that a person edited may use an id of the
         project's for other paths: these are placeholders."""
+        if talk.existing:
+            return write_changes(talk.task_id, talk.owns, talk.listed)
         if talk.owns == (EVERYTHING,):
             return self._whole(talk.prompt)
         if is_random_plan(talk.plan_title):
@@ -142,7 +148,8 @@ def _writes(talk: Conversation, files: Mapping[str, str], max_tokens: int) -> li
         begun = path in done and _begins(content, before)
         if begun and len(before) == len(content):
             continue
-        appends = begun and before and "append_file" in talk.tools
+        is_there = path in talk.listed and talk.existing and path not in done
+        appends = ((begun and before) or is_there) and "append_file" in talk.tools
         tool, rest = ("append_file", content[len(before) :]) if appends else ("write_file", content)
         part = tool_part(tool, {"path": path, "content": rest})
         total = sum(p.tokens for p in [*writes, part])

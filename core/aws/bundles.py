@@ -20,7 +20,7 @@ from typing import IO
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from core.aws.bucket import S3Bucket
-from core.bundle import Limits
+from core.bundle import BaseRef, Limits
 from core.errors import BundleError, CollectError, WorkerOutdated
 from core.job import JobKey
 from core.transfer.archive import MEMORY_BYTES, decompressed, pack, unpack
@@ -34,6 +34,7 @@ _REBUILD = "Rebuild and push the worker's image, so that both sides run the same
 _SUBMIT_AGAIN = "Submit the job again."
 _REGION = "region"
 _PACK = re.compile(r"requests/([0-9a-f]{32})-([1-9][0-9]{0,9})")
+_BASE = re.compile(r"base/[0-9a-f]{64}")
 _OF_JOB = re.compile(r"(claims|results)/([^/]+)/([1-9][0-9]*)")
 
 
@@ -86,6 +87,10 @@ def claim_name(key: JobKey) -> str:
 
 def result_name(key: JobKey) -> str:
     return f"results/{key.task}/{key.attempt}"
+
+
+def _base_name(digest: str) -> str:
+    return f"base/{digest}"
 
 
 def parse_name(name: str, run: str) -> tuple[str, JobKey] | None:
@@ -254,13 +259,26 @@ class RunObjects:
                 found.packs.append(stored)
             elif (parsed := parse_name(name, run)) is not None:
                 (found.claims if parsed[0] == "claims" else found.results).add(parsed[1])
-            else:
+            elif _BASE.fullmatch(name) is None:
                 continue
             found.names.append(path)
         return found
 
     def pack(self, name: PackName, *, at_once: bool = False) -> StoredPack:
         return StoredPack(self.bucket, self.root, name, at_once=at_once)
+
+    def store_base(self, archive: Path) -> None:
+        """The archive of existing code, by its content: it is stored once."""
+        with open(archive, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            self.bucket.put_new(f"{self.root}{_base_name(digest)}", stream)
+
+    def fetch_base(self, ref: BaseRef, archive: Path) -> None:
+        """Raises BundleError where there is none."""
+        with open(archive, "wb") as stream:
+            if not self.bucket.fetch(f"{self.root}{_base_name(ref.sha256)}", stream):
+                message = "The archive of the existing code was not found in the bucket."
+                raise BundleError(message, _SUBMIT_AGAIN)
 
     def claim(self, key: JobKey, claimant: str) -> bool:
         """Take the job for `claimant`, a native id; False where it was claimed before."""

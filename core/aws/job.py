@@ -15,7 +15,7 @@ from core.aws.bucket import S3Bucket
 from core.aws.bundles import Entry, PackUri, RunObjects, StoredPack
 from core.aws.calls import AwsService, is_transient, reason_of
 from core.aws.session import build_client
-from core.bundle import AttemptDir
+from core.bundle import BASE_NAME, AttemptDir, read_request
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import BackendError, BundleError, WorkerOutdated
@@ -108,6 +108,8 @@ class S3Job:
         try:
             attempt = AttemptDir(root)
             stored.unpack(entry, attempt.request)
+            if attempt.task_json.exists() and (base := read_request(attempt).base):
+                self._objects.fetch_base(base, root / BASE_NAME)
             try:
                 work(attempt, native, clock)
             finally:

@@ -17,13 +17,14 @@ RUN_COMMANDS = frozenset({"run", "resume"})
 PLANNING_COMMANDS = frozenset({"run", "plan", "resume"})
 PROVIDER_COMMANDS = PLANNING_COMMANDS | {"doctor"}
 LOOKING_COMMANDS = frozenset({"runs", "show", "logs", "report", "watch"})
-ALL_COMMANDS = PROVIDER_COMMANDS | LOOKING_COMMANDS | {"simulated-api", "cancel", "clean"}
+ALL_COMMANDS = PROVIDER_COMMANDS | LOOKING_COMMANDS | {"simulated-api", "cancel", "undo", "clean"}
 
 
 class Group(StrEnum):
     """Headings of --help-all, in their order."""
 
     CORE = "Core"
+    EXISTING = "Existing code"
     PLAN = "Plan"
     MODEL = "Model"
     PROOF = "Proof"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.bundle import BASE_NAME, AttemptDir, BaseRef
+from core.bundle import BASE_DIRECTORY, BASE_NAME, AttemptDir, BaseRef
 from core.errors import BundleError
 from core.job import Manifest, ManifestEntry
 from core.paths import path_defect
@@ -83,9 +83,10 @@ def lay_out_base(attempt: AttemptDir, ref: BaseRef, without: Set[str], put: Put)
 
 
 def _find(attempt: AttemptDir, ref: BaseRef) -> Path:
-    """Where this worker has the archive: beside the attempt, or in the run's directory."""
-    run_directory = attempt.root.absolute().parents[2:3]
-    for folder in (attempt.root, *run_directory):
+    """Where this worker has the archive: with the attempt, in a directory beside it, or in the
+    run's directory."""
+    root = attempt.root.absolute()
+    for folder in (root, root.parent / BASE_DIRECTORY, *root.parents[2:3]):
         archive = folder / BASE_NAME
         with suppress(FileNotFoundError), open(archive, "rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() == ref.sha256:

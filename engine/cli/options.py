@@ -52,6 +52,7 @@ class Handlers:
     logs: Callable[[LoadedSettings, str, str, bool], int]
     """The same two, and whether to follow."""
     cancel: Callable[[LoadedSettings, str], int]
+    undo: Callable[[LoadedSettings, str], int]
     clean: Callable[[LoadedSettings, str, float, bool], int]
     """The run's name, "" for all; the age in seconds from which runs go; whether to remove."""
 
@@ -265,6 +266,12 @@ def _commands_that_tidy(do: Handlers, command: MakeCommand) -> Iterator[click.Co
         "cancel",
         "Stop the jobs of a run wherever they run; it can be resumed.",
         lambda ctx, loaded: do.cancel(loaded, ctx.params["run_id"]),
+        _run_id(),
+    )
+    yield command(
+        "undo",
+        "Give a directory that --into changed back as it was; for one without git.",
+        lambda ctx, loaded: do.undo(loaded, ctx.params["run_id"]),
         _run_id(),
     )
     yield command(

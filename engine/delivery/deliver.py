@@ -7,9 +7,11 @@ from pathlib import Path
 from core.events import CONTRACTS, Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
+from engine.delivery.change import Change, deliver_change, make_change
 from engine.delivery.merge import MergePlan, MergeSource, merge_over, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, recover_target, refuse_target
 from engine.delivery.target_check import absolute, manifest_of, which_delivered
+from engine.repository.base import BaseRecord, read_base
 from engine.run.attempt_store import verify_results, write_contracts
 from engine.run.plan_event import repair_name
 from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
@@ -22,14 +24,32 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
     was merged, as it lies there now, empty without results. Raises MergeError."""
     if not results:
         return MergePlan()
+    if (base := read_base(session.run)) is not None:
+        repairs = _kept_repairs(session)
+        change = _make_change(session, base, plan, results, repairs)
+        if Manifest(tuple(f.entry for f in change.files)) not in known_deliveries(session.run):
+            change = _make_change(session, base, plan, results, {})
+        return deliver_change(session, base, plan, change, {**results, **repairs})
     merge = plan_merge(merge_sources(session.run, plan, results))
     return deliver_tree(session, _as_repaired(session, merge))
 
 
 @storing()
+def deliver_repaired(session: Session, plan: Plan, tree: MergePlan, task: str) -> MergePlan:
+    """The same for a tree that the repair `task` has changed."""
+    base, succeeded = read_base(session.run), session.run_view.jobs.succeeded
+    if base is None:
+        return deliver_tree(session, tree)
+    tasks = {name: succeeded[name] for t in plan.tasks if (name := t.id) in succeeded}
+    results = verify_results(session.run, tasks).results
+    repairs = _kept_repairs(session, task)
+    change = _make_change(session, base, plan, results, repairs)
+    return deliver_change(session, base, plan, change, {**results, **repairs})
+
+
+@storing()
 def deliver_tree(session: Session, merge: MergePlan) -> MergePlan:
-    """The same for what is merged already, such as a repaired tree; its files may be those of the
-    target."""
+    """The same for what is merged already; its files may be those of the target."""
     _replace_target(session, merge)
     session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
     target = Path(session.facts.target)
@@ -39,26 +59,43 @@ def deliver_tree(session: Session, merge: MergePlan) -> MergePlan:
 def _as_repaired(session: Session, merge: MergePlan) -> MergePlan:
     """With the repairs that were kept, if this is what the run delivered last: the best state stays
     delivered, whatever this session does."""
-    run, view, tree = session.run, session.run_view, merge
-    names = [repair_name(number) for number in sorted(set(view.kept_rounds))]
-    found = verify_results(run, {n: view.jobs.succeeded.get(n, 0) for n in names}).results
-    for name in names:
-        if (result := found.get(name)) is None:  # it is damaged
-            return merge
-        source = MergeSource(name, run.attempt(result.key).files, result.manifest)
-        tree = merge_over(tree, source)
-    known = known_deliveries(run)
+    tree = merge
+    for name, result in _kept_repairs(session).items():
+        tree = merge_over(tree, _source(session.run, name, result))
+    known = known_deliveries(session.run)
     return tree if merged_manifest(tree) in known else merge
+
+
+def _kept_repairs(session: Session, *more: str) -> dict[str, TaskResult]:
+    """The results of the repairs that were kept, in order, and of `more`; none if one is damaged,
+    since the others build upon it."""
+    view = session.run_view
+    names = [repair_name(number) for number in sorted(set(view.kept_rounds))]
+    names += [name for name in more if name not in names]
+    found = verify_results(session.run, {n: view.jobs.succeeded.get(n, 0) for n in names}).results
+    return {name: found[name] for name in names} if found.keys() >= set(names) else {}
+
+
+def _make_change(
+    session: Session,
+    base: BaseRecord,
+    plan: Plan,
+    results: Mapping[str, TaskResult],
+    repairs: Mapping[str, TaskResult],
+) -> Change:
+    sources = merge_sources(session.run, plan, results)
+    sources += [_source(session.run, name, result) for name, result in repairs.items()]
+    return make_change(session.run, base, sources, plan.shared)
+
+
+def _source(run: RunDir, owner: str, result: TaskResult) -> MergeSource:
+    return MergeSource(owner, run.attempt(result.key).files, result.manifest, result.deleted)
 
 
 def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) -> list[MergeSource]:
     """The contracts first, as the plan has them, then the tasks in the plan's order."""
     contracts = MergeSource(CONTRACTS, run.contracts, write_contracts(run, plan.contracts))
-    tasks = [
-        MergeSource(t.id, run.attempt(results[t.id].key).files, results[t.id].manifest)
-        for t in plan.tasks
-        if t.id in results
-    ]
+    tasks = [_source(run, t.id, results[t.id]) for t in plan.tasks if t.id in results]
     return [contracts, *tasks]
 
 

@@ -15,11 +15,13 @@ _MAX_SUFFIX_CHARS = 20  # a longer one is a name with a dot in it
 
 @dataclass(frozen=True, slots=True)
 class MergeSource:
-    """One owner's tree: `manifest` below `root`. The owner is a task id, or that of contracts."""
+    """One owner's tree: `manifest` below `root`, and the files of existing code that it `deleted`.
+    The owner is a task id, or that of contracts."""
 
     owner: str
     root: Path
     manifest: Manifest
+    deleted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,15 @@ def plan_merge(sources: Sequence[MergeSource]) -> MergePlan:
 
 
 def merge_over(base: MergePlan, source: MergeSource) -> MergePlan:
-    """`base` with the files of `source` in place of what it has at the same paths; those that
-    collide with others are refused. What is the same in both stays that of `base`."""
+    """`base` with the files of `source` in place of what it has at the same paths, without those
+    that it deleted; those that collide with others are refused. What is the same in both stays that
+    of `base`."""
     layout = _Layout()
     new = {file.path: file for file in _files([source])}
+    deleted = set(source.deleted)
     for file in base.files:
+        if file.path in deleted and file.path not in new:
+            continue
         other = new.pop(file.path, file)
         layout.place(file if _same(file, other) else other)
     for file in new.values():

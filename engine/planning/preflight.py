@@ -29,6 +29,10 @@ from engine.money.usage import Price
 from engine.planning.expectations import Expectations
 from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
+from engine.planning.requests import PlannerInput, byte_count
+from engine.repository.base import BaseRecord
+from engine.repository.find import find_base
+from engine.repository.repo_map import render_map
 from engine.run.context_files import (
     ContextFile,
     build_context,
@@ -58,6 +62,8 @@ class PreparedRun:
     expectations: Expectations
     preflight_usage: tuple[Usage, ...] = ()
     context_files: tuple[ContextFile, ...] = ()
+    repository: str = ""
+    """The map of existing code, for the planner."""
     held: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -104,8 +110,18 @@ class PreparedRun:
         prompt, model = self.facts.prompt, self.models.planner
         given = build_context(self.context_files)
         request = planning_request(self.settings, model, prompt, allowance, given)
+        if self.repository:
+            root = str(self.directory.base)
+            request = replace(request, repository=self.repository, root=root)
         request = replace(request, revisions=revisions)
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
+
+    def seeing(self, base: BaseRecord) -> "PreparedRun":
+        """With a planner that is shown the existing code."""
+        repository = render_map(base, self.directory.base)
+        size = self.expectations.given.size + byte_count(repository)
+        expectations = replace(self.expectations, given=PlannerInput(size, looks=True))
+        return replace(self, repository=repository, expectations=expectations)
 
     def close(self) -> None:
         self.backend.close()
@@ -156,11 +172,14 @@ def prepare_run(
         files = read_context_files(settings.context, context.credentials.mask)
         files = files or stored_context(directory)
     with ExitStack() as stack:
-        check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
-        with storing():
-            stack.enter_context(reserved(absolute(Path(facts.target)), facts.run))
-        # again: another run may have ended meanwhile
-        check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
+        if settings.into is None:
+            check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
+            with storing():
+                stack.enter_context(reserved(absolute(Path(facts.target)), facts.run))
+            # again: another run may have ended meanwhile
+            check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
+        elif not directory.base_json.exists():
+            find_base(settings.into, settings.base)
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         with announced(f"the backend {settings.backend}", warn):
             lacks = backend.preflight()
@@ -187,7 +206,7 @@ def prepare_run(
             read_expectations(settings, models).given_context(build_context(files)),
             usage,
             files,
-            stack.pop_all(),
+            held=stack.pop_all(),
         )
 
 

@@ -9,6 +9,7 @@ from html import escape
 from core.events import CriterionProof, Proof
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase
+from engine.views.delivered import delivered_text, delivered_to
 from engine.views.format import (
     NO_REASON,
     clean,
@@ -16,7 +17,6 @@ from engine.views.format import (
     dollars,
     duration,
     place_text,
-    plural,
     proof_counts,
     short_count,
     simulation_lines,
@@ -108,9 +108,10 @@ def _proof_line(run_view: RunView, why_unproven: str, text: Text) -> Iterator[st
 def _commands(run_view: RunView, state: str, text: Text) -> Iterator[str]:
     header = run_view.header
     if run_view.delivered_files and header.target:
-        files = plural(run_view.delivered_files, "file")
-        yield _fact("Delivered to", text(header.target), files)
-        if run_view.start and run_view.is_whole:
+        yield _fact("Delivered to", text(delivered_to(run_view)), delivered_text(run_view))
+        if take := run_view.delivered and run_view.delivered.take:
+            yield _fact("Take it with", text(clean(take, 4_096)), "", copied=True)
+        elif run_view.start and run_view.is_whole:
             start = f"cd {shlex.quote(header.target)} && {run_view.start}"
             yield _fact("Start it with", text(clean(start, 4_096)), "", copied=True)
     elif state != "running":
@@ -153,7 +154,7 @@ def _told_problems(run_view: RunView, text: Text) -> Iterator[str]:
 def _notes(run_view: RunView, text: Text) -> Iterator[str]:
     header = run_view.header
     if header.simulated:
-        lines = simulation_lines(run_view.title, header.prompt)
+        lines = simulation_lines(run_view.title, header.prompt, existing=header.existing)
         yield f'<p class="note">{text(" ".join(lines))}</p>'
     if run_view.assumptions:
         yield "<details><summary>What the request left open, and how it was decided</summary><ul>"

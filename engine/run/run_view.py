@@ -76,7 +76,8 @@ class RunView:
         self.counts: Counter[TaskPhase] = Counter()
         self.conflicts: tuple[Conflict, ...] = ()
         self.refused: tuple[Refused, ...] = ()
-        self.delivered_files: int | None = None
+        self.delivered: Delivered | None = None
+        """The last delivery."""
         self.checking: CheckBegun | None = None
         self.checks: list[CheckEnded] = []
         self.verified: Verified | None = None
@@ -142,7 +143,7 @@ class RunView:
                 self.forecast, self._forecast_s = data, self.wall_s(event.at)
             case Delivered() as data:
                 self.conflicts, self.refused = data.conflicts, data.refused
-                self.delivered_files = data.files
+                self.delivered = data
             case CheckBegun() as data:
                 self.checking = data
             case CheckEnded() as data:
@@ -166,6 +167,11 @@ class RunView:
         self.last_at = event.at
 
     emit = apply  # it is an event sink
+
+    @property
+    def delivered_files(self) -> int | None:
+        """How many were delivered or deleted; None before a delivery."""
+        return self.delivered.files + self.delivered.deleted if self.delivered else None
 
     @property
     def run_id(self) -> str:

@@ -97,6 +97,11 @@ class RunDir:
         return self.verification / "docker"
 
     @property
+    def merged(self) -> Path:
+        """Versions of files of several tasks, as one."""
+        return self.root / "merged"
+
+    @property
     def contracts(self) -> Path:
         return self.root / "contracts"
 

@@ -183,5 +183,6 @@ def announce(
             target=facts.target,
             resumed=session.resumed,
             speed=executor.simulation.speed if executor.simulation else None,
+            existing=bool(facts.settings.get("into")),
         )
     )

@@ -30,17 +30,18 @@ def choose_runner(
     tasks: AddedTasks,
 ) -> CheckRunner | str:
     """What runs the checks, by `tasks` where it is a job; or why nothing is verified."""
-    if why_not := _why_nothing_runs(plan, merged, settings):
+    foreign = settings.real or session.run.base_json.exists()  # not code of our own samples
+    if why_not := _why_nothing_runs(plan, merged, settings, foreign):
         return why_not
     contained = ContainerRunner(session.run, settings, os.environ, session.clock)
     match backend.checks_run_in:
         case "job":
-            needs_no_sandbox = settings.verify_on_host or not settings.real
+            needs_no_sandbox = settings.verify_on_host or not foreign
             return JobRunner(tasks, backend.name, needs_no_sandbox)
         case "container":
             return contained
         case "host":
-            sandbox = _choose_sandbox(plan, settings)
+            sandbox = find_bubblewrap(programs_of(plan.setup.tools)) if foreign else Bare()
             if isinstance(sandbox, Sandbox):
                 return HostRunner(sandbox, session.run.verification, session.clock)
             if not contained.problem():
@@ -54,22 +55,16 @@ def choose_runner(
             )
 
 
-def _why_nothing_runs(plan: Plan, merged: MergePlan, settings: Settings) -> str:
+def _why_nothing_runs(plan: Plan, merged: MergePlan, settings: Settings, foreign: bool) -> str:
     commands, setup = find_commands(plan, merged), plan.setup
     if not settings.verify:
         return "--no-verify"
     if not commands and not setup.install and not setup.start:
         return "the plan names none"
     run = {*commands, *setup.install}
-    if not settings.real and not any(_is_of_sample(name, merged, run) for name in KEYWORDS):
+    if not foreign and not any(_is_of_sample(name, merged, run) for name in KEYWORDS):
         return "the files are a simulation's placeholders"
     return ""
-
-
-def _choose_sandbox(plan: Plan, settings: Settings) -> Sandbox | str:
-    if not settings.real:
-        return Bare()
-    return find_bubblewrap(programs_of(plan.setup.tools))
 
 
 def _is_of_sample(name: str, merged: MergePlan, commands: set[str]) -> bool:

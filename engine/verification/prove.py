@@ -2,10 +2,13 @@
 
 from backends.base import Backend
 from config import Settings
+from engine.delivery.change import existing_tree
 from engine.delivery.merge import MergePlan
+from engine.repository.base import read_base
 from engine.scheduling.types import Stop, StopCause
 from engine.verification.acceptance import Accepted, accept
 from engine.verification.added_task import AddedTasks
+from engine.verification.baseline import Baseline
 from engine.verification.choice import choose_runner
 from engine.verification.repairs.repair import Proven, Repairs
 from engine.verification.verify import CheckRunner, Report, verify
@@ -16,6 +19,8 @@ def prove(
 ) -> tuple[int, Proven]:
     """The exit code, and what is delivered in the end. `checks` runs those that are jobs."""
     session = added.session
+    base = read_base(session.run)
+    baseline = Baseline(existing_tree(session.run, base)) if base else None
     runner = choose_runner(session, added.plan, merged, settings, backend, checks)
     accepted = Accepted(added.plan)
     if isinstance(runner, CheckRunner) and settings.real and not settings.no_acceptance:
@@ -25,7 +30,7 @@ def prove(
             session.notice(f"Criteria without a command are not proven: {accepted.why_not}")
 
     def verify_tree(tree: MergePlan) -> Report:
-        return verify(session, accepted.plan, tree, runner)
+        return verify(session, accepted.plan, tree, runner, baseline)
 
     end = Proven(merged, Report(), accepted.stop)
     if not is_over(accepted.stop):

@@ -7,7 +7,7 @@ from hashlib import sha256
 from claude.prompts import load_prompt
 from core.bundle import read_request, read_unchecked_result
 from core.errors import BundleError
-from core.events import CONTRACTS, Proof
+from core.events import CONTRACTS, EXISTING, Proof
 from core.job import JobKey, Usage
 from core.plan import Plan
 from core.wire import encode, write_atomic
@@ -69,12 +69,11 @@ class Provenance:
 
 
 def write_provenance(session: Session, plan: Plan, proven: Proven, price: Price) -> None:
-    """Of what was delivered, in the run directory."""
-    merged, report = proven.merged, proven.report
-    origins = {
-        owner: _origin(session, owner, price) for owner in {file.owner for file in merged.files}
-    }
-    counts = {owner: sum(file.owner == owner for file in merged.files) for owner in origins}
+    """Of what was delivered, in the run directory; not of existing code that stayed as it was."""
+    report = proven.report
+    written = [file for file in proven.merged.files if file.owner != EXISTING]
+    origins = {owner: _origin(session, owner, price) for owner in {file.owner for file in written}}
+    counts = {owner: sum(file.owner == owner for file in written) for owner in origins}
     files = tuple(
         FileProvenance(
             file.path,
@@ -83,7 +82,7 @@ def write_provenance(session: Session, plan: Plan, proven: Proven, price: Price)
             round(origins[file.owner].cost_usd / counts[file.owner], 6),
             tuple(_checks_of(file, plan, report)),
         )
-        for file in merged.files
+        for file in written
     )
     write_atomic(session.run.provenance, encode(Provenance(session.run.run_id, files)) + "\n")
 

@@ -20,6 +20,7 @@ from engine.delivery.merge import MergePlan
 from engine.delivery.merged_file import read_as_judged
 from engine.run.session import Session, storing
 from engine.verification.acceptance_file import write_acceptance
+from engine.verification.baseline import Baseline
 from engine.verification.commands import find_commands
 from engine.verification.config_files.check import check_config_files
 from engine.verification.idle_tests.find import find_doubt
@@ -94,8 +95,15 @@ class Report:
 
 
 @storing()
-def verify(session: Session, plan: Plan, merged: MergePlan, runner: CheckRunner | str) -> Report:
-    """`runner` is the reason where there is none: then nothing is run.
+def verify(
+    session: Session,
+    plan: Plan,
+    merged: MergePlan,
+    runner: CheckRunner | str,
+    baseline: Baseline | None = None,
+) -> Report:
+    """`runner` is the reason where there is none: then nothing is run. A check that fails counts
+    as the `baseline` has it.
 
     Each command's end and the criteria's proof go to the journal, the latter also to
     acceptance.json in the run directory. Raises StorageError, and Interrupted from the clock.
@@ -112,8 +120,10 @@ def verify(session: Session, plan: Plan, merged: MergePlan, runner: CheckRunner 
         sources = {file.path: file.source for file in merged.files}
         commands = find_commands(plan, merged).items()
         checks = tuple(Check(*item, find_doubt(item[0], sources)) for item in commands)
+        judge = (baseline or Baseline(MergePlan())).judge(runner.run, plan, tell)
         try:
-            runner.run(CheckRequest(plan.setup, checks), merged, tell)
+            runner.run(CheckRequest(plan.setup, checks), merged, judge.tell)
+            judge.end()
             where = runner.name
             for found in check_config_files(merged, plan):
                 tell(found)

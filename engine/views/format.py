@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from core.events import (
     CONTRACTS,
+    EXISTING,
     CheckEnded,
     Proof,
     RepairBegun,
@@ -142,11 +143,12 @@ def queue_text(waits: Iterable[tuple[object, int, bool]], limit: int = 60) -> st
     return ", ".join(parts)
 
 
-def simulation_lines(title: str, prompt: str) -> list[str]:
+def simulation_lines(title: str, prompt: str, *, existing: bool = False) -> list[str]:
     """What a simulation delivers for the plan with this title, if there is one yet, and what it
-    cannot do of the prompt."""
+    cannot do of the prompt, unless that is about `existing` code."""
     notice = simulation_notice(clean(title)) if title else ""
-    return [line for line in (notice, limitation_notice(prompt)) if line]
+    lacks = "" if existing else limitation_notice(prompt)
+    return [line for line in (notice, lacks) if line]
 
 
 def wrapped(
@@ -251,7 +253,8 @@ def _files_text(files: Sequence[Suspect]) -> str:
 
 
 def _owner_text(owner: str) -> str:
-    return "a contract" if owner == CONTRACTS else f"task {clean(owner)}"
+    names = {CONTRACTS: "a contract", EXISTING: EXISTING}
+    return names.get(owner) or f"task {clean(owner)}"
 
 
 def proof_counts(states: Iterable[Proof]) -> str:

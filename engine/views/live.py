@@ -172,7 +172,8 @@ def _title(run_view: RunView) -> Text:
 def _simulation(run_view: RunView, width: int) -> list[Text]:
     if not run_view.header.simulated:
         return []
-    lines = simulation_lines(run_view.title, run_view.header.prompt)
+    header = run_view.header
+    lines = simulation_lines(run_view.title, header.prompt, existing=header.existing)
     return [Text(line, "yellow") for text in lines for line in wrapped(text, "", 0, width=width)]
 
 

@@ -32,6 +32,7 @@ from engine.money.usage import Price
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
+from engine.views.delivered import delivered_text, delivered_to
 from engine.views.format import (
     NO_REASON,
     clean,
@@ -122,8 +123,8 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
     """What to print of an event that the run view has seen; empty for nothing."""
     task = clean(event.task)
     match event.data:
-        case RunStarted(prompt=prompt, simulated=simulated, planning=planning):
-            notices = simulation_lines("", prompt) if simulated else []
+        case RunStarted(prompt=prompt, simulated=simulated, planning=planning, existing=existing):
+            notices = simulation_lines("", prompt, existing=existing) if simulated else []
             speed = (run_view.header.speed or 0.0) if simulated else None
             expected = [planning_line(planning, speed)] if planning else []
             return "\n".join([_started(run_view), *notices, *expected])
@@ -192,5 +193,5 @@ def _ended(run_view: RunView, task: TaskView) -> str:
 
 def _delivered(run_view: RunView) -> str:
     conflicts = f", {len(run_view.conflicts)} in conflict" if run_view.conflicts else ""
-    files = plural(run_view.delivered_files or 0, "file")
-    return f"delivered {files} to {clean(run_view.header.target)}{conflicts}"
+    files = delivered_text(run_view) or "no file"
+    return f"delivered {files} to {delivered_to(run_view)}{conflicts}"

@@ -12,6 +12,7 @@ from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
 from engine.run.session import FAILED, OUTCOMES, REMOVED
 from engine.run.task_view import TaskPhase, TaskView
+from engine.views.delivered import delivered_text, delivered_to
 from engine.views.format import (
     NO_REASON,
     WIDTH,
@@ -62,7 +63,7 @@ def render_summary(run_view: RunView, width: int = WIDTH) -> str:
     lines = [_headline(run_view)]
     header = run_view.header
     if header.simulated:
-        text = " ".join(simulation_lines(run_view.title, header.prompt))
+        text = " ".join(simulation_lines(run_view.title, header.prompt, existing=header.existing))
         lines += wrapped(text, "  ", 2, width=width)
     lines += [*_labelled(_facts(run_view), width), *_start(run_view), *_continue(run_view)]
     return "\n".join(lines) + "\n"
@@ -72,7 +73,7 @@ def render_short(run_view: RunView, width: int = WIDTH) -> str:
     """What a person wants to know first, in about eight lines, and the next step."""
     lines, header = [_headline(run_view)], run_view.header
     if header.simulated:
-        text = " ".join(simulation_lines(run_view.title, header.prompt))
+        text = " ".join(simulation_lines(run_view.title, header.prompt, existing=header.existing))
         lines += wrapped(text, "  ", 2, width=width)
     lines += _labelled(_short_facts(run_view), width)
     if header.run_dir:
@@ -120,7 +121,12 @@ def _labelled(facts: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
 
 def _start(run_view: RunView) -> Iterator[str]:
     """The command that starts what was delivered, to be pasted; what lacks parts has none."""
-    if run_view.delivered_files and run_view.start and run_view.is_whole:
+    delivered = run_view.delivered
+    if delivered and delivered.take:
+        yield _step("take it", clean(delivered.take, 4_096))
+    elif delivered and delivered.undo:
+        yield _step("undo", _command(run_view, "undo"))
+    elif run_view.delivered_files and run_view.start and run_view.is_whole:
         command = f"cd {shlex.quote(run_view.header.target)} && {run_view.start}"
         yield _step("start", clean(command, 4_096))
 
@@ -175,7 +181,7 @@ def silence_reporter(report: Callable[[str], None]) -> Callable[[AnswerProgress]
 
 def render_outcome(run_view: RunView) -> str:
     """One line: how the run ended and where the project is."""
-    where = f", in {clean(run_view.header.target)}" if run_view.delivered_files else ""
+    where = f", in {delivered_to(run_view)}" if run_view.delivered_files else ""
     return f"{_headline(run_view)}{where}"
 
 
@@ -227,8 +233,8 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
 
 
 def _target(run_view: RunView) -> str:
-    if files := run_view.delivered_files:
-        return f"{clean(run_view.header.target)} ({plural(files, 'file')})"
+    if files := delivered_text(run_view):
+        return f"{delivered_to(run_view)} ({files})"
     done, _ = run_view.done_of_plan()
     kept = is_resumable(run_view) and done > 0
     return "nothing was delivered yet; what is done is kept" if kept else "nothing was delivered"

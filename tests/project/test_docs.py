@@ -79,6 +79,7 @@ OF_CLOUDFORMATION = {"CAPABILITY_IAM"}
 
 # Options of docker/build.sh, sbatch and apptainer that pages name.
 OF_OTHERS = {
+    "--ff-only",
     "--with",
     *("--array", "--exclusive", "--export", "--gres", "--output"),
     *("--cleanenv", "--containall", "--no-home", "--with"),
@@ -112,6 +113,7 @@ def cli(asked: Asked, cwd: Path) -> click.Command:
         watch=lambda loaded, run, port, opens: asked.take("watch", loaded),
         simulated_api=lambda loaded, port: asked.take("simulated-api", loaded),
         doctor=lambda loaded, probe, register: asked.take("doctor", loaded),
+        undo=lambda loaded, run: asked.take("undo", loaded),
         cancel=lambda loaded, run: asked.take("cancel", loaded),
         clean=lambda loaded, run, older_than_s, yes: asked.take("clean", loaded),
     )

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from core.events import CONTRACTS, CheckEnded, Proof
+from core.events import CONTRACTS, EXISTING, CheckEnded, Proof
 from core.plan import Plan
 from core.workspace.confined import read_regular
 from engine.delivery.merge import MergedFile, MergePlan
@@ -29,10 +29,11 @@ _Find = Callable[[str, str, Tree], Iterator[str]]
 
 
 def check_config_files(merged: MergePlan, plan: Plan) -> Iterator[CheckEnded]:
-    """One check for each, and one for all files that only hold data."""
+    """One check for each that was written, and one for all files that only hold data."""
     texts = dict(_texts(merged))
     tree = Tree(texts, frozenset(file.path for file in merged.files))
-    files = [file for file in merged.files if file.path in texts and not is_test(file.path)]
+    files = [f for f in merged.files if f.path in texts and not is_test(f.path)]
+    files = [file for file in files if file.owner != EXISTING]
     data = [file for file in files if _DATA.fullmatch(file.path) and not _choose(file.path)]
     for file in files:
         if (find := _choose(file.path)) is not None:

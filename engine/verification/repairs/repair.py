@@ -9,7 +9,7 @@ from core.errors import MergeError
 from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
 from core.plan import Plan
 from core.wire import write_atomic
-from engine.delivery.deliver import deliver_tree
+from engine.delivery.deliver import deliver_repaired
 from engine.delivery.merge import MergePlan, MergeSource, merge_over
 from engine.delivery.merged_file import read_text
 from engine.run.plan_event import repair_name
@@ -74,7 +74,8 @@ class Repairs:
         """What is the best now, and why the repair was not kept; empty if it was."""
         if end.result is None or end.attempt is None:
             return best, _why_it_ended(end)
-        source = MergeSource(planned.task.id, end.attempt.files, end.result.manifest)
+        result, files = end.result, end.attempt.files
+        source = MergeSource(planned.task.id, files, result.manifest, result.deleted)
         tree = merge_over(best.merged, source)
         if objections := self._objections(best.merged, tree):
             return best, " ".join(f"{text.rstrip('.')}." for text in objections[:_MOST_TOLD])
@@ -85,7 +86,8 @@ class Repairs:
         why = why_no_better(best.report, report, contracts)
         if not why:
             try:
-                return Proven(deliver_tree(self.session, tree), report), ""
+                delivered = deliver_repaired(self.session, self.plan, tree, planned.task.id)
+                return Proven(delivered, report), ""
             except MergeError as exc:  # a person has been at the target meanwhile
                 why = exc.message
         write_atomic(self.session.run.acceptance, acceptance.decode())

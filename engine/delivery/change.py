@@ -1,0 +1,209 @@
+"""A change to existing code: the whole tree with the change in it, delivered as a branch with a
+commit for each task, or into a directory that is no repository."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from core.errors import MergeError
+from core.events import CONTRACTS, EXISTING, Conflict, Delivered, MergeIntended, Refused
+from core.job import Manifest, ManifestEntry, TaskResult
+from core.plan import Plan
+from core.wire import write_atomic
+from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merge_over
+from engine.delivery.merged_file import read_as_judged
+from engine.merging.merge import merge_versions
+from engine.repository.base import BaseRecord
+from engine.repository.branch import (
+    ChangedFile,
+    CommitStep,
+    branch_name,
+    commit_steps,
+    how_to_take,
+    obstacles,
+)
+from engine.repository.plain import replace_files
+from engine.run.rundir import RunDir, write_deliveries
+from engine.run.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The whole `tree`, and what each owner has changed in it, in order."""
+
+    tree: MergePlan
+    parts: tuple["Part", ...] = ()
+
+    def plus(self, run: RunDir, source: MergeSource, shared: Sequence[str]) -> "Change":
+        """With what `source` has changed; its versions of `shared` files are merged with those of
+        the owners before it."""
+        versions = _merge_shared(run, self, source, shared)
+        after = merge_over(self.tree, versions.source)
+        after = replace(
+            after,
+            files=tuple(versions.placed(file) for file in after.files),
+            conflicts=(*after.conflicts, *versions.conflicts),
+        )
+        old = {file.path: file for file in self.tree.files}
+        files = tuple(file for file in after.files if file is not old.get(file.path))
+        gone = old.keys() - {file.path for file in after.files}
+        part = Part(source.owner, files, tuple(sorted(gone)))
+        return Change(after, (*self.parts, part))
+
+    @property
+    def files(self) -> tuple[MergedFile, ...]:
+        """Those that are new or changed, as they are in the end."""
+        return tuple(file for file in self.tree.files if file.owner != EXISTING)
+
+    def deleted(self, base: BaseRecord) -> tuple[str, ...]:
+        there = {file.path for file in self.tree.files}
+        return tuple(path for path in base.manifest.paths if path not in there)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one owner has changed."""
+
+    owner: str
+    files: tuple[MergedFile, ...]
+    deleted: tuple[str, ...]
+
+    def has(self, path: str) -> bool:
+        return path in self.deleted or any(file.path == path for file in self.files)
+
+
+def existing_tree(run: RunDir, base: BaseRecord) -> MergePlan:
+    """The base as it was laid out."""
+    files = (MergedFile(e.path, EXISTING, run.base / e.path, e) for e in base.manifest.entries)
+    return MergePlan(tuple(files))
+
+
+def make_change(
+    run: RunDir, base: BaseRecord, sources: Sequence[MergeSource], shared: Sequence[str]
+) -> Change:
+    """What the sources change, in their order. What cannot be where it belongs is refused."""
+    paths = {path for source in sources for path in source.manifest.paths}
+    deleted = {path for source in sources for path in source.deleted}
+    blocked = obstacles(base, sorted(paths), sorted(deleted))
+    change, refused = Change(existing_tree(run, base)), list[Refused]()
+    for source in sources:
+        named = (*source.manifest.paths, *source.deleted)
+        refused += (Refused(p, source.owner, blocked[p]) for p in named if p in blocked)
+        entries = tuple(e for e in source.manifest.entries if e.path not in blocked)
+        left = tuple(path for path in source.deleted if path not in blocked)
+        source = replace(source, manifest=Manifest(entries), deleted=left)
+        change = change.plus(run, source, shared)
+    tree = replace(change.tree, refused=(*change.tree.refused, *refused))
+    return replace(change, tree=tree)
+
+
+def deliver_change(
+    session: Session,
+    base: BaseRecord,
+    plan: Plan,
+    change: Change,
+    results: Mapping[str, TaskResult],
+) -> MergePlan:
+    """All of it or nothing. Returns the whole tree. Raises MergeError."""
+    run, tree = session.run, change.tree
+    if not change.files and not change.deleted(base):
+        raise MergeError(
+            "The tasks have changed nothing.", "Say more exactly what is to be different."
+        )
+    write_deliveries(run, (Manifest(tuple(file.entry for file in change.files)),))
+    session.emit(MergeIntended(base.directory, len(change.files)))
+    session.journal.commit()
+    delivered = Delivered(
+        base.directory, len(change.files), tree.conflicts, tree.refused, len(change.deleted(base))
+    )
+    if base.is_plain:
+        replace_files(run, base, [_stored(f) for f in change.files], change.deleted(base))
+        delivered = replace(delivered, undo=True)
+    else:
+        commit = commit_steps(run, base, [*_steps(session, plan, change, results)])
+        branch, take = branch_name(run.run_id), how_to_take(base, run.run_id)
+        delivered = replace(delivered, branch=branch, commit=commit, take=take)
+    session.emit(delivered)
+    return tree
+
+
+def _steps(
+    session: Session, plan: Plan, change: Change, results: Mapping[str, TaskResult]
+) -> Iterator[CommitStep]:
+    titles = {task.id: task.title or task.id for task in plan.tasks}
+    for part in change.parts:
+        result = results.get(part.owner)
+        subject = titles.get(part.owner) or (
+            f"Contracts: {plan.title}" if part.owner == CONTRACTS else f"Repair: {plan.title}"
+        )
+        models = dict.fromkeys(usage.model for usage in result.usage) if result else ()
+        yield CommitStep(
+            subject=subject,
+            body=result.message if result else "",
+            trailers=(
+                ("Orchestrator-Run", session.run.run_id),
+                ("Orchestrator-Task", part.owner),
+                *(("Orchestrator-Model", model) for model in models),
+            ),
+            files=tuple(_stored(file) for file in part.files),
+            deleted=part.deleted,
+            when=session.facts.created,
+        )
+
+
+def _stored(file: MergedFile) -> ChangedFile:
+    entry = file.entry
+    return ChangedFile(file.path, file.source, entry.sha256, entry.size, entry.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class _Versions:
+    """A `source` whose shared files are as they are `merged`: their places by path. Those in
+    conflict are left out."""
+
+    source: MergeSource
+    merged: Mapping[str, Path]
+    conflicts: Sequence[Conflict]
+
+    def placed(self, file: MergedFile) -> MergedFile:
+        is_own = file.owner == self.source.owner and file.path in self.merged
+        return replace(file, source=self.merged[file.path]) if is_own else file
+
+
+def _merge_shared(
+    run: RunDir, change: Change, source: MergeSource, shared: Sequence[str]
+) -> _Versions:
+    entries = {entry.path: entry for entry in source.manifest.entries}
+    deleted, merged, conflicts = set(source.deleted), dict[str, Path](), list[Conflict]()
+    there = {file.path: file for file in change.tree.files}
+    for path in shared:
+        before = [part.owner for part in change.parts if part.has(path)]
+        if not before or not (path in entries or path in deleted):
+            continue
+        earlier, entry, original = there.get(path), entries.pop(path, None), run.base / path
+        own = source.root / path
+        found = merge_versions(
+            path,
+            original.read_bytes() if original.exists() else None,
+            [
+                (" and ".join(before), read_as_judged(earlier) if earlier else None),
+                (source.owner, own.read_bytes() if entry else None),
+            ],
+        )
+        deleted.discard(path)
+        if found.conflicts:
+            why = ": ".join(filter(None, (found.how, ", ".join(found.places))))
+            why += f"; make it anew: {found.remake}" if found.remake else ""
+            kept = str(own) if entry else f"deleted by {source.owner}"
+            conflicts.append(Conflict(path, (before[-1], source.owner), kept, why))
+        elif found.content is not None:
+            mode = entry.mode if entry else earlier.entry.mode if earlier else 0o644
+            digest, size = sha256(found.content).hexdigest(), len(found.content)
+            entries[path] = ManifestEntry(path, size, digest, mode)
+            place = merged[path] = run.merged / source.owner / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(place, found.content)
+    manifest = Manifest(tuple(entries[path] for path in sorted(entries)))
+    source = replace(source, manifest=manifest, deleted=tuple(sorted(deleted)))
+    return _Versions(source, merged, conflicts)

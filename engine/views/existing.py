@@ -1,0 +1,31 @@
+"""What a person is told of the existing code that a run starts from."""
+
+from collections.abc import Iterator, Sequence
+
+from engine.repository.base import BaseRecord
+from engine.views.format import clean, plural
+
+_NAMED = 3
+
+
+def describe_base(base: BaseRecord) -> Iterator[str]:
+    """The lines at the beginning of a run."""
+    commit = f"{base.branch or 'the commit'} {base.commit[:12]}"
+    at = "as it is now" if base.is_plain else commit
+    files = plural(len(base.manifest.entries), "file")
+    where = clean(base.directory, 400)
+    yield f"Changing {where}, {clean(at)}: {files}, {base.manifest.size / 1e6:,.1f} MB."
+    if base.left_out_count:
+        named = [f"{clean(left.path, 100)} ({left.why})" for left in base.left_out]
+        yield f"Left out, and kept as they are: {_some(named, base.left_out_count)}."
+    if base.uncommitted_count:
+        names = [clean(name, 100) for name in base.uncommitted]
+        yield (
+            "Changes that are not committed are not used and not touched:"
+            f" {_some(names, base.uncommitted_count)}."
+        )
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    more = count - len(names[:_NAMED])
+    return ", ".join(names[:_NAMED]) + (f" and {more:,} more" if more else "")

@@ -1,0 +1,241 @@
+"""--into: existing code is changed on a branch of its own, or in place where there is no git."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from core.bundle import build_manifest
+from core.plan import Plan, Task, render_plan
+from tests.engine.repository.repos import fingerprint, git, make_repository, write_files
+from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
+
+FILES = {
+    "README.md": "# Calc\r\n",
+    "app/__init__.py": "",
+    "app/calc.py": "def add(a, b):\n    return a + b\n",
+    "tests/__init__.py": "",
+    "tests/test_calc.py": (
+        "import unittest\n\nfrom app.calc import add\n\n\nclass T(unittest.TestCase):\n"
+        "    def test_add(self):\n        self.assertEqual(add(1, 2), 3)\n"
+    ),
+    ".env": "KEY=1\n",
+}
+CHECK = "python3 -m unittest discover -s tests -t ."
+SHARES = 4
+"""Each of so many tests has every fourth line, so that none takes long."""
+RUN = ("Add a line", "--into", "repo", "--sim-speed", "0", "--no-color")
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return make_repository(tmp_path / "repo", FILES)
+
+
+@pytest.fixture
+def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path / "repo", FILES)
+    return tmp_path / "repo"
+
+
+def run_id() -> str:
+    [run] = Path(".orchestrator/runs").glob("2*")
+    return run.name
+
+
+def branch(repo: Path) -> str:
+    return f"orchestrator/{run_id()}"
+
+
+def write_plan(*tasks: Task, **more: object) -> str:
+    Path("plan.json").write_text(render_plan(Plan(title="Change", tasks=tasks, **more)))  # type: ignore[arg-type]
+    return "plan.json"
+
+
+def task(name: str, *owns: str, checks: tuple[str, ...] = ()) -> Task:
+    return Task(id=name, title=f"Do {name}", instructions="Change it.", owns=owns, checks=checks)
+
+
+def test_the_result_is_a_branch_and_nothing_else_is_touched(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(repo, {"app/calc.py": "# not committed\n", "new.txt": "not tracked\n"})
+    before = fingerprint(repo)
+    assert orchestrator.main([*RUN]) == 0
+    assert fingerprint(repo) == before
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "Left out, and kept as they are: .env (looks like a secret)." in told
+    assert "are not used and not touched: app/calc.py, new.txt." in told
+    assert "(4 files changed)" in told
+    take = f"git -C {repo} merge --ff-only {branch(repo)}"
+    assert f"take it {take}" in told
+    form = "--format=%s|%an|%(trailers:key=Orchestrator-Task,valueonly,separator=)"
+    assert git(repo, "log", form, branch(repo)).splitlines() == [
+        "Mark app/calc.py|Ada|change-3",
+        "Mark app/__init__.py|Ada|change-2",
+        "Mark README.md|Ada|change-1",
+        "Contracts: Simulated change|Ada|contracts",
+        "files|Ada|",
+    ]
+    mark = "# Simulated: a change by the task change-3."
+    assert git(repo, "show", f"{branch(repo)}:app/calc.py") == FILES["app/calc.py"] + mark
+    assert git(repo, "show", f"{branch(repo)}:.env") == "KEY=1"
+    git(repo, "fsck", "--strict")
+
+
+def test_a_subfolder_limits_the_work_to_it(repo: Path) -> None:
+    assert orchestrator.main(["Add", "--into", "repo/app", "--sim-speed", "0"]) == 0
+    changed = git(repo, "diff", "--name-only", "main", branch(repo)).split()
+    assert changed == ["app/SIMULATED.md", "app/__init__.py", "app/calc.py"]
+
+
+def test_a_plain_directory_is_changed_in_place_and_undone(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = build_manifest(plain)
+    assert orchestrator.main([*RUN]) == 0
+    assert "Simulated" in (plain / "app/calc.py").read_text()
+    assert f"undo {run_id()}" in "".join(capsys.readouterr())
+    assert not (plain / ".git").exists()
+    assert orchestrator.main(["undo", "last"]) == 0
+    assert build_manifest(plain) == before
+
+
+@pytest.mark.parametrize(
+    ("shared", "code", "kept"),
+    [("app/calc.py", 0, ["one", "two"]), ("README.md", 1, ["one"])],
+    ids=["merged", "in conflict"],
+)
+def test_versions_of_a_shared_file_are_merged_or_named(
+    shared: str, code: int, kept: list[str], repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = write_plan(task("one", shared), task("two", shared), shared=(shared,))
+    args = ["Change it", "--plan", plan, "--into", "repo", "--sim-speed", "0"]
+    assert orchestrator.main(args) == code
+    text = git(repo, "show", f"{branch(repo)}:{shared}")
+    assert [name for name in ("one", "two") if f"by the task {name}." in text] == kept
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert (f"{shared} of one and two: both changed; kept as" in told) == (code == 1)
+
+
+@pytest.mark.parametrize("where", ["absent", "a file", "no commit"])
+def test_what_cannot_be_changed_is_refused_before_anything_is_written(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "repo"
+    if where == "a file":
+        place.touch()
+    elif where == "no commit":
+        place.mkdir()
+        git(place, "init", "--quiet")
+    assert orchestrator.main([*RUN]) in (2, 3)
+    assert not Path(".orchestrator").exists()
+    assert "error: " in capsys.readouterr().err
+
+
+def test_into_and_an_output_directory_exclude_each_other(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrator.main([*RUN, "--output-dir", "out"]) == 2
+    assert "--into and --output-dir were both given" in capsys.readouterr().err
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("broken", "code", "told"),
+    [
+        ({}, 0, "1 of 1 passed"),
+        ({"tests/test_calc.py": FILES["tests/test_calc.py"].replace(", 3)", ", 4)")}, 0, "before"),
+    ],
+    ids=["passes", "failed before"],
+)
+def test_checks_compare_with_the_base(
+    broken: Mapping[str, str],
+    code: int,
+    told: str,
+    repo: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if broken:
+        write_files(repo, broken)
+        git(repo, "commit", "--quiet", "--all", "-m", "broken")
+    plan = write_plan(task("a", "app/calc.py", checks=(CHECK,)))
+    args = [
+        "Add",
+        "--plan",
+        plan,
+        "--into",
+        "repo",
+        "--sim-speed",
+        "0",
+        "--verify",
+        "--repair-rounds",
+        "0",
+    ]
+    assert orchestrator.main(args) == code
+    assert told in " ".join("".join(capsys.readouterr()).split())
+
+
+@pytest.mark.bubblewrap
+def test_a_regression_fails_the_run_and_is_named(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = "! grep -q Simulated app/calc.py"
+    plan = write_plan(task("a", "app/calc.py", checks=(check,)))
+    args = [
+        "Add",
+        "--plan",
+        plan,
+        "--into",
+        "repo",
+        "--sim-speed",
+        "0",
+        "--verify",
+        "--repair-rounds",
+        "0",
+    ]
+    assert orchestrator.main(args) == 1
+    assert "it passed before this change" in " ".join("".join(capsys.readouterr()).split())
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DyingRuns]:
+    with dying_runs(tmp_path_factory.mktemp("home")) as runs:
+        yield runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", range(1, SHARES + 1))
+def test_a_run_that_dies_after_any_line_ends_in_the_same_tree(
+    share: int, program: DyingRuns, tmp_path: Path
+) -> None:
+    def change(place: Path, lines: int) -> tuple[int, str]:
+        make_repository(place / "repo", FILES)
+        before = fingerprint(place / "repo")
+        code = program(lines, place, "", *RUN)
+        [run] = place.glob(".orchestrator/runs/2*")
+        if code == DIED:
+            assert program(0, place, "", "resume", "last") == 0
+        assert fingerprint(place / "repo") == before
+        git(place / "repo", "fsck", "--strict")
+        log = git(place / "repo", "log", "--format=%T %s", f"orchestrator/{run.name}")
+        return code, log
+
+    (tmp_path / "whole").mkdir()
+    code, expected = change(tmp_path / "whole", 0)
+    assert code == 0
+    for lines in range(share, 60, SHARES):
+        place = tmp_path / str(lines)
+        place.mkdir()
+        code, log = change(place, lines)
+        assert log == expected, f"after line {lines}"
+        if code == 0:
+            break
+    else:
+        pytest.fail("the run never came to its end")
