@@ -30,7 +30,16 @@ for _name in [name for name in os.environ if name.startswith("OTEL_")]:
     del os.environ[_name]
 
 ON_CI = os.environ.get("CI") == "true"
-SERVICES = ("docker_engine", "moto", "slurm", "sshd", "bubblewrap", "browser", "registries")
+SERVICES = (
+    "docker_engine",
+    "moto",
+    "slurm",
+    "sshd",
+    "bubblewrap",
+    "browser",
+    "registries",
+    "shells",
+)
 NOT_UNIT = (*SERVICES, "claude_code", "wheel", "slow")
 
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.

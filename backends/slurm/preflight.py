@@ -152,7 +152,8 @@ def _test(host: ClusterHost, settings: SlurmSettings) -> CommandResult:
 def _no_answer(result: CommandResult) -> Problem:
     if commands.lacks_configuration(result.stderr):
         return Problem(
-            f"Slurm is not set up here, since its commands found no slurm.conf: {result.error}.",
+            "Slurm is not set up here, since its commands found no slurm.conf:"
+            f" {result.error.rpartition('; ')[2]}.",
             "Run this on a login node of the cluster, or set SLURM_CONF to its slurm.conf.",
         )
     return Problem(f"Slurm did not answer: {result.error}.", "Check the cluster: scontrol ping.")

@@ -10,8 +10,8 @@ from core.errors import BudgetExceeded, OrchestratorError, PlanInvalid, Planning
 from core.plan import Plan
 from engine.views.types import View
 
-_QUESTION = "Carry out this plan? y: yes, n or Enter: no, e: edit it, or a line on what to change: "
-_HINT = "Answer y, n or e, or say in more than one word what is to be changed in the plan."
+_QUESTION = "Carry out this plan? y, n (Enter), e (edit), or a change: "
+_HINT = "Answer y, n or e, or say in more than one word what to change. Enter alone means no."
 _UNCHANGED = "The plan is unchanged."
 
 

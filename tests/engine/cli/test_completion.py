@@ -81,17 +81,26 @@ def test_each_shell_gets_its_script_and_its_answers(place: Path, shell: str) -> 
     assert completed(place, "resu", shell) == ["resume"]
 
 
-def test_bash_completes_with_the_line_of_the_documentation(place: Path) -> None:
-    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    (line,) = (row.split("`")[3] for row in page.splitlines() if row.startswith("| bash,"))
-    asking = (
-        f"{line}\nCOMP_WORDS=(parallel-orchestrator show 20260101); COMP_CWORD=2\n"
-        '_parallel_orchestrator_completion parallel-orchestrator; echo "${COMPREPLY[@]}"'
-    )
-    assert run(place, "bash", "-c", asking).split() == [RUNS[0]]
+COMPLETING = {
+    "bash": "{line}\nCOMP_WORDS=(parallel-orchestrator show 20260101); COMP_CWORD=2\n"
+    '_parallel_orchestrator_completion parallel-orchestrator; echo "${{COMPREPLY[@]}}"',
+    # in place of the functions that draw a list, one that prints what is in it
+    "zsh": "autoload -Uz compinit && compinit -u -D\n{line}\n"
+    "compadd() {{ print -l -- ${{(P)@[-1]}} }}\n"
+    "words=(parallel-orchestrator show 20260101); CURRENT=3\n"
+    "${{_comps[parallel-orchestrator]}}",
+    "fish": '{line}\ncomplete -C "parallel-orchestrator show 20260101"',
+}
 
 
-def test_the_lines_for_the_other_shells_ask_for_their_scripts() -> None:
+@pytest.mark.parametrize(
+    "shell",
+    ["bash", *(pytest.param(name, marks=pytest.mark.shells) for name in ("zsh", "fish"))],
+)
+def test_each_shell_completes_with_the_line_of_the_documentation(place: Path, shell: str) -> None:
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for shell in ("bash", "zsh", "fish"):
-        assert f"{COMPLETE}={shell}_source parallel-orchestrator" in page
+    (row,) = (row for row in page.splitlines() if row.startswith(f"| {shell},"))
+    line = row.replace("\\|", "|").split("`")[-2]
+    own = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
+    asking = COMPLETING[shell].format(line=line)
+    assert run(place, shell, *own, "-c", asking, HOME=str(place)).split() == [RUNS[0]]
