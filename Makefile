@@ -1,4 +1,5 @@
-# Everything below needs only make and Python >= 3.11; the rest is set up in .venv on first use.
+# Everything below needs only make and Python >= 3.11, and the tests git; the rest is set up in .venv
+# on first use.
 # PYTHON=/path/to/python3 chooses another interpreter.
 
 SHELL := /bin/sh
