@@ -86,13 +86,20 @@ def obstacles(
     base: BaseRecord, files: Collection[str], deleted: Collection[str] = ()
 ) -> dict[str, str]:
     """Why each of these paths cannot be written, of those that cannot, once `deleted` are gone: the
-    base has what the run was not given there. commit_steps would refuse them."""
+    base has what the run was not given there. commit_steps and replace_files would refuse them."""
     git = Git(Path(base.git_dir))
     with git.objects() as reader:
         tree = git.text("rev-parse", "--verify", f"{base.commit}^{{tree}}")
         work = _Work(base, Tree(reader, tree))
         found = {path: why for path in deleted if (why := work.remove(path))}
-        return found | {path: why for path in files if (why := work.obstacle(path))}
+        found |= {path: why for path in files if (why := work.obstacle(path))}
+    left_out = {entry.path for entry in base.left_out if base.is_plain}  # not in its commit
+    for path in files if left_out else ():
+        parts = path.split("/")
+        for place in ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
+            if place in left_out:
+                found.setdefault(path, f"{place!r} is there, and was left out of the base")
+    return found
 
 
 class _Work:

@@ -71,7 +71,7 @@ def _has_directory(git: Git, commit: str, path: str) -> bool:
 
 
 def _directory(into: Path) -> Path:
-    if "\0" in str(into) or not is_utf8(str(into)):
+    if "\0" in str(into) or not is_utf8(str(into)) or not is_utf8(os.path.realpath(into)):
         why = "its name is not in UTF-8"
         raise TargetRefused(f"{str(into)!r} cannot be worked on: {why}.", _NAME_ANOTHER)
     directory = Path(os.path.abspath(into))

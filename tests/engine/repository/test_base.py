@@ -196,6 +196,26 @@ def test_a_clean_work_tree_stays_clean_whatever_the_line_ends(tmp_path: Path) ->
     assert fingerprint(repo) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "update-index --split-index",
+        "update-index --index-version=4 --untracked-cache",
+        "sparse-checkout set --cone --sparse-index sub",
+        "update-index --assume-unchanged a.txt",
+    ],
+)
+def test_every_kind_of_index_is_read(command: str, tmp_path: Path) -> None:
+    files = {"a.txt": "a", "sub/b.txt": "b", "other/c.txt": "c"}
+    repo = make_repository(tmp_path / "repo", files)
+    git(repo, *command.split())
+    before = fingerprint(repo)
+    assert lay_out(repo, tmp_path)[0].uncommitted == ()
+    assert fingerprint(repo) == before
+    write_files(repo, {"sub/b.txt": "changed"})
+    assert prepare_base(repo, "", make_run(tmp_path, "2")).uncommitted == ("sub/b.txt",)
+
+
 def test_a_base_is_made_once(tmp_path: Path) -> None:
     repo = make_repository(tmp_path / "repo", {"a.txt": "a", "b/c.txt": "c"})
     run = make_run(tmp_path)

@@ -89,6 +89,20 @@ def test_what_is_in_the_way_is_told_and_nothing_is_changed(
     assert fingerprint(repo) == before
 
 
+def test_a_linked_worktree_moves_alone(tmp_path: Path) -> None:
+    repo, run = make_repository(tmp_path / "repo"), make_run(tmp_path)
+    linked = tmp_path / "linked"
+    git(repo, "worktree", "add", "--quiet", "-b", "other", str(linked))
+    base = prepare_base(linked, "", run)
+    commit_steps(run, base, [make_step(tmp_path / "s", {"a.txt": "a2"})])
+    before = fingerprint(repo / "src") | fingerprint(repo / ".git/refs/heads/main")
+    assert fast_forward(base, run) is None
+    assert git(linked, "status", "--porcelain") == git(repo, "status", "--porcelain") == ""
+    assert (linked / "a.txt").read_text() == "a2"
+    assert (repo / "a.txt").read_text() == "a\n"
+    assert fingerprint(repo / "src") | fingerprint(repo / ".git/refs/heads/main") == before
+
+
 def test_files_whose_times_differ_only_are_no_changes(tmp_path: Path) -> None:
     repo, run, base = prepared(tmp_path)
     (repo / "sub/b.txt").touch()

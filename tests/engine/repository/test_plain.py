@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import MergeError, UsageError
 from engine.repository.base import BaseRecord, prepare_base
-from engine.repository.branch import ChangedFile
+from engine.repository.branch import ChangedFile, obstacles
 from engine.repository.plain import replace_files, undo
 from engine.run.rundir import RunDir
 from tests.engine.repository.repos import (
@@ -132,6 +132,14 @@ def test_nothing_is_touched_where_one_file_is_not_as_it_was(
     with pytest.raises(MergeError, match=re.compile(why)):
         replace_files(run, base, files, DELETED)
     assert without_times_of_directories(place) == before
+
+
+def test_what_was_left_out_is_told_beforehand(tmp_path: Path) -> None:
+    place = prepared(tmp_path)[0]
+    (place / "link").symlink_to(tmp_path)
+    base = prepare_base(place, "", make_run(tmp_path, "run-2"))
+    found = obstacles(base, ["a.txt", ".env", "link/x", "new.txt", "A.txt"])
+    assert {*found} == {".env", "link/x", "A.txt"}
 
 
 def test_a_directory_becomes_a_file_and_a_file_a_directory(tmp_path: Path) -> None:
