@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from core.check_request import Check, CheckRequest
-from core.checks import lying_check, start_check
+from core.checks import lying_check, nginx, start_check
 from core.checks.counts import count_tests
 from core.checks.excerpt import excerpt
 from core.checks.sandbox import Places, Sandbox
@@ -155,7 +155,7 @@ class Checker:
     def _taken(self, output: str) -> str:
         """That a port was taken by somebody else, if that may be."""
         may_be = not self.sandbox.has_own_network and _PORT_TAKEN.search(output)
-        return "a port that it needs is taken here" if may_be else ""
+        return "another program here has the port that it needs" if may_be else ""
 
     def _check_start(self, shell: Shell, command: str) -> None:
         shutil.copyfile(start_check.__file__, self.places.tools / "start_check.py")
@@ -210,6 +210,7 @@ class Checker:
         if end.exit_code != 0:
             lack = lack or _older_python(self.request.setup)
             lack = lack or lacking_program(end.exit_code, end.output) or self._taken(end.output)
+            lack = lack or nginx.lack_of(end.output)
             state = Proof.NOT_PROVEN if lack or end.ran_out_of_disk else Proof.FAILED
             reason, output = lack or end.outcome(), end.output
         ran = count_tests(end.output)

@@ -22,7 +22,7 @@ from engine.run.session import Session, storing
 from engine.verification.acceptance_file import write_acceptance
 from engine.verification.baseline import Baseline
 from engine.verification.commands import find_commands
-from engine.verification.config_files.check import check_config_files
+from engine.verification.config_files.check import check_config_files, checks_of_config_files
 from engine.verification.idle_tests.find import find_doubt
 
 
@@ -120,6 +120,7 @@ def verify(
         sources = {file.path: file.source for file in merged.files}
         commands = find_commands(plan, merged).items()
         checks = tuple(Check(*item, find_doubt(item[0], sources)) for item in commands)
+        checks += tuple(checks_of_config_files(merged, plan))
         judge = (baseline or Baseline(MergePlan())).judge(runner.run, plan, tell)
         try:
             runner.run(CheckRequest(plan.setup, checks), merged, judge.tell)

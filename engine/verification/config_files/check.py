@@ -1,6 +1,7 @@
 """Each file that describes how the project runs, as a check of its own.
 
-They are read and not run, so that this needs no sandbox and none of their tools.
+They are read and not run, so that this needs no sandbox and none of their tools; what only its own
+program can read is a command for the sandbox.
 """
 
 import posixpath
@@ -8,11 +9,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from core.check_request import Check
+from core.checks import nginx
 from core.events import CONTRACTS, EXISTING, CheckEnded, Proof
 from core.plan import Plan
 from core.workspace.confined import read_regular
 from engine.delivery.merge import MergedFile, MergePlan
-from engine.verification.config_files import compose, dockerfile, manifests
+from engine.verification.config_files import compose, dockerfile, manifests, systemd
 from engine.verification.config_files.tree import Tree
 from engine.verification.config_files.values import find_env_faults
 from engine.verification.conventions import is_test
@@ -48,6 +51,14 @@ def check_config_files(merged: MergePlan, plan: Plan) -> Iterator[CheckEnded]:
         yield _end(DATA, _owners([f for f, faults in found if faults], plan), faults, began)
 
 
+def checks_of_config_files(merged: MergePlan, plan: Plan) -> Iterator[Check]:
+    """Those that their own programs make."""
+    texts = dict(_texts(merged))
+    for file in (file for file in merged.files if file.owner != EXISTING):
+        if command := nginx.command_for(file.path, texts.get(file.path, "")):
+            yield Check(command, _owners([file], plan))
+
+
 def _texts(merged: MergePlan) -> Iterator[tuple[str, str]]:
     """Of all that is text, also source files, which others name."""
     for file in merged.files:
@@ -69,6 +80,8 @@ def _choose(path: str) -> _Find | None:
         return manifests.find_package_faults
     if name == "pyproject.toml":
         return manifests.find_pyproject_faults
+    if systemd.NAMES.fullmatch(name):
+        return systemd.find_faults
     if manifests.WORKFLOW.fullmatch(path):
         return manifests.find_workflow_faults
     return find_env_faults if _ENV.fullmatch(name) else None

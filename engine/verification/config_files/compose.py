@@ -11,7 +11,7 @@ from typing import Any
 from engine.verification.config_files.tree import Tree
 from engine.verification.config_files.values import (
     find_port_fault,
-    find_url_fault,
+    find_value_fault,
     interpolate,
 )
 from engine.verification.config_files.yaml_text import items, load_yaml, mapping
@@ -95,7 +95,7 @@ def _faults_of_service(service: dict[str, Any], path: str, tree: Tree) -> Iterat
     if _is_base(path) and service.keys().isdisjoint({"image", "build", "extends", "provider"}):
         yield "it has neither an image nor a build"
     for name, value in _environment(service.get("environment")):
-        if fault := find_url_fault(interpolate(value)):
+        if fault := find_value_fault(name, value):
             yield f"{name}: {fault}"
     for port in items(service.get("ports")):
         if isinstance(port, str) and (fault := find_port_fault(interpolate(port))):

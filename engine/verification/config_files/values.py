@@ -10,6 +10,8 @@ _VARIABLE = re.compile(r"\$\$|\$\{(\w+)(?:(:?[-?+])([^{}]*))?\}|\$(\w+)")
 _URL = re.compile(r"\s*(?:jdbc:)?[A-Za-z][A-Za-z0-9+.-]*://")
 _BETWEEN_URLS = re.compile(r"[\s,;]+")
 _PLACEHOLDER = re.compile(r"[<>{}\[\]]|\.\.\.|\*")
+_PORT_NAME = re.compile(r"(^|_)port$", re.IGNORECASE)
+_NUMBER = re.compile(r"\d\w*")
 _PORT = re.compile(r"\d+(?:-\d+)?")
 _LAST_PORT = 65_535
 _SHOWN_CHARS = 160
@@ -24,6 +26,14 @@ def interpolate(value: str) -> str:
         return found[3] if found[2] in (":-", "-") else "1"
 
     return _VARIABLE.sub(replacement, value)
+
+
+def find_value_fault(name: str, value: str) -> str:
+    """What is wrong with a setting that is a URL, or the number of a port by its name."""
+    value = interpolate(value)
+    if _PORT_NAME.search(name) and _NUMBER.fullmatch(value) and value != "0":
+        return find_port_fault(value)
+    return find_url_fault(value)
 
 
 def find_url_fault(value: str) -> str:
@@ -81,5 +91,5 @@ def find_env_faults(_path: str, text: str, _tree: Tree) -> Iterator[str]:
                 yield f"line {number}: the quote is not closed"
         else:
             value = re.split(r"\s#", value)[0].strip()
-        if fault := find_url_fault(interpolate(value)):
+        if fault := find_value_fault(name.strip(), value):
             yield f"{name.strip()}: {fault}"

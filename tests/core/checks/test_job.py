@@ -67,7 +67,7 @@ def test_what_fails_for_a_port_that_another_has_is_not_proven(tmp_path: Path) ->
         listen = f"python3 -m http.server -b 127.0.0.1 {other.getsockname()[1]}"
         request = CheckRequest(Setup(start=listen), (Check(listen),))
         report, _ = run(tmp_path, CheckJob(request), contained=True)
-    reason = "a port that it needs is taken here"
+    reason = "another program here has the port that it needs"
     assert [(e.phase, e.state, e.reason) for e in report.ended] == [
         ("check", Proof.NOT_PROVEN, reason),
         ("start", Proof.NOT_PROVEN, reason),

@@ -123,7 +123,7 @@ def test_without_an_endpoint_the_sdk_is_not_even_imported(tmp_path: Path) -> Non
     told = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "ORCHESTRATOR_NO_VERIFY": "1", "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(ROOT), "ORCHESTRATOR_VERIFY": "0", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,

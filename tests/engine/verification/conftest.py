@@ -21,7 +21,11 @@ from engine.verification.verify import HostRunner, verify
 MIB = 1024 * 1024
 RUN = "20260101-000000-aaaa"
 PASSES = "test -e app.py"
-FILES = {"app.py": "print('hello')\n", "tests/test_app.py": "", "run.sh": "echo ran\n"}
+FILES = {
+    "app.py": "print('hello')\n",
+    "tests/test_app.py": "",
+    "run.sh": "test -e app.py && echo ran\n",
+}
 
 
 class Project:

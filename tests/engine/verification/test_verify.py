@@ -50,7 +50,7 @@ def test_a_check_that_took_long_is_not_run_again(
 ) -> None:
     monkeypatch.setattr(runner, "AGAIN_S", 0.0)
     assert not project.verify("rm mark || { touch mark; false; }", PASSES)
-    assert project.states == [Proof.FAILED, Proof.PASSED]
+    assert project.states == [Proof.PASSED, Proof.FAILED]
 
 
 def test_criteria_take_the_result_of_their_command_or_are_not_proven(project: Project) -> None:
@@ -228,6 +228,42 @@ def test_a_check_that_cannot_fail_proves_nothing(
     expected = Proof.NOT_PROVEN if reason else Proof.PASSED
     assert [(c.state, c.reason) for c in project.ended] == [(expected, reason)]
     assert [(p.state, p.reason) for p in project.verified.criteria] == [(expected, reason)]
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "reason"),
+    [
+        ("nginx: the configuration file a syntax is ok", Proof.PASSED, ""),
+        (
+            '[emerg] 9#9: unknown directive "x" in a:1\nnginx: configuration file a test failed',
+            Proof.FAILED,
+            "exit code 1",
+        ),
+        (
+            '[emerg] 9#9: host not found in upstream "api:8000" in a:3\n'
+            "nginx: configuration file a test failed",
+            Proof.NOT_PROVEN,
+            "it names what is not here, such as a host or a certificate",
+        ),
+        ("", Proof.NOT_PROVEN, "nginx is not here"),
+    ],
+)
+def test_a_configuration_of_nginx_is_tested_by_nginx_where_it_is(
+    project: Project, said: str, state: Proof, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = project.session.run.root / "bin"
+    place.mkdir()
+    if said:
+        text = f"#!/bin/sh\ntest -e $5 && printf '%s\\n' '{said}' >&2; exit 1\n"
+        place.joinpath("nginx").write_text(text)
+        place.joinpath("nginx").chmod(0o755)
+    for name in ("cat", "env", "grep", "mktemp", "mkdir", "rm", "cp"):
+        place.joinpath(name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(place))
+    project.write("nginx.conf", "events {}\nhttp { server { listen 80; } }\n")
+    assert project.verify("true") == (state is not Proof.FAILED)
+    (found,) = [e for e in project.ended if "nginx" in e.command]
+    assert (found.state, found.reason) == (state, reason)
 
 
 def test_a_file_that_describes_how_it_runs_is_a_check(project: Project) -> None:

@@ -138,6 +138,31 @@ def test_a_dockerfile_copies_from_the_directory_that_it_is_built_in(tmp_path: Pa
     assert "cli.py is not" in faults(tmp_path / "alone", "deploy/Dockerfile", text)
 
 
+UNIT = "[Unit]\nDescription=a\n\n[Service]\n# why\nExecStart=/opt/a \\\n  --port 80\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "fault"),
+    [
+        ("app.service", UNIT, ""),
+        ("app@.service", UNIT + "Environment='A=http://a:1' PORT=80\nUser=%i\n", ""),
+        ("app.service", UNIT + "Environment=A=http://a:x\n", "line 8: A: 'http://a:x' is no URL"),
+        ("app.service", UNIT + "Environment='A\n", "line 8: a quote is not closed"),
+        ("app.service", UNIT.replace("ExecStart=", "Exec="), "it has no ExecStart in [Service]"),
+        ("app.service", UNIT.replace("[Service]", "[service]"), "it has no ExecStart in [Service]"),
+        ("app.service", UNIT + "Restart always\n", "line 8: Restart always is no Key=value"),
+        ("app.service", "A=b\n" + UNIT, "line 1: A=b is no section"),
+        ("app.service", "<service-group/>\n", ""),
+        ("app.timer", "[Timer]\nOnCalendar=daily\n", ""),
+        ("app.timer", "[Timer]\nPersistent=true\n", "it has no On... in [Timer]"),
+        ("app.socket", "[Socket]\nListenStream=80\n", ""),
+    ],
+)
+def test_units_of_systemd(tmp_path: Path, path: str, text: str, fault: str) -> None:
+    found = faults(tmp_path, path, text)
+    assert fault in found if fault else found == "passed"
+
+
 @pytest.mark.parametrize(
     ("path", "text", "fault"),
     [
@@ -146,6 +171,9 @@ def test_a_dockerfile_copies_from_the_directory_that_it_is_built_in(tmp_path: Pa
         (".env.example", "A='1\n", "line 1: the quote is not closed"),
         (".env.example", "URL=http://a:x\n", "URL: 'http://a:x' is no URL"),
         (".env.example", "URL=http://a:<port>\n", ""),
+        (".env.example", "PORT=8000\nA_PORT=0\nB_PORT=${X}\nSERIAL_PORT=/dev/x\n", ""),
+        (".env.example", "DB_PORT=80000\n", "DB_PORT: '80000': ports go from 1 to 65,535"),
+        (".env.example", "PORT=8000x\n", "PORT: '8000x' is no port"),
         ("package.json", '{"scripts": {"start": "node src/x.js && npm run b", "b": "tsc"}}', ""),
         ("package.json", '{"scripts": {"start": "node dist/x.js"}, "bin": "./src/x.js"}', ""),
         ("package.json", '{"scripts": {"a": "node y.js"}}', "scripts.a: y.js is not in"),
