@@ -297,7 +297,7 @@ def _refuse_work(*_: object, **__: object) -> object:
 
 
 def render_check(check: Check, *, as_json: bool) -> str:
-    """Lines of 80 columns, or one JSON line."""
+    """Lines of at most 80 columns, or one JSON line."""
     if as_json:
         return json.dumps(asdict(check)) + "\n"
     indent = max(len(state) for state in CheckState) + 2

@@ -152,12 +152,13 @@ def simulation_lines(title: str, prompt: str, *, existing: bool = False) -> list
 
 
 def wrapped(
-    text: str, first: str, indent: int, *, cut: bool = True, width: int = WIDTH
+    text: str, first: str, indent: int, *, cut: bool = True, width: int | None = None
 ) -> list[str]:
-    """Lines of `width` columns, the first after `first`; `cut` also cuts words that are longer."""
+    """Lines of `width` columns, or of as many as the terminal has for text, the first after
+    `first`; `cut` also cuts words that are longer."""
     return textwrap.wrap(
         text,
-        width,
+        width or text_width(),
         initial_indent=first,
         subsequent_indent=" " * indent,
         break_long_words=cut,

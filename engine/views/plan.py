@@ -69,8 +69,8 @@ def _cost(part: Part) -> str:
 
 
 def render_plan_view(plan: Plan, forecast: Forecast | None = None, *, limit: int = 100) -> str:
-    """The plan as text of 80 columns; of tasks and contracts at most `limit` each."""
-    lines = [clean(plan.title), *_wrapped(plan.summary, 2)]
+    """The plan as text of at most 80 columns; of tasks and contracts at most `limit` each."""
+    lines = [*_wrapped(plan.title, 0), *_wrapped(plan.summary, 2)]
     if forecast is not None and forecast.simulated:
         lines += ["", *_wrapped(" ".join(simulation_lines(plan.title, plan.prompt)), 0)]
     lines += [*_analysis(plan), *_numbered("Assumptions", plan.assumptions), *_setup(plan.setup)]
@@ -103,7 +103,8 @@ def _analysis(plan: Plan) -> Iterator[str]:
     yield ""
     verdict = "worth running in parallel" if analysis.parallel_pays else "best done by one executor"
     executors = plural(analysis.recommended_executors, "executor")
-    yield f"Complexity {analysis.complexity} of 10; {verdict}; {executors} recommended"
+    text = f"Complexity {analysis.complexity} of 10; {verdict}; {executors} recommended"
+    yield from wrapped(text, "", 2)
     yield from _wrapped(analysis.rationale, 2)
 
 
@@ -203,8 +204,9 @@ def _forecast(forecast: Forecast) -> Iterator[str]:
     if whole.cost_usd is not None:
         billed = ", nothing is billed" if forecast.simulated else ""
         cost = _figures(whole.cost_usd, plan.cost_usd or 0.0, _dollars) + billed
-    yield f"  time    {_figures(whole.seconds, plan.seconds, duration)}"
-    yield f"  tokens  {_figures(whole.tokens, plan.tokens, _count)}"
+    tokens = _figures(whole.tokens, plan.tokens, _count)
+    yield from wrapped(_figures(whole.seconds, plan.seconds, duration), "  time    ", 10)
+    yield from wrapped(tokens, "  tokens  ", 10)
     yield from wrapped(cost, "  cost    ", 10)
     if forecast.pace is not None:
         yield from wrapped(_pace(forecast.pace), "  pace    ", 10)

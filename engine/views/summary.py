@@ -1,4 +1,4 @@
-"""The summary of a run that has ended, as text of 80 columns."""
+"""The summary of a run that has ended, as text."""
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator

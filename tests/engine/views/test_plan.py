@@ -250,3 +250,9 @@ def test_a_task_without_an_estimate_shows_none() -> None:
 def test_a_forecast_is_one_line() -> None:
     figures = Forecast(3, Range(60, 90, 150), 200, Range(1500, 1500, 1500), Range(0.1, 0.25, 1))
     assert forecast_line(figures) == ("1:30 (1:00 to 2:30), $0.25 ($0.10 to $1.00), 1.5k tokens")
+
+
+def test_a_narrow_terminal_gets_narrow_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = render_plan_view(plan(task("a", depends_on=())), FORECAST)
+    assert max(map(len, text.splitlines())) <= 60
