@@ -37,7 +37,7 @@ from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
 from core.plan import Plan, build_single_task_plan, parse_plan
 from core.plan.draft import DraftEvent
-from core.worker.planning import Parallel, PlanningRequest, Revision
+from core.worker.planning import NO_FAILURE, Failure, Parallel, PlanningRequest, Revision
 
 SUBMIT_PLAN = "submit_plan"
 _SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
@@ -69,7 +69,8 @@ class PlannerAgent:
     """Plans with `claude`, for `executors` that work at once; `on_progress` takes lines for people.
 
     `surroundings` tells what executors can do where they will run. For existing code, `repository`
-    is the map of it and `root` where it may be looked at. `context` belongs to the prompt.
+    is the map of it, `root` where it may be looked at, and `failure` how the command ended there
+    that the prompt reports as failing. `context` belongs to the prompt.
     """
 
     claude: Claude
@@ -79,6 +80,7 @@ class PlannerAgent:
     surroundings: str = ""
     repository: str = ""
     root: Path | None = None
+    failure: Failure = NO_FAILURE
     context: Context = NO_CONTEXT
     max_repairs: int = 3
     max_tokens: int = 32_000
@@ -92,7 +94,9 @@ class PlannerAgent:
         # whoever works alone gets neither: the plan has to say what matters of them
         needs_whole = bool(self.repository or self.context.images)
         cuts = Parallel.ALWAYS if needs_whole else self.parallel
-        self._reader = DraftReader(self.executors, cuts, self.on_progress, self.on_draft)
+        self._reader = DraftReader(
+            self.executors, cuts, self.on_progress, self.on_draft, self.failure.command
+        )
         self._looking = Looking(self.root, self.on_progress) if self.root else None
 
     def plan(self, prompt: str, revisions: Sequence[Revision] = ()) -> Plan:
@@ -102,7 +106,7 @@ class PlannerAgent:
         repository = render_repository(self.repository) if self.repository else ""
         request = render_request(self.context.added_to(prompt))
         pictures = _PICTURES if self.context.images else ""
-        given = (repository, request, self.surroundings, always, pictures)
+        given = (repository, request, self.failure.told, self.surroundings, always, pictures)
         messages = [_message("user", "\n".join(filter(None, given)))]
         messages[0]["content"][:0] = render_images(self.context.images)
         for revision in revisions:
@@ -119,7 +123,7 @@ class PlannerAgent:
                 reply = self._ask(messages)
             if self._reader.is_cut:
                 return build_single_task_plan(prompt, self._reader.draft.begun, wishes)
-            answer = read_answer(reply, self.max_tokens)
+            answer = read_answer(reply, self.max_tokens, self.failure.command)
             if answer.plan is not None:
                 return answer.plan.model_copy(update={"prompt": prompt})
             defects = answer.defects
@@ -179,7 +183,7 @@ def plan_alone(
     """Try the provider, then `ask` for a plan, both together within the allowance. Raises as
     `check_priced`, `try_models` and `ask_for_plan` do."""
     if request.parallel is Parallel.NEVER:
-        return build_single_task_plan(request.prompt, existing=bool(request.repository))
+        return _plan_without_asking(request)
     governor = Governor()
     check_priced([request.model], request.allowance.max_cost_usd)
     spent = try_models([request.model], credentials, clock=clock, governor=governor, warn=warn)
@@ -200,9 +204,7 @@ def ask_for_plan(
     model, limits = request.model, request.limits
     watched = guarded(hooks, request.allowance, model, pricing(model), request.spent)
     if request.parallel is Parallel.NEVER:
-        wishes = [revision.feedback for revision in request.revisions]
-        existing = bool(request.repository)
-        return build_single_task_plan(request.prompt, wishes=wishes, existing=existing)
+        return _plan_without_asking(request)
     with connect(
         model, credentials, clock=clock, governor=governor, limits=limits, hooks=watched
     ) as claude:
@@ -213,14 +215,25 @@ def ask_for_plan(
             surroundings=request.surroundings,
             repository=request.repository,
             root=Path(request.root) if request.root else None,
+            failure=request.failure,
             context=request.context,
             on_progress=hooks.on_progress,
             on_draft=hooks.on_draft if isinstance(hooks, PlanningHooks) else lambda _: None,
         ).plan(request.prompt, request.revisions)
 
 
-def read_answer(reply: Reply, max_tokens: int) -> _Answer:
-    """The plan in a reply, or everything that is wrong with it."""
+def _plan_without_asking(request: PlanningRequest) -> Plan:
+    wishes = [revision.feedback for revision in request.revisions]
+    return build_single_task_plan(
+        request.prompt,
+        wishes=wishes,
+        existing=bool(request.repository),
+        failing=request.failure.command,
+    )
+
+
+def read_answer(reply: Reply, max_tokens: int, failing: str = "") -> _Answer:
+    """The plan in a reply, or everything that is wrong with it; `failing` as in planner_defects."""
     if reply.stop_reason == "refusal":
         declined = "the request was declined; plan the part of it that can be done"
         return _Answer(_NO_PLAN, (declined,))
@@ -235,7 +248,7 @@ def read_answer(reply: Reply, max_tokens: int) -> _Answer:
         plan = parse_plan(_unfenced(text), "The reply")
     except PlanInvalid as exc:
         return _Answer(text, exc.defects)
-    if defects := tuple(planner_defects(plan)):
+    if defects := tuple(planner_defects(plan, failing)):
         return _Answer(text, defects)
     return _Answer(text, plan=plan)
 

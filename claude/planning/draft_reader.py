@@ -40,8 +40,9 @@ class PlanningHooks(Hooks):
 
 
 class DraftReader:
-    """For a planner whose tasks `executors` will work on at once. `draft` is what there is of the
-    last answer; `is_cut` where that was ended, so that one executor builds the whole."""
+    """For a planner whose tasks `executors` will work on at once; `failing` as in planner_defects.
+    `draft` is what there is of the last answer; `is_cut` where that was ended, so that one executor
+    builds the whole."""
 
     def __init__(
         self,
@@ -49,11 +50,13 @@ class DraftReader:
         parallel: Parallel,
         on_progress: Callable[[str], None],
         on_draft: Callable[[DraftEvent], None],
+        failing: str = "",
     ) -> None:
         self._executors = executors
         self._parallel = parallel
         self._on_progress = on_progress
         self._on_draft = on_draft
+        self._failing = failing
         self.draft = PlanDraft()
         self.is_cut = False
         self._judged: set[str] = set()
@@ -98,7 +101,7 @@ class DraftReader:
     def _is_sound(self, head: Plan) -> bool:
         """Whether all that is written keeps the rules."""
         begun = head.model_copy(update={"contracts": tuple(self._contracts)})
-        return not (head_defects(begun) or any(planner_defects(begun)))
+        return not (head_defects(begun) or any(planner_defects(begun, self._failing)))
 
     def _is_first(self, member: str) -> bool:
         """Whether that member of the plan is complete, and was not a piece before."""
@@ -140,10 +143,13 @@ def describe_part(name: str, part: Part) -> str | None:
     return None
 
 
-def planner_defects(plan: Plan) -> Iterator[str]:
-    """Rules that hold for a planner, but not for a person who edits a plan."""
+def planner_defects(plan: Plan, failing: str = "") -> Iterator[str]:
+    """Rules that hold for a planner, but not for a person who edits a plan. `failing` is a command
+    that fails, which the request wants mended."""
     if not plan.acceptance_criteria:
         yield "the plan has no acceptance criteria"
+    if failing and failing not in (criterion.command for criterion in plan.acceptance_criteria):
+        yield f"no criterion has the command {failing!r}, which the request reports as failing"
     for contract in plan.contracts:
         if not contract.content.strip():
             yield f"contract {contract.path!r} has no content; write the whole file"

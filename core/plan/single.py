@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from core.paths import EVERYTHING
-from core.plan.model import MOST_ESTIMATE, Plan, Task
+from core.plan.model import MOST_ESTIMATE, Criterion, Plan, Task
 
 TASK = "build"
 _INSTRUCTIONS = (
@@ -19,11 +19,17 @@ _MOST_TITLE_CHARS = 60
 
 
 def build_single_task_plan(
-    prompt: str, begun: Plan | None = None, wishes: Sequence[str] = (), *, existing: bool = False
+    prompt: str,
+    begun: Plan | None = None,
+    wishes: Sequence[str] = (),
+    *,
+    existing: bool = False,
+    failing: str = "",
 ) -> Plan:
     """One task that owns the whole project. `begun` is a plan as far as it was written before it
     turned out that parallel work does not pay; what it decided stands. `wishes` are what the person
-    said of earlier plans. `existing`: there is code, which it changes."""
+    said of earlier plans. `existing`: there is code, which it changes; `failing` is a command that
+    has to pass in the end."""
     begun = begun or Plan(tasks=())
     estimate = sum(task.estimate for task in begun.tasks)
     instructions = _IN_EXISTING if existing else _INSTRUCTIONS
@@ -32,8 +38,10 @@ def build_single_task_plan(
         title="Change the project" if existing else "Build the project",
         instructions="\n".join([instructions, *(f"The person adds: {wish}" for wish in wishes)]),
         owns=(EVERYTHING,),
+        checks=(failing,) if failing else (),
         estimate=min(estimate, MOST_ESTIMATE) or estimate_alone(begun.analysis.complexity),
     )
+    passes = Criterion(text=f"`{failing}` passes.", served_by=(TASK,), command=failing)
     alone = {"recommended_executors": 1, "parallel_pays": False}
     return Plan(
         prompt=prompt,
@@ -44,6 +52,7 @@ def build_single_task_plan(
         setup=begun.setup,
         conventions=begun.conventions,
         tasks=(task,),
+        acceptance_criteria=(passes,) if failing else (),
     )
 
 

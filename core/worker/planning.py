@@ -31,6 +31,18 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """How a command ended on existing code that the prompt reports as failing: `told` is for the
+    planner. `command` has to pass in the end; it is empty where it did not fail."""
+
+    told: str
+    command: str = ""
+
+
+NO_FAILURE = Failure("")
+
+
+@dataclass(frozen=True, slots=True)
 class PlanningRequest:
     """request/planning.json; never holds a secret. Of `allowance`, `spent` is already used.
     `executors` work at once; `surroundings` tells the planner what they can do there. `revisions`
@@ -48,6 +60,7 @@ class PlanningRequest:
     revisions: tuple[Revision, ...] = ()
     repository: str = ""
     root: str = ""
+    failure: Failure = NO_FAILURE
     context: Context = NO_CONTEXT
     version: int = WIRE_VERSION
 

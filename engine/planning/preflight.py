@@ -22,7 +22,7 @@ from core.events import AnswerProgress, Part
 from core.job import Amount, Usage
 from core.plan import Plan
 from core.waiting import announced
-from core.worker.planning import Parallel, PlanningRequest, Revision
+from core.worker.planning import NO_FAILURE, Failure, Parallel, PlanningRequest, Revision
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import absolute, check_target
 from engine.money.usage import Price
@@ -64,6 +64,7 @@ class PreparedRun:
     context_files: tuple[ContextFile, ...] = ()
     repository: str = ""
     """The map of existing code, for the planner."""
+    failure: Failure = NO_FAILURE
     held: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -112,7 +113,7 @@ class PreparedRun:
         request = planning_request(self.settings, model, prompt, allowance, given)
         if self.repository:
             root = str(self.directory.base)
-            request = replace(request, repository=self.repository, root=root)
+            request = replace(request, repository=self.repository, root=root, failure=self.failure)
         request = replace(request, revisions=revisions)
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 

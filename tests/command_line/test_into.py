@@ -9,7 +9,8 @@ import pytest
 
 import orchestrator
 from core.bundle import build_manifest
-from core.plan import Plan, Task, render_plan
+from core.plan import Plan, Task, parse_plan, render_plan
+from engine.run.rundir import find_run
 from tests.engine.repository.repos import fingerprint, git, make_repository, write_files
 from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
 
@@ -239,3 +240,20 @@ def test_a_run_that_dies_after_any_line_ends_in_the_same_tree(
             break
     else:
         pytest.fail("the run never came to its end")
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [("a + b", "Not reproduced: {} passes"), ("a - b", "Reproduced: {} fails")],
+)
+def test_a_failure_that_the_prompt_reports_is_tried_first(
+    repo: Path, capsys: pytest.CaptureFixture[str], result: str, told: str
+) -> None:
+    write_files(repo, {"app/calc.py": f"def add(a, b):\n    return {result}\n"})
+    git(repo, "commit", "-qam", "More", "--allow-empty")
+    orchestrator.main([f"`{CHECK}` fails, mend it", *RUN[1:], "--verify", "--parallel", "never"])
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert told.format(CHECK) in printed
+    plan = parse_plan(find_run(Path(".orchestrator"), "last").plan.read_text(), "the plan")
+    assert (plan.tasks[0].checks == (CHECK,)) is (result == "a - b")

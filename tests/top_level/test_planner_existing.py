@@ -20,7 +20,7 @@ from core.credentials import Credentials
 from core.errors import RequestRejected
 from core.plan import Plan
 from core.plan.draft import HeadWritten
-from core.worker.planning import Parallel, PlanningRequest
+from core.worker.planning import Failure, Parallel, PlanningRequest
 from planner_agent import SUBMIT_PLAN, PlannerAgent, ask_for_plan
 from tests.fakes.scripted_claude import (
     Answer,
@@ -188,6 +188,23 @@ def test_images_come_before_the_request_and_keep_the_answer_whole() -> None:
     assert plan.task("dates").checks
 
 
+def test_a_failure_that_was_reproduced_comes_after_the_request() -> None:
+    criterion = PLAN["acceptance_criteria"][0] | {"command": "pytest x"}
+    claude = ScriptedClaude(
+        [say(GOOD), say(json.dumps(PLAN | {"acceptance_criteria": [criterion]}))]
+    )
+    failure = Failure("<failure>\npytest x\n</failure>", "pytest x")
+    heard: list[Any] = []
+    PlannerAgent(
+        claude, repository=MAP, failure=failure, surroundings="<executors/>", on_draft=heard.append
+    ).plan("Fix")
+    first, second = claude.calls
+    text = first.messages[0]["content"][0]["text"]
+    assert text.endswith(f"<request>\nFix\n</request>\n{failure.told}\n<executors/>")
+    assert "no criterion has the command 'pytest x'" in second.messages[-1]["content"][0]["text"]
+    assert len([e for e in heard if isinstance(e, HeadWritten)]) == 1
+
+
 def test_without_a_directory_the_map_has_to_do() -> None:
     _, claude = planned(None, say(GOOD))
     (call,) = claude.calls
@@ -216,11 +233,18 @@ def test_the_simulation_looks_too_and_takes_tools_beside_structured_output(root:
 
 def test_one_executor_alone_is_told_to_change_what_is_there() -> None:
     request = PlanningRequest(
-        "Fix it", ModelSettings(), Limits(), parallel=Parallel.NEVER, repository=MAP
+        "Fix it",
+        ModelSettings(),
+        Limits(),
+        parallel=Parallel.NEVER,
+        repository=MAP,
+        failure=Failure("", "pytest x"),
     )
     plan = ask_for_plan(request, Credentials(), Governor(), FakeClock(), Hooks())
     assert plan.tasks[0].title == "Change the project"
     assert "what is not asked for stays as it is" in plan.tasks[0].instructions
+    assert plan.tasks[0].checks == ("pytest x",)
+    assert [criterion.command for criterion in plan.acceptance_criteria] == ["pytest x"]
 
 
 @pytest.mark.parametrize("alone", [True, False])
