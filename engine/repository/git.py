@@ -87,7 +87,8 @@ class Git:
         if index is not None:
             chosen["GIT_INDEX_FILE"] = str(index)
         command = (*self._command(work_tree, settings or {}), *arguments)
-        return call_git(command, self.git_dir, stdin, environment(chosen, as_user=as_user))
+        place = work_tree or self.git_dir
+        return call_git(command, place, stdin, environment(chosen, as_user=as_user))
 
     def text(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None

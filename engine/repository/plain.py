@@ -43,7 +43,8 @@ def undo(run: RunDir) -> tuple[str, ...]:
             remedy = f"Its branch goes with: git -C {base.directory} branch -D {name}."
         raise UsageError(f"The run {run.run_id} replaced no files of a directory.", remedy)
     work = Replacement(run.undo, Path(base.directory))
-    if (record := work.record()) is None:
+    record = work.record()
+    if record is None or not record.changes:
         raise UsageError(f"The run {run.run_id} has replaced nothing in {base.directory}.")
     if record.stage is Stage.UNDONE:
         raise UsageError(f"The run {run.run_id} was undone already, in {base.directory}.")

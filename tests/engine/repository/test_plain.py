@@ -228,6 +228,8 @@ def test_an_error_of_the_disk_leaves_all_as_it_was(
     with pytest.raises(MergeError, match=r"is as it was: d\.txt: No space left"):
         replace_files(run, base, result(tmp_path), DELETED)
     assert without_times_of_directories(place) == before
+    with pytest.raises(UsageError, match="has replaced nothing"):
+        undo(run)
 
 
 def test_a_run_without_a_plain_directory_has_nothing_to_undo(tmp_path: Path) -> None:
