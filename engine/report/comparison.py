@@ -105,7 +105,8 @@ def _verdict(run_view: RunView, alone: Part, this: Part | None, *, measured: boo
         yield f"{why}, so there is nothing to compare it with."
         return
     yield _faster(alone.seconds / this.seconds if this.seconds and alone.seconds else 1.0)
-    yield f"({' against about '.join(times_text(this.seconds, alone.seconds))})"
+    checks = ", both without checks" if run_view.checked_s else ""
+    yield f"({' against about '.join(times_text(this.seconds, alone.seconds))}{checks})"
     yield _dearer(alone, this)
     if run_view.header.simulated:
         yield "Both times are estimates of real ones: a simulation does not measure them."

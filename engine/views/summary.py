@@ -321,19 +321,25 @@ def _more(label: str, number: int) -> Iterator[tuple[str, str]]:
         yield label, f"and {number - LISTED:,} more"
 
 
-def _time(run_view: RunView) -> str:
-    checks = f", {duration(run_view.checked_s)} of it checks" if run_view.checked_s else ""
-    return f"{time_text(duration(run_view.wall_s()), pace_of(run_view))}{checks}"
-
-
 def pace_of(run_view: RunView) -> str:
-    """How the run's time compares to life, and what it would be there; empty where it is that."""
+    """How the run's time compares to life, what it would be there, and how much of it checks took;
+    empty where there is nothing to say."""
     header, forecast, checked_s = run_view.header, run_view.forecast, run_view.checked_s
-    life_s = (header.speed or 0.0) * max(0.0, run_view.wall_s() - checked_s)
+    seconds = max(0.0, run_view.wall_s() - checked_s)
+    if forecast and run_view.is_whole:  # this program's own time is none of Claude's
+        planning_s = header.planning.seconds if header.planning else 0.0
+        seconds = min(seconds, planning_s + forecast.seconds.likely)
+    life_s = (header.speed or 0.0) * seconds
     if forecast and forecast.parallel and run_view.is_whole:
-        life_s = forecast.parallel.seconds  # this program's own time is none of Claude's
+        life_s = forecast.parallel.seconds
     real = duration(life_s + checked_s) if life_s else ""
-    return pace_text(header.speed, simulated=header.simulated, real=real)
+    pace = pace_text(header.speed, simulated=header.simulated, real=real)
+    checks = f"{duration(checked_s)} of it checks" if round(checked_s) else ""
+    return "; ".join(filter(None, (pace, checks)))
+
+
+def _time(run_view: RunView) -> str:
+    return time_text(duration(run_view.wall_s()), pace_of(run_view))
 
 
 def _times(run_view: RunView) -> str:

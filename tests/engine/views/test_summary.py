@@ -132,12 +132,23 @@ def test_the_pace_of_life_is_that_of_the_forecast_where_there_is_one() -> None:
     assert "real: about 1:04)" in fields(render_summary(story.run_view))["time"]
 
 
+def test_what_this_program_does_itself_takes_no_longer_in_life() -> None:
+    story = started(simulated=True, speed=20)
+    figures = {name: {"low": 1.0, "likely": 2.0, "high": 3.0} for name in ("seconds", "tokens")}
+    story.tell(Kind.FORECAST, executors=1, work_s=2.0, cost_usd=None, **figures)
+    story.at += 15
+    story = done(story, "a", "b", "c")
+    assert fields(render_summary(story.run_view))["time"].startswith(
+        "0:15 (simulated at 20x; real: about 0:40); "
+    )
+
+
 def test_checks_take_the_same_time_in_life_and_are_told_apart() -> None:
     story = done(started(simulated=True, speed=20), "a", "b", "c")
     tell_forecast(story)
     story.tell(Kind.CHECK_ENDED, phase="check", command="t", tasks=[], state="passed", seconds=6)
     found = fields(render_summary(story.run_view))
-    assert "real: about 1:10), 0:06 of it checks" in found["time"]
+    assert "real: about 1:10; 0:06 of it checks)" in found["time"]
     assert "actual 0:00 without checks" in found["forecast"]
 
 
