@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -105,6 +105,19 @@ def make_step(
 ) -> CommitStep:
     changed = tuple(changed_file(folder, path, content) for path, content in files.items())
     return CommitStep(title, "", (("Task", title),), changed, deleted, 1_800_000_000.9)
+
+
+class Killed(BaseException):
+    """The process has no more to say."""
+
+
+def dying(real: Callable[..., object], left: Iterator[int]) -> Callable[..., object]:
+    def call(*given: object, **options: object) -> object:
+        if next(left, None) is None:
+            raise Killed
+        return real(*given, **options)
+
+    return call
 
 
 def fingerprint(place: Path) -> dict[str, tuple[object, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from core.bundle import build_manifest
 from engine.repository.base import BaseRecord, prepare_base, read_base
 from tests.engine.repository.repos import (
+    Killed,
     commit_entries,
     commit_files,
+    dying,
     fingerprint,
     git,
     make_repository,
@@ -232,6 +235,34 @@ def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
     write_files(run.base, {"half.txt": "h"})
     prepare_base(repo, "", run)
     assert build_manifest(run.base).paths == ("a.txt",)
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_ended_at_any_step_the_base_is_the_same_when_repeated(
+    is_plain: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "code"
+    if is_plain:
+        write_files(place, {"a.txt": "a", "b/c.txt": "c"})
+    else:
+        make_repository(place, {"a.txt": "a", "b/c.txt": "c"})
+    before, last, ended = fingerprint(place), 0, True
+    while ended:
+        run = make_run(tmp_path, f"run-{last}")
+        with monkeypatch.context() as patch:
+            left = iter(range(last))
+            for module, name in ((subprocess, "Popen"), (os, "replace"), (os, "open")):
+                patch.setattr(module, name, dying(getattr(module, name), left))
+            try:
+                prepare_base(place, "", run)
+                ended = False
+            except Killed:
+                last += 2
+        record = prepare_base(place, "", run)
+        assert build_manifest(run.base) == record.manifest
+        assert record.manifest.paths == ("a.txt", "b/c.txt")
+        assert fingerprint(place) == before
+    assert last > 10
 
 
 def test_no_more_processes_are_started_for_more_files(

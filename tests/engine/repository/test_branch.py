@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,11 @@ from engine.repository.base import BaseRecord, prepare_base
 from engine.repository.branch import CommitStep, commit_steps, how_to_take, obstacles
 from engine.run.rundir import RunDir
 from tests.engine.repository.repos import (
+    Killed,
     changed_file,
     commit_entries,
     commit_files,
+    dying,
     fingerprint,
     git,
     make_repository,
@@ -140,10 +141,6 @@ def two_steps(tmp_path: Path) -> list[CommitStep]:
     ]
 
 
-class Killed(BaseException):
-    """The process has no more to say."""
-
-
 def test_ended_at_any_step_it_gives_the_same_when_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,15 +164,6 @@ def test_ended_at_any_step_it_gives_the_same_when_repeated(
         assert git(repo, "rev-parse", f"orchestrator/{again.run_id}") == expected
     assert last > len(steps) * 2
     assert git(repo, "fsck", "--strict", "--no-dangling") == ""
-
-
-def dying(real: Callable[..., object], left: Iterator[int]) -> Callable[..., object]:
-    def call(*given: object, **options: object) -> object:
-        if next(left, None) is None:
-            raise Killed
-        return real(*given, **options)
-
-    return call
 
 
 KILLED = """

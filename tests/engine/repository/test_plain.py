@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from engine.repository.branch import ChangedFile, obstacles
 from engine.repository.plain import replace_files, undo
 from engine.run.rundir import RunDir
 from tests.engine.repository.repos import (
+    Killed,
     changed_file,
+    dying,
     fingerprint,
     make_repository,
     make_run,
@@ -166,24 +167,11 @@ def test_what_was_changed_since_is_not_given_back_over_it(tmp_path: Path) -> Non
     assert contents(place)["keep.txt"] == "not of the run"
 
 
-class Killed(BaseException):
-    """The process has no more to say."""
-
-
 def die_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     """Nothing that changes the disk works any more, as for a process that was killed."""
     left = iter(range(steps))
-
-    def dying(real: Callable[..., object]) -> Callable[..., object]:
-        def call(*given: object, **options: object) -> object:
-            if next(left, None) is None:
-                raise Killed
-            return real(*given, **options)
-
-        return call
-
     for name in ("replace", "unlink", "rmdir", "mkdir", "utime"):
-        patch.setattr(os, name, dying(getattr(os, name)))
+        patch.setattr(os, name, dying(getattr(os, name), left))
 
 
 @pytest.mark.parametrize("verb", ["replace", "undo"])
