@@ -195,7 +195,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     given = build_context(read_context_files(settings.context, context.credentials.mask))
     request = planning_request(settings, models.planner, prompt, caps, given)
     price, expectations = pricing(*models.each), read_expectations(settings, models)
-    expectations = expectations.given_context(given)
+    expectations = expectations.given_more(given)
     with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
         simulation = models.planner.simulation
         speed = simulation.speed if simulation else None

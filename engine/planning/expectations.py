@@ -16,6 +16,7 @@ from engine.planning.forecast import forecast
 from engine.planning.history import History
 from engine.planning.requests import (
     BYTES_A_TOKEN,
+    MAP_BYTES,
     NOTHING_MORE,
     PlannerInput,
     Terms,
@@ -44,11 +45,11 @@ class Expectations:
     given: PlannerInput = NOTHING_MORE
     """What the planner gets beside the prompt."""
 
-    def given_context(self, context: Context) -> Self:
-        """Where that belongs to the prompt."""
+    def given_more(self, context: Context, *, existing: bool = False) -> Self:
+        """Where `context` belongs to the prompt, and the planner looks at `existing` code."""
         size = byte_count(context.text)
-        seen = IMAGE_TOKENS * BYTES_A_TOKEN * len(context.images)
-        return replace(self, context_bytes=size, given=PlannerInput(size + seen))
+        seen = IMAGE_TOKENS * BYTES_A_TOKEN * len(context.images) + MAP_BYTES * existing
+        return replace(self, context_bytes=size, given=PlannerInput(size + seen, existing))
 
     def planning(self, prompt: str) -> Part:
         """What making a plan will take."""

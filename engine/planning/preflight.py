@@ -29,7 +29,6 @@ from engine.money.usage import Price
 from engine.planning.expectations import Expectations
 from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
-from engine.planning.requests import PlannerInput, byte_count
 from engine.repository.base import BaseRecord
 from engine.repository.find import find_base
 from engine.repository.repo_map import render_map
@@ -119,10 +118,7 @@ class PreparedRun:
 
     def seeing(self, base: BaseRecord) -> "PreparedRun":
         """With a planner that is shown the existing code."""
-        repository = render_map(base, self.directory.base)
-        size = self.expectations.given.size + byte_count(repository)
-        expectations = replace(self.expectations, given=PlannerInput(size, looks=True))
-        return replace(self, repository=repository, expectations=expectations)
+        return replace(self, repository=render_map(base, self.directory.base))
 
     def close(self) -> None:
         self.backend.close()
@@ -204,7 +200,9 @@ def prepare_run(
             governor,
             backend,
             ask,
-            read_expectations(settings, models).given_context(build_context(files)),
+            read_expectations(settings, models).given_more(
+                build_context(files), existing=settings.into is not None
+            ),
             usage,
             files,
             held=stack.pop_all(),

@@ -24,6 +24,8 @@ PLANNER_BYTES = 14_000
 BYTES_A_TOKEN = 4
 LOOKING_TURNS, LOOKED_TOKENS = 5, 15_000
 """How a planner looks at existing code before it answers: requests, and what it is shown in all."""
+MAP_BYTES = 18_000
+"""Of the map of that code, which is as long as it may be for all but small projects."""
 USUAL_CONTRACT_BYTES = USUAL_CONTRACT_TOKENS * BYTES_A_TOKEN
 """Of one that is not written yet."""
 

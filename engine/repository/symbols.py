@@ -82,7 +82,7 @@ class SymbolIndex:
             return
         pattern = _OF_LANGUAGE.get(LANGUAGES[suffix], _DEFINITION)
         for match in pattern.finditer(text):
-            line = match[0].partition("\n")[0].strip().rstrip("{: ")
+            line = match[0].partition("\n")[0].strip().rstrip("{(: ")
             self._defined[match[1]].setdefault(path, line[:_LONGEST_LINE])
 
     def ranked(self) -> list[Symbol]:

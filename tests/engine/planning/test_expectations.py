@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from claude.allowance import IMAGE_TOKENS
 from claude.prices import pricing
 from config import Settings
 from core.bundle import ModelSettings
+from core.context import Context, ContextImage
 from core.events import ExpectedPace, Kind, Part, PastForecasts
 from core.job import Usage
 from core.wire import plain
@@ -44,6 +46,20 @@ def test_both_ways_are_compared_at_the_speed_of_life_whatever_that_of_a_simulati
     assert found[0].planning.seconds > plan_tokens(PLAN) / 100
     assert (found[0].planning.tokens, found[0].planning.cost_usd) == (2_000, 0.02)
     assert expected(REAL).compare(PLAN, planning).planning == planning
+
+
+def test_what_is_given_beside_the_prompt_is_expected_too() -> None:
+    plain = expected(REAL)
+    text = plain.given_more(Context("x" * 40_000))
+    seen = plain.given_more(Context("", (ContextImage("a.png", "image/png", "AAAA"),)))
+    looking = plain.given_more(Context(), existing=True)
+    tokens = plain.planning("p").tokens
+    assert text.planning("p").tokens == tokens + 10_000
+    assert seen.planning("p").tokens == tokens + IMAGE_TOKENS
+    assert looking.planning("p").tokens > tokens + 50_000, "each turn is sent all before it"
+    likely = plain.forecast(PLAN).tokens.likely
+    assert text.forecast(PLAN).tokens.likely > likely + 10_000 * len(PLAN.tasks)
+    assert looking.forecast(PLAN).tokens == plain.forecast(PLAN).tokens
 
 
 def test_each_role_is_forecast_at_its_own_price() -> None:
