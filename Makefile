@@ -17,13 +17,14 @@ PROMPT := Build a todo list app with add/delete/complete
 # none, since most of what it installs is never imported.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test unit live again lint types bench lock clean
+.PHONY: help setup demo test unit live coverage again lint types bench lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    build a todo app in simulation (no key, no network) and run its tests"
-	@echo "make test    all tests with branch coverage; tests of a service that is absent are skipped"
+	@echo "make test    all tests; those of a service that is absent are skipped"
 	@echo "make unit    the quick tests, which need no service; make live: the others"
+	@echo "make coverage  all tests with the branches that they take"
 	@echo "make lint    ruff; make types: mypy; make bench: the benchmarks"
 	@echo "make lock    renew $(LOCK), $(DEV_LOCK) and the locks of the image in docker/"
 	@echo "make clean   remove what these made, except outputs/"
@@ -58,8 +59,10 @@ demo: $(RUNTIME)
 	(cd "$$out" && "$(CURDIR)/$(BIN)/python" -B -m unittest discover -t . -s tests) && \
 	echo && echo "The project is in $$out"
 
-test: $(READY)
-	@$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing --durations=20
+test: unit live
+
+coverage: $(READY)
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing
 
 unit: $(READY)
 	@$(BIN)/python -m pytest -n auto -m unit

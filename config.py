@@ -101,6 +101,9 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         None, "change the code in this directory: a git repository, or any other", "DIR"
     )
     base: str = _existing("", "start from this commit of it", "REF", default_text="HEAD")
+    apply: bool = _existing(
+        False, "fast-forward the branch that is checked out to the result", commands=RUN_COMMANDS
+    )
     work_dir: Path = _place(Path(".orchestrator"), "where runs are kept", "DIR")
     config: Path = _place(Path("orchestrator.toml"), "the settings file", "FILE", in_file=False)
 

@@ -26,6 +26,7 @@ from engine.planning.lacking_tools import lacking_tools
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 from engine.planning.preflight import PreparedRun
 from engine.repository.base import prepare_base, read_base
+from engine.repository.branch import fast_forward
 from engine.run.attempt_store import GivenBase, write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
@@ -82,6 +83,9 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             if code == 0:
                 besides, checks = execution.besides(plan), execution.checks_of(plan)
                 code, proven = prove(besides, checks, merged, settings, prepared.backend)
+            if code == 0 and settings.apply and (why := apply_change(session)):
+                session.notice(f"Not applied: {why}")
+                code = 1
             if merged.files:
                 write_provenance(session, plan, proven, prepared.price)
         finally:
@@ -102,6 +106,20 @@ def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, Giv
             session.notice(line)
     ref = pack_base(run.base, base.manifest, run.root / BASE_NAME)
     return prepared.seeing(base), GivenBase(ref, base.manifest)
+
+
+def apply_change(session: Session) -> str:
+    """Why the branch that is checked out was not fast-forwarded; empty where it was, and where a
+    directory is changed itself."""
+    base = read_base(session.run)
+    if base is None:
+        return "this run changes no existing code"
+    if base.is_plain:
+        return ""
+    if why := fast_forward(base, session.run):
+        return why
+    session.notice(f"{base.branch} in {base.directory} is at the result now.")
+    return ""
 
 
 @contextmanager

@@ -168,13 +168,17 @@ def _tried(messages: list[dict[str, Any]]) -> bool:
 
 
 def _listed(messages: list[dict[str, Any]]) -> frozenset[str]:
-    """The files that the first look has shown."""
-    looks = {call["id"] for m in messages for call in _tool_uses(m) if call["name"] == LOOK}
+    """The files that its looks have shown: those that were listed, and those that could be read."""
+    looks = {call["id"]: call for m in messages for call in _tool_uses(m)}
+    listed: set[str] = set()
     for message in messages:
         for block in message["content"]:
-            if block["type"] == "tool_result" and block["tool_use_id"] in looks:
-                return read_listing("\n".join(_texts(block.get("content") or [])))
-    return frozenset()
+            call = looks.get(block["tool_use_id"]) if block["type"] == "tool_result" else None
+            if call and call["name"] == LOOK:
+                listed |= read_listing("\n".join(_texts(block.get("content") or [])))
+            elif call and call["name"] == "read_file" and not block.get("is_error"):
+                listed.add(str(call["input"].get("path", "")))
+    return frozenset(listed)
 
 
 def _written(

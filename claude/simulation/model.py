@@ -22,6 +22,7 @@ from core.simulation_notice import is_random_plan
 
 MAX_WRITES_PER_TURN = 3
 _MAX_CONTRACTS_READ = 2
+_MOST_LOOKS = 50
 _REPAIR = re.compile(r"repair-([0-9]{1,4})")
 
 
@@ -134,6 +135,9 @@ def check_command(files: Iterable[str]) -> str:
 
 
 def _looks(talk: Conversation) -> list[Part]:
+    if talk.existing:
+        owned = [path for path in talk.owns if not path.endswith("/")]
+        return [tool_part("read_file", {"path": path, "limit": 1}) for path in owned[:_MOST_LOOKS]]
     looks = [tool_part("list_files", {})] if "list_files" in talk.tools else []
     if "read_file" in talk.tools:
         looks += [tool_part("read_file", {"path": p}) for p in talk.contracts[:_MAX_CONTRACTS_READ]]

@@ -15,6 +15,7 @@ from core.job import Manifest, ManifestEntry
 from core.paths import path_defect
 
 _TARFILE_FAULTS = (OSError, EOFError, tarfile.TarError)  # a cut gzip stream is an EOFError
+_LEVEL = 1  # made while a person waits
 _FETCH_AGAIN = "Resume the run to start the task again."
 
 Put = Callable[[str, bytes, int], None]
@@ -28,7 +29,7 @@ def pack_base(root: Path, manifest: Manifest, archive: Path) -> BaseRef:
         temporary = archive.with_name(f".{archive.name}.part")
         with open(temporary, "wb") as out:
             with (
-                gzip.GzipFile("", "wb", fileobj=out, mtime=0) as stream,
+                gzip.GzipFile("", "wb", _LEVEL, out, 0) as stream,
                 tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
             ):
                 for entry in manifest.entries:

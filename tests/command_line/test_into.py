@@ -89,6 +89,23 @@ def test_the_result_is_a_branch_and_nothing_else_is_touched(
     git(repo, "fsck", "--strict")
 
 
+def test_apply_brings_the_checked_out_branch_there(repo: Path) -> None:
+    assert orchestrator.main([*RUN, "--apply"]) == 0
+    assert git(repo, "rev-parse", "main") == git(repo, "rev-parse", branch(repo))
+    assert git(repo, "status", "--short") == ""
+    assert "Simulated" in (repo / "app/calc.py").read_text()
+
+
+def test_apply_tells_why_it_cannot_and_the_branch_stays(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_files(repo, {"app/calc.py": "# not committed\n"})
+    assert orchestrator.main([*RUN, "--apply"]) == 1
+    assert "Not applied: " in "".join(capsys.readouterr())
+    assert git(repo, "log", "-1", "--format=%s", branch(repo)) == "Mark app/calc.py"
+    assert (repo / "app/calc.py").read_text() == "# not committed\n"
+
+
 def test_a_subfolder_limits_the_work_to_it(repo: Path) -> None:
     assert orchestrator.main(["Add", "--into", "repo/app", "--sim-speed", "0"]) == 0
     changed = git(repo, "diff", "--name-only", "main", branch(repo)).split()
