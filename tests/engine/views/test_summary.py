@@ -134,8 +134,8 @@ def test_the_pace_of_life_is_that_of_the_forecast_where_there_is_one() -> None:
 
 def test_what_this_program_does_itself_takes_no_longer_in_life() -> None:
     story = started(simulated=True, speed=20)
-    figures = {name: {"low": 1.0, "likely": 2.0, "high": 3.0} for name in ("seconds", "tokens")}
-    story.tell(Kind.FORECAST, executors=1, work_s=2.0, cost_usd=None, **figures)
+    span = {"low": 1.0, "likely": 2.0, "high": 3.0}
+    story.tell(Kind.FORECAST, executors=1, work_s=2.0, cost_usd=None, seconds=span, tokens=span)
     story.at += 15
     story = done(story, "a", "b", "c")
     assert fields(render_summary(story.run_view))["time"].startswith(
