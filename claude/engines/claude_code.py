@@ -16,7 +16,7 @@ from claude.engines.cli_process import CliProcess
 from claude.engines.cli_proxy import CliProxy
 from claude.engines.cli_setup import CliApi, CliHome, build_command, build_environment, find_cli
 from claude.engines.cli_stream import CliResult, CliStream
-from claude.prompts import load_prompt, render_defects
+from claude.prompts import load_cli_prompt, render_defects
 from core.clock import CheckedClock
 from core.errors import Problem, RequestRejected
 from core.job import Outcome, Usage
@@ -39,7 +39,7 @@ class ClaudeCodeEngine(Engine):
 
     def _solve(self) -> str:
         try:
-            self._home.make(load_prompt("executor_claude_code"))
+            self._home.make(load_cli_prompt(existing=self._request.base is not None))
             hide_memory()
             with CliProxy(self._context.connect, self._context.clock) as proxy:
                 return self._correct_until_done(proxy)

@@ -38,6 +38,12 @@ def load_executor_prompt(
     return "".join(load_prompt("_".join(filter(None, ("executor", part)))) for part in parts)
 
 
+def load_cli_prompt(*, existing: bool) -> str:
+    """The same for the Claude Code CLI."""
+    name = "executor_claude_code"
+    return load_prompt(name) + (load_prompt(f"{name}_existing") if existing else "")
+
+
 def render_request(prompt: str) -> str:
     """What the person asked for, marked as such."""
     return f"<request>\n{prompt}\n</request>"

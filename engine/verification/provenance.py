@@ -19,10 +19,10 @@ from engine.verification.repairs.repair import Proven
 from engine.verification.repairs.trace import owner_of
 from engine.verification.verify import Report
 
-_EXECUTOR = ("", "_team", "_alone", "_commands", "_no_commands")
+_EXECUTOR = ("", "_team", "_alone", "_existing", "_commands", "_no_commands")
 _PROMPTS = {
     "api": tuple(f"executor{part}" for part in _EXECUTOR),
-    "claude-code": ("executor_claude_code",),
+    "claude-code": ("executor_claude_code", "executor_claude_code_existing"),
 }
 _ADDED = {"repair-": "repair", "accept-": "acceptance"}
 _DIGITS = 12

@@ -39,6 +39,7 @@ from claude.http.loopback import LoopbackServer
 from claude.http.plain_http import Incoming, Outgoing
 from claude.limits.governor import Governor
 from claude.prices import pricing
+from claude.prompts import load_cli_prompt
 from core.bundle import (
     Allowance,
     AttemptDir,
@@ -857,3 +858,9 @@ def test_a_stream_calls_back_outside_of_its_guard() -> None:
 
 def test_calls_that_change_nothing_are_not_reported() -> None:
     assert describe_call({"type": "tool_use", "name": "Write", "input": "x"}, "/w") == ""
+
+
+def test_a_task_in_existing_code_is_told_so() -> None:
+    alone, existing = (load_cli_prompt(existing=value) for value in (False, True))
+    assert existing.startswith(alone)
+    assert "The workspace holds the project as it is" in existing.removeprefix(alone)
