@@ -63,6 +63,9 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     if settings.into and settings.output_dir:
         remedy = "Leave one of them out: --into changes that directory itself."
         raise UsageError("--into and --output-dir were both given.", remedy)
+    if settings.base and not settings.into:
+        remedy = "Name its directory with --into, or leave --base out for a new project."
+        raise UsageError("--base was given without the code that it is a commit of.", remedy)
     target = settings.into or settings.output_dir
     target = target or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
@@ -87,6 +90,9 @@ def resume(given: LoadedSettings, name: str) -> int:
         facts = directory.read_facts()
     loaded = kept_settings(given, os.environ, Path.cwd(), facts)
     settings, target = loaded.settings, str(loaded.settings.output_dir or facts.target)
+    if settings.into is not None and "output_dir" in given.given:
+        remedy = "Leave --output-dir out, or start a new run with --into."
+        raise UsageError(f"Run {facts.run} changes {facts.target}, and no other.", remedy)
     if settings.into is None and "output_dir" not in given.given:
         check_unmoved(directory, facts)
     check_place(directory, facts, settings)
@@ -323,11 +329,13 @@ def undo(loaded: LoadedSettings, name: str) -> int:
     from engine.repository.plain import undo as give_back
     from engine.run.rundir import find_run, locked
     from engine.run.session import storing
+    from engine.views.format import clean
 
     run = find_run(loaded.settings.work_dir, name)
     with storing(), locked(run):
-        for path in give_back(run):
-            print_text(f"{path}\n")
+        paths = give_back(run)
+        print_text(f"Given back in {run.read_facts().target}, as before the run:\n")
+        print_text("".join(f"  {clean(path, 4_096)}\n" for path in paths))
     return 0
 
 

@@ -29,7 +29,7 @@ from engine.money.usage import Price
 from engine.planning.expectations import Expectations
 from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
-from engine.repository.base import BaseRecord
+from engine.repository.base import BaseRecord, check_there, read_base
 from engine.repository.find import find_base
 from engine.repository.repo_map import render_map
 from engine.run.context_files import (
@@ -175,8 +175,10 @@ def prepare_run(
                 stack.enter_context(reserved(absolute(Path(facts.target)), facts.run))
             # again: another run may have ended meanwhile
             check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
-        elif not directory.base_json.exists():
+        elif (base := read_base(directory)) is None:
             find_base(settings.into, settings.base)
+        else:
+            check_there(base)
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         with announced(f"the backend {settings.backend}", warn):
             lacks = backend.preflight()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import BundleError, GitFailed, UsageError
+from core.errors import BundleError, GitFailed, TargetRefused, UsageError
 from core.job import Manifest, ManifestEntry
 from core.paths import give_to_owner
 from core.wire import decode, encode, write_atomic
@@ -90,6 +90,16 @@ def read_base(run: RunDir) -> BaseRecord | None:
             "Use the version of the program that wrote it.",
         )
     return record
+
+
+def check_there(base: BaseRecord) -> None:
+    """That what a run changes is where it was. Raises TargetRefused."""
+    needed = [base.git_dir, *([base.directory] if base.is_plain else [])]
+    for place in (place for place in needed if not Path(place).is_dir()):
+        raise TargetRefused(
+            f"{place} is no longer there, and the run needs it.",
+            "Move it back to that place, then resume the run.",
+        )
 
 
 def _lay_out(git: Git, commit: str, prefix: str, root: Path) -> tuple[Manifest, list[LeftOut]]:

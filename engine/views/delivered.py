@@ -4,11 +4,13 @@ from engine.run.run_view import RunView
 from engine.views.format import clean, plural
 
 
-def delivered_to(run_view: RunView) -> str:
-    """Where the result is."""
+def delivered_to(run_view: RunView, *, short: bool = False) -> str:
+    """Where the result is; `short` where the repository is told besides."""
     delivered, target = run_view.delivered, clean(run_view.header.target)
     branch = clean(delivered.branch) if delivered else ""
-    return f"branch {branch} of {target}" if branch else target
+    if not branch:
+        return target
+    return f"branch {branch}" if short else f"branch {branch} of {target}"
 
 
 def delivered_text(run_view: RunView) -> str:

@@ -234,7 +234,7 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
 
 def _target(run_view: RunView) -> str:
     if files := delivered_text(run_view):
-        return f"{delivered_to(run_view)} ({files})"
+        return f"{delivered_to(run_view, short=True)} ({files})"
     done, _ = run_view.done_of_plan()
     kept = is_resumable(run_view) and done > 0
     return "nothing was delivered yet; what is done is kept" if kept else "nothing was delivered"

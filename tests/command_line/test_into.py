@@ -69,7 +69,9 @@ def test_the_result_is_a_branch_and_nothing_else_is_touched(
     before = fingerprint(repo)
     assert orchestrator.main([*RUN]) == 0
     assert fingerprint(repo) == before
-    told = " ".join("".join(capsys.readouterr()).split())
+    printed = "".join(capsys.readouterr())
+    assert len(printed.partition("\nSimulated run")[2].splitlines()) <= 10
+    told = " ".join(printed.split())
     assert "Left out, and kept as they are: .env (looks like a secret)." in told
     assert "are not used and not touched: app/calc.py, new.txt." in told
     assert "(4 files changed)" in told
@@ -121,6 +123,7 @@ def test_a_plain_directory_is_changed_in_place_and_undone(
     assert f"undo {run_id()}" in "".join(capsys.readouterr())
     assert not (plain / ".git").exists()
     assert orchestrator.main(["undo", "last"]) == 0
+    assert f"Given back in {plain}, as before the run:\n  README.md\n" in capsys.readouterr().out
     assert build_manifest(plain) == before
 
 
@@ -162,6 +165,30 @@ def test_into_and_an_output_directory_exclude_each_other(
 ) -> None:
     assert orchestrator.main([*RUN, "--output-dir", "out"]) == 2
     assert "--into and --output-dir were both given" in capsys.readouterr().err
+
+
+def test_a_base_without_its_code_is_refused(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert orchestrator.main(["Add a line", "--base", "main"]) == 2
+    assert "--base was given without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["repo", "work"])
+def test_what_a_resumed_run_changes_has_to_be_where_it_was(
+    what: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request.getfixturevalue("repo" if what == "repo" else "plain")
+    assert orchestrator.main([*RUN, "--work-dir", "work", "--max-cost", "0.001"]) == 4
+    Path(what).rename("moved")
+    where = "moved" if what == "work" else "work"
+    again = ["resume", "last", "--work-dir", where, "--max-cost", "2"]
+    capsys.readouterr()
+    assert orchestrator.main(again) == 2
+    assert "is no longer there, and the run needs it" in capsys.readouterr().err
+    Path("moved").rename(what)
+    again[3] = "work"
+    assert orchestrator.main([*again, "--output-dir", "else"]) == 2
+    assert "changes repo" in capsys.readouterr().err.replace(f"{Path.cwd()}/", "")
+    assert orchestrator.main(again) == 0
 
 
 @pytest.mark.bubblewrap
