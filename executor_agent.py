@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 
 import claude.client.client
 from claude.allowance import guarded
@@ -306,7 +307,8 @@ def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> tuple[W
     workspace = Workspace(
         attempt.work, owns, contracts, max_files=limits.max_files, max_bytes=limits.max_bytes
     )
-    return workspace, _lay_inputs(attempt, request, inputs, workspace.put)
+    put = partial(workspace.put, known={})
+    return workspace, _lay_inputs(attempt, request, inputs, put)
 
 
 def _lay_inputs(attempt: AttemptDir, request: Request, inputs: Manifest, put: Put) -> BaseTree:

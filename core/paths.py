@@ -87,6 +87,8 @@ def owned_path_defect(entry: str) -> str | None:
 
 def fold(path: str) -> str:
     """The form in which two paths collide on a file system that ignores case."""
+    if path.isascii():
+        return path.lower()
     # decomposed first: https://www.unicode.org/versions/latest/core-spec/chapter-3/ (D145)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import os
 import tarfile
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,18 +52,15 @@ class BaseTree:
     archive: Path
     entries: Mapping[str, ManifestEntry]
 
-    def read(self, path: str) -> bytes:
-        """The content of a file of `entries`. Raises BundleError."""
-        found: list[bytes] = []
-
-        def take(name: str, data: bytes, _: int) -> None:
-            if name == path:
-                found.append(data)
-
-        _walk(self.archive, take)
-        if not found:
-            raise _damaged(self.archive, f"it lacks {path!r}")
-        return found[0]
+    def read(self, paths: Set[str]) -> Iterator[tuple[str, bytes]]:
+        """Those files of `entries` with their content, in one pass. Raises BundleError."""
+        left = set(paths)
+        for path, data, _ in _members(self.archive) if paths else ():
+            if path in left:
+                left.remove(path)
+                yield path, data
+        if left:
+            raise _damaged(self.archive, f"it lacks {min(left)!r}")
 
 
 NO_BASE = BaseTree(Path(), {})
@@ -74,12 +71,10 @@ def lay_out_base(attempt: AttemptDir, ref: BaseRef, without: Set[str], put: Put)
     archive = _find(attempt, ref)
     entries: dict[str, ManifestEntry] = {}
 
-    def take(path: str, data: bytes, mode: int) -> None:
+    for path, data, mode in _members(archive):
         if path not in without:
             entries[path] = ManifestEntry(path, len(data), hashlib.sha256(data).hexdigest(), mode)
             put(path, data, mode)
-
-    _walk(archive, take)
     return BaseTree(archive, entries)
 
 
@@ -96,14 +91,15 @@ def _find(attempt: AttemptDir, ref: BaseRef) -> Path:
     raise _damaged(attempt.root / BASE_NAME, "it is not there")
 
 
-def _walk(archive: Path, take: Put) -> None:
+def _members(archive: Path) -> Iterator[tuple[str, bytes, int]]:
+    """Path, content and mode of each."""
     try:
         with tarfile.open(archive, mode="r|gz") as tar:
             for member in tar:
                 stream = tar.extractfile(member)
                 if stream is None or path_defect(member.name):
                     raise _damaged(archive, f"it holds {member.name!r}")
-                take(member.name, stream.read(), 0o755 if member.mode & 0o100 else 0o644)
+                yield member.name, stream.read(), 0o755 if member.mode & 0o100 else 0o644
     except _TARFILE_FAULTS as exc:
         raise _damaged(archive, str(exc)) from exc
 

@@ -10,8 +10,8 @@ import os
 import secrets
 import stat
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,19 @@ _REASONS = {
 }
 
 
+KnownNames = dict[str, dict[str, set[str]]]
+"""The names in directories, by their folded form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which file has a name, and when it was last changed: a process without privileges cannot set
+    that time back, so a file of the same stamp has the same content and mode."""
+
+    inode: int
+    changed_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class TreeScan:
     """Everything below a directory: usable regular files as (path, bytes), and for each other path
@@ -42,6 +55,7 @@ class TreeScan:
 
     files: list[tuple[str, int]] = field(default_factory=list)
     others: list[tuple[str, str]] = field(default_factory=list)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
     whole: bool = True
 
 
@@ -78,13 +92,18 @@ class ConfinedTree:
         with _refusals(path), self._file(path) as fd, open(fd, "rb", closefd=False) as stream:
             return stream.read(limit)
 
-    def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
+    def write(
+        self, path: str, data: bytes, mode: int = 0o644, known: KnownNames | None = None
+    ) -> Stamp:
         """Create or replace a file whole, making its directories. Refused where another name
-        differs from a part of `path` in case only."""
+        differs from a part of `path` in case only. `known` serves many calls while nobody else
+        writes: each directory is read once."""
         *parents, name = path.split("/")
-        with _refusals(path), self._directory(parents, create=True) as directory:
-            _refuse_case_clash(directory, name, path)
+        known = {} if known is None else known
+        with _refusals(path), self._making(parents, known) as directory:
+            _refuse_case_clash(directory, "/".join(parents), name, known)
             _replace(directory, name, data, mode)
+            return _stamp(os.stat(name, dir_fd=directory, follow_symlinks=False))
 
     def scan(self, below: str = "", limit: int = MAX_ENTRIES) -> TreeScan:
         """Everything below a directory that can be seen. Raises WorkspaceError when there is no
@@ -114,6 +133,7 @@ class ConfinedTree:
                         pending.append(path)
                     else:
                         scan.files.append((path, info.st_size))
+                        scan.stamps[path] = _stamp(info)
         except OSError as exc:
             if exc.errno not in _REASONS:
                 raise
@@ -155,20 +175,34 @@ class ConfinedTree:
             os.close(fd)
 
     @contextmanager
-    def _directory(self, parts: list[str], *, create: bool = False) -> Iterator[int]:
+    def _directory(
+        self, parts: list[str], make: Callable[[int, int], None] | None = None
+    ) -> Iterator[int]:
         fd = os.open(self._root, _DIRECTORY)
         try:
-            for part in parts:
-                if create:
-                    _refuse_case_clash(fd, part, "/".join(parts))
-                    with suppress(FileExistsError):
-                        os.mkdir(part, 0o755, dir_fd=fd)
+            for depth, part in enumerate(parts):
+                if make is not None:
+                    make(fd, depth)
                 below = os.open(part, _DIRECTORY, dir_fd=fd)
                 os.close(fd)
                 fd = below
             yield fd
         finally:
             os.close(fd)
+
+    def _making(self, parts: list[str], known: KnownNames) -> AbstractContextManager[int]:
+        """Opens a directory that is made when it is not there."""
+
+        def make(above: int, depth: int) -> None:
+            _refuse_case_clash(above, "/".join(parts[:depth]), parts[depth], known)
+            with suppress(FileExistsError):
+                os.mkdir(parts[depth], 0o755, dir_fd=above)
+
+        return self._directory(parts, make)
+
+
+def _stamp(info: os.stat_result) -> Stamp:
+    return Stamp(info.st_ino, info.st_ctime_ns)
 
 
 def _parts(path: str) -> list[str]:
@@ -189,14 +223,22 @@ def _replace(directory: int, name: str, data: bytes, mode: int) -> None:
         raise
 
 
-def _refuse_case_clash(directory: int, part: str, path: str) -> None:
-    """Refuse `part` where it would be the same file as its neighbour on another system."""
-    for name in os.listdir(directory):
-        if fold(name) == fold(part) and unicodedata.normalize("NFC", name) != part:
+def _refuse_case_clash(directory: int, where: str, part: str, known: KnownNames) -> None:
+    """Refuse `part` where it would be the same file as its neighbour on another system; `where` is
+    the directory's path."""
+    if where not in known:
+        names = known[where] = {}
+        for name in os.listdir(directory):
+            names.setdefault(fold(name), set()).add(name)
+    alike = known[where].setdefault(fold(part), set())
+    for name in alike:
+        if unicodedata.normalize("NFC", name) != part:
+            path = f"{where}/{part}".lstrip("/")
             raise WorkspaceError(
                 f"{path!r} differs only in case from {name!r}, which is there already.",
                 "Use the name that is there, or one that differs in more than case.",
             )
+    alike.add(part)
 
 
 def _fault(mode: int, path: str) -> str | None:

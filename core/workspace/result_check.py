@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def find_defects(
     given = [*inputs.entries, *base.entries.values()]
     originals = _Originals(source, base)
     return [
-        *_changed_inputs(workspace, given, originals),
+        *_changed_inputs(workspace, scan, given, originals),
         *_unowned(workspace, scan, {entry.path for entry in given}),
         *_missing(workspace, scan, base),
     ][:_MOST_NAMED]
@@ -48,7 +48,7 @@ def result_paths(workspace: Workspace, scan: TreeScan, base: BaseTree = NO_BASE)
         for path, size in scan.files
         if workspace.owned(path)
         and not _is_debris(workspace, path)
-        and not (size == _size_in(base, path) and _is_unchanged(workspace, base.entries[path]))
+        and not (size == _size_in(base, path) and _is_unchanged(workspace, scan, base, path))
     ]
 
 
@@ -62,9 +62,9 @@ def _size_in(base: BaseTree, path: str) -> int | None:
     return base.entries[path].size if path in base.entries else None
 
 
-def _is_unchanged(workspace: Workspace, entry: ManifestEntry) -> bool:
-    is_same = workspace.holds(entry.path, entry.size, entry.sha256)
-    return is_same and workspace.mode(entry.path) == entry.mode
+def _is_unchanged(workspace: Workspace, scan: TreeScan, base: BaseTree, path: str) -> bool:
+    entry = base.entries[path]
+    return workspace.holds(entry, scan) and workspace.mode(path) == entry.mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +74,22 @@ class _Originals:
     source: Path
     base: BaseTree
 
-    def read(self, entry: ManifestEntry) -> bytes:
-        """Raises BundleError where it is no longer as it was."""
+    def read(self, entries: Sequence[ManifestEntry]) -> Iterator[tuple[ManifestEntry, bytes]]:
+        """Each with its content. Raises BundleError where it is no longer as it was."""
+        of_base = {e.path for e in entries if self.base.entries.get(e.path) is e}
+        for entry in entries:
+            if entry.path not in of_base:
+                yield entry, self._checked(entry, self._of_source(entry))
+        for path, data in self.base.read(of_base):
+            yield self.base.entries[path], self._checked(self.base.entries[path], data)
+
+    def _of_source(self, entry: ManifestEntry) -> bytes:
         try:
-            if self.base.entries.get(entry.path) is entry:
-                data = self.base.read(entry.path)
-            else:
-                data = ConfinedTree(self.source).read(entry.path, entry.size + 1)
+            return ConfinedTree(self.source).read(entry.path, entry.size + 1)
         except (WorkspaceError, OSError):
-            data = b""
+            return b""
+
+    def _checked(self, entry: ManifestEntry, data: bytes) -> bytes:
         if (len(data), hashlib.sha256(data).hexdigest()) != (entry.size, entry.sha256):
             raise BundleError(
                 f"{entry.path!r} was changed, and so was the copy that came with the request.",
@@ -97,11 +104,10 @@ def _is_debris(workspace: Workspace, path: str) -> bool:
 
 
 def _changed_inputs(
-    workspace: Workspace, given: Iterable[ManifestEntry], originals: _Originals
+    workspace: Workspace, scan: TreeScan, given: Iterable[ManifestEntry], originals: _Originals
 ) -> Iterator[str]:
-    for entry in given:
-        if workspace.owned(entry.path) or workspace.holds(entry.path, entry.size, entry.sha256):
-            continue
+    changed = [e for e in given if not workspace.owned(e.path) and not workspace.holds(e, scan)]
+    for entry, data in originals.read(changed):
         path = entry.path
         is_contract = path in workspace.contracts
         is_of_base = path in originals.base.entries
@@ -109,7 +115,7 @@ def _changed_inputs(
             "the contract" if is_contract else "the file" if is_of_base else "another task's file"
         )
         try:
-            workspace.put(path, originals.read(entry), entry.mode)
+            workspace.put(path, data, entry.mode)
             yield f"{name} {path!r} was changed and has been restored; leave it alone"
         except WorkspaceError as exc:
             yield f"{name} {path!r} was changed and cannot be restored: {exc.message}"

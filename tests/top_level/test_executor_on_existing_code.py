@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -127,6 +129,18 @@ def test_what_does_not_count_comes_back(
     attempt = attempt_in(tmp_path, base=pack(tmp_path), limits=Limits(max_corrections=0))
     run(attempt, act(*calls, SUBMIT))
     assert defect in attempt.transcript.read_text() + attempt.result_json.read_text()
+
+
+def test_many_changes_are_restored_by_one_look_into_the_archive(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, base=pack(tmp_path), limits=Limits(max_corrections=0))
+    edit = use("edit_file", path="app.py", old="8000", new="9000")
+    harm = use("run_command", command="echo >README.md; rm run.sh")
+    with mock.patch.object(tarfile, "open", side_effect=tarfile.open) as looks:
+        run(attempt, act(edit, harm, SUBMIT))
+    told = attempt.transcript.read_text() + attempt.result_json.read_text()
+    assert "'README.md' was changed and has been restored" in told
+    assert "'run.sh' was changed and has been restored" in told
+    assert looks.call_count == 2, "to lay it out, and to restore"
 
 
 def test_the_workspace_is_the_base_as_earlier_tasks_left_it(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.bundle import build_manifest
 from core.errors import BundleError, WorkspaceError
+from core.job import ManifestEntry
 from core.workspace.confined import ConfinedTree, TreeScan
 from core.workspace.result_check import find_defects, result_paths
 from core.workspace.search import MAX_MATCHES, answer_question, compile_pattern, search_texts
@@ -60,6 +61,13 @@ ESCAPES = [
     "\x7f",
     "file:///etc/passwd",
 ]
+
+
+def holds(workspace: Workspace, path: str, data: bytes) -> bool:
+    entry = ManifestEntry(path, len(data), hashlib.sha256(data).hexdigest(), 0o644)
+    return workspace.holds(entry, workspace.scan())
+
+
 # decoded by nobody, so these are plain (if odd) names: inside, but not owned
 ENCODED = [
     "%2e%2e/outside.txt",
@@ -184,7 +192,7 @@ def test_no_link_is_followed_for_writing_or_reading(tmp_path: Path, planted: str
     for reading in (workspace.read, workspace.list):
         with pytest.raises(WorkspaceError):
             reading(f"{planted}/x.py")
-    assert not workspace.holds(f"{planted}/x.py", 7, hashlib.sha256(b"theirs\n").hexdigest())
+    assert not holds(workspace, f"{planted}/x.py", b"theirs\n")
     assert snapshot(outside) == {str(outside / "x.py"): b"theirs\n"}
     assert "x.py" not in workspace.list()
 
@@ -194,7 +202,7 @@ def test_a_link_in_place_of_a_file_is_not_read_and_is_replaced_as_such(tmp_path:
     (tmp_path / "work/app/store.py").symlink_to(tmp_path / "outside.txt")
     with pytest.raises(WorkspaceError, match="symbolic link"):
         workspace.read("app/store.py")
-    assert not workspace.holds("app/store.py", 8, hashlib.sha256(b"outside\n").hexdigest())
+    assert not holds(workspace, "app/store.py", b"outside\n")
     workspace.write("app/store.py", "mine\n")
     assert (tmp_path / "outside.txt").read_text() == "outside\n"
     assert not (tmp_path / "work/app/store.py").is_symlink()
