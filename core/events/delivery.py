@@ -1,0 +1,61 @@
+"""Events of the merge, and of what was delivered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.events.base import EventData, Kind
+
+CONTRACTS = "contracts"
+"""The owner of contracts, in place of a task's id."""
+EXISTING = "existing code"
+"""The same of files that were there before the run, and are as they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeIntended(EventData):
+    kind = Kind.MERGE_INTENDED
+    target: str = ""
+    files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two owners have the same path: the first keeps `path`, the second is put at `kept_as`.
+
+    Two directories that differ only in case both stay: `kept_as` is the second.
+    """
+
+    path: str
+    owners: tuple[str, str]
+    kept_as: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that is not delivered; `why` is the end of a sentence about its path."""
+
+    path: str
+    owner: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(EventData):
+    """`files` is their number; of a change to existing code, those that are new or changed, and
+    `deleted` those that are gone. It is on `branch`, at `commit`, or in the directory itself."""
+
+    kind = Kind.DELIVERED
+    sparse = frozenset({"deleted", "branch", "commit", "take", "undo"})
+    target: str = ""
+    files: int = 0
+    conflicts: tuple[Conflict, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    deleted: int = 0
+    branch: str = ""
+    commit: str = ""
+    take: str = ""
+    """The command that takes the branch over."""
+    undo: bool = False
+    """Whether `undo` gives back what was there."""
