@@ -31,7 +31,7 @@ from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
 from engine.repository.base import BaseRecord, check_there, read_base
 from engine.repository.find import find_base
-from engine.repository.repo_map import render_map
+from engine.repository.map.repo_map import render_map
 from engine.run.context_files import (
     ContextFile,
     build_context,

@@ -11,7 +11,7 @@ from core.bundle import build_manifest
 from core.job import Manifest, ManifestEntry
 from engine.repository.base import BaseRecord
 from engine.repository.left_out import LeftOut
-from engine.repository.repo_map import render_map
+from engine.repository.map.repo_map import render_map
 
 
 def base_of(manifest: Manifest, *left_out: LeftOut, more: int = 0) -> BaseRecord:

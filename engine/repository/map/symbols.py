@@ -5,7 +5,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from engine.repository.tree_view import is_aside
+from engine.repository.map.tree_view import is_aside
 
 _SUFFIXES = {
     "Python": "py pyi",

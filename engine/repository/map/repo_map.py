@@ -14,9 +14,9 @@ from core.job import Manifest
 from core.quoting import escaped, quoted
 from core.workspace.confined import read_regular
 from engine.repository.base import BaseRecord
-from engine.repository.project_files import describe
-from engine.repository.symbols import LANGUAGES, Symbol, SymbolIndex
-from engine.repository.tree_view import SizedFile, in_bytes, is_aside, render_tree
+from engine.repository.map.project_files import describe
+from engine.repository.map.symbols import LANGUAGES, Symbol, SymbolIndex
+from engine.repository.map.tree_view import SizedFile, in_bytes, is_aside, render_tree
 
 _CHARS_A_TOKEN = 3
 """Of names and code: prose has more."""
