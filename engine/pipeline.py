@@ -32,7 +32,8 @@ from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.types import RunOutcome, StopCause
 from engine.verification.choice import choose_runner
-from engine.verification.prove import prove
+from engine.verification.merge_conflicts import merge_conflicts
+from engine.verification.prove import is_over, prove
 from engine.verification.provenance import write_provenance
 from engine.verification.repairs.repair import Proven
 from engine.verification.reproduce import plan_of_failure, reproduce
@@ -78,6 +79,9 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
                 release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
             raise
         try:
+            stop = merge_conflicts(execution.besides(plan), plan, results)
+            if stop is not None and is_over(stop):
+                outcome = replace(outcome, stop=stop)
             merged = deliver(session, plan, results)
             code, proven = exit_code(outcome, merged), Proven(merged, Report(), outcome.stop)
             if code == 0:

@@ -27,29 +27,51 @@ from engine.repository.plain import replace_files
 from engine.run.rundir import RunDir, write_deliveries
 from engine.run.session import Session
 
+_KINDS = {CONTRACTS: "Contracts", "merge": "Merge", "repair": "Repair"}
+MARKED = "in conflict"
+"""The owner of a file with markers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The whole `tree`, and what each owner has changed in it, in order."""
+    """The whole `tree`, and what each owner has changed in it, in order. `marked` are the files in
+    conflict, with markers where versions differ."""
 
     tree: MergePlan
     parts: tuple["Part", ...] = ()
+    marked: tuple[MergedFile, ...] = ()
 
     def plus(self, run: RunDir, source: MergeSource, shared: Sequence[str]) -> "Change":
         """With what `source` has changed; its versions of `shared` files are merged with those of
         the owners before it."""
         versions = _merge_shared(run, self, source, shared)
-        after = merge_over(self.tree, versions.source)
-        after = replace(
-            after,
-            files=tuple(versions.placed(file) for file in after.files),
-            conflicts=(*after.conflicts, *versions.conflicts),
+        laid = self.over(versions.source)
+        part = laid.parts[-1]
+        part = replace(part, files=tuple(map(versions.placed, part.files)))
+        tree = replace(
+            laid.tree,
+            files=tuple(map(versions.placed, laid.tree.files)),
+            conflicts=(*laid.tree.conflicts, *versions.conflicts),
         )
+        marked = (*self.marked, *versions.marked)
+        return replace(laid, tree=tree, parts=(*self.parts, part), marked=marked)
+
+    def settled(self, source: MergeSource) -> "Change":
+        """With the files that `source` has made of all versions of what was in conflict."""
+        done = set(source.manifest.paths)
+        left = tuple(c for c in self.tree.conflicts if c.path not in done)
+        tree = replace(self.tree, conflicts=left)
+        marked = tuple(file for file in self.marked if file.path not in done)
+        return replace(self, tree=tree, marked=marked).over(source)
+
+    def over(self, source: MergeSource) -> "Change":
+        """With the files of `source` in place of what is there."""
+        after = merge_over(self.tree, source)
         old = {file.path: file for file in self.tree.files}
         files = tuple(file for file in after.files if file is not old.get(file.path))
         gone = old.keys() - {file.path for file in after.files}
         part = Part(source.owner, files, tuple(sorted(gone)))
-        return Change(after, (*self.parts, part))
+        return replace(self, tree=after, parts=(*self.parts, part))
 
     @property
     def files(self) -> tuple[MergedFile, ...]:
@@ -135,7 +157,7 @@ def _steps(
     for part in change.parts:
         result = results.get(part.owner)
         subject = titles.get(part.owner) or (
-            f"Contracts: {plan.title}" if part.owner == CONTRACTS else f"Repair: {plan.title}"
+            f"{_KINDS.get(part.owner.partition('-')[0], 'Repair')}: {plan.title}"
         )
         models = dict.fromkeys(usage.model for usage in result.usage) if result else ()
         yield CommitStep(
@@ -165,6 +187,7 @@ class _Versions:
     source: MergeSource
     merged: Mapping[str, Path]
     conflicts: Sequence[Conflict]
+    marked: Sequence[MergedFile]
 
     def placed(self, file: MergedFile) -> MergedFile:
         is_own = file.owner == self.source.owner and file.path in self.merged
@@ -176,6 +199,7 @@ def _merge_shared(
 ) -> _Versions:
     entries = {entry.path: entry for entry in source.manifest.entries}
     deleted, merged, conflicts = set(source.deleted), dict[str, Path](), list[Conflict]()
+    marked: list[MergedFile] = []
     there = {file.path: file for file in change.tree.files}
     for path in shared:
         before = [part.owner for part in change.parts if part.has(path)]
@@ -197,13 +221,24 @@ def _merge_shared(
             why += f"; make it anew: {found.remake}" if found.remake else ""
             kept = str(own) if entry else f"deleted by {source.owner}"
             conflicts.append(Conflict(path, (before[-1], source.owner), kept, why))
+            if found.marked:
+                marked.append(_store(run, MARKED, path, found.marked, entry))
         elif found.content is not None:
-            mode = entry.mode if entry else earlier.entry.mode if earlier else 0o644
-            digest, size = sha256(found.content).hexdigest(), len(found.content)
-            entries[path] = ManifestEntry(path, size, digest, mode)
-            place = merged[path] = run.merged / source.owner / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(place, found.content)
+            known = entry or (earlier.entry if earlier else None)
+            stored = _store(run, source.owner, path, found.content, known)
+            entries[path], merged[path] = stored.entry, stored.source
     manifest = Manifest(tuple(entries[path] for path in sorted(entries)))
     source = replace(source, manifest=manifest, deleted=tuple(sorted(deleted)))
-    return _Versions(source, merged, conflicts)
+    return _Versions(source, merged, conflicts, marked)
+
+
+def _store(
+    run: RunDir, owner: str, path: str, content: bytes, like: ManifestEntry | None
+) -> MergedFile:
+    """Several versions as one, in the run directory; its mode is that of `like`."""
+    place = run.merged / owner / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(place, content)
+    mode = like.mode if like else 0o644
+    entry = ManifestEntry(path, len(content), sha256(content).hexdigest(), mode)
+    return MergedFile(path, owner, place, entry)

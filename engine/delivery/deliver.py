@@ -1,5 +1,6 @@
 """The merge of a run: what succeeded goes into the target, and the journal has it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,10 @@ from engine.run.plan_event import repair_name
 from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
 from engine.run.session import Session, storing
 
+_MARKER = re.compile(rb"^(<<<<<<<|>>>>>>>|\|\|\|\|\|\|\|)", re.MULTILINE)
+MERGE_TASK = "merge-1"
+"""The task that makes one version of files that several tasks changed at the same place."""
+
 
 @storing()
 def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> MergePlan:
@@ -32,6 +37,16 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
         return deliver_change(session, base, plan, change, {**results, **repairs})
     merge = plan_merge(merge_sources(session.run, plan, results))
     return deliver_tree(session, _as_repaired(session, merge))
+
+
+@storing()
+def change_of(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> Change | None:
+    """What the tasks change in existing code, as it is merged without anybody's help; None for a
+    new project."""
+    if (base := read_base(session.run)) is None or not results:
+        return None
+    sources = merge_sources(session.run, plan, results)
+    return make_change(session.run, base, sources, plan.shared)
 
 
 @storing()
@@ -83,9 +98,22 @@ def _make_change(
     results: Mapping[str, TaskResult],
     repairs: Mapping[str, TaskResult],
 ) -> Change:
-    sources = merge_sources(session.run, plan, results)
-    sources += [_source(session.run, name, result) for name, result in repairs.items()]
-    return make_change(session.run, base, sources, plan.shared)
+    run = session.run
+    change = make_change(run, base, merge_sources(run, plan, results), plan.shared)
+    number = session.run_view.jobs.succeeded.get(MERGE_TASK) if change.marked else None
+    if number is not None:
+        found = verify_results(run, {MERGE_TASK: number}).results
+        for name, result in found.items():
+            change = change.settled(_without_markers(_source(run, name, result)))
+    for name, result in repairs.items():
+        change = change.over(_source(run, name, result))
+    return change
+
+
+def _without_markers(source: MergeSource) -> MergeSource:
+    entries = source.manifest.entries
+    left = (e for e in entries if not _MARKER.search((source.root / e.path).read_bytes()))
+    return replace(source, manifest=Manifest(tuple(left)), deleted=())
 
 
 def _source(run: RunDir, owner: str, result: TaskResult) -> MergeSource:

@@ -24,7 +24,7 @@ _PROMPTS = {
     "api": tuple(f"executor{part}" for part in _EXECUTOR),
     "claude-code": ("executor_claude_code", "executor_claude_code_existing"),
 }
-_ADDED = {"repair-": "repair", "accept-": "acceptance"}
+_ADDED = {"merge-": "merge", "repair-": "repair", "accept-": "acceptance"}
 _DIGITS = 12
 
 Price = Callable[[Usage], float | None]
