@@ -8,7 +8,7 @@ plan for it is never cut, since its tasks have to say what they change.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,12 @@ from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.engines.api import mark_cached
 from claude.engines.looking import Looking
 from claude.limits.governor import Governor
-from claude.planning.draft_reader import DraftReader, PlanningHooks, planner_defects
+from claude.planning.draft_reader import (
+    DraftReader,
+    FindDefects,
+    PlanningHooks,
+    planner_defects,
+)
 from claude.planning.schema import build_schema
 from claude.preflight import try_models
 from claude.prices import check_priced, pricing
@@ -35,9 +40,10 @@ from core.clock import Clock
 from core.context import NO_CONTEXT, Context
 from core.credentials import Credentials
 from core.errors import PlanInvalid, PlanningFailed, RequestRejected
-from core.plan import Plan, build_single_task_plan, parse_plan
+from core.plan import ExistingCode, Plan, build_single_task_plan, parse_plan
 from core.plan.draft import DraftEvent
 from core.worker.planning import NO_FAILURE, Failure, Parallel, PlanningRequest, Revision
+from core.workspace.confined import ConfinedTree
 
 SUBMIT_PLAN = "submit_plan"
 _SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
@@ -69,8 +75,9 @@ class PlannerAgent:
     """Plans with `claude`, for `executors` that work at once; `on_progress` takes lines for people.
 
     `surroundings` tells what executors can do where they will run. For existing code, `repository`
-    is the map of it, `root` where it may be looked at, and `failure` how the command ended there
-    that the prompt reports as failing. `context` belongs to the prompt.
+    is the map of it, `root` where it may be looked at, `left_out` what is not there to be written,
+    and `failure` how the command ended there that the prompt reports as failing. `context` belongs
+    to the prompt.
     """
 
     claude: Claude
@@ -80,6 +87,7 @@ class PlannerAgent:
     surroundings: str = ""
     repository: str = ""
     root: Path | None = None
+    left_out: Sequence[str] = ()
     failure: Failure = NO_FAILURE
     context: Context = NO_CONTEXT
     max_repairs: int = 3
@@ -89,14 +97,17 @@ class PlannerAgent:
     _structured: bool = field(default=True, init=False)
     _reader: DraftReader = field(init=False)
     _looking: Looking | None = field(init=False)
+    _existing: ExistingCode = field(init=False)
 
     def __post_init__(self) -> None:
         # whoever works alone gets neither: the plan has to say what matters of them
         needs_whole = bool(self.repository or self.context.images)
         cuts = Parallel.ALWAYS if needs_whole else self.parallel
         self._reader = DraftReader(
-            self.executors, cuts, self.on_progress, self.on_draft, self.failure.command
+            self.executors, cuts, self.on_progress, self.on_draft, self._defects
         )
+        files = ConfinedTree(self.root).scan().files if self.root else []
+        self._existing = ExistingCode((path for path, _ in files), self.left_out)
         self._looking = Looking(self.root, self.on_progress) if self.root else None
 
     def plan(self, prompt: str, revisions: Sequence[Revision] = ()) -> Plan:
@@ -123,7 +134,7 @@ class PlannerAgent:
                 reply = self._ask(messages)
             if self._reader.is_cut:
                 return build_single_task_plan(prompt, self._reader.draft.begun, wishes)
-            answer = read_answer(reply, self.max_tokens, self.failure.command)
+            answer = read_answer(reply, self.max_tokens, self._defects)
             if answer.plan is not None:
                 return answer.plan.model_copy(update={"prompt": prompt})
             defects = answer.defects
@@ -135,6 +146,10 @@ class PlannerAgent:
             "\n".join([message, *(f"  - {defect}" for defect in defects)]),
             "Describe more exactly what you want, or write a plan and pass it with --plan.",
         )
+
+    def _defects(self, plan: Plan) -> Iterator[str]:
+        yield from planner_defects(plan, self.failure.command)
+        yield from self._existing.defects(plan)
 
     def _ask(self, messages: list[Block]) -> Reply:
         schema = build_schema(existing=bool(self.repository))
@@ -215,6 +230,7 @@ def ask_for_plan(
             surroundings=request.surroundings,
             repository=request.repository,
             root=Path(request.root) if request.root else None,
+            left_out=request.left_out,
             failure=request.failure,
             context=request.context,
             on_progress=hooks.on_progress,
@@ -232,8 +248,8 @@ def _plan_without_asking(request: PlanningRequest) -> Plan:
     )
 
 
-def read_answer(reply: Reply, max_tokens: int, failing: str = "") -> _Answer:
-    """The plan in a reply, or everything that is wrong with it; `failing` as in planner_defects."""
+def read_answer(reply: Reply, max_tokens: int, find_defects: FindDefects) -> _Answer:
+    """The plan in a reply, or everything that is wrong with it."""
     if reply.stop_reason == "refusal":
         declined = "the request was declined; plan the part of it that can be done"
         return _Answer(_NO_PLAN, (declined,))
@@ -248,7 +264,7 @@ def read_answer(reply: Reply, max_tokens: int, failing: str = "") -> _Answer:
         plan = parse_plan(_unfenced(text), "The reply")
     except PlanInvalid as exc:
         return _Answer(text, exc.defects)
-    if defects := tuple(planner_defects(plan, failing)):
+    if defects := tuple(find_defects(plan)):
         return _Answer(text, defects)
     return _Answer(text, plan=plan)
 

@@ -22,6 +22,7 @@ from engine.execution import Execution
 from engine.money.budget import CostEstimate, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.expectations import planning_took
+from engine.planning.fit import refuse_unfit
 from engine.planning.lacking_tools import lacking_tools
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 from engine.planning.preflight import PreparedRun
@@ -163,9 +164,12 @@ def carry_out_plan(
     plan = make_plan(
         session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
     )
+    if not session.run_view.jobs.attempts:
+        refuse_unfit(session.run, plan)
     warn_of_lacking_tools(prepared, session, plan)
     if settings.approve and not session.run_view.approved:
         plan = approve(prepared, execution, view, charge, plan)
+        refuse_unfit(session.run, plan)
     if session.run_view.forecast is None:  # the summary compares the result with the first
         session.emit(forecast_of(prepared, session, plan))
     return plan, execution.run(plan)

@@ -32,6 +32,10 @@ MOST_ALONE_TOKENS = 50_000
 """More than that is too much for one conversation, however it compares."""
 
 
+FindDefects = Callable[[Plan], Iterator[str]]
+"""What is wrong with a plan of a planner, besides the rules for every plan."""
+
+
 @dataclass(frozen=True)
 class PlanningHooks(Hooks):
     """`on_draft` hears what of the plan is complete while it is being written."""
@@ -40,7 +44,7 @@ class PlanningHooks(Hooks):
 
 
 class DraftReader:
-    """For a planner whose tasks `executors` will work on at once; `failing` as in planner_defects.
+    """For a planner whose tasks `executors` will work on at once, and whose plan has `defects`.
     `draft` is what there is of the last answer; `is_cut` where that was ended, so that one executor
     builds the whole."""
 
@@ -50,13 +54,13 @@ class DraftReader:
         parallel: Parallel,
         on_progress: Callable[[str], None],
         on_draft: Callable[[DraftEvent], None],
-        failing: str = "",
+        defects: FindDefects,
     ) -> None:
         self._executors = executors
         self._parallel = parallel
         self._on_progress = on_progress
         self._on_draft = on_draft
-        self._failing = failing
+        self._defects = defects
         self.draft = PlanDraft()
         self.is_cut = False
         self._judged: set[str] = set()
@@ -101,7 +105,7 @@ class DraftReader:
     def _is_sound(self, head: Plan) -> bool:
         """Whether all that is written keeps the rules."""
         begun = head.model_copy(update={"contracts": tuple(self._contracts)})
-        return not (head_defects(begun) or any(planner_defects(begun, self._failing)))
+        return not (head_defects(begun) or any(self._defects(begun)))
 
     def _is_first(self, member: str) -> bool:
         """Whether that member of the plan is complete, and was not a piece before."""

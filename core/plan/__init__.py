@@ -1,6 +1,7 @@
 """The plan: its parts, its rules, what follows from its dependencies, and its text."""
 
 from core.plan.definition import Definitions
+from core.plan.fit import ExistingCode
 from core.plan.format import build_plan, parse_plan, render_brief, render_plan
 from core.plan.graph import (
     ancestors,
@@ -38,6 +39,7 @@ __all__ = [
     "Contract",
     "Criterion",
     "Definitions",
+    "ExistingCode",
     "Plan",
     "Setup",
     "Task",

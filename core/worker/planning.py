@@ -47,7 +47,8 @@ class PlanningRequest:
     """request/planning.json; never holds a secret. Of `allowance`, `spent` is already used.
     `executors` work at once; `surroundings` tells the planner what they can do there. `revisions`
     are the plans before this one, the oldest first. For existing code, `repository` is the map of
-    it, and `root` the directory on this machine that may be looked at, if there is one."""
+    it, `root` the directory on this machine that may be looked at, if there is one, and `left_out`
+    are the files that are there and not in it."""
 
     prompt: str
     model: ModelSettings
@@ -60,6 +61,7 @@ class PlanningRequest:
     revisions: tuple[Revision, ...] = ()
     repository: str = ""
     root: str = ""
+    left_out: tuple[str, ...] = ()
     failure: Failure = NO_FAILURE
     context: Context = NO_CONTEXT
     version: int = WIRE_VERSION

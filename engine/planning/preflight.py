@@ -63,6 +63,8 @@ class PreparedRun:
     context_files: tuple[ContextFile, ...] = ()
     repository: str = ""
     """The map of existing code, for the planner."""
+    left_out: tuple[str, ...] = ()
+    """What of that code is not given."""
     failure: Failure = NO_FAILURE
     held: ExitStack = field(default_factory=ExitStack)
 
@@ -113,12 +115,14 @@ class PreparedRun:
         if self.repository:
             root = str(self.directory.base)
             request = replace(request, repository=self.repository, root=root, failure=self.failure)
+            request = replace(request, left_out=self.left_out)
         request = replace(request, revisions=revisions)
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
     def seeing(self, base: BaseRecord) -> "PreparedRun":
         """With a planner that is shown the existing code."""
-        return replace(self, repository=render_map(base, self.directory.base))
+        left_out = tuple(left.path for left in base.left_out)
+        return replace(self, repository=render_map(base, self.directory.base), left_out=left_out)
 
     def close(self) -> None:
         self.backend.close()

@@ -167,6 +167,20 @@ def test_into_and_an_output_directory_exclude_each_other(
     assert "--into and --output-dir were both given" in capsys.readouterr().err
 
 
+def test_a_plan_that_does_not_fit_is_refused_before_its_tasks_are_paid_for(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["Add", "--plan", write_plan(task("a", ".env", "App/x.py", "new.py")), "--into", "repo"]
+    assert orchestrator.main([*args, "--sim-speed", "0"]) == 1
+    told = capsys.readouterr().err
+    assert "task 'a' owns '.env', but '.env' was left out" in told
+    assert "task 'a' owns 'App/x.py', but 'App' differs only in case from 'app'" in told
+    run = find_run(Path(".orchestrator"), "last")
+    assert not list(run.tasks.iterdir())
+    run.plan.write_text(Path(write_plan(task("a", "new.py"))).read_text())
+    assert orchestrator.main(["resume", "last", "--sim-speed", "0"]) == 0
+
+
 def test_a_base_without_its_code_is_refused(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert orchestrator.main(["Add a line", "--base", "main"]) == 2
     assert "--base was given without" in capsys.readouterr().err

@@ -104,6 +104,20 @@ def test_it_looks_several_calls_a_turn_and_answers_with_a_plan(root: Path) -> No
     assert "looks at the project, app/store.py, Todo" in told
 
 
+@pytest.mark.parametrize(
+    ("owned", "why"),
+    [("APP/new.py", "'APP' differs only in case from 'app'"), (".env", "'.env' was left out")],
+)
+def test_a_plan_that_does_not_fit_what_is_there_is_made_again(
+    owned: str, why: str, root: Path
+) -> None:
+    task = {**PLAN["tasks"][0], "owns": [owned]}
+    unfit = json.dumps({**PLAN, "tasks": [task]})
+    plan, claude = planned(root, say(unfit), say(GOOD), left_out=(".env",))
+    assert why in claude.calls[1].messages[-1]["content"][0]["text"]
+    assert plan.task("dates").owns == ("app/store.py", "tests/test_store.py")
+
+
 def test_no_call_can_write_or_leave_the_project(root: Path) -> None:
     outside = root.parent / "outside.txt"
     outside.write_text("secret")
