@@ -23,6 +23,7 @@ from tests.backends.batch.test_scale import wide_plan
 from tests.fakes.aws_calls import Call, holds
 from tests.fakes.strict_aws import Cloud, cloud
 from tests.live.docker_run import quiet_environment
+from tests.live.existing_code import change_repository
 from tests.live.mistakes import OPTIONS, check_how_they_end
 
 pytestmark = [
@@ -98,6 +99,21 @@ def test_a_run_gives_the_tree_of_threads_and_leaves_nothing(place: Cloud, tmp_pa
     sizes = [c.params.get("arrayProperties") for c in calls if c.action == "submitjob"]
     assert any(sizes), "no array was ever submitted"
     assert len(sizes) < len(results)
+
+
+@pytest.mark.bubblewrap
+def test_existing_code_is_changed_as_on_threads(place: Cloud, tmp_path: Path) -> None:
+    """Its archive is one object, which tasks and checks find."""
+    before = len(place.aws.calls)
+
+    def on(here: Path, *more: str) -> str:
+        return change_repository(here, lambda *wish: run(here, *wish, *more, **place.environ))
+
+    assert on(tmp_path / "batch", *on_batch(place)) == on(tmp_path / "threads")
+    calls = place.aws.calls[before:]
+    assert len([c for c in calls if c.action == "PutObject" and "/base/" in c.path]) == 1
+    assert len(stored_results(calls)) == 3  # the tasks and the checks
+    assert left_in(place) == []
 
 
 def test_secrets_reach_workers_and_no_call_to_aws(place: Cloud, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.job import Manifest
 from parallel_task_orchestrator.conformance.live_run import eventually
+from tests.engine.repository.repos import make_repository
 from tests.live.docker_run import (
     FULL_IMAGE,
     IMAGE,
@@ -201,11 +202,17 @@ def _slow_plan(place: Path) -> str:
     return str(path)
 
 
-def test_after_a_kill_clean_removes_what_was_left(tmp_path: Path) -> None:
-    with running(tmp_path, SMALL, *SLOW, "--plan", _slow_plan(tmp_path)) as process:
+@pytest.mark.parametrize("existing", [False, True], ids=["new", "existing code"])
+def test_after_a_kill_clean_removes_what_was_left(existing: bool, tmp_path: Path) -> None:
+    slow = [*SLOW, "--plan", _slow_plan(tmp_path)]
+    if existing:
+        slow[slow.index("--output-dir")] = "--into"
+        make_repository(tmp_path / "out")
+    with running(tmp_path, SMALL, *slow) as process:
         process.kill()
         process.wait()
     left = left_behind(tmp_path / ".orchestrator")
+    assert len([name for name in left if "-base-" in name]) == existing
     assert [name for name in left if name.startswith("container")], "there was nothing to remove"
     [run] = tmp_path.glob(".orchestrator/runs/*/run.json")
     clean = [*command_line()[:2], "clean"]

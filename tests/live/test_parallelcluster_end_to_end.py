@@ -25,6 +25,7 @@ from parallel_task_orchestrator.conformance.fixtures import CANARY
 from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from parallel_task_orchestrator.conformance.reading import files_holding
 from tests.fakes.quick_worker import FILES
+from tests.live.existing_code import change_repository
 from tests.live.remote_cluster import (
     NAME,
     REGION,
@@ -116,6 +117,23 @@ def test_a_real_run_gives_the_tree_of_threads_after_a_repair_and_leaves_nothing(
     assert len(ours) == 4  # the task and the repair, each with its checks
     assert CANARY not in slurm.run("scontrol", "show", "job", ours[0])
     assert files_holding(service_conf().parent / "state", CANARY) == []
+
+
+@pytest.mark.bubblewrap
+def test_existing_code_is_changed_as_on_threads(aws: Mapping[str, str], tmp_path: Path) -> None:
+    """Its archive is sent once, and both tasks and checks find it on the cluster's disk."""
+    cluster = RemoteCluster(tmp_path / "cluster")
+
+    def on(here: Path, *more: str) -> str:
+        def run(*wish: str) -> str:
+            done = orchestrate(here, *wish, *more, **aws)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        return change_repository(here, run)
+
+    assert on(tmp_path / "laptop", *options(cluster)) == on(tmp_path / "threads")
+    assert cluster.runs() == []
 
 
 def test_an_unknown_cluster_stops_a_run_before_it_begins(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.bundle import Limits
+from core.bundle import BASE_NAME, Limits
 from core.errors import BackendError, CollectError
 from core.job import JobState, Outcome, Reason, TaskResult
 from core.transfer.archive import decompressed, pack, unpack
@@ -313,3 +313,23 @@ def test_without_a_bucket_nothing_is_asked_of_aws(tmp_path: Path, aws: FakeAws) 
     ):
         live.backend.known_runs(tmp_path)
     assert aws.calls == []
+
+
+# -- existing code that the run changes
+
+
+def test_the_base_is_one_object_of_a_session_and_goes_with_the_run(
+    live: LiveRun, aws: FakeAws
+) -> None:
+    (live.run.root / BASE_NAME).write_bytes(b"packed")
+    live.submit("fast-01", "fast-02")
+    live.submit("fast-03")
+    [name] = [name for name in aws.objects if "/base/" in name]
+    assert aws.objects[name] == b"packed"
+    stored = [c for c in aws.calls if c.action == "PutObject" and "/base/" in c.path]
+    assert len(stored) == 1
+    live.backend = live.another_backend()
+    live.submit("fast-04")
+    assert [name for name in aws.objects if "/base/" in name] == [name]
+    live.backend.cleanup(live.run.run_id)
+    assert aws.objects == {}

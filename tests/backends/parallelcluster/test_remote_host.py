@@ -35,7 +35,7 @@ from backends.parallelcluster_backend import (
 from backends.shared.results import attempt_of
 from backends.shared.work_dir_id import work_dir_id
 from backends.slurm.host import LOG_TAIL_BYTES, Upload, UploadFile
-from core.bundle import AttemptDir
+from core.bundle import BASE_NAME, AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import BackendError, CollectError
@@ -417,6 +417,25 @@ def test_bundles_travel_through_the_bucket_and_secrets_do_not(over_s3: Remote) -
     assert over_s3.bucket is not None
     listed = over_s3.bucket._connect().list_objects_v2(Bucket="ours")
     assert listed["KeyCount"] == 0
+
+
+@pytest.mark.parametrize("way", ["remote", "over_s3"])
+def test_existing_code_is_sent_once_a_session(way: str, request: pytest.FixtureRequest) -> None:
+    cluster: Remote = request.getfixturevalue(way)
+    host = cluster.host()
+    (cluster.run_dir / BASE_NAME).write_bytes(b"packed")
+
+    def submit(host: RemoteHost, name: str) -> bytes:
+        index = f"slurm/{name}/index.json"
+        host.run(["sbatch"], Upload([UploadFile(index, b"{}")], [KEY], once=f"slurm/{name}"))
+        [there] = cluster.runs.glob(f"{RUN}-*/{BASE_NAME}")
+        return there.read_bytes()
+
+    cluster.hand_over(host, KEY)
+    assert submit(host, "b") == b"packed"
+    (cluster.run_dir / BASE_NAME).write_bytes(b"another")
+    assert submit(host, "c") == b"packed", "it was sent again"
+    assert submit(cluster.host(), "d") == b"another", "whoever goes on cannot know what is there"
 
 
 class RecordingTransfers(Transfers):

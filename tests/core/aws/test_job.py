@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,14 @@ from core.aws.bundles import (
 )
 from core.aws.calls import AwsService
 from core.aws.job import S3Job, run_s3_job
-from core.bundle import AttemptDir, read_request, write_result
+from core.bundle import (
+    BASE_NAME,
+    AttemptDir,
+    BaseRef,
+    read_request,
+    write_request,
+    write_result,
+)
 from core.clock import Clock
 from core.errors import (
     BundleError,
@@ -72,6 +81,30 @@ def results(aws: FakeAws) -> list[str]:
 def test_a_worker_runs_the_job_of_its_index(aws: FakeAws, place: PackUri) -> None:
     assert worker(aws, place, "a", "1").run(answer(Outcome.OK), NoWaiting())
     assert results(aws) == ["fast-02"]
+
+
+def test_a_worker_finds_the_existing_code_with_its_attempt(aws: FakeAws, tmp_path: Path) -> None:
+    """One object of the run, or the job does not begin."""
+    aws.runner.never_ends = True
+    with batch_run(tmp_path, aws) as live:
+        archive, job = live.run.root / BASE_NAME, live.prepare("fast-01")
+        archive.write_bytes(b"packed")
+        request = read_request(attempt := AttemptDir(job.attempt_dir))
+        ref = BaseRef(sha256(b"packed").hexdigest(), len(b"packed"))
+        write_request(attempt, replace(request, base=ref))
+        live.submit_jobs(job)
+        [asked] = [c.params for c in aws.calls if c.action == "submitjob"]
+        place = PackUri.parse(asked["containerOverrides"]["command"][-1])
+    seen: list[bytes] = []
+
+    def work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
+        seen.append((attempt.root / BASE_NAME).read_bytes())
+
+    assert worker(aws, place, "a").run(work, NoWaiting())
+    assert seen == [b"packed"]
+    del aws.objects[f"{place.root}base/{ref.sha256}"]
+    with pytest.raises(BundleError, match="existing code was not found in the bucket"):
+        worker(aws, place, "a").run(work, NoWaiting())
 
 
 def test_another_job_with_the_same_work_leaves_it(aws: FakeAws, place: PackUri) -> None:
