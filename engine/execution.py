@@ -152,7 +152,7 @@ def pacing_of(
 def undamaged(session: Session) -> JobsView:
     """The jobs of the run's plan, without results that no longer match their manifests; those tasks
     run again."""
-    added = session.run_view.added
+    added = session.run_view.tasks.added
     jobs = session.run_view.jobs.select(lambda task: task not in added)
     for task, why in verify_results(session.run, jobs.succeeded).damaged.items():
         session.notice(f"The task {task} runs again, since its result was damaged: {why}")

@@ -85,7 +85,7 @@ def _kept_repairs(session: Session, *more: str) -> dict[str, TaskResult]:
     """The results of the repairs that were kept, in order, and of `more`; none if one is damaged,
     since the others build upon it."""
     view = session.run_view
-    names = [repair_name(number) for number in sorted(set(view.kept_rounds))]
+    names = [repair_name(number) for number in sorted(set(view.proof.kept_rounds))]
     names += [name for name in more if name not in names]
     found = verify_results(session.run, {n: view.jobs.succeeded.get(n, 0) for n in names}).results
     return {name: found[name] for name in names} if found.keys() >= set(names) else {}

@@ -195,7 +195,7 @@ def _ratios(
     for event in events:
         if isinstance(event.data, Forecast):
             began_at = event.at
-        elif isinstance(event.data, TaskEnded) and event.task not in run_view.added:
+        elif isinstance(event.data, TaskEnded) and event.task not in run_view.tasks.added:
             ended_at = event.at
     if (forecast := run_view.forecast) is None:
         return None, None

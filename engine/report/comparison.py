@@ -21,10 +21,9 @@ def forecast_rows(run_view: RunView) -> list[dict[str, Any]]:
     spend = run_view.spend() if has_planning else run_view.task_spend()
     seconds = run_view.executing_s() + (run_view.planning_s if has_planning else 0.0)
     cost = None if spend.unpriced else spend.cost_usd
+    time = "time without checks" if run_view.proof.checked_s else "time"
     rows = [
-        _row(
-            "time without checks" if run_view.checked_s else "time", "s", forecast.seconds, seconds
-        ),
+        _row(time, "s", forecast.seconds, seconds),
         _row("tokens", "tokens", forecast.tokens, float(spend.total_tokens)),
     ]
     if forecast.cost_usd is not None:
@@ -69,7 +68,7 @@ def compare(run_view: RunView) -> dict[str, Any]:
 def _no_comparison(run_view: RunView) -> str:
     if run_view.forecast is None:
         return "There is no forecast to compare with yet."
-    if run_view.done_of_plan()[1] == 1:
+    if run_view.tasks.done_of_plan()[1] == 1:
         return "This run was one executor alone: the plan has one task."
     return "Nobody estimated what one executor alone would take: the plan was given."
 
@@ -78,7 +77,7 @@ def _this_run(run_view: RunView, forecast: Forecast) -> tuple[Part | None, bool]
     """What the run took, or would with a real Claude, and whether that was measured. None where the
     run is not whole, since less work is no faster work, and where only a simulation's time is
     known."""
-    if not run_view.is_whole:
+    if not run_view.tasks.is_whole:
         return None, False
     measured = run_view.spend().part(run_view.planning_s + run_view.executing_s())
     if not run_view.header.simulated or run_view.header.speed == 1.0:
@@ -101,11 +100,12 @@ def _part(name: str, part: Part, *, measured: bool) -> dict[str, Any]:
 def _verdict(run_view: RunView, alone: Part, this: Part | None, *, measured: bool) -> Iterator[str]:
     if this is None:
         yield f"One executor alone would have taken about {rough_duration(alone.seconds)}."
-        why = "A simulation measures no time" if run_view.is_whole else "This run is not whole"
+        is_whole = run_view.tasks.is_whole
+        why = "A simulation measures no time" if is_whole else "This run is not whole"
         yield f"{why}, so there is nothing to compare it with."
         return
     yield _faster(alone.seconds / this.seconds if this.seconds and alone.seconds else 1.0)
-    checks = ", both without checks" if run_view.checked_s else ""
+    checks = ", both without checks" if run_view.proof.checked_s else ""
     yield f"({' against about '.join(times_text(this.seconds, alone.seconds))}{checks})"
     yield _dearer(alone, this)
     if run_view.header.simulated:

@@ -31,7 +31,8 @@ def run_files(run: RunDir, run_view: RunView, plan: Plan, results: Results) -> l
     planned += _sources(run, run_view, [task.id for task in plan.tasks], results)
     if run_view.delivered_files is None or (manifest := _delivered(run)) is None:
         return list(plan_merge(planned).files)
-    return _with_origin(manifest, [*planned, *_sources(run, run_view, run_view.added, results)])
+    added = _sources(run, run_view, run_view.tasks.added, results)
+    return _with_origin(manifest, [*planned, *added])
 
 
 def _contracts_manifest(plan: Plan) -> Manifest:

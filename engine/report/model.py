@@ -40,7 +40,7 @@ def build_model(
     is_live: bool,
 ) -> Json:
     """`now` is Unix time; `is_live` where a process works on the run."""
-    run_view, critical = timeline.run_view, set(timeline.run_view.critical_path())
+    run_view, critical = timeline.run_view, set(timeline.run_view.tasks.critical_path())
     return {
         "version": MODEL_VERSION,
         "run": _run(run, run_view, is_live=is_live),
@@ -52,7 +52,7 @@ def build_model(
         "planning": _spend(run_view.planning.spend),
         "left_out": _spend(_left_out(run_view)),
         "total": _spend(run_view.spend()),
-        "checks": [_check(check) for check in run_view.checks],
+        "checks": [_check(check) for check in run_view.proof.checks],
         "proof": _proof(run_view),
         "criteria": [_criterion(proof) for proof in current_proofs(run_view, plan)],
         "forecast": forecast_rows(run_view),
@@ -91,10 +91,10 @@ def _run(run: RunDir, run_view: RunView, *, is_live: bool) -> Json:
         "message": ended.message if ended else "",
         "exit_code": ended.exit_code if ended else None,
         "wall_s": run_view.wall_s(),
-        "work_s": run_view.work_s(),
-        "critical_s": run_view.critical_path_s(),
+        "work_s": run_view.tasks.work_s(),
+        "critical_s": run_view.tasks.critical_path_s(),
         "assumptions": list(run_view.assumptions),
-        "checking": run_view.checking.command if run_view.checking else "",
+        "checking": run_view.proof.checking.command if run_view.proof.checking else "",
     }
 
 
@@ -123,7 +123,7 @@ def _task(run: RunDir, task: TaskView, timeline: Timeline, critical: set[str]) -
         "message": task.message,
         "activity": task.activity,
         "critical": task.id in critical,
-        "added": task.id in timeline.run_view.added,
+        "added": task.id in timeline.run_view.tasks.added,
         "spend": _spend(task.spend),
     }
 
@@ -168,7 +168,7 @@ def _check(check: CheckEnded) -> Json:
 
 
 def _proof(run_view: RunView) -> Json:
-    verified = run_view.verified
+    verified = run_view.proof.verified
     return {
         "sandbox": verified.sandbox if verified else "",
         "why_not": why_unproven(run_view),
@@ -177,17 +177,17 @@ def _proof(run_view: RunView) -> Json:
 
 def why_unproven(run_view: RunView) -> str:
     """Why no check was run; empty where they were, or are run now."""
-    if run_view.verified is not None:
-        return run_view.verified.why_not
-    if run_view.checks:
+    if run_view.proof.verified is not None:
+        return run_view.proof.verified.why_not
+    if run_view.proof.checks:
         return ""
     return "nothing was verified" if run_view.delivered_files else "there is no project yet"
 
 
 def current_proofs(run_view: RunView, plan: Plan | None) -> tuple[CriterionProof, ...]:
     """The acceptance criteria as they were proved; before that as planned."""
-    if run_view.verified is not None and run_view.verified.criteria:
-        return run_view.verified.criteria
+    if run_view.proof.verified is not None and run_view.proof.verified.criteria:
+        return run_view.proof.verified.criteria
     reason = why_unproven(run_view) or "it is being checked"
     planned = plan.acceptance_criteria if plan else ()
     return tuple(

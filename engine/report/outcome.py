@@ -80,7 +80,7 @@ def _proof_tiles(criteria: tuple[CriterionProof, ...]) -> Iterator[str]:
 
 
 def _figures(run_view: RunView, text: Text) -> Iterator[str]:
-    (done, planned), spend = run_view.done_of_plan(), run_view.spend()
+    (done, planned), spend = run_view.tasks.done_of_plan(), run_view.spend()
     yield _tile(f"{done:,}", "tasks done", "", f"of {planned:,}")
     cost = dollars(spend.cost_usd) + (" + ?" if spend.unpriced else "")
     simulated = "simulated: nothing is billed" if run_view.header.simulated else ""
@@ -99,8 +99,8 @@ def _proof_line(run_view: RunView, why_unproven: str, text: Text) -> Iterator[st
     if why_unproven:
         yield f'<p class="warn-line">Nothing is proven: {text(why_unproven)}.</p>'
         return
-    counts = proof_counts(check.state for check in run_view.checks if check.phase == "check")
-    verified = run_view.verified
+    counts = proof_counts(check.state for check in run_view.proof.checks if check.phase == "check")
+    verified = run_view.proof.verified
     where = f", {text(place_text(verified.sandbox))}" if verified else " so far"
     yield f"<p>Checks: {counts}{where}.</p>"
 
@@ -111,7 +111,7 @@ def _commands(run_view: RunView, state: str, text: Text) -> Iterator[str]:
         yield _fact("Delivered to", text(delivered_to(run_view)), delivered_text(run_view))
         if take := run_view.delivered and run_view.delivered.take:
             yield _fact("Take it with", text(clean(take, 4_096)), "", copied=True)
-        elif run_view.start and run_view.is_whole:
+        elif run_view.start and run_view.tasks.is_whole:
             start = f"cd {shlex.quote(header.target)} && {run_view.start}"
             yield _fact("Start it with", text(clean(start, 4_096)), "", copied=True)
     elif state != "running":

@@ -2,9 +2,7 @@
 or goes on with it reads this, so they agree. Time comes from the events, or is handed in as `now`.
 On resume, apply the journal's events first, then those of the new session."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from graphlib import TopologicalSorter
+from collections.abc import Iterable
 
 from core.errors import BundleError
 from core.events import (
@@ -38,8 +36,10 @@ from core.job import JobKey, JobState, Reason, TaskState, Usage
 from engine.money.usage import Price, Spend
 from engine.run.jobs_view import JobsView
 from engine.run.journal import read_journal
+from engine.run.proof_view import ProofView
 from engine.run.rundir import RunDir
 from engine.run.task_view import Pending, TaskPhase, TaskView
+from engine.run.tasks_view import TasksView
 
 
 class RunView:
@@ -67,45 +67,24 @@ class RunView:
         """Every request of planning, the preflight's among them."""
         self.forecast: Forecast | None = None
         self.planning = TaskView("", "planning")
-        self.tasks: dict[str, TaskView] = {}
-        self.added: dict[str, TaskAdded] = {}
-        """Tasks that the run does besides its plan."""
-        self._left_out: dict[str, TaskView] = {}
-        """Tasks that the plan had, and has no longer."""
+        self.tasks = TasksView()
         self.jobs = JobsView()
-        self.counts: Counter[TaskPhase] = Counter()
+        self.proof = ProofView()
         self.conflicts: tuple[Conflict, ...] = ()
         self.refused: tuple[Refused, ...] = ()
         self.delivered: Delivered | None = None
         """The last delivery."""
-        self.checking: CheckBegun | None = None
-        self.checks: list[CheckEnded] = []
-        self.verified: Verified | None = None
-        self.repairing: RepairBegun | None = None
-        self.repairs: list[RepairEnded] = []
-        """These five are of the last session, and checks of the project as it is delivered."""
-        self._proven: tuple[list[CheckEnded], Verified | None] = ([], None)
-        self.checked_s = 0.0
-        """Seconds that all checks took together."""
-        self.kept_rounds: list[int] = []
-        """The rounds of all sessions whose repairs were kept."""
         self.ended: RunEnded | None = None
         """The end of the last session, unless the run was started again since."""
         self.last_at = 0.0
         """Unix time of the last event."""
-        self._at = 0.0
-        """Unix time of the event that is being applied."""
         self._run_id = run_id
-        self._free_slots: set[int] = set()
-        self._slots = 0
         self._settled = Spend()
-        self._path: dict[str, int] = {}
         self._session_at: float | None = None
         self._earlier_s = 0.0
         self._forecast_s = 0.0
 
     def apply(self, event: Event) -> None:
-        self._at = event.at
         match event.data:
             case Progress() as data:
                 self._progress(event, data)
@@ -136,7 +115,9 @@ class RunView:
             case PlanReady() as data:
                 self._plan_ready(event.at, data)
             case TaskAdded() as data:
-                self._task_added(event.task, data)
+                self.tasks.add(event.task, data, event.at)
+                if data.is_anew:
+                    self.jobs.restart(event.task)
             case PlanApproved():
                 self.approved = True
             case Forecast() as data:
@@ -144,24 +125,8 @@ class RunView:
             case Delivered() as data:
                 self.conflicts, self.refused = data.conflicts, data.refused
                 self.delivered = data
-            case CheckBegun() as data:
-                self.checking = data
-            case CheckEnded() as data:
-                if self.verified is not None:  # of what is delivered, and this is a candidate
-                    self.checks, self.verified = [], None
-                self.checks.append(data)
-                self.checked_s += data.seconds
-            case Verified() as data:
-                self.verified, self.checking = data, None
-            case RepairBegun() as data:
-                self._proven, self.repairing = (self.checks, self.verified), data
-            case RepairEnded() as data:
-                self.repairs.append(data)
-                self.repairing = None
-                if data.rejected:
-                    self.checks, self.verified = self._proven
-                else:
-                    self.kept_rounds.append(data.round)
+            case CheckBegun() | CheckEnded() | Verified() | RepairBegun() | RepairEnded() as data:
+                self.proof.apply(data)
             case RunEnded() as data:
                 self.ended = data
         self.last_at = event.at
@@ -182,26 +147,15 @@ class RunView:
         """The outcome of the last session; of a run that is open now, "interrupted"."""
         return "interrupted" if self.ended is None else self.ended.outcome or "ended"
 
-    def done_of_plan(self) -> tuple[int, int]:
-        """How many tasks of the plan are done, and how many there are; added ones do not count."""
-        planned = [task for name, task in self.tasks.items() if name not in self.added]
-        return sum(task.phase is TaskPhase.SUCCEEDED for task in planned), len(planned)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all tasks of the plan are done."""
-        done, planned = self.done_of_plan()
-        return done == planned
-
     def spend(self) -> Spend:
         """Of the whole run, planning included."""
-        under_way = (t.under_way for t in self._all_tasks() if t.under_way.requests)
+        under_way = (t.under_way for t in self.tasks.ever() if t.under_way.requests)
         return sum(under_way, self._settled + self.planning.under_way)
 
     @property
     def written(self) -> int:
         """Tokens of the answers under way, which nothing was billed for yet."""
-        return self.planning.written + sum(task.written for task in self._all_tasks())
+        return self.planning.written + sum(task.written for task in self.tasks.ever())
 
     def wall_s(self, now: float | None = None) -> float:
         """Seconds of all sessions; the last one until `now`, or until its last event."""
@@ -212,65 +166,19 @@ class RunView:
 
     def executing_s(self) -> float:
         """Seconds of all sessions since the forecast was made, checks left out as it does."""
-        return max(0.0, self.wall_s() - self._forecast_s - self.checked_s)
+        return max(0.0, self.wall_s() - self._forecast_s - self.proof.checked_s)
 
     def task_spend(self) -> Spend:
         """What the tasks used, planning left out, as the forecast does."""
-        return sum((task.spend for task in self._all_tasks()), Spend())
-
-    def work_s(self) -> float:
-        """Seconds of all ended attempts together."""
-        return sum(t.busy_s for t in self._all_tasks())
-
-    def _all_tasks(self) -> Iterator[TaskView]:
-        yield from self.tasks.values()
-        yield from self._left_out.values()
-
-    def critical_path(self) -> list[str]:
-        """The longest chain of dependent tasks, as they really took, first to last."""
-        longest: dict[str, float] = {}
-        before: dict[str, str] = {}
-        for name in self._order():
-            known = [task for task in self.tasks[name].depends_on if task in longest]
-            if known:
-                before[name] = max(known, key=longest.__getitem__)
-            longest[name] = longest.get(before.get(name, ""), 0.0) + self.tasks[name].busy_s
-        chain = [max(longest, key=longest.__getitem__)] if longest else []
-        while chain and chain[-1] in before:
-            chain.append(before[chain[-1]])
-        return chain[::-1]
-
-    def critical_path_s(self) -> float:
-        """Its seconds."""
-        return sum(self.tasks[name].busy_s for name in self.critical_path())
-
-    def progress(self, now: float) -> float:
-        """Between 0 and 1, by estimate; a running task counts for what it should have done."""
-        total = sum(t.weight for t in self.tasks.values())
-        pace = self._seconds_per_token()
-        done = 0.0
-        for task in self.tasks.values():
-            if task.phase.final:
-                done += task.weight
-            elif task.phase is TaskPhase.RUNNING and pace and task.started_at is not None:
-                done += task.weight * min(0.9, (now - task.started_at) / (task.weight * pace))
-        return done / total if total else 0.0
+        return sum((task.spend for task in self.tasks.ever()), Spend())
 
     def eta_s(self, now: float) -> float | None:
         """Seconds still to go, at the pace of the tasks done so far; None before there is one, and
         while nothing moves."""
-        pace = self._seconds_per_token()
-        moves = self.counts[TaskPhase.RUNNING] > 0 and not self.silent_s(now)
-        if pace is None or self.ended is not None or not moves:
+        moves = self.tasks.counts[TaskPhase.RUNNING] > 0 and not self.silent_s(now)
+        if self.ended is not None or not moves:
             return None
-        longest = work = 0.0
-        for task in self.tasks.values():
-            if task.phase.final:
-                continue
-            elapsed = now - task.started_at if task.started_at is not None else 0.0
-            longest = max(longest, self._path[task.id] * pace - elapsed)
-            work += max(0.0, task.weight * pace - elapsed)
-        return max(longest, work / max(1, self.header.max_executors), 0.0)
+        return self.tasks.left_s(now, self.header.max_executors)
 
     def silent_s(self, now: float) -> float:
         """For how many seconds Claude has sent nothing for all that is under way; 0.0 where
@@ -280,61 +188,15 @@ class RunView:
         known = [at for at in since if at is not None]
         return max(0.0, now - max(known)) if known and len(known) == len(since) else 0.0
 
-    def waits(self) -> Counter[Pending]:
-        """What queued jobs wait for, and how many."""
-        return Counter(t.pending for t in self.tasks.values() if t.pending is not None)
-
-    def _seconds_per_token(self) -> float | None:
-        done = [t for t in self.tasks.values() if t.phase is TaskPhase.SUCCEEDED and t.busy_s > 0]
-        tokens = sum(t.weight for t in done)
-        return sum(t.busy_s for t in done) / tokens if done else None
-
-    def _order(self) -> list[str]:
-        graph = {n: [d for d in t.depends_on if d in self.tasks] for n, t in self.tasks.items()}
-        return list(TopologicalSorter(graph).static_order())
-
     def _key(self, event: Event) -> JobKey:
         return JobKey(self.run_id, event.task, event.attempt)
 
     def _task(self, event: Event) -> TaskView:
-        """The task meant; one that the plan does not name is still counted."""
-        if not event.task:
-            return self.planning
-        if event.task in self._left_out:
-            return self._left_out[event.task]
-        if event.task not in self.tasks:
-            self._add(TaskView(event.task, event.task))
-        return self.tasks[event.task]
-
-    def _add(self, task: TaskView) -> None:
-        self.tasks[task.id] = task
-        self._path[task.id] = task.weight
-        self.counts[task.phase] += 1
+        return self.tasks.find(event.task) if event.task else self.planning
 
     def _is_void(self, event: Event) -> bool:
         """Whether it is late news of an attempt that counts no longer."""
-        return self.jobs.is_void(self._key(event)) or event.task in self._left_out
-
-    def _move(self, task: TaskView, phase: TaskPhase) -> None:
-        """Change a task's phase, and take or give back its executor slot."""
-        if task.id not in self.tasks:
-            return
-        self.counts[task.phase] -= 1
-        self.counts[phase] += 1
-        if phase is not task.phase:
-            task.moved_at, task.retry_at = self._at, None
-        task.phase = phase
-        task.ask_anew()
-        task.pending = task.pending if phase is TaskPhase.QUEUED else None
-        if phase.active and task.slot is None:
-            if not self._free_slots:
-                self._slots += 1
-                self._free_slots.add(self._slots)
-            task.slot = min(self._free_slots)
-            self._free_slots.remove(task.slot)
-        elif not phase.active and task.slot is not None:
-            self._free_slots.add(task.slot)
-            task.slot = None
+        return self.jobs.is_void(self._key(event)) or event.task in self.tasks.left_out
 
     def _settle(self, task: TaskView, attempt: int, usages: Iterable[Usage]) -> None:
         """The final list of an attempt replaces what was seen under way, unless it is empty."""
@@ -350,56 +212,17 @@ class RunView:
         if self._session_at is not None:
             self._earlier_s += max(0.0, self.last_at - self._session_at)
         self._session_at = at
-        self.checks, self.repairs = [], []
-        self.verified = self.checking = self.repairing = None
-        for task in self.tasks.values():
-            if task.phase is not TaskPhase.SUCCEEDED:
-                task.started_at, task.message = None, ""
-                self._move(task, TaskPhase.WAITING)
+        self.proof.begin_session()
+        self.tasks.begin_session(at)
 
     def _plan_ready(self, at: float, data: PlanReady) -> None:
         self.title, self.planned, self.assumptions = data.title, True, data.assumptions
         self.start = data.start
-        planned = {task.id for task in data.tasks} | self.added.keys()
-        self.jobs.correct(planned, data.restarted)
-        self._leave_out(self.tasks.keys() - planned)
-        for name, title, depends_on, estimate in data.tasks:
-            if name not in self.tasks:
-                self._add(self._left_out.pop(name, TaskView(name)))
-            task = self.tasks[name]
-            task.title, task.depends_on, task.estimate = title, depends_on, estimate
-            self._path[name] = task.weight
-            if name in data.restarted:
-                task.started_at, task.message = None, ""
-                self._move(task, TaskPhase.WAITING)
-        for name in reversed(self._order()):
-            for dependency in self.tasks[name].depends_on:
-                behind = self._path[name] + self.tasks[dependency].weight
-                self._path[dependency] = max(self._path[dependency], behind)
+        self.tasks.plan(data, at)
+        self.jobs.correct(self.tasks.keys(), data.restarted)
         if not self.planning.settled:  # a resumed run announces its plan again
             self._settle(self.planning, 1, ())
             self.planning_s = self.wall_s(at)
-
-    def _task_added(self, name: str, data: TaskAdded) -> None:
-        self.added[name] = data
-        if name not in self.tasks:
-            self._add(TaskView(name))
-        task = self.tasks[name]
-        task.title, task.estimate = data.title, data.estimate
-        self._path[name] = task.weight
-        if data.is_anew:
-            self.jobs.restart(name)
-            task.started_at, task.message = None, ""
-            self._move(task, TaskPhase.WAITING)
-
-    def _leave_out(self, tasks: Iterable[str]) -> None:
-        """Tasks that are in the plan no more; what they spent stays."""
-        for name in tasks:
-            task = self._left_out[name] = self.tasks[name]
-            task.started_at, task.message = None, ""
-            self._move(task, TaskPhase.WAITING)
-            self.counts[TaskPhase.WAITING] -= 1
-            del self.tasks[name], self._path[name]
 
     def _job_begun(self, event: Event) -> None:
         if self._is_void(event):
@@ -408,7 +231,7 @@ class RunView:
         task.attempt = event.attempt
         if not task.phase.active:
             task.activity = ""
-            self._move(task, TaskPhase.QUEUED)
+            self.tasks.move(task, TaskPhase.QUEUED, event.at)
 
     def _job_state(self, event: Event, data: JobStateChanged) -> None:
         task = self._task(event)
@@ -418,12 +241,12 @@ class RunView:
             task.started_at, task.activity = None, ""
             stuck = data.reason is Reason.UNSCHEDULABLE
             task.pending = Pending(data.message, stuck) if data.message or stuck else None
-            self._move(task, TaskPhase.QUEUED)
+            self.tasks.move(task, TaskPhase.QUEUED, event.at)
 
     def _running(self, task: TaskView, event: Event) -> None:
         if task.phase is not TaskPhase.RUNNING:
             task.attempt, task.started_at = event.attempt, event.at
-            self._move(task, TaskPhase.RUNNING)
+            self.tasks.move(task, TaskPhase.RUNNING, event.at)
 
     def _progress(self, event: Event, data: Progress) -> None:
         task = self._task(event)
@@ -465,7 +288,7 @@ class RunView:
     def _task_stopped(self, event: Event, phase: TaskPhase, message: str) -> None:
         task = self._task(event)
         task.message, task.started_at = message, None
-        self._move(task, phase)
+        self.tasks.move(task, phase, event.at)
 
 
 def read_run_view(run: RunDir, price: Price = lambda _: None) -> RunView:

@@ -53,7 +53,7 @@ def _row(run: RunDir, pricing: Callable[[Mapping[str, Any]], Price]) -> RunRow:
         run_view = read_run_view(run, pricing(facts.settings))
     except (BundleError, OSError) as exc:
         return RunRow(run.run_id, "damaged", 0, 0, 0, "", 0.0, str(exc), "", str(run.root))
-    spend, (done, planned) = run_view.spend(), run_view.done_of_plan()
+    spend, (done, planned) = run_view.spend(), run_view.tasks.done_of_plan()
     return RunRow(
         run=run.run_id,
         state="running" if is_locked(run) else run_view.state,

@@ -149,9 +149,9 @@ def _forecast(run_view: RunView, width: int, *, roomy: bool) -> Iterator[Text]:
 
 
 def _check(run_view: RunView) -> Iterator[Text]:
-    if (repair := run_view.repairing) is not None:
+    if (repair := run_view.proof.repairing) is not None:
         yield _one_line(suspicion_text(repair), "yellow")
-    if (check := run_view.checking) is not None:
+    if (check := run_view.proof.checking) is not None:
         yield _one_line(f"check {check.number} of {check.total}: {clean(check.command)}")
 
 
@@ -189,7 +189,7 @@ def _planning(run_view: RunView, now: float) -> Text:
 
 
 def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
-    done, total = run_view.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
+    done, total = run_view.tasks.counts[TaskPhase.SUCCEEDED], len(run_view.tasks)
     text = Text(f"{done}/{total} tasks  {duration(run_view.wall_s(now))}")
     if silent_s := run_view.silent_s(now):
         text.append(f"  {silence_text(silent_s)}", style="yellow")
@@ -199,7 +199,7 @@ def _bar(run_view: RunView, now: float, width: int) -> RenderableType:
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
     room = max(4, width - len(text) - 1)
-    bar = ProgressBar(total=1.0, completed=run_view.progress(now), width=room)
+    bar = ProgressBar(total=1.0, completed=run_view.tasks.progress(now), width=room)
     line.add_row(bar, text)
     return line
 
@@ -223,14 +223,14 @@ def _counts(run_view: RunView, hidden: int) -> Text:
     """Of all tasks, after how many have no row."""
     line = _one_line(f"+{hidden:,} more  " if hidden else "", "bold")
     for phase, style in STYLES.items():
-        if run_view.counts[phase]:
-            line.append(f"{run_view.counts[phase]} {phase}  ", style=f"not bold {style}")
+        if run_view.tasks.counts[phase]:
+            line.append(f"{run_view.tasks.counts[phase]} {phase}  ", style=f"not bold {style}")
     return line
 
 
 def _queue(run_view: RunView, width: int) -> list[Text]:
     """A line on what queued jobs wait for, where that is known."""
-    waits = [(pending.why, number, pending.stuck) for pending, number in run_view.waits().items()]
+    waits = [(wait.why, number, wait.stuck) for wait, number in run_view.tasks.waits().items()]
     stuck = any(stuck for _, _, stuck in waits)
     limit = max(24, width // max(1, len(waits)) - 22)  # for each reason
     line = _one_line(f"queue: {queue_text(waits, limit)}", "yellow" if stuck else "cyan")

@@ -42,7 +42,7 @@ def notify(
 def describe_end(run_view: RunView) -> dict[str, str]:
     """The variables that the command gets; texts are on one line and clean."""
     header, ended = run_view.header, run_view.ended
-    done, planned = run_view.done_of_plan()
+    done, planned = run_view.tasks.done_of_plan()
     return {
         "RUN_ID": clean(run_view.run_id),
         "RUN_OUTCOME": clean(run_view.state),

@@ -153,7 +153,7 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
         case CheckEnded(state=Proof.FAILED, command=command, reason=reason):
             return f"checks: failed, {clean(reason)}: {clean(command, 400)}"
         case Verified(why_not="") as data:
-            return f"checks: {proof_text(run_view.checks, data)}"
+            return f"checks: {proof_text(run_view.proof.checks, data)}"
         case RepairBegun() as data:
             return suspicion_text(data)
         case RepairEnded() as data:
@@ -187,7 +187,7 @@ def _started(run_view: RunView) -> str:
 def _ended(run_view: RunView, task: TaskView) -> str:
     made = f"{plural(task.files, 'file')} in {duration(task.busy_s)}"
     detail = made if task.phase is TaskPhase.SUCCEEDED else clean(task.message)
-    done = run_view.counts[TaskPhase.SUCCEEDED]
+    done = run_view.tasks.counts[TaskPhase.SUCCEEDED]
     return f"{clean(task.id)}: {task.phase} ({done}/{len(run_view.tasks)}) {detail}".rstrip()
 
 

@@ -230,7 +230,7 @@ def _result(shown: ShownRun, task: TaskView, number: int, width: int) -> Iterato
     for end in ended[-1:]:
         for line in printable_lines(f"{end.cause}: {end.message}".strip()):
             yield from wrapped(line, "  ", 4, width=width) or [""]
-    for check in shown.run_view.checks:
+    for check in shown.run_view.proof.checks:
         if task.id in check.tasks:
             yield from _check(check, width)
 

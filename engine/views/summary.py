@@ -83,7 +83,7 @@ def render_short(run_view: RunView, width: int = WIDTH) -> str:
 
 def _short_facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     spend, is_told = run_view.spend(), False
-    told = _SHORT if run_view.is_whole else _SHORT | {"tasks"}
+    told = _SHORT if run_view.tasks.is_whole else _SHORT | {"tasks"}
     for label, text in _facts(run_view):
         is_told = label in told or (is_told and not label)
         if is_told and not text.startswith(_TRANSCRIPT):  # which is shown by the next step
@@ -99,7 +99,7 @@ def next_look(run_view: RunView, *instead: str) -> str:
     run, to be pasted."""
     tasks = run_view.tasks.values()
     failed = [clean(task.id) for task in tasks if task.phase is TaskPhase.FAILED][:1]
-    repairs = [task.id for task in tasks if task.id in run_view.added and task.attempt][-1:]
+    repairs = [task.id for task in tasks if task.id in run_view.tasks.added and task.attempt][-1:]
     label = "explain" if failed or instead or repairs else "details"
     return _step(label, _command(run_view, "show", *(failed or instead or repairs)))
 
@@ -126,7 +126,7 @@ def _start(run_view: RunView) -> Iterator[str]:
         yield _step("take it", clean(delivered.take, 4_096))
     elif delivered and delivered.undo:
         yield _step("undo", _command(run_view, "undo"))
-    elif run_view.delivered_files and run_view.start and run_view.is_whole:
+    elif run_view.delivered_files and run_view.start and run_view.tasks.is_whole:
         command = f"cd {shlex.quote(run_view.header.target)} && {run_view.start}"
         yield _step("start", clean(command, 4_096))
 
@@ -150,7 +150,7 @@ def render_end(run_view: RunView, *, quiet: bool, verbose: bool = False, width: 
     lines = [render_outcome(run_view)]
     if run_view.ended is None or run_view.ended.exit_code:
         lines += _labelled((fact for fact in _facts(run_view) if fact[0] in _WRONG), width)
-        if run_view.counts[TaskPhase.FAILED] and run_view.header.run_dir:
+        if run_view.tasks.counts[TaskPhase.FAILED] and run_view.header.run_dir:
             lines.append(next_look(run_view))
     return "\n".join([*lines, *_continue(run_view)]) + "\n"
 
@@ -186,7 +186,7 @@ def render_outcome(run_view: RunView) -> str:
 
 
 def _headline(run_view: RunView) -> str:
-    done, total = run_view.done_of_plan()
+    done, total = run_view.tasks.done_of_plan()
     label = "Simulated run" if run_view.header.simulated else "Run"
     outcome = clean((run_view.ended and run_view.ended.outcome) or "not ended")
     how_far = f"{done} of {plural(total, 'task')}" if total else "before there was a plan"
@@ -210,7 +210,7 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     if message and ended.outcome not in (FAILED, REMOVED, OUTCOMES[130]):  # told by the outcome
         yield "reason", message
     yield "target", _target(run_view)
-    counts = ((run_view.counts[phase], word) for phase, word in _COUNTED.items())
+    counts = ((run_view.tasks.counts[phase], word) for phase, word in _COUNTED.items())
     yield "tasks", ", ".join(f"{count:,} {word}" for count, word in counts if count) or "none"
     yield from _unfinished(run_view, TaskPhase.FAILED)
     yield from _unfinished(run_view, TaskPhase.BLOCKED)
@@ -235,15 +235,15 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
 def _target(run_view: RunView) -> str:
     if files := delivered_text(run_view):
         return f"{delivered_to(run_view, short=True)} ({files})"
-    done, _ = run_view.done_of_plan()
+    done, _ = run_view.tasks.done_of_plan()
     kept = is_resumable(run_view) and done > 0
     return "nothing was delivered yet; what is done is kept" if kept else "nothing was delivered"
 
 
 def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:
-    verified, checks = run_view.verified, run_view.checks
+    verified, checks = run_view.proof.verified, run_view.proof.checks
     if verified is None or verified.why_not:
-        why = verified.why_not if verified else "" if run_view.is_whole else "tasks are left"
+        why = verified.why_not if verified else "" if run_view.tasks.is_whole else "tasks are left"
         yield "checks", f"not run: {clean(why, 300)}" if why else "not run"
         return
     yield "checks", proof_text(checks, verified)
@@ -256,7 +256,7 @@ def _proof(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield from _unproven(checks)
     for check in (c for c in checks if c.phase == "start" and c.state is not Proof.FAILED):
         yield "started", clean(check.reason)
-    for repair in run_view.repairs:
+    for repair in run_view.proof.repairs:
         yield "repair" if repair.rejected else "repaired", repair_text(repair)
     if verified.criteria:
         yield "criteria", proof_counts(proof.state for proof in verified.criteria)
@@ -324,13 +324,13 @@ def _more(label: str, number: int) -> Iterator[tuple[str, str]]:
 def pace_of(run_view: RunView) -> str:
     """How the run's time compares to life, what it would be there, and how much of it checks took;
     empty where there is nothing to say."""
-    header, forecast, checked_s = run_view.header, run_view.forecast, run_view.checked_s
+    header, forecast, checked_s = run_view.header, run_view.forecast, run_view.proof.checked_s
     seconds = max(0.0, run_view.wall_s() - checked_s)
-    if forecast and run_view.is_whole:  # this program's own time is none of Claude's
+    if forecast and run_view.tasks.is_whole:  # this program's own time is none of Claude's
         planning_s = header.planning.seconds if header.planning else 0.0
         seconds = min(seconds, planning_s + forecast.seconds.likely)
     life_s = (header.speed or 0.0) * seconds
-    if forecast and forecast.parallel and run_view.is_whole:
+    if forecast and forecast.parallel and run_view.tasks.is_whole:
         life_s = forecast.parallel.seconds
     real = duration(life_s + checked_s) if life_s else ""
     pace = pace_text(header.speed, simulated=header.simulated, real=real)
@@ -343,12 +343,12 @@ def _time(run_view: RunView) -> str:
 
 
 def _times(run_view: RunView) -> str:
-    wall_s, work_s = run_view.wall_s(), run_view.work_s()
+    wall_s, work_s = run_view.wall_s(), run_view.tasks.work_s()
     ratio = work_s / wall_s if wall_s else 0.0
     speedup = f" ({ratio:.1f} times as fast as one task at a time)" if ratio > 1 else ""
     return (
         f"{_time(run_view)}; {duration(work_s)} of task time{speedup},"
-        f" critical path {duration(run_view.critical_path_s())}"
+        f" critical path {duration(run_view.tasks.critical_path_s())}"
     )
 
 
@@ -379,7 +379,7 @@ def _forecast(run_view: RunView, forecast: Forecast) -> str:
     spend = run_view.spend() if planning else run_view.task_spend()
     seconds = run_view.executing_s() + (run_view.planning_s if planning else 0.0)
     cost = "unknown price" if spend.unpriced else f"${spend.cost_usd:.2f}"
-    checks = " without checks" if run_view.checked_s else ""
+    checks = " without checks" if run_view.proof.checked_s else ""
     tokens = short_count(spend.total_tokens)
     actual = f"actual {duration(seconds)}{checks}, {cost}, {tokens} tokens"
     return f"{'' if planning else 'for the tasks '}{forecast_line(forecast)}; {actual}"

@@ -52,7 +52,7 @@ class Repairs:
         """
         rejected = ""
         owners = {file.owner for file in best.merged.files}
-        laid = [n for n in self.session.run_view.kept_rounds if repair_name(n) in owners]
+        laid = [n for n in self.session.run_view.proof.kept_rounds if repair_name(n) in owners]
         for number in range(1 + max(laid, default=0), rounds + 1):
             if not (failed := best.report.failed):
                 break

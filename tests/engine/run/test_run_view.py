@@ -108,9 +108,9 @@ def test_what_a_queued_job_waits_for_is_kept_until_it_runs(story: Story) -> None
     story.tell(Kind.JOB_STATE, "a", 1, state="UNKNOWN", reason=None, message="")
     story.tell(Kind.JOB_INTENDED, "c", 1)
     story.tell(Kind.JOB_STATE, "c", 1, state="QUEUED", reason="UNSCHEDULABLE", message="")
-    assert story.run_view.waits() == {Pending("Priority"): 1, Pending("", stuck=True): 1}
+    assert story.run_view.tasks.waits() == {Pending("Priority"): 1, Pending("", stuck=True): 1}
     story.tell(Kind.JOB_STATE, "a", 1, state="RUNNING").end("c")
-    assert not story.run_view.waits()
+    assert not story.run_view.tasks.waits()
 
 
 def test_a_queue_that_does_not_say_why_is_no_reason(story: Story) -> None:
@@ -118,7 +118,7 @@ def test_a_queue_that_does_not_say_why_is_no_reason(story: Story) -> None:
     story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="Priority")
     story.tell(Kind.JOB_STATE, "a", 1, state="QUEUED", reason=None, message="")
     assert story.run_view.tasks["a"].pending is None
-    assert not story.run_view.waits()
+    assert not story.run_view.tasks.waits()
 
 
 def test_states_that_tell_nothing_change_nothing(story: Story) -> None:
@@ -190,7 +190,7 @@ class TestSpend:
         story.end("a", usage=[usage()], duration_s=2.0)
         story.tell(Kind.PROGRESS, "a", 1, usage=usage())
         assert story.run_view.spend().requests == 1
-        assert story.run_view.work_s() == 2.0
+        assert story.run_view.tasks.work_s() == 2.0
 
     def test_planning_counts_too_and_a_plan_told_again_does_not(self) -> None:
         story = Story().start().tell(Kind.PROGRESS, usage=usage())
@@ -227,22 +227,22 @@ class TestTime:
     def test_before_the_start_there_is_no_time(self) -> None:
         run_view = RunView(price)
         assert run_view.wall_s(now=5.0) == 0.0
-        assert run_view.critical_path_s() == 0.0
-        assert run_view.progress(5.0) == 0.0
+        assert run_view.tasks.critical_path_s() == 0.0
+        assert run_view.tasks.progress(5.0) == 0.0
 
     def test_the_critical_path_is_the_longest_chain_as_it_took(self, story: Story) -> None:
         for name, seconds in (("a", 2.0), ("b", 3.0), ("c", 4.0)):
             story.begin(name).end(name, duration_s=seconds).finish(name)
-        assert story.run_view.critical_path_s() == 5.0
-        assert story.run_view.work_s() == 9.0
+        assert story.run_view.tasks.critical_path_s() == 5.0
+        assert story.run_view.tasks.work_s() == 9.0
 
     def test_a_duration_that_was_not_told_is_taken_from_the_events(self, story: Story) -> None:
         story.begin("a")
         story.at += 7
-        assert story.end("a").run_view.work_s() == 7.0
+        assert story.end("a").run_view.tasks.work_s() == 7.0
 
     def test_an_end_without_a_beginning_takes_no_time(self, story: Story) -> None:
-        assert story.end("a").run_view.work_s() == 0.0
+        assert story.end("a").run_view.tasks.work_s() == 0.0
 
     def test_there_is_no_eta_before_a_task_is_done_nor_after_the_end(self, story: Story) -> None:
         assert story.run_view.eta_s(story.at) is None
@@ -285,7 +285,7 @@ class TestTime:
     def test_late_news_of_planning_moves_no_task(self) -> None:
         story = Story().start().tell(Kind.JOB_INTENDED).tell(Kind.PROGRESS, text="asking")
         assert story.run_view.planning.activity == "asking"
-        assert not story.run_view.counts
+        assert not story.run_view.tasks.counts
 
     def test_the_eta_is_bound_by_the_executors(self) -> None:
         story = Story().start(max_executors=2)
@@ -295,10 +295,10 @@ class TestTime:
 
     def test_progress_grows_with_what_should_have_been_done(self, story: Story) -> None:
         story.begin("a").end("a", duration_s=10.0).finish("a")
-        assert story.run_view.progress(story.at) == pytest.approx(0.2)
+        assert story.run_view.tasks.progress(story.at) == pytest.approx(0.2)
         story.begin("b")
-        assert story.run_view.progress(story.at + 15) == pytest.approx(0.5)
-        assert story.run_view.progress(story.at + 1e6) == pytest.approx(0.74)
+        assert story.run_view.tasks.progress(story.at + 15) == pytest.approx(0.5)
+        assert story.run_view.tasks.progress(story.at + 1e6) == pytest.approx(0.74)
 
 
 class TestSlots:
@@ -317,7 +317,7 @@ class TestSlots:
             slots = [t.slot for t in tasks if t.slot is not None]
             assert len(slots) == len(set(slots)) == sum(t.phase.active for t in tasks)
             assert max(slots, default=0) <= 8
-            counted = {p: n for p, n in story.run_view.counts.items() if n}
+            counted = {p: n for p, n in story.run_view.tasks.counts.items() if n}
             phases = [t.phase for t in tasks]
             assert counted == {p: phases.count(p) for p in set(phases)}
 
@@ -389,7 +389,7 @@ def test_what_is_begun_anew_waits_again_and_what_left_the_plan_is_shown_no_more(
     story = corrected()
     assert phases(story) == {"a": TaskPhase.WAITING, "b": TaskPhase.RUNNING}
     assert story.run_view.tasks["a"].title == "Other"
-    assert sum(story.run_view.counts.values()) == 2
+    assert sum(story.run_view.tasks.counts.values()) == 2
     assert story.run_view.tasks["a"].slot is None
 
 
@@ -406,7 +406,7 @@ def test_late_news_of_void_attempts_moves_nothing_but_their_spend_counts() -> No
     assert phases(story) == before
     assert (story.run_view.tasks["a"].attempt, story.run_view.tasks["a"].files) == (2, 0)
     assert story.run_view.spend().requests == story.run_view.task_spend().requests == 2
-    assert sum(story.run_view.counts.values()) == 2
+    assert sum(story.run_view.tasks.counts.values()) == 2
 
 
 def test_a_task_that_comes_back_into_the_plan_keeps_what_it_spent() -> None:
@@ -414,4 +414,4 @@ def test_a_task_that_comes_back_into_the_plan_keeps_what_it_spent() -> None:
     story.plan(("a", [], 5), ("b", [], 5), ("c", [], 5))
     assert phases(story)["c"] is TaskPhase.WAITING
     assert story.run_view.tasks["c"].spend.requests == 1
-    assert sum(story.run_view.counts.values()) == 3
+    assert sum(story.run_view.tasks.counts.values()) == 3

@@ -167,7 +167,7 @@ def check_end(world: World, final: Plan, outcome: RunOutcome) -> RunView:
     assert list(view.tasks) == [t.id for t in final.tasks]
     phases = {name: task.phase for name, task in view.tasks.items()}
     assert phases == {name: TaskPhase[state.name] for name, state in outcome.states.items()}
-    assert sum(view.counts.values()) == len(final.tasks)
+    assert sum(view.tasks.counts.values()) == len(final.tasks)
     assert not any(task.slot for task in view.tasks.values())
     return view
 

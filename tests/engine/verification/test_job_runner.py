@@ -79,7 +79,7 @@ def test_a_pass_that_was_finished_is_not_taken_for_another(project: Project) -> 
     with job_runner(project, run_checks) as runner:
         for _ in range(2):
             verify(project.session, PLAN, project.merged, runner)
-    assert sorted(project.session.run_view.added) == ["verify-1", "verify-2"]
+    assert sorted(project.session.run_view.tasks.added) == ["verify-1", "verify-2"]
     assert len(project.states) == 4
 
 

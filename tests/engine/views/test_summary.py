@@ -367,8 +367,8 @@ def test_a_run_with_a_repair_points_to_what_it_did() -> None:
 def test_every_phase_is_counted() -> None:
     story = Story().start().plan(*[(p.name.lower(), [], 1) for p in TaskPhase])
     for phase in TaskPhase:
-        story.run_view.counts[TaskPhase.WAITING] -= 1
-        story.run_view.counts[phase] += 1
+        story.run_view.tasks.counts[TaskPhase.WAITING] -= 1
+        story.run_view.tasks.counts[phase] += 1
     tasks = fields(render_summary(story.run_view))["tasks"]
     words = {*map(str, TaskPhase), "left"} - {"cancelled"}
     assert all(f"1 {word}" in tasks for word in words)

@@ -626,7 +626,7 @@ class TestPicture:
         story.finish("t990", "FAILED", "x").finish("t1").finish("t2", "BLOCKED")
         shown = chosen_rows(story.run_view, 5)
         assert [task.id for task in shown] == ["t900", "t5", "t700", "t990", "t2"]
-        assert sum(story.run_view.counts.values()) == 1000
+        assert sum(story.run_view.tasks.counts.values()) == 1000
 
     def test_hostile_text_stays_text(self) -> None:
         run_view = RunView(price)

@@ -153,7 +153,7 @@ def test_a_repair_that_helps_is_delivered_and_told(bench: Bench) -> None:
     assert bench.told(RepairEnded) == [RepairEnded(1, 2, 2, changed)]
     assert bench.told(RepairBegun)[0].suspects[:2] == (Suspect(STORE, "store"), Suspect(CLI, "cli"))
     view = bench.session.run_view
-    assert [check.state for check in view.checks] == [Proof.PASSED, Proof.PASSED]
+    assert [check.state for check in view.proof.checks] == [Proof.PASSED, Proof.PASSED]
 
 
 def test_the_task_has_the_failure_and_may_write_the_suspects(bench: Bench) -> None:
@@ -213,7 +213,10 @@ def test_what_does_not_help_or_cheats_is_not_kept(
     assert bench.rejected[0].startswith(why) or why in bench.rejected[0]
     assert [check.state for check in end.report.ended] == [Proof.FAILED, Proof.PASSED]
     assert {p: bench.target.joinpath(p).read_text() for p in FILES} == FILES
-    assert [check.state for check in bench.session.run_view.checks] == [Proof.FAILED, Proof.PASSED]
+    assert [check.state for check in bench.session.run_view.proof.checks] == [
+        Proof.FAILED,
+        Proof.PASSED,
+    ]
     assert "exit code 1" in bench.acceptance
     assert bench.session.run.acceptance.read_text() == bench.acceptance
 
