@@ -60,7 +60,9 @@ class BaselineJudge:
     _failed: list[CheckEnded] = field(default_factory=list, init=False)
 
     def tell(self, data: CheckBegun | CheckEnded) -> None:
-        if isinstance(data, CheckEnded) and (data.phase, data.state) == ("check", Proof.FAILED):
+        if not self.baseline.tree.files:  # a new project
+            self.told(data)
+        elif isinstance(data, CheckEnded) and (data.phase, data.state) == ("check", Proof.FAILED):
             self._failed.append(data)
         else:
             self.told(data)
@@ -69,8 +71,7 @@ class BaselineJudge:
         """Raises as `run` does."""
         wanted = {criterion.command for criterion in self.plan.acceptance_criteria}
         commands = [check.command for check in self._failed]
-        has_base = commands and self.baseline.tree.files
-        before = self.baseline.of(commands, self.plan.setup, self.run) if has_base else {}
+        before = self.baseline.of(commands, self.plan.setup, self.run) if commands else {}
         for check in self._failed:
             self.told(_compared(check, before.get(check.command), check.command in wanted))
 

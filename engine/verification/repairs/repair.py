@@ -98,9 +98,10 @@ class Repairs:
             return [f"{file.path} {file.why}" for file in refused]
         old = {file.path: file for file in before.files}
         new = [file for file in after.files if file is not old.get(file.path)]
-        if not new:
+        gone = old.keys() - {file.path for file in after.files}
+        if not (new or gone):
             return ["no file was changed"]
-        paths = {file.path for file in new}
+        paths = gone | {file.path for file in new}
         was = {path: read_text(file) for path, file in old.items() if path in paths}
         return find_objections(was, {file.path: read_text(file) for file in new})
 

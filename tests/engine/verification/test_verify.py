@@ -50,7 +50,7 @@ def test_a_check_that_took_long_is_not_run_again(
 ) -> None:
     monkeypatch.setattr(runner, "AGAIN_S", 0.0)
     assert not project.verify("rm mark || { touch mark; false; }", PASSES)
-    assert project.states == [Proof.PASSED, Proof.FAILED]
+    assert project.states == [Proof.FAILED, Proof.PASSED]
 
 
 def test_criteria_take_the_result_of_their_command_or_are_not_proven(project: Project) -> None:

@@ -45,6 +45,7 @@ OUTPUT = (
     "ImportError: cannot import name 'add' from 'app.store' (/sandbox/project/app/store.py)\n"
 )
 CHECKS = ("check app", "check cli")
+GONE = "deleted"
 FIX = {STORE: "def add(): ...\n"}
 Answer = Mapping[str, str] | str | Stop
 
@@ -90,8 +91,11 @@ class Bench:
             return AddedEnd(RunOutcome({task.id: TaskState.FAILED}, {}, told, stop))
         key = JobKey(self.session.run.run_id, task.id, 1)
         attempt: AttemptDir = self.session.run.attempt(key)
-        write(attempt.files, answer)
-        result = TaskResult(key, Outcome.OK, "", manifest=build_manifest(attempt.files))
+        attempt.files.mkdir(parents=True)
+        write(attempt.files, {path: text for path, text in answer.items() if text != GONE})
+        manifest = build_manifest(attempt.files)
+        gone = tuple(path for path, text in answer.items() if text == GONE)
+        result = TaskResult(key, Outcome.OK, "", manifest=manifest, deleted=gone)
         outcome = RunOutcome({task.id: TaskState.SUCCEEDED}, {task.id: 1}, {})
         return AddedEnd(outcome, result, attempt)
 
@@ -200,6 +204,8 @@ def test_no_more_rounds_are_made_than_allowed(bench: Bench) -> None:
             "++",
             f"{TEST}: test_run was changed in more",
         ),
+        ({**FIX, TEST: GONE}, "++", f"{TEST} holds tests, and may not be removed"),
+        ({TEST: GONE}, "++", f"{TEST} holds tests, and may not be removed"),
         ({"conftest.py": "x"}, "++", "conftest.py decides which tests run"),
         ({"APP/x.py": "x", "app": "x"}, "++", "collides with 'app'"),
         ("it gave up", "++", "it gave up"),
