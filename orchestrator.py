@@ -63,9 +63,10 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     if settings.into and settings.output_dir:
         remedy = "Leave one of them out: --into changes that directory itself."
         raise UsageError("--into and --output-dir were both given.", remedy)
-    if settings.base and not settings.into:
-        remedy = "Name its directory with --into, or leave --base out for a new project."
-        raise UsageError("--base was given without the code that it is a commit of.", remedy)
+    if (settings.base or settings.apply) and not settings.into:
+        flag = "--base" if settings.base else "--apply"
+        remedy = f"Name its directory with --into, or leave {flag} out for a new project."
+        raise UsageError(f"{flag} was given without existing code.", remedy)
     target = settings.into or settings.output_dir
     target = target or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)

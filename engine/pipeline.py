@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from core.bundle import BASE_NAME
-from core.errors import BudgetExceeded, OrchestratorError, RunRemoved
+from core.errors import BudgetExceeded, MergeError, OrchestratorError, RunRemoved
 from core.events import Forecast, PlanApproved
 from core.job import Amount, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
@@ -79,6 +79,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
                 # of a session that was killed before its plan was whole; no scheduler stops them
                 release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
             raise
+        not_applied = None
         try:
             stop = merge_conflicts(execution.besides(plan), plan, results)
             if stop is not None and is_over(stop):
@@ -89,13 +90,12 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
                 besides, checks = execution.besides(plan), execution.checks_of(plan)
                 code, proven = prove(besides, checks, merged, settings, prepared.backend)
             if code == 0 and settings.apply and (why := apply_change(session)):
-                session.notice(f"Not applied: {why}")
-                code = 1
+                code, not_applied = 1, MergeError(f"Not applied: {why}")
             if merged.files:
                 write_provenance(session, plan, proven, prepared.price)
         finally:
             release(session, TimedBackend(prepared.backend, session.clock), budget.is_credible)
-        return end_session(session, code, why=proven.stop)
+        return end_session(session, code, why=proven.stop or not_applied)
 
 
 @storing()
@@ -117,9 +117,7 @@ def apply_change(session: Session) -> str:
     """Why the branch that is checked out was not fast-forwarded; empty where it was, and where a
     directory is changed itself."""
     base = read_base(session.run)
-    if base is None:
-        return "this run changes no existing code"
-    if base.is_plain:
+    if base is None or base.is_plain:
         return ""
     if why := fast_forward(base, session.run):
         return why

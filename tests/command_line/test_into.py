@@ -102,8 +102,9 @@ def test_apply_tells_why_it_cannot_and_the_branch_stays(
     repo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_files(repo, {"app/calc.py": "# not committed\n"})
-    assert orchestrator.main([*RUN, "--apply"]) == 1
-    assert "Not applied: " in "".join(capsys.readouterr())
+    assert orchestrator.main([*RUN, "--apply", "--quiet"]) == 1
+    told = "".join(capsys.readouterr())
+    assert "\n  reason    Not applied: " in told
     assert git(repo, "log", "-1", "--format=%s", branch(repo)) == "Mark app/calc.py"
     assert (repo / "app/calc.py").read_text() == "# not committed\n"
 
@@ -181,9 +182,13 @@ def test_a_plan_that_does_not_fit_is_refused_before_its_tasks_are_paid_for(
     assert orchestrator.main(["resume", "last", "--sim-speed", "0"]) == 0
 
 
-def test_a_base_without_its_code_is_refused(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert orchestrator.main(["Add a line", "--base", "main"]) == 2
-    assert "--base was given without" in capsys.readouterr().err
+@pytest.mark.parametrize("options", [("--base", "main"), ("--apply",)], ids=str)
+def test_what_is_for_existing_code_is_refused_without_it(
+    options: tuple[str, ...], repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert orchestrator.main(["Add a line", *options]) == 2
+    assert f"{options[0]} was given without" in capsys.readouterr().err
+    assert not Path(".orchestrator").exists()
 
 
 @pytest.mark.parametrize("what", ["repo", "work"])
