@@ -31,10 +31,14 @@ def find_base(into: Path, ref: str = "") -> FoundBase:
     PreflightFailed where git is missing or old."""
     directory = _directory(into)
     try:
-        return _find(directory, ref)
+        found = _find(directory, ref)
     except GitFailed as exc:
         remedy = exc.remedy.replace("DIRECTORY", str(directory))
         raise TargetRefused(f"{directory} cannot be worked on: {exc.message}", remedy) from exc
+    result = found.git_dir or directory
+    if not os.access(result, os.W_OK):
+        raise TargetRefused(f"{result} may not be written.", "Give yourself the permission.")
+    return found
 
 
 def _find(directory: Path, ref: str) -> FoundBase:

@@ -25,11 +25,15 @@ def replace_files(
     try:
         _replace(work, base, changed, deleted)
     except (OSError, WorkspaceError) as exc:
-        why = exc.message if isinstance(exc, WorkspaceError) else f"{exc.filename}: {exc.strerror}"
+        why = exc.message if isinstance(exc, WorkspaceError) else _cause(exc)
         raise MergeError(
             f"{directory} could not be changed, and is as it was: {why.rstrip('.')}.",
             "Remove the cause, then resume the run; its results are kept.",
         ) from exc
+
+
+def _cause(exc: OSError) -> str:
+    return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror or str(exc)
 
 
 def undo(run: RunDir) -> tuple[str, ...]:

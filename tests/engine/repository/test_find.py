@@ -119,3 +119,15 @@ def test_a_submodule_is_a_repository_of_its_own(tmp_path: Path) -> None:
     git(outer, "submodule", "--quiet", "add", str(inner), "lib")
     commit_files(outer / "lib", {"new.txt": "n"})
     assert find_base(outer / "lib").commit == git(outer / "lib", "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("has_git", [True, False], ids=["repository", "plain"])
+def test_what_takes_no_result_is_refused_beforehand(
+    has_git: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = make_repository(tmp_path / "repo")
+    if not has_git:
+        shutil.rmtree(place / ".git")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may do all
+    with pytest.raises(TargetRefused, match=rf"repo{'/.git' if has_git else ''} may not be writ"):
+        find_base(place)

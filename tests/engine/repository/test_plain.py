@@ -94,7 +94,7 @@ def test_a_later_delivery_starts_from_the_base_again(tmp_path: Path) -> None:
         ("link in the way", "new/x/d.txt cannot be written in .*: 'new/x' is no directory"),
         ("made meanwhile", "new/x/d.txt cannot be written in .*: it is there"),
         ("directory", "old cannot be written in .*: it is a directory, with 'old/mine.txt'"),
-        ("case", "could not be changed, and is as it was: 'new/x' differs only in case"),
+        ("case", "could not be changed, and is as it was: 'new' differs only in case"),
         ("outside", "../x cannot be written"),
         ("damaged", "a.txt cannot be committed: .* is not as it was handed in"),
     ],
@@ -209,11 +209,11 @@ def test_an_error_of_the_disk_leaves_all_as_it_was(
 
     def full(fd: int) -> None:
         if os.readlink(f"/proc/self/fd/{fd}").endswith("todo/new/x/d.txt"):
-            raise OSError(28, "No space left on device", "d.txt")
+            raise OSError(28, "No space left on device")
         real(fd)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(MergeError, match=r"is as it was: d\.txt: No space left"):
+    with pytest.raises(MergeError, match="is as it was: No space left"):
         replace_files(run, base, result(tmp_path), DELETED)
     assert without_times_of_directories(place) == before
     with pytest.raises(UsageError, match="has replaced nothing"):
