@@ -6,9 +6,8 @@ Only the standard library is imported, so that --help is quick.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,8 @@ from backends.docker.settings import DockerSettings
 from backends.parallelcluster.settings import ParallelClusterSettings
 from core.credentials import Credentials, resolve_credentials
 from core.errors import OrchestratorError, PreflightFailed, Problem, SettingsError
-from core.models import efforts_of, find_ending
-from core.settings import layers
-from core.settings.layers import DEFAULT_ORIGIN, REFUSED, Errors, Found, Values
+from core.settings import agreement, layers
+from core.settings.layers import DEFAULT_ORIGIN, Errors
 from core.settings.options import (
     ALL_COMMANDS,
     ENV_PREFIX,
@@ -41,10 +39,9 @@ from core.settings.types import (
     Region,
     Secret,
     Speed,
-    is_utf8,
     whole_number,
 )
-from core.settings.worker import DEFAULT_MODELS, ROLES, WITH_BEDROCK
+from core.settings.worker import ROLE_MODELS, ROLES, WITH_BEDROCK
 
 if TYPE_CHECKING:
     from core.bundle import Limits, Models, ModelSettings
@@ -328,7 +325,7 @@ class LoadedSettings:
         """What a run stores, plain JSON without secrets, for `load_settings(saved=...)`."""
         stored = [s for s in self.declared if s.kept and not s.sets]
         values = {s.key: getattr(self.settings, s.name) for s in stored}
-        for key in ("model", *_ROLE_MODELS):
+        for key in ("model", *ROLE_MODELS):
             if self.origin[key] == DEFAULT_ORIGIN:
                 del values[key]  # follows the provider, or the model
         return {key: layers.plain(value) for key, value in values.items()}
@@ -382,95 +379,15 @@ def _load(
     layers.parse_values(declared, found, errors)
     for target in dict.fromkeys(s.sets for s in declared if s.sets):
         layers.apply_other_spellings(declared, found, target, errors)
-    _forget_other_models(found, saved or {}, f"run {saved_by}")
-    path_of = partial(layers.absolute_path, cwd=cwd, environ=environ)
-    for key, given in found.items():
-        if isinstance(given.value, tuple):
-            paths = (path_of(each) if isinstance(each, Path) else each for each in given.value)
-            found[key] = replace(given, value=tuple(paths))
-        if isinstance(given.value, Path):
-            path = path_of(given.value)
-            found[key] = replace(given, value=path)
-            if key != "config" and not is_utf8(str(path)):  # which is kept nowhere
-                fix = "Work in a directory whose name is, or give an absolute path."
-                errors.append(SettingsError(f"The path {path} of {key} is not in UTF-8.", fix))
-    _check_pairs(found, errors)
+    agreement.forget_other_models(found, saved or {}, f"run {saved_by}")
+    layers.make_absolute(found, cwd, environ, errors)
+    agreement.check_pairs(found, errors)
     values: dict[str, Any] = {s.name: found[s.key].value for s in declared}
     settings = model(**values)
-    errors += _effort_errors(settings, found)
-    warnings = tuple(_warnings(declared, settings, found, environ))
+    errors += agreement.effort_errors(settings, found)
+    warnings = tuple(agreement.warnings(declared, settings, found, environ))
     origin = {key: given.origin for key, given in found.items()}
     return LoadedSettings(settings, origin, dict(options), warnings, tuple(errors))
-
-
-def _forget_other_models(found: Values, saved: Mapping[str, object], origin: str) -> None:
-    """Drop what a run has kept of models that are not asked any more."""
-    provider = str(saved.get("provider", found["provider"].value))
-    if found["provider"].value != provider:
-        for key in ("model", *_ROLE_MODELS):
-            if found[key].origin == origin:
-                found[key] = Found("")  # an id of the other provider
-    default = DEFAULT_MODELS[str(found["provider"].value)]
-    changed = False
-    for role, key in zip(ROLES, _ROLE_MODELS, strict=True):
-        known = saved.get(key) or saved.get("model") or DEFAULT_MODELS.get(provider, "")
-        if (found[key].value or found["model"].value or default) != known:
-            changed = True
-            _forget(found, f"{role}_effort", origin)
-    if changed:
-        _forget(found, "price_input", origin)
-        _forget(found, "price_output", origin)
-
-
-def _forget(found: Values, key: str, origin: str) -> None:
-    if found[key].origin == origin:
-        found[key] = Found(None)
-
-
-_ROLE_MODELS = tuple(f"{role}_model" for role in ROLES)
-_AWS_KEYS = ("docker_aws_access_key_id", "docker_aws_secret_access_key", "docker_aws_session_token")
-
-
-def _check_pairs(found: Values, errors: Errors) -> None:
-    """What is given together or not at all."""
-    value = {key: given.value for key, given in found.items()}
-    key, secret = value["docker_aws_access_key_id"], value["docker_aws_secret_access_key"]
-    refused = {key for key, given in found.items() if given.origin.startswith(REFUSED)}
-    if refused & {*_AWS_KEYS, "price_input", "price_output"}:
-        return  # the default stands in the place of what was given
-    if bool(key) != bool(secret) or (value["docker_aws_session_token"] and not key):
-        fix = (
-            "Give docker_aws_access_key_id and docker_aws_secret_access_key together"
-            " (and the session token if they have one), or none and use the environment."
-        )
-        errors.append(SettingsError("Only a part of the AWS credentials was given.", fix))
-    if (value["price_input"] is None) != (value["price_output"] is None):
-        fix = "Give both, in US dollars per million tokens, or none."
-        errors.append(SettingsError("Only one of price_input and price_output was given.", fix))
-
-
-def _effort_errors(settings: Settings, found: Values) -> Iterator[SettingsError]:
-    for role in ROLES:
-        model, effort = getattr(settings, f"{role}_model"), getattr(settings, f"{role}_effort")
-        if effort is None or effort in (levels := efforts_of(model)):
-            continue
-        fix = f"Use one of {', '.join(levels)}, or leave it out." if levels else "Leave it out."
-        yield SettingsError(
-            f"The model {model} takes no effort {effort!r}"
-            f" ({role}_effort, {found[f'{role}_effort'].origin}).",
-            fix,
-        )
-
-
-def render_settings(loaded: LoadedSettings, *, as_json: bool = False) -> str:
-    """For --show-config: every setting with its value and origin, secrets masked."""
-    shown = {s.key: layers.plain(getattr(loaded.settings, s.name)) for s in loaded.declared}
-    if as_json:
-        both = {k: {"value": v, "origin": loaded.origin[k]} for k, v in shown.items()}
-        return json.dumps(both, indent=2)
-    rows = [(k, _in_words(v), loaded.origin[k]) for k, v in shown.items()]
-    width, value_width = (max(len(row[n]) for row in rows) for n in (0, 1))
-    return "\n".join(f"{k:{width}}  {v:{value_width}}  {o}" for k, v, o in rows)
 
 
 def _settings_file(
@@ -481,35 +398,3 @@ def _settings_file(
         return layers.absolute_path(Path(str(asked)), cwd, environ)
     default = cwd / Settings.config
     return default if os.path.lexists(default) else None  # tells nothing of what cannot be seen
-
-
-def _warnings(
-    declared: tuple[Setting, ...], settings: Settings, found: Values, environ: Mapping[str, str]
-) -> Iterator[str]:
-    for each in declared:
-        origin = found[each.key].origin
-        if each.secret and origin.endswith(".toml"):
-            yield f"{each.key} is a secret in {origin}. Put it in the environment instead."
-        if not origin.startswith("option "):
-            continue
-        if each.secret:
-            yield (
-                f"{each.flag} puts a secret on the command line, where others can see it."
-                " Put it in the environment instead."
-            )
-        if each.only_with and not layers.has_effect(each, found):
-            key, value = each.only_with
-            yield f"{each.flag} has no effect here: it needs {key} = {_in_words(value)}."
-    yield from layers.misspelt_variables(declared, environ)
-    if settings.provider == "anthropic":
-        for model in dict.fromkeys((settings.planner_model, settings.executor_model)):
-            if (ending := find_ending(model)) is not None:
-                yield f"The model {model} ends on {ending.day}. Use {ending.successor} instead."
-
-
-def _in_words(value: object) -> str:
-    if value in (None, ""):
-        return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.credentials import MASK
 from core.errors import SettingsError
 from core.settings.options import ENV_PREFIX, Setting
-from core.settings.types import Secret
+from core.settings.types import Secret, is_utf8
 from core.text_file import read_text
 
 DEFAULT_ORIGIN = "default"
@@ -124,6 +124,23 @@ def absolute_path(path: Path, cwd: Path, environ: Mapping[str, str]) -> Path:
     return cwd / path
 
 
+def make_absolute(found: Values, cwd: Path, environ: Mapping[str, str], errors: Errors) -> None:
+    """Each Path, alone or in a tuple."""
+
+    def made(value: object) -> object:
+        return absolute_path(value, cwd, environ) if isinstance(value, Path) else value
+
+    for key, given in found.items():
+        if isinstance(given.value, tuple):
+            found[key] = replace(given, value=tuple(map(made, given.value)))
+        if isinstance(given.value, Path):
+            path = made(given.value)
+            found[key] = replace(given, value=path)
+            if key != "config" and not is_utf8(str(path)):  # which is kept nowhere
+                fix = "Work in a directory whose name is, or give an absolute path."
+                errors.append(SettingsError(f"The path {path} of {key} is not in UTF-8.", fix))
+
+
 def apply_other_spellings(
     settings: Sequence[Setting], found: Values, target: str, errors: Errors
 ) -> None:
@@ -182,6 +199,14 @@ def plain(value: object) -> object:
     if isinstance(value, Path | Secret):
         return str(value)
     return list(map(plain, value)) if isinstance(value, tuple) else value
+
+
+def in_words(value: object) -> str:
+    if value in (None, ""):
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def _without_secrets(text: str) -> str:

@@ -9,6 +9,7 @@ from core.settings.options import PROVIDER_COMMANDS, RUN_COMMANDS, Group, settin
 from core.settings.types import Effort, Name, Positive, Region, Url
 
 ROLES = ("planner", "executor")
+ROLE_MODELS = tuple(f"{role}_model" for role in ROLES)
 DEFAULT_REGION = "eu-central-1"
 DEFAULT_MODELS = {
     "anthropic": "claude-sonnet-5-5",

@@ -14,13 +14,14 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from config import SETTINGS, LoadedSettings, load_settings, render_settings
+from config import SETTINGS, LoadedSettings, load_settings
 from core.errors import Problem, RunInterrupted, UsageError, refuse_if
 from core.settings.options import Group, Setting, settings_of
 from core.startup import REMEDY, find_unusable
 from engine.cli.completion import COMPLETE, complete, find_runs, find_tasks
 from engine.cli.help import HeadedOption, HelpedCommand, HelpedGroup
 from engine.cli.prompt import read_prompt
+from engine.cli.show_config import show_config
 
 ORDINARY_HELP = frozenset({"-h", "--help", "--help-all", "--version"})
 _IMPLIED = "prompt without a command"
@@ -320,19 +321,9 @@ def _act(
         ) from exc
     loaded = load_settings(given, around.environ, cwd, lenient=shows)
     if shows:
-        return _show_config(loaded)
+        return show_config(loaded)
     refuse_if([Problem(found, REMEDY) for found in find_unusable()])
     return act(ctx, loaded)
-
-
-def _show_config(loaded: LoadedSettings) -> int:
-    """Every setting, and what is wrong with them; gives the exit code."""
-    click.echo(render_settings(loaded, as_json=loaded.settings.json_lines))
-    for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    for error in loaded.errors:
-        click.echo(f"error: {error}", err=True)
-    return UsageError.exit_code if loaded.errors else 0
 
 
 def _parameter(setting: Setting) -> click.Parameter:

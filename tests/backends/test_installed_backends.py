@@ -11,9 +11,10 @@ import pytest
 import orchestrator
 from backends import BACKENDS, GROUP, Installed, backend_class, installed_backends
 from backends.threading_backend import ThreadingBackend
-from config import load_settings, render_settings
+from config import load_settings
 from core.errors import PreflightFailed, UsageError
 from engine.cli.doctor import check_installed_backends, render_check
+from engine.cli.show_config import render_settings
 
 GOOD = """
 from dataclasses import dataclass

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import SETTINGS, render_settings
+from config import SETTINGS
 from core.credentials import MASK, Credentials
 from core.settings.options import Group, Setting, declared_settings
 from core.settings.worker import DEFAULT_MODELS
+from engine.cli.show_config import render_settings
 from tests.core.settings.loading import load, refusal
 
 
