@@ -1,7 +1,7 @@
 """Finds everything that can be known to be wrong before anything is written or paid for."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from engine.run.context_files import (
     read_context_files,
     stored_context,
 )
-from engine.run.rundir import RunDir, RunFacts, reserved
+from engine.run.rundir import RunDir, RunFacts, held_alone, reserved
 from engine.run.session import storing
 from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan
@@ -179,10 +179,9 @@ def prepare_run(
                 stack.enter_context(reserved(absolute(Path(facts.target)), facts.run))
             # again: another run may have ended meanwhile
             check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
-        elif (base := read_base(directory)) is None:
-            find_base(settings.into, settings.base)
         else:
-            check_there(base)
+            with storing():
+                stack.enter_context(_existing_code(settings.into, settings.base, directory))
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         with announced(f"the backend {settings.backend}", warn):
             lacks = backend.preflight()
@@ -213,6 +212,15 @@ def prepare_run(
             files,
             held=stack.pop_all(),
         )
+
+
+def _existing_code(into: Path, ref: str, run: RunDir) -> AbstractContextManager[None]:
+    """Looked at, and held where it is changed in place. Raises as `find_base`, `check_there` and
+    `held_alone` do."""
+    if (base := read_base(run)) is not None:
+        check_there(base)
+    is_plain = base.is_plain if base else find_base(into, ref).top is None
+    return held_alone(into) if is_plain else nullcontext()
 
 
 def _asks_planner(settings: Settings, directory: RunDir) -> bool:

@@ -306,6 +306,26 @@ def reserved(target: Path, run_id: str) -> Iterator[None]:
                     path.rmdir()
 
 
+@contextmanager
+def held_alone(directory: Path) -> Iterator[None]:
+    """Keep a directory that is changed in place for one run, without a file in it. Raises
+    TargetRefused."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        why = f"{directory} is changed by another run, which is at work."
+        raise TargetRefused(why, "Wait for that run, or cancel it.") from None
+    except OSError as exc:
+        if exc.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
 def _take(stream: TextIO) -> None:
     """Raises BlockingIOError when another process has it for longer than a look at it takes."""
     for _ in range(3):

@@ -10,7 +10,7 @@ import pytest
 import orchestrator
 from core.bundle import build_manifest
 from core.plan import Plan, Task, parse_plan, render_plan
-from engine.run.rundir import find_run
+from engine.run.rundir import find_run, held_alone
 from tests.engine.repository.repos import fingerprint, git, make_repository, write_files
 from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
 
@@ -189,6 +189,16 @@ def test_what_is_for_existing_code_is_refused_without_it(
     assert orchestrator.main(["Add a line", *options]) == 2
     assert f"{options[0]} was given without" in capsys.readouterr().err
     assert not Path(".orchestrator").exists()
+
+
+def test_two_runs_do_not_change_one_plain_directory_at_a_time(
+    plain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with held_alone(plain):
+        assert orchestrator.main([*RUN]) == 2
+    assert "is changed by another run" in capsys.readouterr().err
+    assert not Path(".orchestrator").exists()
+    assert orchestrator.main([*RUN]) == 0
 
 
 @pytest.mark.parametrize("what", ["repo", "work"])
