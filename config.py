@@ -87,6 +87,9 @@ class Settings(ParallelClusterSettings, BatchSettings, DockerSettings):
         commands=RUN_COMMANDS,
         default_text="outputs/<slug>-<run id>",
     )
+    git: bool = _core(
+        False, "deliver it as a git repository, with one commit a task", commands=RUN_COMMANDS
+    )
     context: tuple[Path, ...] = _core(
         (),
         "give this text, PDF or image beside the prompt; repeatable",

@@ -63,6 +63,9 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     if settings.into and settings.output_dir:
         remedy = "Leave one of them out: --into changes that directory itself."
         raise UsageError("--into and --output-dir were both given.", remedy)
+    if settings.into and settings.git:
+        remedy = "Leave --git out: --into makes a commit for each task anyway."
+        raise UsageError("--into and --git were both given.", remedy)
     if (settings.base or settings.apply) and not settings.into:
         flag = "--base" if settings.base else "--apply"
         remedy = f"Name its directory with --into, or leave {flag} out for a new project."

@@ -143,16 +143,17 @@ def deliver_change(
         replace_files(run, base, [_stored(f) for f in change.files], change.deleted(base))
         delivered = replace(delivered, undo=True)
     else:
-        commit = commit_steps(run, base, [*_steps(session, plan, change, results)])
+        commit = commit_steps(run, base, [*steps_of(session, plan, change, results)])
         branch, take = branch_name(run.run_id), how_to_take(base, run.run_id)
         delivered = replace(delivered, branch=branch, commit=commit, take=take)
     session.emit(delivered)
     return tree
 
 
-def _steps(
+def steps_of(
     session: Session, plan: Plan, change: Change, results: Mapping[str, TaskResult]
 ) -> Iterator[CommitStep]:
+    """The commit of each owner; `results` are theirs."""
     titles = {task.id: task.title or task.id for task in plan.tasks}
     for part in change.parts:
         result = results.get(part.owner)

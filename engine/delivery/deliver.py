@@ -1,18 +1,20 @@
 """The merge of a run: what succeeded goes into the target, and the journal has it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from core.events import CONTRACTS, Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
-from engine.delivery.change import Change, deliver_change, make_change
+from engine.delivery.change import Change, Part, deliver_change, make_change, steps_of
 from engine.delivery.merge import MergePlan, MergeSource, merge_over, merged_manifest, plan_merge
-from engine.delivery.target import apply_merge, recover_target, refuse_target
+from engine.delivery.target import apply_merge, expected_manifest, recover_target, refuse_target
 from engine.delivery.target_check import absolute, manifest_of, which_delivered
 from engine.repository.base import BaseRecord, read_base
+from engine.repository.branch import CommitStep
+from engine.repository.history import without_history, write_history
 from engine.run.attempt_store import verify_results, write_contracts
 from engine.run.plan_event import repair_name
 from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveries
@@ -36,7 +38,8 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
             change = _make_change(session, base, plan, results, {})
         return deliver_change(session, base, plan, change, {**results, **repairs})
     merge = plan_merge(merge_sources(session.run, plan, results))
-    return deliver_tree(session, _as_repaired(session, merge))
+    tree = _as_repaired(session, merge)
+    return deliver_tree(session, tree, _history(session, plan, results, tree))
 
 
 @storing()
@@ -53,19 +56,22 @@ def change_of(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -
 def deliver_repaired(session: Session, plan: Plan, tree: MergePlan, task: str) -> MergePlan:
     """The same for a tree that the repair `task` has changed."""
     base, succeeded = read_base(session.run), session.run_view.jobs.succeeded
-    if base is None:
-        return deliver_tree(session, tree)
     tasks = {name: succeeded[name] for t in plan.tasks if (name := t.id) in succeeded}
     results = verify_results(session.run, tasks).results
+    if base is None:
+        return deliver_tree(session, tree, _history(session, plan, results, tree, task))
     repairs = _kept_repairs(session, task)
     change = _make_change(session, base, plan, results, repairs)
     return deliver_change(session, base, plan, change, {**results, **repairs})
 
 
 @storing()
-def deliver_tree(session: Session, merge: MergePlan) -> MergePlan:
-    """The same for what is merged already; its files may be those of the target."""
-    _replace_target(session, merge)
+def deliver_tree(
+    session: Session, merge: MergePlan, history: Sequence[CommitStep] = ()
+) -> MergePlan:
+    """The same for what is merged already, with these commits; its files may be those of the
+    target."""
+    _replace_target(session, merge, history)
     session.emit(Delivered(session.facts.target, len(merge.files), merge.conflicts, merge.refused))
     target = Path(session.facts.target)
     return replace(merge, files=tuple(replace(f, source=target / f.path) for f in merge.files))
@@ -78,7 +84,29 @@ def _as_repaired(session: Session, merge: MergePlan) -> MergePlan:
     for name, result in _kept_repairs(session).items():
         tree = merge_over(tree, _source(session.run, name, result))
     known = known_deliveries(session.run)
-    return tree if merged_manifest(tree) in known else merge
+    return tree if merged_manifest(tree) in map(without_history, known) else merge
+
+
+def _history(
+    session: Session, plan: Plan, results: Mapping[str, TaskResult], merge: MergePlan, *more: str
+) -> list[CommitStep]:
+    """The commits that lead to `merge`, one of each owner; none unless they are wanted."""
+    if not session.facts.settings.get("git"):
+        return []
+    kept = _kept_repairs(session, *more)
+    change = _by_owner(plan, plan_merge(merge_sources(session.run, plan, results)))
+    for name, result in kept.items():
+        change = change.over(_source(session.run, name, result))
+    if merged_manifest(change.tree) != merged_manifest(merge):
+        change = _by_owner(plan, merge)
+    return [*steps_of(session, plan, change, {**results, **kept})]
+
+
+def _by_owner(plan: Plan, tree: MergePlan) -> Change:
+    """The contracts first, then the tasks as the plan has them."""
+    owners = dict.fromkeys((CONTRACTS, *(t.id for t in plan.tasks), *(f.owner for f in tree.files)))
+    parts = (Part(o, tuple(f for f in tree.files if f.owner == o), ()) for o in owners)
+    return Change(tree, tuple(parts))
 
 
 def _kept_repairs(session: Session, *more: str) -> dict[str, TaskResult]:
@@ -127,19 +155,20 @@ def merge_sources(run: RunDir, plan: Plan, results: Mapping[str, TaskResult]) ->
     return [contracts, *tasks]
 
 
-def _replace_target(session: Session, merge: MergePlan) -> None:
+def _replace_target(session: Session, merge: MergePlan, steps: Sequence[CommitStep]) -> None:
     run, target = session.run, absolute(Path(session.facts.target))
     recover_target(target, run.run_id)
     before = last_delivery(run, session.facts)
-    expected = merged_manifest(merge)
+    history = write_history(run, steps) if steps and merge.files else None
+    expected = expected_manifest(merge, history)
     if manifest_of(target) != expected:
         refuse_target(target, run.run_id, before)
     # What was there and what will be: after a crash in between, either may be found
     candidates = tuple(m for m in (before, expected) if m is not None)
     write_deliveries(run, candidates)
-    session.emit(MergeIntended(str(target), len(expected.entries)))
+    session.emit(MergeIntended(str(target), len(merge.files)))
     session.journal.commit()
-    apply_merge(merge, target, run.run_id, before)
+    apply_merge(merge, target, run.run_id, before, history=history)
 
 
 def last_delivery(run: RunDir, facts: RunFacts) -> Manifest | None:

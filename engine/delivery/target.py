@@ -9,15 +9,18 @@ import os
 import shlex
 import shutil
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.bundle import build_manifest
 from core.errors import MergeError
 from core.job import Manifest
 from core.paths import give_to_owner
 from engine.delivery.merge import MergedFile, MergePlan, merged_manifest
 from engine.delivery.target_check import absolute, is_tree, is_vacant, manifest_of, refusal
+from engine.repository.history import HISTORY, with_history
 
 _REMEDIES = {
     errno.ENOSPC: "Free space on its file system and resume the run.",
@@ -78,16 +81,22 @@ class _Places:
 
 
 def apply_merge(
-    plan: MergePlan, target: Path, run_id: str, delivered: Manifest | None, disk: Disk | None = None
+    plan: MergePlan,
+    target: Path,
+    run_id: str,
+    delivered: Manifest | None,
+    disk: Disk | None = None,
+    history: Path | None = None,
 ) -> Manifest:
-    """Deliver `plan` to `target` and return the manifest of what is there now.
+    """Deliver `plan` to `target`, with the repository `history` if there is one, and return the
+    manifest of what is there now.
 
     All or nothing: on an error or interruption `target` is as it was, or can be settled by
     `recover_target`. Delivering what is there already changes nothing. Raises MergeError.
     """
     disk = disk or Disk()
     places = _places(target, run_id)
-    expected = merged_manifest(plan)
+    expected = expected_manifest(plan, history)
     if not expected.entries:
         raise MergeError(
             "There are no files to deliver.", "Find out which tasks failed, and resume."
@@ -97,7 +106,7 @@ def apply_merge(
         if manifest_of(places.target) == expected:
             return expected
         refuse_target(places.target, run_id, delivered)
-        _stage(plan, places, disk)
+        _stage([*plan.files, *_files_of(history)], places, disk)
         _replace(places, run_id, delivered, disk)
     except OSError as exc:
         _abandon(places, disk)
@@ -106,6 +115,19 @@ def apply_merge(
         _abandon(places, disk)
         raise
     return expected
+
+
+def expected_manifest(plan: MergePlan, history: Path | None) -> Manifest:
+    """Of the target once `plan` is delivered with `history`."""
+    files = merged_manifest(plan)
+    return with_history(files, history) if history else files
+
+
+def _files_of(history: Path | None) -> Iterator[MergedFile]:
+    if history is None:
+        return
+    for entry in build_manifest(history).entries:
+        yield MergedFile(f"{HISTORY}/{entry.path}", HISTORY, history / entry.path, entry)
 
 
 def recover_target(target: Path, run_id: str, disk: Disk | None = None) -> None:
@@ -143,11 +165,11 @@ def _settle(places: _Places, disk: Disk) -> None:
         disk.rename(places.aside, places.target)
 
 
-def _stage(plan: MergePlan, places: _Places, disk: Disk) -> None:
+def _stage(files: Iterable[MergedFile], places: _Places, disk: Disk) -> None:
     places.target.parent.mkdir(parents=True, exist_ok=True)
     disk.make_directory(places.staging)
     made = {places.staging: None}  # a dict keeps the order
-    for file in plan.files:
+    for file in files:
         destination = places.staging / file.path
         above = [p for p in destination.parents if p.is_relative_to(places.staging)]
         for directory in reversed([p for p in above if p not in made]):

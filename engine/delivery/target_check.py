@@ -5,10 +5,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.bundle import build_manifest
 from core.errors import BundleError, TargetRefused
 from core.job import Manifest
 from core.settings.types import is_utf8
+from engine.repository.history import delivered_manifest
 
 _CHOOSE_ANOTHER = "Choose another --output-dir."
 
@@ -63,7 +63,7 @@ def _foreign(target: Path, delivered: Manifest | None) -> tuple[str, str] | None
         return f"{target} is not empty", "Empty it, or choose another --output-dir."
     keep = "Choose another --output-dir to keep the changes."
     try:
-        found = build_manifest(target)
+        found = delivered_manifest(target)
     except BundleError as exc:
         return f"{target} was changed after its delivery ({exc.message.rstrip('.')})", keep
     changed = sorted({e.path for e in set(found.entries) ^ set(delivered.entries)})
@@ -116,6 +116,6 @@ def is_tree(path: Path) -> bool:
 def manifest_of(target: Path) -> Manifest | None:
     """What `target` holds; None when it is not a plain tree."""
     try:
-        return build_manifest(target) if is_tree(target) else None
+        return delivered_manifest(target) if is_tree(target) else None
     except BundleError:
         return None

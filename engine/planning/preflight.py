@@ -31,6 +31,7 @@ from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
 from engine.repository.base import BaseRecord, check_there, read_base
 from engine.repository.find import find_base
+from engine.repository.git import git_program
 from engine.repository.map.repo_map import render_map
 from engine.run.context_files import (
     ContextFile,
@@ -173,6 +174,8 @@ def prepare_run(
         files = read_context_files(settings.context, context.credentials.mask)
         files = files or stored_context(directory)
     with ExitStack() as stack:
+        if settings.git:
+            git_program()
         if settings.into is None:
             check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
             with storing():

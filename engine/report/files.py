@@ -11,6 +11,7 @@ from core.job import JobKey, Manifest, ManifestEntry
 from core.plan import Plan
 from core.workspace.confined import open_regular, read_regular
 from engine.delivery.merge import MergedFile, MergeSource, plan_merge
+from engine.repository.history import without_history
 from engine.run.run_view import RunView
 from engine.run.rundir import RunDir, known_deliveries
 
@@ -63,7 +64,7 @@ def _manifest(run: RunDir, key: JobKey) -> Manifest | None:
 
 def _delivered(run: RunDir) -> Manifest | None:
     try:
-        return next(iter(known_deliveries(run)[::-1]), None)
+        return next(map(without_history, known_deliveries(run)[::-1]), None)
     except (BundleError, OSError):
         return None
 

@@ -77,7 +77,7 @@ def commit_steps(run: RunDir, base: BaseRecord, steps: Sequence[CommitStep]) -> 
             work.take(step, ids)
             if (written := work.tree.write(writer)) != tree_id:
                 tree_id = written
-                tip = store_commit(git, tree_id, tip, _message(step), who, step.when)
+                tip = store_commit(git, tree_id, tip, commit_message(step), who, step.when)
     _set_branch(run, git, record, tip)
     return tip
 
@@ -164,7 +164,7 @@ def proven_content(file: ChangedFile) -> bytes:
     return data
 
 
-def _message(step: CommitStep) -> str:
+def commit_message(step: CommitStep) -> str:
     parts = [_one_line(step.subject) or "Change", step.body.replace("\0", "").strip()]
     parts.append("\n".join(f"{_one_line(n)}: {_one_line(value)}" for n, value in step.trailers))
     return "\n\n".join(part for part in parts if part) + "\n"

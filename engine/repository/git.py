@@ -214,7 +214,7 @@ def git_program() -> str:
     path = _search_path()
     if (found := shutil.which("git", path=path)) is None:
         fix = "Install it, such as by: apt-get install git."
-        raise PreflightFailed([Problem("git is not installed, and existing code needs it", fix)])
+        raise PreflightFailed([Problem("git is not installed, and commits need it", fix)])
     _refuse_old(found, path)
     return found
 
@@ -227,7 +227,7 @@ def _refuse_old(program: str, path: str) -> None:
     version = re.search(r"(\d+)\.(\d+)", told)
     if version is None or (int(version[1]), int(version[2])) < OLDEST_GIT:
         wanted = ".".join(map(str, OLDEST_GIT))
-        what = f"{program} is {told.strip() or 'no git'}, and existing code needs git {wanted}"
+        what = f"{program} is {told.strip() or 'no git'}, and commits need git {wanted}"
         raise PreflightFailed([Problem(what, "Install a newer one, or put it first on PATH.")])
 
 

@@ -95,7 +95,7 @@ def test_a_repository_of_another_owner_is_refused_unless_it_is_trusted(
 @pytest.mark.parametrize("told", ["git version 2.20.1", "something else"])
 def test_an_old_git_is_refused(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_git_on_path(tmp_path / "bin", f"echo {told}", monkeypatch)
-    with pytest.raises(PreflightFailed, match=rf"{told}, and existing code needs git 2\.34"):
+    with pytest.raises(PreflightFailed, match=rf"{told}, and commits need git 2\.34"):
         find_base(tmp_path)
 
 
