@@ -63,9 +63,6 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     if settings.into and settings.output_dir:
         remedy = "Leave one of them out: --into changes that directory itself."
         raise UsageError("--into and --output-dir were both given.", remedy)
-    if settings.into and settings.git:
-        remedy = "Leave --git out: --into makes a commit for each task anyway."
-        raise UsageError("--into and --git were both given.", remedy)
     if (settings.base or settings.apply) and not settings.into:
         flag = "--base" if settings.base else "--apply"
         remedy = f"Name its directory with --into, or leave {flag} out for a new project."
@@ -111,10 +108,14 @@ def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Prepa
     from engine.run.run_view import read_run_view
     from engine.views.approval import check_can_ask
 
+    settings = loaded.settings
     print_warnings([*loaded.warnings, *loaded.unused])
-    if loaded.settings.approve and not read_run_view(directory).approved:
+    if settings.into and settings.git:
+        remedy = "Leave --git out: --into makes a commit for each task anyway."
+        raise UsageError("--into and --git were both given.", remedy)
+    if settings.approve and not read_run_view(directory).approved:
         check_can_ask(sys.stdin, directory.plan)
-    return prepare_run(loaded.settings, facts, directory, os.environ, CLOCK, print_line)
+    return prepare_run(settings, facts, directory, os.environ, CLOCK, print_line)
 
 
 def carry_out(prepared: PreparedRun) -> int:

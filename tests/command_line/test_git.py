@@ -76,7 +76,11 @@ def test_existing_code_needs_no_history_of_its_own(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out.mkdir()
+    (out / "app.py").write_text("PORT = 1\n")
     assert orchestrator.main(["Change it", "--into", "out", "--git"]) == 2
+    assert "--into and --git were both given" in capsys.readouterr().err
+    assert orchestrator.main(["Change it", "--into", "out", "--sim-speed", "0"]) == 0
+    assert orchestrator.main(["resume", "last", "--git"]) == 2
     assert "--into and --git were both given" in capsys.readouterr().err
 
 
