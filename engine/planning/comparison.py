@@ -38,16 +38,6 @@ class Comparison:
     def parallel(self) -> Part:
         return self.planning + self.tasks
 
-    @property
-    def pays(self) -> bool:
-        """Whether it is faster to plan and work in parallel."""
-        return self.parallel.seconds < self.alone.seconds
-
-    @property
-    def still_pays(self) -> bool:
-        """The same once the plan is there, and paid for."""
-        return self.tasks.seconds < self.alone.seconds
-
 
 def compare(
     plan: Plan, executors: int, terms: Terms, planning: Part, unwritten_s: float = 0.0
