@@ -9,42 +9,37 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from backends.base import Backend, BackendContext, LogChunk, PollPace
 from backends.batch.client import ENDED, BatchClient, connector
+from backends.batch.job_states import AT_ONCE, JobStates
 from backends.batch.jobs import (
     MOST_IN_ARRAY,
-    JobDescription,
     RunLocation,
     build_submission,
-    is_job_id,
     native_ids,
-    parse_job,
     work_dir_hash,
     work_dir_objects,
 )
 from backends.batch.logs import LogStreams, is_progress
 from backends.batch.settings import BatchSettings
-from backends.shared.output import cause_first
 from backends.shared.parallel import in_parallel
 from backends.shared.result_watch import ResultWatch
-from backends.shared.results import add_earlier_events, attempt_of, collect_each, install_result
+from backends.shared.results import add_earlier_events, collect_each, install_result
 from backends.shared.worker_image import WORKER_TOOLS
 from core.aws.bucket import S3Bucket
 from core.aws.bundles import PackUri, RunObjects, StoredObjects, packs
 from core.aws.calls import AwsService
 from core.bundle import BASE_NAME, AttemptDir, Limits
 from core.errors import AwsRefused, BackendError, BundleError, CollectError, Problem, SubmitError
-from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult
+from core.job import Job, JobHandle, JobKey, JobState, JobStatus, TaskResult
 from core.wire import write_atomic
-from core.worker.exit_codes import FAILED
 from core.worker.source import SOURCE_ROOT, source_digest
 from core.workspace.confined import remove_tree
 
-AT_ONCE = 16
-"""Calls to AWS at the same time."""
 PACK_BYTES = 64 * 1024 * 1024
 """Of compressed requests, after which another object, and so another array, is begun."""
 SERVICES = ("batch", "s3", "logs", "iam")
@@ -52,15 +47,9 @@ LOGS_A_ROUND, LOGS_EVERY_S = 4, 2.0
 """A whole account and region may call GetLogEvents only a few times a second."""
 LOOK_EVERY_S = 4.0
 """Between two listings of the run's objects."""
-STREAM_LOOK_S = 2.0
-"""Between two looks for the log stream of a job that has none yet."""
 CLEANUP_WAIT_S, CLEANUP_LOOK_S = 60.0, 2.0
 """How long stopped jobs are waited for, and between two looks. ECS kills what has not ended 30 s
 after SIGTERM."""
-_UNKNOWN_JOB = JobStatus(JobState.LOST, Reason.MISSING, message="AWS Batch does not know the job")
-_HIDDEN_JOB = JobStatus(
-    JobState.UNKNOWN, message="AWS Batch does not list the job, while others of its array run"
-)
 
 
 class AwsBatchBackend(Backend):
@@ -82,7 +71,6 @@ class AwsBatchBackend(Backend):
         self._clock = context.clock
         self._run_dir = context.run_dir
         self._location = RunLocation.of(context.run_dir)
-        self._mask = context.credentials.mask
         # each service throttles its own calls
         self._services = {name: AwsService(name, connect, context.clock) for name in SERVICES}
         self._client = BatchClient(self._services["batch"])
@@ -90,15 +78,10 @@ class AwsBatchBackend(Backend):
         self._s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
         self._has_recalled = self._has_base = False
         self._handles: dict[JobKey, JobHandle] = {}
-        self._replaced_by: dict[JobKey, str] = {}
-        """Native ids of jobs that run a key in place of the one that was submitted."""
-        self._described: dict[str, JobDescription] = {}
-        self._described_at: dict[str, float] = {}
-        self._ended: dict[JobKey, JobStatus] = {}
-        self._cancelled: set[JobKey] = set()
-        self._seen = StoredObjects()
-        """As of the last listing."""
-        self._watch = ResultWatch(self._look, lambda *keys: self._wake(*keys), every_s=LOOK_EVERY_S)
+        objects = partial(self._objects, self._location)
+        self._states = JobStates(context, self._location, self._client, self._streams, objects)
+        look = self._states.look
+        self._watch = ResultWatch(look, lambda *keys: self._wake(*keys), every_s=LOOK_EVERY_S)
 
     @classmethod
     def build(cls, context: BackendContext) -> Self:
@@ -147,12 +130,7 @@ class AwsBatchBackend(Backend):
 
     def _watch_for(self, keys: Iterable[JobKey]) -> None:
         if self._is_heard:
-            self._watch.add(key for key in keys if key not in self._ended)
-
-    def _look(self, keys: Sequence[JobKey]) -> list[JobKey]:
-        """Those that have a result, or have been claimed since the last look."""
-        before, self._seen = self._seen, self._stored(self._location)
-        return [k for k in keys if k in self._seen.results | (self._seen.claims - before.claims)]
+            self._watch.add(key for key in keys if key not in self._states.ended)
 
     def _submit(self, jobs: Mapping[JobKey, Job]) -> dict[JobKey, SubmitError]:
         refused: dict[JobKey, SubmitError] = {}
@@ -185,85 +163,10 @@ class AwsBatchBackend(Backend):
     # -- poll
 
     def poll(self, handles: Sequence[JobHandle]) -> dict[JobKey, JobStatus]:
-        ours = {h.key: self._native(h) for h in handles if h.key.run == self._location.run}
-        unended = {key: native for key, native in ours.items() if key not in self._ended}
-        found = self._statuses(unended)
-        return {h.key: self._ended.get(h.key) or found.get(h.key, _UNKNOWN_JOB) for h in handles}
-
-    def _native(self, handle: JobHandle) -> str:
-        return self._replaced_by.get(handle.key, handle.native_id)
-
-    def _statuses(self, natives: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
-        """The status of each job, by its native id; final ones are kept."""
-        if not natives:
-            return {}
-        described = self._describe(natives.values())
-        known = {key: described[native] for key, native in natives.items() if native in described}
-        statuses = {key: self._status(key, job) for key, job in known.items()}
-        if unknown := natives.keys() - known.keys():
-            statuses |= self._undescribed({key: natives[key] for key in unknown})
-        others = {
-            key: other
-            for key, job in known.items()
-            if job.is_duplicate and (other := self._other_claimant(key, natives[key]))
-        }
-        self._replaced_by |= others
-        statuses |= self._statuses(others)
-        final = {key: s for key, s in statuses.items() if s.state.final and s != _UNKNOWN_JOB}
-        ends = in_parallel(lambda key: self._end(key, natives[key], final[key]), final, AT_ONCE)
-        for key, end in zip(final, ends, strict=True):
-            self._ended[key] = end
+        found = self._states.poll(handles)
+        for key in found.keys() & self._states.ended.keys():
             self._watch.drop(key)
-        return statuses
-
-    def _status(self, key: JobKey, job: JobDescription) -> JobStatus:
-        """A worker stores a result last, and Batch knows of its end some seconds later."""
-        is_running = job.status.state is JobState.RUNNING and key not in self._cancelled
-        if is_running and key in self._seen.results:
-            return JobStatus(JobState.SUCCEEDED, exit_code=0)
-        return job.status
-
-    def _describe(self, ids: Iterable[str]) -> dict[str, JobDescription]:
-        details = self._client.describe([native for native in ids if is_job_id(native)])
-        described = {native: parse_job(detail) for native, detail in details.items()}
-        self._described |= described
-        return described
-
-    def _undescribed(self, natives: Mapping[JobKey, str]) -> dict[JobKey, JobStatus]:
-        """Of jobs that Batch has forgotten, or does not know yet: one with a result has succeeded,
-        and one of an array that still runs is only hidden."""
-        stored, run_dir = self._stored(self._location).results, self._run_dir
-        done = {k for k in natives if k in stored or attempt_of(run_dir, k).result_json.exists()}
-        # a job of its own is of no array: ""
-        arrays = {k: native.rpartition(":")[0] for k, native in natives.items() if k not in done}
-        running = self._client.unended({array for array in arrays.values() if is_job_id(array)})
-        statuses = dict.fromkeys(done, JobStatus(JobState.SUCCEEDED, exit_code=0))
-        return statuses | {
-            key: _HIDDEN_JOB if array in running else _UNKNOWN_JOB for key, array in arrays.items()
-        }
-
-    def _other_claimant(self, key: JobKey, native: str) -> str:
-        """The job that runs `key` in place of `native`; empty when that is not known."""
-        claimant = self._objects(self._location).claimant(key)
-        return claimant if is_job_id(claimant) and claimant != native else ""
-
-    def _end(self, key: JobKey, native: str, status: JobStatus) -> JobStatus:
-        """A final status, a failure with the end of its log, which may not have arrived yet."""
-        if key in self._ended:
-            return self._ended[key]
-        job = self._described.get(self._replaced_by.get(key, native))
-        if status.state is not JobState.FAILED or job is None or not job.stream:
-            return status
-        cause = unread = ""
-        try:
-            cause = cause_first(self._mask(self._streams.tail(job.group, job.stream)))
-        except BackendError as exc:
-            unread = f"its log cannot be read ({exc.message.rstrip('.')})"
-        parts = [cause, status.message, unread, f"log stream: {job.stream}"]
-        status = replace(status, message="; ".join(filter(None, parts)))
-        if status.exit_code == FAILED and not self._objects(self._location).claimant(key):
-            return replace(status, reason=Reason.LAUNCH)  # the worker ended before it began
-        return status
+        return found
 
     # -- collect
 
@@ -276,9 +179,9 @@ class AwsBatchBackend(Backend):
         """Bring the result, or else the events of a job that has ended. Raises CollectError."""
         if attempt.result_json.exists() or self._fetch_result(handle, attempt):
             return
-        if handle.key not in self._ended:
+        if handle.key not in self._states.ended:
             raise CollectError(f"{handle.key} has no result yet.", retryable=True)
-        job = self._described.get(self._native(handle))
+        job = self._states.description(handle)
         if attempt.events.exists() or job is None:
             return
         if lines := self._logged_events(job.group, (*job.earlier_streams, job.stream)):
@@ -292,7 +195,7 @@ class AwsBatchBackend(Backend):
             objects = self._objects(self._location)
             if not objects.fetch_result(handle.key, fresh.result, Limits()):
                 return False
-            job = self._described.get(self._native(handle))
+            job = self._states.description(handle)
             if job is not None and job.earlier_streams:
                 lines = self._logged_events(job.group, job.earlier_streams)
                 add_earlier_events(fresh, handle.key, lines)
@@ -310,24 +213,13 @@ class AwsBatchBackend(Backend):
 
     def logs(self, handle: JobHandle, cursor: str) -> LogChunk:
         ours = handle.key.run == self._location.run
-        job = self._with_stream(self._native(handle)) if ours else None
+        job = self._states.with_stream(handle) if ours else None
         if job is None or not job.stream:
             return LogChunk((), cursor)
         return self._streams.read(job.group, job.stream, cursor)
 
-    def _with_stream(self, native: str) -> JobDescription | None:
-        """A job's description, renewed, but not too often, while it has no log stream."""
-        job, now = self._described.get(native), self._clock.monotonic()
-        before = self._described_at.get(native, float("-inf"))
-        if (job is None or not job.stream) and now >= before + STREAM_LOOK_S:
-            self._described_at[native] = now
-            job = self._describe([native]).get(native)
-        return job
-
     def cancel(self, handles: Sequence[JobHandle]) -> None:
-        ours = [h for h in handles if h.key.run == self._location.run and h.key not in self._ended]
-        self._cancelled.update(handle.key for handle in ours)
-        self._terminate(native for h in ours if is_job_id(native := self._native(h)))
+        self._terminate(self._states.cancel(handles))
 
     def _terminate(self, ids: Iterable[str]) -> None:
         with ThreadPoolExecutor(AT_ONCE, "batch-cancel") as pool:
@@ -402,7 +294,7 @@ class AwsBatchBackend(Backend):
     def _is_through(self, job_id: str) -> bool:
         """Whether all results of a job or array were seen, after which its workers only end."""
         keys = [k for k, h in self._handles.items() if h.native_id.partition(":")[0] == job_id]
-        ends = [self._ended.get(key) for key in keys]
+        ends = [self._states.ended.get(key) for key in keys]
         return bool(ends) and all(end and end.state is JobState.SUCCEEDED for end in ends)
 
     def close(self) -> None:

@@ -231,7 +231,7 @@ class Watched:
     def __init__(self, live: LiveRun) -> None:
         assert isinstance(live.backend, AwsBatchBackend)
         self.backend = live.backend
-        self.backend._watch = ResultWatch(self.backend._look, self.wake, every_s=0.001)
+        self.backend._watch = ResultWatch(self.backend._states.look, self.wake, every_s=0.001)
         self.backend.on_change(self.wake)
         self._news: queue.SimpleQueue[JobKey] = queue.SimpleQueue()
 
