@@ -273,15 +273,6 @@ def _is_of_others(key: str) -> bool:
     return key.startswith(tuple(f"{name}_" for name in names))
 
 
-_USERS = {
-    Group.DOCKER: ("docker",),
-    Group.BATCH: ("batch",),
-    Group.SLURM: ("slurm", "parallelcluster"),
-    Group.PARALLELCLUSTER: ("parallelcluster",),
-}
-"""The backends that read the settings of a group."""
-
-
 def _revealed(secret: Secret | None) -> str:
     return secret.value if secret else ""
 
@@ -303,26 +294,6 @@ class LoadedSettings:
     @property
     def declared(self) -> tuple[Setting, ...]:
         return _declared_by(type(self.settings))
-
-    @property
-    def unused(self) -> list[str]:
-        """A sentence for each option of a backend that a run would not use. None for a backend of
-        others, which may read any."""
-        backend = self.settings.backend
-        used = {
-            group for group, names in _USERS.items() if backend in names or backend not in BACKENDS
-        }
-        may_check_in_docker = self.settings.real and backend == "threading"
-        if self.settings.planner_in_docker or may_check_in_docker:
-            used.add(Group.DOCKER)
-        unused = (s for s in SETTINGS if s.group in _USERS and s.group not in used and not s.sets)
-        needs = {group: f"--backend {' or '.join(names)}" for group, names in _USERS.items()}
-        needs[Group.DOCKER] += " or --docker-planner-in-docker"
-        return [
-            f"{s.flag} has no effect here: it needs {needs[s.group]}."
-            for s in unused
-            if self.origin[s.key].startswith("option ")
-        ]
 
     def kept(self) -> dict[str, Any]:
         """What a run stores, plain JSON without secrets, for `load_settings(saved=...)`."""

@@ -25,6 +25,7 @@ with Imports(3, REMEDY):
     from core.program import program
     from engine.cli.options import Handlers, Surroundings, build_cli, run_cli
     from engine.cli.signals import all_raise
+    from engine.cli.unused_options import unused_options
     from engine.views.console import (
         output_failure,
         print_error,
@@ -109,7 +110,7 @@ def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Prepa
     from engine.views.approval import check_can_ask
 
     settings = loaded.settings
-    print_warnings([*loaded.warnings, *loaded.unused])
+    print_warnings([*loaded.warnings, *unused_options(loaded)])
     if settings.into and settings.git:
         remedy = "Leave --git out: --into makes a commit for each task anyway."
         raise UsageError("--into and --git were both given.", remedy)
@@ -193,7 +194,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     from planner_agent import plan_alone
 
     settings = loaded.settings
-    print_warnings([*loaded.warnings, *loaded.unused])
+    print_warnings([*loaded.warnings, *unused_options(loaded)])
     if output is not None:
         check_writable(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
