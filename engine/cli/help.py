@@ -14,7 +14,7 @@ EXAMPLES = (
     '"Build a todo list app" --output-dir todo',
     '"Build a todo list app" --real --max-cost 2',
 )
-RARE = frozenset({"cancel", "clean", "simulated-api"})
+RARE = frozenset({"cancel", "clean", "simulated-api", "undo"})
 """Commands that a short help only names."""
 BRIEF = {
     "real": "ask the real Claude; without it, a simulated one answers",
