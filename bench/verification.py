@@ -1,6 +1,6 @@
 """What proof takes: the checks of the todo sample in a shell, and as a verification.
 
-python -m bench.verification ROUNDS
+python -m bench.verification [ROUNDS]
 
 The least of the rounds, in seconds: from start to end, and of CPU time, which tells more on a
 machine that does other work.
@@ -90,4 +90,4 @@ def main(rounds: int) -> None:
 SAMPLE = load_sample("todo")
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]) if sys.argv[1:] else 3)
