@@ -122,6 +122,8 @@ def apply_change(session: Session) -> str:
     if why := fast_forward(base, session.run):
         return why
     session.notice(f"{base.branch} in {base.directory} is at the result now.")
+    if (delivered := session.run_view.delivered) is not None:
+        session.emit(replace(delivered, branch="", take=""))
     return ""
 
 

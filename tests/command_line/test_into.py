@@ -91,8 +91,14 @@ def test_the_result_is_a_branch_and_nothing_else_is_touched(
     git(repo, "fsck", "--strict")
 
 
-def test_apply_brings_the_checked_out_branch_there(repo: Path) -> None:
+def test_apply_brings_the_checked_out_branch_there(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert orchestrator.main([*RUN, "--apply"]) == 0
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert f"main in {repo} is at the result now." in told
+    assert f"target {repo} (4 files)" in told
+    assert "take it" not in told
     assert git(repo, "rev-parse", "main") == git(repo, "rev-parse", branch(repo))
     assert git(repo, "status", "--short") == ""
     assert "Simulated" in (repo / "app/calc.py").read_text()
