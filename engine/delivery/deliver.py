@@ -32,11 +32,12 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
     if not results:
         return MergePlan()
     if (base := read_base(session.run)) is not None:
-        repairs = _kept_repairs(session)
-        change = _make_change(session, base, plan, results, repairs)
-        if Manifest(tuple(f.entry for f in change.files)) not in known_deliveries(session.run):
-            change = _make_change(session, base, plan, results, {})
-        return deliver_change(session, base, plan, change, {**results, **repairs})
+        merges, repairs = _merge_result(session), _kept_repairs(session)
+        change = _make_change(session, base, plan, results, {**merges, **repairs})
+        delivered = Manifest(tuple(file.entry for file in change.files))
+        if repairs and delivered not in known_deliveries(session.run):
+            change = _make_change(session, base, plan, results, merges)
+        return deliver_change(session, base, plan, change, {**results, **merges, **repairs})
     merge = plan_merge(merge_sources(session.run, plan, results))
     tree = _as_repaired(session, merge)
     return deliver_tree(session, tree, _history(session, plan, results, tree))
@@ -60,9 +61,9 @@ def deliver_repaired(session: Session, plan: Plan, tree: MergePlan, task: str) -
     results = verify_results(session.run, tasks).results
     if base is None:
         return deliver_tree(session, tree, _history(session, plan, results, tree, task))
-    repairs = _kept_repairs(session, task)
-    change = _make_change(session, base, plan, results, repairs)
-    return deliver_change(session, base, plan, change, {**results, **repairs})
+    more = {**_merge_result(session), **_kept_repairs(session, task)}
+    change = _make_change(session, base, plan, results, more)
+    return deliver_change(session, base, plan, change, {**results, **more})
 
 
 @storing()
@@ -124,18 +125,25 @@ def _make_change(
     base: BaseRecord,
     plan: Plan,
     results: Mapping[str, TaskResult],
-    repairs: Mapping[str, TaskResult],
+    more: Mapping[str, TaskResult],
 ) -> Change:
+    """What the tasks change, with `more` laid over it: of MERGE_TASK, which comes first, only where
+    there is something to merge."""
     run = session.run
     change = make_change(run, base, merge_sources(run, plan, results), plan.shared)
-    number = session.run_view.jobs.succeeded.get(MERGE_TASK) if change.marked else None
-    if number is not None:
-        found = verify_results(run, {MERGE_TASK: number}).results
-        for name, result in found.items():
-            change = change.settled(_without_markers(_source(run, name, result)))
-    for name, result in repairs.items():
-        change = change.over(_source(run, name, result))
+    for name, result in more.items():
+        source = _source(run, name, result)
+        if name != MERGE_TASK:
+            change = change.over(source)
+        elif change.marked:
+            change = change.settled(_without_markers(source))
     return change
+
+
+def _merge_result(session: Session) -> dict[str, TaskResult]:
+    """That of MERGE_TASK, if it has one."""
+    number = session.run_view.jobs.succeeded.get(MERGE_TASK)
+    return verify_results(session.run, {MERGE_TASK: number}).results if number else {}
 
 
 def _without_markers(source: MergeSource) -> MergeSource:

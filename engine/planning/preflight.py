@@ -1,7 +1,7 @@
 """Finds everything that can be known to be wrong before anything is written or paid for."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -176,15 +176,7 @@ def prepare_run(
     with ExitStack() as stack:
         if settings.git:
             git_program()
-        if settings.into is None:
-            check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
-            with storing():
-                stack.enter_context(reserved(absolute(Path(facts.target)), facts.run))
-            # again: another run may have ended meanwhile
-            check_target(Path(facts.target), last_delivery(directory, facts), settings.work_dir)
-        else:
-            with storing():
-                stack.enter_context(_existing_code(settings.into, settings.base, directory))
+        stack.enter_context(_holding_target(settings, facts, directory))
         backend = stack.enter_context(closing(backend_class(settings.backend).build(context)))
         with announced(f"the backend {settings.backend}", warn):
             lacks = backend.preflight()
@@ -215,6 +207,23 @@ def prepare_run(
             files,
             held=stack.pop_all(),
         )
+
+
+@contextmanager
+def _holding_target(settings: Settings, facts: RunFacts, run: RunDir) -> Iterator[None]:
+    """Checked, and kept from other runs. Raises as `check_target` or `_existing_code` does."""
+    target = Path(facts.target)
+    with ExitStack() as stack:
+        if settings.into is not None:
+            with storing():
+                stack.enter_context(_existing_code(settings.into, settings.base, run))
+        else:
+            check_target(target, last_delivery(run, facts), settings.work_dir)
+            with storing():
+                stack.enter_context(reserved(absolute(target), facts.run))
+            # again: another run may have ended meanwhile
+            check_target(target, last_delivery(run, facts), settings.work_dir)
+        yield
 
 
 def _existing_code(into: Path, ref: str, run: RunDir) -> AbstractContextManager[None]:

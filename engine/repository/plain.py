@@ -49,7 +49,8 @@ def undo(run: RunDir) -> tuple[str, ...]:
     work = Replacement(run.undo, Path(base.directory))
     record = work.record()
     if record is None or not record.changes:
-        raise UsageError(f"The run {run.run_id} has replaced nothing in {base.directory}.")
+        remedy = "There is nothing to give back; `resume` goes on with the run."
+        raise UsageError(f"The run {run.run_id} has replaced nothing in {base.directory}.", remedy)
     if record.stage is Stage.UNDONE:
         raise UsageError(f"The run {run.run_id} was undone already, in {base.directory}.")
     work.take_back(record)

@@ -190,7 +190,10 @@ class Replacement:
     def _put(self, path: str, content: Content) -> None:
         data = (self._undo / "contents" / content.sha256).read_bytes()
         if sha256(data).hexdigest() != content.sha256:
-            raise MergeError(f"What is kept of {path} is damaged in {self._undo}.")
+            raise MergeError(
+                f"What is kept of {path} is damaged in {self._undo}.",
+                "Take that file from a copy of your own; something changes files of the run.",
+            )
         self._tree.write(path, data, content.mode)
         place = self._directory / path
         if content.mtime_ns:

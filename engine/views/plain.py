@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import TextIO
 
 from core.clock import Clock
@@ -123,11 +124,8 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
     """What to print of an event that the run view has seen; empty for nothing."""
     task = clean(event.task)
     match event.data:
-        case RunStarted(prompt=prompt, simulated=simulated, planning=planning, existing=existing):
-            notices = simulation_lines("", prompt, existing=existing) if simulated else []
-            speed = (run_view.header.speed or 0.0) if simulated else None
-            expected = [planning_line(planning, speed)] if planning else []
-            return "\n".join([_started(run_view), *notices, *expected])
+        case RunStarted() as data:
+            return "\n".join(_begun(data, run_view))
         case PlanReady():
             plan = f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
             notices = simulation_lines(run_view.title, "") if run_view.header.simulated else []
@@ -182,6 +180,14 @@ def _started(run_view: RunView) -> str:
         f" up to {plural(header.max_executors, 'executor')}"
         f"{', ' if pace else ''}{pace}"
     )
+
+
+def _begun(data: RunStarted, run_view: RunView) -> Iterator[str]:
+    yield _started(run_view)
+    if data.simulated:
+        yield from simulation_lines("", data.prompt, existing=data.existing)
+    if data.planning:
+        yield planning_line(data.planning, (data.speed or 0.0) if data.simulated else None)
 
 
 def _ended(run_view: RunView, task: TaskView) -> str:

@@ -29,6 +29,7 @@ CHECK = "python3 -m unittest discover -s tests -t ."
 SHARES = 4
 """Each of so many tests has every fourth line, so that none takes long."""
 RUN = ("Add a line", "--into", "repo", "--sim-speed", "0", "--no-color")
+CHECKED = ("--into", "repo", "--sim-speed", "0", "--verify", "--repair-rounds", "0")
 
 
 @pytest.fixture
@@ -246,19 +247,7 @@ def test_checks_compare_with_the_base(
         write_files(repo, broken)
         git(repo, "commit", "--quiet", "--all", "-m", "broken")
     plan = write_plan(task("a", "app/calc.py", checks=(CHECK,)))
-    args = [
-        "Add",
-        "--plan",
-        plan,
-        "--into",
-        "repo",
-        "--sim-speed",
-        "0",
-        "--verify",
-        "--repair-rounds",
-        "0",
-    ]
-    assert orchestrator.main(args) == code
+    assert orchestrator.main(["Add", "--plan", plan, *CHECKED]) == code
     assert told in " ".join("".join(capsys.readouterr()).split())
 
 
@@ -268,19 +257,7 @@ def test_a_regression_fails_the_run_and_is_named(
 ) -> None:
     check = "! grep -q Simulated app/calc.py"
     plan = write_plan(task("a", "app/calc.py", checks=(check,)))
-    args = [
-        "Add",
-        "--plan",
-        plan,
-        "--into",
-        "repo",
-        "--sim-speed",
-        "0",
-        "--verify",
-        "--repair-rounds",
-        "0",
-    ]
-    assert orchestrator.main(args) == 1
+    assert orchestrator.main(["Add", "--plan", plan, *CHECKED]) == 1
     assert "it passed before this change" in " ".join("".join(capsys.readouterr()).split())
 
 
