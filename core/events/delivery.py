@@ -21,7 +21,8 @@ class MergeIntended(EventData):
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Two owners have the same path: the first keeps `path`, the second is put at `kept_as`.
+    """Two owners have the same path: the first keeps `path`, the second is put at `kept_as`, which
+    is the branch of its task in a repository: there `look` is the command that shows it.
 
     Two directories that differ only in case both stay: `kept_as` is the second.
     """
@@ -30,6 +31,7 @@ class Conflict:
     owners: tuple[str, str]
     kept_as: str
     why: str
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True)

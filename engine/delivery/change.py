@@ -1,8 +1,8 @@
 """A change to existing code: the whole tree with the change in it, delivered as a branch with a
 commit for each task, or into a directory that is no repository."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,12 +18,14 @@ from engine.repository.base import BaseRecord
 from engine.repository.branch import (
     ChangedFile,
     CommitStep,
-    branch_name,
     commit_steps,
+    commit_versions,
+    how_to_compare,
     how_to_take,
     obstacles,
 )
 from engine.repository.plain import replace_files
+from engine.repository.run_branches import branch_name, version_name
 from engine.run.rundir import RunDir, write_deliveries
 from engine.run.session import Session
 
@@ -35,11 +37,13 @@ MARKED = "in conflict"
 @dataclass(frozen=True, slots=True)
 class Change:
     """The whole `tree`, and what each owner has changed in it, in order. `marked` are the files in
-    conflict, with markers where versions differ."""
+    conflict, with markers where versions differ; `versions` is by task what it made of the base and
+    the contracts, alone, of those that have lost in a conflict."""
 
     tree: MergePlan
     parts: tuple["Part", ...] = ()
     marked: tuple[MergedFile, ...] = ()
+    versions: Mapping[str, tuple["Part", ...]] = field(default_factory=dict)
 
     def plus(self, run: RunDir, source: MergeSource, shared: Sequence[str]) -> "Change":
         """With what `source` has changed; its versions of `shared` files are merged with those of
@@ -109,15 +113,20 @@ def make_change(
     deleted = {path for source in sources for path in source.deleted}
     blocked = obstacles(base, sorted(paths), sorted(deleted))
     change, refused = Change(existing_tree(run, base)), list[Refused]()
+    bare, versions = change, dict[str, tuple[Part, ...]]()
     for source in sources:
         named = (*source.manifest.paths, *source.deleted)
         refused += (Refused(p, source.owner, blocked[p]) for p in named if p in blocked)
         entries = tuple(e for e in source.manifest.entries if e.path not in blocked)
         left = tuple(path for path in source.deleted if path not in blocked)
         source = replace(source, manifest=Manifest(entries), deleted=left)
-        change = change.plus(run, source, shared)
+        before, change = change, change.plus(run, source, shared)
+        if source.owner == CONTRACTS:
+            bare = change
+        elif change.tree.conflicts != before.tree.conflicts:
+            versions[source.owner] = bare.over(source).parts
     tree = replace(change.tree, refused=(*change.tree.refused, *refused))
-    return replace(change, tree=tree)
+    return replace(change, tree=tree, versions=versions)
 
 
 def deliver_change(
@@ -143,19 +152,47 @@ def deliver_change(
         replace_files(run, base, [_stored(f) for f in change.files], change.deleted(base))
         delivered = replace(delivered, undo=True)
     else:
-        commit = commit_steps(run, base, [*steps_of(session, plan, change, results)])
+        commit = commit_steps(run, base, [*steps_of(session, plan, change.parts, results)])
+        tree = _with_branches(session, base, plan, change, results)
         branch, take = branch_name(run.run_id), how_to_take(base, run.run_id)
-        delivered = replace(delivered, branch=branch, commit=commit, take=take)
+        delivered = replace(
+            delivered, conflicts=tree.conflicts, branch=branch, commit=commit, take=take
+        )
     session.emit(delivered)
     return tree
 
 
+def _with_branches(
+    session: Session,
+    base: BaseRecord,
+    plan: Plan,
+    change: Change,
+    results: Mapping[str, TaskResult],
+) -> MergePlan:
+    """The tree, whose conflicts name the branches of the tasks that have lost in them."""
+    run, losers = session.run, {conflict.owners[1] for conflict in change.tree.conflicts}
+    versions = {
+        task: [*steps_of(session, plan, parts, results)]
+        for task, parts in change.versions.items()
+        if task in losers
+    }
+    there = commit_versions(run, base, versions)
+
+    def named(conflict: Conflict) -> Conflict:
+        if (task := conflict.owners[1]) not in there:
+            return conflict
+        look = how_to_compare(base, run.run_id, task, conflict.path)
+        return replace(conflict, kept_as=version_name(run.run_id, task), look=look)
+
+    return replace(change.tree, conflicts=tuple(map(named, change.tree.conflicts)))
+
+
 def steps_of(
-    session: Session, plan: Plan, change: Change, results: Mapping[str, TaskResult]
+    session: Session, plan: Plan, parts: Iterable[Part], results: Mapping[str, TaskResult]
 ) -> Iterator[CommitStep]:
     """The commit of each owner; `results` are theirs."""
     titles = {task.id: task.title or task.id for task in plan.tasks}
-    for part in change.parts:
+    for part in parts:
         result = results.get(part.owner)
         subject = titles.get(part.owner) or (
             f"{_KINDS.get(part.owner.partition('-')[0], 'Repair')}: {plan.title}"

@@ -100,7 +100,7 @@ def _history(
         change = change.over(_source(session.run, name, result))
     if merged_manifest(change.tree) != merged_manifest(merge):
         change = _by_owner(plan, merge)
-    return [*steps_of(session, plan, change, {**results, **kept})]
+    return [*steps_of(session, plan, change.parts, {**results, **kept})]
 
 
 def _by_owner(plan: Plan, tree: MergePlan) -> Change:

@@ -146,7 +146,8 @@ def _told_problems(run_view: RunView, text: Text) -> Iterator[str]:
                 yield f"<b>{text(task.id)}</b> {phase}: {why}"
     for conflict in run_view.conflicts:
         owners = " and ".join(map(clean, conflict.owners))
-        yield f"{text(conflict.path)} of {text(owners)}: {text(conflict.why)}"
+        look = f" <code data-copy>{text(conflict.look)}</code>" if conflict.look else ""
+        yield f"{text(conflict.path)} of {text(owners)}: {text(conflict.why)}{look}"
     for refused in run_view.refused:
         yield f"{text(refused.path)} of {text(refused.owner)} is left out: {text(refused.why)}"
 

@@ -4,21 +4,27 @@ tree. What the run was not given keeps its place in the tree."""
 import os
 import shlex
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from core.errors import MergeError
 from core.paths import path_defect
-from core.wire import decode, encode, write_atomic
 from core.workspace.confined import read_regular
 from engine.repository.base import BaseRecord
 from engine.repository.checkout import forward
 from engine.repository.find import current_branch
 from engine.repository.git import Git
 from engine.repository.left_out import printable
-from engine.repository.objects import Identity, author_of, store_blobs, store_commit
+from engine.repository.objects import Identity, store_blobs, store_commit
+from engine.repository.run_branches import (
+    branch_name,
+    branch_record,
+    set_branch,
+    set_versions,
+    version_name,
+)
 from engine.repository.tree import Tree, kind_of, tree_writer
 from engine.run.rundir import RunDir
 
@@ -49,26 +55,35 @@ class CommitStep:
     when: float
 
 
-@dataclass(frozen=True, slots=True)
-class _BranchRecord:
-    """branch.json: who commits, and every commit that the branch was, or was to be, set to."""
-
-    name: str
-    email: str
-    commits: tuple[str, ...] = ()
-    version: int = 1
-
-
-def branch_name(run_id: str) -> str:
-    return f"orchestrator/{run_id}"
-
-
 def commit_steps(run: RunDir, base: BaseRecord, steps: Sequence[CommitStep]) -> str:
     """Commit the steps one after the other on the base, and set the run's branch to the last
     commit, whose id it gives. A step that changes nothing makes no commit. Done again, it gives the
     same ids. Raises MergeError, GitFailed."""
-    git, record = Git(Path(base.git_dir)), _record(run, base)
-    who, tip = Identity(record.name, record.email), base.commit
+    git = Git(Path(base.git_dir))
+    record = branch_record(run, git)
+    tip = _commit(run, git, base, record.who, steps)
+    set_branch(run, git, record, tip)
+    return tip
+
+
+def commit_versions(
+    run: RunDir, base: BaseRecord, versions: Mapping[str, Sequence[CommitStep]]
+) -> set[str]:
+    """Beside the run's branch, one for each task that is named, with these steps on the base; those
+    of an earlier delivery that are of no use any more are removed. One that is not as the run left
+    it is somebody's work, and stays. Gives the tasks whose branch is there. Raises MergeError,
+    GitFailed."""
+    git = Git(Path(base.git_dir))
+    record = branch_record(run, git)
+    who = record.who
+    tips = {task: _commit(run, git, base, who, steps) for task, steps in versions.items()}
+    return set_versions(run, git, record, tips)
+
+
+def _commit(
+    run: RunDir, git: Git, base: BaseRecord, who: Identity, steps: Sequence[CommitStep]
+) -> str:
+    tip = base.commit
     tree_id = git.text("rev-parse", "--verify", f"{tip}^{{tree}}")
     with git.objects() as reader, tree_writer(git) as writer:
         work = _Work(base, Tree(reader, tree_id))
@@ -78,7 +93,6 @@ def commit_steps(run: RunDir, base: BaseRecord, steps: Sequence[CommitStep]) -> 
             if (written := work.tree.write(writer)) != tree_id:
                 tree_id = written
                 tip = store_commit(git, tree_id, tip, commit_message(step), who, step.when)
-    _set_branch(run, git, record, tip)
     return tip
 
 
@@ -174,48 +188,6 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _record(run: RunDir, base: BaseRecord) -> _BranchRecord:
-    if run.branch_json.exists():
-        return decode(_BranchRecord, run.branch_json.read_bytes(), str(run.branch_json))
-    who = author_of(Git(Path(base.git_dir)))
-    return _BranchRecord(who.name, who.email)
-
-
-def _set_branch(run: RunDir, git: Git, record: _BranchRecord, tip: str) -> None:
-    """Only from an id that the run has set it to: another one is somebody's work."""
-    name = branch_name(run.run_id)
-    ask = ("for-each-ref", "--format=%(objectname) %(worktreepath)", f"refs/heads/{name}")
-    now, _, work_tree = git.text(*ask).partition(" ")
-    if now == tip:
-        return
-    if now and now not in record.commits:
-        raise MergeError(
-            f"The branch {name} was moved to {now[:12]} by somebody else.",
-            f"Rename it and resume the run: git branch -m {name} NAME.",
-        )
-    if work_tree:
-        raise MergeError(
-            f"The branch {name} is checked out in {work_tree}, and would move.",
-            "Check out another one there, then resume the run.",
-        )
-    _refuse_links(git)
-    commits = (*dict.fromkeys((*record.commits, tip)),)
-    known = _BranchRecord(record.name, record.email, commits)
-    write_atomic(run.branch_json, encode(known), durable=True)
-    git.run("update-ref", "--no-deref", f"refs/heads/{name}", tip, now)
-
-
-def _refuse_links(git: Git) -> None:
-    """git would follow one from where it keeps branches to anywhere."""
-    common = Path(git.text("rev-parse", "--path-format=absolute", "--git-common-dir"))
-    for name in ("refs", "refs/heads", "refs/heads/orchestrator"):
-        if (common / name).is_symlink():
-            raise MergeError(
-                f"{common / name} is a symbolic link, and no branch is written through it.",
-                "Put a directory in its place, then resume the run.",
-            )
-
-
 def fast_forward(base: BaseRecord, run: RunDir) -> str | None:
     """Bring the branch that was checked out at the start, and its work tree, to the run's branch.
     None when that is done, also by an earlier call; else why not, and nothing has changed."""
@@ -235,8 +207,7 @@ def fast_forward(base: BaseRecord, run: RunDir) -> str | None:
     if git.text("merge-base", head, tip) != head:
         return f"{now} has moved since the run began"
     top = Path(os.path.realpath(base.directory), *[".."] * base.prefix.count("/")).resolve()
-    record = _record(run, base)
-    who = Identity(record.name, record.email)
+    who = branch_record(run, git).who
     return forward(git, top, head, tip, who, f"merge {name}: Fast-forward")
 
 
@@ -249,3 +220,10 @@ def how_to_take(base: BaseRecord, run_id: str) -> str:
     if git.lookup("rev-parse", "--verify", "--quiet", "HEAD^{commit}") == base.commit:
         return shlex.join((*there, "merge", "--ff-only", name))
     return shlex.join((*there, "rebase", current_branch(git) or "HEAD", name))
+
+
+def how_to_compare(base: BaseRecord, run_id: str, task: str, path: str) -> str:
+    """The command that shows what a task made of the file, where its branch has another version
+    than that of the run."""
+    both = f"{branch_name(run_id)}...{version_name(run_id, task)}"
+    return shlex.join(("git", "-C", base.directory, "diff", both, "--", path))

@@ -9,8 +9,9 @@ from core.job import ManifestEntry
 from core.paths import path_defect
 from core.workspace.confined import ConfinedTree
 from engine.repository.base import BaseRecord, read_base
-from engine.repository.branch import ChangedFile, branch_name, proven_content
+from engine.repository.branch import ChangedFile, proven_content
 from engine.repository.replacement import Change, Content, Replacement, Stage, changed_meanwhile
+from engine.repository.run_branches import branch_name
 from engine.run.rundir import RunDir
 
 

@@ -7,7 +7,7 @@ from hashlib import sha256
 from claude.prompts import load_prompt
 from core.bundle import read_request, read_unchecked_result
 from core.errors import BundleError
-from core.events import CONTRACTS, EXISTING, Proof
+from core.events import CONTRACTS, EXISTING, Conflict, Proof
 from core.job import JobKey, Usage
 from core.plan import Plan
 from core.wire import encode, write_atomic
@@ -63,8 +63,11 @@ class FileProvenance:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
+    """`conflicts` tell where versions are that are in none of the files."""
+
     run: str
     files: tuple[FileProvenance, ...]
+    conflicts: tuple[Conflict, ...] = ()
     version: int = 1
 
 
@@ -84,7 +87,8 @@ def write_provenance(session: Session, plan: Plan, proven: Proven, price: Price)
         )
         for file in written
     )
-    write_atomic(session.run.provenance, encode(Provenance(session.run.run_id, files)) + "\n")
+    found = Provenance(session.run.run_id, files, proven.merged.conflicts)
+    write_atomic(session.run.provenance, encode(found) + "\n")
 
 
 def _origin(session: Session, owner: str, price: Price) -> Origin:

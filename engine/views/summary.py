@@ -120,8 +120,11 @@ def _labelled(facts: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
 
 
 def _start(run_view: RunView) -> Iterator[str]:
-    """The command that starts what was delivered, to be pasted; what lacks parts has none."""
+    """The command that starts what was delivered, to be pasted; what lacks parts has none. Before
+    it those that show what is left out of it."""
     delivered = run_view.delivered
+    for look in [c.look for c in run_view.conflicts if c.look][:_NAMED]:
+        yield _step("compare", clean(look, 4_096))
     if delivered and delivered.take:
         yield _step("take it", clean(delivered.take, 4_096))
     elif delivered and delivered.undo:

@@ -149,7 +149,13 @@ def test_versions_of_a_shared_file_are_merged_or_named(
     text = git(repo, "show", f"{branch(repo)}:{shared}")
     assert [name for name in ("one", "two") if f"by the task {name}." in text] == kept
     told = " ".join("".join(capsys.readouterr()).split())
-    assert (f"{shared} of one and two: both changed; kept as" in told) == (code == 1)
+    two = f"{branch(repo)}-two"
+    assert (f"{shared} of one and two: both changed; kept as {two}" in told) == (code == 1)
+    look = f"git -C {repo} diff {branch(repo)}...{two} -- {shared}"
+    assert (f" compare {look} " in told) == (code == 1)
+    run = find_run(Path(".orchestrator"), "last")
+    assert (look in run.provenance.read_text()) == (code == 1)
+    assert (look in run.report.read_text()) == (code == 1)
 
 
 @pytest.mark.parametrize("where", ["absent", "a file", "no commit"])
