@@ -52,7 +52,6 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     from engine.planning.plan_file import check_prompt, read_plan
     from engine.run.context_files import store_context
     from engine.run.rundir import RunDir, RunFacts, create_run, new_run_id, slug
-    from engine.run.session import storing
 
     settings = loaded.settings
     given = None
@@ -73,11 +72,13 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
     directory = RunDir(settings.work_dir / "runs" / run_id)
     with closing(prepare(loaded, facts, directory)) as prepared:
-        create_run(settings.work_dir, facts)
-        with storing():
-            store_context(directory, prepared.context_files)
-        if given:
-            write_atomic(directory.plan, render_plan(given), durable=True)
+
+        def fill(run: RunDir) -> None:
+            store_context(run, prepared.context_files)
+            if given:
+                write_atomic(run.plan, render_plan(given), durable=True)
+
+        create_run(settings.work_dir, facts, fill)
         return carry_out(prepared)
 
 

@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -193,14 +193,18 @@ def slug(prompt: str, limit: int = 40) -> str:
     return text or "project"
 
 
-def create_run(work_dir: Path, facts: RunFacts) -> RunDir:
-    """Make the run's directory and write run.json. Raises UsageError when that is not possible."""
+def create_run(
+    work_dir: Path, facts: RunFacts, fill: Callable[[RunDir], None] = lambda _: None
+) -> RunDir:
+    """Make the run's directory, with what `fill` puts there, and then write run.json: killed before
+    it, there is no run. Raises UsageError when that is not possible."""
     run = RunDir(work_dir / "runs" / facts.run)
     try:
         run.tasks.mkdir(parents=True)
         ignored = run.root.parent / ".gitignore"  # not in the work directory: that may hold more
         if not ignored.exists():
             write_atomic(ignored, "*\n")
+        fill(run)
         write_atomic(run.facts, encode(facts) + "\n", durable=True)
     except OSError as exc:
         raise UsageError(

@@ -28,6 +28,7 @@ from engine.run.rundir import (
     runs_in,
     slug,
 )
+from tests.engine.repository.repos import Killed
 
 ROOT = Path(__file__).parents[3]
 
@@ -92,6 +93,16 @@ def test_a_run_is_made_with_its_facts_and_hidden_from_git(tmp_path: Path) -> Non
     assert run.read_facts() == facts("r1")
     assert run.tasks.is_dir()
     assert (tmp_path / "runs" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_run_is_there_with_all_that_it_was_given_or_not_at_all(tmp_path: Path) -> None:
+    def killed(run: RunDir) -> None:
+        run.plan.write_text("{}")
+        raise Killed
+
+    with pytest.raises(Killed):
+        create_run(tmp_path, facts("r1"), killed)
+    assert runs_in(tmp_path) == []
 
 
 def test_facts_of_another_format_are_refused_with_what_to_do(tmp_path: Path) -> None:
