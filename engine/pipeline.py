@@ -18,7 +18,7 @@ from engine.cleanup.run_backends import TimedBackend
 from engine.delivery.change import existing_tree
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
-from engine.execution import Execution
+from engine.execution import Execution, deliverable
 from engine.money.budget import CostEstimate, open_budget
 from engine.planning.early_start import BackgroundPlanning
 from engine.planning.expectations import planning_took
@@ -84,6 +84,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             stop = merge_conflicts(execution.besides(plan), plan, results)
             if stop is not None and is_over(stop):
                 outcome = replace(outcome, stop=stop)
+                results = results if deliverable(outcome) else {}
             merged = deliver(session, plan, results)
             code, proven = exit_code(outcome, merged), Proven(merged, Report(), outcome.stop)
             if code == 0:

@@ -128,9 +128,6 @@ class Git:
                 yield process
             except BrokenPipeError as exc:
                 raise ended_early(arguments[0], self.git_dir) from exc
-            except BaseException:
-                process.kill()
-                raise
 
     def _command(self, work_tree: Path | None, settings: Mapping[str, str]) -> list[str]:
         # without a place git takes core.worktree, or the current directory
@@ -168,24 +165,37 @@ def call_git(arguments: Sequence[str], place: Path, stdin: bytes, env: Mapping[s
     """What git prints; `place` is named where it fails."""
     verb = next((a for a in arguments if re.fullmatch("[a-z]+(-[a-z]+)*", a)), "")
     try:
-        done = subprocess.run(  # noqa: S603 - git itself, with arguments of our own
+        with subprocess.Popen(  # noqa: S603 - git itself, with arguments of our own
             [git_program(), *_switched_off(), *arguments],
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd="/",
             env=env,
-            timeout=_LIMIT_S,
-            check=False,
             process_group=0,  # Ctrl-C is for this program to take
-        )
+        ) as process:
+            printed, told = _communicate(process, stdin)
     except subprocess.TimeoutExpired as exc:
         why = f"git {verb} took longer than {_LIMIT_S:.0f} s in {place}"
         raise GitFailed(f"{why}.", _CHECK) from exc
     except (OSError, ValueError) as exc:
         raise GitFailed(f"git {verb} could not be started for {place}: {exc}.", _CHECK) from exc
-    if done.returncode:
-        raise _failed(verb, place, done.returncode, os.fsdecode(done.stderr))
-    return done.stdout
+    if process.returncode:
+        raise _failed(verb, place, process.returncode, os.fsdecode(told))
+    return printed
+
+
+def _communicate(process: "subprocess.Popen[bytes]", stdin: bytes) -> tuple[bytes, bytes]:
+    """Ctrl-C lets git end what it does, which would leave locks and half a work tree behind; a
+    second one does not wait for it."""
+    try:
+        return process.communicate(stdin, _LIMIT_S)
+    except KeyboardInterrupt:
+        process.communicate()
+        raise
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def _switched_off() -> list[str]:

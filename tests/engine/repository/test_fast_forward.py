@@ -119,3 +119,16 @@ def test_cut_off_before_the_branch_moved_it_is_finished(
         assert "git update-ref failed" in (fast_forward(base, run) or "")
     assert fast_forward(base, run) is None
     assert git(repo, "status", "--porcelain") == ""
+
+
+def test_ctrl_c_lets_git_end_what_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo, run, base = prepared(tmp_path)
+    stop = 'case " $* " in *" read-tree -m -u "*) sleep 0.3; kill -INT $PPID; sleep 0.5;; esac'
+    with monkeypatch.context() as patch:
+        put_git_on_path(tmp_path / "bin", f'{stop}; exec "$GIT" "$@"', patch)
+        with pytest.raises(KeyboardInterrupt):
+            fast_forward(base, run)
+    assert (repo / "sub/b.txt").read_text() == "b2"
+    assert not list((repo / ".git").rglob("*.lock"))
+    assert fast_forward(base, run) is None
+    assert git(repo, "status", "--porcelain") == ""
