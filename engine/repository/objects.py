@@ -1,13 +1,13 @@
 """Blobs and commits of a repository, made by git byte for byte."""
 
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from core.errors import GitFailed
+from core.workspace.confined import remove_tree
 from engine.repository.git import Git
 
 _AT_ONCE = 1000
@@ -50,9 +50,12 @@ def store_blobs(git: Git, contents: Iterable[bytes], scratch: Path) -> list[str]
 def _store_some(git: Git, contents: Iterable[bytes], scratch: Path) -> list[str]:
     """Out of files that nobody else changes: those that are handed in may be, meanwhile."""
     names: list[str] = []
-    with tempfile.TemporaryDirectory(prefix=".blobs-", dir=scratch) as made:
+    made = scratch / ".blobs"
+    remove_tree(made)  # of a process that was killed
+    made.mkdir()
+    try:
         for number, data in enumerate(contents):
-            path = Path(made, str(number))
+            path = made / str(number)
             path.write_bytes(data)
             names.append(f"{path}\n")
         if not names:
@@ -60,6 +63,8 @@ def _store_some(git: Git, contents: Iterable[bytes], scratch: Path) -> list[str]
         listed = "".join(names).encode()
         command = ("hash-object", "-w", "--no-filters", "--stdin-paths")
         return git.text(*command, stdin=listed).split("\n")
+    finally:
+        remove_tree(made)
 
 
 def store_commit(git: Git, tree: str, parent: str, message: str, who: Identity, when: float) -> str:

@@ -1,9 +1,11 @@
-"""Runs of the whole program that die, as by kill -9, after a given line of their journal."""
+"""Runs of the whole program that die, by kill -9, after a given line of their journal, or at a step
+that leaves none there."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,13 +15,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # One process imports everything once; each run is a fork of it. --json prints each event after it
-# was written to the journal.
+# was written to the journal. Where steps are counted, runs have one name and hardly any time
+# passes, so that what they commit has the same id.
 _PROGRAM = """
-import io, json, os, sys
+import io, json, os, signal, sys, time
+from pathlib import Path
 import orchestrator
-import anthropic, boto3, engine.pipeline, engine.planning.preflight
+import anthropic, boto3, engine.pipeline, engine.planning.preflight, engine.run.rundir
 import backends.threading_backend, claude.client.stall
+from core.clock import SystemClock
 from core.events import EPHEMERAL
+from tests.fakes.dying_steps import die_at
 
 class Dying(io.TextIOBase):
     def __init__(self, lines):
@@ -30,31 +36,43 @@ class Dying(io.TextIOBase):
             kept = event["kind"] not in EPHEMERAL or event["data"].get("usage")
             self.left -= bool(kept)
             if not self.left:
-                os._exit(99)
+                os.kill(os.getpid(), signal.SIGKILL)
         return len(text)
 
+class Slow(SystemClock):
+    def time(self):
+        return 1.8e9 + self.monotonic() / 1e6
+
 for line in sys.stdin:
-    lines, place, url, *args = json.loads(line)
+    lines, step, place, url, *args = json.loads(line)
     child = os.fork()
     if child == 0:
         os.chdir(place)
         os.environ["ANTHROPIC_BASE_URL"] = url
         sys.stdout = Dying(lines)
+        if step is not None:
+            orchestrator.CLOCK = Slow()
+            engine.run.rundir.new_run_id = lambda now: "20270115-080000-000aaaa"
+            die_at(*step, Path(place), Path(place, "steps"))
         os._exit(orchestrator.main([*args, "--json"]))
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
-DIED = 99
+DIED = -signal.SIGKILL
 
 
 class DyingRuns:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def __call__(self, lines: int, place: Path, url: str, *args: str) -> int:
-        """The exit code of a run in `place` that dies after so many lines; 0 for never."""
+    def __call__(
+        self, lines: int, place: Path, url: str, *args: str, step: tuple[str, int] | None = None
+    ) -> int:
+        """The exit code of a run in `place` that dies after so many lines; 0 for never. With a
+        `step` it dies there, see die_at, and kinds of steps become lines of the file `steps` in
+        `place`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([lines, str(place), url, *args]) + "\n")
+        self._process.stdin.write(json.dumps([lines, step, str(place), url, *args]) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
