@@ -156,7 +156,7 @@ def carry_out(prepared: PreparedRun) -> int:
             stack.enter_context(view)
             stack.callback(prepared.close)  # before the summary
             sinks: list[EventSink] = [timeline, view, *([tracing] if tracing else [])]
-            opened = open_session(prepared.facts, directory, sinks, CLOCK)
+            opened = open_session(prepared.facts, directory, sinks, CLOCK, price=prepared.price)
             return pipeline.carry_out(prepared, stack.enter_context(opened), view)
     finally:
         if run_view.ended is not None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from core.events.base import EventData, Kind
 
@@ -31,7 +34,7 @@ class Conflict:
     owners: tuple[str, str]
     kept_as: str
     why: str
-    look: str = ""
+    look: Annotated[str, Field(exclude_if=lambda look: not look)] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,7 @@ def steps_of(
             f"{_KINDS.get(part.owner.partition('-')[0], 'Repair')}: {plan.title}"
         )
         models = dict.fromkeys(usage.model for usage in result.usage) if result else ()
+        cost = session.run_view.cost_of(part.owner)
         yield CommitStep(
             subject=subject,
             body=result.message if result else "",
@@ -205,6 +206,7 @@ def steps_of(
                 ("Orchestrator-Run", session.run.run_id),
                 ("Orchestrator-Task", part.owner),
                 *(("Orchestrator-Model", model) for model in models),
+                *([("Orchestrator-Cost", cost)] if cost else []),
             ),
             files=tuple(_stored(file) for file in part.files),
             deleted=part.deleted,

@@ -66,3 +66,19 @@ def _saved_usd(usage: Usage, price: Price) -> float:
     uncached = replace(usage, input_tokens=sent, cache_read_tokens=0, cache_write_tokens=0)
     cost, without = price(usage), price(uncached)
     return 0.0 if cost is None or without is None else without - cost
+
+
+def dollars(amount: float) -> str:
+    """$0.1235 below one dollar, $12.35 above."""
+    return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"
+
+
+def cost_text(spend: Spend, simulated: bool) -> str:
+    """Dollars, marked where they are simulated, and the requests that they leave out."""
+    text = dollars(spend.cost_usd)
+    if simulated:
+        text += " (simulated: nothing is billed)"
+    if spend.unpriced:
+        requests = "1 request" if spend.unpriced == 1 else f"{spend.unpriced:,} requests"
+        text += f" + unknown price for {requests}"
+    return text

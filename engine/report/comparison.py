@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from core.events import Forecast, Part, Range
+from engine.money.usage import dollars
 from engine.run.run_view import RunView
-from engine.views.format import dollars, rough_duration, times_text
+from engine.views.format import rough_duration, times_text
 
 _EVEN = 1.1
 """Factors below it are within what an estimate can tell."""

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from html import escape
 
 from core.events import CriterionProof, Proof
+from engine.money.usage import cost_text, dollars
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase
 from engine.views.delivered import delivered_text, delivered_to
 from engine.views.format import (
     NO_REASON,
     clean,
-    cost_text,
-    dollars,
     duration,
     place_text,
     proof_counts,

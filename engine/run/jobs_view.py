@@ -28,6 +28,8 @@ class JobsView:
     """Jobs intended (None) or submitted, whose end is not known."""
     spent: list[Usage] = field(default_factory=list)
     """Every request of planning and of ended attempts."""
+    spent_by: dict[str, list[Usage]] = field(default_factory=dict)
+    """Of each task, the requests of its ended attempts."""
     spent_at: float = 0.0
     """Unix time of the last end of an attempt that used something."""
     reserved: dict[JobKey, Amount] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class JobsView:
     def end(self, key: JobKey, end: JobEnded, at: float) -> None:
         self.open.pop(key, None)
         self.spent += end.usage
+        self.spent_by.setdefault(key.task, []).extend(end.usage)
         if end.usage:
             self.spent_at = at
         if not end.unaccounted:

@@ -33,7 +33,7 @@ from core.events import (
     Verified,
 )
 from core.job import JobKey, JobState, Reason, TaskState, Usage
-from engine.money.usage import Price, Spend
+from engine.money.usage import Price, Spend, cost_text
 from engine.run.jobs_view import JobsView
 from engine.run.journal import read_journal
 from engine.run.proof_view import ProofView
@@ -151,6 +151,13 @@ class RunView:
         """Of the whole run, planning included."""
         under_way = (t.under_way for t in self.tasks.ever() if t.under_way.requests)
         return sum(under_way, self._settled + self.planning.under_way)
+
+    def cost_of(self, task: str) -> str:
+        """Of all its attempts, in words, by what the journal keeps of them: the same in every
+        session. Empty where none has asked Claude."""
+        usages = self.jobs.spent_by.get(task, ())
+        spend = sum((Spend.of(usage, self._price) for usage in usages), Spend())
+        return cost_text(spend, self.header.simulated) if spend.requests else ""
 
     @property
     def written(self) -> int:

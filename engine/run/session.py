@@ -24,6 +24,7 @@ from core.events import (
 from core.job import JobKey, Usage
 from core.wire import encode, write_atomic
 from engine.delivery.target import recover_target
+from engine.money.usage import Price
 from engine.run.context_files import build_context, stored_context
 from engine.run.journal import Journal, read_journal
 from engine.run.run_view import RunView, replay
@@ -76,7 +77,13 @@ class Session:
 
 @contextmanager
 def open_session(
-    facts: RunFacts, run: RunDir, sinks: Sequence[EventSink], clock: Clock, *, replayed: bool = True
+    facts: RunFacts,
+    run: RunDir,
+    sinks: Sequence[EventSink],
+    clock: Clock,
+    *,
+    replayed: bool = True,
+    price: Price = lambda _: None,
 ) -> Iterator[Session]:
     """Hold the run and its journal, with `facts` in force. Raises RunLocked when another has it.
 
@@ -92,7 +99,7 @@ def open_session(
         for event in events if replayed else ():
             for sink in sinks:
                 sink.emit(event)
-        run_view = replay(run.run_id, events)
+        run_view = replay(run.run_id, events, price)
         journal = Journal(run.journal)
         try:
             yield Session(

@@ -18,7 +18,6 @@ from core.events import (
     Verified,
 )
 from core.simulation_notice import limitation_notice, simulation_notice
-from engine.money.usage import Spend
 
 _SEQUENCES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -166,11 +165,6 @@ def wrapped(
     )
 
 
-def dollars(amount: float) -> str:
-    """$0.1235 below one dollar, $12.35 above."""
-    return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"
-
-
 def short_cost(amount: float, *, simulated: bool) -> str:
     """For a table: $0.12, or $0.12 sim where nothing is billed."""
     return f"${amount:,.2f}{' sim' if simulated else ''}"
@@ -208,16 +202,6 @@ def models_text(header: RunStarted) -> str:
 
 def _model_text(model: str, effort: str) -> str:
     return f"{clean(model)} (effort {clean(effort)})" if effort else clean(model)
-
-
-def cost_text(spend: Spend, simulated: bool) -> str:
-    """Dollars, marked where they are simulated, and the requests that they leave out."""
-    text = dollars(spend.cost_usd)
-    if simulated:
-        text += " (simulated: nothing is billed)"
-    if spend.unpriced:
-        text += f" + unknown price for {plural(spend.unpriced, 'request')}"
-    return text
 
 
 def proof_text(checks: Iterable[CheckEnded], verified: Verified) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from core.errors import BundleError
 from core.job import JobKey
 from core.program import here
-from engine.money.usage import Price
+from engine.money.usage import Price, cost_text
 from engine.run.run_view import RunView, read_run_view
 from engine.run.rundir import RunDir, is_locked
-from engine.views.format import clean, cost_text, rough_duration, short_cost
+from engine.views.format import clean, rough_duration, short_cost
 from engine.views.table import Column, render_table
 
 

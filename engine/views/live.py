@@ -13,13 +13,12 @@ from rich.text import Text
 
 from core.clock import Clock
 from core.events import Event, Notice
-from engine.money.usage import Price
+from engine.money.usage import Price, cost_text
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
 from engine.views.format import (
     clean,
-    cost_text,
     duration,
     models_text,
     pace_text,

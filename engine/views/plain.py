@@ -29,7 +29,7 @@ from core.events import (
     encode_event,
 )
 from core.job import JobState, TaskState
-from engine.money.usage import Price
+from engine.money.usage import Price, cost_text
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase, TaskView
 from engine.views.console import SafeStream
@@ -37,7 +37,6 @@ from engine.views.delivered import delivered_text, delivered_to
 from engine.views.format import (
     NO_REASON,
     clean,
-    cost_text,
     duration,
     models_text,
     pace_text,

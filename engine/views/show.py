@@ -9,7 +9,7 @@ from core.events import CheckEnded, Event, JobEnded, JobIntended, Proof, RepairE
 from core.job import JobKey, Outcome
 from core.plan import Plan, Task, parse_plan
 from core.workspace.confined import ConfinedTree
-from engine.money.usage import Price
+from engine.money.usage import Price, cost_text, dollars
 from engine.run.journal import read_journal
 from engine.run.plan_event import repair_name
 from engine.run.run_view import RunView, replay
@@ -18,8 +18,6 @@ from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import (
     NO_REASON,
     clean,
-    cost_text,
-    dollars,
     duration,
     plural,
     printable_lines,

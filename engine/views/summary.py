@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.events import AnswerProgress, CheckEnded, Event, Forecast, Progress, Proof, RunEnded
 from core.job import JobKey, Usage
-from engine.money.usage import Price, Spend
+from engine.money.usage import Price, Spend, cost_text, dollars
 from engine.run.run_view import RunView
 from engine.run.rundir import RunDir
 from engine.run.session import FAILED, OUTCOMES, REMOVED
@@ -17,8 +17,6 @@ from engine.views.format import (
     NO_REASON,
     WIDTH,
     clean,
-    cost_text,
-    dollars,
     duration,
     models_text,
     pace_text,

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from claude.prices import kept_pricing
 from core.paths import is_owned
 from core.plan import parse_plan
+from engine.money.usage import cost_text
+from engine.run.run_view import read_run_view
 from engine.run.rundir import find_run
 from tests.engine.repository.repos import git
 
@@ -51,6 +54,17 @@ def test_a_repair_that_was_kept_is_the_last_commit(out: Path) -> None:
     before = git(out, "rev-parse", "HEAD")
     assert orchestrator.main(["resume", "last"]) == 0
     assert git(out, "rev-parse", "HEAD") == before
+
+
+def test_each_commit_names_what_its_task_cost(out: Path) -> None:
+    faults = ("--git", "--sim-faults", "broken_code=1")
+    assert orchestrator.main([*WORDS, *faults]) == 0
+    run = find_run(Path(".orchestrator"), "last")
+    view = read_run_view(run, kept_pricing(run.read_facts().settings))
+    spends = [view.tasks[owner].spend for owner in ("build", "repair-1")]
+    told = git(out, "log", "--reverse", "--format=%(trailers:key=Orchestrator-Cost,valueonly)")
+    assert told.strip().split("\n\n") == [cost_text(spend, simulated=True) for spend in spends]
+    assert "$0.0000" not in told
 
 
 def test_a_run_that_goes_on_replaces_its_own_history_and_nobody_elses(

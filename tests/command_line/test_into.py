@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -86,6 +87,9 @@ def test_the_result_is_a_branch_and_nothing_else_is_touched(
         "Contracts: Simulated change|Ada|contracts",
         "files|Ada|",
     ]
+    costs = git(repo, "log", "--format=%(trailers:key=Orchestrator-Cost,separator=)", branch(repo))
+    told_cost = r"Orchestrator-Cost: \$0\.\d{4} \(simulated: nothing is billed\)"
+    assert re.fullmatch(rf"(?:{told_cost}\n){{3}}\n\n", f"{costs}\n")
     mark = "# Simulated: a change by the task change-3."
     assert git(repo, "show", f"{branch(repo)}:app/calc.py") == FILES["app/calc.py"] + mark
     assert git(repo, "show", f"{branch(repo)}:.env") == "KEY=1"

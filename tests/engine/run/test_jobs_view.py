@@ -136,6 +136,7 @@ def test_planning_and_ended_jobs_are_what_was_spent() -> None:
         ],
     )
     assert [u.total_tokens for u in history.spent] == [150] * 3
+    assert [u.total_tokens for u in history.spent_by[KEY.task]] == [150] * 2
     assert history.reserved == {}
     assert history.spent_at == event(Kind.JOB_ENDED).at
 

@@ -23,7 +23,7 @@ from claude.errors.endpoint import Endpoint
 from core.bundle import ModelSettings
 from core.events import Event, Kind, decode_event, encode_event
 from core.simulation_notice import limitation_notice, simulation_notice
-from engine.money.usage import Spend
+from engine.money.usage import Spend, cost_text
 from engine.run.run_view import RunView
 from engine.run.task_view import TaskPhase
 from engine.views import make_view
@@ -31,7 +31,6 @@ from engine.views.console import SafeStream
 from engine.views.format import (
     NAMED_REASONS,
     clean,
-    cost_text,
     duration,
     plural,
     queue_text,
