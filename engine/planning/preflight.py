@@ -75,10 +75,11 @@ class PreparedRun:
 
     @property
     def can_start_early(self) -> bool:
-        """Whether tasks may begin before the whole plan is written."""
+        """Whether tasks may begin before the whole plan is written. On existing code they wait, as
+        a contract may replace a file that each of them is given."""
         settings = self.settings
         waits = settings.approve or settings.no_early_start or settings.planner_in_docker
-        return not waits and settings.parallel != "never"
+        return not (waits or settings.into) and settings.parallel != "never"
 
     def expected_planning(self) -> Part | None:
         """What making a plan will take; None where there is one."""

@@ -81,6 +81,7 @@ class DiskStore:
     ) -> None:
         self._run = run
         self._base = base
+        self._existing = frozenset(base.manifest.paths if base else ())
         self._prompt = prompt
         self._model = model
         self._limits = limits
@@ -167,8 +168,9 @@ class DiskStore:
         return tuple(deleted)
 
     def contracts_of(self, task: Task) -> tuple[ContractFile, ...]:
-        """Those that the task uses, then those that only the tasks before it use: their files may
-        build upon them."""
+        """Those that the task uses, those that only the tasks before it use, since their files may
+        build upon them, and those that replace existing files, which every task would see as they
+        were."""
         used = self._used[task.id]
         return tuple(
             ContractFile(
@@ -179,7 +181,7 @@ class DiskStore:
                 is_common=path in self._common,
             )
             for path in self._contracts
-            if path in used
+            if path in used or path in self._existing
         )
 
     def spent(self, key: JobKey) -> tuple[Usage, ...]:

@@ -21,7 +21,7 @@ from core.bundle import (
     write_result,
 )
 from core.errors import InputsDamaged
-from core.job import JobKey, Manifest, Outcome, TaskResult
+from core.job import JobKey, Manifest, ManifestEntry, Outcome, TaskResult
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore, GivenBase, verify_results, write_contracts
 from engine.run.rundir import RunDir, RunFacts, create_run
@@ -359,3 +359,18 @@ def test_what_ancestors_deleted_is_told_unless_one_after_them_wrote_it(run: RunD
     request = read_request(AttemptDir(job.attempt_dir))
     assert (request.base, request.deleted) == (base.ref, ("gone.py",))
     assert "b/run.sh" in inputs(run, "c")
+
+
+def test_a_contract_that_replaces_an_existing_file_is_given_to_every_task(run: RunDir) -> None:
+    plan = make_plan(
+        {"a": (), "b": ()},
+        contracts={"there.py": "X = 2", "new.py": "Y = 1"},
+        uses={"a": (), "b": ("there.py", "new.py")},
+    )
+    there = Manifest((ManifestEntry("there.py", 5, "0" * 64, 0o644),))
+    base = GivenBase(BaseRef("0" * 64, 1), there)
+    store = DiskStore(run, plan, "p", MODEL, LIMITS, base=base)
+    store.prepare(plan.task("a"), JobKey(RUN, "a", 1), "", {})
+    [contract] = read_request(run.attempt(JobKey(RUN, "a", 1))).contracts
+    assert (contract.path, contract.is_used) == ("there.py", False)
+    assert inputs(run, "a") == {"there.py": "X = 2"}
