@@ -141,7 +141,7 @@ class ExecutorAgent:
             remove_tree(attempt.files)
             log.log(f"What was written so far stays in {attempt.work.name}/.")
             return result, Manifest()
-        running.deleted = tuple(deleted_paths(workspace, workspace.scan(), base))
+        running.deleted = tuple(deleted_paths(workspace, workspace.scan(), inputs, base))
         return result, _deliver(attempt, workspace, (inputs, base), log)
 
     def _own_checks(

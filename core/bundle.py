@@ -27,6 +27,8 @@ T = TypeVar("T")
 WIRE_VERSION = 4
 BASE_NAME = "base.tar.gz"
 """The archive of the existing code that a run changes, in its directory or with an attempt."""
+BASE_FILES = "base"
+"""The directory of these files as they are, in that of the run."""
 BASE_DIRECTORY = "base"
 """Where the archive is that all attempts on one machine share, beside each."""
 _LONGEST_CLAIM_BYTES = 4 * 1024

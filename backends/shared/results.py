@@ -8,7 +8,14 @@ from pathlib import Path
 
 from backends.base import LogChunk
 from backends.shared.parallel import in_parallel
-from core.bundle import AttemptDir, read_request, read_result, read_spent, write_result
+from core.bundle import (
+    BASE_FILES,
+    AttemptDir,
+    read_request,
+    read_result,
+    read_spent,
+    write_result,
+)
 from core.errors import BackendError, BundleError, CollectError
 from core.job import JobHandle, JobKey, Outcome, TaskResult
 from core.paths import fold, is_owned
@@ -62,8 +69,9 @@ def hand_over(attempt: AttemptDir, key: JobKey, destination: Path) -> TaskResult
     """The verified result of `attempt`, copied to `destination`/<task>/<attempt> where that is
     another place.
 
-    One that holds a file that the task of its request does not own, or lacks one that it owns, is
-    refused: whoever can end the worker can leave another result.
+    One that holds or deletes a file that the task of its request does not own, or lacks one that it
+    owns and that existing code has not, is refused: whoever can end the worker can leave another
+    result.
     """
     target = AttemptDir(destination / key.task / str(key.attempt))
     try:
@@ -83,12 +91,15 @@ def _check_owned(attempt: AttemptDir, result: TaskResult) -> CollectError | None
         return None
     request = read_request(attempt)
     contracts = {fold(contract.path) for contract in request.contracts}
-    paths = set(result.manifest.paths)
-    for path in result.manifest.paths:
+    paths = {*result.manifest.paths, *result.deleted}
+    existing = attempt.root.parents[2] / BASE_FILES
+    for path in sorted(paths):
         if not is_owned(request.task.owns, path) or fold(path) in contracts:
-            message = f"The result of {result.key} holds {path!r}, which its task does not own."
+            message = f"The result of {result.key} changes {path!r}, which its task does not own."
             return CollectError(message)
     for entry in request.task.owns if result.outcome is Outcome.OK else ():
+        if request.base is not None and (existing / entry).exists():
+            continue  # as it was, unless it is told of
         if entry not in paths and not any(is_owned((entry,), path) for path in paths):
             return CollectError(f"The result of {result.key} lacks {entry!r}, which its task owns.")
     return None

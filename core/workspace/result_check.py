@@ -36,7 +36,7 @@ def find_defects(
     return [
         *_changed_inputs(workspace, scan, given, originals),
         *_unowned(workspace, scan, {entry.path for entry in given}),
-        *_missing(workspace, scan, base),
+        *_missing(workspace, scan, inputs, base),
     ][:_MOST_NAMED]
 
 
@@ -52,10 +52,14 @@ def result_paths(workspace: Workspace, scan: TreeScan, base: BaseTree = NO_BASE)
     ]
 
 
-def deleted_paths(workspace: Workspace, scan: TreeScan, base: BaseTree) -> list[str]:
-    """The files of `base` that the task owned and has removed."""
+def deleted_paths(
+    workspace: Workspace, scan: TreeScan, inputs: Manifest, base: BaseTree
+) -> list[str]:
+    """The files that were given to the task, which owned them, and that it has removed; of a new
+    project none, since its tasks only write."""
     there = {path for path, _ in scan.files}
-    return [path for path in base.entries if path not in there and workspace.owned(path)]
+    given = () if base is NO_BASE else (*base.entries, *inputs.paths)
+    return [path for path in given if path not in there and workspace.owned(path)]
 
 
 def _size_in(base: BaseTree, path: str) -> int | None:
@@ -135,8 +139,11 @@ def _unowned(workspace: Workspace, scan: TreeScan, given: Set[str]) -> Iterator[
             yield f"{name} {faults[path]}"
 
 
-def _missing(workspace: Workspace, scan: TreeScan, base: BaseTree) -> Iterator[str]:
-    found = [*result_paths(workspace, scan, base), *deleted_paths(workspace, scan, base)]
+def _missing(
+    workspace: Workspace, scan: TreeScan, inputs: Manifest, base: BaseTree
+) -> Iterator[str]:
+    deleted = deleted_paths(workspace, scan, inputs, base)
+    found = [*result_paths(workspace, scan, base), *deleted]
     if not found:
         what = "nothing was changed yet" if base.entries else "there are no files yet"
         yield f"{what}; this task owns {workspace.named_owns()}"

@@ -16,7 +16,7 @@ from typing import Annotated, TextIO
 
 from pydantic import Field
 
-from core.bundle import AttemptDir
+from core.bundle import BASE_FILES, AttemptDir
 from core.errors import BundleError, RunLocked, RunNotFound, TargetRefused, UsageError
 from core.job import JobKey, Manifest
 from core.program import here, program_line
@@ -77,6 +77,11 @@ class RunDir:
         return self.root / "acceptance.json"
 
     @property
+    def reproduction(self) -> Path:
+        """How the command that the prompt reports as failing ended on existing code."""
+        return self.root / "reproduction.json"
+
+    @property
     def report(self) -> Path:
         """The run as a page for a browser."""
         return self.root / "report.html"
@@ -117,7 +122,7 @@ class RunDir:
     @property
     def base(self) -> Path:
         """The files that the run began with, of existing code; nobody changes them."""
-        return self.root / "base"
+        return self.root / BASE_FILES
 
     @property
     def base_json(self) -> Path:

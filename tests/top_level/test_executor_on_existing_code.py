@@ -98,6 +98,16 @@ def test_a_task_may_do_nothing_but_delete(tmp_path: Path) -> None:
     assert delivered(attempt) == {}
 
 
+def test_a_task_may_delete_what_an_earlier_one_has_left_it(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, base=pack(tmp_path))
+    for path in ("lib/old.py", "lib/new.py"):
+        (attempt.inputs / path).parent.mkdir(exist_ok=True)
+        (attempt.inputs / path).write_text("1\n")
+    deleted = ("lib/new.py", "lib/old.py")
+    result = run(attempt, act(*(use("delete_file", path=path) for path in deleted), SUBMIT))
+    assert (result.outcome, result.deleted) == (Outcome.OK, deleted)
+
+
 def test_an_existing_file_keeps_its_mode(tmp_path: Path) -> None:
     task = TASK.model_copy(update={"owns": ("run.sh",)})
     attempt = attempt_in(tmp_path, base=pack(tmp_path), task=task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from backends.shared.results import attempt_of, hand_over
 from core.bundle import (
     AttemptDir,
+    BaseRef,
     ContractFile,
     Limits,
     ModelSettings,
@@ -24,17 +26,19 @@ from core.plan import Task
 KEY = JobKey("r1", "store", 1)
 
 
-def leave(attempt: AttemptDir, *paths: str) -> TaskResult:
+def leave(attempt: AttemptDir, *paths: str, deleted: tuple[str, ...] = ()) -> TaskResult:
     """A whole result with these files, as anybody may write one who can write there."""
+    attempt.files.mkdir(parents=True, exist_ok=True)
     for path in paths:
         (attempt.files / path).parent.mkdir(parents=True, exist_ok=True)
         (attempt.files / path).write_text(path)
-    result = TaskResult(KEY, Outcome.OK, manifest=build_manifest(attempt.files))
+    manifest = build_manifest(attempt.files)
+    result = TaskResult(KEY, Outcome.OK, manifest=manifest, deleted=deleted)
     write_result(attempt, result)
     return result
 
 
-def ask(attempt: AttemptDir) -> None:
+def ask(attempt: AttemptDir, base: BaseRef | None = None) -> None:
     task = Task(
         id=KEY.task,
         title="Store",
@@ -46,7 +50,7 @@ def ask(attempt: AttemptDir) -> None:
     )
     contract = ContractFile("src/types.py", "0" * 64)
     request = Request(KEY, "Build", "# Store", task, (contract,), ModelSettings(), Limits())
-    write_request(attempt, request)
+    write_request(attempt, replace(request, base=base))
 
 
 def test_a_result_is_handed_over_where_it_lies_and_elsewhere(tmp_path: Path) -> None:
@@ -81,3 +85,32 @@ def test_a_result_that_lacks_what_its_task_owns_is_refused(
     answer = hand_over(here, KEY, tmp_path / "r1/tasks")
     assert isinstance(answer, CollectError)
     assert f"lacks '{lacks}'" in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "lacks"),
+    [
+        (("setup.py",), ""),
+        (("src/old.py",), ""),
+        (("src/new.py",), ""),
+        (("main.py",), "'main.py'"),
+    ],
+)
+def test_what_existing_code_has_may_stay_as_it_was_or_go(
+    tmp_path: Path, deleted: tuple[str, ...], lacks: str
+) -> None:
+    here = attempt_of(tmp_path / "r1", KEY)
+    ask(here, BaseRef("0" * 64, 1))
+    (tmp_path / "r1/base/src").mkdir(parents=True)
+    (tmp_path / "r1/base/setup.py").touch()
+    result = leave(here, deleted=deleted)
+    answer = hand_over(here, KEY, tmp_path / "r1/tasks")
+    assert answer == result if not lacks else lacks in str(answer)
+
+
+def test_what_is_new_is_not_lacking_for_that(tmp_path: Path) -> None:
+    here = attempt_of(tmp_path / "r1", KEY)
+    ask(here, BaseRef("0" * 64, 1))
+    (tmp_path / "r1/base/src").mkdir(parents=True)
+    leave(here, "src/a.py")
+    assert "lacks 'setup.py'" in str(hand_over(here, KEY, tmp_path / "r1/tasks"))
