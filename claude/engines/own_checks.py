@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.bundle import AttemptDir
+from core.checks.counts import count_tests
 from core.checks.excerpt import excerpt
 from core.checks.sandbox import Places, Sandbox, find_bubblewrap
 from core.checks.toolchain import TOOLCHAINS
 from core.clock import Clock
-from core.shell.shell import Shell, render_end
+from core.shell.shell import CommandEnd, Shell, render_end
 from core.workspace.confined import remove_tree
 
 LIMIT_S = 120.0
-"""Seconds that one check may take."""
+"""Seconds that one check may take; the tool's description tells it."""
 _MEMORY_BYTES, _DISK_BYTES = 2 * 1024**3, 1024**3
-_SHOWN_CHARS = 6_000
+_SHOWN_CHARS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,12 @@ class OwnChecks:
     clock: Clock
 
     def run(self) -> str:
-        """Of each check how it ended and what it printed. Raises WorkspaceError for a command that
-        cannot be run, and Interrupted from the clock."""
+        """Of each check how it ended, and of one that did not pass what it printed. Raises
+        WorkspaceError for a command that cannot be run, and Interrupted from the clock."""
         root = self.attempt.root / "checks"
         remove_tree(root)
         try:
-            return "\n\n".join(self._run_all(Places.below(root)))
+            return "\n".join(self._run_all(Places.below(root)))
         finally:
             remove_tree(root)
 
@@ -51,7 +52,21 @@ class OwnChecks:
         ) as shell:
             for command in filter(str.strip, self.commands):
                 end = shell.execute(self.sandbox.wrap(command, places, network=False), LIMIT_S)
-                yield f"$ {command}\n{excerpt(render_end(end), _SHOWN_CHARS)}"
+                yield f"$ {command}\n{_told(end)}"
+
+
+def _told(end: CommandEnd) -> str:
+    """Each turn after this one pays for it again, so that what passed takes no more than a line."""
+    if end.exit_code == 0:
+        tests = f", {count} tests" if (count := count_tests(end.output)) else ""
+        return f"passed in {end.seconds:.0f} s{tests}"
+    told = render_end(end)
+    if end.exit_code is None and end.seconds >= LIMIT_S:
+        told = (
+            f"stopped after {LIMIT_S:.0f} s. It has more when the project is proven: submit if it"
+            f" is only slow, else find what it waits for.\n{end.output}"
+        )
+    return excerpt(told, _SHOWN_CHARS)
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from claude.client.types import Call, Reply
+from claude.engines.own_checks import LIMIT_S
 from claude.engines.tools import build_tools
 from claude.prompts import load_executor_prompt, load_prompt
 from core.bundle import (
@@ -154,13 +155,32 @@ def test_without_a_shell_the_tasks_own_checks_are_run_on_a_copy(bench: Bench) ->
     result = bench.run(act(WRITE), act(use("run_checks")), act(SUBMIT))
     assert result.outcome is Outcome.OK
     assert bench.said(2) == (
-        "$ cat src/a.py; rm -r src; touch lib.pyc\nexit code 0\nA = 1\n\n"
+        "$ cat src/a.py; rm -r src; touch lib.pyc\npassed in 0 s\n"
         "$ echo spam; exit 3\nexit code 3\nspam"
     )
     assert bench.attempt.files.joinpath("src/a.py").exists()
     assert bench.claude.calls[0].system[0]["text"] == load_executor_prompt(
         commands=False, checks=True
     )
+
+
+def test_a_check_that_passed_takes_a_line_and_one_that_was_stopped_tells_the_limit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("claude.engines.own_checks.LIMIT_S", 1.0)
+    bench.model, bench.sandbox, bench.is_whole = ModelSettings(), Bare(), True
+    bench.checks = ("yes | head -n 999; echo 12 passed in 3.45s", "echo begun; sleep 60")
+    bench.run(act(WRITE), act(use("run_checks")), act(SUBMIT))
+    assert bench.said(2) == (
+        f"$ {bench.checks[0]}\npassed in 0 s, 12 tests\n$ {bench.checks[1]}\nstopped after 1 s."
+        " It has more when the project is proven: submit if it is only slow, else find what it"
+        " waits for.\nbegun"
+    )
+
+
+def test_the_tool_tells_how_long_a_check_may_take() -> None:
+    tool = build_tools(1_000, commands=False, checks=True)["run_checks"]
+    assert f"at most {LIMIT_S:.0f} s" in tool.description
 
 
 @pytest.mark.parametrize(
