@@ -1,5 +1,6 @@
 """Carries out a plan on a backend, as one session of a run: the scheduler with all it needs."""
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -69,10 +70,14 @@ class Execution:
         limits = self.settings.limits()
         return AddedTasks(self.session, plan, self.model, limits, run, self.base)
 
-    def checks_of(self, plan: Plan) -> AddedTasks:
-        """What runs checks as a job: they ask no model, and so take nothing of the budget."""
-        limit_s = max(self.settings.task_timeout, CHECKS_S)
-        settings = replace(self.settings, task_timeout=limit_s)
+    def checks_of(self, plan: Plan, queue_s: float = math.inf) -> AddedTasks:
+        """What runs checks as a job: they ask no model, and so take nothing of the budget. It waits
+        for its start as long as any job, `queue_s` at most."""
+        settings = replace(
+            self.settings,
+            task_timeout=max(self.settings.task_timeout, CHECKS_S),
+            queue_timeout=min(self.settings.queue_timeout, queue_s),
+        )
         return replace(self, settings=settings, budget=Budget()).besides(plan)
 
     def expect(self, plan: Plan) -> None:

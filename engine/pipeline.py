@@ -15,7 +15,6 @@ from core.worker.planning import Revision
 from core.workspace.base_tree import pack_base
 from engine.cleanup.outstanding_jobs import abandon, release
 from engine.cleanup.run_backends import TimedBackend
-from engine.delivery.change import existing_tree
 from engine.delivery.deliver import deliver
 from engine.delivery.merge import MergePlan
 from engine.execution import Execution, deliverable
@@ -32,12 +31,11 @@ from engine.run.attempt_store import GivenBase, write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.types import RunOutcome, StopCause
-from engine.verification.choice import choose_runner
 from engine.verification.merge_conflicts import merge_conflicts
 from engine.verification.prove import is_over, prove
 from engine.verification.provenance import write_provenance
 from engine.verification.repairs.repair import Proven
-from engine.verification.reproduce import plan_of_failure, reproduce
+from engine.verification.reproduce import find_failure
 from engine.verification.verify import Report
 from engine.views.approval import Approval
 from engine.views.existing import describe_base
@@ -157,15 +155,15 @@ def carry_out_plan(
     Raises NotApproved, and what planner and backend raise.
     """
     session, settings, budget = execution.session, prepared.settings, execution.budget
-    is_new = not (session.run.plan.exists() or session.run_view.jobs.attempts)
-    if is_new:
-        prepared = with_failure(prepared, execution)
+    if found := find_failure(session, settings, prepared.backend, execution.checks_of):
+        prepared = replace(prepared, failure=found.for_planner())
+    is_new = not (session.run.plan.exists() or session.run_view.has_begun)
     if is_new and prepared.can_start_early:
         return run_early(prepared, execution, charge)
     plan = make_plan(
         session, lambda: prepared.ask_for_plan(budget.left(), charge, session.progress)
     )
-    if not session.run_view.jobs.attempts:
+    if not session.run_view.has_begun:
         refuse_unfit(session.run, plan)
     warn_of_lacking_tools(prepared, session, plan)
     if settings.approve and not session.run_view.approved:
@@ -174,23 +172,6 @@ def carry_out_plan(
     if session.run_view.forecast is None:  # the summary compares the result with the first
         session.emit(forecast_of(prepared, session, plan))
     return plan, execution.run(plan)
-
-
-def with_failure(prepared: PreparedRun, execution: Execution) -> PreparedRun:
-    """With a planner that knows how the command ended, on the existing code, that the prompt
-    reports as failing. Where checks are jobs it is not tried: they run with the plan's setup."""
-    session, settings, backend = execution.session, prepared.settings, prepared.backend
-    base = read_base(session.run)
-    if base is None or not settings.verify or backend.checks_run_in == "job":
-        return prepared
-    tree = existing_tree(session.run, base)
-    if (plan := plan_of_failure(prepared.facts.prompt, tree)) is None:
-        return prepared
-    session.progress(f"trying {plan.tasks[0].checks[0]} on the code as it is")
-    runner = choose_runner(session, plan, tree, settings, backend, execution.checks_of(plan))
-    found = reproduce(plan, tree, runner)
-    session.notice(found.for_person())
-    return replace(prepared, failure=found.for_planner())
 
 
 def forecast_of(prepared: PreparedRun, session: Session, plan: Plan) -> Forecast:

@@ -143,6 +143,11 @@ class RunView:
         return self._run_id or self.header.run
 
     @property
+    def has_begun(self) -> bool:
+        """Whether there was ever an attempt of a task of the plan."""
+        return bool(self.jobs.attempts.keys() - self.tasks.added.keys())
+
+    @property
     def state(self) -> str:
         """The outcome of the last session; of a run that is open now, "interrupted"."""
         return "interrupted" if self.ended is None else self.ended.outcome or "ended"

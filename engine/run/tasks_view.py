@@ -173,7 +173,8 @@ class TasksView(dict[str, TaskView]):
         return max(longest, work / max(1, executors), 0.0)
 
     def _seconds_per_token(self) -> float | None:
-        done = [t for t in self.values() if t.phase is TaskPhase.SUCCEEDED and t.busy_s > 0]
+        planned = (task for name, task in self.items() if name not in self.added)
+        done = [t for t in planned if t.phase is TaskPhase.SUCCEEDED and t.busy_s > 0]
         tokens = sum(t.weight for t in done)
         return sum(t.busy_s for t in done) / tokens if done else None
 

@@ -16,19 +16,24 @@ from engine.verification.verify import CheckRunner, ChecksNotRun
 
 @dataclass(slots=True)
 class JobRunner(CheckRunner):
-    """`unprotected`: also where a node has no sandbox. `backend` is its name."""
+    """`unprotected`: also where a node has no sandbox. `backend` is its name. Every pass over the
+    checks is a task of its own, unless there is to be only one, `task`, before all others: what
+    none of these would survive is then raised as a BackendError."""
 
     tasks: AddedTasks
     backend: str
     unprotected: bool
+    task: str = ""
     name: str = field(default="a job", init=False)
 
     def run(self, request: CheckRequest, merged: MergePlan, tell: Tell) -> None:
         """Raises KeyboardInterrupt once the job of an interrupted run has stopped."""
         try:
             end = self.tasks.run(self._task(request), merged, CheckJob(request, self.unprotected))
-            report = read_report(_result(end), request)
+            report = read_report(self._result(end), request)
         except (BackendError, BundleError) as exc:
+            if self.task and isinstance(exc, BackendError):
+                raise
             raise ChecksNotRun(f"the job failed: {exc.message.rstrip('.')}") from exc
         if report.why_not:
             raise ChecksNotRun(report.why_not)
@@ -37,12 +42,12 @@ class JobRunner(CheckRunner):
             tell(ended)
 
     def _task(self, request: CheckRequest) -> Task:
-        """Every pass over the checks is a task; one that was not finished goes on."""
+        """A pass that was not finished goes on."""
         done, number = self.tasks.session.run_view.jobs.succeeded, 1
         while f"verify-{number}" in done:
             number += 1
         return Task(
-            id=f"verify-{number}",
+            id=self.task or f"verify-{number}",
             title="Run the checks",
             instructions="Run the checks.",
             owns=(CHECKS_NAME,),
@@ -50,11 +55,12 @@ class JobRunner(CheckRunner):
             estimate=1,
         )
 
-
-def _result(end: AddedEnd) -> Path:
-    if end.attempt is not None:
-        return end.attempt.files / CHECKS_NAME
-    stop = end.outcome.stop
-    if stop is not None and stop.cause is StopCause.INTERRUPTED:
-        raise KeyboardInterrupt
-    raise ChecksNotRun(f"the job failed: {end.why_not.rstrip('.')}")
+    def _result(self, end: AddedEnd) -> Path:
+        if end.attempt is not None:
+            return end.attempt.files / CHECKS_NAME
+        stop = end.outcome.stop
+        if stop is not None and stop.cause is StopCause.INTERRUPTED:
+            raise KeyboardInterrupt
+        if stop is not None and self.task:
+            raise BackendError(stop.message)
+        raise ChecksNotRun(f"the job failed: {end.why_not.rstrip('.')}")

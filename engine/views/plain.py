@@ -126,7 +126,9 @@ def _line(event: Event, run_view: RunView, verbose: bool) -> str:
         case RunStarted() as data:
             return "\n".join(_begun(data, run_view))
         case PlanReady():
-            plan = f"plan: {clean(run_view.title)}, {plural(len(run_view.tasks), 'task')}"
+            plan = (
+                f"plan: {clean(run_view.title)}, {plural(run_view.tasks.done_of_plan()[1], 'task')}"
+            )
             notices = simulation_lines(run_view.title, "") if run_view.header.simulated else []
             return "\n".join([plan, *notices])
         case Forecast() as data:

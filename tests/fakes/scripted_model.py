@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.fakes.simulated import MODELS, message_events, tool_block
 
 Step = tuple[str, Mapping[str, Any]]
 SUBMIT: Step = ("submit_result", {"summary": "It is done."})
+_TASK = re.compile(rb'<task id=\\"([\w-]+)\\"')
 KEYS = Credentials(anthropic_api_key="sk-ant-test")
 
 
@@ -26,15 +28,24 @@ def write(path: str, content: str) -> Step:
     return "write_file", {"path": path, "content": content}
 
 
+def delete(path: str) -> Step:
+    return "delete_file", {"path": path}
+
+
 @contextmanager
-def model_that(*steps: Step) -> Iterator[tuple[ModelSettings, ScriptedServer]]:
-    """A model that calls these tools one after the other, then submits until that is enough."""
+def model_that(
+    *steps: Step, by_task: Mapping[str, Sequence[Step]] | None = None
+) -> Iterator[tuple[ModelSettings, ScriptedServer]]:
+    """A model that calls these tools one after the other, or those of its task, then submits until
+    that is enough."""
 
     def answer(asked: Asked) -> Told:
         if not asked.data.get("tools"):
             return hello()
         turn = sum(message["role"] == "assistant" for message in asked.data["messages"])
-        name, given = [*steps, SUBMIT][min(turn, len(steps))]
+        task = _TASK.search(asked.body)
+        own = (by_task or {}).get(task[1].decode() if task else "", steps)
+        name, given = [*own, SUBMIT][min(turn, len(own))]
         block = tool_block(name, json.dumps(given), tool_id=f"toolu_{turn}")
         events = message_events(block, stop_reason="tool_use")
         headers = {"content-type": "text/event-stream", "request-id": f"req_{turn}"}

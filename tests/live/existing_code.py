@@ -33,3 +33,20 @@ def change_repository(here: Path, run: Callable[..., str]) -> str:
     [branch] = git(repo, "for-each-ref", "--format=%(refname)", "refs/heads/orchestrator").split()
     assert git(repo, "diff", "--name-only", "main", branch).split() == [*owned]
     return git(repo, "rev-parse", f"{branch}^{{tree}}")
+
+
+FAILING = ("`sh check.sh` fails, mend it", "--into", "repo", "--sim-speed", "0", "--verify")
+MENDED_BY_ONE = ("--parallel", "never", "--no-color")
+"""What a simulated executor of the whole adds is what the command wants."""
+
+
+def make_failing(here: Path) -> Path:
+    return make_repository(here / "repo", {"app.py": "X = 1\n", "check.sh": "test -e SIMULATED.md"})
+
+
+def check_reproduced(said: str, where: str) -> None:
+    """`said` is what a run with FAILING and MENDED_BY_ONE told, whose checks had to run `where`."""
+    words = " ".join(said.split())
+    assert "Reproduced: sh check.sh fails on the code as it is (exit code 1)." in words
+    assert f"1 of 1 passed, in {where}" in words
+    assert "criteria 1 of 1 passed" in words

@@ -23,7 +23,13 @@ from tests.backends.batch.test_scale import wide_plan
 from tests.fakes.aws_calls import Call, holds
 from tests.fakes.strict_aws import Cloud, cloud
 from tests.live.docker_run import quiet_environment
-from tests.live.existing_code import change_repository
+from tests.live.existing_code import (
+    FAILING,
+    MENDED_BY_ONE,
+    change_repository,
+    check_reproduced,
+    make_failing,
+)
 from tests.live.mistakes import OPTIONS, check_how_they_end
 
 pytestmark = [
@@ -113,6 +119,13 @@ def test_existing_code_is_changed_as_on_threads(place: Cloud, tmp_path: Path) ->
     calls = place.aws.calls[before:]
     assert len([c for c in calls if c.action == "PutObject" and "/base/" in c.path]) == 1
     assert len(stored_results(calls)) == 3  # the tasks and the checks
+    assert left_in(place) == []
+
+
+def test_a_reported_failure_is_tried_first(place: Cloud, tmp_path: Path) -> None:
+    make_failing(tmp_path)
+    said = run(tmp_path, *FAILING, *MENDED_BY_ONE, *on_batch(place), **place.environ)
+    check_reproduced(said, "the job's container, as a job of batch")
     assert left_in(place) == []
 
 

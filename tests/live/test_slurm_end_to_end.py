@@ -16,10 +16,13 @@ from claude.simulation.server import serve
 from core.bundle import SimulationSettings, build_manifest
 from core.clock import SystemClock
 from core.job import Manifest
-from core.plan import render_plan
+from core.plan import Plan, Task, render_plan
 from parallel_task_orchestrator.conformance.live_run import eventually
+from tests.engine.repository.repos import git, make_repository
 from tests.fakes.plans import make_plan
+from tests.fakes.scripted_model import delete, model_that, write
 from tests.live.docker_run import LANDING_PAGE, ROOT, orchestrate, quiet_environment
+from tests.live.existing_code import FAILING, MENDED_BY_ONE, check_reproduced, make_failing
 from tests.live.mistakes import OPTIONS, check_how_they_end
 from tests.live.slurm_clusters import service_conf
 
@@ -122,6 +125,64 @@ def test_every_mistake_is_found_by_one_job_and_repaired_by_another_or_told(tmp_p
     assert left_in_queue(tmp_path) == []
 
 
+CHANGED = ("app/sum.py", "app/new.py", "app/old.py")
+SHOWS = "test -e LICENSE && ! test -e app/old.py -a -e app/new.py && ! grep -rn BROKEN app"
+
+
+def test_existing_code_that_collides_is_merged_and_what_fails_is_repaired(tmp_path: Path) -> None:
+    """Tasks may leave what they own, and delete it; a repair may delete what a task has written."""
+    files = {name: f"{name}\n" for name in ("greet.txt", "LICENSE", "app/sum.py", "app/old.py")}
+    repo = make_repository(tmp_path / "repo", files)
+    change = (write("greet.txt", "hello from one\n"), delete("app/old.py"))
+    spoil = tuple(write(f"app/{name}.py", "BROKEN = 1\n") for name in ("sum", "new"))
+    by_task = {
+        "one": (*change, *spoil),
+        "two": (write("greet.txt", "hello from two\n"),),
+        "merge-1": (write("greet.txt", "hello from one and two\n"),),
+        "repair-1": (delete("app/new.py"), write("app/sum.py", "SUM = 2\n")),
+    }
+    one, two = (
+        Task(id=name, title=name, instructions="Do it.", owns=owns, checks=checks)
+        for name, owns, checks in (
+            ("one", ("greet.txt", *CHANGED), (SHOWS,)),
+            ("two", ("greet.txt", "LICENSE"), ()),
+        )
+    )
+    plan = Plan(title="Greet", tasks=(one, two), shared=("greet.txt",))
+    (tmp_path / "plan.json").write_text(render_plan(plan))
+    with model_that(by_task=by_task) as (_, server):
+        access = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.url}
+        options = ("--plan", "plan.json", "--into", "repo", "--real", "--max-retries", "1")
+        done = call(tmp_path, "Greet", *SLURM, *options, **access)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 passed, in a sandbox of bubblewrap, as a job of slurm" in done.stdout
+    [branch] = git(repo, "for-each-ref", "--format=%(refname)", "refs/heads/orchestrator").split()
+    log = git(repo, "log", "--reverse", "--format=%s", f"main..{branch}").splitlines()
+    assert log == ["one", "Merge: Greet", "Repair: Greet"]
+    assert git(repo, "ls-tree", "-r", "--name-only", branch).split() == [
+        "LICENSE",
+        "app/sum.py",
+        "greet.txt",
+    ]
+    assert git(repo, "show", f"{branch}:greet.txt") == "hello from one and two"
+    assert git(repo, "show", f"{branch}:app/sum.py") == "SUM = 2"
+    git(repo, "fsck", "--strict")
+    assert left_in_queue(tmp_path) == []
+
+
+def test_a_reported_failure_is_tried_once_whatever_kills_the_run(tmp_path: Path) -> None:
+    make_failing(tmp_path)
+    with begun(tmp_path, *FAILING, *MENDED_BY_ONE, *SLURM) as process:
+        process.kill()
+        process.wait()
+    done = call(tmp_path, "resume", "last", "--no-color")
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_reproduced(done.stderr + done.stdout, "a sandbox of bubblewrap, as a job of slurm")
+    [tried] = tmp_path.glob(".orchestrator/runs/*/tasks/reproduce-1/*")
+    assert tried.name == "1", "the job of the killed process was not taken"
+    assert left_in_queue(tmp_path) == []
+
+
 def test_the_probe_finds_what_a_node_cannot_reach_and_leaves_nothing(tmp_path: Path) -> None:
     with serve(0, SimulationSettings(speed=0), SystemClock()) as server:
         access = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.base_url}
@@ -144,8 +205,15 @@ def running(place: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
     """A run whose executors take long, once one of them is handed over."""
     plan = call(place, "plan", SMALL, "--sim-speed", "0", "--json", "--quiet").stdout
     (place / "plan.json").write_text(plan)
+    with begun(place, SMALL, *SLURM, *args, "--plan", "plan.json") as process:
+        yield process
+
+
+@contextmanager
+def begun(place: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """A run of which a job is handed over."""
     process = subprocess.Popen(
-        [*PROGRAM, SMALL, *SLURM, *args, "--plan", "plan.json"],
+        [*PROGRAM, *args],
         cwd=place,
         env=quiet_environment(SLURM_CONF=str(service_conf())),
         stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -123,6 +124,17 @@ def test_a_backend_that_runs_no_job_leaves_all_unproven(
     report = verify(project.session, PLAN, project.merged, stopped(project, stop))
     assert report.ended == ()
     assert project.verified.why_not == "the job failed: no node"
+
+
+@pytest.mark.parametrize(
+    "stop", [Stop(StopCause.OUTDATED, "Rebuild the image."), BackendError("no node.", "Wait.")]
+)
+def test_before_anything_is_planned_such_a_backend_ends_the_run(
+    project: Project, stop: Stop | BackendError
+) -> None:
+    runner = replace(stopped(project, stop), task="reproduce-1")
+    with pytest.raises(BackendError, match=stop.message):
+        verify(project.session, PLAN, project.merged, runner)
 
 
 def test_an_interrupted_job_interrupts_the_run(project: Project) -> None:
