@@ -54,7 +54,7 @@ def work(batch: BatchDir, number: int, claimant: str, clock: Clock, *, contained
     attempt = batch.attempt(read_index(batch), number)
     await_file(attempt.task_json, clock)
     with Imports(FAILED):  # before the attempt is claimed: a node that cannot do it has not begun
-        import_module("anthropic")
+        import_module("claude.sdk")
         from executor_agent import ExecutorAgent
 
     credentials = _given_credentials() if contained else read_credentials(batch.credentials)
@@ -114,7 +114,7 @@ def check(
 
 def _missing_package(of_provider: str) -> str:
     try:
-        for name in ("anthropic", of_provider, "executor_agent"):
+        for name in ("claude.sdk", of_provider, "executor_agent"):
             import_module(name)
     except ImportError as exc:
         return str(exc)

@@ -4,6 +4,7 @@ skipped test on CI."""
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -94,6 +95,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_itemcollected(item: pytest.Item) -> None:
     if not any(map(item.get_closest_marker, NOT_UNIT)):
         item.add_marker("unit")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay to the end; going through them took garbage collections a fifth of
+    the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -144,7 +144,7 @@ class SdkClaude:
     def _open(self, call: Call, retry: int, watch: StallWatch, permit: Permit) -> Stream[object]:
         # `post` and not `messages.create`: events come as plain JSON, so that nothing a newer API
         # sends is lost, and create's DeprecationWarning cannot be kept quiet from a thread.
-        from anthropic import APIStatusError, Stream
+        from claude.sdk import APIStatusError, Stream
 
         try:
             stream = self.sdk.post(

@@ -39,6 +39,8 @@ def open_sdk(
     Raises SettingsError for an unknown provider and CredentialsRefused for a secret that cannot
     be in a header, such as one with a line end.
     """
+    from claude.sdk import Anthropic
+
     if model.provider not in PROVIDERS:
         raise SettingsError(
             f"The provider {model.provider!r} is unknown.", f"Use one of: {', '.join(PROVIDERS)}."
@@ -62,12 +64,10 @@ def open_sdk(
     }
     if model.provider == "bedrock":
         return _open_bedrock(model, credentials, options)
-    import anthropic
-
     key = credentials.anthropic_api_key or None
     # the SDK takes one of the two
     token = None if key else credentials.anthropic_auth_token or None
-    return anthropic.Anthropic(api_key=key, auth_token=token, **options)
+    return Anthropic(api_key=key, auth_token=token, **options)
 
 
 def _open_http(transport: httpx2.BaseTransport | None) -> httpx2.Client:
@@ -91,14 +91,12 @@ def check_secrets(credentials: Credentials) -> None:
 def _open_bedrock(
     model: ModelSettings, credentials: Credentials, options: dict[str, Any]
 ) -> AnthropicBedrock:
-    import anthropic
+    from anthropic import AnthropicBedrock
 
     bearer = credentials.aws_bearer_token_bedrock
     # given a key, the SDK does not read AWS_BEARER_TOKEN_BEDROCK itself; it would refuse to have
     # both that and the explicit credentials set below
-    client = anthropic.AnthropicBedrock(
-        api_key=bearer or PLACEHOLDER_KEY, aws_region=model.region, **options
-    )
+    client = AnthropicBedrock(api_key=bearer or PLACEHOLDER_KEY, aws_region=model.region, **options)
     if not bearer:
         client.api_key = None
         client.aws_access_key = credentials.aws_access_key_id or None

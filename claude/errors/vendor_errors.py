@@ -57,8 +57,9 @@ def refuse_web_page(headers: httpx2.Headers, endpoint: Endpoint) -> None:
 
 def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
     """The project's error for `exc`; None when it is not a failed request."""
-    import anthropic
     import httpx2
+
+    from claude import sdk
 
     module = type(exc).__module__
     if (failure := chain_failure(exc)) is not None:
@@ -67,15 +68,15 @@ def _translate(exc: Exception, endpoint: Endpoint) -> ModelError | None:
         fix = f"Correct {endpoint.model.option}."
         return ModelUnknown(f"{endpoint} cannot be asked: {endpoint.detail(str(exc))}.", fix)
     match exc:
-        case anthropic.APIStatusError():
+        case sdk.APIStatusError():
             return from_refusal(_read_refusal(exc, endpoint), endpoint)
-        case anthropic.APIConnectionError():
+        case sdk.APIConnectionError():
             return from_connection(exc.__cause__ or exc, endpoint)
-        case anthropic.APIError():
+        case sdk.APIError():
             return ServerFault(
                 f"{endpoint} sent an answer that cannot be read: {endpoint.detail(str(exc))}."
             )
-        case anthropic.AnthropicError():
+        case sdk.AnthropicError():
             return _no_credentials(str(exc), "", endpoint)
         case httpx2.HTTPError() | httpx2.StreamError() | httpx2.InvalidURL():
             return from_connection(exc, endpoint)

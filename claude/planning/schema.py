@@ -20,9 +20,9 @@ _OF_EXISTING = ("shared",)
 def build_schema(*, existing: bool = False) -> Block:
     """The JSON schema of Plan for the API, without the fields that the program sets; those that
     need `existing` code only with it."""
-    import anthropic  # more than a second, so not before it is used
+    from claude.sdk import transform_schema  # half a second, so not before it is used
 
-    schema = anthropic.transform_schema(_plain(Plan.model_json_schema()))
+    schema = transform_schema(_plain(Plan.model_json_schema()))
     for own in (*_OWN, *(() if existing else _OF_EXISTING)):
         schema["properties"].pop(own)
     schema["required"] = list(schema["properties"])

@@ -21,7 +21,7 @@ _PROGRAM = """
 import io, json, os, signal, sys, time
 from pathlib import Path
 import orchestrator
-import anthropic, boto3, engine.pipeline, engine.planning.preflight, engine.run.rundir
+import boto3, claude.sdk, engine.pipeline, engine.planning.preflight, engine.run.rundir
 import backends.threading_backend, claude.client.stall
 from core.clock import SystemClock
 from core.events import EPHEMERAL

@@ -18,7 +18,18 @@ WORKER_FREE = ("click", "rich", "docker", "engine", "backends")
 
 # From top to bottom: a room imports itself and those after it.
 CORE = ("aws", "worker", "checks", "shell", "transfer", "settings", "workspace", "")
-CLAUDE = ("engines", "", "planning", "client", "errors", "simulation", "limits", "http", "prompts")
+CLAUDE = (
+    "engines",
+    "",
+    "planning",
+    "client",
+    "errors",
+    "simulation",
+    "limits",
+    "http",
+    "prompts",
+    "sdk",
+)
 ENGINE = (
     *("pipeline", "execution", "cleanup", "cli", "telemetry", "report", "views", "planning"),
     *("verification", "scheduling", "delivery", "merging", "repository", "run", "money", ""),
