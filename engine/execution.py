@@ -14,6 +14,7 @@ from core.job import TaskResult, TaskState
 from core.plan import Plan
 from engine.cli.signals import first_asks
 from engine.money.budget import Budget
+from engine.planning.code_sizes import NO_CODE, CodeSizes
 from engine.planning.forecast import expected_needs
 from engine.planning.warm_up import price_prefix
 from engine.run.attempt_store import DiskStore, GivenBase, verify_results
@@ -83,7 +84,8 @@ class Execution:
     def expect(self, plan: Plan) -> None:
         """Tell the budget what the plan's tasks will take."""
         budget, prompt = self.budget, self.session.asked
-        budget.expect(expected_needs(plan, prompt, budget.price, self.model))
+        code = CodeSizes.read(self.base.manifest, self.model) if self.base else NO_CODE
+        budget.expect(expected_needs(plan, prompt, budget.price, self.model, code))
 
     def proven(
         self, plan: Plan, outcome: RunOutcome

@@ -20,6 +20,7 @@ from engine.planning.requests import (
     part_of,
     shared_bytes,
     task_requests,
+    task_s,
     unwritten_tokens,
 )
 
@@ -60,13 +61,14 @@ def tasks_part(plan: Plan, executors: int, terms: Terms, unwritten_s: float = 0.
             task,
             given[task.id] + terms.context,
             terms.model,
+            terms.code,
             cached=shared + terms.context if number > 0 else 0,
         )
     ]
 
     def seconds_of(task: Task) -> float:
         waits = bool(task.uses) and not task.depends_on
-        return expected_s(task.estimate, terms.pace) + (unwritten_s if waits else 0.0)
+        return task_s(task, terms) + (unwritten_s if waits else 0.0)
 
     return part_of(makespan_s(plan, executors, seconds_of), usages, terms.price)
 
@@ -74,7 +76,10 @@ def tasks_part(plan: Plan, executors: int, terms: Terms, unwritten_s: float = 0.
 def _alone(plan: Plan, terms: Terms) -> Part:
     """One conversation that writes all files, those of the contracts too, and reads no plan."""
     files = sum(byte_count(contract.content) for contract in plan.contracts) // BYTES_A_TOKEN
-    output = files + unwritten_tokens(plan) + sum(task.estimate for task in plan.tasks)
+    output = files + unwritten_tokens(plan) + sum(map(terms.code.written_tokens, plan.tasks))
     known = SYSTEM_BYTES[terms.model.engine] + byte_count(plan.prompt) + terms.context
-    usages = expected_requests(output, known // BYTES_A_TOKEN, 0, terms.model, cached=False)
+    owned = {entry for task in plan.tasks for entry in task.owns}
+    shown = terms.code.shown_bytes(owned) // BYTES_A_TOKEN
+    sent = known // BYTES_A_TOKEN
+    usages = expected_requests(output, sent, 0, terms.model, cached=False, shown=shown)
     return part_of(expected_s(output, terms.pace), usages, terms.price)

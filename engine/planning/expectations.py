@@ -11,6 +11,7 @@ from core.context import Context
 from core.events import ExpectedPace, Forecast, Part
 from core.plan import Plan
 from engine.money.usage import Price
+from engine.planning.code_sizes import NO_CODE, CodeSizes
 from engine.planning.comparison import Comparison, compare
 from engine.planning.forecast import forecast
 from engine.planning.history import History
@@ -44,6 +45,8 @@ class Expectations:
     """Of the texts that belong to the prompt."""
     given: PlannerInput = NOTHING_MORE
     """What the planner gets beside the prompt."""
+    code: CodeSizes = NO_CODE
+    """What executors change and read."""
 
     def given_more(self, context: Context, *, existing: bool = False) -> Self:
         """Where `context` belongs to the prompt, and the planner looks at `existing` code."""
@@ -105,7 +108,7 @@ class Expectations:
         return unwritten_tokens(plan) * planner.pace.per_token_s
 
     def _terms(self, model: ModelSettings) -> Terms:
-        return Terms(model, self._pace(model)[0], self.price, self.context_bytes)
+        return Terms(model, self._pace(model)[0], self.price, self.context_bytes, self.code)
 
     def _expected_pace(self, model: ModelSettings) -> ExpectedPace:
         pace, runs = self._pace(model)

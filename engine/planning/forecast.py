@@ -9,6 +9,7 @@ from core.plan import Plan, Task
 from engine.money.budget import CostEstimate
 from engine.money.ledger import amount_of
 from engine.money.usage import Price
+from engine.planning.code_sizes import NO_CODE, CodeSizes
 from engine.planning.comparison import Comparison, tasks_part
 from engine.planning.requests import (
     NOTHING_MORE,
@@ -16,9 +17,9 @@ from engine.planning.requests import (
     PlannerInput,
     Terms,
     byte_count,
-    expected_s,
     given_bytes,
     task_requests,
+    task_s,
     usage_of,
 )
 
@@ -43,7 +44,7 @@ def forecast(
     return Forecast(
         executors=max_executors,
         seconds=_range(tasks.seconds),
-        work_s=sum(expected_s(task.estimate, terms.pace) for task in plan.tasks),
+        work_s=sum(task_s(task, terms) for task in plan.tasks),
         tokens=_range(tasks.tokens),
         cost_usd=None if tasks.cost_usd is None else _range(tasks.cost_usd),
         simulated=terms.model.simulation is not None,
@@ -54,7 +55,7 @@ def forecast(
 
 
 def expected_needs(
-    plan: Plan, prompt: str, price: Price, model: ModelSettings
+    plan: Plan, prompt: str, price: Price, model: ModelSettings, code: CodeSizes = NO_CODE
 ) -> dict[str, CostEstimate]:
     """What to reserve for an attempt of each task, from the least that is worth a try.
 
@@ -62,7 +63,7 @@ def expected_needs(
     lets none go out that does not fit in full.
     """
     given, size = given_bytes(plan, model), byte_count(prompt)
-    return {task.id: _need(task, size + given[task.id], price, model) for task in plan.tasks}
+    return {task.id: _need(task, size + given[task.id], price, model, code) for task in plan.tasks}
 
 
 def most_of_planning(
@@ -80,8 +81,10 @@ def most_of_planning(
     )
 
 
-def _need(task: Task, given: int, price: Price, model: ModelSettings) -> CostEstimate:
-    requests = task_requests(task, given, model)
+def _need(
+    task: Task, given: int, price: Price, model: ModelSettings, code: CodeSizes
+) -> CostEstimate:
+    requests = task_requests(task, given, model, code)
     likely = amount_of(requests, price)
     own = len(task.model_dump_json().encode())
     written = max(given + own, requests[-1].total_tokens)

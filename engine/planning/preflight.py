@@ -26,6 +26,7 @@ from core.worker.planning import NO_FAILURE, Failure, Parallel, PlanningRequest,
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import absolute, check_target
 from engine.money.usage import Price
+from engine.planning.code_sizes import CodeSizes
 from engine.planning.expectations import Expectations
 from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
@@ -123,8 +124,13 @@ class PreparedRun:
 
     def seeing(self, base: BaseRecord) -> "PreparedRun":
         """With a planner that is shown the existing code."""
-        left_out = tuple(left.path for left in base.left_out)
-        return replace(self, repository=render_map(base, self.directory.base), left_out=left_out)
+        code = CodeSizes.read(base.manifest, self.models.executor)
+        return replace(
+            self,
+            repository=render_map(base, self.directory.base),
+            left_out=tuple(left.path for left in base.left_out),
+            expectations=replace(self.expectations, code=code),
+        )
 
     def close(self) -> None:
         self.backend.close()

@@ -10,6 +10,7 @@ from core.events import Part
 from core.job import Usage
 from core.plan import Plan, Task, promised_contracts, render_brief
 from engine.money.usage import Price
+from engine.planning.code_sizes import NO_CODE, CodeSizes
 
 # An executor writes about this much in a turn, and is sent everything again in the next.
 TOKENS_A_TURN = 1_500
@@ -32,13 +33,14 @@ USUAL_CONTRACT_BYTES = USUAL_CONTRACT_TOKENS * BYTES_A_TOKEN
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms a role works: which model, how fast it is, what its requests cost, and how many
-    bytes of context its prompt comes with."""
+    """On what terms a role works: which model, how fast it is, what its requests cost, how many
+    bytes of context its prompt comes with, and on what existing code."""
 
     model: ModelSettings
     pace: Pace
     price: Price
     context: int = 0
+    code: CodeSizes = NO_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +89,43 @@ def expected_s(output_tokens: int, pace: Pace) -> float:
     return _turns(output_tokens) * pace.first_token_s + output_tokens * pace.per_token_s
 
 
+def task_s(task: Task, terms: Terms) -> float:
+    """The same for a task."""
+    return expected_s(terms.code.written_tokens(task), terms.pace)
+
+
 def _turns(output_tokens: int) -> int:
     return min(MOST_TURNS, TURNS_BESIDES_WRITING + output_tokens // TOKENS_A_TURN)
 
 
-def task_requests(task: Task, given: int, model: ModelSettings, *, cached: int = 0) -> list[Usage]:
+def task_requests(
+    task: Task, given: int, model: ModelSettings, code: CodeSizes = NO_CODE, *, cached: int = 0
+) -> list[Usage]:
     """Those of one task, which is sent `given` bytes; of these, `cached` are in the cache."""
     known, own = cached // BYTES_A_TOKEN, len(task.model_dump_json()) // BYTES_A_TOKEN
     own += given // BYTES_A_TOKEN - known
-    return expected_requests(task.estimate, known, own, model, cached=bool(cached))
+    output, shown = code.written_tokens(task), code.shown_bytes(task.owns) // BYTES_A_TOKEN
+    return expected_requests(output, known, own, model, cached=bool(cached), shown=shown)
 
 
 def expected_requests(
-    output_tokens: int, known: int, own: int, model: ModelSettings, *, cached: bool
+    output_tokens: int,
+    known: int,
+    own: int,
+    model: ModelSettings,
+    *,
+    cached: bool,
+    shown: int = 0,
 ) -> list[Usage]:
     """One for each turn: it reads all before it from the cache, writes there what is new, and adds
     its part of the output. The first is sent `known` and `own` tokens, the `known` ones `cached` or
-    not."""
+    not; each after it is `shown` as much of files as the others."""
     turns, context, read = _turns(output_tokens), known + own, known if cached else 0
     requests = []
     for turn in range(turns):
         output = output_tokens * (turn + 1) // turns - output_tokens * turn // turns
         requests.append(usage_of(model, output, read=read, written=context - read))
-        read, context = context, context + output
+        read, context = context, context + output + shown // (turns - 1)
     return requests
 
 

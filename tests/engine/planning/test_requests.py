@@ -44,18 +44,25 @@ def test_more_work_takes_more_turns_and_more_time() -> None:
     assert expected_s(9_000, pace) == 2.0 * 9 + 90.0
 
 
-@given(st.integers(0, 50_000), st.integers(0, 100_000), st.integers(0, 1_000), st.booleans())
-def test_requests_write_the_estimate_and_read_what_was_said_before(
-    output: int, known: int, own: int, cached: bool
+@given(
+    st.integers(0, 50_000),
+    st.integers(0, 100_000),
+    st.integers(0, 1_000),
+    st.booleans(),
+    st.integers(0, 60_000),
+)
+def test_requests_write_the_estimate_and_read_what_was_said_and_shown_before(
+    output: int, known: int, own: int, cached: bool, shown: int
 ) -> None:
-    requests = expected_requests(output, known, own, MODEL, cached=cached)
+    requests = expected_requests(output, known, own, MODEL, cached=cached, shown=shown)
     assert sum(r.output_tokens for r in requests) == output
     assert requests[0].cache_read_tokens == (known if cached else 0)
     assert requests[0].cache_write_tokens == own + (0 if cached else known)
     for before, after in pairwise(requests):
         sent = before.cache_read_tokens + before.cache_write_tokens
         assert after.cache_read_tokens == sent
-        assert after.cache_write_tokens == before.output_tokens
+        new = after.cache_write_tokens - before.output_tokens
+        assert new == shown // (len(requests) - 1)
 
 
 def test_only_the_first_task_pays_for_writing_the_shared_part() -> None:
