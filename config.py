@@ -51,7 +51,7 @@ MOST_REPAIR_ROUNDS = 100
 
 # Settings of one group, with what they have in common.
 _core = partial(setting, Group.CORE)
-_existing = partial(setting, Group.EXISTING, commands=frozenset({"run"}))
+_existing = partial(setting, Group.EXISTING, commands=frozenset({"run", "plan"}))
 _place = partial(_core, commands=ALL_COMMANDS, kept=False)
 _plan = partial(setting, Group.PLAN, commands=RUN_COMMANDS)
 _planning = partial(setting, Group.PLAN)

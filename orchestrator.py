@@ -13,13 +13,14 @@ if __name__ == "__main__":  # also with python -I and PYTHONSAFEPATH
 from core.startup import REMEDY, Imports
 
 with Imports(3, REMEDY):
-    from collections.abc import Sequence
-    from contextlib import ExitStack, closing, suppress
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import ExitStack, closing, contextmanager, suppress
     from dataclasses import replace
     from pathlib import Path
+    from tempfile import TemporaryDirectory
     from typing import TYPE_CHECKING, Any
 
-    from config import LoadedSettings
+    from config import LoadedSettings, Settings
     from core.clock import SystemClock
     from core.errors import UsageError
     from core.program import program
@@ -39,7 +40,7 @@ with Imports(3, REMEDY):
 if TYPE_CHECKING:
     from core.events import EventSink
     from engine.cleanup.run_backends import RunBackends
-    from engine.planning.preflight import PreparedRun
+    from engine.planning.preflight import PreparedRun, SeenCode
     from engine.run.rundir import RunDir, RunFacts
 
 VERSION = "0.1.0"
@@ -63,10 +64,7 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
     if settings.into and settings.output_dir:
         remedy = "Leave one of them out: --into changes that directory itself."
         raise UsageError("--into and --output-dir were both given.", remedy)
-    if (settings.base or settings.apply) and not settings.into:
-        flag = "--base" if settings.base else "--apply"
-        remedy = f"Name its directory with --into, or leave {flag} out for a new project."
-        raise UsageError(f"{flag} was given without existing code.", remedy)
+    check_existing(settings)
     target = settings.into or settings.output_dir
     target = target or Path.cwd() / "outputs" / f"{slug(prompt)}-{run_id}"
     facts = RunFacts(run_id, prompt, str(target), CLOCK.time(), loaded.kept(), not settings.real)
@@ -80,6 +78,13 @@ def run(loaded: LoadedSettings, prompt: str) -> int:
 
         create_run(settings.work_dir, facts, fill)
         return carry_out(prepared)
+
+
+def check_existing(settings: Settings) -> None:
+    if (settings.base or settings.apply) and not settings.into:
+        flag = "--base" if settings.base else "--apply"
+        remedy = f"Name its directory with --into, or leave {flag} out for a new project."
+        raise UsageError(f"{flag} was given without existing code.", remedy)
 
 
 def resume(given: LoadedSettings, name: str) -> int:
@@ -116,7 +121,9 @@ def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Prepa
         remedy = "Leave --git out: --into makes a commit for each task anyway."
         raise UsageError("--into and --git were both given.", remedy)
     if settings.approve and not read_run_view(directory).approved:
-        check_can_ask(sys.stdin, directory.plan)
+        given = (("--into", settings.into), ("--base", settings.base))
+        code = [part for flag, value in given if value for part in (flag, str(value))]
+        check_can_ask(sys.stdin, directory.plan, facts.prompt, code)
     return prepare_run(settings, facts, directory, os.environ, CLOCK, print_line)
 
 
@@ -196,6 +203,7 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
 
     settings = loaded.settings
     print_warnings([*loaded.warnings, *unused_options(loaded)])
+    check_existing(settings)
     if output is not None:
         check_writable(output)
     run_dir = settings.work_dir / "runs" / new_run_id(CLOCK.time())  # of no run: never made
@@ -206,10 +214,14 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     caps = Allowance(settings.max_tokens, settings.max_cost)
     models = settle_prices(settings.models())
     given = build_context(read_context_files(settings.context, context.credentials.mask))
-    request = planning_request(settings, models.planner, prompt, caps, given)
     price, expectations = pricing(*models.each), read_expectations(settings, models)
-    expectations = expectations.given_more(given)
-    with reporting_spend(price, report, simulated=not settings.real) as (charge, spent):
+    expectations = expectations.given_more(given, existing=settings.into is not None)
+    with (
+        shown_code(settings, prompt, report) as code,
+        reporting_spend(price, report, simulated=not settings.real) as (charge, spent),
+    ):
+        request = planning_request(settings, models.planner, prompt, caps, given, code)
+        expectations = expectations.of_code(code.manifest)
         simulation = models.planner.simulation
         speed = simulation.speed if simulation else None
 
@@ -233,6 +245,36 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
     if output is None and output_failure():
         print_line(rescue_plan(made, spare))
     return 0
+
+
+@contextmanager
+def shown_code(
+    settings: Settings, prompt: str, report: Callable[[str], None]
+) -> Iterator[SeenCode]:
+    """What a planner is shown of existing code, laid out for as long as it plans."""
+    from backends import backend_class
+    from engine.planning.preflight import SeenCode
+    from engine.repository.base import prepare_base
+    from engine.run.rundir import RunDir
+    from engine.run.session import storing
+    from engine.verification.reproduce import try_alone
+    from engine.views.existing import describe_base
+
+    if settings.into is None:
+        yield SeenCode()
+        return
+    with ExitStack() as stack:
+        with storing():
+            run = RunDir(Path(stack.enter_context(TemporaryDirectory(prefix="orchestrator-"))))
+            base = prepare_base(settings.into, settings.base, run)
+            code = SeenCode.of(base, run)
+        for line in describe_base(base):
+            report(line)
+        place = backend_class(settings.backend).checks_run_in
+        if found := try_alone(run, base, prompt, settings, place, CLOCK, report):
+            report(found.for_person())
+            code = replace(code, failure=found.for_planner())
+        yield code
 
 
 def runs(loaded: LoadedSettings, limit: int | None) -> int:

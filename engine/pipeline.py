@@ -24,7 +24,7 @@ from engine.planning.expectations import planning_took
 from engine.planning.fit import refuse_unfit
 from engine.planning.lacking_tools import lacking_tools
 from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
-from engine.planning.preflight import PreparedRun
+from engine.planning.preflight import PreparedRun, SeenCode
 from engine.repository.base import prepare_base, read_base
 from engine.repository.branch import fast_forward
 from engine.run.attempt_store import GivenBase, write_contracts
@@ -109,7 +109,7 @@ def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, Giv
         for line in describe_base(base):
             session.notice(line)
     ref = pack_base(run.base, base.manifest, run.root / BASE_NAME)
-    return prepared.seeing(base), GivenBase(ref, base.manifest)
+    return prepared.seeing(SeenCode.of(base, session.run)), GivenBase(ref, base.manifest)
 
 
 def apply_change(session: Session) -> str:
@@ -156,7 +156,7 @@ def carry_out_plan(
     """
     session, settings, budget = execution.session, prepared.settings, execution.budget
     if found := find_failure(session, settings, prepared.backend, execution.checks_of):
-        prepared = replace(prepared, failure=found.for_planner())
+        prepared = replace(prepared, code=replace(prepared.code, failure=found.for_planner()))
     is_new = not (session.run.plan.exists() or session.run_view.has_begun)
     if is_new and prepared.can_start_early:
         return run_early(prepared, execution, charge)

@@ -21,6 +21,7 @@ _SECTION = r"^<{0}>$(.*?)^</{0}>$"
 _CONTRACT = re.compile(r'^<contract path="([^"]+)">$', re.MULTILINE)
 _PROMISED = re.compile(r"^- (.+) \(used by [^()]+\)$", re.MULTILINE)
 _WRITING = ("write_file", "append_file", "edit_file")
+_FAILURE = re.compile(r"^<failure>\n(.+)\nIt was run on the code as it is, and fails", re.MULTILINE)
 _FAILING = re.compile(r"\b(?:FAIL|ERROR): (test_\w+)")
 LOOK, REMOVE = "list_files", "delete_file"
 _KEPT = re.compile(r"kept (\d+) characters of ")
@@ -33,9 +34,9 @@ class Conversation:
     `tools` go by our own names; `workspace` is where the Claude Code CLI works, "" for our own
     engine. `contracts` are shown in full, `plan_contracts` are all that the plan names. `files` are
     an executor's so far, as (path, content), `unwanted` those it has to remove; `tried` says that
-    it ran a command since it last wrote; `failing` are the tests that its task says fail;
-    `plan_keys` are those that the schema of a planner's
-    request allows.
+    it ran a command since it last wrote; `failing` are the tests that its task says fail, or the
+    command that a planner was told of; `plan_keys` are those that the schema of a planner's request
+    allows.
     """
 
     role: str
@@ -107,6 +108,7 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
         turn,
         prompt,
         tools=tools,
+        failing=frozenset(_FAILURE.findall("\n".join(texts))),
         existing=existing,
         listed=listed,
         plan_keys=keys,

@@ -24,8 +24,9 @@ def read_listing(text: str) -> frozenset[str]:
     return frozenset(_LISTED.findall(text))
 
 
-def plan_change(listed: Iterable[str]) -> Plan:
-    """A task for each of a few files that take a comment, and a note on what this is."""
+def plan_change(listed: Iterable[str], failing: str = "") -> Plan:
+    """A task for each of a few files that take a comment, and a note on what this is. The command
+    that is `failing` becomes that of a criterion, and goes on failing."""
     able = (path for path in sorted(listed) if PurePosixPath(path).suffix in _COMMENTS)
     chosen = sorted(able, key=lambda path: (path.count("/"), path))[:_MOST_CHANGED]
     note = NOTE if NOTE not in listed else f"docs/{NOTE}"
@@ -51,7 +52,11 @@ def plan_change(listed: Iterable[str]) -> Plan:
         ),
         tasks=tasks,
         acceptance_criteria=(
-            Criterion(text="The files that were there still work.", served_by=(tasks[0].id,)),
+            Criterion(
+                text="The files that were there still work.",
+                served_by=(tasks[0].id,),
+                command=failing,
+            ),
         ),
         contracts=(Contract(path=note, purpose="What this is", content=content),),
     )

@@ -51,7 +51,7 @@ class SimulatedModel:
         if talk.turn == 0 and "list_files" in talk.tools:
             return tool_answer(tool_part("list_files", {}))
         if talk.existing:
-            designed = plan_change(talk.listed)
+            designed = plan_change(talk.listed, "".join(talk.failing))
         else:
             designed = self._mistakes.of_plan(self._designer.plan(talk.prompt))
         plan, is_cut = self._misbehaviour.spoil_plan(designed.model_dump(mode="json"), talk)

@@ -9,6 +9,7 @@ from claude.simulation.latency import Pace, usual_pace
 from core.bundle import Models, ModelSettings
 from core.context import Context
 from core.events import ExpectedPace, Forecast, Part
+from core.job import Manifest
 from core.plan import Plan
 from engine.money.usage import Price
 from engine.planning.code_sizes import NO_CODE, CodeSizes
@@ -53,6 +54,10 @@ class Expectations:
         size = byte_count(context.text)
         seen = IMAGE_TOKENS * BYTES_A_TOKEN * len(context.images) + MAP_BYTES * existing
         return replace(self, context_bytes=size, given=PlannerInput(size + seen, existing))
+
+    def of_code(self, manifest: Manifest) -> Self:
+        """Where executors change and read these files."""
+        return replace(self, code=CodeSizes.read(manifest, self.models.executor))
 
     def planning(self, prompt: str) -> Part:
         """What making a plan will take."""

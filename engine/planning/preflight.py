@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from backends import backend_class
 from backends.base import Backend, BackendContext
@@ -19,14 +20,13 @@ from core.clock import Clock
 from core.context import NO_CONTEXT, Context
 from core.errors import refuse_if
 from core.events import AnswerProgress, Part
-from core.job import Amount, Usage
+from core.job import Amount, Manifest, Usage
 from core.plan import Plan
 from core.waiting import announced
 from core.worker.planning import NO_FAILURE, Failure, Parallel, PlanningRequest, Revision
 from engine.delivery.deliver import last_delivery
 from engine.delivery.target_check import absolute, check_target
 from engine.money.usage import Price
-from engine.planning.code_sizes import CodeSizes
 from engine.planning.expectations import Expectations
 from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
@@ -46,6 +46,24 @@ from executor_agent import ThreadWorker
 from planner_agent import AskForPlan, ask_for_plan
 
 
+@dataclass(frozen=True, slots=True)
+class SeenCode:
+    """Existing code as a planner is shown it: the map, where it may look, what is not there to be
+    written, and how the command ended that the prompt reports as failing."""
+
+    map: str = ""
+    root: str = ""
+    left_out: tuple[str, ...] = ()
+    failure: Failure = NO_FAILURE
+    manifest: Manifest = Manifest(())  # noqa: RUF009 - a frozen value
+
+    @classmethod
+    def of(cls, base: BaseRecord, run: RunDir) -> Self:
+        left_out = tuple(left.path for left in base.left_out)
+        seen = render_map(base, run.base)
+        return cls(seen, str(run.base), left_out, manifest=base.manifest)
+
+
 @dataclass(frozen=True)
 class PreparedRun:
     """One run as this process will carry it out. Close it: it holds the backend's connections, and
@@ -63,11 +81,7 @@ class PreparedRun:
     expectations: Expectations
     preflight_usage: tuple[Usage, ...] = ()
     context_files: tuple[ContextFile, ...] = ()
-    repository: str = ""
-    """The map of existing code, for the planner."""
-    left_out: tuple[str, ...] = ()
-    """What of that code is not given."""
-    failure: Failure = NO_FAILURE
+    code: SeenCode = SeenCode()
     held: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -114,23 +128,13 @@ class PreparedRun:
         """The same for another thread, whose clock may end it."""
         prompt, model = self.facts.prompt, self.models.planner
         given = build_context(self.context_files)
-        request = planning_request(self.settings, model, prompt, allowance, given)
-        if self.repository:
-            root = str(self.directory.base)
-            request = replace(request, repository=self.repository, root=root, failure=self.failure)
-            request = replace(request, left_out=self.left_out)
+        request = planning_request(self.settings, model, prompt, allowance, given, self.code)
         request = replace(request, revisions=revisions)
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
-    def seeing(self, base: BaseRecord) -> "PreparedRun":
+    def seeing(self, code: SeenCode) -> "PreparedRun":
         """With a planner that is shown the existing code."""
-        code = CodeSizes.read(base.manifest, self.models.executor)
-        return replace(
-            self,
-            repository=render_map(base, self.directory.base),
-            left_out=tuple(left.path for left in base.left_out),
-            expectations=replace(self.expectations, code=code),
-        )
+        return replace(self, code=code, expectations=self.expectations.of_code(code.manifest))
 
     def close(self) -> None:
         self.backend.close()
@@ -143,6 +147,7 @@ def planning_request(
     prompt: str,
     allowance: Allowance,
     given: Context = NO_CONTEXT,
+    code: SeenCode = SeenCode(),
 ) -> PlanningRequest:
     """What a planner is asked under these settings."""
     tools = backend_class(settings.backend).worker_tools
@@ -155,6 +160,10 @@ def planning_request(
         parallel=Parallel(settings.parallel),
         executors=settings.max_executors,
         surroundings=render_surroundings(settings.max_executors, commands=commands, tools=tools),
+        repository=code.map,
+        root=code.root,
+        left_out=code.left_out,
+        failure=code.failure,
         context=given,
     )
 

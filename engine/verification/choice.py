@@ -4,15 +4,17 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from backends.base import Backend
+from backends.base import Backend, CheckPlace
 from claude.simulation.mistakes.places import all_commands, all_texts
 from claude.simulation.sample_projects import KEYWORDS, load_sample
 from config import Settings
 from core.checks.registries import read_registries
 from core.checks.sandbox import Bare, Sandbox, find_bubblewrap
 from core.checks.toolchain import programs_of
+from core.clock import Clock
 from core.plan import Plan
 from engine.delivery.merge import MergePlan
+from engine.run.rundir import RunDir
 from engine.run.session import Session
 from engine.verification.added_task import AddedTasks
 from engine.verification.commands import find_commands
@@ -33,26 +35,38 @@ def choose_runner(
     foreign = settings.real or session.run.base_json.exists()  # not code of our own samples
     if why_not := _why_nothing_runs(plan, merged, settings, foreign):
         return why_not
-    contained = ContainerRunner(session.run, settings, os.environ, session.clock)
-    match backend.checks_run_in:
-        case "job":
-            needs_no_sandbox = settings.verify_on_host or not foreign
-            return JobRunner(tasks, backend.name, needs_no_sandbox)
-        case "container":
-            return contained
-        case "host":
-            sandbox = find_bubblewrap(programs_of(plan.setup.tools)) if foreign else Bare()
-            if isinstance(sandbox, Sandbox):
-                return HostRunner(sandbox, session.run.verification, session.clock)
-            if not contained.problem():
-                return contained
-            if settings.verify_on_host:
-                unprotected = Bare(read_registries(os.environ, Path.home()))
-                return HostRunner(unprotected, session.run.verification, session.clock)
-            return (
-                f"{sandbox}; install it, or build the image for containers (docker/build.sh), or"
-                " run them unprotected with --verify-on-host"
-            )
+    if backend.checks_run_in == "job":
+        needs_no_sandbox = settings.verify_on_host or not foreign
+        return JobRunner(tasks, backend.name, needs_no_sandbox)
+    place = backend.checks_run_in
+    return choose_near(session.run, session.clock, plan, settings, place, foreign=foreign)
+
+
+def choose_near(
+    run: RunDir,
+    clock: Clock,
+    plan: Plan,
+    settings: Settings,
+    place: CheckPlace,
+    *,
+    foreign: bool = True,
+) -> CheckRunner | str:
+    """The same where checks are no job; `foreign`: other code than that of our own samples."""
+    contained = ContainerRunner(run, settings, os.environ, clock)
+    if place == "container":
+        return contained
+    sandbox = find_bubblewrap(programs_of(plan.setup.tools)) if foreign else Bare()
+    if isinstance(sandbox, Sandbox):
+        return HostRunner(sandbox, run.verification, clock)
+    if not contained.problem():
+        return contained
+    if settings.verify_on_host:
+        unprotected = Bare(read_registries(os.environ, Path.home()))
+        return HostRunner(unprotected, run.verification, clock)
+    return (
+        f"{sandbox}; install it, or build the image for containers (docker/build.sh), or"
+        " run them unprotected with --verify-on-host"
+    )
 
 
 def _why_nothing_runs(plan: Plan, merged: MergePlan, settings: Settings, foreign: bool) -> str:

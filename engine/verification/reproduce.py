@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from backends.base import Backend
+from backends.base import Backend, CheckPlace
 from config import Settings
 from core.check_request import Check, CheckRequest
+from core.clock import Clock
 from core.events import CheckBegun, CheckEnded, Proof
 from core.plan import Plan, build_single_task_plan
 from core.quoting import quoted
@@ -14,11 +15,12 @@ from core.worker.planning import Failure
 from engine.delivery.change import existing_tree
 from engine.delivery.merge import MergePlan
 from engine.delivery.merged_file import read_text
-from engine.repository.base import read_base
+from engine.repository.base import BaseRecord, read_base
 from engine.repository.reproduce import command_in, guess_setup
+from engine.run.rundir import RunDir
 from engine.run.session import Session
 from engine.verification.added_task import AddedTasks
-from engine.verification.choice import choose_runner
+from engine.verification.choice import choose_near, choose_runner
 from engine.verification.job_runner import JobRunner
 from engine.verification.verify import CheckRunner, ChecksNotRun
 
@@ -88,6 +90,27 @@ def find_failure(
     session.notice(found.for_person())
     write_atomic(run.reproduction, encode(found) + "\n", durable=True)
     return found
+
+
+def try_alone(
+    run: RunDir,
+    base: BaseRecord,
+    prompt: str,
+    settings: Settings,
+    place: CheckPlace,
+    clock: Clock,
+    progress: Callable[[str], None],
+) -> Reproduction | None:
+    """The same for a plan that is made without a run, on a backend whose checks run in `place`; no
+    job is started."""
+    tree = existing_tree(run, base)
+    if not settings.verify or (plan := plan_of_failure(prompt, tree)) is None:
+        return None
+    progress(f"trying {plan.tasks[0].checks[0]} on the code as it is")
+    is_job = place == "job"
+    why_not = "it would be a job, and plan starts none"
+    runner = why_not if is_job else choose_near(run, clock, plan, settings, place)
+    return reproduce(plan, tree, runner)
 
 
 def plan_of_failure(prompt: str, tree: MergePlan) -> Plan | None:

@@ -1,27 +1,35 @@
 """Showing a plan and its forecast, and asking whether to go on, or with which other plan."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from core.errors import BudgetExceeded, OrchestratorError, PlanInvalid, PlanningFailed, UsageError
 from core.plan import Plan
+from core.program import program_line
 from engine.views.types import View
 
 _QUESTION = "Carry out this plan? y, n (Enter), e (edit), or a change: "
 _HINT = "Answer y, n or e, or say in more than one word what to change. Enter alone means no."
+_LONGEST_PROMPT = 200
 _UNCHANGED = "The plan is unchanged."
 
 
-def check_can_ask(stdin: TextIO | None, plan: Path) -> None:
+def check_can_ask(
+    stdin: TextIO | None, plan: Path, prompt: str = "", code: Sequence[str] = ()
+) -> None:
     """Raises UsageError when the question of --approve could not be answered; `plan` is where the
-    run's plan is, if it has one."""
+    run's plan is, if it has one. The `prompt` and the options that name existing `code` are those
+    of the run."""
     if stdin is None or not stdin.isatty():
-        remedy = "Write the plan with `plan -o plan.json`, review it and run it with --plan."
+        asked = prompt if len(prompt) <= _LONGEST_PROMPT else "PROMPT"
+        write = program_line("plan", asked, *code, "-o", "plan.json")
+        run = program_line("--plan", str(plan) if plan.exists() else "plan.json", *code)
+        remedy = f"Write the plan with `{write}`, review it and run it with `{run}`."
         if plan.exists():
-            remedy = f"Go on in a terminal, or review {plan} and start a run of it with --plan."
+            remedy = f"Go on in a terminal, or review {plan} and start a run of it with `{run}`."
         raise UsageError("--approve needs a terminal, and standard input is not one.", remedy)
 
 
