@@ -44,6 +44,7 @@ from core.wire import encode, write_atomic
 from core.workspace.base_tree import NO_BASE, BaseTree, Put, lay_out_base
 from core.workspace.confined import remove_tree
 from core.workspace.result_check import deleted_paths, find_defects, result_paths
+from core.workspace.unsent import Unsent
 from core.workspace.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -307,8 +308,9 @@ def _lay_out(attempt: AttemptDir, request: Request, inputs: Manifest) -> tuple[W
     workspace = Workspace(
         attempt.work, owns, contracts, max_files=limits.max_files, max_bytes=limits.max_bytes
     )
-    put = partial(workspace.put, known={})
-    return workspace, _lay_inputs(attempt, request, inputs, put)
+    base = _lay_inputs(attempt, request, inputs, partial(workspace.put, known={}))
+    workspace.unsent = Unsent(base.unsent)
+    return workspace, base
 
 
 def _lay_inputs(attempt: AttemptDir, request: Request, inputs: Manifest, put: Put) -> BaseTree:

@@ -76,8 +76,8 @@ class PlannerAgent:
 
     `surroundings` tells what executors can do where they will run. For existing code, `repository`
     is the map of it, `root` where it may be looked at, `left_out` what is not there to be written,
-    and `failure` how the command ended there that the prompt reports as failing. `context` belongs
-    to the prompt.
+    `part_limit` how much of it executors get where that is not the whole, and `failure` how the
+    command ended there that the prompt reports as failing. `context` belongs to the prompt.
     """
 
     claude: Claude
@@ -88,6 +88,7 @@ class PlannerAgent:
     repository: str = ""
     root: Path | None = None
     left_out: Sequence[str] = ()
+    part_limit: str = ""
     failure: Failure = NO_FAILURE
     context: Context = NO_CONTEXT
     max_repairs: int = 3
@@ -152,7 +153,7 @@ class PlannerAgent:
         yield from self._existing.defects(plan)
 
     def _ask(self, messages: list[Block]) -> Reply:
-        schema = build_schema(existing=bool(self.repository))
+        schema = build_schema(existing=bool(self.repository), part=bool(self.part_limit))
         looks = self._looking.schemas if self._looking else ()
         may_look = self._looking is not None and not self._looking.is_over()
         if self._structured:
@@ -172,7 +173,8 @@ class PlannerAgent:
         return self.claude.send(self._call(messages, tools=(*looks, tool), tool_choice=forced))
 
     def _call(self, messages: list[Block], **more: Any) -> Call:
-        instructions = load_planner_prompt(existing=bool(self.repository))
+        existing = bool(self.repository)
+        instructions = load_planner_prompt(existing=existing, limit=self.part_limit)
         return Call(
             system=({"type": "text", "text": instructions},),
             # each turn that looks is sent all before it
@@ -231,6 +233,7 @@ def ask_for_plan(
             repository=request.repository,
             root=Path(request.root) if request.root else None,
             left_out=request.left_out,
+            part_limit=request.part_limit,
             failure=request.failure,
             context=request.context,
             on_progress=hooks.on_progress,

@@ -33,7 +33,7 @@ from backends.shared.worker_image import WORKER_TOOLS
 from core.aws.bucket import S3Bucket
 from core.aws.bundles import PackUri, RunObjects, StoredObjects, packs
 from core.aws.calls import AwsService
-from core.bundle import BASE_NAME, AttemptDir, Limits
+from core.bundle import BASE_NAMES, AttemptDir, Limits
 from core.errors import AwsRefused, BackendError, BundleError, CollectError, Problem, SubmitError
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, TaskResult
 from core.wire import write_atomic
@@ -76,7 +76,8 @@ class AwsBatchBackend(Backend):
         self._client = BatchClient(self._services["batch"])
         self._streams = LogStreams(self._services["logs"])
         self._s3 = S3Bucket(settings.batch_s3_bucket, self._services["s3"])
-        self._has_recalled = self._has_base = False
+        self._has_recalled = False
+        self._bases: set[Path] = set()
         self._handles: dict[JobKey, JobHandle] = {}
         objects = partial(self._objects, self._location)
         self._states = JobStates(context, self._location, self._client, self._streams, objects)
@@ -137,9 +138,10 @@ class AwsBatchBackend(Backend):
         requests = [(key, AttemptDir(job.attempt_dir).request) for key, job in jobs.items()]
         source = source_digest(SOURCE_ROOT)
         objects, region = self._objects(self._location), self._settings.batch_region
-        if (base := self._run_dir / BASE_NAME).exists() and not self._has_base:
-            objects.store_base(base)
-            self._has_base = True
+        for base in (self._run_dir / name for name in BASE_NAMES):
+            if base not in self._bases and base.exists():
+                objects.store_base(base)
+                self._bases.add(base)
         for pack in packs(requests, source, MOST_IN_ARRAY, self.pack_bytes):
             name = pack.store(objects.bucket, objects.root)
             uri = PackUri(objects.bucket.name, objects.root, name, region)

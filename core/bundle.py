@@ -29,6 +29,8 @@ BASE_NAME = "base.tar.gz"
 """The archive of the existing code that a run changes, in its directory or with an attempt."""
 BASE_FILES = "base"
 """The directory of these files as they are, in that of the run."""
+BASE_NAMES = (BASE_NAME, "whole.tar.gz")
+"""The second is there where the first holds a part: for checks that run as jobs."""
 BASE_DIRECTORY = "base"
 """Where the archive is that all attempts on one machine share, beside each."""
 _LONGEST_CLAIM_BYTES = 4 * 1024

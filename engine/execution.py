@@ -17,7 +17,7 @@ from engine.money.budget import Budget
 from engine.planning.code_sizes import NO_CODE, CodeSizes
 from engine.planning.forecast import expected_needs
 from engine.planning.warm_up import price_prefix
-from engine.run.attempt_store import DiskStore, GivenBase, verify_results
+from engine.run.attempt_store import BaseSupply, DiskStore, verify_results
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session, storing
 from engine.scheduling.calls import ThreadedCalls
@@ -35,15 +35,15 @@ CHECKS_S = 2 * TOGETHER_S
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What a session's plans are carried out with; `model` executes. `base` is the existing code
-    that the run changes."""
+    """What a session's plans are carried out with; `model` executes. `supply` is of the existing
+    code that the run changes."""
 
     session: Session
     backend: Backend
     model: ModelSettings
     settings: Settings
     budget: Budget
-    base: GivenBase | None = None
+    supply: BaseSupply | None = None
 
     @storing()
     def run(self, plan: Plan, source: PlanSource | None = None) -> RunOutcome:
@@ -57,7 +57,8 @@ class Execution:
             plan, prompt, self.budget.price, self.model, self.backend.first_line_s
         )
         limits = self.settings.limits()
-        store = DiskStore(session.run, plan, prompt, self.model, limits, base=self.base)
+        base = self.supply.given(plan) if self.supply else None
+        store = DiskStore(session.run, plan, prompt, self.model, limits, base=base)
         return self._schedule(plan, store, earlier, prefix if is_cold else None, source)
 
     def besides(self, plan: Plan) -> AddedTasks:
@@ -69,7 +70,7 @@ class Execution:
             return self._schedule(alone, store, earlier)
 
         limits = self.settings.limits()
-        return AddedTasks(self.session, plan, self.model, limits, run, self.base)
+        return AddedTasks(self.session, plan, self.model, limits, run, self.supply)
 
     def checks_of(self, plan: Plan, queue_s: float = math.inf) -> AddedTasks:
         """What runs checks as a job: they ask no model, and so take nothing of the budget. It waits
@@ -83,8 +84,8 @@ class Execution:
 
     def expect(self, plan: Plan) -> None:
         """Tell the budget what the plan's tasks will take."""
-        budget, prompt = self.budget, self.session.asked
-        code = CodeSizes.read(self.base.manifest, self.model) if self.base else NO_CODE
+        budget, prompt, supply = self.budget, self.session.asked, self.supply
+        code = CodeSizes.read(supply.manifest, self.model) if supply else NO_CODE
         budget.expect(expected_needs(plan, prompt, budget.price, self.model, code))
 
     def proven(

@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from core.bundle import BASE_NAME
 from core.errors import BudgetExceeded, MergeError, OrchestratorError, RunRemoved
 from core.events import Forecast, PlanApproved
 from core.job import Amount, TaskState, Usage
 from core.plan import Plan, parse_plan, render_plan
 from core.wire import write_atomic
 from core.worker.planning import Revision
-from core.workspace.base_tree import pack_base
 from engine.cleanup.outstanding_jobs import abandon, release
 from engine.cleanup.run_backends import TimedBackend
 from engine.delivery.deliver import deliver
@@ -27,7 +25,9 @@ from engine.planning.plan_toml import parse_toml_plan, render_toml_plan
 from engine.planning.preflight import PreparedRun, SeenCode
 from engine.repository.base import prepare_base, read_base
 from engine.repository.branch import fast_forward
-from engine.run.attempt_store import GivenBase, write_contracts
+from engine.repository.packed_base import PackedBase
+from engine.repository.part import Part
+from engine.run.attempt_store import write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
 from engine.scheduling.types import RunOutcome, StopCause
@@ -38,7 +38,7 @@ from engine.verification.repairs.repair import Proven
 from engine.verification.reproduce import find_failure
 from engine.verification.verify import Report
 from engine.views.approval import Approval
-from engine.views.existing import describe_base
+from engine.views.existing import describe_base, describe_part
 from engine.views.plan import render_plan_view
 from engine.views.types import View
 
@@ -62,8 +62,8 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
         for usage in prepared.preflight_usage:
             charge(usage)
         model = prepared.models.executor
-        prepared, base = with_base(prepared, session)
-        execution = Execution(session, prepared.backend, model, settings, budget, base)
+        prepared, supply = with_base(prepared, session)
+        execution = Execution(session, prepared.backend, model, settings, budget, supply)
         try:
             plan, outcome = carry_out_plan(prepared, execution, view, charge)
             outcome, results = execution.proven(plan, outcome)
@@ -98,7 +98,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
 
 
 @storing()
-def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, GivenBase | None]:
+def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, PackedBase | None]:
     """With the existing code that the run changes, laid out; None for a new project."""
     settings, run = prepared.settings, session.run
     if settings.into is None:
@@ -108,8 +108,13 @@ def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, Giv
     if is_new:
         for line in describe_base(base):
             session.notice(line)
-    ref = pack_base(run.base, base.manifest, run.root / BASE_NAME)
-    return prepared.seeing(SeenCode.of(base, session.run)), GivenBase(ref, base.manifest)
+
+    def tell(part: Part) -> None:
+        for line in describe_part(part):
+            session.notice(line)
+
+    supply = PackedBase(run, base.manifest, session.asked, tell)
+    return prepared.seeing(SeenCode.of(base, run)), supply
 
 
 def apply_change(session: Session) -> str:

@@ -7,7 +7,7 @@ on this machine too, and updated by each poll.
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from backends.shared.work_dir_id import is_moved_away, work_dir_id
 from backends.slurm.arrays import FOLDER
 from backends.slurm.host import KEPT_VARIABLES, LOG_TAIL_BYTES, AttemptTrace, CommandResult, Upload
 from backends.slurm.preflight import COMMANDS
-from core.bundle import BASE_NAME
+from core.bundle import BASE_NAMES
 from core.clock import Clock
 from core.errors import BackendError, CollectError
 from core.job import JobKey
@@ -73,7 +73,7 @@ class RemoteHost:
         self._new_name = _make_name(root)
         self._is_over = False
         self._has_code = False
-        self._has_base = False
+        self._bases: frozenset[str] = frozenset()
         self._is_active = False  # whether this process has submitted jobs or fetched results
         self._traces: dict[JobKey, AttemptTrace] = {}
         self._followed_at = -FOLLOWED_S
@@ -147,24 +147,24 @@ class RemoteHost:
         run_dir = self.run_dir  # whose look-up tells whether the code is there
         self._refuse_if_over()  # the directory may be a new one by now
         code = None if self._has_code else SOURCE_ROOT
-        base = (self.root / BASE_NAME).exists() and not self._has_base
-        with self._packed(upload, code, base) as (stream, url, on_progress):
+        bases = frozenset(n for n in BASE_NAMES if (self.root / n).exists()) - self._bases
+        with self._packed(upload, code, bases) as (stream, url, on_progress):
             payload = self.transfers.sending(stream)
             fields = {"has_upload": True, "run_dir": run_dir, "url": url, **request}
             answer = self._call("run", payload, on_progress, **fields)
         self._has_code = "missing_code" not in answer
-        self._has_base |= base and self._has_code
+        self._bases |= bases if self._has_code else frozenset()
         return answer
 
     @contextmanager
     def _packed(
-        self, upload: Upload, code: Path | None, base: bool
+        self, upload: Upload, code: Path | None, bases: Set[str]
     ) -> Iterator[tuple[IO[bytes], str, OnProgress]]:
         """What is sent over SSH, the URL of everything else, and a function to be told how far that
         has come. Files that only their owner may read never go through a bucket."""
         root, origin, bucket = self.root, self._origin, self._bucket
         if bucket is None:
-            packed = packed_upload(root, upload.files, upload.keys, origin, code, base=base)
+            packed = packed_upload(root, upload.files, upload.keys, origin, code, bases)
             with packed as stream:
                 yield stream, "", ignore
             return
@@ -172,7 +172,7 @@ class RemoteHost:
             private = [file for file in upload.files if not file.mode & 0o077]
             others = [file for file in upload.files if file.mode & 0o077]
             url = stack.enter_context(bucket.object())
-            packed = packed_upload(root, others, upload.keys, origin, code, base=base)
+            packed = packed_upload(root, others, upload.keys, origin, code, bases)
             total = bucket.put(url, stack.enter_context(packed))
             stream = stack.enter_context(packed_upload(root, private, (), origin, None))
             track = self.transfers.track("sent", total, "on to the head node")

@@ -7,7 +7,7 @@ import gzip
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -15,7 +15,6 @@ from typing import IO
 from backends.parallelcluster.head_node.paths import ENCODING
 from backends.shared.results import attempt_of
 from backends.slurm.host import UploadFile
-from core.bundle import BASE_NAME
 from core.job import JobKey
 from core.worker.source import worker_files
 
@@ -29,11 +28,10 @@ def packed_upload(
     keys: Sequence[JobKey],
     origin: str,
     source: Path | None,
-    *,
-    base: bool = False,
+    bases: Set[str] = frozenset(),
 ) -> Iterator[IO[bytes]]:
     """A compressed tar of files and requests of the run at `root`, of the worker's code if its
-    `source` is given, and with `base` of the existing code that the run changes. `origin`
+    `source` is given, and the archives `bases` of the existing code that the run changes. `origin`
     identifies the work directory that the run belongs to."""
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as stream:
         with (
@@ -46,8 +44,8 @@ def packed_upload(
             for key in keys:
                 request = attempt_of(root, key).request
                 tar.add(request, f"run/{request.relative_to(root).as_posix()}")
-            if base:
-                tar.add(root / BASE_NAME, f"run/{BASE_NAME}")
+            for name in sorted(bases):
+                tar.add(root / name, f"run/{name}")
             if source is not None:
                 for name in worker_files(source):
                     _add(tar, f"code/{name}", (source / name).read_bytes(), 0o644)

@@ -70,6 +70,7 @@ class ApiEngine(Engine):
             checks=context.run_checks is not None,
             alone=EVERYTHING in context.request.task.owns,
             existing=context.request.base is not None,
+            part=bool(context.workspace.unsent),
         )
         self._system = ({**build_text(instructions), "cache_control": _CACHE},)
         answer_tokens = context.request.model.max_output_tokens

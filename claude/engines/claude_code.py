@@ -20,6 +20,7 @@ from claude.prompts import load_cli_prompt, render_defects
 from core.clock import CheckedClock
 from core.errors import Problem, RequestRejected
 from core.job import Outcome, Usage
+from core.quoting import escaped
 from core.shell.processes import hide_memory
 
 _MARK = "CLAUDE_CONFIG_DIR"
@@ -39,7 +40,8 @@ class ClaudeCodeEngine(Engine):
 
     def _solve(self) -> str:
         try:
-            self._home.make(load_cli_prompt(existing=self._request.base is not None))
+            existing, part = self._request.base is not None, bool(self._context.workspace.unsent)
+            self._home.make(load_cli_prompt(existing=existing, part=part))
             hide_memory()
             with CliProxy(self._context.connect, self._context.clock) as proxy:
                 return self._correct_until_done(proxy)
@@ -134,7 +136,9 @@ def build_cli_prompt(context: EngineContext) -> list[Block]:
     """The prompt, and where the workspace is."""
     shared, task = build_prompt(context)
     place = f"<workspace>{context.attempt.work.resolve()}</workspace>"
-    return [shared, build_text(f"{task['text']}\n{place}")]
+    unsent = "\n".join(map(escaped, context.workspace.unsent.lines("")))
+    more = f"\n<not_sent>\n{unsent}\n</not_sent>" if unsent else ""
+    return [shared, build_text(f"{task['text']}\n{place}{more}")]
 
 
 def _without_result(unreadable: int, code: int | None, stderr: str) -> tuple[Outcome, str]:

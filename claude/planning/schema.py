@@ -14,16 +14,19 @@ _OWN = ("version", "prompt")
 
 _OF_EXISTING = ("shared",)
 """Of a plan: what there is only where code exists."""
+_OF_PART = ("reads",)
+"""Of a plan: what there is only where executors get a part of that code."""
 
 
-@lru_cache(maxsize=2)
-def build_schema(*, existing: bool = False) -> Block:
+@lru_cache(maxsize=4)
+def build_schema(*, existing: bool = False, part: bool = False) -> Block:
     """The JSON schema of Plan for the API, without the fields that the program sets; those that
-    need `existing` code only with it."""
+    need `existing` code, or a `part` of it, only with that."""
     from claude.sdk import transform_schema  # half a second, so not before it is used
 
     schema = transform_schema(_plain(Plan.model_json_schema()))
-    for own in (*_OWN, *(() if existing else _OF_EXISTING)):
+    absent = (*_OWN, *(() if existing else _OF_EXISTING), *(() if part else _OF_PART))
+    for own in absent:
         schema["properties"].pop(own)
     schema["required"] = list(schema["properties"])
     return schema

@@ -6,6 +6,7 @@ The shared text is the same bytes for all tasks of a run, so that the provider's
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from core.bundle import ContractFile, Request
@@ -22,26 +23,34 @@ def load_prompt(name: str) -> str:
     return (Path(__file__).parent / f"{name}.md").read_text(encoding="utf-8")
 
 
-def load_planner_prompt(*, existing: bool) -> str:
-    """The instructions of a planner, for a new project or for `existing` code."""
-    return load_prompt("planner") + (load_prompt("planner_existing") if existing else "")
+def load_planner_prompt(*, existing: bool, limit: str = "") -> str:
+    """The instructions of a planner, for a new project or for `existing` code, of which executors
+    get a part within that `limit`, if there is one."""
+    text = load_prompt("planner") + (load_prompt("planner_existing") if existing else "")
+    return text + Template(load_prompt("planner_part")).substitute(limit=limit) if limit else text
 
 
 def load_executor_prompt(
-    *, commands: bool, checks: bool = False, alone: bool = False, existing: bool = False
+    *,
+    commands: bool,
+    checks: bool = False,
+    alone: bool = False,
+    existing: bool = False,
+    part: bool = False,
 ) -> str:
     """The instructions of an executor on the Messages API: for one that builds its part of a plan
-    or the whole `alone`, out of nothing or in `existing` code, with a shell, with its checks alone
-    or with neither."""
+    or the whole `alone`, out of nothing or in `existing` code, or a `part` of that, with a shell,
+    with its checks alone or with neither."""
     able = "commands" if commands else "checks" if checks else "no_commands"
-    parts = ("alone" if alone else "team", "", *(["existing"] * existing), able)
+    of_code = [*(["existing"] * existing), *(["part"] * part)]
+    parts = ("alone" if alone else "team", "", *of_code, able)
     return "".join(load_prompt("_".join(filter(None, ("executor", part)))) for part in parts)
 
 
-def load_cli_prompt(*, existing: bool) -> str:
+def load_cli_prompt(*, existing: bool, part: bool = False) -> str:
     """The same for the Claude Code CLI."""
-    name = "executor_claude_code"
-    return load_prompt(name) + (load_prompt(f"{name}_existing") if existing else "")
+    parts = ("", *(["_existing"] * existing), *(["_part"] * part))
+    return "".join(load_prompt(f"executor_claude_code{part}") for part in parts)
 
 
 def render_request(prompt: str) -> str:

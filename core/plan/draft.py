@@ -16,6 +16,7 @@ _ELEMENTS: dict[str, Any] = {
     "assumptions": str,
     "conventions": str,
     "shared": str,
+    "reads": str,
     "tasks": Task,
     "acceptance_criteria": Criterion,
     "contracts": Contract,

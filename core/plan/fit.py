@@ -18,7 +18,7 @@ class ExistingCode:
         self._spelt = {fold(place): place for place in places}
 
     def defects(self, plan: Plan) -> Iterator[str]:
-        """Every path that cannot be written there, one sentence each."""
+        """Every path that cannot be written there, or be read, one sentence each."""
         owned = {entry for task in plan.tasks for entry in task.owns}
         for task in plan.tasks:
             for entry in task.owns:
@@ -27,6 +27,10 @@ class ExistingCode:
         for contract in plan.contracts:
             if why := self._why_not(contract.path, owned):
                 yield f"contract {contract.path!r} cannot be written: {why}"
+        for entry in plan.reads if self._files else ():
+            place = entry.rstrip("/")
+            if entry != EVERYTHING and place not in self._files and place not in self._directories:
+                yield f"{entry!r} in reads is not there, or was left out of the code"
 
     def _why_not(self, entry: str, owned: Collection[str]) -> str:
         path, is_directory = entry.rstrip("/"), entry.endswith("/")

@@ -101,6 +101,10 @@ class Plan(_Part):
     shared: tuple[str, ...] = Field(
         default=(), description="Existing files that more than one task owns, by exact path"
     )
+    reads: tuple[str, ...] = Field(
+        default=(),
+        description="Existing files, or 'dir/', that executors have to see besides their own",
+    )
     tasks: tuple[Task, ...]
     acceptance_criteria: tuple[Criterion, ...] = ()
     contracts: tuple[Contract, ...] = ()

@@ -40,6 +40,9 @@ def _head_defects(plan: Plan, contracts: Sequence[str]) -> Iterator[str]:
     yield from _dependency_defects(plan)
     yield from _path_defects(contracts)
     yield from _shared_defects(plan, contracts)
+    for path in plan.reads:
+        if defect := owned_path_defect(path):
+            yield f"{path!r} in reads {defect}"
     yield from _ownership_defects(plan, contracts)
     yield from _criteria_defects(plan)
 

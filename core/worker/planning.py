@@ -48,7 +48,8 @@ class PlanningRequest:
     `executors` work at once; `surroundings` tells the planner what they can do there. `revisions`
     are the plans before this one, the oldest first. For existing code, `repository` is the map of
     it, `root` the directory on this machine that may be looked at, if there is one, and `left_out`
-    are the files that are there and not in it."""
+    are the files that are there and not in it; `part_limit` is how much of it executors get, in
+    words, where that is not the whole."""
 
     prompt: str
     model: ModelSettings
@@ -62,6 +63,7 @@ class PlanningRequest:
     repository: str = ""
     root: str = ""
     left_out: tuple[str, ...] = ()
+    part_limit: str = ""
     failure: Failure = NO_FAILURE
     context: Context = NO_CONTEXT
     version: int = WIRE_VERSION

@@ -135,6 +135,8 @@ def _unowned(workspace: Workspace, scan: TreeScan, given: Set[str]) -> Iterator[
             yield f"the path {name} {defect}"
         elif not workspace.owned(path):
             yield f"{name} is on no path that this task owns; remove it"
+        elif why := workspace.unsent.obstacle(path):
+            yield f"{name} cannot be handed in, since {why}; remove it"
         elif path in faults:
             yield f"{name} {faults[path]}"
 

@@ -15,6 +15,7 @@ from core.job import ManifestEntry
 from core.paths import fold, is_owned, path_defect
 from core.workspace.confined import MAX_ENTRIES, ConfinedTree, KnownNames, Stamp, TreeScan
 from core.workspace.search import MAX_MATCHES, search_texts
+from core.workspace.unsent import NOTHING_UNSENT, Unsent
 
 MAX_VIEW_LINES = 2_000
 MAX_VIEW_CHARS = 60_000
@@ -55,6 +56,8 @@ class Workspace:
         self._sizes: dict[str, int] = {}
         self._given: dict[str, Stamp] = {}
         self._given_ns = 0
+        self.unsent: Unsent = NOTHING_UNSENT
+        """What the project has besides, and was not sent."""
         self.rescan()
 
     def rescan(self) -> str | None:
@@ -84,6 +87,7 @@ class Workspace:
         name = _checked(path)
         if offset < 1 or limit < 1:
             raise WorkspaceError("offset and limit count from 1.", "Leave them out, or raise them.")
+        self.unsent.refuse_reading(name)
         if not (text := self.text(name)):
             return f"[{name} is empty]"
         lines = _split(text)
@@ -146,12 +150,19 @@ class Workspace:
         return f"moved {name} to {new}"
 
     def list(self, path: str = "") -> str:
-        """Every file below a directory with its size."""
-        found = self._tree.scan(below := _checked_directory(path)).files
+        """Every file below a directory with its size, then what was not sent of it."""
+        below = _checked_directory(path)
+        unsent = self.unsent.lines(below)
+        try:
+            found = self._tree.scan(below).files
+        except WorkspaceError:
+            if not unsent:
+                raise
+            found = []
         lines = [f"{_shown(name)} ({size} bytes)" for name, size in found[:MAX_LISTED]]
         if len(found) > MAX_LISTED:
             lines.append(f"[and {len(found) - MAX_LISTED} more; list a directory below]")
-        return "\n".join(lines) or f"[no files below {below or 'the project'}]"
+        return "\n".join([*lines, *unsent]) or f"[no files below {below or 'the project'}]"
 
     def search(self, pattern: str, path: str = "") -> str:
         """Lines that match a regular expression, in one file or all below a directory."""
@@ -168,6 +179,8 @@ class Workspace:
             )
         if skipped:
             lines.append(f"[not searched: {skipped} file(s) that are binary or too large]")
+        if unsent := self.unsent.count(_checked_directory(path)):
+            lines.append(f"[not searched: {unsent:,} file(s) that were not sent]")
         return "\n".join(lines) or "[no match]"
 
     def owned(self, path: str) -> bool:
@@ -226,6 +239,7 @@ class Workspace:
             raise WorkspaceError(
                 f"{name!r} is not owned by this task.", f"Write only to: {self.named_owns()}"
             )
+        self.unsent.refuse_writing(name)
         return name
 
     def _store(self, name: str, content: str) -> None:
@@ -250,9 +264,12 @@ class Workspace:
     def _searched(self, path: str) -> tuple[Sequence[tuple[str, str]], int]:
         """(path, text) of the files to search, and how many had to be left out."""
         below = _checked_directory(path)
+        self.unsent.refuse_reading(below)
         try:
             found = self._tree.scan(below).files
         except WorkspaceError:
+            if self.unsent.count(below):
+                return [], 0
             found = [(below, self._tree.size(below))]
         texts: list[tuple[str, str]] = []
         left, skipped = MAX_SEARCHED_BYTES, 0

@@ -34,6 +34,7 @@ from engine.repository.base import BaseRecord, check_there, read_base
 from engine.repository.find import find_base
 from engine.repository.git import git_program
 from engine.repository.map.repo_map import render_map
+from engine.repository.part import SendLimit
 from engine.run.context_files import (
     ContextFile,
     build_context,
@@ -49,11 +50,13 @@ from planner_agent import AskForPlan, ask_for_plan
 @dataclass(frozen=True, slots=True)
 class SeenCode:
     """Existing code as a planner is shown it: the map, where it may look, what is not there to be
-    written, and how the command ended that the prompt reports as failing."""
+    written, how much of it executors get if that is not the whole, and how the command ended that
+    the prompt reports as failing."""
 
     map: str = ""
     root: str = ""
     left_out: tuple[str, ...] = ()
+    part_limit: str = ""
     failure: Failure = NO_FAILURE
     manifest: Manifest = Manifest(())  # noqa: RUF009 - a frozen value
 
@@ -61,7 +64,8 @@ class SeenCode:
     def of(cls, base: BaseRecord, run: RunDir) -> Self:
         left_out = tuple(left.path for left in base.left_out)
         seen = render_map(base, run.base)
-        return cls(seen, str(run.base), left_out, manifest=base.manifest)
+        limit = SendLimit().told_for(base.manifest)
+        return cls(seen, str(run.base), left_out, limit, manifest=base.manifest)
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ def planning_request(
         repository=code.map,
         root=code.root,
         left_out=code.left_out,
+        part_limit=code.part_limit,
         failure=code.failure,
         context=given,
     )

@@ -5,9 +5,9 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from core.bundle import (
     UNLIMITED,
@@ -47,10 +47,24 @@ def write_contracts(run: RunDir, contracts: Iterable[Contract]) -> Manifest:
 
 @dataclass(frozen=True, slots=True)
 class GivenBase:
-    """The existing code that a run changes: the archive for its jobs, and what is in it."""
+    """The existing code that a run changes: the archive for its jobs, what is in it, and what is
+    there besides."""
 
     ref: BaseRef
     manifest: Manifest
+    unsent: Manifest = field(default_factory=Manifest)
+
+
+class BaseSupply(Protocol):
+    """Of existing code, whose files are those of `manifest`. Its methods raise OSError."""
+
+    manifest: Manifest
+
+    def given(self, plan: Plan) -> GivenBase:
+        """What the tasks of a plan get."""
+
+    def whole(self) -> GivenBase:
+        """For jobs that need all of it: checks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from core.events import TaskAdded
 from core.job import JobKey, TaskResult
 from core.plan import Definitions, Plan, Task
 from engine.delivery.merge import MergePlan
-from engine.run.attempt_store import GivenBase
+from engine.run.attempt_store import BaseSupply
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session
 from engine.scheduling.types import AttemptStore, RunOutcome
@@ -46,7 +46,7 @@ class AddedTasks:
     model: ModelSettings
     limits: Limits
     schedule: Schedule
-    base: GivenBase | None = None
+    supply: BaseSupply | None = None
 
     def run(self, task: Task, merged: MergePlan, checks: CheckJob | None = None) -> AddedEnd:
         """Until `task` has ended; one that an earlier session began on the same tree goes on.
@@ -57,9 +57,12 @@ class AddedTasks:
         session, run = self.session, self.session.run
         alone = self._alone(task, merged)
         earlier = self._announce(task, Definitions(alone).of(task.id))
-        prompt, files = session.asked, merged.files
+        prompt, files, supply = session.asked, merged.files, self.supply
+        base = None
+        if supply is not None:
+            base = supply.given(self.plan) if checks is None else supply.whole()
         store = TreeStore(
-            run, self.plan, prompt, self.model, self.limits, files, task, checks, self.base
+            run, self.plan, prompt, self.model, self.limits, files, task, checks, base
         )
         outcome = self.schedule(alone, store, earlier)
         if (number := outcome.succeeded.get(task.id)) is None:

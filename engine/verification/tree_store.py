@@ -6,12 +6,13 @@ from hashlib import sha256
 from core.bundle import UNLIMITED, Allowance, ContractFile, Limits, ModelSettings
 from core.check_request import CheckJob
 from core.errors import InputsDamaged
-from core.job import Job, JobKey
+from core.job import Job, JobKey, Manifest
 from core.paths import is_owned
 from core.plan import Plan, Task
 from core.wire import encode
 from engine.delivery.merge import MergedFile
 from engine.delivery.merged_file import read_as_judged
+from engine.repository.map.file_index import FileIndex
 from engine.run.attempt_store import DiskStore, GivenBase, write_input
 from engine.run.rundir import RunDir
 
@@ -38,6 +39,7 @@ class TreeStore(DiskStore):
         self._plan, self._files, self._task = plan, files, task
         given = base.manifest.entries if base else ()
         self._given = {(entry.path, entry.sha256, entry.mode) for entry in given}
+        self._unsent = self._of_no_use(base.unsent) if base else frozenset()
 
     def prepare(
         self,
@@ -65,14 +67,23 @@ class TreeStore(DiskStore):
         inputs: str,
     ) -> None:
         for file in self._files:
-            if (file.path, file.entry.sha256, file.entry.mode) in self._given:
-                continue  # it comes with the base
+            content = file.path, file.entry.sha256, file.entry.mode
+            if content in self._given or content in self._unsent:
+                continue  # it comes with the base, or not at all
             if (data := read_as_judged(file)) is None:
                 raise InputsDamaged(
                     f"{file.path} was changed before {task.id} could read it.",
                     "Leave the delivered files alone until the run has ended, and resume it.",
                 )
             write_input(inputs, file.path, data, file.entry.mode)
+
+    def _of_no_use(self, unsent: Manifest) -> frozenset[tuple[str, str, int]]:
+        """Without what the task owns or names."""
+        task, index = self._task, FileIndex(unsent.paths)
+        named = {*task.owns, *index.named_in(task.instructions)}
+        named.update(index.named_in("\n".join(task.checks)))
+        left = (entry for entry in unsent.entries if entry.path not in named)
+        return frozenset((entry.path, entry.sha256, entry.mode) for entry in left)
 
     def deleted_before(self, task: Task, succeeded: Mapping[str, int]) -> tuple[str, ...]:
         there = {file.path for file in self._files}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from engine.repository.base import BaseRecord
+from engine.repository.part import Part
 from engine.views.format import clean, plural
 
 _NAMED = 3
@@ -23,6 +24,21 @@ def describe_base(base: BaseRecord) -> Iterator[str]:
         yield (
             "Changes that are not committed are not used and not touched:"
             f" {_some(names, base.uncommitted_count)}."
+        )
+
+
+def describe_part(part: Part) -> Iterator[str]:
+    """The lines once it is known what executors get of a large project."""
+    files = plural(len(part.sent.entries), "file")
+    yield (
+        f"Too large to be sent whole: executors get {files} of it that the plan needs,"
+        f" {part.sent.size / 1e6:,.1f} MB; {len(part.unsent.entries):,} are named to them alone."
+    )
+    if part.dropped:
+        named = [clean(path, 100) for path in part.dropped]
+        yield (
+            f"Over the limit of {part.limit}, so not sent, though the plan names it:"
+            f" {_some(named, len(named))}. Narrow `reads` or what tasks own in the plan."
         )
 
 

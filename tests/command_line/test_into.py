@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tarfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 import orchestrator
 from core.bundle import build_manifest
 from core.plan import Plan, Task, parse_plan, render_plan
+from engine.repository import packed_base
+from engine.repository.part import SendLimit
 from engine.run.rundir import find_run, held_alone
 from tests.engine.repository.repos import fingerprint, git, make_repository, write_files
 from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
@@ -118,6 +123,28 @@ def test_apply_tells_why_it_cannot_and_the_branch_stays(
     assert "\n  reason    Not applied: " in told
     assert git(repo, "log", "-1", "--format=%s", branch(repo)) == "Mark app/calc.py"
     assert (repo / "app/calc.py").read_text() == "# not committed\n"
+
+
+def test_of_large_code_jobs_get_a_part_and_the_branch_has_the_whole(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(packed_base, "SendLimit", partial(SendLimit, files=3))
+    lost = write_plan(task("calc", "app/calc.py", checks=(CHECK,)), reads=("lost.py",))
+    assert orchestrator.main(["Change", *CHECKED, "--plan", lost]) != 0
+    told = "".join(capsys.readouterr())
+    assert "'lost.py' in reads is not there, or was left out of the code" in told
+    shutil.rmtree(".orchestrator")
+    wish = write_plan(task("calc", "app/calc.py", checks=(CHECK,)), reads=("README.md",))
+    assert orchestrator.main(["Change", *CHECKED, "--plan", wish]) == 0
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "executors get 3 files of it that the plan needs, 0.0 MB; 2 are named" in told
+    assert "so not sent, though the plan names it: README.md." in told
+    assert "1 passed" in told, "checks have the whole"
+    with tarfile.open(next(Path(".orchestrator/runs").glob("2*/base.tar.gz"))) as archive:
+        assert set(archive.getnames()) == {"/unsent.json", "app/calc.py"} | {
+            *("tests/__init__.py", "tests/test_calc.py")
+        }
+    assert git(repo, "diff", "--name-only", "main", branch(repo)) == "app/calc.py"
 
 
 def test_a_subfolder_limits_the_work_to_it(repo: Path) -> None:

@@ -52,6 +52,7 @@ GOOD = plan(
     ),
     conventions=("Dates are ISO 8601.",),
     shared=("a.py",),
+    reads=("lib/",),
     contracts=(contract("types.py"), contract("api.json", "{}")),
 )
 """With a value in every field but the prompt."""

@@ -26,9 +26,9 @@ from core.check_request import Check, CheckJob, CheckRequest
 from core.checks.job import CHECKS_NAME, read_report
 from core.credentials import Credentials
 from core.events import Proof
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, Manifest, Outcome, TaskResult
 from core.plan import Setup, Task
-from core.workspace.base_tree import pack_base
+from core.workspace.base_tree import pack_base, pack_part
 from executor_agent import ExecutorAgent
 from tests.fakes.scripted_claude import FakeClock, ScriptedClaude, ScriptedConnect, act, use
 
@@ -163,6 +163,50 @@ def test_the_workspace_is_the_base_as_earlier_tasks_left_it(tmp_path: Path) -> N
     assert "keep.py\\nread this\\nexecutable" in shown
     assert (result.outcome, result.deleted) == (Outcome.OK, ())
     assert delivered(attempt) == {"app.py": "PORT = 9000\n"}
+
+
+def pack_without(place: Path, *unsent: str) -> BaseRef:
+    """A part of the base, which lacks these."""
+    pack(place)
+    entries = build_manifest(place / "base").entries
+    sent, rest = (
+        Manifest(tuple(e for e in entries if (e.path in unsent) is is_rest))
+        for is_rest in (False, True)
+    )
+    return pack_part(place / "base", sent, rest, place / BASE_NAME)
+
+
+def test_of_a_part_the_rest_is_told_and_cannot_be_written(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, base=pack_without(tmp_path, "lib/keep.py", "README.md"))
+    looks = [use("list_files"), use("write_file", path="lib/keep.py", content="MINE = 1\n")]
+    edit = use("edit_file", path="app.py", old="8000", new="9000")
+    result = run(attempt, act(*looks), act(edit, SUBMIT))
+    told = attempt.transcript.read_text()
+    assert "README.md (9 bytes, not sent)" in told
+    assert "'lib/keep.py' cannot be written: 'lib/keep.py' is in the project" in told
+    assert (result.outcome, result.deleted) == (Outcome.OK, ())
+    assert delivered(attempt) == {"app.py": "PORT = 9000\n"}
+
+
+def test_what_a_command_puts_in_its_place_is_not_handed_in(tmp_path: Path) -> None:
+    base = pack_without(tmp_path, "lib/keep.py")
+    attempt = attempt_in(tmp_path, base=base, limits=Limits(max_corrections=1))
+    harm = use("run_command", command="echo >lib/keep.py; echo >>app.py")
+    result = run(attempt, act(harm, SUBMIT), act(use("run_command", command="rm lib/keep.py")))
+    assert "'lib/keep.py' cannot be handed in, since 'lib/keep.py' is in the project" in (
+        attempt.transcript.read_text()
+    )
+    assert "lib/keep.py" not in delivered(attempt)
+    assert result.deleted == ()
+
+
+def test_what_comes_with_the_request_is_not_missing(tmp_path: Path) -> None:
+    attempt = attempt_in(tmp_path, base=pack_without(tmp_path, "lib/keep.py"))
+    (attempt.inputs / "lib").mkdir()
+    (attempt.inputs / "lib/keep.py").write_text(FILES["lib/keep.py"])
+    edit = use("edit_file", path="lib/keep.py", old="1", new="2")
+    assert run(attempt, act(edit, SUBMIT)).outcome is Outcome.OK
+    assert delivered(attempt) == {"lib/keep.py": "KEEP = 2\n"}
 
 
 def test_a_job_of_checks_has_the_base(tmp_path: Path) -> None:

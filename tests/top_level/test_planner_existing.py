@@ -185,6 +185,30 @@ def test_a_plan_that_does_not_pay_in_parallel_is_not_cut_and_may_begin(root: Pat
     assert claude.calls[0].output_schema["required"].count("shared") == 1
 
 
+def test_of_a_large_project_it_says_what_executors_have_to_read(root: Path) -> None:
+    wish = PLAN | {"reads": ["app/", "lost.py"]}
+    plan, claude = planned(
+        root,
+        say(json.dumps(wish)),
+        say(json.dumps(wish | {"reads": ["app/"]})),
+        part_limit="9 files",
+    )
+    assert plan.reads == ("app/",)
+    first, second = claude.calls
+    assert first.system[0]["text"].endswith("together at most 9 files.\n")
+    assert first.output_schema == build_schema(existing=True, part=True)
+    told = second.messages[-1]["content"][0]["text"]
+    assert "- 'lost.py' in reads is not there, or was left out of the code" in told
+
+
+def test_for_an_ordinary_project_it_is_asked_for_nothing_more(root: Path) -> None:
+    _, claude = planned(root, say(GOOD))
+    [call] = claude.calls
+    assert call.system[0]["text"] == load_prompt("planner") + load_prompt("planner_existing")
+    assert call.output_schema == build_schema(existing=True)
+    assert "reads" not in build_schema(existing=True)["properties"]
+
+
 def test_images_come_before_the_request_and_keep_the_answer_whole() -> None:
     claude = ScriptedClaude([say(GOOD)])
     image = ContextImage("mock.png", "image/png", "AAAA")
@@ -266,3 +290,8 @@ def test_an_executor_of_existing_code_is_told_how_it_is_changed(alone: bool) -> 
     more = load_prompt("executor_existing")
     assert more in load_executor_prompt(commands=True, alone=alone, existing=True)
     assert more not in load_executor_prompt(commands=True, alone=alone)
+    part = load_prompt("executor_part")
+    of_part = load_executor_prompt(commands=True, alone=alone, existing=True, part=True)
+    assert of_part == load_executor_prompt(commands=True, alone=alone, existing=True).replace(
+        more, more + part
+    )

@@ -41,6 +41,11 @@ _CARGO: _Keys = (
 _COMPOSER: _Keys = ("name", "require", "require-dev", "autoload", "scripts", "bin")
 
 
+def describes(name: str) -> bool:
+    """Whether a file of that name describes a project."""
+    return name in _READERS
+
+
 def describe(name: str, text: str) -> str:
     """What matters of a file of that name; "" where it is none that describes a project."""
     if (read := _READERS.get(name)) is None:

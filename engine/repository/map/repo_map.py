@@ -12,16 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from core.job import Manifest
 from core.quoting import escaped, quoted
-from core.workspace.confined import read_regular
 from engine.repository.base import BaseRecord
-from engine.repository.map.project_files import describe
+from engine.repository.map.project_files import describe, describes
+from engine.repository.map.reading import code_files, read_in_order, read_text, suffix_of
 from engine.repository.map.symbols import LANGUAGES, Symbol, SymbolIndex
 from engine.repository.map.tree_view import SizedFile, in_bytes, is_aside, render_tree
 
 _CHARS_A_TOKEN = 3
 """Of names and code: prose has more."""
-_MOST_READ_FILES, _MOST_READ_BYTES = 4_000, 24_000_000
-_LONGEST_READ = 400_000
 _BYTES_A_LINE = 36
 """Of code that was not read."""
 _MOST_PROJECT_FILES = 12
@@ -60,35 +58,18 @@ def render_map(base: BaseRecord, root: Path, most_tokens: int = 6_000) -> str:
 
 
 def _read_code(manifest: Manifest, root: Path) -> _Reading:
-    code = [e for e in manifest.entries if _suffix(e.path) in LANGUAGES]
-    reading, left = _Reading(of=len(code)), _MOST_READ_BYTES
-    for entry in sorted(code, key=lambda e: (is_aside(e.path), e.path.count("/"), e.path)):
-        if len(reading.lines) == _MOST_READ_FILES:
-            break
-        if entry.size > min(left, _LONGEST_READ):
-            continue
-        if (text := _read(root, entry.path)) is not None:
-            left -= entry.size
-            reading.lines[entry.path] = text.count("\n")
-            reading.symbols.add(entry.path, _suffix(entry.path), text)
+    code = code_files(manifest)
+    reading = _Reading(of=len(code))
+    code.sort(key=lambda e: (is_aside(e.path), e.path.count("/"), e.path))
+    for path, text in read_in_order(root, code):
+        reading.lines[path] = text.count("\n")
+        reading.symbols.add(path, suffix_of(path), text)
     return reading
-
-
-def _read(root: Path, path: str, limit: int = _LONGEST_READ) -> str | None:
-    try:
-        text = read_regular(root / path, limit).decode("utf-8", "replace")
-    except OSError:
-        return None
-    return None if "\0" in text else text
-
-
-def _suffix(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
 
 
 def _sized(path: str, size: int, reading: _Reading) -> SizedFile:
     lines = reading.lines.get(path)
-    if lines is None and _suffix(path) in LANGUAGES:
+    if lines is None and suffix_of(path) in LANGUAGES:
         lines = size // _BYTES_A_LINE
     return SizedFile(path, size, lines)
 
@@ -98,7 +79,7 @@ def _overview(files: Sequence[SizedFile], reading: _Reading) -> str:
     lines: Counter[str] = Counter()
     for file in files:
         if file.lines:
-            lines[LANGUAGES[_suffix(file.path)]] += file.lines
+            lines[LANGUAGES[suffix_of(file.path)]] += file.lines
     code = ", ".join(f"{name} {count:,}" for name, count in lines.most_common(6))
     text = f"{len(files):,} files, {in_bytes(size)}. Lines of code: {code or 'none'}.\n"
     if unread := reading.of - len(reading.lines):
@@ -132,10 +113,10 @@ def _readme(manifest: Manifest, root: Path, room: int) -> str:
 def _project_files(manifest: Manifest, root: Path, room: int) -> str:
     """Those nearest to the top."""
     paths = sorted((e.path for e in manifest.entries), key=lambda p: (p.count("/"), p))
-    known = [p for p in paths if describe(PurePosixPath(p).name, "x") and not is_aside(p)]
+    known = [p for p in paths if describes(PurePosixPath(p).name) and not is_aside(p)]
     shown: list[str] = []
     for path in known[:_MOST_PROJECT_FILES]:
-        said = describe(PurePosixPath(path).name, _read(root, path) or "")
+        said = describe(PurePosixPath(path).name, read_text(root, path) or "")
         part = f"# {escaped(path)}\n{quoted(said)}"
         if said and len(part) <= room:
             room -= len(part)
@@ -149,7 +130,7 @@ _QUOTED = {"conventions": _conventions, "readme": _readme, "project files": _pro
 
 
 def _texts(manifest: Manifest, root: Path, wanted: Callable[[str], bool]) -> dict[str, str]:
-    texts = ((e.path, _read(root, e.path)) for e in manifest.entries if wanted(e.path))
+    texts = ((e.path, read_text(root, e.path)) for e in manifest.entries if wanted(e.path))
     return {path: text for path, text in texts if text and text.strip()}
 
 

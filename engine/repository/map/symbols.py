@@ -52,10 +52,23 @@ _OF_LANGUAGE = {
     ),
 }
 _NAME = re.compile(r"[A-Za-z_$][\w$]{2,80}")
-_MOST_DEFINITIONS = 3
+MOST_DEFINITIONS = 3
 """A name that more files define, such as main, tells nothing by being named."""
 _LIGHTER = 30
 _LONGEST_LINE = 110
+
+
+def names_in(text: str) -> set[str]:
+    return set(_NAME.findall(text))
+
+
+def definitions(suffix: str, text: str) -> dict[str, str]:
+    """How each definition begins, the first of a name."""
+    found: dict[str, str] = {}
+    for match in _OF_LANGUAGE.get(LANGUAGES[suffix], _DEFINITION).finditer(text):
+        line = match[0].partition("\n")[0].strip().rstrip("{(: ")
+        found.setdefault(match[1], line[:_LONGEST_LINE])
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +90,22 @@ class SymbolIndex:
     _named_in: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: str, suffix: str, text: str) -> None:
-        self._named_in.update(set(_NAME.findall(text)))
-        if is_aside(path):
-            return
-        pattern = _OF_LANGUAGE.get(LANGUAGES[suffix], _DEFINITION)
-        for match in pattern.finditer(text):
-            line = match[0].partition("\n")[0].strip().rstrip("{(: ")
-            self._defined[match[1]].setdefault(path, line[:_LONGEST_LINE])
+        self._named_in.update(names_in(text))
+        if not is_aside(path):
+            for name, line in definitions(suffix, text).items():
+                self._defined[name][path] = line
 
     def ranked(self) -> list[Symbol]:
         """Those that other files name, the most named first."""
         found = [
             Symbol(path, name, line, users)
             for name, places in self._defined.items()
-            if len(places) <= _MOST_DEFINITIONS
-            and (users := self._named_in[name] - len(places)) > 0
+            if len(places) <= MOST_DEFINITIONS and (users := self._named_in[name] - len(places)) > 0
             for path, line in places.items()
         ]
-        return sorted(found, key=lambda symbol: (-_weight(symbol), symbol.path, symbol.name))
+        return sorted(found, key=lambda s: (-s.users * weight_of(s.name), s.path, s.name))
 
 
-def _weight(symbol: Symbol) -> float:
+def weight_of(name: str) -> float:
     """A plain word is mostly named for another reason."""
-    is_word = symbol.name.isalpha() and symbol.name.islower()
-    return symbol.users / _LIGHTER if is_word else symbol.users
+    return 1 / _LIGHTER if name.isalpha() and name.islower() else 1.0

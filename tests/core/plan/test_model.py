@@ -23,7 +23,7 @@ PARTS = (Analysis, Setup, Task, Criterion, Contract, Plan)
 def test_what_decides_comes_first_and_what_is_longest_last() -> None:
     assert [name for name in Plan.model_fields if name not in ("version", "prompt")] == [
         *("title", "summary", "assumptions", "analysis", "setup", "conventions"),
-        *("shared", "tasks", "acceptance_criteria", "contracts"),
+        *("shared", "reads", "tasks", "acceptance_criteria", "contracts"),
     ]
 
 

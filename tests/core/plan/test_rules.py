@@ -259,6 +259,13 @@ def test_a_shared_file_is_owned_by_several_tasks() -> None:
     assert plan_defects(sharing()) == ["'app/routes.py' belongs to both task 'a' and task 'b'"]
 
 
+def test_what_is_to_be_read_is_named_by_path() -> None:
+    assert plan_defects(plan(task("a"), reads=("src/", "./", "b.py"))) == []
+    assert plan_defects(plan(task("a"), reads=("*.py",))) == [
+        "'*.py' in reads has a wildcard; name exact files, or a directory with a trailing slash"
+    ]
+
+
 @pytest.mark.parametrize(
     ("shared", "owns", "defect"),
     [

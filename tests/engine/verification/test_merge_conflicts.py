@@ -9,17 +9,16 @@ import pytest
 
 from backends.threading_backend import ThreadingBackend
 from config import Settings
-from core.bundle import BASE_NAME, AttemptDir, ModelSettings, build_manifest, read_request
+from core.bundle import AttemptDir, ModelSettings, build_manifest, read_request
 from core.bundle import write_result as store_result
 from core.clock import Clock, SystemClock
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan, Task
-from core.workspace.base_tree import pack_base
 from engine.delivery.deliver import MERGE_TASK, deliver
 from engine.execution import Execution
 from engine.money.budget import Budget
 from engine.repository.base import prepare_base
-from engine.run.attempt_store import GivenBase
+from engine.repository.packed_base import PackedBase
 from engine.run.run_view import read_run_view
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
@@ -90,10 +89,9 @@ def settle(run: RunDir, resolve: Resolve, tasks: tuple[str, ...] = ("one", "two"
     return given
 
 
-def given_base(session: Session) -> GivenBase:
+def given_base(session: Session) -> PackedBase:
     run = session.run
-    manifest = build_manifest(run.base)
-    return GivenBase(pack_base(run.base, manifest, run.root / BASE_NAME), manifest)
+    return PackedBase(run, build_manifest(run.base), session.asked, lambda _: None)
 
 
 def commits(repo: Path) -> list[str]:
