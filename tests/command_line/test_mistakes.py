@@ -69,13 +69,19 @@ def test_a_mistake_is_found_traced_and_repaired(
         assert {path: Path("out", path).read_text() for path in tests} == tests
 
 
-@pytest.mark.parametrize("faults", ["broken_code=1", "missing_dependency=1"])
+@pytest.mark.parametrize(
+    ("faults", "criteria"),
+    [("broken_code=1", "1 of 2 passed, 1 failed"), ("missing_dependency=1", "0 of 2 passed, 2 ")],
+)
 def test_what_is_not_repaired_is_delivered_as_failed(
-    faults: str, capsys: pytest.CaptureFixture[str]
+    faults: str, criteria: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert orchestrate(WORDS, faults, "--repair-rounds", "0") == 1
+    assert orchestrate(WORDS, faults, "--repair-rounds", "0", "--parallel", "always") == 1
     told = capsys.readouterr().out
+    assert "finished with problems" in told
     assert "  failed    exit code 1: python3 -m unittest discover" in told
+    assert f"  criteria  {criteria}" in told
+    assert f"  criteria  {len(proven())} of 2 passed" in told
     assert not [command for command in proven() if "unittest" in command]
     assert not delivered_passes()
 
@@ -88,5 +94,6 @@ def test_checks_that_show_nothing_are_told_as_not_proven(
     assert "  checks    13 of 15 passed, 2 not proven, without a sandbox\n" in told
     assert "  unproven  flaky: it failed once and passed once: rm .simulated_flaky" in told
     assert "  unproven  it cannot fail, whatever the project does: " in told
+    assert "  criteria  3 of 6 passed, 3 not proven\n" in told
     assert "repair" not in told
     assert not [c for c in proven() if "simulated" in c or c == "true" or "|| true" in c]

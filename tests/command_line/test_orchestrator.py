@@ -262,17 +262,17 @@ def test_under_all_faults_at_once_the_tree_is_the_same_or_the_failure_is_named(
 
 
 def test_a_failed_task_blocks_its_descendants_only_and_the_rest_is_delivered(
-    capsys: pytest.CaptureFixture[str],
+    expected: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    args = (PROMPT, *FAST, "--sim-faults", "refusal=0.06", "--max-retries", "1", "--json")
-    for seed in range(40):
+    args = (PROMPT, *FAST, "--sim-faults", "refusal=0.15", "--max-retries", "1", "--json")
+    for seed in range(5, 40):  # the first has them, unless the sample has changed
         code = orchestrate(*args, "--sim-seed", str(seed), "--output-dir", f"out-{seed}")
         events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         ends = {e["task"]: e["data"]["state"] for e in events if e["kind"] == "task_ended"}
         if {"FAILED", "BLOCKED", "SUCCEEDED"} <= set(ends.values()):
             break
     else:
-        pytest.fail("no seed of 40 had a failure, a blocked task and a success")
+        pytest.fail("no seed had a failure, a blocked task and a success")
     assert code == 1
     needs = {t[0]: t[2] for e in events if e["kind"] == "plan_ready" for t in e["data"]["tasks"]}
     for task, state in ends.items():
@@ -282,9 +282,7 @@ def test_a_failed_task_blocks_its_descendants_only_and_the_rest_is_delivered(
     assert delivered["files"] == len(build_manifest(Path(f"out-{seed}")).entries)
 
     assert orchestrate("resume", "last", "--sim-faults", "", *FAST) == 0
-    plain = f"plain-{seed}"
-    assert orchestrate(PROMPT, *FAST, "--sim-seed", str(seed), "--output-dir", plain) == 0
-    assert tree(Path(f"out-{seed}")) == tree(Path(plain))
+    assert tree(Path(f"out-{seed}")) == tree(expected)
 
 
 # -- stopping and going on

@@ -46,7 +46,8 @@ RUN_ID = "20260101-120000-5555"
 LOST_SOCKETS = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 """The SDK leaves the socket of a connect that failed to the garbage collector, which a test that
 expects such failures calls at its end."""
-LANDING_PAGE = "Build a landing page with contact form"
+WHOLE = ("Build it", "--sim-tasks", "4")
+"""A run whose last task needs a file of another, and can therefore not be in one array with it."""
 
 
 class DockerRun(LiveRun):

@@ -22,7 +22,7 @@ from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.backends.batch.test_scale import wide_plan
 from tests.fakes.aws_calls import Call, holds
 from tests.fakes.strict_aws import Cloud, cloud
-from tests.live.docker_run import quiet_environment
+from tests.live.docker_run import WHOLE, quiet_environment
 from tests.live.existing_code import (
     FAILING,
     MENDED_BY_ONE,
@@ -30,7 +30,6 @@ from tests.live.existing_code import (
     check_reproduced,
     make_failing,
 )
-from tests.live.mistakes import OPTIONS, check_how_they_end
 
 pytestmark = [
     *(pytest.mark.moto, pytest.mark.docker_engine, pytest.mark.slow),
@@ -39,7 +38,6 @@ pytestmark = [
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")
 CANARY = "sk-ant-canary-9d41c07be2"
-PROMPT = "Create a landing page for a coffee shop with a hero and a contact form"
 SMALL = "Write a script that prints the first ten primes"
 FAST = ("--sim-speed", "0", "--quiet", "--output-dir", "out", "--no-verify")
 
@@ -93,14 +91,14 @@ def stored_results(calls: list[Call]) -> list[str]:
 
 
 def test_a_run_gives_the_tree_of_threads_and_leaves_nothing(place: Cloud, tmp_path: Path) -> None:
-    expected, before = on_threads(tmp_path, PROMPT, *FAST), len(place.aws.calls)
+    expected, before = on_threads(tmp_path, *WHOLE, *FAST), len(place.aws.calls)
     here = tmp_path / "batch"
     here.mkdir()
-    run(here, PROMPT, *FAST, "--max-executors", "4", *on_batch(place), **place.environ)
+    run(here, *WHOLE, *FAST, "--max-executors", "4", *on_batch(place), **place.environ)
     assert build_manifest(here / "out") == expected
     calls = place.aws.calls[before:]
     results = list(here.glob(".orchestrator/runs/*/tasks/*/1/result/result.json"))
-    assert len(stored_results(calls)) == len(results) > 3
+    assert len(stored_results(calls)) == len(results) == 4
     assert left_in(place) == []
     sizes = [c.params.get("arrayProperties") for c in calls if c.action == "submitjob"]
     assert any(sizes), "no array was ever submitted"
@@ -131,37 +129,31 @@ def test_a_reported_failure_is_tried_first(place: Cloud, tmp_path: Path) -> None
 
 def test_secrets_reach_workers_and_no_call_to_aws(place: Cloud, tmp_path: Path) -> None:
     """A real run over loopback: the key is in the environment here, and in Secrets Manager for the
-    workers, who have no other."""
+    workers, who have no other. What they write has a fault, which another worker mends."""
     name = f"with-secret-{secrets.token_hex(4)}"
     made = place.aws.client("secretsmanager").create_secret(Name=name, SecretString=CANARY)
     named = [{"name": "ANTHROPIC_API_KEY", "valueFrom": made["ARN"]}]
     place.define(name, IMAGE, secrets=named)
     before = len(place.aws.calls)
-    with serve(0, SimulationSettings(speed=0), SystemClock()) as server:
+    with serve(0, SimulationSettings(speed=0, faults="broken_code=1"), SystemClock()) as server:
         told = {"ANTHROPIC_API_KEY": CANARY, "ANTHROPIC_BASE_URL": server.base_url}
         real = ("--real", "--verbose", "--output-dir", "out", *on_batch(place, name))
         said = run(tmp_path, SMALL, *real, **place.environ, **told)
     calls = place.aws.calls[before:]
-    assert "passed, in the job's container, as a job of batch" in " ".join(said.split())
-    assert len(stored_results(calls)) == 2  # the task and the checks
+    words = " ".join(said.split())
+    assert "1 of 1 passed, in the job's container, as a job of batch" in words
+    assert "repaired round 1: word_count.py (task build)" in words
+    assert len(stored_results(calls)) == 4  # the task and the repair, each with its checks
     for kind, inside in (("/requests/", b'"instructions"'), ("/results/", b'"outcome"')):
-        both = [c.raw for c in calls if c.action == "PutObject" and kind in c.path]
-        assert len(both) == 2
-        for sent in both:
+        packed = [c.raw for c in calls if c.action == "PutObject" and kind in c.path]
+        assert len(packed) == 4
+        for sent in packed:
             assert inside not in sent
             assert holds(sent, inside), "what is packed was not searched"
     assert [call.action for call in calls if holds(call.raw, CANARY.encode())] == []
     assert CANARY not in said
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or not holds(path.read_bytes(), CANARY.encode()), path
-    assert left_in(place) == []
-
-
-def test_every_mistake_is_found_by_one_job_and_repaired_by_another_or_told(
-    place: Cloud, tmp_path: Path
-) -> None:
-    said = run(tmp_path, *OPTIONS, *on_batch(place), **place.environ)
-    check_how_they_end(tmp_path, said, "the job's container, as a job of batch")
     assert left_in(place) == []
 
 

@@ -24,7 +24,7 @@ from tests.engine.repository.repos import make_repository
 from tests.live.docker_run import (
     FULL_IMAGE,
     IMAGE,
-    LANDING_PAGE,
+    WHOLE,
     command_line,
     left_behind,
     orchestrate,
@@ -38,10 +38,10 @@ SLOW = ("--sim-speed", "0.05", "--quiet", "--max-executors", "2", "--output-dir"
 SMALL = "Write a script that prints the first ten primes"
 
 
-def on_threads(place: Path, prompt: str, *more: str) -> Manifest:
+def on_threads(place: Path, *wish: str) -> Manifest:
     """The tree of the same run without containers."""
     place.mkdir()
-    command = [part for part in command_line(prompt, *FAST, *more) if part != "--docker"]
+    command = [part for part in command_line(*wish, *FAST) if part != "--docker"]
     done = orchestrate(place, command)
     assert done.returncode == 0, done.stderr
     return build_manifest(place / "out")
@@ -51,11 +51,6 @@ def on_threads(place: Path, prompt: str, *more: str) -> Manifest:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """The tree of SMALL, which has one task."""
     return on_threads(tmp_path_factory.mktemp("threads") / "small", SMALL)
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return on_threads(tmp_path_factory.mktemp("threads") / "run", LANDING_PAGE)
 
 
 def run_in_containers(
@@ -72,20 +67,14 @@ def run_in_containers(
 # -- the same tree
 
 
-def test_containers_give_the_tree_of_threads(expected: Manifest, tmp_path: Path) -> None:
+def test_a_planner_and_executors_in_containers_give_the_tree_of_threads(tmp_path: Path) -> None:
+    expected = on_threads(tmp_path / "threads", *WHOLE)
     with made_containers(tmp_path) as made:
-        assert run_in_containers(tmp_path, LANDING_PAGE) == expected
-    tasks = list((tmp_path / ".orchestrator").glob("runs/*/tasks/*/1/result/result.json"))
-    assert len(tasks) > 2
-    assert [role for role in made if role == "executor"] == ["executor"] * len(tasks)
-    assert PLANNER not in made
-
-
-def test_a_planner_in_a_container_plans_the_same(expected: Manifest, tmp_path: Path) -> None:
-    with made_containers(tmp_path) as made:
-        got = run_in_containers(tmp_path, LANDING_PAGE, "--docker-planner-in-docker")
-    assert made.count(PLANNER) == 1
+        got = run_in_containers(tmp_path, *WHOLE, "--docker-planner-in-docker")
     assert got == expected
+    tasks = list((tmp_path / ".orchestrator").glob("runs/*/tasks/*/1/result/result.json"))
+    assert len(tasks) == 4
+    assert sorted(made) == ["executor"] * len(tasks) + [PLANNER, "probe"]
 
 
 def test_the_command_line_tool_of_claude_gives_the_tree_of_the_api(
@@ -103,7 +92,8 @@ def test_a_real_run_over_loopback_gives_the_simulations_tree(
     small: Manifest, tmp_path: Path, engine: str
 ) -> None:
     image = FULL_IMAGE if engine == "claude-code" else IMAGE
-    with serve(0, SimulationSettings(speed=0), SystemClock()) as server:
+    server_of_it = serve(0, SimulationSettings(speed=0), SystemClock())
+    with server_of_it as server, made_containers(tmp_path) as made:
         got = run_in_containers(
             tmp_path,
             *(SMALL, "--real", "--engine", engine, "--docker-memory", "1g"),
@@ -113,6 +103,8 @@ def test_a_real_run_over_loopback_gives_the_simulations_tree(
             ANTHROPIC_BASE_URL=server.base_url,
         )
     assert got == small
+    assert made.count("executor") == 1
+    assert PLANNER not in made
 
 
 @contextmanager

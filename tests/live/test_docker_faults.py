@@ -60,7 +60,7 @@ def act(
 
 
 def test_a_worker_that_needs_more_memory_than_it_has_is_named_so(tmp_path: Path) -> None:
-    with docker_run(tmp_path, options={"docker_memory": "48m"}) as live:
+    with docker_run(tmp_path, options={"docker_memory": "24m"}) as live:
         [handle] = live.submit("fast-01")
         [status] = live.wait_ended(handle)
         assert (status.state, status.reason, status.exit_code) == (

@@ -22,10 +22,11 @@ from core.credentials import Credentials
 from core.errors import BackendError, BudgetExceeded, Interrupted, PlanningFailed
 from core.job import Usage
 from core.worker.planning import PlanningRequest
-from tests.live.docker_run import LANDING_PAGE, OPTIONS, left_behind
+from tests.live.docker_run import OPTIONS, left_behind
 
 pytestmark = [pytest.mark.docker_engine, pytest.mark.slow]
 RUN_ID = "20260101-120000-7777"
+PROMPT = "Build a landing page with contact form"
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Planning:
 
     def plan(self, faults: str = "", speed: float = 0.0, **more: Any) -> Any:
         model = ModelSettings(simulation=SimulationSettings(0, speed, faults))
-        request = PlanningRequest(LANDING_PAGE, model, Limits(), **more)
+        request = PlanningRequest(PROMPT, model, Limits(), **more)
 
         def told(text: str) -> None:
             self.progress.append(text)
@@ -69,7 +70,7 @@ class Planning:
 def test_the_plan_is_the_one_that_is_made_on_the_host(tmp_path: Path) -> None:
     planning = Planning(tmp_path)
     made = planning.plan()
-    assert made.tasks == plan_sample(LANDING_PAGE).tasks
+    assert made.tasks == plan_sample(PROMPT).tasks
     assert [usage.simulated for usage in planning.usage] == [True]
 
 
@@ -88,7 +89,7 @@ def test_a_budget_that_is_too_small_is_the_same_error_as_on_the_host(tmp_path: P
 
 def test_too_little_memory_is_named(tmp_path: Path) -> None:
     with pytest.raises(PlanningFailed, match="Raise --docker-memory"):
-        Planning(tmp_path, {"docker_memory": "48m"}).plan()
+        Planning(tmp_path, {"docker_memory": "24m"}).plan()
 
 
 def test_an_image_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:

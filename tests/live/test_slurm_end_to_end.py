@@ -21,9 +21,8 @@ from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.engine.repository.repos import git, make_repository
 from tests.fakes.plans import make_plan
 from tests.fakes.scripted_model import delete, model_that, write
-from tests.live.docker_run import LANDING_PAGE, ROOT, orchestrate, quiet_environment
+from tests.live.docker_run import ROOT, WHOLE, orchestrate, quiet_environment
 from tests.live.existing_code import FAILING, MENDED_BY_ONE, check_reproduced, make_failing
-from tests.live.mistakes import OPTIONS, check_how_they_end
 from tests.live.slurm_clusters import service_conf
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -40,10 +39,10 @@ def call(place: Path, *args: str, **environ: str) -> subprocess.CompletedProcess
     return orchestrate(place, [*PROGRAM, *args], SLURM_CONF=str(service_conf()), **environ)
 
 
-def on_threads(place: Path, prompt: str) -> Manifest:
+def on_threads(place: Path, *wish: str) -> Manifest:
     """The tree of the same run without a cluster."""
     place.mkdir()
-    done = call(place, prompt, *FAST)
+    done = call(place, *wish, *FAST)
     assert done.returncode == 0, done.stderr
     return build_manifest(place / "out")
 
@@ -65,8 +64,8 @@ def left_in_queue(place: Path) -> list[str]:
 
 
 def test_a_cluster_gives_the_tree_of_threads_and_keeps_nothing(tmp_path: Path) -> None:
-    expected = on_threads(tmp_path / "threads", LANDING_PAGE)
-    done = call(tmp_path, LANDING_PAGE, *SLURM, *FAST)
+    expected = on_threads(tmp_path / "threads", *WHOLE)
+    done = call(tmp_path, *WHOLE, *SLURM, *FAST)
     assert done.returncode == 0, done.stdout + done.stderr
     assert build_manifest(tmp_path / "out") == expected
     [run] = (tmp_path / ".orchestrator" / "runs").glob("*/slurm")
@@ -115,13 +114,6 @@ def test_checks_run_on_a_node_where_nothing_is_in_their_reach(tmp_path: Path) ->
     said = " ".join(done.stdout.split())
     assert "6 of 6 passed, in a sandbox of bubblewrap, as a job of slurm" in said
     assert not (tmp_path / "escaped").exists()
-    assert left_in_queue(tmp_path) == []
-
-
-def test_every_mistake_is_found_by_one_job_and_repaired_by_another_or_told(tmp_path: Path) -> None:
-    done = call(tmp_path, *OPTIONS, *SLURM)
-    assert done.returncode == 0, done.stdout + done.stderr
-    check_how_they_end(tmp_path, done.stdout, "a sandbox of bubblewrap, as a job of slurm")
     assert left_in_queue(tmp_path) == []
 
 

@@ -260,17 +260,17 @@ def test_the_example_of_a_backend_passes_the_suite_that_the_wheel_brings(
 
 
 @pytest.mark.slow
-def test_the_example_of_a_backend_runs_the_main_job(
+def test_the_example_of_a_backend_carries_out_a_run(
     with_example: tuple[Path, Path], tmp_path: Path
 ) -> None:
     done = run(
         with_example[0] / "bin" / "parallel-orchestrator",
-        *("Build a todo list app with add/delete/complete", "--sim-speed", "0", "--no-verify"),
+        *("Write a script that counts words", "--sim-speed", "0", "--no-verify"),
         *("--backend", "subprocess", "--output-dir", tmp_path / "out"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "out" / "todo_app").is_dir()
+    assert (tmp_path / "out" / "word_count.py").is_file()
     assert list(tmp_path.glob(".orchestrator/runs/*/tasks/*/1/process.log"))
 
 
