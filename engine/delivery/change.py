@@ -3,6 +3,7 @@ commit for each task, or into a directory that is no repository."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Change:
     def plus(self, run: RunDir, source: MergeSource, shared: Sequence[str]) -> "Change":
         """With what `source` has changed; its versions of `shared` files are merged with those of
         the owners before it."""
+        if not shared:
+            return self.over(source)
         versions = _merge_shared(run, self, source, shared)
         laid = self.over(versions.source)
         part = laid.parts[-1]
@@ -101,8 +104,16 @@ class Part:
 
 def existing_tree(run: RunDir, base: BaseRecord) -> MergePlan:
     """The base as it was laid out."""
-    files = (MergedFile(e.path, EXISTING, run.base / e.path, e) for e in base.manifest.entries)
-    return MergePlan(tuple(files))
+    return _existing_tree(run.base, base.manifest)
+
+
+@lru_cache(
+    maxsize=1
+)  # of a large base it takes a second, and each step of the merge begins with it
+def _existing_tree(root: Path, manifest: Manifest) -> MergePlan:
+    return MergePlan(
+        tuple(MergedFile(e.path, EXISTING, root / e.path, e) for e in manifest.entries)
+    )
 
 
 def make_change(

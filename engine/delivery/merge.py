@@ -1,7 +1,8 @@
 """Merge planning, without the disk: the first owner of a path keeps it; a file that collides with
 it, also only in case or as file against directory, is kept beside it, so that nothing is lost."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, count
 from pathlib import Path
@@ -73,23 +74,43 @@ def merge_over(base: MergePlan, source: MergeSource) -> MergePlan:
     """`base` with the files of `source` in place of what it has at the same paths, without those
     that it deleted; those that collide with others are refused. What is the same in both stays that
     of `base`."""
-    layout = _Layout()
     new = {file.path: file for file in _files([source])}
-    deleted = set(source.deleted)
+    deleted = set(source.deleted) - new.keys()
+    kept: list[MergedFile] = []
     for file in base.files:
-        if file.path in deleted and file.path not in new:
-            continue
-        other = new.pop(file.path, file)
-        layout.place(file if _same(file, other) else other)
+        if (other := new.pop(file.path, None)) is not None:
+            kept.append(file if _same(file, other) else other)
+        elif file.path not in deleted:
+            kept.append(file)
+    layout, added = _Layout(), list[MergedFile]()
+    for file in _in_the_way(kept, new):
+        layout.place(file)
     for file in new.values():
         if (why := path_defect(file.path)) is None and (clash := layout.clash(file.path)):
             why = f"collides with {clash.at!r} of {clash.owner}"
         if why is None:
             layout.place(file)
+            added.append(file)
         else:
             layout.refused.append(Refused(file.path, file.owner, why))
-    files = tuple(sorted(layout.files.values(), key=lambda f: f.path))
+    files = tuple(sorted((*kept, *added), key=lambda f: f.path))
     return MergePlan(files, base.conflicts, (*base.refused, *layout.refused))
+
+
+def _in_the_way(files: Sequence[MergedFile], new: Collection[str]) -> Iterator[MergedFile]:
+    """Those that `new` paths can collide with: a large tree is not laid out for a few files."""
+    if not new:
+        return
+    folded = {fold(file.path): file for file in files}
+    places = (fold(place) for path in new for place in (*_directories(path), path))
+    for place in dict.fromkeys(places):
+        if place in folded:
+            yield folded[place]
+    ordered = sorted(folded)
+    for start in (f"{fold(path)}/" for path in new):
+        number = bisect_left(ordered, start)
+        if number < len(ordered) and ordered[number].startswith(start):
+            yield folded[ordered[number]]
 
 
 def merged_manifest(plan: MergePlan) -> Manifest:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from core.errors import BundleError, GitFailed, TargetRefused, UsageError
@@ -81,12 +82,19 @@ def prepare_base(into: Path, ref: str, run: RunDir) -> BaseRecord:
 
 def read_base(run: RunDir) -> BaseRecord | None:
     """None before there is one. Raises BundleError where it is damaged or of another version."""
-    if not run.base_json.exists():
+    try:
+        info = run.base_json.stat()
+    except FileNotFoundError:
         return None
-    record = decode(BaseRecord, run.base_json.read_bytes(), str(run.base_json))
+    return _read_record(run.base_json, info.st_ino, info.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # of a large base it takes a second, and is asked for at each step
+def _read_record(path: Path, _inode: int, _changed_ns: int) -> BaseRecord:
+    record = decode(BaseRecord, path.read_bytes(), str(path))
     if record.version != BASE_FORMAT:
         raise BundleError(
-            f"{run.base_json} has format {record.version}; this version reads {BASE_FORMAT}.",
+            f"{path} has format {record.version}; this version reads {BASE_FORMAT}.",
             "Use the version of the program that wrote it.",
         )
     return record
@@ -107,18 +115,17 @@ def _lay_out(git: Git, commit: str, prefix: str, root: Path) -> tuple[Manifest, 
     remove_tree(root)
     root.mkdir()
     selection, entries, made = Selection(), list[ManifestEntry](), {str(root)}
+    listed = [each for each in _listed(git, commit, prefix) if selection.takes(*each[:3])]
     with git.objects() as reader:
-        for path, mode, size, oid in _listed(git, commit, prefix):
-            if not selection.takes(path, mode, size):
-                continue
-            data = reader.read(oid, LARGEST_BYTES)
+        contents = reader.read_all((oid for *_, oid in listed), LARGEST_BYTES)
+        for (path, mode, _, _), data in zip(listed, contents, strict=True):
             if selection.takes_content(path, data):
                 bits = 0o755 if mode & 0o100 else 0o644
                 _write(root, path, data, bits, made)
                 digest = hashlib.sha256(data).hexdigest()
                 entries.append(ManifestEntry(path, len(data), digest, bits))
     entries.sort(key=lambda entry: entry.path)
-    return Manifest(tuple(entries)), selection.others
+    return Manifest(tuple(entries)), sorted(selection.others, key=lambda left: left.path)
 
 
 def _listed(git: Git, commit: str, prefix: str) -> Iterator[tuple[str, int, int, str]]:

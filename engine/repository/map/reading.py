@@ -1,7 +1,8 @@
 """Reads files with code, within bounds."""
 
+import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from core.job import Manifest, ManifestEntry
 from core.workspace.confined import read_regular
@@ -12,7 +13,7 @@ _LONGEST = 400_000
 
 
 def suffix_of(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
+    return os.path.splitext(path)[1].lower()
 
 
 def code_files(manifest: Manifest) -> list[ManifestEntry]:

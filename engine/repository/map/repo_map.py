@@ -113,7 +113,7 @@ def _readme(manifest: Manifest, root: Path, room: int) -> str:
 def _project_files(manifest: Manifest, root: Path, room: int) -> str:
     """Those nearest to the top."""
     paths = sorted((e.path for e in manifest.entries), key=lambda p: (p.count("/"), p))
-    known = [p for p in paths if describes(PurePosixPath(p).name) and not is_aside(p)]
+    known = [p for p in paths if describes(p.rpartition("/")[2]) and not is_aside(p)]
     shown: list[str] = []
     for path in known[:_MOST_PROJECT_FILES]:
         said = describe(PurePosixPath(path).name, read_text(root, path) or "")
