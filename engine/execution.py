@@ -36,7 +36,8 @@ CHECKS_S = 2 * TOGETHER_S
 @dataclass(frozen=True, slots=True)
 class Execution:
     """What a session's plans are carried out with; `model` executes. `supply` is of the existing
-    code that the run changes."""
+    code that the run changes; `queue_s` is how long jobs wait for their start, if no longer than
+    any."""
 
     session: Session
     backend: Backend
@@ -44,6 +45,7 @@ class Execution:
     settings: Settings
     budget: Budget
     supply: BaseSupply | None = None
+    queue_s: float = math.inf
 
     @storing()
     def run(self, plan: Plan, source: PlanSource | None = None) -> RunOutcome:
@@ -75,12 +77,10 @@ class Execution:
     def checks_of(self, plan: Plan, queue_s: float = math.inf) -> AddedTasks:
         """What runs checks as a job: they ask no model, and so take nothing of the budget. It waits
         for its start as long as any job, `queue_s` at most."""
-        settings = replace(
-            self.settings,
-            task_timeout=max(self.settings.task_timeout, CHECKS_S),
-            queue_timeout=min(self.settings.queue_timeout, queue_s),
-        )
-        return replace(self, settings=settings, budget=Budget()).besides(plan)
+        limit_s = max(self.settings.task_timeout, CHECKS_S)
+        settings = replace(self.settings, task_timeout=limit_s)
+        own = replace(self, settings=settings, budget=Budget(), queue_s=queue_s)
+        return own.besides(plan)
 
     def expect(self, plan: Plan) -> None:
         """Tell the budget what the plan's tasks will take."""
@@ -120,6 +120,10 @@ class Execution:
         source: PlanSource | None = None,
     ) -> RunOutcome:
         session, calls = self.session, ThreadedCalls(self.session.clock)
+        pacing = pacing_of(self.settings, cold_prefix, self.backend.cancel_lag_s)
+        if self.queue_s < pacing.queue_timeout_s:
+            remedy = "It is not waited for any longer."
+            pacing = replace(pacing, queue_timeout_s=self.queue_s, queue_remedy=remedy)
         scheduler = Scheduler(
             session.run.run_id,
             plan,
@@ -129,7 +133,7 @@ class Execution:
             calls=calls,
             clock=session.clock,
             policy=RetryPolicy(self.settings.max_retries, random.Random()),
-            pacing=pacing_of(self.settings, cold_prefix, self.backend.cancel_lag_s),
+            pacing=pacing,
             earlier=earlier,
             commit=session.journal.commit,
             check=session.journal.check,

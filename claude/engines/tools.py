@@ -159,8 +159,8 @@ _RUN = Tool(
 )
 _CHECKS = Tool(
     CHECKS,
-    "Run the commands in <checks> on a copy of the project as it is now, each for at most 120 s. "
-    "Tells which passed, and of the others what matters of their output.",
+    "Run the commands in <checks> on a copy of the project as it is now, each at most 120 s. "
+    "Tells which passed, and what matters of what others print.",
     {},
 )
 _SUBMIT = Tool(

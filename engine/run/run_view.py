@@ -62,7 +62,7 @@ class RunView:
         self.approved = False
         """Whether a person has said yes to the plan."""
         self.planning_s = 0.0
-        """Seconds until there was a plan."""
+        """Seconds until there was a plan, from when a reported failure had been tried."""
         self.planning_usage: list[Usage] = []
         """Every request of planning, the preflight's among them."""
         self.forecast: Forecast | None = None
@@ -82,7 +82,7 @@ class RunView:
         self._settled = Spend()
         self._session_at: float | None = None
         self._earlier_s = 0.0
-        self._forecast_s = 0.0
+        self._forecast_s = self._tried_s = 0.0
 
     def apply(self, event: Event) -> None:
         match event.data:
@@ -110,6 +110,8 @@ class RunView:
                 if state is TaskState.SUCCEEDED:
                     self.jobs.succeed(self._key(event))
                 self._task_stopped(event, TaskPhase[state.name], message)
+                if not self.planned:
+                    self._tried_s = self.wall_s(event.at)
             case RunStarted() as data:
                 self._run_started(event.at, data)
             case PlanReady() as data:
@@ -234,7 +236,7 @@ class RunView:
         self.jobs.correct(self.tasks.keys(), data.restarted)
         if not self.planning.settled:  # a resumed run announces its plan again
             self._settle(self.planning, 1, ())
-            self.planning_s = self.wall_s(at)
+            self.planning_s = self.wall_s(at) - self._tried_s
 
     def _job_begun(self, event: Event) -> None:
         if self._is_void(event):

@@ -34,7 +34,7 @@ def why_leave_queue(
     elif queued.since is not None and queued.is_over(pacing.queue_timeout_s):
         message = (
             f"It was still queued after {duration(now - queued.since)}, as the queue was busy:"
-            f" {_reason(queued.why)}. Raise --queue-timeout, then resume the run."
+            f" {_reason(queued.why)}. {pacing.queue_remedy}"
         )
     else:
         return None

@@ -79,6 +79,7 @@ class PlanSource(Protocol):
 @dataclass(frozen=True, slots=True)
 class Pacing:
     """Limits of the loop, in seconds but for `max_executors`. `progress_s` None: ask for none.
+    `queue_remedy` is what to do where `queue_timeout_s` was too short.
 
     `queue_timeout_s` is for jobs that wait their turn, `unschedulable_s` for those that would wait
     for ever as things stand. `cold_prefix` is what executors share that is not in the prompt cache
@@ -88,6 +89,7 @@ class Pacing:
     max_executors: int = 5
     task_timeout_s: float = 1800.0
     queue_timeout_s: float = 86_400.0
+    queue_remedy: str = "Raise --queue-timeout, then resume the run."
     unschedulable_s: float = 600.0  # an administrator may mend meanwhile what keeps a job from it
     timeout_margin_s: float = 30.0  # the worker's own limit comes first, and saves what there is
     cancel_grace_s: float = 30.0

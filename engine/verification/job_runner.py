@@ -48,7 +48,7 @@ class JobRunner(CheckRunner):
             number += 1
         return Task(
             id=self.task or f"verify-{number}",
-            title="Run the checks",
+            title="Try the command that is said to fail" if self.task else "Run the checks",
             instructions="Run the checks.",
             owns=(CHECKS_NAME,),
             checks=(*request.setup.install, *(check.command for check in request.checks)),

@@ -107,8 +107,10 @@ class Repairs:
 
     def _changed(self, before: MergePlan, after: MergePlan) -> tuple[Suspect, ...]:
         old = {(file.path, file.entry.sha256) for file in before.files}
-        new = (file for file in after.files if (file.path, file.entry.sha256) not in old)
-        return tuple(Suspect(file.path, owner_of(file, self.plan)) for file in new)
+        new = [file for file in after.files if (file.path, file.entry.sha256) not in old]
+        left = {file.path for file in after.files}
+        gone = (file for file in before.files if file.path not in left)
+        return tuple(Suspect(file.path, owner_of(file, self.plan)) for file in (*new, *gone))
 
 
 def why_no_better(before: Report, after: Report, contracts: list[str]) -> str:

@@ -415,3 +415,18 @@ def test_a_task_that_comes_back_into_the_plan_keeps_what_it_spent() -> None:
     assert phases(story)["c"] is TaskPhase.WAITING
     assert story.run_view.tasks["c"].spend.requests == 1
     assert sum(story.run_view.tasks.counts.values()) == 3
+
+
+def test_what_is_tried_before_there_is_a_plan_is_no_planning_and_sets_no_pace() -> None:
+    story = Story().start().tell(Kind.TASK_ADDED, "reproduce-1", title="Run the checks", estimate=1)
+    story.begin("reproduce-1")
+    story.at += 300.0
+    story.end("reproduce-1", duration_s=200.0).finish("reproduce-1")
+    assert not story.run_view.has_begun
+    story.at += 40.0
+    story.plan(("a", [], 500))
+    assert story.run_view.planning_s == 40.0
+    assert story.run_view.tasks.done_of_plan() == (0, 1)
+    story.begin("a")
+    assert story.run_view.eta_s(story.at) is None
+    assert story.run_view.has_begun

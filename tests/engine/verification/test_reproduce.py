@@ -172,3 +172,4 @@ def test_a_queue_that_starts_nothing_is_waited_for_once_and_not_long(
         )
     assert reporting.run_view.jobs.attempts == {TASK: 1}
     assert reporting.run_view.jobs.open == {}
+    assert reporting.run_view.jobs.failures[TASK].endswith(" It is not waited for any longer.")

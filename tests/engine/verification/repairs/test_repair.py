@@ -160,6 +160,12 @@ def test_a_repair_that_helps_is_delivered_and_told(bench: Bench) -> None:
     assert [check.state for check in view.proof.checks] == [Proof.PASSED, Proof.PASSED]
 
 
+def test_what_a_repair_deletes_is_told_like_what_it_changes(bench: Bench) -> None:
+    bench.repair({**FIX, CLI: GONE})
+    assert not bench.target.joinpath(CLI).exists()
+    assert bench.told(RepairEnded)[0].changed == (Suspect(STORE, "store"), Suspect(CLI, "cli"))
+
+
 def test_the_task_has_the_failure_and_may_write_the_suspects(bench: Bench) -> None:
     bench.repair(FIX)
     task = bench.tasks[0]
