@@ -58,7 +58,8 @@ class ScriptedClaude:
         self.calls: list[Call] = []
 
     def send(self, call: Call, recorded: RecordedResponse | None = None) -> Reply:
-        self.calls.append(copy.deepcopy(call))
+        reader = call.open_reader  # belongs to an agent, and so to all that this one has kept
+        self.calls.append(copy.deepcopy(call, {id(reader): reader}))
         number = len(self.calls) - 1
         if number >= len(self._answers) and not self._forever:
             raise AssertionError(f"call {number + 1} was not expected")
