@@ -229,7 +229,8 @@ def plan(loaded: LoadedSettings, prompt: str, output: Path | None) -> int:
             report(planning_line(expectations.planning(prompt), speed))
             return ask(*given)
 
-        hooks = Hooks(charge, report, on_answering=silence_reporter(report))
+        told = silence_reporter(report)
+        hooks = Hooks(charge, report, on_answering=told, file_log=code.log)
         began_s = CLOCK.monotonic()
         made = plan_alone(request, context.credentials, CLOCK, hooks, print_line, ask_expecting)
         took = spent().part(CLOCK.monotonic() - began_s)

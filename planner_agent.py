@@ -75,9 +75,10 @@ class PlannerAgent:
     """Plans with `claude`, for `executors` that work at once; `on_progress` takes lines for people.
 
     `surroundings` tells what executors can do where they will run. For existing code, `repository`
-    is the map of it, `root` where it may be looked at, `left_out` what is not there to be written,
-    `part_limit` how much of it executors get where that is not the whole, and `failure` how the
-    command ended there that the prompt reports as failing. `context` belongs to the prompt.
+    is the map of it, `root` where it may be looked at, `log` what tells of a path's commits,
+    `left_out` what is not there to be written, `part_limit` how much of it executors get where that
+    is not the whole, and `failure` how the command ended there that the prompt reports as failing.
+    `context` belongs to the prompt.
     """
 
     claude: Claude
@@ -87,6 +88,7 @@ class PlannerAgent:
     surroundings: str = ""
     repository: str = ""
     root: Path | None = None
+    log: Callable[[str], str] | None = None
     left_out: Sequence[str] = ()
     part_limit: str = ""
     failure: Failure = NO_FAILURE
@@ -109,7 +111,7 @@ class PlannerAgent:
         )
         files = ConfinedTree(self.root).scan().files if self.root else []
         self._existing = ExistingCode((path for path, _ in files), self.left_out)
-        self._looking = Looking(self.root, self.on_progress) if self.root else None
+        self._looking = Looking(self.root, self.on_progress, self.log) if self.root else None
 
     def plan(self, prompt: str, revisions: Sequence[Revision] = ()) -> Plan:
         """A plan that can be run; `revisions` are those that the person wanted changed. Raises
@@ -232,6 +234,7 @@ def ask_for_plan(
             surroundings=request.surroundings,
             repository=request.repository,
             root=Path(request.root) if request.root else None,
+            log=hooks.file_log,
             left_out=request.left_out,
             part_limit=request.part_limit,
             failure=request.failure,

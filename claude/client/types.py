@@ -67,7 +67,8 @@ class Hooks:
     """`on_usage` is called for every billed request, also one that was cut; `on_request` before
     each request and each retry: it may change the call, or raise; `on_throttle` for each request
     refused for the rate or the provider's load; `on_answer` when an answer begins, which `on_usage`
-    follows at its end; `on_answering` meanwhile and while nothing comes, also by another thread."""
+    follows at its end; `on_answering` meanwhile and while nothing comes, also by another thread.
+    `file_log` is asked by a planner that looks at a repository for the commits of a path."""
 
     on_usage: Callable[[Usage], None] = lambda _: None
     on_progress: Callable[[str], None] = lambda _: None
@@ -75,3 +76,4 @@ class Hooks:
     on_throttle: Callable[[], None] = lambda: None
     on_answer: Callable[[], None] = lambda: None
     on_answering: Callable[[AnswerProgress], None] = lambda _: None
+    file_log: Callable[[str], str] | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from claude.client.types import Block, Reply
 from claude.engines.tools import (
     ACTIONS,
+    FILE_LOG,
     broken_input,
     build_looking_tools,
     check_arguments,
@@ -21,14 +22,22 @@ MOST_TOKENS = 40_000
 MOST_RESULT_CHARS = 24_000
 _CHARS_A_TOKEN = 3
 _MOST_NAMED = 3
+_ELSE = "Read its files instead."
 _OVER = "\n[You have looked enough: answer with the plan now.]"
 
 
 class Looking:
-    """Looks below `root` for one planner. `on_progress` takes lines for people."""
+    """Looks below `root` for one planner. `on_progress` takes lines for people; `log` tells of the
+    commits of a path, where there are any, and raises WorkspaceError."""
 
-    def __init__(self, root: Path, on_progress: Callable[[str], None]) -> None:
-        self._tools = build_looking_tools()
+    def __init__(
+        self,
+        root: Path,
+        on_progress: Callable[[str], None],
+        log: Callable[[str], str] | None = None,
+    ) -> None:
+        self._tools = build_looking_tools(log=log is not None)
+        self._log = log
         self._workspace = Workspace(root, (), frozenset())
         self._on_progress = on_progress
         self._turns = 0
@@ -46,7 +55,8 @@ class Looking:
         """A reply that looks, as it goes back, and what it is shown; None for one that does not,
         and once it is over."""
         calls = [block for block in reply.content if block.get("type") == "tool_use"]
-        if self.is_over() or not any(call.get("name") in self._tools for call in calls):
+        known = {*self._tools, FILE_LOG}
+        if self.is_over() or not any(call.get("name") in known for call in calls):
             return None
         self._turns += 1
         named = [_named(call) for call in calls]
@@ -76,10 +86,15 @@ class Looking:
         }
 
     def _look(self, call: Block, reply: Reply) -> str:
-        tool = find_tool(str(call.get("name", "")), self._tools)
+        if (name := str(call.get("name", ""))) == FILE_LOG and self._log is None:
+            raise WorkspaceError("The project is in no git repository: there is no log.", _ELSE)
+        tool = find_tool(name, self._tools)
         if call.get("id") in reply.broken_inputs:
             raise broken_input(tool, cut=reply.stop_reason == "max_tokens")
-        return ACTIONS[tool.name](self._workspace, check_arguments(tool, call.get("input")))
+        arguments = check_arguments(tool, call.get("input"))
+        if tool.name == FILE_LOG and self._log is not None:
+            return self._log(arguments["path"])
+        return ACTIONS[tool.name](self._workspace, arguments)
 
 
 def _named(call: Block) -> str:

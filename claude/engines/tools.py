@@ -17,6 +17,7 @@ from core.workspace.workspace import MAX_VIEW_CHARS, MAX_VIEW_LINES, Workspace
 SUBMIT = "submit_result"
 RUN = "run_command"
 CHECKS = "run_checks"
+FILE_LOG = "file_log"
 CUTTABLE = frozenset({"write_file", "append_file"})
 WRITING = CUTTABLE | {"edit_file"}
 CHECK_TIMEOUT_S = 10
@@ -67,9 +68,9 @@ def build_tools(
     return {tool.name: tool for tool in tools}
 
 
-def build_looking_tools() -> Mapping[str, Tool]:
-    """Those that change nothing."""
-    return {tool.name: tool for tool in (_READ, *_LOOKING)}
+def build_looking_tools(*, log: bool = False) -> Mapping[str, Tool]:
+    """Those that change nothing, FILE_LOG only with `log`."""
+    return {tool.name: tool for tool in (_READ, *_LOOKING, *([_LOG] * log))}
 
 
 _READ = Tool(
@@ -141,6 +142,11 @@ _LOOKING = (
         },
         frozenset({"path"}),
     ),
+)
+_LOG = Tool(
+    FILE_LOG,
+    "Tell the last commits that changed a file or directory: id, date, subject.",
+    {"path": ("string", "Relative POSIX path")},
 )
 _RUN = Tool(
     RUN,

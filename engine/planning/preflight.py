@@ -31,6 +31,7 @@ from engine.planning.expectations import Expectations
 from engine.planning.forecast import most_of_planning
 from engine.planning.history import read_history
 from engine.repository.base import BaseRecord, check_there, read_base
+from engine.repository.file_log import log_of
 from engine.repository.find import find_base
 from engine.repository.git import git_program
 from engine.repository.map.repo_map import render_map
@@ -50,8 +51,8 @@ from planner_agent import AskForPlan, ask_for_plan
 @dataclass(frozen=True, slots=True)
 class SeenCode:
     """Existing code as a planner is shown it: the map, where it may look, what is not there to be
-    written, how much of it executors get if that is not the whole, and how the command ended that
-    the prompt reports as failing."""
+    written, how much of it executors get if that is not the whole, how the command ended that the
+    prompt reports as failing, and what tells of a path's commits."""
 
     map: str = ""
     root: str = ""
@@ -59,13 +60,14 @@ class SeenCode:
     part_limit: str = ""
     failure: Failure = NO_FAILURE
     manifest: Manifest = Manifest(())  # noqa: RUF009 - a frozen value
+    log: Callable[[str], str] | None = None
 
     @classmethod
     def of(cls, base: BaseRecord, run: RunDir) -> Self:
         left_out = tuple(left.path for left in base.left_out)
         seen = render_map(base, run.base)
-        limit = SendLimit().told_for(base.manifest)
-        return cls(seen, str(run.base), left_out, limit, manifest=base.manifest)
+        limit, log = SendLimit().told_for(base.manifest), log_of(base)
+        return cls(seen, str(run.base), left_out, limit, manifest=base.manifest, log=log)
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class PreparedRun:
         given = build_context(self.context_files)
         request = planning_request(self.settings, model, prompt, allowance, given, self.code)
         request = replace(request, revisions=revisions)
+        hooks = replace(hooks, file_log=self.code.log)
         return self.ask(request, self.context.credentials, self.governor, clock, hooks)
 
     def seeing(self, code: SeenCode) -> "PreparedRun":

@@ -84,6 +84,7 @@ class Git:
         env: Mapping[str, str] | None = None,
         settings: Mapping[str, str] | None = None,
         as_user: bool = False,
+        limit_s: float = _LIMIT_S,
     ) -> bytes:
         """What one command prints. `as_user`: the user's own configuration counts too. Without a
         `work_tree` there is none, whatever the repository says."""
@@ -92,7 +93,7 @@ class Git:
             chosen["GIT_INDEX_FILE"] = str(index)
         command = (*self._command(work_tree, settings or {}), *arguments)
         place = work_tree or self.git_dir
-        return call_git(command, place, stdin, environment(chosen, as_user=as_user))
+        return call_git(command, place, stdin, environment(chosen, as_user=as_user), limit_s)
 
     def text(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
@@ -179,7 +180,13 @@ class ObjectReader:
         return data[:-1]
 
 
-def call_git(arguments: Sequence[str], place: Path, stdin: bytes, env: Mapping[str, str]) -> bytes:
+def call_git(
+    arguments: Sequence[str],
+    place: Path,
+    stdin: bytes,
+    env: Mapping[str, str],
+    limit_s: float = _LIMIT_S,
+) -> bytes:
     """What git prints; `place` is named where it fails."""
     verb = next((a for a in arguments if re.fullmatch("[a-z]+(-[a-z]+)*", a)), "")
     try:
@@ -192,9 +199,9 @@ def call_git(arguments: Sequence[str], place: Path, stdin: bytes, env: Mapping[s
             env=env,
             process_group=0,  # Ctrl-C is for this program to take
         ) as process:
-            printed, told = _communicate(process, stdin)
+            printed, told = _communicate(process, stdin, limit_s)
     except subprocess.TimeoutExpired as exc:
-        why = f"git {verb} took longer than {_LIMIT_S:.0f} s in {place}"
+        why = f"git {verb} took longer than {limit_s:.0f} s in {place}"
         raise GitFailed(f"{why}.", _CHECK) from exc
     except (OSError, ValueError) as exc:
         raise GitFailed(f"git {verb} could not be started for {place}: {exc}.", _CHECK) from exc
@@ -203,11 +210,13 @@ def call_git(arguments: Sequence[str], place: Path, stdin: bytes, env: Mapping[s
     return printed
 
 
-def _communicate(process: "subprocess.Popen[bytes]", stdin: bytes) -> tuple[bytes, bytes]:
+def _communicate(
+    process: "subprocess.Popen[bytes]", stdin: bytes, limit_s: float
+) -> tuple[bytes, bytes]:
     """Ctrl-C lets git end what it does, which would leave locks and half a work tree behind; a
     second one does not wait for it."""
     try:
-        return process.communicate(stdin, _LIMIT_S)
+        return process.communicate(stdin, limit_s)
     except KeyboardInterrupt:
         process.communicate()
         raise

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from claude.client.types import Call, Hooks, Reply
-from claude.engines.looking import MOST_RESULT_CHARS, MOST_TURNS
+from claude.engines.looking import MOST_RESULT_CHARS, MOST_TOKENS, MOST_TURNS
 from claude.limits.governor import Governor
 from claude.planning.schema import build_schema
 from claude.prompts import load_executor_prompt, load_prompt
@@ -116,6 +116,27 @@ def test_a_plan_that_does_not_fit_what_is_there_is_made_again(
     plan, claude = planned(root, say(unfit), say(GOOD), left_out=(".env",))
     assert why in claude.calls[1].messages[-1]["content"][0]["text"]
     assert plan.task("dates").owns == ("app/store.py", "tests/test_store.py")
+
+
+def test_it_asks_for_the_commits_of_a_file_where_there_are_any(root: Path) -> None:
+    looks = act(use("file_log", path="app/store.py"), use("file_log"))
+    _, claude = planned(root, looks, say(GOOD), log=lambda path: f"12ab 2026-01-02 {path}")
+    told, wrong = tool_results(claude.calls[1])
+    assert told["content"] == "12ab 2026-01-02 app/store.py"
+    assert "Call it as file_log(path: string)" in wrong["content"]
+    assert claude.calls[0].tools[-1]["name"] == "file_log"
+    _, claude = planned(root, looks, say(GOOD))
+    assert "there is no log" in tool_results(claude.calls[1])[0]["content"]
+    assert "file_log" not in [tool["name"] for tool in claude.calls[0].tools]
+
+
+def test_what_it_is_told_of_commits_counts_as_looked_at(root: Path) -> None:
+    looks = [act(*[use("file_log", path=f"{n}")] * 3) for n in range(2)]
+    _, claude = planned(root, *looks, say(GOOD), log=lambda _: "x" * 2 * MOST_RESULT_CHARS)
+    told = [len(r["content"]) for call in claude.calls[1:] for r in tool_results(call)]
+    assert max(told) < MOST_RESULT_CHARS + 200
+    assert sum(told) < (MOST_TOKENS + 1_000) * 3
+    assert claude.calls[-1].tool_choice == {"type": "none"}
 
 
 def test_no_call_can_write_or_leave_the_project(root: Path) -> None:
