@@ -52,7 +52,7 @@ class Delivered(EventData):
     `deleted` those that are gone. It is on `branch`, at `commit`, or in the directory itself."""
 
     kind = Kind.DELIVERED
-    sparse = frozenset({"deleted", "branch", "commit", "take", "undo"})
+    sparse = frozenset({"deleted", "branch", "commit", "take", "undo", "not_in_lfs"})
     target: str = ""
     files: int = 0
     conflicts: tuple[Conflict, ...] = ()
@@ -62,5 +62,7 @@ class Delivered(EventData):
     commit: str = ""
     take: str = ""
     """The command that takes the branch over."""
+    not_in_lfs: tuple[str, ...] = ()
+    """New files for which the repository asks for Git LFS; they are stored as they are."""
     undo: bool = False
     """Whether `undo` gives back what was there."""

@@ -25,6 +25,7 @@ from engine.repository.branch import (
     how_to_take,
     obstacles,
 )
+from engine.repository.lfs import paths_for_lfs
 from engine.repository.plain import replace_files
 from engine.repository.run_branches import branch_name, version_name
 from engine.run.rundir import RunDir, write_deliveries
@@ -107,9 +108,7 @@ def existing_tree(run: RunDir, base: BaseRecord) -> MergePlan:
     return _existing_tree(run.base, base.manifest)
 
 
-@lru_cache(
-    maxsize=1
-)  # of a large base it takes a second, and each step of the merge begins with it
+@lru_cache(maxsize=1)  # each step of the merge begins with it, and it takes a second to make
 def _existing_tree(root: Path, manifest: Manifest) -> MergePlan:
     return MergePlan(
         tuple(MergedFile(e.path, EXISTING, root / e.path, e) for e in manifest.entries)
@@ -169,6 +168,8 @@ def deliver_change(
         delivered = replace(
             delivered, conflicts=tree.conflicts, branch=branch, commit=commit, take=take
         )
+        new = {file.path for file in change.files} - set(base.manifest.paths)
+        delivered = replace(delivered, not_in_lfs=tuple(paths_for_lfs(base, commit, new)))
     session.emit(delivered)
     return tree
 

@@ -37,6 +37,7 @@ LISTED = 10
 _INDENT = 12
 _WRONG = {"reason", str(TaskPhase.FAILED), "conflict", "left out"}
 """Facts without which a run that did not succeed cannot be understood."""
+_NOT_IN_LFS = "no LFS"
 _SHORT = _WRONG | {
     "target",
     "checks",
@@ -46,6 +47,7 @@ _SHORT = _WRONG | {
     "repaired",
     "report",
     "unproven",
+    _NOT_IN_LFS,
 }
 """What a person wants to know first."""
 _TRANSCRIPT = "transcript "
@@ -315,6 +317,15 @@ def _conflicts(run_view: RunView) -> Iterator[tuple[str, str]]:
         path = clean(refused.path, 400)
         yield "left out", f"{path} of {clean(refused.owner)}: {clean(refused.why)}"
     yield from _more("left out", len(run_view.refused))
+    if run_view.delivered and (paths := run_view.delivered.not_in_lfs):
+        named = " ".join(clean(shlex.quote(path), 100) for path in paths[:_NAMED])
+        more = f" and {len(paths) - _NAMED:,} more" if paths[_NAMED:] else ""
+        yield (
+            _NOT_IN_LFS,
+            f"{named}{more}: .gitattributes wants Git LFS for what is new, and this program has"
+            " stored it as it is. On the branch, with git-lfs installed: git add --renormalize"
+            f" {named}, then commit",
+        )
 
 
 def _more(label: str, number: int) -> Iterator[tuple[str, str]]:

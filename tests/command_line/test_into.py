@@ -17,7 +17,13 @@ from core.plan import Plan, Task, parse_plan, render_plan
 from engine.repository import packed_base
 from engine.repository.part import SendLimit
 from engine.run.rundir import find_run, held_alone
-from tests.engine.repository.repos import fingerprint, git, make_repository, write_files
+from tests.engine.repository.repos import (
+    commit_files,
+    fingerprint,
+    git,
+    make_repository,
+    write_files,
+)
 from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
 
 FILES = {
@@ -123,6 +129,17 @@ def test_apply_tells_why_it_cannot_and_the_branch_stays(
     assert "\n  reason    Not applied: " in told
     assert git(repo, "log", "-1", "--format=%s", branch(repo)) == "Mark app/calc.py"
     assert (repo / "app/calc.py").read_text() == "# not committed\n"
+
+
+def test_new_files_that_git_lfs_should_have_are_named(
+    repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit_files(repo, {".gitattributes": "*.bin filter=lfs\n", "old.bin": "old\n"})
+    plan = write_plan(task("data", "old.bin", "a/new.bin", "a/new.txt"))
+    assert orchestrator.main([*RUN, "--plan", plan]) == 0
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "no LFS a/new.bin: .gitattributes wants Git LFS" in told
+    assert "git add --renormalize a/new.bin, then commit" in told
 
 
 def test_of_large_code_jobs_get_a_part_and_the_branch_has_the_whole(
