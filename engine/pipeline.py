@@ -34,6 +34,7 @@ from engine.scheduling.types import RunOutcome, StopCause
 from engine.verification.merge_conflicts import merge_conflicts
 from engine.verification.prove import is_over, prove
 from engine.verification.provenance import write_provenance
+from engine.verification.remake import remake_lock_files
 from engine.verification.repairs.repair import Proven
 from engine.verification.reproduce import find_failure
 from engine.verification.verify import Report
@@ -83,6 +84,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
             if stop is not None and is_over(stop):
                 outcome = replace(outcome, stop=stop)
                 results = results if deliverable(outcome) else {}
+            remake_lock_files(execution.checks_of(plan), plan, results, settings, prepared.backend)
             merged = deliver(session, plan, results)
             code, proven = exit_code(outcome, merged), Proven(merged, Report(), outcome.stop)
             if code == 0:

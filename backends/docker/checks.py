@@ -7,6 +7,7 @@ on a network, whichever the installation needed.
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from core.checks.worker import CHECK, INSTALL, REQUEST_FILE, WorkerRequest
 from core.clock import Clock
 from core.errors import BackendError
 from core.transfer.archive import packed
+from core.transfer.untrusted_tar import ChunkSource, open_untrusted
 from core.wire import encode
 
 _START_S = 60.0
@@ -58,21 +60,26 @@ class DockerChecks:
         except BackendError as exc:
             return exc.message
 
-    def run(self, project: Path, request: CheckRequest, tell: Tell) -> None:
+    def run(
+        self, project: Path, request: CheckRequest, tell: Tell, taken: str = "", most_bytes: int = 0
+    ) -> bytes | None:
         """Run all commands in a copy of `project`, a directory of that name, and tell of each as it
-        ends.
+        ends. Gives what they have left at the path `taken`, if one is given: None unless that is a
+        regular file of at most so many bytes.
 
         Raises BackendError where none could be run, and what the clock raises; nothing is left.
         """
-        report = CheckReport(request, tell)
+        report, data = CheckReport(request, tell), None
         try:
             with self._removing():
                 reason = self._run_all(project, request, report)
+                data = self._take(f"{project.name}/{taken}", most_bytes) if taken else None
         except BackendError as exc:
             if not report.has_begun:
                 raise
             reason = exc.message.rstrip(".")
         report.end(reason or "nothing was told of it")
+        return data
 
     @contextmanager
     def _removing(self) -> Iterator[None]:
@@ -123,6 +130,17 @@ class DockerChecks:
         extra = {**files, REQUEST_FILE: encode(told).encode()}
         with packed(project, BUNDLE, WORKER_UID, extra) as stream:
             self.host.put(self._name, VOLUME, stream)
+
+    def _take(self, path: str, most_bytes: int) -> bytes | None:
+        with self.host.archive(self._name, f"{VOLUME}/{BUNDLE}/{path}") as chunks:
+            if chunks is None:
+                return None
+            with open_untrusted(BufferedReader(ChunkSource(chunks))) as tar:
+                member = tar.next()
+                if member is None or not member.isreg() or member.size > most_bytes:
+                    return None
+                source = tar.extractfile(member)
+                return source.read() if source is not None else None
 
     def _run(self, request: CheckRequest, report: CheckReport) -> str:
         self.host.start(self._name)

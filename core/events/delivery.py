@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -46,13 +46,21 @@ class Refused:
     why: str
 
 
+class MadeAnew(NamedTuple):
+    """A lock file that the `command` of its tool has made of a merged project in a `sandbox`."""
+
+    path: str
+    command: str
+    sandbox: str
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered(EventData):
     """`files` is their number; of a change to existing code, those that are new or changed, and
     `deleted` those that are gone. It is on `branch`, at `commit`, or in the directory itself."""
 
     kind = Kind.DELIVERED
-    sparse = frozenset({"deleted", "branch", "commit", "take", "undo", "not_in_lfs"})
+    sparse = frozenset({"deleted", "branch", "commit", "take", "undo", "not_in_lfs", "made_anew"})
     target: str = ""
     files: int = 0
     conflicts: tuple[Conflict, ...] = ()
@@ -66,3 +74,4 @@ class Delivered(EventData):
     """New files for which the repository asks for Git LFS; they are stored as they are."""
     undo: bool = False
     """Whether `undo` gives back what was there."""
+    made_anew: tuple[MadeAnew, ...] = ()

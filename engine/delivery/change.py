@@ -1,51 +1,43 @@
-"""A change to existing code: the whole tree with the change in it, delivered as a branch with a
-commit for each task, or into a directory that is no repository."""
+"""A change to existing code: the whole tree with the change in it, and what each task has changed.
+Files that several of them share are merged."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
-from core.errors import MergeError
-from core.events import CONTRACTS, EXISTING, Conflict, Delivered, MergeIntended, Refused
-from core.job import Manifest, ManifestEntry, TaskResult
-from core.plan import Plan
+from core.events import CONTRACTS, EXISTING, Conflict, Refused
+from core.job import Manifest, ManifestEntry
 from core.wire import write_atomic
 from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merge_over
 from engine.delivery.merged_file import read_as_judged
 from engine.merging.merge import merge_versions
 from engine.repository.base import BaseRecord
 from engine.repository.branch import (
-    ChangedFile,
-    CommitStep,
-    commit_steps,
-    commit_versions,
-    how_to_compare,
-    how_to_take,
     obstacles,
 )
-from engine.repository.lfs import paths_for_lfs
-from engine.repository.plain import replace_files
-from engine.repository.run_branches import branch_name, version_name
-from engine.run.rundir import RunDir, write_deliveries
-from engine.run.session import Session
+from engine.run.rundir import RunDir
 
-_KINDS = {CONTRACTS: "Contracts", "merge": "Merge", "repair": "Repair"}
 MARKED = "in conflict"
 """The owner of a file with markers."""
+MERGE_TASK = "merge-1"
+"""The task that makes one version of files that several tasks changed at the same place, and the
+owner of lock files that were made anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """The whole `tree`, and what each owner has changed in it, in order. `marked` are the files in
     conflict, with markers where versions differ; `versions` is by task what it made of the base and
-    the contracts, alone, of those that have lost in a conflict."""
+    the contracts, alone, of those that have lost in a conflict. `locks` are lock files that are in
+    conflict."""
 
     tree: MergePlan
     parts: tuple["Part", ...] = ()
     marked: tuple[MergedFile, ...] = ()
     versions: Mapping[str, tuple["Part", ...]] = field(default_factory=dict)
+    locks: tuple[str, ...] = ()
 
     def plus(self, run: RunDir, source: MergeSource, shared: Sequence[str]) -> "Change":
         """With what `source` has changed; its versions of `shared` files are merged with those of
@@ -62,15 +54,21 @@ class Change:
             conflicts=(*laid.tree.conflicts, *versions.conflicts),
         )
         marked = (*self.marked, *versions.marked)
-        return replace(laid, tree=tree, parts=(*self.parts, part), marked=marked)
+        locks = (*self.locks, *versions.locks)
+        return replace(laid, tree=tree, parts=(*self.parts, part), marked=marked, locks=locks)
 
-    def settled(self, source: MergeSource) -> "Change":
+    def settled(self, source: MergeSource, note: str = "") -> "Change":
         """With the files that `source` has made of all versions of what was in conflict."""
         done = set(source.manifest.paths)
         left = tuple(c for c in self.tree.conflicts if c.path not in done)
         tree = replace(self.tree, conflicts=left)
         marked = tuple(file for file in self.marked if file.path not in done)
-        return replace(self, tree=tree, marked=marked).over(source)
+        settled = replace(self, tree=tree, marked=marked).over(source)
+        *before, part = settled.parts
+        if before and before[-1].owner == part.owner:
+            files = (*before.pop().files, *part.files)
+            part = replace(part, files=files)
+        return replace(settled, parts=(*before, replace(part, note=note)))
 
     def over(self, source: MergeSource) -> "Change":
         """With the files of `source` in place of what is there."""
@@ -93,11 +91,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one owner has changed."""
+    """What one owner has changed; its commit has the `note`."""
 
     owner: str
     files: tuple[MergedFile, ...]
     deleted: tuple[str, ...]
+    note: str = ""
 
     def has(self, path: str) -> bool:
         return path in self.deleted or any(file.path == path for file in self.files)
@@ -139,98 +138,6 @@ def make_change(
     return replace(change, tree=tree, versions=versions)
 
 
-def deliver_change(
-    session: Session,
-    base: BaseRecord,
-    plan: Plan,
-    change: Change,
-    results: Mapping[str, TaskResult],
-) -> MergePlan:
-    """All of it or nothing. Returns the whole tree. Raises MergeError."""
-    run, tree = session.run, change.tree
-    if not change.files and not change.deleted(base):
-        raise MergeError(
-            "The tasks have changed nothing.", "Say more exactly what is to be different."
-        )
-    write_deliveries(run, (Manifest(tuple(file.entry for file in change.files)),))
-    session.emit(MergeIntended(base.directory, len(change.files)))
-    session.journal.commit()
-    delivered = Delivered(
-        base.directory, len(change.files), tree.conflicts, tree.refused, len(change.deleted(base))
-    )
-    if base.is_plain:
-        replace_files(run, base, [_stored(f) for f in change.files], change.deleted(base))
-        delivered = replace(delivered, undo=True)
-    else:
-        commit = commit_steps(run, base, [*steps_of(session, plan, change.parts, results)])
-        tree = _with_branches(session, base, plan, change, results)
-        branch, take = branch_name(run.run_id), how_to_take(base, run.run_id)
-        delivered = replace(
-            delivered, conflicts=tree.conflicts, branch=branch, commit=commit, take=take
-        )
-        new = {file.path for file in change.files} - set(base.manifest.paths)
-        delivered = replace(delivered, not_in_lfs=tuple(paths_for_lfs(base, commit, new)))
-    session.emit(delivered)
-    return tree
-
-
-def _with_branches(
-    session: Session,
-    base: BaseRecord,
-    plan: Plan,
-    change: Change,
-    results: Mapping[str, TaskResult],
-) -> MergePlan:
-    """The tree, whose conflicts name the branches of the tasks that have lost in them."""
-    run, losers = session.run, {conflict.owners[1] for conflict in change.tree.conflicts}
-    versions = {
-        task: [*steps_of(session, plan, parts, results)]
-        for task, parts in change.versions.items()
-        if task in losers
-    }
-    there = commit_versions(run, base, versions)
-
-    def named(conflict: Conflict) -> Conflict:
-        if (task := conflict.owners[1]) not in there:
-            return conflict
-        look = how_to_compare(base, run.run_id, task, conflict.path)
-        return replace(conflict, kept_as=version_name(run.run_id, task), look=look)
-
-    return replace(change.tree, conflicts=tuple(map(named, change.tree.conflicts)))
-
-
-def steps_of(
-    session: Session, plan: Plan, parts: Iterable[Part], results: Mapping[str, TaskResult]
-) -> Iterator[CommitStep]:
-    """The commit of each owner; `results` are theirs."""
-    titles = {task.id: task.title or task.id for task in plan.tasks}
-    for part in parts:
-        result = results.get(part.owner)
-        subject = titles.get(part.owner) or (
-            f"{_KINDS.get(part.owner.partition('-')[0], 'Repair')}: {plan.title}"
-        )
-        models = dict.fromkeys(usage.model for usage in result.usage) if result else ()
-        cost = session.run_view.cost_of(part.owner)
-        yield CommitStep(
-            subject=subject,
-            body=result.message if result else "",
-            trailers=(
-                ("Orchestrator-Run", session.run.run_id),
-                ("Orchestrator-Task", part.owner),
-                *(("Orchestrator-Model", model) for model in models),
-                *([("Orchestrator-Cost", cost)] if cost else []),
-            ),
-            files=tuple(_stored(file) for file in part.files),
-            deleted=part.deleted,
-            when=session.facts.created,
-        )
-
-
-def _stored(file: MergedFile) -> ChangedFile:
-    entry = file.entry
-    return ChangedFile(file.path, file.source, entry.sha256, entry.size, entry.mode)
-
-
 @dataclass(frozen=True, slots=True)
 class _Versions:
     """A `source` whose shared files are as they are `merged`: their places by path. Those in
@@ -240,6 +147,7 @@ class _Versions:
     merged: Mapping[str, Path]
     conflicts: Sequence[Conflict]
     marked: Sequence[MergedFile]
+    locks: Sequence[str]
 
     def placed(self, file: MergedFile) -> MergedFile:
         is_own = file.owner == self.source.owner and file.path in self.merged
@@ -252,6 +160,7 @@ def _merge_shared(
     entries = {entry.path: entry for entry in source.manifest.entries}
     deleted, merged, conflicts = set(source.deleted), dict[str, Path](), list[Conflict]()
     marked: list[MergedFile] = []
+    locks: list[str] = []
     there = {file.path: file for file in change.tree.files}
     for path in shared:
         before = [part.owner for part in change.parts if part.has(path)]
@@ -273,18 +182,20 @@ def _merge_shared(
             why += f"; make it anew: {found.remake}" if found.remake else ""
             kept = str(own) if entry else f"deleted by {source.owner}"
             conflicts.append(Conflict(path, (before[-1], source.owner), kept, why))
+            if found.remake:
+                locks.append(path)
             if found.marked:
-                marked.append(_store(run, MARKED, path, found.marked, entry))
+                marked.append(store_merged(run, MARKED, path, found.marked, entry))
         elif found.content is not None:
             known = entry or (earlier.entry if earlier else None)
-            stored = _store(run, source.owner, path, found.content, known)
+            stored = store_merged(run, source.owner, path, found.content, known)
             entries[path], merged[path] = stored.entry, stored.source
     manifest = Manifest(tuple(entries[path] for path in sorted(entries)))
     source = replace(source, manifest=manifest, deleted=tuple(sorted(deleted)))
-    return _Versions(source, merged, conflicts, marked)
+    return _Versions(source, merged, conflicts, marked, locks)
 
 
-def _store(
+def store_merged(
     run: RunDir, owner: str, path: str, content: bytes, like: ManifestEntry | None
 ) -> MergedFile:
     """Several versions as one, in the run directory; its mode is that of `like`."""

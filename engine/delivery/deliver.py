@@ -8,7 +8,14 @@ from pathlib import Path
 from core.events import CONTRACTS, Delivered, MergeIntended
 from core.job import Manifest, TaskResult
 from core.plan import Plan
-from engine.delivery.change import Change, Part, deliver_change, make_change, steps_of
+from engine.delivery.change import (
+    MERGE_TASK,
+    Change,
+    Part,
+    make_change,
+)
+from engine.delivery.commits import deliver_change, steps_of
+from engine.delivery.lock_files import with_lock_files
 from engine.delivery.merge import MergePlan, MergeSource, merge_over, merged_manifest, plan_merge
 from engine.delivery.target import apply_merge, expected_manifest, recover_target, refuse_target
 from engine.delivery.target_check import absolute, manifest_of, which_delivered
@@ -21,8 +28,6 @@ from engine.run.rundir import RunDir, RunFacts, known_deliveries, write_deliveri
 from engine.run.session import Session, storing
 
 _MARKER = re.compile(rb"^(<<<<<<<|>>>>>>>|\|\|\|\|\|\|\|)", re.MULTILINE)
-MERGE_TASK = "merge-1"
-"""The task that makes one version of files that several tasks changed at the same place."""
 
 
 @storing()
@@ -33,10 +38,10 @@ def deliver(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -> 
         return MergePlan()
     if (base := read_base(session.run)) is not None:
         merges, repairs = _merge_result(session), _kept_repairs(session)
-        change = _make_change(session, base, plan, results, {**merges, **repairs})
+        change = _make_change(session, base, plan, results, merges, repairs)
         delivered = Manifest(tuple(file.entry for file in change.files))
         if repairs and delivered not in known_deliveries(session.run):
-            change = _make_change(session, base, plan, results, merges)
+            change = _make_change(session, base, plan, results, merges, {})
         return deliver_change(session, base, plan, change, {**results, **merges, **repairs})
     merge = plan_merge(merge_sources(session.run, plan, results))
     tree = _as_repaired(session, merge)
@@ -49,8 +54,17 @@ def change_of(session: Session, plan: Plan, results: Mapping[str, TaskResult]) -
     new project."""
     if (base := read_base(session.run)) is None or not results:
         return None
-    sources = merge_sources(session.run, plan, results)
-    return make_change(session.run, base, sources, plan.shared)
+    return _merged(session, base, plan, results, {})
+
+
+@storing()
+def settled_change_of(
+    session: Session, plan: Plan, results: Mapping[str, TaskResult]
+) -> Change | None:
+    """The same with what MERGE_TASK has made of conflicts."""
+    if (base := read_base(session.run)) is None or not results:
+        return None
+    return _merged(session, base, plan, results, _merge_result(session))
 
 
 @storing()
@@ -61,9 +75,9 @@ def deliver_repaired(session: Session, plan: Plan, tree: MergePlan, task: str) -
     results = verify_results(session.run, tasks).results
     if base is None:
         return deliver_tree(session, tree, _history(session, plan, results, tree, task))
-    more = {**_merge_result(session), **_kept_repairs(session, task)}
-    change = _make_change(session, base, plan, results, more)
-    return deliver_change(session, base, plan, change, {**results, **more})
+    merges, repairs = _merge_result(session), _kept_repairs(session, task)
+    change = _make_change(session, base, plan, results, merges, repairs)
+    return deliver_change(session, base, plan, change, {**results, **merges, **repairs})
 
 
 @storing()
@@ -125,18 +139,28 @@ def _make_change(
     base: BaseRecord,
     plan: Plan,
     results: Mapping[str, TaskResult],
-    more: Mapping[str, TaskResult],
+    merges: Mapping[str, TaskResult],
+    repairs: Mapping[str, TaskResult],
 ) -> Change:
-    """What the tasks change, with `more` laid over it: of MERGE_TASK, which comes first, only where
-    there is something to merge."""
+    """What is delivered: lock files made anew, and `repairs`, are laid over what was merged."""
+    change = with_lock_files(session.run, _merged(session, base, plan, results, merges))
+    for name, result in repairs.items():
+        change = change.over(_source(session.run, name, result))
+    return change
+
+
+def _merged(
+    session: Session,
+    base: BaseRecord,
+    plan: Plan,
+    results: Mapping[str, TaskResult],
+    merges: Mapping[str, TaskResult],
+) -> Change:
+    """What the tasks change; `merges`, of MERGE_TASK, count where there is something to merge."""
     run = session.run
     change = make_change(run, base, merge_sources(run, plan, results), plan.shared)
-    for name, result in more.items():
-        source = _source(run, name, result)
-        if name != MERGE_TASK:
-            change = change.over(source)
-        elif change.marked:
-            change = change.settled(_without_markers(source))
+    for name, result in merges.items() if change.marked else ():
+        change = change.settled(_without_markers(_source(run, name, result)))
     return change
 
 

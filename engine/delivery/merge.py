@@ -2,14 +2,16 @@
 it, also only in case or as file against directory, is kept beside it, so that nothing is lost."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import accumulate, count
 from pathlib import Path
 
-from core.events import Conflict, Refused
+from core.events import Conflict, MadeAnew, Refused
 from core.job import Manifest, ManifestEntry
 from core.paths import MAX_NAME_BYTES, MAX_PATH_CHARS, fold, path_defect
+from core.wire import encode
 
 _MAX_SUFFIX_CHARS = 20  # a longer one is a name with a dot in it
 
@@ -42,6 +44,7 @@ class MergePlan:
     files: tuple[MergedFile, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     refused: tuple[Refused, ...] = ()
+    made_anew: tuple[MadeAnew, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -94,7 +97,7 @@ def merge_over(base: MergePlan, source: MergeSource) -> MergePlan:
         else:
             layout.refused.append(Refused(file.path, file.owner, why))
     files = tuple(sorted((*kept, *added), key=lambda f: f.path))
-    return MergePlan(files, base.conflicts, (*base.refused, *layout.refused))
+    return replace(base, files=files, refused=(*base.refused, *layout.refused))
 
 
 def _in_the_way(files: Sequence[MergedFile], new: Collection[str]) -> Iterator[MergedFile]:
@@ -116,6 +119,12 @@ def _in_the_way(files: Sequence[MergedFile], new: Collection[str]) -> Iterator[M
 def merged_manifest(plan: MergePlan) -> Manifest:
     """The manifest of the target once `plan` is delivered."""
     return Manifest(tuple(replace(f.entry, path=f.path) for f in plan.files))
+
+
+def tree_digest(files: Iterable[MergedFile]) -> str:
+    """In hex; the same for the same content at the same paths."""
+    entries = sorted((file.path, file.entry.sha256, file.entry.mode) for file in files)
+    return sha256(encode(entries).encode()).hexdigest()
 
 
 def _files(sources: Sequence[MergeSource]) -> Iterator[MergedFile]:

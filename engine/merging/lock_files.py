@@ -23,6 +23,30 @@ _COMMANDS = {
 }
 
 
+_MANIFESTS = {
+    "package-lock.json": "package.json",
+    "npm-shrinkwrap.json": "package.json",
+    "yarn.lock": "package.json",
+    "pnpm-lock.yaml": "package.json",
+    "bun.lock": "package.json",
+    "poetry.lock": "pyproject.toml",
+    "uv.lock": "pyproject.toml",
+    "pdm.lock": "pyproject.toml",
+    "Pipfile.lock": "Pipfile",
+    "Cargo.lock": "Cargo.toml",
+    "go.sum": "go.mod",
+    "Gemfile.lock": "Gemfile",
+    "composer.lock": "composer.json",
+    "mix.lock": "mix.exs",
+    "pubspec.lock": "pubspec.yaml",
+}
+
+
 def lock_command(path: str) -> str:
     """What makes this lock file anew, to be run in its directory; empty where it is none."""
-    return _COMMANDS.get(PurePosixPath(path).name, "")
+    return _COMMANDS.get(path.rpartition("/")[2], "")
+
+
+def manifest_of_lock(path: str) -> str:
+    """The manifest beside it that this lock file is made from."""
+    return str(PurePosixPath(path).with_name(_MANIFESTS[PurePosixPath(path).name]))

@@ -156,6 +156,10 @@ def _notes(run_view: RunView, text: Text) -> Iterator[str]:
     if header.simulated:
         lines = simulation_lines(run_view.title, header.prompt, existing=header.existing)
         yield f'<p class="note">{text(" ".join(lines))}</p>'
+    for made in run_view.delivered.made_anew if run_view.delivered else ():
+        where = text(place_text(made.sandbox))
+        command = f"<code>{text(clean(made.command, 400))}</code>"
+        yield f'<p class="note">{text(made.path)} was made anew by {command}, {where}.</p>'
     if run_view.assumptions:
         yield "<details><summary>What the request left open, and how it was decided</summary><ul>"
         yield from (f"<li>{text(clean(each, 500))}</li>" for each in run_view.assumptions)

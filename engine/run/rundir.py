@@ -107,6 +107,11 @@ class RunDir:
         return self.root / "merged"
 
     @property
+    def lock_files(self) -> Path:
+        """What became of those that their tools were to make anew."""
+        return self.root / "lock-files.json"
+
+    @property
     def contracts(self) -> Path:
         return self.root / "contracts"
 

@@ -9,12 +9,12 @@ from core.check_request import CheckJob
 from core.events import TaskAdded
 from core.job import JobKey, TaskResult
 from core.plan import Definitions, Plan, Task
-from engine.delivery.merge import MergePlan
+from engine.delivery.merge import MergePlan, tree_digest
 from engine.run.attempt_store import BaseSupply
 from engine.run.jobs_view import JobsView
 from engine.run.session import Session
 from engine.scheduling.types import AttemptStore, RunOutcome
-from engine.verification.tree_store import TreeStore, tree_digest
+from engine.verification.tree_store import TreeStore
 
 Schedule = Callable[[Plan, AttemptStore, JobsView], RunOutcome]
 """Runs a plan, of which the jobs of earlier sessions are known."""

@@ -17,7 +17,7 @@ from core.errors import BackendError
 from core.workspace.confined import remove_tree
 from engine.delivery.merge import MergePlan
 from engine.run.rundir import RunDir
-from engine.verification.verify import CheckRunner, ChecksNotRun, lay_out
+from engine.verification.verify import MOST_MADE_BYTES, CheckRunner, ChecksNotRun, lay_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,15 @@ class ContainerRunner(CheckRunner):
             return self._checks(host).problem()
 
     def run(self, request: CheckRequest, merged: MergePlan, tell: Tell) -> None:
+        self.make(request, merged, tell, "")
+
+    def make(self, request: CheckRequest, merged: MergePlan, tell: Tell, path: str) -> bytes | None:
         project = self.run_dir.checked_in_docker / "project"
         try:
             project.mkdir(parents=True, exist_ok=True)
             lay_out(merged, project)
             with closing(DockerHost(self.environ)) as host:
-                self._checks(host).run(project, request, tell)
+                return self._checks(host).run(project, request, tell, path, MOST_MADE_BYTES)
         except BackendError as exc:
             raise ChecksNotRun(exc.message.rstrip(".")) from exc
         finally:

@@ -8,8 +8,8 @@ from string import Template
 from claude.prompts import load_prompt
 from core.job import TaskResult
 from core.plan import Plan, Task
-from engine.delivery.change import Change
-from engine.delivery.deliver import MERGE_TASK, change_of
+from engine.delivery.change import MERGE_TASK, Change
+from engine.delivery.deliver import change_of
 from engine.delivery.merge import MergePlan
 from engine.scheduling.types import Stop
 from engine.verification.added_task import AddedTasks

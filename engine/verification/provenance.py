@@ -52,13 +52,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class FileProvenance:
-    """`checks` are those of the task that the file belongs to."""
+    """`checks` are those of the task that the file belongs to; `made_by` is the command that has
+    made a lock file anew, of what several tasks had changed."""
 
     path: str
     sha256: str
     origin: Origin
     cost_share_usd: float
     checks: tuple[FileCheck, ...]
+    made_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def write_provenance(session: Session, plan: Plan, proven: Proven, price: Price)
     report = proven.report
     written = [file for file in proven.merged.files if file.owner != EXISTING]
     origins = {owner: _origin(session, owner, price) for owner in {file.owner for file in written}}
+    commands = {made.path: made.command for made in proven.merged.made_anew}
     counts = {owner: sum(file.owner == owner for file in written) for owner in origins}
     files = tuple(
         FileProvenance(
@@ -84,6 +87,7 @@ def write_provenance(session: Session, plan: Plan, proven: Proven, price: Price)
             origins[file.owner],
             round(origins[file.owner].cost_usd / counts[file.owner], 6),
             tuple(_checks_of(file, plan, report)),
+            commands.get(file.path, ""),
         )
         for file in written
     )

@@ -1,7 +1,6 @@
 """The AttemptStore of tasks whose inputs are a whole merged tree."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 
 from core.bundle import UNLIMITED, Allowance, ContractFile, Limits, ModelSettings
 from core.check_request import CheckJob
@@ -9,7 +8,6 @@ from core.errors import InputsDamaged
 from core.job import Job, JobKey, Manifest
 from core.paths import is_owned
 from core.plan import Plan, Task
-from core.wire import encode
 from engine.delivery.merge import MergedFile
 from engine.delivery.merged_file import read_as_judged
 from engine.repository.map.file_index import FileIndex
@@ -88,9 +86,3 @@ class TreeStore(DiskStore):
     def deleted_before(self, task: Task, succeeded: Mapping[str, int]) -> tuple[str, ...]:
         there = {file.path for file in self._files}
         return tuple(path for path, _, _ in sorted(self._given) if path not in there)
-
-
-def tree_digest(files: Sequence[MergedFile]) -> str:
-    """In hex; the same for the same content at the same paths."""
-    entries = sorted((file.path, file.entry.sha256, file.entry.mode) for file in files)
-    return sha256(encode(entries).encode()).hexdigest()

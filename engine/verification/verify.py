@@ -5,6 +5,7 @@ Where that copy is, a CheckRunner decides: on this machine, in a container, or i
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from core.check_request import Check, CheckRequest
 from core.checks.runner import Checker, Tell
 from core.checks.sandbox import Places, Sandbox
 from core.clock import Clock
-from core.errors import OrchestratorError
+from core.errors import OrchestratorError, WorkspaceError
 from core.events import CheckBegun, CheckEnded, CriterionProof, Proof, Verified
 from core.plan import Plan
-from core.workspace.confined import remove_tree
+from core.workspace.confined import ConfinedTree, remove_tree
 from engine.delivery.merge import MergePlan
 from engine.delivery.merged_file import read_as_judged
 from engine.run.session import Session, storing
@@ -24,6 +25,8 @@ from engine.verification.baseline import Baseline
 from engine.verification.commands import find_commands
 from engine.verification.config_files.check import check_config_files, checks_of_config_files
 from engine.verification.idle_tests.find import find_doubt
+
+MOST_MADE_BYTES = 8 * 1024 * 1024
 
 
 class ChecksNotRun(OrchestratorError):
@@ -41,6 +44,12 @@ class CheckRunner(ABC):
         Raises ChecksNotRun, and Interrupted from the clock.
         """
 
+    def make(self, request: CheckRequest, merged: MergePlan, tell: Tell, path: str) -> bytes | None:
+        """The same; gives what they have left at `path`, which nobody has proven. None where that
+        is no regular file of at most MOST_MADE_BYTES. Raises ChecksNotRun where none is handed
+        out."""
+        raise ChecksNotRun(f"{self.name} hands out no file")
+
 
 @dataclass(frozen=True, slots=True)
 class HostRunner(CheckRunner):
@@ -55,6 +64,17 @@ class HostRunner(CheckRunner):
         return self.sandbox.name
 
     def run(self, request: CheckRequest, merged: MergePlan, tell: Tell) -> None:
+        with self._checked(request, merged, tell):
+            pass
+
+    def make(self, request: CheckRequest, merged: MergePlan, tell: Tell, path: str) -> bytes | None:
+        with self._checked(request, merged, tell) as project, suppress(WorkspaceError):
+            data = ConfinedTree(project).read(path, MOST_MADE_BYTES + 1)
+            return data if len(data) <= MOST_MADE_BYTES else None
+        return None
+
+    @contextmanager
+    def _checked(self, request: CheckRequest, merged: MergePlan, tell: Tell) -> Iterator[Path]:
         remove_tree(self.root)
         places = Places.below(self.root)
         try:
@@ -62,6 +82,7 @@ class HostRunner(CheckRunner):
             lay_out(merged, places.project)
             checker = Checker(request, self.sandbox, places, self.clock, tell)
             checker.check(checker.install())
+            yield places.project
         finally:
             remove_tree(self.root)
 

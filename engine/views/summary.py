@@ -20,6 +20,7 @@ from engine.views.format import (
     duration,
     models_text,
     pace_text,
+    place_text,
     plural,
     proof_counts,
     proof_text,
@@ -43,6 +44,7 @@ _SHORT = _WRONG | {
     "checks",
     "started",
     "criteria",
+    "lock file",
     "repair",
     "repaired",
     "report",
@@ -218,6 +220,9 @@ def _facts(run_view: RunView) -> Iterator[tuple[str, str]]:
     yield from _unfinished(run_view, TaskPhase.FAILED)
     yield from _unfinished(run_view, TaskPhase.BLOCKED)
     yield from _conflicts(run_view)
+    for made in run_view.delivered.made_anew if run_view.delivered else ():
+        path, command = clean(made.path, 400), clean(made.command, 400)
+        yield "lock file", f"{path} was made anew by {command}, {place_text(made.sandbox)}"
     yield from (("assumed", clean(text, 300)) for text in run_view.assumptions[:LISTED])
     yield from _more("assumed", len(run_view.assumptions))
     yield "time", _times(run_view)

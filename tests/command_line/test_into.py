@@ -14,6 +14,7 @@ import pytest
 import orchestrator
 from core.bundle import build_manifest
 from core.plan import Plan, Task, parse_plan, render_plan
+from engine.merging import lock_files
 from engine.repository import packed_base
 from engine.repository.part import SendLimit
 from engine.run.rundir import find_run, held_alone
@@ -204,6 +205,40 @@ def test_versions_of_a_shared_file_are_merged_or_named(
     run = find_run(Path(".orchestrator"), "last")
     assert (look in run.provenance.read_text()) == (code == 1)
     assert (look in run.report.read_text()) == (code == 1)
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        (
+            "cp package.json pnpm-lock.yaml",
+            0,
+            "lock file pnpm-lock.yaml was made anew by {}, in a sandbox",
+        ),
+        ("no-pnpm lock", 1, "make it anew: {} (not done here: no-pnpm is not here); kept as"),
+    ],
+    ids=["made anew", "without its tool"],
+)
+def test_a_lock_file_that_collides_is_made_anew_before_the_checks(
+    command: str,
+    code: int,
+    told: str,
+    repo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(lock_files._COMMANDS, "pnpm-lock.yaml", command)
+    commit_files(repo, {"package.json": "{}\n", "pnpm-lock.yaml": "locked = 1\n"})
+    tasks = (
+        task("one", "pnpm-lock.yaml", checks=("cmp pnpm-lock.yaml package.json",)),
+        task("two", "pnpm-lock.yaml"),
+    )
+    plan = write_plan(*tasks, shared=("pnpm-lock.yaml",))
+    assert orchestrator.main(["Change", "--plan", plan, *CHECKED]) == code
+    printed = " ".join("".join(capsys.readouterr()).split())
+    assert told.format(command) in printed
+    assert ("checks 2 of 2 passed" in printed) == (code == 0)
 
 
 @pytest.mark.parametrize("where", ["absent", "a file", "no commit"])

@@ -13,7 +13,7 @@ import engine.pipeline
 import engine.repository.base
 import engine.repository.branch
 import orchestrator
-from engine.delivery.deliver import MERGE_TASK
+from engine.delivery.change import MERGE_TASK
 from engine.scheduling.scheduler import Scheduler
 from tests.command_line.test_into import FILES, branch, task, write_plan
 from tests.engine.repository.repos import fingerprint, git, make_repository

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,6 +114,30 @@ def test_a_project_is_installed_checked_and_started(tmp_path: Path) -> None:
     ]
     assert (ended[5].reason, ended[5].output, ended[5].tasks) == ("exit code 3", "wrong", ("a",))
     assert ended[6].reason == "GET / on port 8000 was answered with 200"
+
+
+@pytest.mark.parametrize(
+    ("made", "network", "taken"),
+    [
+        ("echo made > sub/lock", "bridge", b"made\n"),
+        ("ln -s /etc/hostname sub/lock", "none", None),
+        ("true", "none", None),
+        ("seq 1000 > sub/lock", "none", None),
+    ],
+    ids=["a file", "a link", "nothing", "a large file"],
+)
+def test_a_file_that_was_made_is_taken_out(
+    made: str, network: str, taken: bytes | None, tmp_path: Path
+) -> None:
+    project, host = tmp_path / "project", DockerHost(dict(os.environ))
+    project.joinpath("sub").mkdir(parents=True)
+    settings = DockerSettings.read({**OPTIONS, "docker_memory": "1g", "docker_network": network})
+    labels = RunLabels.of(tmp_path / "work" / "runs" / RUN_ID)
+    request = CheckRequest(Setup(install=(made,), network=network), (Check("test -d sub"),))
+    with closing(host):
+        checks = DockerChecks(host, settings, labels, SystemClock(), Registries())
+        assert checks.run(project, request, lambda _: None, "sub/lock", 1_000) == taken
+    assert left_behind(tmp_path / "work") == []
 
 
 @pytest.mark.registries

@@ -14,7 +14,8 @@ from core.bundle import write_result as store_result
 from core.clock import Clock, SystemClock
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Plan, Task
-from engine.delivery.deliver import MERGE_TASK, deliver
+from engine.delivery.change import MERGE_TASK
+from engine.delivery.deliver import deliver
 from engine.execution import Execution
 from engine.money.budget import Budget
 from engine.repository.base import prepare_base
