@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -102,6 +103,16 @@ def pytest_collection_finish() -> None:
     the time."""
     gc.collect()
     gc.freeze()
+    if "botocore.session" in sys.modules:
+        _share_descriptions_of_aws()
+
+
+def _share_descriptions_of_aws() -> None:
+    """Each session of boto3 reads those of its services anew, which takes most of its time."""
+    from botocore import session
+
+    loader = session.create_loader()
+    session.create_loader = lambda *_: loader
 
 
 @pytest.hookimpl(optionalhook=True)
