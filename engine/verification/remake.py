@@ -26,6 +26,9 @@ from engine.verification.added_task import AddedTasks
 from engine.verification.choice import choose_runner
 from engine.verification.verify import CheckRunner, ChecksNotRun
 
+_NO_RETRIES = "export npm_config_fetch_retries=0"
+"""npm and pnpm would wait for minutes for a network."""
+
 Choose = Callable[[Plan], CheckRunner | str]
 """What runs the commands of a plan, or why nothing does."""
 
@@ -95,10 +98,16 @@ def remake(change: Change, lock: WantedLock, plan: Plan, choose: Choose) -> tupl
 
 def _setup(plan: Plan, lock: WantedLock) -> Setup:
     """In which the tool is all that is run, with the network that installations have."""
-    folder = shlex.quote(f"./{PurePosixPath(lock.path).parent}")
-    install = f"cd {folder}; unset CI; {lock.command}"  # in a CI some tools change no lock file
     tools = (lock.command.partition(" ")[0],)
-    return plan.setup.model_copy(update={"tools": tools, "install": (install,), "start": ""})
+    update = {"tools": tools, "install": (lock.command,), "start": ""}
+    setup = plan.setup.model_copy(update=update)
+    steps = [
+        f"cd {shlex.quote(f'./{PurePosixPath(lock.path).parent}')}",
+        "unset CI",  # in one some tools change no lock file
+        *([] if CheckRequest(setup, ()).installs_with_network else [_NO_RETRIES]),
+        lock.command,
+    ]
+    return setup.model_copy(update={"install": ("; ".join(steps),)})
 
 
 def _why(end: CheckEnded, *, has_network: bool) -> str:

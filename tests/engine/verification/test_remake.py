@@ -177,6 +177,15 @@ def test_npm_makes_it_anew_of_the_merged_manifest(
     assert git(repo, "rev-parse", BRANCH) == tip
 
 
+@pytest.mark.bubblewrap
+def test_without_a_network_npm_does_not_wait_for_one(run: RunDir, repo: Path) -> None:
+    versions = {name: dict(files) for name, files in BOTH.items()}
+    versions["b"][MANIFEST] = versions["b"][MANIFEST].replace("file:../libs/b", "1.0.0")
+    [conflict] = work(run, versions)
+    assert "exit code 1, without a network, since the plan's set-up needs none" in conflict.why
+    assert ": npm error code E" in conflict.why
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [
