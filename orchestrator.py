@@ -268,7 +268,7 @@ def shown_code(
         with storing():
             run = RunDir(Path(stack.enter_context(TemporaryDirectory(prefix="orchestrator-"))))
             base = prepare_base(settings.into, settings.base, run)
-            code = SeenCode.of(base, run)
+            code = SeenCode() if base.is_empty else SeenCode.of(base, run)
         for line in describe_base(base):
             report(line)
         place = backend_class(settings.backend).checks_run_in

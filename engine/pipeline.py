@@ -101,7 +101,7 @@ def carry_out(prepared: PreparedRun, session: Session, view: View) -> int:
 
 @storing()
 def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, PackedBase | None]:
-    """With the existing code that the run changes, laid out; None for a new project."""
+    """With the existing code that the run changes, laid out; None where there is none."""
     settings, run = prepared.settings, session.run
     if settings.into is None:
         return prepared, None
@@ -110,6 +110,8 @@ def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, Pac
     if is_new:
         for line in describe_base(base):
             session.notice(line)
+    if base.is_empty:
+        return prepared, None
 
     def tell(part: Part) -> None:
         for line in describe_part(part):

@@ -45,11 +45,17 @@ class BaseRecord:
     uncommitted_count: int
     version: int = BASE_FORMAT
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing yet: what is made there is a new project."""
+        return not (self.manifest.entries or self.left_out_count)
+
 
 def prepare_base(into: Path, ref: str, run: RunDir) -> BaseRecord:
     """Lay out the base of a run, once: called again it gives the same, and lays out again what is
     missing. Raises as find_base does, GitFailed, OSError."""
     if (record := read_base(run)) is not None:
+        run.base.mkdir(exist_ok=True)
         if not _is_whole(run.base, record.manifest):
             _lay_out(Git(Path(record.git_dir)), record.commit, record.prefix, run.base)
         return record
@@ -61,7 +67,11 @@ def prepare_base(into: Path, ref: str, run: RunDir) -> BaseRecord:
     else:
         commit, others = found.commit, []
         uncommitted = uncommitted_names(git, found.top, found.prefix)
-    manifest, more = _lay_out(git, commit, found.prefix, run.base)
+    if found.is_new:
+        run.base.mkdir(exist_ok=True)
+        manifest, more = Manifest(()), list[LeftOut]()
+    else:
+        manifest, more = _lay_out(git, commit, found.prefix, run.base)
     others += more
     record = BaseRecord(
         directory=str(found.directory),

@@ -14,7 +14,7 @@ from core.paths import path_defect
 from core.workspace.confined import read_regular
 from engine.repository.base import BaseRecord
 from engine.repository.checkout import forward
-from engine.repository.find import current_branch
+from engine.repository.find import current_branch, nearest
 from engine.repository.git import Git
 from engine.repository.left_out import printable
 from engine.repository.objects import Identity, store_blobs, store_commit
@@ -216,7 +216,7 @@ def how_to_take(base: BaseRecord, run_id: str) -> str:
     if base.is_plain:
         return ""
     git, name = Git(Path(base.git_dir)), branch_name(run_id)
-    there = ("git", "-C", base.directory)
+    there = ("git", "-C", str(nearest(Path(base.directory))))
     if git.lookup("rev-parse", "--verify", "--quiet", "HEAD^{commit}") == base.commit:
         return shlex.join((*there, "merge", "--ff-only", name))
     return shlex.join((*there, "rebase", current_branch(git) or "HEAD", name))
@@ -226,4 +226,4 @@ def how_to_compare(base: BaseRecord, run_id: str, task: str, path: str) -> str:
     """The command that shows what a task made of the file, where its branch has another version
     than that of the run."""
     both = f"{branch_name(run_id)}...{version_name(run_id, task)}"
-    return shlex.join(("git", "-C", base.directory, "diff", both, "--", path))
+    return shlex.join(("git", "-C", str(nearest(Path(base.directory))), "diff", both, "--", path))

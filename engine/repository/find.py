@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import GitFailed, TargetRefused, UsageError
+from core.paths import path_defect
 from core.settings.types import is_utf8
 from engine.repository.git import Git, call_git, environment
+from engine.repository.tree import Tree
 from engine.repository.uncommitted import is_tracked
 
 _NAME_ANOTHER = "Name another directory with --into."
@@ -16,7 +18,8 @@ _NAME_ANOTHER = "Name another directory with --into."
 class FoundBase:
     """`directory` is as it was named, absolute. Of a plain directory the rest is empty, else `top`
     is the work tree, and `prefix`, which ends with a slash, where the directory is in it. `branch`
-    is the one checked out, empty when HEAD is detached."""
+    is the one checked out, empty when HEAD is detached. `is_new`: the commit has no such directory,
+    and the work tree has none or an empty one."""
 
     directory: Path
     git_dir: Path | None = None
@@ -24,6 +27,7 @@ class FoundBase:
     prefix: str = ""
     commit: str = ""
     branch: str = ""
+    is_new: bool = False
 
 
 def find_base(into: Path, ref: str = "") -> FoundBase:
@@ -41,32 +45,72 @@ def find_base(into: Path, ref: str = "") -> FoundBase:
     return found
 
 
+def nearest(directory: Path) -> Path:
+    """It, or the first above it that is there."""
+    return next(place for place in (directory, *directory.parents) if os.path.lexists(place))
+
+
 def _find(directory: Path, ref: str) -> FoundBase:
-    git_dir = _git_dir(directory)
+    place = nearest(directory)
+    git_dir = _git_dir(place)
     if git_dir is None:
+        if place != directory:
+            raise _absent(directory)
         if (above := _holder_of_git(directory)) is not None:
             raise TargetRefused(
                 f"git does not take {above / '.git'} for a repository.",
                 "Mend it, see git fsck, or move it away: the directory is then a plain one.",
             )
         return _plain(directory, ref, "is in no git repository")
-    top, git = _work_tree(directory, git_dir), Git(git_dir)
+    top, git = _work_tree(place, git_dir), Git(git_dir)
     below = Path(os.path.realpath(directory)).relative_to(top).as_posix()
     prefix = "" if below == "." else f"{below}/"
-    commit, branch = _commit(git, directory, ref), current_branch(git)
-    if prefix and not _has_directory(git, commit, below):
-        if not is_tracked(git, prefix):
-            return _plain(directory, ref, f"is not in the commit {commit[:12]} of {top}")
-        raise UsageError(
-            f"{directory} is not in the commit {commit[:12]} of {top}.",
-            "Commit it first, or name a commit that has it with --base.",
-        )
+    commit, branch = _commit(git, place, ref), current_branch(git)
+    is_new = bool(prefix) and not _has_directory(git, commit, below)
+    if is_new:
+        why = f"is not in the commit {commit[:12]} of {top}"
+        if is_tracked(git, prefix):
+            remedy = "Commit it first, or name a commit that has it with --base."
+            raise UsageError(f"{directory} {why}.", remedy)
+        if _has_files(directory) or _is_ignored(git, top, below):
+            if place != directory:
+                raise _absent(directory)
+            return _plain(directory, ref, why)
+        _refuse_taken(git, commit, directory, below)
     if git.lookup(*_verify("refs/heads/orchestrator")):
         raise UsageError(
             f"{top} has a branch named orchestrator, which leaves no room for orchestrator/RUN.",
             f"Rename it, such as by: git -C {top} branch -m orchestrator NAME.",
         )
-    return FoundBase(directory, git_dir, top, prefix, commit, branch)
+    return FoundBase(directory, git_dir, top, prefix, commit, branch, is_new)
+
+
+def _has_files(directory: Path) -> bool:
+    return any(files for _, _, files in os.walk(directory))
+
+
+def _is_ignored(git: Git, top: Path, below: str) -> bool:
+    """Whether git would not see a file there."""
+    command = ("check-ignore", "--quiet", "--no-index", "--", f"./{below}/file")
+    takes_no_literal = {"GIT_LITERAL_PATHSPECS": "0"}
+    try:
+        git.run(*command, work_tree=top, as_user=True, env=takes_no_literal)
+    except GitFailed as exc:
+        if exc.code == 1:
+            return False
+        raise
+    return True
+
+
+def _refuse_taken(git: Git, commit: str, directory: Path, below: str) -> None:
+    """Where no file can be put below a new directory."""
+    with git.objects() as reader:
+        tree = Tree(reader, git.text("rev-parse", "--verify", f"{commit}^{{tree}}"))
+        why = tree.obstacle(f"{below}/file")
+    if (defect := path_defect(below)) is not None:
+        why = f"the name {defect}"
+    if why is not None:
+        raise UsageError(f"{directory} cannot be made in {commit[:12]}: {why}.", _NAME_ANOTHER)
 
 
 def _has_directory(git: Git, commit: str, path: str) -> bool:
@@ -79,12 +123,16 @@ def _directory(into: Path) -> Path:
         why = "its name is not in UTF-8"
         raise TargetRefused(f"{str(into)!r} cannot be worked on: {why}.", _NAME_ANOTHER)
     directory = Path(os.path.abspath(into))
-    if not directory.is_dir():
-        found = "is not a directory" if os.path.lexists(directory) else "does not exist"
-        raise TargetRefused(f"{directory} {found}.", _NAME_ANOTHER)
-    if not os.access(directory, os.R_OK | os.X_OK):
-        raise TargetRefused(f"{directory} may not be read.", "Give yourself the permission.")
+    place = nearest(directory)
+    if not place.is_dir():
+        raise TargetRefused(f"{place} is not a directory.", _NAME_ANOTHER)
+    if not os.access(place, os.R_OK | os.X_OK):
+        raise TargetRefused(f"{place} may not be read.", "Give yourself the permission.")
     return directory
+
+
+def _absent(directory: Path) -> TargetRefused:
+    return TargetRefused(f"{directory} does not exist.", _NAME_ANOTHER)
 
 
 def _git_dir(directory: Path) -> Path | None:

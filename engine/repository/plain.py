@@ -10,6 +10,7 @@ from core.paths import path_defect
 from core.workspace.confined import ConfinedTree
 from engine.repository.base import BaseRecord, read_base
 from engine.repository.branch import ChangedFile, proven_content
+from engine.repository.find import nearest
 from engine.repository.replacement import Change, Content, Replacement, Stage, changed_meanwhile
 from engine.repository.run_branches import branch_name
 from engine.run.rundir import RunDir
@@ -44,8 +45,8 @@ def undo(run: RunDir) -> tuple[str, ...]:
     if base is None or not base.is_plain:
         remedy = "It made a new directory: remove that."
         if base is not None:
-            name = branch_name(run.run_id)
-            remedy = f"Its branch goes with: git -C {base.directory} branch -D {name}."
+            place, name = nearest(Path(base.directory)), branch_name(run.run_id)
+            remedy = f"Its branch goes with: git -C {place} branch -D {name}."
         raise UsageError(f"The run {run.run_id} replaced no files of a directory.", remedy)
     work = Replacement(run.undo, Path(base.directory))
     record = work.record()

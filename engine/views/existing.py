@@ -15,7 +15,9 @@ def describe_base(base: BaseRecord) -> Iterator[str]:
     at = "as it is now" if base.is_plain else commit
     files = plural(len(base.manifest.entries), "file")
     where = clean(base.directory, 400)
-    yield f"Changing {where}, {clean(at)}: {files}, {base.manifest.size / 1e6:,.1f} MB."
+    size = f"{files}, {base.manifest.size / 1e6:,.1f} MB"
+    is_new = base.is_empty and not base.is_plain
+    yield f"Changing {where}, {clean(at)}: {'a new folder' if is_new else size}."
     if base.left_out_count:
         named = [f"{clean(left.path, 100)} ({left.why})" for left in base.left_out]
         yield f"Left out, and kept as they are: {_some(named, base.left_out_count)}."

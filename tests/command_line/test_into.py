@@ -171,6 +171,17 @@ def test_a_subfolder_limits_the_work_to_it(repo: Path) -> None:
     assert changed == ["app/SIMULATED.md", "app/__init__.py", "app/calc.py"]
 
 
+@pytest.mark.parametrize("prompt", ["a script that counts words", "Build a landing page"])
+def test_in_a_new_folder_a_new_project_is_built_and_committed(prompt: str, repo: Path) -> None:
+    before = fingerprint(repo)
+    assert orchestrator.main([prompt, "--into", "repo/new/app", "--sim-speed", "0"]) == 0
+    assert fingerprint(repo) == before
+    changed = git(repo, "diff", "--name-only", "main", branch(repo)).split()
+    assert changed
+    assert all(path.startswith("new/app/") for path in changed)
+    assert not any("SIMULATED" in path for path in changed)
+
+
 def test_a_plain_directory_is_changed_in_place_and_undone(
     plain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
