@@ -134,15 +134,16 @@ def test_a_prompt_of_one_task_gives_the_tree_of_the_api_engine() -> None:
     assert not list(Path("by-cli-work").rglob("claude-code"))
 
 
-def test_the_todo_app_gives_the_tree_of_the_api_engine() -> None:
-    code, by_api = orchestrate(TODO, "by-api", "--max-executors", "2")
+def test_tasks_side_by_side_give_the_tree_of_the_api_engine() -> None:
+    wish = ("Build it", "--sim-tasks", "4", "--max-executors", "2")
+    code, by_api = orchestrate(wish[0], "by-api", *wish[1:])
     assert code == 0
-    more = ("--engine", "claude-code", "--allow-commands", "--max-executors", "2")
-    code, by_cli = orchestrate(TODO, "by-cli", *more)
+    more = ("--engine", "claude-code", "--allow-commands")
+    code, by_cli = orchestrate(wish[0], "by-cli", *wish[1:], *more)
     assert code == 0
     assert build_manifest(by_cli) == build_manifest(by_api)
     transcripts = list(Path("by-cli-work").glob("runs/*/tasks/*/1/result/transcript.jsonl"))
-    assert len(transcripts) == len(load_sample("todo").plan.tasks)
+    assert len(transcripts) == 4
     assert all('"engine": "claude-code"' in path.read_text() for path in transcripts)
 
 
