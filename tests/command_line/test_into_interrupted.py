@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-import engine.pipeline
 import engine.repository.base
 import engine.repository.branch
+import engine.repository.packed_base
+import engine.verification.remake
 import orchestrator
 from engine.delivery.change import MERGE_TASK
 from engine.scheduling.scheduler import Scheduler
@@ -22,9 +23,10 @@ MERGES = ("Change it", "--plan", "plan.json", "--into", "repo", "--sim-speed", "
 MERGED = "conflicts are merged"
 PLACES = {
     "the base is laid out": (engine.repository.base, "_write"),
-    "its archive is written": (engine.pipeline, "pack_base"),
+    "its archive is written": (engine.repository.packed_base, "pack_base"),
     "tasks run": (Scheduler, "run"),
     MERGED: (Scheduler, "run"),
+    "a lock file is made anew": (engine.verification.remake, "remake"),
     "commits are made": (engine.repository.branch, "store_commit"),
     "the branch is set": (engine.repository.branch, "set_branch"),
 }
@@ -33,8 +35,10 @@ PLACES = {
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    write_plan(task("one", "README.md"), task("two", "README.md"), shared=("README.md",))
-    return make_repository(tmp_path / "repo", FILES)
+    shared = ("README.md", "pnpm-lock.yaml")
+    write_plan(task("one", *shared), task("two", *shared), shared=shared)
+    locked = {"package.json": "{}\n", "pnpm-lock.yaml": "a: 1\n"}
+    return make_repository(tmp_path / "repo", {**FILES, **locked})
 
 
 def stopping(real: Callable[..., Any], number: int, *, merging: bool) -> Callable[..., Any]:
