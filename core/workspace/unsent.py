@@ -64,7 +64,8 @@ class Unsent:
         return [*lines[:_MOST_NAMED], *([f"[and {more} more that were not sent]"] * (more > 0))]
 
     def _size(self, name: str, count: int) -> str:
-        return f"{count:,} files" if name.endswith("/") else f"{self._files[name]} bytes"
+        files = f"{count:,} file{'s' * (count != 1)}"
+        return files if name.endswith("/") else f"{self._files[name]} bytes"
 
     @cached_property
     def _spelt(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,13 @@ from tests.engine.repository.repos import git, make_repository
 from tests.fakes.plans import make_plan
 from tests.fakes.scripted_model import delete, model_that, write
 from tests.live.docker_run import ROOT, WHOLE, orchestrate, quiet_environment
-from tests.live.existing_code import FAILING, MENDED_BY_ONE, check_reproduced, make_failing
+from tests.live.existing_code import (
+    FAILING,
+    MENDED_BY_ONE,
+    WISH,
+    check_reproduced,
+    make_failing,
+)
 from tests.live.slurm_clusters import service_conf
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -160,6 +167,27 @@ def test_existing_code_that_collides_is_merged_and_what_fails_is_repaired(tmp_pa
     assert git(repo, "show", f"{branch}:app/sum.py") == "SUM = 2"
     git(repo, "fsck", "--strict")
     assert left_in_queue(tmp_path) == []
+
+
+def test_of_large_code_a_job_gets_a_part_and_the_checks_the_whole(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "repo", {"app.py": "X = 1\n"})
+    blob = git(repo, "hash-object", "-w", "--stdin", stdin=b"one of many\n")
+    many = "".join(f"100644 {blob}\tmany/f{n}.txt\n" for n in range(10_001))
+    git(repo, "update-index", "--index-info", stdin=many.encode())
+    git(repo, "commit", "--quiet", "-m", "many")
+    check = "test $(find . -name 'f*.txt' | wc -l) -eq 10001 && grep Simulated app.py"
+    task = Task(id="t", title="t", instructions="Do it.", owns=("app.py",), checks=(check,))
+    (tmp_path / "plan.json").write_text(render_plan(Plan(title="Change", tasks=(task,))))
+    done = call(tmp_path, *WISH, *SLURM, "--no-color")
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = " ".join((done.stderr + done.stdout).split())
+    assert "executors get 1 file of it that the plan needs, 0.0 MB; 10,001 are named" in said
+    assert "1 of 1 passed, in a sandbox of bubblewrap, as a job of slurm" in said
+    [run] = (tmp_path / ".orchestrator" / "runs").glob("2*")
+    with tarfile.open(run / "base.tar.gz") as archive:
+        assert archive.getnames() == ["/unsent.json", "app.py"]
+    [branch] = git(repo, "for-each-ref", "--format=%(refname)", "refs/heads/orchestrator").split()
+    assert git(repo, "diff", "--name-only", "main", branch) == "app.py"
 
 
 def test_a_reported_failure_is_tried_once_whatever_kills_the_run(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_a_listing_names_what_is_directly_there_after_what_was_sent(workspace: Workspace) -> None:
     assert workspace.list().splitlines() == [
         "lib/near.py (9 bytes)",
-        "docs/ (1 files, not sent)",
+        "docs/ (1 file, not sent)",
         "lib/ (3 files, not sent)",
         "x (1 bytes, not sent)",
     ]
