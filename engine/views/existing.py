@@ -39,7 +39,7 @@ def describe_part(part: Part) -> Iterator[str]:
     if part.dropped:
         named = [clean(path, 100) for path in part.dropped]
         yield (
-            f"Over the limit of {part.limit}, so not sent, though the plan names it:"
+            f"Over the limit of {part.limit}, so not sent, though plan or prompt name it:"
             f" {_some(named, len(named))}. Narrow `reads` or what tasks own in the plan."
         )
 

@@ -51,6 +51,12 @@ class FileIndex:
                 yield from found if len(found) <= _MOST_OF_A_NAME else ()
                 yield from self._module(name)
 
+    def modules_in(self, text: str) -> Iterator[str]:
+        """The files of modules that a text names with dots."""
+        for word in _WORD.findall(text):
+            if "." in word and "/" not in word:
+                yield from self._module(word)
+
     def _below(self, place: str) -> Iterator[str]:
         first = bisect_left(self.paths, f"{place}/")
         yield from self.paths[first : bisect_left(self.paths, f"{place}0")]  # what follows "/"

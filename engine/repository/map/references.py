@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from core.job import Manifest
-from engine.repository.map.file_index import directories
+from engine.repository.map.file_index import FileIndex, directories
 from engine.repository.map.reading import code_files, read_in_order, suffix_of
 from engine.repository.map.symbols import MOST_DEFINITIONS, definitions, names_in, weight_of
 from engine.repository.map.tree_view import is_aside
@@ -16,11 +16,13 @@ _ENOUGH = 1.0
 
 
 def find_references(manifest: Manifest, root: Path, owned: Collection[str]) -> list[str]:
-    """The files that `owned` ones build upon, then those that build upon them, each with most names
-    in common first. As many files are read as for the map, the nearest first."""
-    code = code_files(manifest)
-    named, defined = set[str](), set[str]()
+    """The files that `owned` ones build upon, modules that they name first, then those that build
+    upon them; each with most names in common first. As many files are read as for the map, the
+    nearest first."""
+    code, index = code_files(manifest), FileIndex(manifest.paths)
+    named, defined, modules = set[str](), set[str](), list[str]()
     for path, text in read_in_order(root, (e for e in code if e.path in owned)):
+        modules += index.modules_in(text)
         named |= names_in(text)
         defined |= definitions(suffix_of(path), text).keys()
     places, uses = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
@@ -34,6 +36,7 @@ def find_references(manifest: Manifest, root: Path, owned: Collection[str]) -> l
             uses[name].append(path)
     telling = {n for n in named | defined if len(places[n]) + (n in defined) <= MOST_DEFINITIONS}
     below = _ranked({name: places[name] for name in telling & (named - defined)})
+    below = [*(path for path in dict.fromkeys((*modules, *below)) if path not in owned)]
     return [*below, *_ranked({name: uses[name] for name in telling & defined})]
 
 

@@ -58,6 +58,7 @@ from core.job import JobKey, Outcome, Usage
 from core.plan import Task
 from core.shell.processes import marked_processes
 from core.workspace.result_check import find_defects
+from core.workspace.unsent import Unsent
 from core.workspace.workspace import Workspace
 from tests.fakes.simulated import message_events, sse, text_block
 
@@ -155,6 +156,7 @@ class Bench:
     told: list[str] = field(default_factory=list)
     throttled: list[None] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
+    unsent: dict[str, int] = field(default_factory=dict)
 
     @property
     def attempt(self) -> AttemptDir:
@@ -214,6 +216,7 @@ class Bench:
             (root / CONTRACT).write_text(CONTRACT_TEXT)
         attempt.result.mkdir(exist_ok=True)
         workspace = Workspace(attempt.work, TASK.owns, frozenset({CONTRACT}))
+        workspace.unsent = Unsent(self.unsent)
         inputs = build_manifest(attempt.inputs)
         digest = hashlib.sha256(CONTRACT_TEXT.encode()).hexdigest()
         request = Request(
@@ -302,6 +305,14 @@ def test_the_prompt_is_the_one_of_all_engines_and_says_where_to_work(bench: Benc
         f"<workspace>{bench.attempt.work.resolve()}</workspace>",
     ):
         assert part in asked
+    assert "not_sent" not in asked
+
+
+def test_of_a_large_project_it_says_what_was_not_sent(bench: Bench) -> None:
+    bench.unsent = {"lib/far.py": 5, "lib/deep/a.py": 5, "b<.md": 7}
+    bench.run([WRITE, *DONE])
+    lines = ("b\\u003c.md (7 bytes, not sent)", "lib/ (2 files, not sent)")
+    assert "\n".join(("<not_sent>", *lines, "</not_sent>")) in bench.asked(0)
 
 
 # -- what the CLI is given
@@ -864,3 +875,5 @@ def test_a_task_in_existing_code_is_told_so() -> None:
     alone, existing = (load_cli_prompt(existing=value) for value in (False, True))
     assert existing.startswith(alone)
     assert "The workspace holds the project as it is" in existing.removeprefix(alone)
+    part = load_cli_prompt(existing=True, part=True)
+    assert "<not_sent> names what is there besides" in part.removeprefix(existing)
