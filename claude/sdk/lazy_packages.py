@@ -83,7 +83,7 @@ def _only_gives_out(line: ast.stmt) -> bool:
 
 
 def _from_stars(name: str, sources: Sequence[str]) -> Any:
-    for source in () if name.startswith("__") else sources:
+    for source in () if name.startswith("_") else sources:
         if name in vars(inner := import_module(source)).get("__all__", vars(inner)):
             return getattr(inner, name)
     raise AttributeError(name)

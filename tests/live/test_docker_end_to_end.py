@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.engine.repository.repos import make_repository
 from tests.live.docker_run import (
     FULL_IMAGE,
     IMAGE,
+    ROOT,
     WHOLE,
     command_line,
     left_behind,
@@ -141,7 +143,7 @@ def made_containers(place: Path) -> Iterator[list[str]]:
 def test_a_run_that_failed_leaves_nothing_on_the_engine(tmp_path: Path) -> None:
     command = command_line(SMALL, *FAST, "--sim-faults", "refusal=1", "--max-retries", "1")
     plan = tmp_path / "plan.json"
-    plan.write_text(_plan_of(tmp_path, SMALL))
+    plan.write_text(_small_plan())
     done = orchestrate(tmp_path, [*command, "--plan", str(plan)])
     assert done.returncode == 1, done.stdout + done.stderr
     [journal] = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
@@ -149,9 +151,10 @@ def test_a_run_that_failed_leaves_nothing_on_the_engine(tmp_path: Path) -> None:
     assert left_behind(tmp_path / ".orchestrator") == []
 
 
-def _plan_of(place: Path, prompt: str) -> str:
-    command = [*command_line()[:2], "plan", prompt, "--sim-speed", "0", "--json", "--quiet"]
-    done = orchestrate(place, command)
+@cache
+def _small_plan() -> str:
+    command = [*command_line()[:2], "plan", SMALL, "--sim-speed", "0", "--json", "--quiet"]
+    done = orchestrate(ROOT, command)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -190,7 +193,7 @@ def _slow_plan(place: Path) -> str:
     """A plan in a file, since the planner of a slow simulation is slow too."""
     place.mkdir(exist_ok=True)
     path = place / "plan.json"
-    path.write_text(_plan_of(place, SMALL))
+    path.write_text(_small_plan())
     return str(path)
 
 

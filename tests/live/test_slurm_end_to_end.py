@@ -8,6 +8,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -220,11 +221,16 @@ def test_the_probe_finds_what_a_node_cannot_reach_and_leaves_nothing(tmp_path: P
     assert left_in_queue(tmp_path) == []
 
 
+@cache
+def small_plan() -> str:
+    """The same for each run, since the planner of a slow simulation is slow too."""
+    return orchestrate(ROOT, [*PROGRAM, "plan", SMALL, "--sim-speed", "0", "--json"]).stdout
+
+
 @contextmanager
 def running(place: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
     """A run whose executors take long, once one of them is handed over."""
-    plan = call(place, "plan", SMALL, "--sim-speed", "0", "--json", "--quiet").stdout
-    (place / "plan.json").write_text(plan)
+    (place / "plan.json").write_text(small_plan())
     with begun(place, SMALL, *SLURM, *args, "--plan", "plan.json") as process:
         yield process
 
