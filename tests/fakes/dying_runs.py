@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # One process imports everything once; each run is a fork of it. --json prints each event after it
-# was written to the journal. Where steps are counted, runs have one name and hardly any time
-# passes, so that what they commit has the same id.
+# was written to the journal. Those that are named have one id, and hardly any time passes, so that
+# what they commit is the same.
 _PROGRAM = """
 import io, json, os, signal, sys, time
 from pathlib import Path
@@ -44,15 +44,16 @@ class Slow(SystemClock):
         return 1.8e9 + self.monotonic() / 1e6
 
 for line in sys.stdin:
-    lines, step, place, url, *args = json.loads(line)
+    lines, step, named, place, url, *args = json.loads(line)
     child = os.fork()
     if child == 0:
         os.chdir(place)
         os.environ["ANTHROPIC_BASE_URL"] = url
         sys.stdout = Dying(lines)
-        if step is not None:
+        if named:
             orchestrator.CLOCK = Slow()
             engine.run.rundir.new_run_id = lambda now: "20270115-080000-000aaaa"
+        if step is not None:
             die_at(*step, Path(place), Path(place, "steps"))
         os._exit(orchestrator.main([*args, "--json"]))
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -65,14 +66,20 @@ class DyingRuns:
         self._process = process
 
     def __call__(
-        self, lines: int, place: Path, url: str, *args: str, step: tuple[str, int] | None = None
+        self,
+        lines: int,
+        place: Path,
+        url: str,
+        *args: str,
+        step: tuple[str, int] | None = None,
+        named: bool = False,
     ) -> int:
         """The exit code of a run in `place` that dies after so many lines; 0 for never. With a
-        `step` it dies there, see die_at, and kinds of steps become lines of the file `steps` in
-        `place`."""
+        `step` it dies there, or the file `steps` in `place` gets them, see die_at. A run that is
+        `named` has the same id and the same commits as any other."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([lines, step, str(place), url, *args]) + "\n")
+        self._process.stdin.write(json.dumps([lines, step, named, str(place), url, *args]) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 

@@ -23,7 +23,7 @@ _OWN = ("base", "tasks", "merged", "repository.git", "verification", "undo")
 
 def die_at(kind: str, number: int, place: Path, notes: Path) -> None:
     """At the step of this number among those of a kind, counted from 1, or of all where `kind` is
-    empty. From now on the kind of each step becomes a line of `notes`."""
+    empty. At number 0 it lives, and the kind of each step becomes a line of `notes`."""
     count, counting = 0, threading.RLock()
     fd = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -31,8 +31,9 @@ def die_at(kind: str, number: int, place: Path, notes: Path) -> None:
         nonlocal count
         with counting:
             count += kind in ("", step)
-            os.write(fd, f"{step}\n".encode())
-            if count == number and kind in ("", step):
+            if not number:
+                os.write(fd, f"{step}\n".encode())
+            elif count == number and kind in ("", step):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(event: str, given: tuple[Any, ...]) -> None:
