@@ -12,7 +12,7 @@ MAX_CONTRACT_CHARS = 1_000_000  # every executor that uses a contract reads all 
 _MOST_EXECUTORS = 100_000
 _MOST_TOKENS = 20_000_000
 TASK_ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_ADDED_ID = re.compile(r"(accept|merge|repair|verify)-\d+")
+_ADDED_ID = re.compile(r"(accept|merge|repair|reproduce|verify)-\d+")
 _SEVERAL = "several tasks"
 _ROOT = EVERYTHING.rstrip("/")
 

@@ -192,7 +192,7 @@ def _commit(git: Git, directory: Path, ref: str) -> str:
     if wanted == "HEAD":
         raise UsageError(
             f"The repository of {directory} has no commit yet.",
-            "Make one: git add . && git commit -m base.",
+            "Make one: git add . && git commit --allow-empty -m base.",
         )
     raise UsageError(
         f"--base {wanted!r} is no commit of the repository of {directory}.",

@@ -17,7 +17,7 @@ def describe_base(base: BaseRecord) -> Iterator[str]:
     where = clean(base.directory, 400)
     size = f"{files}, {base.manifest.size / 1e6:,.1f} MB"
     is_new = base.is_empty and not base.is_plain
-    yield f"Changing {where}, {clean(at)}: {'a new folder' if is_new else size}."
+    yield f"Changing {where}, {clean(at)}: {'no files yet' if is_new else size}."
     if base.left_out_count:
         named = [f"{clean(left.path, 100)} ({left.why})" for left in base.left_out]
         yield f"Left out, and kept as they are: {_some(named, base.left_out_count)}."
@@ -34,7 +34,7 @@ def describe_part(part: Part) -> Iterator[str]:
     files = plural(len(part.sent.entries), "file")
     yield (
         f"Too large to be sent whole: executors get {files} of it that the plan needs,"
-        f" {part.sent.size / 1e6:,.1f} MB; {len(part.unsent.entries):,} are named to them alone."
+        f" {part.sent.size / 1e6:,.1f} MB; of {len(part.unsent.entries):,} only the names."
     )
     if part.dropped:
         named = [clean(path, 100) for path in part.dropped]

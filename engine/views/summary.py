@@ -325,11 +325,12 @@ def _conflicts(run_view: RunView) -> Iterator[tuple[str, str]]:
     if run_view.delivered and (paths := run_view.delivered.not_in_lfs):
         named = " ".join(clean(shlex.quote(path), 100) for path in paths[:_NAMED])
         more = f" and {len(paths) - _NAMED:,} more" if paths[_NAMED:] else ""
+        taken = "." if more else named
         yield (
             _NOT_IN_LFS,
             f"{named}{more}: .gitattributes wants Git LFS for what is new, and this program has"
             " stored it as it is. On the branch, with git-lfs installed: git add --renormalize"
-            f" {named}, then commit",
+            f" {taken}, then commit",
         )
 
 

@@ -132,15 +132,22 @@ def test_apply_tells_why_it_cannot_and_the_branch_stays(
     assert (repo / "app/calc.py").read_text() == "# not committed\n"
 
 
+@pytest.mark.parametrize(
+    ("new", "named", "added"),
+    [
+        (("a/new.bin",), "a/new.bin", "a/new.bin"),
+        (("1.bin", "2.bin", "3.bin", "4.bin"), "1.bin 2.bin 3.bin and 1 more", "."),
+    ],
+)
 def test_new_files_that_git_lfs_should_have_are_named(
-    repo: Path, capsys: pytest.CaptureFixture[str]
+    repo: Path, capsys: pytest.CaptureFixture[str], new: tuple[str, ...], named: str, added: str
 ) -> None:
     commit_files(repo, {".gitattributes": "*.bin filter=lfs\n", "old.bin": "old\n"})
-    plan = write_plan(task("data", "old.bin", "a/new.bin", "a/new.txt"))
+    plan = write_plan(task("data", "old.bin", *new, "a/new.txt"))
     assert orchestrator.main([*RUN, "--plan", plan]) == 0
     told = " ".join("".join(capsys.readouterr()).split())
-    assert "no LFS a/new.bin: .gitattributes wants Git LFS" in told
-    assert "git add --renormalize a/new.bin, then commit" in told
+    assert f"no LFS {named}: .gitattributes wants Git LFS" in told
+    assert f"git add --renormalize {added}, then commit" in told
 
 
 def test_of_large_code_jobs_get_a_part_and_the_branch_has_the_whole(

@@ -33,7 +33,10 @@ def with_analysis(**changes: Any) -> Plan:
         (plan(), "the plan has no tasks"),
         (plan(task("a"), task("a", owns=("x",))), "task id 'a' is used more than once"),
         (plan(task("A")), "task id 'A' does not match"),
-        (plan(task("repair-1")), "one of those that a run gives to tasks of its own"),
+        *(
+            (plan(task(f"{name}-1")), "one of those that a run gives to tasks of its own")
+            for name in ("accept", "merge", "repair", "reproduce", "verify")
+        ),
         (plan(task("a" * 33)), "does not match"),
         (plan(task("../a", owns=("a",))), "task id '../a' does not match"),
         (plan(task("a\n", owns=("a",))), "does not match"),

@@ -24,7 +24,7 @@ from tests.engine.repository.repos import (
     [
         ("absent", "does not exist"),
         ("file", "is not a directory"),
-        ("unborn", "has no commit yet. Make one"),
+        ("unborn", "has no commit yet. Make one.*--allow-empty"),
         ("bare", "is a bare repository"),
         ("inside", "is inside git's own directory"),
         ("work tree elsewhere", "has its work tree elsewhere"),
