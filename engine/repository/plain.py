@@ -1,6 +1,7 @@
 """A plain directory gets its files replaced as a whole or not at all, with the way back."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from core.workspace.confined import ConfinedTree
 from engine.repository.base import BaseRecord, read_base
 from engine.repository.branch import ChangedFile, proven_content
 from engine.repository.find import nearest
+from engine.repository.git import Git
 from engine.repository.replacement import Change, Content, Replacement, Stage, changed_meanwhile
-from engine.repository.run_branches import branch_name
+from engine.repository.run_branches import branches_of
 from engine.run.rundir import RunDir
 
 
@@ -45,8 +47,9 @@ def undo(run: RunDir) -> tuple[str, ...]:
     if base is None or not base.is_plain:
         remedy = "It made a new directory: remove that."
         if base is not None:
-            place, name = nearest(Path(base.directory)), branch_name(run.run_id)
-            remedy = f"Its branch goes with: git -C {place} branch -D {name}."
+            place = shlex.quote(str(nearest(Path(base.directory))))
+            names = " ".join(branches_of(run, Git(Path(base.git_dir))))
+            remedy = f"What it has made goes with: git -C {place} branch -D {names}."
         raise UsageError(f"The run {run.run_id} replaced no files of a directory.", remedy)
     work = Replacement(run.undo, Path(base.directory))
     record = work.record()

@@ -39,6 +39,13 @@ def version_name(run_id: str, task: str) -> str:
     return f"{branch_name(run_id)}-{task}"
 
 
+def branches_of(run: RunDir, git: Git) -> list[str]:
+    """The run's own, and those of tasks that are there."""
+    versions = branch_record(run, git).versions if run.branch_json.exists() else ()
+    names = (version_name(run.run_id, task) for task in versions)
+    return [branch_name(run.run_id), *(name for name in names if _place_of(git, name)[0])]
+
+
 def branch_record(run: RunDir, git: Git) -> BranchRecord:
     if run.branch_json.exists():
         return decode(BranchRecord, run.branch_json.read_bytes(), str(run.branch_json))

@@ -11,6 +11,7 @@ import pytest
 from core.bundle import build_manifest
 from core.bundle import write_result as store_result
 from core.clock import SystemClock
+from core.errors import UsageError
 from core.events import Conflict
 from core.job import JobKey, Outcome, TaskResult
 from core.plan import Contract, Plan, Task
@@ -18,6 +19,7 @@ from core.workspace.confined import remove_tree
 from engine.delivery.deliver import deliver
 from engine.repository import run_branches
 from engine.repository.base import prepare_base
+from engine.repository.plain import undo
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import open_session
 from tests.engine.repository.repos import Killed, dying, git, make_repository, write_files
@@ -99,6 +101,19 @@ def test_the_branch_has_all_that_its_task_made_and_git_can_merge_it(
     git(repo, "merge", "--quiet", TWO, check=False)
     assert git(repo, "diff", "--name-only", "--diff-filter=U") == "sub/hello.txt"
     assert (repo / "sub/same.txt").read_text() == "A\nb\nc\nD\n"
+
+
+def test_what_a_run_cannot_undo_goes_with_the_branches_that_it_names(
+    run: RunDir, repo: Path
+) -> None:
+    deliver_again(run, LOST)
+    with pytest.raises(UsageError, match=f"branch -D {BRANCH} {TWO}\\.$") as refused:
+        undo(run)
+    command = refused.value.remedy.partition(": git ")[2].rstrip(".")
+    git(repo, *shlex.split(command))
+    assert branches(repo).keys() == {"main"}
+    with pytest.raises(UsageError, match=f"branch -D {BRANCH}\\.$"):
+        undo(run)
 
 
 def test_the_same_work_makes_the_same_commits_and_other_work_moves_them(
