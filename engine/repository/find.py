@@ -1,6 +1,7 @@
 """Where existing code is: the repository of a directory, its commit, and what makes it unusable."""
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from engine.repository.tree import Tree
 from engine.repository.uncommitted import is_tracked
 
 _NAME_ANOTHER = "Name another directory with --into."
+_DIRECTORY, _SUBMODULE = "040000 tree", "160000 commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,14 @@ def _find(directory: Path, ref: str) -> FoundBase:
     below = Path(os.path.realpath(directory)).relative_to(top).as_posix()
     prefix = "" if below == "." else f"{below}/"
     commit, branch = _commit(git, place, ref), current_branch(git)
-    is_new = bool(prefix) and not _has_directory(git, commit, below)
-    if is_new:
+    kind = _kind_at(git, commit, below) if prefix else _DIRECTORY
+    if is_new := kind != _DIRECTORY:
+        if kind == _SUBMODULE:
+            raise UsageError(
+                f"{directory} is a submodule that is not checked out.",
+                f"Do that: git -C {shlex.quote(str(top))} submodule update --init"
+                f" -- {shlex.quote(below)}.",
+            )
         why = f"is not in the commit {commit[:12]} of {top}"
         if is_tracked(git, prefix):
             remedy = "Commit it first, or name a commit that has it with --base."
@@ -113,9 +121,10 @@ def _refuse_taken(git: Git, commit: str, directory: Path, below: str) -> None:
         raise UsageError(f"{directory} cannot be made in {commit[:12]}: {why}.", _NAME_ANOTHER)
 
 
-def _has_directory(git: Git, commit: str, path: str) -> bool:
+def _kind_at(git: Git, commit: str, path: str) -> str:
+    """Mode and type of a directory or submodule; empty where there is none."""
     listed = git.text("ls-tree", "-d", "-z", "--full-tree", commit, "--", path)
-    return listed.startswith("040000 tree ")
+    return " ".join(listed.split(" ", 2)[:2])
 
 
 def _directory(into: Path) -> Path:

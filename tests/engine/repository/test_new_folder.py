@@ -89,3 +89,12 @@ def test_another_commit_may_lack_it(repo: Path) -> None:
     git(repo, "commit", "--quiet", "-m", "more")
     with pytest.raises(UsageError, match="is not in the commit"):
         find_base(repo / "new", "main~1")
+
+
+def test_a_submodule_that_is_not_checked_out_is_no_new_folder(repo: Path) -> None:
+    tip = git(repo, "rev-parse", "HEAD")
+    git(repo, "update-index", "--add", "--cacheinfo", f"160000,{tip},sub/lib")
+    git(repo, "commit", "--quiet", "-m", "more")
+    (repo / "sub/lib").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"is a submodule.* submodule update --init -- sub/lib\.$"):
+        find_base(repo / "sub/lib")
