@@ -75,8 +75,9 @@ def _room(name: str) -> str:
 
 
 def _of_tree(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    constants = _Names(tree)
     for scope in (tree, *(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef))):
-        names = _Names(scope)
+        names = _Names(scope, constants)
         for node in _inside(scope):
             for parts, kind in _messages(node):
                 for text, remedy in itertools.product(*(_texts(part, names) for part in parts)):
@@ -125,9 +126,10 @@ def _is_sentence(node: ast.expr) -> bool:
 
 class _Names:
     """What the variables of a function hold where they are used: the texts that were assigned
-    since the use before."""
+    since the use before. What it does not assign itself is one of the `constants` of its module."""
 
-    def __init__(self, scope: ast.AST) -> None:
+    def __init__(self, scope: ast.AST, constants: "_Names | None" = None) -> None:
+        self.constants = constants
         self.assigned: dict[str, list[tuple[int, Sequence[str]]]] = {}
         self.used: dict[str, list[int]] = {}
         for node in _inside(scope):
@@ -138,6 +140,10 @@ class _Names:
                 self.used.setdefault(node.id, []).append(node.lineno)
 
     def texts(self, name: ast.Name) -> Sequence[str]:
+        if name.id not in self.assigned and self.constants:
+            return [t for _, texts in self.constants.assigned.get(name.id, []) for t in texts] or [
+                ""
+            ]
         before = [at for at in self.assigned.get(name.id, []) if at[0] < name.lineno]
         used = max((at for at in self.used[name.id] if at < name.lineno), default=0)
         fresh = [at for at in before if at[0] > used] or before[-1:]
