@@ -128,7 +128,7 @@ class _Names:
     """What the variables of a function hold where they are used: the texts that were assigned
     since the use before. What it does not assign itself is one of the `constants` of its module."""
 
-    def __init__(self, scope: ast.AST, constants: "_Names | None" = None) -> None:
+    def __init__(self, scope: ast.AST, constants: _Names | None = None) -> None:
         self.constants = constants
         self.assigned: dict[str, list[tuple[int, Sequence[str]]]] = {}
         self.used: dict[str, list[int]] = {}
@@ -141,9 +141,8 @@ class _Names:
 
     def texts(self, name: ast.Name) -> Sequence[str]:
         if name.id not in self.assigned and self.constants:
-            return [t for _, texts in self.constants.assigned.get(name.id, []) for t in texts] or [
-                ""
-            ]
+            known = self.constants.assigned.get(name.id, [])
+            return [text for _, texts in known for text in texts] or [""]
         before = [at for at in self.assigned.get(name.id, []) if at[0] < name.lineno]
         used = max((at for at in self.used[name.id] if at < name.lineno), default=0)
         fresh = [at for at in before if at[0] > used] or before[-1:]
