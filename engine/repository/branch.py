@@ -194,31 +194,40 @@ def fast_forward(base: BaseRecord, run: RunDir) -> str | None:
     if base.is_plain:
         return f"{base.directory} is no repository"
     git, name = Git(Path(base.git_dir)), branch_name(run.run_id)
-    verify = ("rev-parse", "--verify", "--quiet")
-    tip, head = (git.lookup(*verify, ref) for ref in (f"refs/heads/{name}", "HEAD^{commit}"))
+    tip, head = _tip_and_head(git, name)
     if not tip:
         return f"there is no branch {name}"
     now = current_branch(git)
     if not base.branch or now != base.branch:
         wanted = f"not {base.branch}" if base.branch else "and none was when the run began"
         return f"{now or 'no branch'} is checked out, {wanted}"
-    if head == tip:
+    if (shared := git.lookup("merge-base", head, tip)) == tip:
         return None
-    if git.text("merge-base", head, tip) != head:
+    if shared != head:
         return f"{now} has moved since the run began"
     top = Path(os.path.realpath(base.directory), *[".."] * base.prefix.count("/")).resolve()
     who = branch_record(run, git).who
     return forward(git, top, head, tip, who, f"merge {name}: Fast-forward")
 
 
+def _tip_and_head(git: Git, name: str) -> tuple[str, str]:
+    """The commits of a branch and of what is checked out; "" for none."""
+    verify = ("rev-parse", "--verify", "--quiet")
+    return git.lookup(*verify, f"refs/heads/{name}"), git.lookup(*verify, "HEAD^{commit}")
+
+
 def how_to_take(base: BaseRecord, run_id: str) -> str:
-    """The command that brings the branch to where the user works; empty for a plain directory."""
+    """The command that brings the branch to where the user works; empty for a plain directory, and
+    where it is there already."""
     if base.is_plain:
         return ""
     git, name = Git(Path(base.git_dir)), branch_name(run_id)
     there = ("git", "-C", str(nearest(Path(base.directory))))
-    if git.lookup("rev-parse", "--verify", "--quiet", "HEAD^{commit}") == base.commit:
+    tip, head = _tip_and_head(git, name)
+    if head == base.commit:
         return shlex.join((*there, "merge", "--ff-only", name))
+    if head and tip and git.lookup("merge-base", head, tip) == tip:
+        return ""
     return shlex.join((*there, "rebase", current_branch(git) or "HEAD", name))
 
 

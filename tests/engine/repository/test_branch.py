@@ -241,6 +241,7 @@ def test_a_base_that_has_moved_keeps_its_branch(tmp_path: Path) -> None:
     for command in (f"rebase -q main {BRANCH}", "checkout -q main", f"merge -q {BRANCH}"):
         git(repo, *command.split())
     assert (repo / "a.txt").read_text() == "later"
+    assert how_to_take(base, "run-1") == ""  # it is taken
 
 
 def test_a_result_that_is_not_as_handed_in_is_refused(tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def test_work_tree_index_and_branch_move_together(into: str, tmp_path: Path) -> 
     assert (repo / "a.txt").stat().st_mtime_ns == times
     assert git(repo, "log", "-g", "-1", "--format=%gs %gn") == f"merge {BRANCH}: Fast-forward Ada"
     assert fast_forward(base, run) is None
+    git(repo, "commit", "--quiet", "--allow-empty", "-m", "more")
+    assert fast_forward(base, run) is None
     assert git(repo, "fsck", "--strict") == ""
 
 
@@ -57,6 +59,7 @@ def test_work_tree_index_and_branch_move_together(into: str, tmp_path: Path) -> 
         ("dirty", "the work tree has uncommitted changes, such as a.txt"),
         ("staged", "the work tree has uncommitted changes, such as a.txt"),
         ("moved", "main has moved since the run began"),
+        ("another history", "main has moved since the run began"),
         ("other branch", "other is checked out, not main"),
         ("detached", "no branch is checked out, not main"),
         ("untracked in the way", "Untracked working tree file 'new/d.txt' would be overwritten"),
@@ -74,6 +77,8 @@ def test_what_is_in_the_way_is_told_and_nothing_is_changed(
         git(repo, "add", "a.txt")
     elif made == "moved":
         commit_files(repo, {"a.txt": "later"})
+    elif made == "another history":
+        git(repo, "reset", "--hard", git(repo, "commit-tree", "HEAD^{tree}", "-m", "x"))
     elif made == "other branch":
         git(repo, "checkout", "--quiet", "-b", "other")
     elif made == "detached":
