@@ -12,6 +12,7 @@ from core.events import Kind
 from core.plan import parse_plan
 from engine.run.journal import read_journal
 
+pytestmark = pytest.mark.usefixtures("here")
 RUN = ("Build it", "--sim-speed", "0", "--sim-tasks", "2", "--output-dir", "out", "--no-color")
 
 
@@ -21,11 +22,6 @@ class Typed(io.TextIOWrapper):
     def __init__(self, answer: str = "") -> None:
         super().__init__(io.BytesIO(answer.encode()))
         self.isatty = lambda: bool(answer)  # type: ignore[method-assign]
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def test_a_plan_that_was_refused_is_asked_about_again_and_once_approved_no_more(

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,16 +29,7 @@ from engine.run.run_view import replay
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
 from tests.fakes.events import data_of, event_of
-from tests.fakes.stopped_runs import PROMPT, Cli, opened_here
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Cli]:
-    with opened_here(tmp_path, monkeypatch, capsys) as cli:
-        yield cli
-
+from tests.fakes.stopped_runs import PROMPT, Cli
 
 # -- from the command line
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,18 +18,10 @@ from engine.run.journal import Journal
 from engine.run.rundir import RunDir, RunFacts, create_run, locked
 from tests.fakes.detached_backend import NAME
 from tests.fakes.events import event_of
-from tests.fakes.stopped_runs import PROMPT, Cli, CommandResult, opened_here
+from tests.fakes.stopped_runs import PROMPT, Cli, CommandResult
 
 DAY_S = 86_400.0
 ENDED = {"exit_code": 0, "outcome": "succeeded", "message": "", "wall_s": 1.0}
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Cli]:
-    with opened_here(tmp_path, monkeypatch, capsys) as cli:
-        yield cli
 
 
 def make(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +17,7 @@ from claude.simulation.sample_projects import load_sample
 from core.bundle import build_manifest
 from core.plan import Contract, Plan
 from tests.fakes.staged_planner import Stage, cut, go_on, staged_planner
+from tests.fakes.surroundings import journal, usages_of
 
 pytestmark = pytest.mark.slow
 
@@ -69,13 +68,7 @@ OTHER_DOCS = with_instructions(PLAN, "docs", "Write it otherwise.")
 
 
 @pytest.fixture(autouse=True)
-def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def _with_key(clean_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test")
 
 
@@ -102,11 +95,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 run_planned: list[int] = []
 
 
-def journal() -> list[dict[str, Any]]:
-    (path,) = Path(".orchestrator/runs").glob("*/journal.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def begun() -> list[tuple[str, int]]:
     return [(e["task"], e["attempt"]) for e in journal() if e["kind"] == "job_intended"]
 
@@ -127,11 +115,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     where = ["--output-dir", str(place / "out"), "--work-dir", str(place / "work"), "--quiet"]
     assert orchestrator.main([PROMPT, "--plan", str(place / "plan.json"), *where]) == 0
     return tree(str(place / "out"))
-
-
-def kinds_before(kind: str) -> list[str]:
-    kinds = [e["kind"] for e in journal()]
-    return kinds[: kinds.index(kind)]
 
 
 def test_tasks_begin_before_the_plan_is_complete(run: Run, expected: str) -> None:
@@ -165,14 +148,11 @@ def test_a_plan_that_turns_out_otherwise_after_three_tasks_have_begun(
     others = {attempt for task, attempt in begun() if task != "docs"}
     assert others == {1}
     assert set(ends().values()) == {"SUCCEEDED"}
-    usages = [u for e in journal() for u in _usages(e)]
-    assert sum(not e["task"] for e in journal() for _ in _usages(e)) == 2 + 1  # and the preflight's
+    usages = [u for e in journal() for u in usages_of(e)]
+    assert (
+        sum(not e["task"] for e in journal() for _ in usages_of(e)) == 2 + 1
+    )  # and the preflight's
     assert usages
-
-
-def _usages(event: dict[str, Any]) -> list[dict[str, Any]]:
-    found = event["data"].get("usage") or []
-    return found if isinstance(found, list) else [found]
 
 
 def test_planning_that_fails_for_good_ends_the_run_with_its_error_and_results_are_kept(

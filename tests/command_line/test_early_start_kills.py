@@ -3,8 +3,6 @@ out, is finished by `resume` as a run would be that waits for its plan."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,10 @@ import pytest
 
 from core.bundle import build_manifest
 from core.plan import Contract, Plan
-from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
+from tests.fakes.dying_runs import DIED, DyingRuns
 from tests.fakes.plan_parts import contract, plan, task
 from tests.fakes.staged_planner import Stage, staged_planner
+from tests.fakes.surroundings import journal
 
 pytestmark = pytest.mark.slow
 
@@ -51,22 +50,11 @@ def stages(first: Plan, *rest: Plan) -> list[Stage]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DyingRuns]:
-    with dying_runs(tmp_path_factory.mktemp("home")) as runs:
-        yield runs
-
-
-@pytest.fixture(scope="module")
 def expected(program: DyingRuns, tmp_path_factory: pytest.TempPathFactory) -> Any:
     place = tmp_path_factory.mktemp("expected")
     with staged_planner(Stage(PLAN)) as planner:
         assert program(0, place, planner.url, *PROMPT, "--no-early-start") == 0
     return build_manifest(place / "out")
-
-
-def journal(place: Path) -> list[dict[str, Any]]:
-    (path,) = place.glob(".orchestrator/runs/*/journal.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize(

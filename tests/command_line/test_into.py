@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from tests.engine.repository.repos import (
     make_repository,
     write_files,
 )
-from tests.fakes.dying_runs import DIED, DyingRuns, dying_runs
+from tests.fakes.dying_runs import DIED, DyingRuns
 
 FILES = {
     "README.md": "# Calc\r\n",
@@ -366,12 +366,6 @@ def test_a_regression_fails_the_run_and_is_named(
     plan = write_plan(task("a", "app/calc.py", checks=(check,)))
     assert orchestrator.main(["Add", "--plan", plan, *CHECKED]) == 1
     assert "it passed before this change" in " ".join("".join(capsys.readouterr()).split())
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DyingRuns]:
-    with dying_runs(tmp_path_factory.mktemp("home")) as runs:
-        yield runs
 
 
 @pytest.mark.slow

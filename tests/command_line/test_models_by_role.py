@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,17 @@ import orchestrator
 from core.plan import render_plan
 from tests.fakes.plans import chain
 from tests.fakes.scripted_server import Asked, Told, api_refusal, hello, scripted_server
+from tests.fakes.surroundings import journal
 
+pytestmark = pytest.mark.usefixtures("clean_here")
 PROMPT = "Build a todo list app with add/delete/complete"
 PLANNER, EXECUTOR = "claude-opus-5-5", "claude-haiku-5-5"
 ROLES = ("--planner-model", PLANNER, "--executor-model", EXECUTOR)
 FAST = ("--sim-speed", "0", "--quiet")
 
 
-@pytest.fixture(autouse=True)
-def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
 def orchestrate(*args: str) -> int:
     return orchestrator.main(list(args))
-
-
-def journal(tmp_path: Path) -> list[dict[str, Any]]:
-    (path,) = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def models_of(events: list[dict[str, Any]], kind: str) -> set[str]:
@@ -76,7 +62,7 @@ def test_the_plan_is_made_by_the_planners_model(capsys: pytest.CaptureFixture[st
 
 
 @pytest.fixture
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
+def key(clean_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
 
 

@@ -6,7 +6,6 @@ import hashlib
 import http.server
 import io
 import json
-import os
 import re
 import signal
 import socket
@@ -40,14 +39,7 @@ ALL_FAULTS = (
 
 
 @pytest.fixture(autouse=True)
-def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a working directory and an environment without credentials of its own."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def _surroundings(clean_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # what a project's tests compile would lie in the tree that is compared
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

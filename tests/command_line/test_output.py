@@ -12,6 +12,7 @@ import pytest
 import orchestrator
 from engine.planning.plan_file import read_plan
 
+pytestmark = pytest.mark.usefixtures("here")
 COMMANDS = [
     ("--help",),
     ("--help-all",),
@@ -24,11 +25,6 @@ COMMANDS = [
 ]
 PLAN = ("plan", "Build it", "--sim-speed", "0", "--sim-tasks", "2", "--quiet")
 RUN = ("Build it", "--sim-speed", "0", "--sim-tasks", "2", "--output-dir", "out")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

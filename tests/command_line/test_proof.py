@@ -10,13 +10,7 @@ import pytest
 
 import orchestrator
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ORCHESTRATOR_VERIFY")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("verified_here")]
 
 
 def orchestrate(*args: str) -> int:

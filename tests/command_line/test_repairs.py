@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,15 @@ from engine.run.run_view import read_run_view
 from engine.run.rundir import RunDir
 from engine.verification.added_task import AddedTasks
 from engine.verification.repairs.repair import Repairs
+from tests.fakes.surroundings import journal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("verified_here")]
 RUN = ("a script that counts words", "--output-dir", "out", "--sim-speed", "0")
 BROKEN = ("--sim-faults", "broken_code=1")
 
 
-@pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ORCHESTRATOR_VERIFY")
-
-
 def told(kind: str) -> list[dict[str, Any]]:
-    (journal,) = Path(".orchestrator/runs").glob("*/journal.jsonl")
-    events = [json.loads(line) for line in journal.read_text().splitlines()]
-    return [event for event in events if event["kind"] == kind]
+    return [event for event in journal() if event["kind"] == kind]
 
 
 @pytest.mark.parametrize(("of", "name"), [(AddedTasks, "run"), (Repairs, "_judge")])

@@ -15,13 +15,9 @@ import pytest
 import orchestrator
 from engine.run.rundir import RunDir, runs_in
 
+pytestmark = pytest.mark.usefixtures("here")
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("Build it", "--sim-speed", "0", "--sim-tasks", "2", "--output-dir", "out", "--quiet")
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def last_run() -> RunDir:

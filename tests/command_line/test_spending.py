@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,22 @@ import pytest
 
 import orchestrator
 from core.bundle import build_manifest
+from tests.fakes.surroundings import journal, usages_of
 
+pytestmark = pytest.mark.usefixtures("clean_here")
 PROMPT = "Build a todo list app with add/delete/complete"
 FAST = ("--sim-speed", "0")
-
-
-@pytest.fixture(autouse=True)
-def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
 def orchestrate(*args: str) -> int:
     return orchestrator.main(list(args))
 
 
-def journal(tmp_path: Path) -> list[dict[str, Any]]:
-    (path,) = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def tokens_of(events: list[dict[str, Any]]) -> int:
     """Everything that the journal says was used."""
     kinds = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    usages = [u for e in events for u in _usages(e)]
+    usages = [u for e in events for u in usages_of(e)]
     return sum(usage[kind] for usage in usages for kind in kinds)
-
-
-def _usages(event: dict[str, Any]) -> list[dict[str, Any]]:
-    found = event["data"].get("usage") or []
-    return found if isinstance(found, list) else [found]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from backends.base import Backend, LogChunk, Worker
 from backends.shared.results import read_lines
 from backends.threading_backend import ThreadingBackend
-from core.bundle import AttemptDir, SimulationSettings, build_manifest, claim, write_result
+from core.bundle import AttemptDir, SimulationSettings, claim, write_result
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import CollectError, SubmitError
@@ -35,6 +35,7 @@ from parallel_task_orchestrator.conformance.live_run import LiveRun, eventually
 from parallel_task_orchestrator.conformance.promises import DurableJobs, ReachableResults
 from parallel_task_orchestrator.conformance.suite import BackendConformance
 from tests.conformance.scheduled_run import design, merged_files, schedule
+from tests.fakes.results import hand_in
 
 T = TypeVar("T")
 
@@ -370,11 +371,7 @@ def test_a_destination_that_cannot_be_written_may_be_tried_again(
 
 def result_of(attempt: AttemptDir, text: str) -> TaskResult:
     """A result with one file, written as a worker does."""
-    attempt.files.mkdir(parents=True)
-    (attempt.files / "out.txt").write_text(text)
-    result = TaskResult(_key_of(attempt), Outcome.OK, manifest=build_manifest(attempt.files))
-    write_result(attempt, result)
-    return result
+    return hand_in(attempt, _key_of(attempt), {"out.txt": text})
 
 
 class TestHandOver:

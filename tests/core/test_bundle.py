@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from core.errors import BundleError
 from core.job import JobKey, Manifest, Outcome, TaskResult, Usage
 from core.plan import Task
 from core.wire import plain
+from tests.fakes.unprivileged import unprivileged
 
 KEY = JobKey("20260101-abcd", "api", 1)
 TASK = Task(
@@ -274,21 +274,6 @@ def test_a_manifest_of_links_and_special_files_is_refused(tmp_path: Path, what: 
         odd.symlink_to(to[what])
     with pytest.raises(BundleError, match=r"odd is a symbolic link or special file"):
         build_manifest(tmp_path)
-
-
-@contextmanager
-def unprivileged() -> Iterator[Path]:
-    """A directory of an ordinary user, who we are meanwhile: root may read everything."""
-    with tempfile.TemporaryDirectory() as name:
-        if os.geteuid() != 0:
-            yield Path(name)
-            return
-        os.chown(name, 65534, 65534)
-        os.seteuid(65534)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(0)
 
 
 @pytest.mark.parametrize("what", ["dir", "dir/file"])

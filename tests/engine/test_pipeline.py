@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from config import Settings
-from core.bundle import build_manifest, write_result
+from core.bundle import build_manifest
 from core.clock import SystemClock
 from core.events import Event, Kind
-from core.job import JobKey, Outcome, TaskResult, TaskState
+from core.job import JobKey, TaskResult, TaskState
 from core.plan import Contract, Plan
 from engine.delivery.deliver import deliver, last_delivery
 from engine.execution import PROGRESS_S, deliverable, pacing_of
@@ -22,6 +22,7 @@ from engine.scheduling.types import Pacing, RunOutcome, Stop, StopCause
 from engine.scheduling.warm_up import SharedPrefix
 from tests.fakes.events import data_of
 from tests.fakes.plans import fan
+from tests.fakes.results import hand_in
 
 RUN = "20260101-000000-aaaa"
 DONE = TaskState.SUCCEEDED
@@ -58,12 +59,7 @@ def two_tasks(**changed: object) -> Plan:
 
 def leave_result(run: RunDir, task: str, files: dict[str, str]) -> None:
     key = JobKey(RUN, task, 1)
-    attempt = run.attempt(key)
-    for path, text in files.items():
-        place = attempt.files / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-    write_result(attempt, TaskResult(key, Outcome.OK, manifest=build_manifest(attempt.files)))
+    hand_in(run.attempt(key), key, files)
 
 
 def results(session: Session, succeeded: Mapping[str, int]) -> Mapping[str, TaskResult]:

@@ -24,10 +24,9 @@ from core.aws.bucket import S3Bucket
 from core.aws.bundles import PackUri
 from core.aws.calls import AwsService
 from core.aws.job import S3Job, Work
-from core.bundle import AttemptDir, build_manifest, read_request, write_result
+from core.bundle import AttemptDir, read_request
 from core.clock import Clock, SystemClock
 from core.errors import OrchestratorError, WorkerOutdated
-from core.job import Outcome, TaskResult
 from core.worker.exit_codes import CLAIMED, OUTDATED
 from core.worker.source import SOURCE_ROOT, source_digest
 from tests.fakes.aws_calls import (
@@ -54,6 +53,7 @@ from tests.fakes.aws_policies import (
     worker_policy,
 )
 from tests.fakes.aws_server import Answer
+from tests.fakes.results import hand_in
 from tests.fakes.strict_batch import (
     NativeJob,
     Ran,
@@ -332,12 +332,8 @@ class InlineRunner:
 def leave_result(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
     """A worker that writes what its task owns, and that is all."""
     request = read_request(attempt)
-    for path in request.task.owns:
-        place = attempt.files / (f"{path}file" if path.endswith("/") else path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(f"{request.key.task}\n", encoding="utf-8")
-    manifest = build_manifest(attempt.files)
-    write_result(attempt, TaskResult(request.key, Outcome.OK, "done", manifest=manifest, turns=1))
+    owned = (f"{path}file" if path.endswith("/") else path for path in request.task.owns)
+    hand_in(attempt, request.key, dict.fromkeys(owned, f"{request.key.task}\n"), turns=1)
 
 
 def usable_queue() -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from backends.aws_batch_backend import AwsBatchBackend
 from backends.base import BackendContext
-from core.bundle import AttemptDir
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.plan import Plan
@@ -17,6 +16,7 @@ from engine.run.rundir import RunDir, RunFacts, create_run
 from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes.aws import DEFINITION, QUEUE, REGION, FakeAws
 from tests.fakes.aws_calls import BUCKET
+from tests.fakes.results import no_work
 
 OPTIONS: Mapping[str, Any] = {
     "batch_job_queue": QUEUE,
@@ -43,7 +43,7 @@ class NoWaiting(SystemClock):
 
 
 def site_of(run_dir: Path, clock: Clock, **options: Any) -> BackendContext:
-    return BackendContext(run_dir, CREDENTIALS, clock, _no_work, {**OPTIONS, **options}, {})
+    return BackendContext(run_dir, CREDENTIALS, clock, no_work, {**OPTIONS, **options}, {})
 
 
 def backend_on(aws: FakeAws, context: BackendContext) -> AwsBatchBackend:
@@ -72,10 +72,3 @@ def batch_run(
         yield live
     finally:
         live.backend.close()
-
-
-def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-    raise AssertionError("a job of this backend ran in the test's own process")
-
-
-Look = Callable[[], bool]

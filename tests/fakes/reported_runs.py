@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from core.bundle import build_manifest, write_result
+from core.bundle import build_manifest
 from core.events import Event, Kind
-from core.job import JobKey, JobState, Outcome, TaskResult
+from core.job import JobKey, JobState
 from core.plan import Contract, Criterion, Plan, Task, render_plan
 from core.wire import encode, write_atomic
 from engine.run.journal import Journal
 from engine.run.rundir import Deliveries, RunDir, RunFacts, create_run
 from tests.fakes.events import event_of
+from tests.fakes.results import hand_in
 
 RUN = "20260101-000000-aaaa"
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>&\u2028\u202e"
@@ -80,11 +81,7 @@ def leave_result(run: RunDir, task: str, files: dict[str, str], attempt: int = 1
     """What an executor leaves of an attempt that succeeded, with a transcript of one turn."""
     key = JobKey(RUN, task, attempt)
     place = run.attempt(key)
-    place.files.mkdir(parents=True)
-    for path, text in files.items():
-        (place.files / path).parent.mkdir(parents=True, exist_ok=True)
-        (place.files / path).write_text(text)
-    write_result(place, TaskResult(key, Outcome.OK, manifest=build_manifest(place.files)))
+    hand_in(place, key, files, text="")
     place.log.write_text(f"the log of {task}\n")
     calls = [
         {"type": "tool_use", "id": f"id-{path}", "name": "write_file",

@@ -26,6 +26,7 @@ from core.plan import Plan
 from engine.run.rundir import RunDir, RunFacts, create_run
 from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes import slurm_commands as fake_slurm_commands
+from tests.fakes.results import no_work
 from tests.fakes.slurm_commands import COMMANDS, Cluster, Job
 
 BOUNDS = Bounds(state_s=60, cancel_s=30, look_every_s=0.15)
@@ -138,7 +139,7 @@ def fake_slurm_run(
     def make(run: RunDir) -> SlurmBackend:
         chosen = dict(options or {})
         return SlurmBackend.build(
-            BackendContext(run.root, credentials, clock, _no_work, chosen, slurm.environ)
+            BackendContext(run.root, credentials, clock, no_work, chosen, slurm.environ)
         )
 
     facts = RunFacts(RUN_ID, PROMPT, str(place / "out"), 0.0, {}, True)
@@ -151,7 +152,3 @@ def fake_slurm_run(
         slurm.set(**dict.fromkeys(("squeue_fails", "scancel_fails", "scontrol_fails")))
         live.end()
         slurm.stop()
-
-
-def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-    raise AssertionError("a job of this backend ran in the test's own process")

@@ -23,6 +23,7 @@ from engine.run.rundir import RunDir, is_locked
 from parallel_task_orchestrator.conformance.live_run import eventually
 from tests.fakes import detached_backend
 from tests.fakes.detached_backend import NAME, ROOT, VARIABLE, is_alive, pid_of
+from tests.fakes.surroundings import clean
 
 PROMPT = "Build a todo list app"
 
@@ -199,12 +200,8 @@ def opened_here(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Cli]:
     cli = CliInProcess(place, capsys)
-    monkeypatch.chdir(place)
     monkeypatch.setattr("sys.argv", cli.command()[1:])
-    for name in list(os.environ):
-        if name.startswith(("ANTHROPIC_", "AWS_", "ORCHESTRATOR_", "DOCKER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ORCHESTRATOR_VERIFY", "false")
+    clean(place, monkeypatch)
     for name, value in cli.environ.items():
         monkeypatch.setenv(name, value)
     with opened(cli):

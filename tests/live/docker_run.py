@@ -25,13 +25,14 @@ from backends.docker.container import VOLUME, WORK_DIR, RunLabels
 from backends.docker_backend import DockerBackend
 from backends.shared.worker_image import CODE_DIR
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
-from core.clock import Clock, SystemClock
+from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobKey, TaskResult
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore
 from engine.run.rundir import RunDir, RunFacts, create_run
 from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
+from tests.fakes.results import no_work
 
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("PTO_IMAGE", "parallel-orchestrator:slim")
@@ -104,7 +105,7 @@ def docker_run(
     def make(run: RunDir) -> DockerBackend:
         told = {**OPTIONS, **(options or {})}
         return DockerBackend.build(
-            BackendContext(run.root, credentials, clock, _no_work, told, environ)
+            BackendContext(run.root, credentials, clock, no_work, told, environ)
         )
 
     facts = RunFacts(run_id, PROMPT, str(place / "out"), 0.0, {}, True)
@@ -116,10 +117,6 @@ def docker_run(
         yield live
     finally:
         live.end()
-
-
-def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-    raise AssertionError("a job of this backend ran in the test's own process")
 
 
 def left_behind(work_dir: Path, environ: Mapping[str, str] | None = None) -> list[str]:

@@ -30,6 +30,7 @@ from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.job import JobKey
 from engine.run.rundir import RunDir
+from tests.fakes.results import no_work
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tests" / "services" / "sshd.sh"
@@ -195,7 +196,7 @@ class RemoteCluster:
 
     def make(self, run: RunDir) -> ParallelClusterBackend:
         context = BackendContext(
-            run.root, self.credentials, self.clock, _no_work, self.options(), self.sshd.environ()
+            run.root, self.credentials, self.clock, no_work, self.options(), self.sshd.environ()
         )
         if self.cut is None:
             return ParallelClusterBackend.build(context)
@@ -215,10 +216,6 @@ class RemoteCluster:
     def attempt(self, key: JobKey) -> AttemptDir:
         [found] = (self.root / "runs").glob(f"{key.run}-*")
         return AttemptDir(found / "tasks" / key.task / str(key.attempt))
-
-
-def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> object:
-    raise AssertionError("No jobs are run here.")
 
 
 Maker = Callable[[RunDir], Backend]

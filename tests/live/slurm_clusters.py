@@ -97,10 +97,6 @@ class OwnCluster(Cluster):
     def start_controller(self) -> None:
         self._script("start-controller")
 
-    def stop_node(self) -> None:
-        """As when the network to the node is cut: its jobs go on unseen."""
-        self._script("stop-node")
-
     def kill_node(self) -> None:
         """As when the node loses its power: its jobs are gone, and nobody has said so."""
         self._script("crash-node")

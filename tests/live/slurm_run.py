@@ -14,7 +14,7 @@ from backends.slurm.settings import SlurmSettings
 from backends.slurm_backend import SlurmBackend
 from claude.simulation.server import SimulatedServer
 from core.bundle import AttemptDir, Limits, ModelSettings, SimulationSettings
-from core.clock import Clock, SystemClock
+from core.clock import SystemClock
 from core.credentials import Credentials
 from core.job import JobKey
 from core.plan import Plan
@@ -23,6 +23,7 @@ from engine.run.rundir import RunDir, RunFacts, create_run
 from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
 from tests.fakes.holding_api import HoldingApi
 from tests.fakes.plans import make_plan
+from tests.fakes.results import no_work
 from tests.fakes.simulated import MODELS
 from tests.live.slurm_clusters import Cluster
 
@@ -76,7 +77,7 @@ def slurm_run(
 
     def make(run: RunDir) -> SlurmBackend:
         return SlurmBackend.build(
-            BackendContext(run.root, credentials, clock, _no_work, all_options, cluster.environ)
+            BackendContext(run.root, credentials, clock, no_work, all_options, cluster.environ)
         )
 
     facts = RunFacts(run_id, PROMPT, str(place / "out"), 0.0, {}, True)
@@ -115,7 +116,3 @@ def held_run(
             yield live, api
         finally:
             api.released.set()
-
-
-def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-    raise AssertionError("a job of this backend ran in the test's own process")

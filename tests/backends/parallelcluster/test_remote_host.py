@@ -42,6 +42,7 @@ from core.errors import BackendError, CollectError
 from core.job import JobHandle, JobKey, JobState
 from engine.run.rundir import RunDir
 from parallel_task_orchestrator.conformance.live_run import eventually
+from tests.fakes.results import no_work
 from tests.fakes.scripted_claude import FakeClock
 from tests.live.remote_cluster import NAME, REGION, ROOT, aws_with_cluster
 
@@ -150,7 +151,7 @@ class Remote:
         settings = {"aws_head_node": "head", "slurm_setup": self.setup(), **options}
         self.run_dir.mkdir(parents=True, exist_ok=True)
         held = credentials or Credentials()
-        context = BackendContext(self.run_dir, held, self.clock, _no_work, settings, {})
+        context = BackendContext(self.run_dir, held, self.clock, no_work, settings, {})
         read = ParallelClusterSettings.read(settings)
         finder = ClusterFinder(read, Ec2Clusters(REGION, Credentials()))
         return ParallelClusterBackend.over(self.link, finder, context)
@@ -176,10 +177,6 @@ class Remote:
         files = [UploadFile("slurm/a/index.json", b"{}"), UploadFile("slurm/key", b"secret", 0o600)]
         done = host.run(["sbatch"], Upload(files, keys, once="slurm/a"))
         assert done.stdout == "1\n"
-
-
-def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> object:
-    raise AssertionError("No jobs are run here.")
 
 
 @pytest.fixture
@@ -879,7 +876,7 @@ def test_how_far_a_transfer_has_come_is_reported(remote: Remote, tmp_path: Path)
 def test_a_real_clock_and_a_run_directory_are_all_that_is_needed(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "work" / "runs" / RUN)
     options: Mapping[str, Any] = {"aws_head_node": "head"}
-    context = BackendContext(run.root, Credentials(), SystemClock(), _no_work, options, {})
+    context = BackendContext(run.root, Credentials(), SystemClock(), no_work, options, {})
     ParallelClusterBackend.build(context).close()
     assert not run.root.exists()
     assert ROOT.exists()

@@ -15,27 +15,19 @@ from core.bundle import (
     Limits,
     ModelSettings,
     Request,
-    build_manifest,
     write_request,
-    write_result,
 )
 from core.errors import CollectError
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, TaskResult
 from core.plan import Task
+from tests.fakes.results import hand_in
 
 KEY = JobKey("r1", "store", 1)
 
 
 def leave(attempt: AttemptDir, *paths: str, deleted: tuple[str, ...] = ()) -> TaskResult:
     """A whole result with these files, as anybody may write one who can write there."""
-    attempt.files.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        (attempt.files / path).parent.mkdir(parents=True, exist_ok=True)
-        (attempt.files / path).write_text(path)
-    manifest = build_manifest(attempt.files)
-    result = TaskResult(KEY, Outcome.OK, manifest=manifest, deleted=deleted)
-    write_result(attempt, result)
-    return result
+    return hand_in(attempt, KEY, {path: path for path in paths}, deleted=deleted)
 
 
 def ask(attempt: AttemptDir, base: BaseRef | None = None) -> None:

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.shared.results import attempt_of, hand_over, read_lines, split_lines
-from core.bundle import AttemptDir, build_manifest, write_result
+from core.bundle import AttemptDir
 from core.errors import CollectError
 from core.job import JobKey, Outcome, TaskResult
+from tests.fakes.results import hand_in
 
 KEY = JobKey("r1", "t", 2)
 
@@ -20,9 +21,7 @@ KEY = JobKey("r1", "t", 2)
 def here(tmp_path: Path) -> AttemptDir:
     """An attempt with a result of one file."""
     attempt = attempt_of(tmp_path / "run", KEY)
-    attempt.files.mkdir(parents=True)
-    (attempt.files / "größe.md").write_text("x")
-    write_result(attempt, TaskResult(KEY, Outcome.OK, manifest=build_manifest(attempt.files)))
+    hand_in(attempt, KEY, {"größe.md": "x"})
     return attempt
 
 

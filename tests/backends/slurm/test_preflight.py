@@ -16,12 +16,13 @@ from backends.shared.provider_endpoint import provider_address
 from backends.slurm.preflight import PROBE_TIMEOUT_S, check_problems
 from backends.slurm.settings import SlurmSettings
 from backends.slurm_backend import SlurmBackend
-from core.bundle import WIRE_VERSION, AttemptDir
+from core.bundle import WIRE_VERSION
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
 from core.errors import Problem
 from core.settings.worker import WorkerSettings
 from core.worker.check import WorkerCheck
+from tests.fakes.results import no_work
 from tests.fakes.scripted_claude import FakeClock
 from tests.fakes.slurm import FakeSlurm
 
@@ -45,12 +46,8 @@ def backend(
     run_dir.mkdir(parents=True, exist_ok=True)
     clock = clock or SystemClock()
     return SlurmBackend.build(
-        BackendContext(run_dir, Credentials(), clock, _no_work, options, slurm.environ)
+        BackendContext(run_dir, Credentials(), clock, no_work, options, slurm.environ)
     )
-
-
-def _no_work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-    raise AssertionError("a job of this backend ran in the test's own process")
 
 
 def the_problem(slurm: FakeSlurm, options: Options = NONE, *, name: str = "r1") -> Problem:
@@ -195,7 +192,7 @@ def _bare_python(place: Path) -> Path:
     return tools
 
 
-def test_a_node_where_no_worker_starts_says_why(slurm: FakeSlurm, tmp_path: Path) -> None:
+def test_a_node_whereno_worker_starts_says_why(slurm: FakeSlurm, tmp_path: Path) -> None:
     setup = tmp_path / "setup.sh"
     setup.write_text("echo 'module: no such module' >&2\nexit 1\n")
     [problem] = backend(slurm, {"slurm_setup": setup}).probe()

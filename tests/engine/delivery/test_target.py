@@ -6,9 +6,7 @@ import errno
 import os
 import resource
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from core.job import Manifest
 from engine.delivery.merge import MergedFile, MergePlan, MergeSource, merged_manifest, plan_merge
 from engine.delivery.target import Disk, apply_merge, recover_target
 from engine.delivery.target_check import check_target, which_delivered
+from tests.fakes.unprivileged import unprivileged
 
 RUN = "20260101-abcd"
 OLD = {"README.md": "old", "src/a.py": "old a", "gone.txt": "x"}
@@ -232,21 +231,6 @@ def test_a_target_with_the_longest_name_is_delivered(tmp_path: Path, plan: Merge
     target = tmp_path / ("é" * 127)
     apply_merge(plan, target, RUN, None)
     assert read_tree(target) == NEW
-
-
-@contextmanager
-def unprivileged() -> Iterator[Path]:
-    """A directory of an ordinary user, who we are meanwhile: root may write everywhere."""
-    with tempfile.TemporaryDirectory() as name:
-        if os.geteuid() != 0:
-            yield Path(name)
-            return
-        os.chown(name, 65534, 65534)
-        os.seteuid(65534)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(0)
 
 
 def test_a_parent_that_may_not_be_written_is_refused() -> None:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.bundle import build_manifest
-from core.bundle import write_result as store_result
 from core.clock import SystemClock
 from core.errors import UsageError
 from core.events import Conflict
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, TaskResult
 from core.plan import Contract, Plan, Task
 from core.workspace.confined import remove_tree
 from engine.delivery.deliver import deliver
@@ -22,7 +20,8 @@ from engine.repository.base import prepare_base
 from engine.repository.plain import undo
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import open_session
-from tests.engine.repository.repos import Killed, dying, git, make_repository, write_files
+from tests.engine.repository.repos import Killed, dying, git, make_repository
+from tests.fakes.results import hand_in
 
 RUN = "20260101-000000-aaaa"
 BRANCH, TWO = f"orchestrator/{RUN}", f"orchestrator/{RUN}-two"
@@ -61,11 +60,7 @@ def finish(
     key = JobKey(RUN, task, 1)
     attempt = run.attempt(key)
     remove_tree(attempt.files)
-    write_files(attempt.files, files)
-    manifest = build_manifest(attempt.files)
-    result = TaskResult(key, Outcome.OK, "done", manifest=manifest, deleted=deleted)
-    store_result(attempt, result)
-    return result
+    return hand_in(attempt, key, files, deleted=deleted)
 
 
 def deliver_again(

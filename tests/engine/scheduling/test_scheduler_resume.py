@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.threading_backend import ThreadingBackend
-from core.bundle import AttemptDir, Limits, ModelSettings, build_manifest, claim, write_result
+from core.bundle import AttemptDir, Limits, ModelSettings, claim
 from core.clock import Clock, SystemClock
 from core.errors import BackendError
 from core.events import Event, Kind
-from core.job import JobKey, Outcome, TaskResult, TaskState
+from core.job import JobKey, Outcome, TaskState
 from core.plan import Plan
 from engine.run.attempt_store import DiskStore, write_contracts
 from engine.run.jobs_view import JobsView
@@ -37,6 +37,7 @@ from tests.engine.scheduling.test_scheduler_properties import (
 )
 from tests.fakes.events import data_of
 from tests.fakes.plans import descendants, make_plan
+from tests.fakes.results import hand_in
 from tests.fakes.virtual_run import (
     PACING,
     RUN,
@@ -314,13 +315,8 @@ def work_on(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
         return
     if (key.task, key.attempt) == ("b", 1):
         clock.sleep(60)
-    target = attempt.files / key.task
-    target.mkdir(parents=True)
-    (target / "out.txt").write_text(f"{key}\n")
-    (target / "seen.txt").write_text("\n".join(sorted(seen(attempt))))
-    write_result(
-        attempt, TaskResult(key, Outcome.OK, "done", manifest=build_manifest(attempt.files))
-    )
+    texts = {"out.txt": f"{key}\n", "seen.txt": "\n".join(sorted(seen(attempt)))}
+    hand_in(attempt, key, {f"{key.task}/{name}": text for name, text in texts.items()})
 
 
 def seen(attempt: AttemptDir) -> list[str]:

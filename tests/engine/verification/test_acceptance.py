@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from config import Settings
-from core.bundle import AttemptDir, build_manifest
+from core.bundle import AttemptDir
 from core.check_request import PROGRAMS, CheckRequest
 from core.checks.runner import Tell
-from core.job import JobKey, ManifestEntry, Outcome, TaskResult, TaskState
+from core.job import JobKey, ManifestEntry, TaskState
 from core.plan import Criterion, Plan, Setup, Task
 from engine.delivery.merge import MergedFile, MergePlan
 from engine.run.session import Session
@@ -22,6 +22,7 @@ from engine.verification.added_task import AddedEnd
 from engine.verification.prove import prove
 from engine.verification.verify import CheckRunner
 from tests.engine.verification.conftest import Project
+from tests.fakes.results import hand_in
 
 PLAN = Plan(
     tasks=(Task(id="a", instructions="Do it.", owns=("app.py",)),),
@@ -96,12 +97,8 @@ class Writer:
             failed = RunOutcome({TASK: TaskState.FAILED}, {}, {TASK: "it was declined"})
             return AddedEnd(failed)
         attempt = AttemptDir(self._place)
-        for name, text in self._programs.items():
-            path = attempt.files / PROGRAMS / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        key = JobKey(self.session.run.run_id, TASK, 1)
-        result = TaskResult(key, Outcome.OK, manifest=build_manifest(attempt.files))
+        files = {f"{PROGRAMS}/{name}": text for name, text in self._programs.items()}
+        result = hand_in(attempt, JobKey(self.session.run.run_id, TASK, 1), files)
         return AddedEnd(RunOutcome({}, {TASK: 1}, {}), result, attempt)
 
 

@@ -10,10 +10,9 @@ import pytest
 from backends.threading_backend import ThreadingBackend
 from config import Settings
 from core.bundle import AttemptDir, ModelSettings, Request, build_manifest, read_request
-from core.bundle import write_result as store_result
 from core.clock import Clock, SystemClock
 from core.events import Event, TaskAdded
-from core.job import Outcome, TaskResult
+from core.job import Outcome
 from core.plan import Contract, Plan, Task
 from engine.delivery.merge import MergePlan, MergeSource, plan_merge
 from engine.execution import Execution
@@ -21,6 +20,7 @@ from engine.money.budget import Budget
 from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
 from engine.verification.added_task import AddedEnd
+from tests.fakes.results import hand_in
 
 RUN = "20260101-000000-aaaa"
 CONTRACT = Contract(path="shared/types.py", content="X = 1\n")
@@ -57,10 +57,7 @@ class Bench:
         request = read_request(attempt)
         self.requests.append(request)
         assert (attempt.inputs / "shared/types.py").read_text() == CONTRACT.content
-        attempt.files.mkdir(parents=True)
-        attempt.files.joinpath("app.py").write_text("mended")
-        manifest = build_manifest(attempt.files)
-        store_result(attempt, TaskResult(request.key, self.outcome, "told", manifest=manifest))
+        hand_in(attempt, request.key, {"app.py": "mended"}, self.outcome, "told")
 
     def carry_out(self, task: Task, act: Callable[[Session], None] = lambda _: None) -> AddedEnd:
         facts = self.run.read_facts()

@@ -11,14 +11,13 @@ import pytest
 from backends.base import Worker
 from backends.threading_backend import ThreadingBackend
 from config import Settings
-from core.bundle import AttemptDir, Limits, ModelSettings, build_manifest, read_request
-from core.bundle import write_result as store_result
+from core.bundle import AttemptDir, Limits, ModelSettings, read_request
 from core.checks.job import CHECKS_NAME, ChecksReport
 from core.clock import Clock
 from core.credentials import Credentials
 from core.errors import BackendError
 from core.events import CheckEnded, Proof
-from core.job import Outcome, TaskResult
+from core.job import Outcome
 from core.plan import Plan
 from core.wire import encode
 from engine.execution import Execution
@@ -30,6 +29,7 @@ from engine.verification.job_runner import JobRunner
 from engine.verification.verify import verify
 from executor_agent import ExecutorAgent
 from tests.engine.verification.conftest import Project, planned
+from tests.fakes.results import hand_in
 
 PLAN = planned("sh run.sh", "exit 3")
 
@@ -42,11 +42,8 @@ def leave(outcome: Outcome, report: ChecksReport | None = None) -> Worker:
     """A worker that runs nothing, and leaves this."""
 
     def work(attempt: AttemptDir, claimant: str, clock: Clock) -> None:
-        attempt.files.mkdir(parents=True)
-        if report is not None:
-            (attempt.files / CHECKS_NAME).write_text(encode(report))
-        key, manifest = read_request(attempt).key, build_manifest(attempt.files)
-        store_result(attempt, TaskResult(key, outcome, "the disk is full.", manifest=manifest))
+        files = {} if report is None else {CHECKS_NAME: encode(report)}
+        hand_in(attempt, read_request(attempt).key, files, outcome, "the disk is full.")
 
     return work
 

@@ -10,9 +10,8 @@ import pytest
 from backends.threading_backend import ThreadingBackend
 from config import Settings
 from core.bundle import AttemptDir, ModelSettings, build_manifest, read_request
-from core.bundle import write_result as store_result
 from core.clock import Clock, SystemClock
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, TaskResult
 from core.plan import Plan, Task
 from engine.delivery.change import MERGE_TASK
 from engine.delivery.deliver import deliver
@@ -25,6 +24,7 @@ from engine.run.rundir import RunDir, RunFacts, create_run
 from engine.run.session import Session, open_session
 from engine.verification.merge_conflicts import merge_conflicts
 from tests.engine.repository.repos import git, make_repository
+from tests.fakes.results import hand_in
 
 RUN = "20260101-000000-aaaa"
 PLAN = Plan(
@@ -52,14 +52,9 @@ def run(tmp_path: Path, repo: Path) -> RunDir:
 
 
 def finish(run: RunDir, task: str) -> TaskResult:
-    attempt = run.attempt(JobKey(RUN, task, 1))
-    attempt.files.mkdir(parents=True)
-    (attempt.files / "hello.txt").write_text(f"hello from {task}\n")
-    (attempt.files / f"{task}.txt").write_text(task)
     key = JobKey(RUN, task, 1)
-    result = TaskResult(key, Outcome.OK, "done", manifest=build_manifest(attempt.files))
-    store_result(attempt, result)
-    return result
+    files = {"hello.txt": f"hello from {task}\n", f"{task}.txt": task}
+    return hand_in(run.attempt(key), key, files)
 
 
 def settle(run: RunDir, resolve: Resolve, tasks: tuple[str, ...] = ("one", "two")) -> list[str]:
@@ -71,10 +66,7 @@ def settle(run: RunDir, resolve: Resolve, tasks: tuple[str, ...] = ("one", "two"
         assert request.task.id == MERGE_TASK
         assert request.task.owns == ("hello.txt",)
         given.append((attempt.inputs / "hello.txt").read_text())
-        attempt.files.mkdir(parents=True)
-        (attempt.files / "hello.txt").write_text(resolve(given[-1]))
-        manifest = build_manifest(attempt.files)
-        store_result(attempt, TaskResult(request.key, Outcome.OK, "told", manifest=manifest))
+        hand_in(attempt, request.key, {"hello.txt": resolve(given[-1])})
 
     results = {task: finish(run, task) for task in tasks}
     with open_session(run.read_facts(), run, [], SystemClock(), replayed=False) as session:

@@ -11,12 +11,11 @@ import pytest
 
 from backends.threading_backend import ThreadingBackend
 from config import Settings
-from core.bundle import ModelSettings, build_manifest
-from core.bundle import write_result as store_result
+from core.bundle import ModelSettings
 from core.checks.sandbox import Bare
 from core.clock import SystemClock
 from core.events import Conflict, Notice
-from core.job import JobKey, Outcome, TaskResult
+from core.job import JobKey, TaskResult
 from core.plan import Plan, Task
 from engine.delivery import lock_files
 from engine.delivery.deliver import deliver
@@ -33,7 +32,8 @@ from engine.verification.remake import remake_lock_files
 from engine.verification.repairs.repair import Proven
 from engine.verification.verify import HostRunner, Report
 from engine.views.summary import render_short
-from tests.engine.repository.repos import Killed, dying, git, make_repository, write_files
+from tests.engine.repository.repos import Killed, dying, git, make_repository
+from tests.fakes.results import hand_in
 
 RUN = "20260101-000000-aaaa"
 BRANCH = f"orchestrator/{RUN}"
@@ -115,13 +115,7 @@ def write_npm(place: Path, script: str) -> None:
 
 def finish(run: RunDir, task: str, files: Mapping[str, str], gone: Collection[str]) -> TaskResult:
     key = JobKey(RUN, task, 1)
-    attempt = run.attempt(key)
-    attempt.files.mkdir(parents=True, exist_ok=True)
-    write_files(attempt.files, files)
-    made = build_manifest(attempt.files)
-    result = TaskResult(key, Outcome.OK, "done", manifest=made, deleted=tuple(gone))
-    store_result(attempt, result)
-    return result
+    return hand_in(run.attempt(key), key, files, deleted=tuple(gone))
 
 
 def work(

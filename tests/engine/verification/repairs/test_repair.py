@@ -11,7 +11,7 @@ import pytest
 from core.bundle import AttemptDir, build_manifest
 from core.checks.runner import FLAKY
 from core.events import CheckEnded, Proof, RepairBegun, RepairEnded, Suspect
-from core.job import JobKey, Outcome, TaskResult, TaskState
+from core.job import JobKey, TaskState
 from core.plan import Contract, Criterion, Plan, Task
 from engine.delivery.deliver import deliver_tree
 from engine.delivery.merge import MergePlan, MergeSource, plan_merge
@@ -21,6 +21,7 @@ from engine.verification.repairs.repair import Proven, Repairs
 from engine.verification.repairs.repair_task import plan_repair
 from engine.verification.verify import Report, verify
 from tests.engine.verification.conftest import Project
+from tests.fakes.results import hand_in
 
 STORE, CLI, TEST, TYPES = "app/store.py", "app/cli.py", "tests/test_app.py", "app/types.py"
 FILES = {
@@ -91,11 +92,9 @@ class Bench:
             return AddedEnd(RunOutcome({task.id: TaskState.FAILED}, {}, told, stop))
         key = JobKey(self.session.run.run_id, task.id, 1)
         attempt: AttemptDir = self.session.run.attempt(key)
-        attempt.files.mkdir(parents=True)
-        write(attempt.files, {path: text for path, text in answer.items() if text != GONE})
-        manifest = build_manifest(attempt.files)
+        files = {path: text for path, text in answer.items() if text != GONE}
         gone = tuple(path for path, text in answer.items() if text == GONE)
-        result = TaskResult(key, Outcome.OK, "", manifest=manifest, deleted=gone)
+        result = hand_in(attempt, key, files, deleted=gone)
         outcome = RunOutcome({task.id: TaskState.SUCCEEDED}, {task.id: 1}, {})
         return AddedEnd(outcome, result, attempt)
 
