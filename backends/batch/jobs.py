@@ -152,10 +152,10 @@ def is_job_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def chunks(ids: Iterable[str], size: int = MOST_DESCRIBED) -> list[list[str]]:
-    """Each id once, in lists of at most `size`."""
+def chunks(ids: Iterable[str]) -> list[list[str]]:
+    """Each id once, in lists of at most MOST_DESCRIBED."""
     different = list(dict.fromkeys(ids))
-    return [different[at : at + size] for at in range(0, len(different), size)]
+    return [different[at : at + MOST_DESCRIBED] for at in range(0, len(different), MOST_DESCRIBED)]
 
 
 @dataclass(frozen=True, slots=True)

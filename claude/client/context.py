@@ -35,9 +35,9 @@ _TOO_LONG = (
 )
 
 
-def estimate_tokens(value: object, bytes_per_token: float = _BYTES_PER_TOKEN) -> int:
+def estimate_tokens(value: object) -> int:
     """About how many tokens a part of a request has."""
-    return round(_count_bytes(value) / bytes_per_token)
+    return round(_count_bytes(value) / _BYTES_PER_TOKEN)
 
 
 def fit(

@@ -51,10 +51,6 @@ class InputTokens:
     read: int = 0
     written: int = 0
 
-    @property
-    def total(self) -> int:
-        return self.plain + self.read + self.written
-
 
 @dataclass(frozen=True, slots=True)
 class _Prefix:

@@ -4,7 +4,6 @@ from core.plan.definition import Definitions
 from core.plan.fit import ExistingCode
 from core.plan.format import build_plan, parse_plan, render_brief, render_plan
 from core.plan.graph import (
-    ancestors,
     contracts_below,
     longest_chain,
     makespan_tokens,
@@ -43,7 +42,6 @@ __all__ = [
     "Plan",
     "Setup",
     "Task",
-    "ancestors",
     "build_plan",
     "build_single_task_plan",
     "contracts_below",

@@ -71,7 +71,7 @@ def render_plan(plan: Plan) -> str:
     return json.dumps(plan.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
-def render_brief(plan: Plan, limit: int = _MOST_NAMED) -> str:
+def render_brief(plan: Plan) -> str:
     """What every executor may know of the whole plan, the same bytes for all of a run.
 
     It needs nothing of the contracts, so that it is known before they are written.
@@ -90,9 +90,9 @@ def render_brief(plan: Plan, limit: int = _MOST_NAMED) -> str:
         _section("Assumptions", plan.assumptions),
         _section("Setup", list(_setup_lines(plan))),
         _section("Conventions", plan.conventions),
-        _section("Tasks", _shortened(tasks, limit)),
-        _section("Contracts", _shortened(contracts, limit)),
-        _section("Acceptance criteria", _shortened(criteria, limit)),
+        _section("Tasks", _shortened(tasks)),
+        _section("Contracts", _shortened(contracts)),
+        _section("Acceptance criteria", _shortened(criteria)),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -122,6 +122,6 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"## {title}", *(f"- {line}" for line in lines)] if lines else []
 
 
-def _shortened(lines: list[str], limit: int) -> list[str]:
-    more = len(lines) - limit
-    return [*lines[:limit], f"and {more} more"] if more > 0 else lines
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - _MOST_NAMED
+    return [*lines[:_MOST_NAMED], f"and {more} more"] if more > 0 else lines

@@ -21,17 +21,6 @@ def topological_order(plan: Plan) -> list[str]:
     return order
 
 
-def ancestors(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """For each task, all it depends on directly or not, in topological order."""
-    by_id = {t.id: t for t in plan.tasks}
-    position = {name: n for n, name in enumerate(topological_order(plan))}
-    found: dict[str, frozenset[str]] = {}
-    for name in position:
-        direct = by_id[name].depends_on
-        found[name] = frozenset(direct).union(*(found[d] for d in direct))
-    return {n: tuple(sorted(found[n], key=position.__getitem__)) for n in position}
-
-
 def contracts_below(plan: Plan) -> dict[str, frozenset[str]]:
     """For each task the contracts that it uses, or one that it depends on: their files may build
     upon them."""

@@ -68,11 +68,6 @@ def whole_number(least: float = -math.inf, most: float = math.inf) -> Kind:
     return _number_kind(wanted, lambda n: n == int(n) and least <= n <= most, int)
 
 
-def number_from(least: float, most: float) -> Kind:
-    wanted = f"a number from {least:g} to {most:,.0f}"
-    return _number_kind(wanted, lambda n: least <= n <= most, float)
-
-
 def _number_kind(
     wanted: str, fits: Callable[[float], bool], convert: Callable[[float], object]
 ) -> Kind:
@@ -211,6 +206,8 @@ Count = Annotated[int, whole_number(1)]
 _MOST = 1e9
 _above_0 = _number_kind(f"a number above 0, at most {_MOST:,.0f}", lambda n: 0 < n <= _MOST, float)
 Positive = Annotated[float, _above_0]
-Cpus = Annotated[float, number_from(0.01, 1e6)]
+Cpus = Annotated[
+    float, _number_kind("a number from 0.01 to 1,000,000", lambda n: 0.01 <= n <= 1e6, float)
+]
 _speed = _number_kind("0, or a number from 0.01", lambda n: n == 0 or n >= 0.01, float)
 Speed = Annotated[float, _speed]

@@ -56,10 +56,10 @@ def read_index(batch: BatchDir) -> JobIndex:
     return read_versioned(JobIndex, batch.index)
 
 
-def await_file(path: Path, clock: Clock, within_s: float = VISIBLE_WITHIN_S) -> bool:
-    """Whether the file is there, or comes within the time: a shared file system may lag. Listing
-    its directory makes an NFS client ask its server again."""
-    until = clock.monotonic() + within_s
+def await_file(path: Path, clock: Clock) -> bool:
+    """Whether the file is there, or comes within VISIBLE_WITHIN_S: a shared file system may lag.
+    Listing its directory makes an NFS client ask its server again."""
+    until = clock.monotonic() + VISIBLE_WITHIN_S
     while not is_visible(path):
         if clock.monotonic() >= until:
             return False

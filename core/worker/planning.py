@@ -77,10 +77,6 @@ class PlanningFailure:
     message: str
     remedy: str = ""
 
-    @classmethod
-    def of(cls, error: OrchestratorError) -> PlanningFailure:
-        return cls(type(error).__name__, error.message, error.remedy)
-
     def error(self) -> OrchestratorError:
         """The same error again, for the caller."""
         kind = getattr(errors, self.kind, PlanningFailed)

@@ -264,10 +264,10 @@ def _refusals(path: str) -> Iterator[None]:
         raise WorkspaceError(f"{path!r} {reason}.", _LIST) from exc
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
     """A descriptor of a regular file. Raises OSError for anything else: a link is not followed, and
     a FIFO not waited for."""
-    fd = os.open(path, flags | _FLAGS, mode)
+    fd = os.open(path, flags | _FLAGS, 0o644)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "is not a regular file", str(path))

@@ -27,10 +27,8 @@ from engine.planning.requests import (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two ways to the same product: `alone`, or `planning` and then the `tasks` with so many
-    `executors`."""
+    """Two ways to the same product: `alone`, or `planning` and then the `tasks`."""
 
-    executors: int
     alone: Part
     planning: Part
     tasks: Part
@@ -47,7 +45,7 @@ def compare(
     or took: see `expected_planning`. Where tasks begin before it is written, its time is that until
     they may, and the contracts to come take another `unwritten_s`."""
     tasks = tasks_part(plan, executors, terms, unwritten_s)
-    return Comparison(executors, _alone(plan, terms), planning, tasks)
+    return Comparison(_alone(plan, terms), planning, tasks)
 
 
 def tasks_part(plan: Plan, executors: int, terms: Terms, unwritten_s: float = 0.0) -> Part:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from core.plan import Analysis, Contract, Criterion, Plan, Task
+from core.plan import Analysis, Contract, Criterion, Plan, Task, topological_order
 
 Depends = Mapping[str, Sequence[str]]
 
@@ -90,3 +90,14 @@ def chain(length: int) -> Plan:
 def fan(width: int) -> Plan:
     """Tasks beside each other, which need nothing."""
     return make_plan({f"t{n}": [] for n in range(width)})
+
+
+def ancestors(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """For each task, all it depends on directly or not, in topological order."""
+    by_id = {t.id: t for t in plan.tasks}
+    position = {name: n for n, name in enumerate(topological_order(plan))}
+    found: dict[str, frozenset[str]] = {}
+    for name in position:
+        direct = by_id[name].depends_on
+        found[name] = frozenset(direct).union(*(found[d] for d in direct))
+    return {n: tuple(sorted(found[n], key=position.__getitem__)) for n in position}

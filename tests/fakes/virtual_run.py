@@ -14,7 +14,7 @@ from core.bundle import UNLIMITED, Allowance
 from core.errors import BackendError, CollectError, Problem, SubmitError
 from core.events import EPHEMERAL, Event, Kind
 from core.job import Job, JobHandle, JobKey, JobState, JobStatus, Reason, TaskResult, Usage
-from core.plan import Contract, Plan, Task, ancestors
+from core.plan import Contract, Plan, Task
 from engine.money.budget import Budget
 from engine.run.jobs_view import JobsView
 from engine.run.run_view import replay
@@ -31,6 +31,7 @@ from engine.scheduling.virtual_backend import (
 )
 from engine.scheduling.warm_up import SharedPrefix
 from tests.fakes.events import data_of
+from tests.fakes.plans import ancestors
 
 T = TypeVar("T")
 RUN = "20260101-000000-abcd"

@@ -41,10 +41,11 @@ from core.credentials import Credentials
 from core.errors import BundleError, CredentialsRefused, RateLimited
 from core.events import Proof
 from core.job import JobKey, Outcome, TaskResult
-from core.plan import Plan, Setup, Task, ancestors, render_brief, topological_order
+from core.plan import Plan, Setup, Task, render_brief, topological_order
 from core.wire import plain
 from executor_agent import ExecutorAgent, write_final_result
 from planner_agent import PlannerAgent
+from tests.fakes.plans import ancestors
 from tests.fakes.scripted_claude import (
     USAGE,
     Answer,

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from claude.simulation.prompt_cache import count_tokens
 from claude.simulation.random_plan import random_plan, write_random_file
-from core.plan import ancestors, plan_defects, promised_contracts
+from core.plan import plan_defects, promised_contracts
 from core.simulation_notice import simulation_notice
+from tests.fakes.plans import ancestors
 
 
 @given(st.integers(), st.integers(1, 60))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from core.plan import (
     Plan,
-    ancestors,
     longest_chain,
     makespan_tokens,
     remaining_path,
@@ -37,19 +36,6 @@ def test_of_all_tasks_that_could_come_next_the_first_of_the_plan_does(made: Plan
         ready = [t.id for t in made.tasks if t.id not in done and set(t.depends_on) <= set(done)]
         assert name == ready[0]
         done.append(name)
-
-
-def reachable(made: Plan, name: str) -> set[str]:
-    return {d for n in made.task(name).depends_on for d in {n, *reachable(made, n)}}
-
-
-@given(graphs)
-def test_ancestors_are_all_that_is_needed_in_order(made: Plan) -> None:
-    order = topological_order(made)
-    found = ancestors(made)
-    for t in made.tasks:
-        assert set(found[t.id]) == reachable(made, t.id)
-        assert list(found[t.id]) == sorted(found[t.id], key=order.index)
 
 
 def longest(made: Plan, name: str) -> int:

@@ -65,7 +65,7 @@ def test_a_request_of_another_wire_version_says_to_rebuild(place: PlanningDir) -
 def test_an_error_keeps_its_kind_so_that_the_run_ends_with_its_exit_code(
     kind: type[OrchestratorError],
 ) -> None:
-    failure = PlanningFailure.of(kind("What failed.", "What to do."))
+    failure = PlanningFailure(kind.__name__, "What failed.", "What to do.")
     error = decode(PlanningFailure, encode(failure), "here").error()
     assert type(error) is kind
     assert (error.message, error.remedy, error.exit_code) == (

@@ -51,7 +51,7 @@ def test_planning_is_counted_in_and_has_no_range() -> None:
 
 
 def test_both_ways_are_in_it_where_they_were_compared() -> None:
-    compared = Comparison(3, Part(9.0, 9, 9.0), Part(1.0, 1, 1.0), Part(4.0, 4, 4.0))
+    compared = Comparison(Part(9.0, 9, 9.0), Part(1.0, 1, 1.0), Part(4.0, 4, 4.0))
     figures = forecast(chain(2), 3, TERMS, comparison=compared)
     assert (figures.alone, figures.parallel) == (compared.alone, Part(5.0, 5, 5.0))
     assert forecast(chain(2), 3, TERMS).alone is None
