@@ -58,10 +58,8 @@ def wide_plan() -> Plan:
             id=f"module-{n}",
             title=f"Module {n}",
             instructions=f"Write module {n}.",
-            depends_on=(),
             uses=("names.py",),
             owns=tuple(f"module_{n}/part_{p}.py" for p in range(6)),
-            checks=(),
             estimate=3_000,
         )
         for n in range(16)

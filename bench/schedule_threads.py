@@ -87,7 +87,6 @@ def plan_of(workload: Workload) -> Plan:
                 instructions="Sleep.",
                 depends_on=tuple(f"t{before}" for before in earlier),
                 owns=(f"t{n}/",),
-                checks=(),
                 estimate=max(1, int(seconds * 1000)),
             )
             for n, (seconds, earlier) in enumerate(workload.tasks)

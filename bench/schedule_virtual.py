@@ -97,7 +97,6 @@ def random_plan(count: int, dice: random.Random, reach: int = 200) -> Plan:
                 instructions="Do it.",
                 depends_on=tuple(f"t{m}" for m in sorted(earlier)),
                 owns=(f"t{n}/",),
-                checks=(),
                 estimate=int(dice.lognormvariate(6, 1)) + 1,
             )
         )

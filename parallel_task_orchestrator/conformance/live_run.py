@@ -90,7 +90,6 @@ def _task(name: str, *owns: str, depends_on: tuple[str, ...] = ()) -> Task:
         depends_on=depends_on,
         owns=owns,
         uses=(CONTRACT,),
-        checks=(),
         estimate=100,
     )
 

@@ -38,15 +38,7 @@ from core.wire import plain
 from tests.fakes.unprivileged import unprivileged
 
 KEY = JobKey("20260101-abcd", "api", 1)
-TASK = Task(
-    id="api",
-    title="The API",
-    instructions="Write it.",
-    depends_on=(),
-    owns=("api.py",),
-    checks=(),
-    estimate=10,
-)
+TASK = Task(id="api", title="The API", instructions="Write it.", owns=("api.py",), estimate=10)
 REQUEST = Request(
     key=KEY,
     prompt="Build é",

@@ -63,7 +63,6 @@ def _task(name: str, owns: tuple[str, ...], *depends_on: str) -> Task:
         instructions=f"Write the {name}.",
         depends_on=depends_on,
         owns=owns,
-        checks=(),
         estimate=300,
     )
 

@@ -81,7 +81,6 @@ class Bench:
             id=KEY.task,
             title="The store",
             instructions="Write the store.",
-            depends_on=(),
             owns=("src/",),
             checks=self.checks,
             estimate=100,

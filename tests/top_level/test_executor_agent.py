@@ -63,9 +63,7 @@ TASK = Task(
     id="store",
     title="The store",
     instructions="Write the store.",
-    depends_on=(),
     owns=("app/store.py", "src/"),
-    checks=(),
     estimate=100,
 )
 WRITE = use("write_file", path="app/store.py", content="STORE = {}\n")

@@ -48,13 +48,7 @@ LONG = {
 KEYS = Credentials(anthropic_api_key="key-a", aws_bearer_token_bedrock="key-b")
 FIXED = SimulationSettings(speed=0)
 TASK = Task(
-    id="long",
-    title="Long files",
-    instructions="Write them.",
-    depends_on=(),
-    owns=tuple(LONG),
-    checks=(),
-    estimate=30_000,
+    id="long", title="Long files", instructions="Write them.", owns=tuple(LONG), estimate=30_000
 )
 
 

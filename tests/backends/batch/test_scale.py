@@ -30,9 +30,7 @@ def wide_plan(tasks: int) -> Plan:
             id=f"task-{n}",
             title=f"Write {n}",
             instructions="Write it.",
-            depends_on=(),
             owns=(f"parts/{n}.md",),
-            checks=(),
             estimate=100,
         )
         for n in range(tasks)

@@ -32,13 +32,7 @@ def leave(attempt: AttemptDir, *paths: str, deleted: tuple[str, ...] = ()) -> Ta
 
 def ask(attempt: AttemptDir, base: BaseRef | None = None) -> None:
     task = Task(
-        id=KEY.task,
-        title="Store",
-        instructions="Store it.",
-        depends_on=(),
-        owns=("src/", "setup.py"),
-        checks=(),
-        estimate=1,
+        id=KEY.task, title="Store", instructions="Store it.", owns=("src/", "setup.py"), estimate=1
     )
     contract = ContractFile("src/types.py", "0" * 64)
     request = Request(KEY, "Build", "# Store", task, (contract,), ModelSettings(), Limits())

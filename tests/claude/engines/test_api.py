@@ -57,7 +57,6 @@ TASK = Task(
     id="store",
     title="The store",
     instructions="Write the store.",
-    depends_on=(),
     owns=("app/store.py", "src/"),
     checks=("python -m app.store",),
     estimate=100,

@@ -71,9 +71,7 @@ TASK = Task(
     id="store",
     title="The store",
     instructions="Write the store.",
-    depends_on=(),
     owns=("app/store.py",),
-    checks=(),
     estimate=100,
 )
 WRITE = {"write": ["app/store.py", "STORE = {}\n"]}

@@ -69,9 +69,7 @@ def request() -> Request:
         id="store",
         title=f"The store {SECRET}",
         instructions="Write it.",
-        depends_on=(),
         owns=("a.py",),
-        checks=(),
         estimate=1,
     )
     return Request(JobKey("r1", "store", 2), "p", "b", task, (), ModelSettings(), Limits())
