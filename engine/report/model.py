@@ -24,7 +24,6 @@ from engine.run.task_view import TaskPhase, TaskView
 from engine.views.format import models_text
 from engine.views.summary import pace_of
 
-MODEL_VERSION = 1
 _LONGEST_PLAN_BYTES = 64 * 1024 * 1024
 
 Json = dict[str, Any]
@@ -41,8 +40,8 @@ def build_model(
 ) -> Json:
     """`now` is Unix time; `is_live` where a process works on the run."""
     run_view, critical = timeline.run_view, set(timeline.run_view.tasks.critical_path())
+    verified = run_view.proof.verified
     return {
-        "version": MODEL_VERSION,
         "run": _run(run, run_view, is_live=is_live),
         "now": run_view.wall_s(now if is_live else None),
         "sessions": timeline.sessions,
@@ -53,14 +52,12 @@ def build_model(
         "left_out": _spend(_left_out(run_view)),
         "total": _spend(run_view.spend()),
         "checks": [_check(check) for check in run_view.proof.checks],
-        "proof": _proof(run_view),
+        "proof": {"sandbox": verified.sandbox if verified else ""},
         "criteria": [_criterion(proof) for proof in current_proofs(run_view, plan)],
         "forecast": forecast_rows(run_view),
         "comparison": compare(run_view),
         "files": [_file(file) for file in files],
         "delivered": run_view.delivered_files is not None,
-        "conflicts": [asdict(conflict) for conflict in run_view.conflicts],
-        "refused": [asdict(refused) for refused in run_view.refused],
         "notices": [{"at": at, "text": text} for at, text in timeline.notices],
     }
 
@@ -75,26 +72,17 @@ def read_plan_of(run: RunDir) -> Plan | None:
 
 
 def _run(run: RunDir, run_view: RunView, *, is_live: bool) -> Json:
-    header, ended = run_view.header, run_view.ended
     return {
         "id": run_view.run_id,
         "dir": str(run.root),
         "title": run_view.title,
-        "prompt": header.prompt,
-        "state": "running" if is_live and ended is None else run_view.state,
-        "simulated": header.simulated,
+        "state": "running" if is_live and run_view.ended is None else run_view.state,
         "pace": pace_of(run_view),
         "backends": run_view.backends,
-        "models": models_text(header),
-        "executors": header.max_executors,
-        "target": header.target,
-        "message": ended.message if ended else "",
-        "exit_code": ended.exit_code if ended else None,
-        "wall_s": run_view.wall_s(),
+        "models": models_text(run_view.header),
+        "executors": run_view.header.max_executors,
         "work_s": run_view.tasks.work_s(),
         "critical_s": run_view.tasks.critical_path_s(),
-        "assumptions": list(run_view.assumptions),
-        "checking": run_view.proof.checking.command if run_view.proof.checking else "",
     }
 
 
@@ -164,14 +152,6 @@ def _check(check: CheckEnded) -> Json:
         "reason": check.reason,
         "seconds": round(check.seconds, 3),
         "output": check.output,
-    }
-
-
-def _proof(run_view: RunView) -> Json:
-    verified = run_view.proof.verified
-    return {
-        "sandbox": verified.sandbox if verified else "",
-        "why_not": why_unproven(run_view),
     }
 
 
