@@ -12,9 +12,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from core.clock import SystemClock
 from core.plan import parse_plan
 from engine.planning.plan_file import read_plan
 from tests.fakes.scripted_server import Told, api_refusal, hello, scripted_server
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.slow  # starts many processes, or waits
 
@@ -75,13 +75,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(seen: Callable[[], bool], within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not seen():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 class Terminal(io.TextIOWrapper):
     """Standard input on which somebody types `answer`."""
 
@@ -127,7 +120,7 @@ def test_todos_can_be_managed_through_the_page(expected: Path, tmp_path: Path) -
     with subprocess.Popen([*command, "--port", str(port)], cwd=expected) as server:
         try:
             base = f"http://127.0.0.1:{port}"
-            eventually(lambda: answers(base))
+            until(lambda: answers(base))
             body = json.dumps({"title": "Buy <milk>"}).encode()
             request = urllib.request.Request(f"{base}/api/todos", body, method="POST")
             request.add_header("Content-Type", "application/json")
@@ -307,7 +300,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
 ) -> None:
     with start(PROMPT, "--sim-speed", "8", "--output-dir", "out", "--max-executors", "3") as run:
         try:
-            eventually(lambda: len(succeeded()) >= 2, 60)
+            until(lambda: len(succeeded()) >= 2)
             run.send_signal(number)
             run.communicate(timeout=30)
         finally:
@@ -329,7 +322,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
 def test_a_second_orchestrator_is_kept_off_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     with start(PROMPT, "--sim-speed", "2", "--output-dir", "out") as run:
         try:
-            eventually(lambda: bool(journal()), 60)
+            until(lambda: bool(journal()))
             assert orchestrate("resume", "last") == 2
             assert "is being worked on by process" in capsys.readouterr().err
             assert orchestrate("runs") == 0

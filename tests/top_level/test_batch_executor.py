@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -37,6 +36,7 @@ from engine.run.rundir import RunDir
 from tests.fakes.plans import make_plan
 from tests.fakes.scripted_model import model_that, tool_answers, write
 from tests.fakes.scripted_model import run as run_command
+from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.slow  # starts many processes, or waits
 
@@ -111,14 +111,6 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, out + err
 
 
-def eventually(look: Callable[[], object], what: str, within_s: float = 60) -> None:
-    for _ in range(int(within_s / 0.05)):
-        if look():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError(f"not within {within_s} s: {what}")
-
-
 def test_the_attempt_at_its_place_is_run_and_the_credentials_stay_for_the_others(
     run: RunDir,
 ) -> None:
@@ -152,7 +144,7 @@ def test_a_job_that_is_started_again_goes_on_where_it_was_killed(run: RunDir) ->
 def test_a_worker_whose_job_was_started_again_elsewhere_ends_by_itself(run: RunDir) -> None:
     attempt, batch = prepare(run, speed=0.01), lay_batch(run)
     with worker(batch, "c:1#0") as process:
-        eventually(attempt.transcript.exists, "the begin of its work")
+        until(attempt.transcript.exists, "the begin of its work")
         assert claim(attempt, "c:1#1")
         code, said = ended(process)
     assert (code, said) == (CLAIMED, "error: Another worker already has the attempt.\n")
@@ -172,7 +164,7 @@ def test_a_signal_saves_what_there_is_and_the_result_says_which_it_was(
 ) -> None:
     attempt, batch = prepare(run, speed=0.01), lay_batch(run)
     with worker(batch) as process:
-        eventually(attempt.transcript.exists, "the begin of its work")
+        until(attempt.transcript.exists, "the begin of its work")
         process.send_signal(number)
         code, said = ended(process)
     assert (code, said) == (STOPPED, "")
@@ -184,7 +176,7 @@ def test_a_signal_saves_what_there_is_and_the_result_says_which_it_was(
 def test_an_index_and_a_request_that_appear_late_are_waited_for(run: RunDir) -> None:
     batch = BatchDir(run.root / "slurm" / "abc")
     with worker(batch) as process:
-        eventually(lambda: _looks_at(process.pid), "that it waits")
+        until(lambda: _looks_at(process.pid), "that it waits")
         lay_batch(run)
         attempt = prepare(run)
         assert ended(process)[0] == 0
@@ -200,7 +192,7 @@ def _looks_at(pid: int) -> bool:
 
 def test_a_wait_for_an_index_can_be_ended(run: RunDir) -> None:
     with worker(BatchDir(run.root / "slurm" / "abc")) as process:
-        eventually(lambda: _looks_at(process.pid), "that it waits")
+        until(lambda: _looks_at(process.pid), "that it waits")
         process.terminate()
         code, said = ended(process)
     assert code == FAILED

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from backends.slurm.host import (
 from core.errors import BackendError
 from core.job import JobKey
 from core.worker.source import SOURCE_ROOT, worker_files
+from tests.fakes.waiting import until
 
 ROOT = Path(__file__).parents[3]
 ENVIRON = {"PATH": os.environ["PATH"]}
@@ -108,19 +108,11 @@ def test_ctrl_c_does_not_cut_a_command_in_the_middle(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     ) as process:
-        await_path(ready)
+        until(ready.exists)
         os.killpg(process.pid, signal.SIGINT)
         go_on.touch()
         output, _ = process.communicate(timeout=60)
     assert output.split() == ["0", "whole"]
-
-
-def await_path(path: Path, within_s: float = 30.0) -> None:
-    for _ in range(int(within_s / 0.05)):
-        if path.exists():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError(f"{path} did not appear")
 
 
 # -- files

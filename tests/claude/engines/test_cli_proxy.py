@@ -33,6 +33,7 @@ from core.errors import BudgetExceeded, CredentialsRefused, Interrupted, RateLim
 from core.job import Usage
 from tests.fakes.limited_api import Rules, limited_server
 from tests.fakes.simulated import MODELS, RecordingClock, message_events, sse, text_block
+from tests.fakes.waiting import until
 from tests.fakes.witness import Witness
 
 pytestmark = pytest.mark.slow  # starts many processes, or waits
@@ -759,14 +760,7 @@ def test_an_end_in_mid_answer_is_prompt_and_leaves_no_thread_or_socket(
     # what came is on the bill
     assert [usage.input_tokens for usage in bench.spent] == [10]
     api.released.set()
-    _until(lambda: sockets_of_this_process() <= sockets)
-
-
-def _until(done: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
+    until(lambda: sockets_of_this_process() <= sockets)
 
 
 class EndlessFirst:
@@ -794,7 +788,7 @@ def hang_up_on(proxy: CliProxy, ready: Callable[[], bool]) -> None:
     head = f"x-api-key: {proxy.token}\r\ncontent-length: {len(data)}\r\n\r\n"
     with socket.create_connection((host, int(port))) as raw:
         raw.sendall(b"POST /v1/messages HTTP/1.1\r\n" + head.encode() + data)
-        _until(ready)
+        until(ready)
 
 
 def test_a_client_that_hangs_up_in_mid_answer_makes_way_for_the_next() -> None:
@@ -814,7 +808,7 @@ def test_a_client_that_hangs_up_is_not_waited_for() -> None:
     bench.answer = lambda _: answers.pop()
     with bench.serving() as proxy:
         hang_up_on(proxy, lambda: bool(bench.throttled))
-        _until(lambda: not [t for t in threading.enumerate() if t.name.endswith("y connection")])
+        until(lambda: not [t for t in threading.enumerate() if t.name.endswith("y connection")])
         proxy.check()
     assert len(bench.asked) == 1
 

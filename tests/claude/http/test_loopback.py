@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from claude.http.loopback import LoopbackServer
 from claude.http.plain_http import Incoming, Outgoing
 from core.errors import Interrupted
+from tests.fakes.waiting import until
 
 
 class Waiting:
@@ -80,11 +81,4 @@ def test_closing_waits_for_its_threads_as_long_as_given(patience_s: float) -> No
         started = time.monotonic()
         server.close(patience_s)
         assert (time.monotonic() - started < 0.4) == (not patience_s)
-    _until(lambda: not [t for t in threading.enumerate() if t.name == "slow connection"])
-
-
-def _until(done: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < ends
-        time.sleep(0.02)
+    until(lambda: not [t for t in threading.enumerate() if t.name == "slow connection"])

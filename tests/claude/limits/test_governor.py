@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
@@ -26,6 +25,7 @@ from core.errors import (
     ServerFault,
 )
 from tests.fakes.simulated import RecordingClock
+from tests.fakes.waiting import until
 
 
 def calm() -> Governor:
@@ -183,14 +183,6 @@ def hold_all(governor: Governor) -> list[AbstractContextManager[Permit]]:
 def take_turn(governor: Governor, clock: Clock | None = None) -> int:
     with governor.admit(clock or SystemClock()) as permit:
         return permit.number
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(10_000):
-        if true():
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("it never came about")
 
 
 def test_a_stop_ends_the_wait_of_its_own_thread_only() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.backends.parallelcluster.head_node.test_methods import (
     chunked,
     fake_aws,
 )
+from tests.fakes.waiting import until
 
 FILES = [UploadFile("slurm/credentials.json", b"secret", 0o600), UploadFile("slurm/a/x", b"x")]
 CLEANED_UP = {
@@ -56,13 +56,6 @@ def runs(place: Place) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def wait_for(there: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not there():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 def test_after_a_cleanup_nothing_is_laid_down_nor_submitted(place: Place) -> None:
     assert forget(place) == {}
     assert ask(submission(place), chunked(place.upload(FILES))) == CLEANED_UP
@@ -76,7 +69,7 @@ def test_a_submission_whose_upload_comes_after_the_cleanup_leaves_nothing(place:
     gate = place.root / "gate"
     os.mkfifo(gate)
     with call(submission(place), chunked(upload[:200_000], whole=False), feed_from=gate) as process:
-        wait_for(lambda: (place.run_dir / "slurm" / "credentials.json").exists())
+        until(lambda: (place.run_dir / "slurm" / "credentials.json").exists())
         assert forget(place) == {}
         gate.write_bytes(chunked(upload[200_000:]))
         assert process.stdout is not None
@@ -93,8 +86,8 @@ def test_a_submission_through_s3_that_ends_after_the_cleanup_leaves_nothing(plac
     )
     request = submission(place, url="s3://b/k")
     with call(request, chunked(place.upload(FILES)), PATH=path) as process:
-        wait_for((place.root.parent / "object.asked").exists)
-        wait_for(lambda: list(place.root.glob(".code-*")) != [])  # the object is being unpacked
+        until((place.root.parent / "object.asked").exists)
+        until(lambda: list(place.root.glob(".code-*")) != [])  # the object is being unpacked
         assert (place.run_dir / "slurm" / "credentials.json").exists()
         assert forget(place) == {}
         assert runs(place) == []
@@ -109,7 +102,7 @@ def test_a_cleanup_waits_for_what_is_being_submitted(place: Place) -> None:
     """So that who looks for jobs after it sees them all."""
     request = submission(place, f"touch {place.root}/begun; sleep 0.5;")
     with call(request, chunked(place.upload(FILES))) as process:
-        wait_for((place.root / "begun").exists)
+        until((place.root / "begun").exists)
         assert not submitted(place)
         assert ask({**place.common, "op": "mark_cleaned_up", "names": ["r-1"]}) == {}
         assert submitted(place)
