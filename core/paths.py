@@ -77,10 +77,10 @@ def _part_defect(part: str) -> str | None:
 
 def owned_path_defect(entry: str) -> str | None:
     """Like `path_defect` for an entry of `owns`: an exact file, `dir/` for all below it, or
-    EVERYTHING."""
+    EVERYTHING. Brackets are no wildcard: many projects have files such as `[id].tsx`."""
     if entry == EVERYTHING:
         return None
-    if any(c in entry for c in "*?["):
+    if any(c in entry for c in "*?"):
         return "has a wildcard; name exact files, or a directory with a trailing slash"
     return path_defect(entry[:-1] if entry.endswith("/") else entry)
 
