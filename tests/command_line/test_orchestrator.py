@@ -8,7 +8,6 @@ import io
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from core.clock import SystemClock
 from core.plan import parse_plan
 from engine.planning.plan_file import read_plan
 from tests.fakes.scripted_server import Told, api_refusal, hello, scripted_server
+from tests.fakes.surroundings import free_port
 from tests.fakes.waiting import until
 
 pytestmark = pytest.mark.slow  # starts many processes, or waits
@@ -67,12 +67,6 @@ def python(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *args], cwd=cwd, capture_output=True, text=True, timeout=60
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Terminal(io.TextIOWrapper):

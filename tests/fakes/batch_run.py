@@ -11,6 +11,7 @@ from backends.aws_batch_backend import AwsBatchBackend
 from backends.base import BackendContext
 from core.clock import Clock, SystemClock
 from core.credentials import Credentials
+from core.errors import Problem
 from core.plan import Plan
 from engine.run.rundir import RunDir, RunFacts, create_run
 from parallel_task_orchestrator.conformance.live_run import PROMPT, Bounds, LiveRun, build_plan
@@ -48,6 +49,16 @@ def site_of(run_dir: Path, clock: Clock, **options: Any) -> BackendContext:
 
 def backend_on(aws: FakeAws, context: BackendContext) -> AwsBatchBackend:
     return AwsBatchBackend(context, aws.client)
+
+
+def problems(tmp_path: Path, aws: FakeAws, **options: Any) -> list[Problem]:
+    context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
+    return backend_on(aws, context).preflight()
+
+
+def only(found: list[Problem]) -> tuple[str, str]:
+    [problem] = found
+    return problem.what, problem.fix
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,9 @@ def journal(place: Path = Path()) -> list[dict[str, Any]]:
 def usages_of(event: dict[str, Any]) -> list[dict[str, Any]]:
     found = event["data"].get("usage") or []
     return found if isinstance(found, list) else [found]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

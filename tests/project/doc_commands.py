@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -173,9 +172,3 @@ def surroundings(home: Path, address: str) -> Mapping[str, str]:
         "key_id": "AKIAEXAMPLE",
         "secret": "example",
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -15,7 +15,8 @@ import pytest
 from claude.simulation.server import serve
 from core.bundle import SimulationSettings
 from core.clock import SystemClock
-from tests.project.doc_commands import Command, File, Shell, free_port, read_steps, surroundings
+from tests.fakes.surroundings import free_port
+from tests.project.doc_commands import Command, File, Shell, read_steps, surroundings
 from tests.project.doc_pages import PAGES, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a page may have many commands

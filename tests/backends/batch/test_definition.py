@@ -18,19 +18,14 @@ from backends.batch.definition import (
     register as register_definition,
 )
 from backends.batch.settings import BatchSettings
-from core.errors import BackendError, Problem, UsageError
+from core.errors import BackendError, UsageError
 from tests.fakes.aws import ROLE, FakeAws, usable_environment
 from tests.fakes.aws_calls import fault
-from tests.fakes.batch_run import NoWaiting, backend_on, site_of
+from tests.fakes.batch_run import NoWaiting, problems, site_of
 from tests.fakes.strict_batch import Refusal, check_definition
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key"
 OPTIONS = {"batch_image": "registry/image:1", "batch_job_role": ROLE}
-
-
-def problems(tmp_path: Path, aws: FakeAws, **options: Any) -> list[Problem]:
-    context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
-    return backend_on(aws, context).preflight()
 
 
 def test_old_ways_to_say_resources_count_too() -> None:

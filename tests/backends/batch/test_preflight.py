@@ -11,27 +11,16 @@ from backends.batch.definition import (
     FARGATE,
 )
 from backends.batch.permissions import model_permission
-from core.errors import Problem
 from tests.fakes import aws_policies as policies
 from tests.fakes.aws import DEFINITION, QUEUE, ROLE, FakeAws, usable_definition, usable_environment
 from tests.fakes.aws_calls import BUCKET, fault, lost_connection
 from tests.fakes.aws_policies import allows, worker_policy
 from tests.fakes.aws_server import Answer
-from tests.fakes.batch_run import NoWaiting, backend_on, site_of
+from tests.fakes.batch_run import only, problems
 from tests.fakes.strict_batch import Refusal
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key"
 OPTIONS = {"batch_image": "registry/image:1", "batch_job_role": ROLE}
-
-
-def problems(tmp_path: Path, aws: FakeAws, **options: Any) -> list[Problem]:
-    context = site_of(tmp_path / "runs" / "doctor", NoWaiting(), **options)
-    return backend_on(aws, context).preflight()
-
-
-def only(found: list[Problem]) -> tuple[str, str]:
-    [problem] = found
-    return problem.what, problem.fix
 
 
 def test_all_is_well(tmp_path: Path, aws: FakeAws) -> None:

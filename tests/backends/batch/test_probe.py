@@ -15,7 +15,7 @@ from core.errors import Problem
 from core.worker.check import WorkerCheck, read_check_request, write_check_result
 from tests.fakes.aws import FakeAws
 from tests.fakes.aws_calls import fault
-from tests.fakes.batch_run import NoWaiting, backend_on, site_of
+from tests.fakes.batch_run import NoWaiting, backend_on, only, site_of
 from tests.fakes.strict_batch import Ran, Refusal
 
 DENIED = Refusal("Access Denied", "AccessDenied", 403)
@@ -43,11 +43,6 @@ def probed(aws: FakeAws, place: Path, port: int, **options: Any) -> list[Problem
     assert aws.objects == {}, "something stayed in the bucket"
     assert {job.end is not None for job in aws.batch.jobs.values()} <= {True}, "a job goes on"
     return found
-
-
-def only(found: list[Problem]) -> tuple[str, str]:
-    [problem] = found
-    return problem.what, problem.fix
 
 
 def test_where_all_is_well_one_job_goes_the_whole_way(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from core.shell.shell import build_environment
 from engine.telemetry import tracing
 from engine.telemetry.tracing import Tracing, open_tracing, wanted_endpoint
 from tests.fakes.scripted_server import ScriptedServer, Told, scripted_server
+from tests.fakes.surroundings import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -194,12 +194,6 @@ def test_an_endpoint_that_refuses_is_told_with_its_reason_and_without_its_passwo
     [notice] = told
     assert "401" in notice
     assert "canary" not in notice
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def test_an_endpoint_that_is_down_costs_a_notice_and_not_the_run(
