@@ -26,7 +26,7 @@ from engine.planning.preflight import PreparedRun, SeenCode
 from engine.repository.base import prepare_base, read_base
 from engine.repository.branch import fast_forward
 from engine.repository.packed_base import PackedBase
-from engine.repository.part import Part
+from engine.repository.part import BasePart
 from engine.run.attempt_store import write_contracts
 from engine.run.plan_event import plan_ready
 from engine.run.session import NOT_APPROVED, Session, announce, end_session, ending, storing
@@ -113,7 +113,7 @@ def with_base(prepared: PreparedRun, session: Session) -> tuple[PreparedRun, Pac
     if base.is_empty:
         return prepared, None
 
-    def tell(part: Part) -> None:
+    def tell(part: BasePart) -> None:
         for line in describe_part(part):
             session.notice(line)
 

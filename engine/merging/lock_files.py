@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-# Each adds what the manifest has anew, keeps the other versions where the tool can do that, and
+# Each adds what the manifest has anew, and where the tool can do that keeps the other versions and
 # runs no script of a package.
 _COMMANDS = {
     "package-lock.json": "npm install --package-lock-only --ignore-scripts",

@@ -7,7 +7,7 @@ from core.bundle import BASE_NAMES
 from core.job import Manifest
 from core.plan import Plan
 from core.workspace.base_tree import pack_base, pack_part
-from engine.repository.part import Part, SendLimit, choose_part
+from engine.repository.part import BasePart, SendLimit, choose_part
 from engine.run.attempt_store import GivenBase
 from engine.run.rundir import RunDir
 
@@ -20,7 +20,7 @@ class PackedBase:
         run: RunDir,
         manifest: Manifest,
         prompt: str,
-        tell: Callable[[Part], None],
+        tell: Callable[[BasePart], None],
         limit: SendLimit | None = None,
     ) -> None:
         self.manifest = manifest

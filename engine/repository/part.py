@@ -40,7 +40,7 @@ class SendLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BasePart:
     """What is `sent` and what is not; `dropped` was asked for by the plan, and is over `limit`."""
 
     sent: Manifest
@@ -49,7 +49,9 @@ class Part:
     limit: SendLimit
 
 
-def choose_part(manifest: Manifest, root: Path, plan: Plan, prompt: str, limit: SendLimit) -> Part:
+def choose_part(
+    manifest: Manifest, root: Path, plan: Plan, prompt: str, limit: SendLimit
+) -> BasePart:
     """Exact files that tasks own, in any case, and of the rest as much as the limit holds: what is
     below directories that they own, what plan and prompt name, configuration, what `reads` names,
     what stands beside owned files, what refers to them, and for who owns everything the rest."""
@@ -68,7 +70,7 @@ def choose_part(manifest: Manifest, root: Path, plan: Plan, prompt: str, limit: 
         chosen.take(sorted(index.paths, key=lambda p: (is_aside(p), p.count("/"), p)))
     sent = tuple(entry for entry in manifest.entries if entry.path in chosen.paths)
     unsent = tuple(entry for entry in manifest.entries if entry.path not in chosen.paths)
-    return Part(Manifest(sent), Manifest(unsent), tuple(dropped), limit)
+    return BasePart(Manifest(sent), Manifest(unsent), tuple(dropped), limit)
 
 
 class _Chosen:

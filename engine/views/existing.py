@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from engine.repository.base import BaseRecord
-from engine.repository.part import Part
+from engine.repository.part import BasePart
 from engine.views.format import clean, plural
 
 _NAMED = 3
@@ -29,7 +29,7 @@ def describe_base(base: BaseRecord) -> Iterator[str]:
         )
 
 
-def describe_part(part: Part) -> Iterator[str]:
+def describe_part(part: BasePart) -> Iterator[str]:
     """The lines once it is known what executors get of a large project."""
     files = plural(len(part.sent.entries), "file")
     yield (

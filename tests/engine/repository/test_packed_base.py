@@ -7,7 +7,7 @@ from pathlib import Path
 from core.bundle import AttemptDir, BaseRef, build_manifest
 from core.workspace.base_tree import BaseTree, lay_out_base
 from engine.repository.packed_base import PackedBase
-from engine.repository.part import Part, SendLimit
+from engine.repository.part import BasePart, SendLimit
 from engine.run.rundir import RunDir
 from tests.engine.repository.repos import write_files
 from tests.fakes.plan_parts import plan, task
@@ -16,8 +16,8 @@ FILES = {"own.py": "x = 1\n", "read.py": "x = 2\n", "rest/far.py": "x = 3\n"}
 SMALL, LARGE = SendLimit(2, 100), SendLimit(3, 18)
 
 
-def supply(place: Path, limit: SendLimit) -> tuple[PackedBase, list[Part]]:
-    run, told = RunDir(place), list[Part]()
+def supply(place: Path, limit: SendLimit) -> tuple[PackedBase, list[BasePart]]:
+    run, told = RunDir(place), list[BasePart]()
     write_files(run.base, FILES)
     return PackedBase(run, build_manifest(run.base), "", told.append, limit), told
 

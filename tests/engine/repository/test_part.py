@@ -11,7 +11,7 @@ import pytest
 
 from core.bundle import build_manifest
 from core.plan import Contract, Plan
-from engine.repository.part import Part, SendLimit, choose_part
+from engine.repository.part import BasePart, SendLimit, choose_part
 from tests.engine.repository.repos import write_files
 from tests.fakes.plan_parts import plan, task
 
@@ -46,7 +46,7 @@ def choose(
     limit: SendLimit = SendLimit(100, 10_000),  # noqa: B008 - a frozen value
     prompt: str = "",
     files: Mapping[str, str] = FILES,
-) -> Part:
+) -> BasePart:
     write_files(root, files)
     return choose_part(build_manifest(root), root, plan, prompt, limit)
 

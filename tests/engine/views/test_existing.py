@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.job import Manifest, ManifestEntry
 from engine.repository.base import prepare_base
-from engine.repository.part import Part, SendLimit
+from engine.repository.part import BasePart, SendLimit
 from engine.run.rundir import RunDir
 from engine.views.existing import describe_base, describe_part
 from tests.engine.repository.repos import git, make_repository
@@ -23,7 +23,7 @@ def test_a_repository_whose_commit_is_empty_is_told_of_as_such(tmp_path: Path) -
 
 def test_what_is_not_sent_of_a_large_project_is_counted_and_what_the_plan_lacks_named() -> None:
     sent, *unsent = (ManifestEntry(f"{name}.py", 10**6, "", 0o644) for name in "abcdef")
-    part = Part(Manifest((sent,)), Manifest(tuple(unsent)), tuple("bcdef"), SendLimit(1, 2**20))
+    part = BasePart(Manifest((sent,)), Manifest(tuple(unsent)), tuple("bcdef"), SendLimit(1, 2**20))
     told, lacking = describe_part(part)
     assert told.endswith("1 file of it that the plan needs, 1.0 MB; of 5 only the names.")
     assert "limit of 1 files and 1 MiB" in lacking
