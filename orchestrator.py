@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from engine.run.rundir import RunDir, RunFacts
 
 VERSION = "0.1.0"
+PIPE_WIDTH = 200
+"""Columns of a list that a program reads."""
 CLOCK = SystemClock()
 
 
@@ -293,7 +295,8 @@ def runs(loaded: LoadedSettings, limit: int | None) -> int:
         print_text(render_json(rows))
     else:
         older = len(found) - len(shown)
-        print_text(render_runs(rows, now=CLOCK.time(), width=screen_width(), older=older))
+        width = screen_width() if sys.stdout.isatty() else PIPE_WIDTH
+        print_text(render_runs(rows, now=CLOCK.time(), width=width, older=older))
     return 0
 
 

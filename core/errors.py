@@ -183,7 +183,8 @@ class StorageError(OrchestratorError):
         where = f"{exc.filename}: " if exc.filename else ""
         super().__init__(
             f"The work directory cannot be used: {where}{exc.strerror or exc}.",
-            "Free disk space or correct the permissions there, then resume the run.",
+            "Free disk space or correct the permissions there, then resume the run, or start it"
+            " again if it had not begun.",
         )
 
 

@@ -12,15 +12,16 @@ from core.settings.options import Group, Setting
 SUMMARY = "Builds a project from one sentence: Claude plans, executors work in parallel."
 EXAMPLES = (
     '"Build a todo list app" --output-dir todo',
-    '"Build a todo list app" --real --max-cost 2',
+    '"Add due dates" --into todo --real --max-cost 2',
 )
-RARE = frozenset({"cancel", "clean", "simulated-api", "undo"})
+RARE = frozenset({"cancel", "clean", "logs", "simulated-api", "undo", "watch"})
 """Commands that a short help only names."""
 BRIEF = {
     "real": "ask the real Claude; without it, a simulated one answers",
     "backend": "threading, docker, batch, slurm, parallelcluster",
     "max_executors": "how many executors run at once (5)",
-    "output_dir": "where the project goes; must be new or empty",
+    "output_dir": "where a new project goes; must be new or empty",
+    "into": "the existing code that is changed instead",
     "max_cost": "stop before the run costs more than this",
 }
 """The options of a short help, by key."""
@@ -85,7 +86,7 @@ class HelpedGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(_synopsis(c, ctx), c.help or "") for c in told])
             if left_out:
-                formatter.write_text(f"and {', '.join(left_out)} (--help-all tells of all)")
+                formatter.write_text(f"and {', '.join(left_out)} (see --help-all)")
         if not is_brief:
             write_grouped_options(run, of_run, formatter)
             formatter.write_paragraph()

@@ -21,6 +21,7 @@ from engine.repository.objects import Identity, store_blobs, store_commit
 from engine.repository.run_branches import (
     branch_name,
     branch_record,
+    branches_of,
     set_branch,
     set_versions,
     version_name,
@@ -229,6 +230,16 @@ def how_to_take(base: BaseRecord, run_id: str) -> str:
     if head and tip and git.lookup("merge-base", head, tip) == tip:
         return ""
     return shlex.join((*there, "rebase", current_branch(git) or "HEAD", name))
+
+
+def how_to_undo(base: BaseRecord, run: RunDir) -> str:
+    """The commands after which the repository is as before the run: what was applied, if nothing
+    came after it, and the branches."""
+    git, there = Git(Path(base.git_dir)), ("git", "-C", str(nearest(Path(base.directory))))
+    tip, head = _tip_and_head(git, branch_name(run.run_id))
+    back = [(*there, "reset", "--keep", base.commit)] if tip and head == tip else []
+    removal = (*there, "branch", "-D", *branches_of(run, git))
+    return " && ".join(map(shlex.join, (*back, removal)))
 
 
 def how_to_compare(base: BaseRecord, run_id: str, task: str, path: str) -> str:

@@ -1,7 +1,6 @@
 """A plain directory gets its files replaced as a whole or not at all, with the way back."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +9,8 @@ from core.job import ManifestEntry
 from core.paths import path_defect
 from core.workspace.confined import ConfinedTree
 from engine.repository.base import BaseRecord, read_base
-from engine.repository.branch import ChangedFile, proven_content
-from engine.repository.find import nearest
-from engine.repository.git import Git
+from engine.repository.branch import ChangedFile, how_to_undo, proven_content
 from engine.repository.replacement import Change, Content, Replacement, Stage, changed_meanwhile
-from engine.repository.run_branches import branches_of
 from engine.run.rundir import RunDir
 
 
@@ -47,9 +43,7 @@ def undo(run: RunDir) -> tuple[str, ...]:
     if base is None or not base.is_plain:
         remedy = "It made a new directory: remove that."
         if base is not None:
-            place = shlex.quote(str(nearest(Path(base.directory))))
-            names = " ".join(branches_of(run, Git(Path(base.git_dir))))
-            remedy = f"What it has made goes with: git -C {place} branch -D {names}."
+            remedy = f"What it has made goes with: {how_to_undo(base, run)}."
         raise UsageError(f"The run {run.run_id} replaced no files of a directory.", remedy)
     work = Replacement(run.undo, Path(base.directory))
     record = work.record()

@@ -205,7 +205,8 @@ def _forecast(forecast: Forecast) -> Iterator[str]:
         billed = ", nothing is billed" if forecast.simulated else ""
         cost = _figures(whole.cost_usd, plan.cost_usd or 0.0, _dollars) + billed
     tokens = _figures(whole.tokens, plan.tokens, _count)
-    yield from wrapped(_figures(whole.seconds, plan.seconds, duration), "  time    ", 10)
+    time = f"{_figures(whole.seconds, plan.seconds, duration)}, without checks"
+    yield from wrapped(time, "  time    ", 10)
     yield from wrapped(tokens, "  tokens  ", 10)
     yield from wrapped(cost, "  cost    ", 10)
     if forecast.pace is not None:

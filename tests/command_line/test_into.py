@@ -162,7 +162,7 @@ def test_of_large_code_jobs_get_a_part_and_the_branch_has_the_whole(
     wish = write_plan(task("calc", "app/calc.py", checks=(CHECK,)), reads=("README.md",))
     assert orchestrator.main(["Change", *CHECKED, "--plan", wish]) == 0
     told = " ".join("".join(capsys.readouterr()).split())
-    assert "executors get 3 files of it that the plan needs, 0.0 MB; 2 are named" in told
+    assert "executors get 3 files of it that the plan needs, 0.0 MB; of 2 only the names." in told
     assert "so not sent, though plan or prompt name it: README.md." in told
     assert "1 passed" in told, "checks have the whole"
     with tarfile.open(next(Path(".orchestrator/runs").glob("2*/base.tar.gz"))) as archive:

@@ -10,6 +10,7 @@ import pytest
 
 import orchestrator
 from core.plan import Plan
+from core.program import program
 from engine.planning.plan_file import read_plan
 from tests.command_line.test_approve import Typed
 from tests.command_line.test_into import CHECK, FILES, branch
@@ -104,7 +105,7 @@ def test_what_approve_advises_without_a_terminal_works_as_it_is_printed(
     printed = re.findall("`(.*?)`", capsys.readouterr().err)
     monkeypatch.setenv("ORCHESTRATOR_SIM_SPEED", "0")
     for command in printed:
-        assert orchestrator.main(shlex.split(command)[2:]) == 0
+        assert orchestrator.main(shlex.split(command.removeprefix(program()))) == 0
     assert len(printed) == 2
     start = git(repo, "rev-parse", base[1] if base else "main")
     assert git(repo, "merge-base", branch(repo), "main") == start

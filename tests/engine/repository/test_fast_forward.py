@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from engine.repository.base import BaseRecord, prepare_base
-from engine.repository.branch import commit_steps, fast_forward
+from engine.repository.branch import commit_steps, fast_forward, how_to_undo
 from engine.run.rundir import RunDir
 from tests.engine.repository.repos import (
     commit_files,
@@ -51,6 +52,16 @@ def test_work_tree_index_and_branch_move_together(into: str, tmp_path: Path) -> 
     git(repo, "commit", "--quiet", "--allow-empty", "-m", "more")
     assert fast_forward(base, run) is None
     assert git(repo, "fsck", "--strict") == ""
+
+
+def test_what_was_applied_goes_by_the_command_that_undo_names(tmp_path: Path) -> None:
+    repo, run, base = prepared(tmp_path)
+    before = git(repo, "rev-parse", "HEAD"), (repo / "a.txt").read_bytes()
+    assert "reset" not in how_to_undo(base, run), "nothing was applied"
+    assert fast_forward(base, run) is None
+    subprocess.run(how_to_undo(base, run), shell=True, check=True, capture_output=True)
+    assert (git(repo, "rev-parse", "HEAD"), (repo / "a.txt").read_bytes()) == before
+    assert git(repo, "branch", "--list", "orchestrator/*") == git(repo, "status", "-s") == ""
 
 
 @pytest.mark.parametrize(

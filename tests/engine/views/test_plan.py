@@ -99,7 +99,7 @@ def test_all_parts_of_a_plan_are_there() -> None:
         "  - A text [a]",
         "",
         "Forecast with 3 executors",
-        "  time    1:30 (1:00 to 3:20)",
+        "  time    1:30 (1:00 to 3:20), without checks",
         "  tokens  12,000",
         "  cost    $0.25 ($0.10 to $1.00)",
     ]
@@ -114,7 +114,7 @@ def test_the_plan_and_the_other_way_are_a_part_of_the_forecast() -> None:
     )
     assert render_plan_view(plan(task("a")), forecast).splitlines()[-5:] == [
         "Forecast with 3 executors",
-        "  time    2:00 (1:30 to 3:50), of it 0:30 for the plan",
+        "  time    2:00 (1:30 to 3:50), of it 0:30 for the plan, without checks",
         "  tokens  14,000, of it 2,000 for the plan",
         "  cost    $0.30 ($0.15 to $1.05), of it $0.05 for the plan",
         "  One executor alone: about 9 min, $0.72; 3 in parallel: about 2 min, $0.30.",
