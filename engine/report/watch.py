@@ -9,8 +9,9 @@ import hmac
 import json
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -149,12 +150,16 @@ class WatchApi:
     def _model(self, known: str) -> Outgoing:
         self._asked_at = self._clock.monotonic()
         shown = self._watched.refresh()
-        if self._watched.timeline.run_view.ended is not None:
-            self._saw_end.set()
         tag = {"etag": f'"{self._watched.etag}"'}
-        if known == tag["etag"]:
-            return _answer(304, b"", tag)
-        return _json(shown, tag)
+        answer = _answer(304, b"", tag) if known == tag["etag"] else _json(shown, tag)
+        if self._watched.timeline.run_view.ended is None:
+            return answer
+        return replace(answer, body=self._telling_the_end(answer.body))
+
+    def _telling_the_end(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        """A page has seen the end when it has been sent, and not before."""
+        yield from body
+        self._saw_end.set()
 
     def await_last_look(self) -> None:
         """Where a page is open, until it has seen the end of the run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,22 @@ def test_the_address_is_another_each_time_and_a_taken_port_is_refused(run: RunDi
             assert one.address.split("/")[3] != two.address.split("/")[3]
         with pytest.raises(SettingsError, match=f"Port {one.port}"):
             watching(run, lambda _: None, mask, clock, one.port).__enter__()
+
+
+def test_the_end_of_a_run_waits_until_an_open_page_has_been_sent_it(
+    api: WatchApi, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.report.watch._LAST_LOOK_S", 60.0)
+    body(ask(api, "/token/model"))
+    waiting = threading.Thread(target=api.await_last_look)
+    waiting.start()
+    waiting.join(0.2)
+    journal = Journal(run.journal)
+    journal.emit(ended(9))
+    journal.close()
+    answer = ask(api, "/token/model")
+    waiting.join(0.2)
+    assert waiting.is_alive(), "the answer is not sent yet"
+    assert "succeeded" in body(answer)
+    waiting.join(30)
+    assert not waiting.is_alive()
