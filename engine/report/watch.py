@@ -32,6 +32,8 @@ from engine.run.rundir import RunDir, is_locked
 
 _LAST_LOOK_S = 3.0
 """How long the end of a run waits for a page that is open to see it."""
+_DETAILS_S = 1.0
+"""How long such a page may then take to ask for the details that it shows."""
 _HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -162,10 +164,11 @@ class WatchApi:
         self._saw_end.set()
 
     def await_last_look(self) -> None:
-        """Where a page is open, until it has seen the end of the run."""
+        """Where a page is open, until it has seen the end of the run and asked for the rest."""
         self._saw_end.clear()
-        if self._clock.monotonic() - self._asked_at < _LAST_LOOK_S:
-            self._saw_end.wait(_LAST_LOOK_S)
+        is_open = self._clock.monotonic() - self._asked_at < _LAST_LOOK_S
+        if is_open and self._saw_end.wait(_LAST_LOOK_S):
+            self._clock.sleep(_DETAILS_S)
 
 
 class RunServer(LoopbackServer):
