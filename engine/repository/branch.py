@@ -237,7 +237,8 @@ def how_to_undo(base: BaseRecord, run: RunDir) -> str:
     came after it, and the branches."""
     git, there = Git(Path(base.git_dir)), ("git", "-C", str(nearest(Path(base.directory))))
     tip, head = _tip_and_head(git, branch_name(run.run_id))
-    back = [(*there, "reset", "--keep", base.commit)] if tip and head == tip else []
+    is_applied = tip and head == tip and current_branch(git) == base.branch
+    back = [(*there, "reset", "--keep", base.commit)] if is_applied else []
     removal = (*there, "branch", "-D", *branches_of(run, git))
     return " && ".join(map(shlex.join, (*back, removal)))
 

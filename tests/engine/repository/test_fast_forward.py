@@ -58,6 +58,9 @@ def test_what_was_applied_goes_by_the_command_that_undo_names(tmp_path: Path) ->
     repo, run, base = prepared(tmp_path)
     before = git(repo, "rev-parse", "HEAD"), (repo / "a.txt").read_bytes()
     assert "reset" not in how_to_undo(base, run), "nothing was applied"
+    git(repo, "checkout", "--quiet", BRANCH)
+    assert "reset" not in how_to_undo(base, run), "the result itself is checked out"
+    git(repo, "checkout", "--quiet", "main")
     assert fast_forward(base, run) is None
     subprocess.run(how_to_undo(base, run), shell=True, check=True, capture_output=True)
     assert (git(repo, "rev-parse", "HEAD"), (repo / "a.txt").read_bytes()) == before
