@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 from backends.shared.results import attempt_of
@@ -25,6 +25,7 @@ from core.worker.source import SOURCE_ROOT, source_digest, worker_files
 
 COMMAND_TIMEOUT_S = 120.0  # sbatch itself retries for a minute when its controller is busy
 LOG_TAIL_BYTES = 64 * 1024
+TAG = sys.implementation.cache_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +238,20 @@ class LocalHost:
 
 
 def copy_code(target: Path) -> None:
-    """Copy what a worker needs to `target`, all or nothing, unless it exists."""
+    """Copy what a worker needs to `target`, all or nothing, unless it exists. What is compiled here
+    goes along, since each worker would compile it anew; by the time of its source it is known to be
+    of that."""
     if target.exists():
         return
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         for name in worker_files(SOURCE_ROOT):
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            (fresh / name).write_bytes((SOURCE_ROOT / name).read_bytes())
+            _copy(SOURCE_ROOT / name, fresh / name)
+            path = PurePath(name)
+            compiled = path.parent / "__pycache__" / f"{path.stem}.{TAG}.pyc"
+            if (SOURCE_ROOT / compiled).exists():
+                _copy(SOURCE_ROOT / compiled, fresh / compiled)
         fresh.rename(target)
     except OSError as exc:
         if target.exists():  # another process was faster
@@ -253,6 +259,13 @@ def copy_code(target: Path) -> None:
         raise OSError(exc.errno, exc.strerror, str(target)) from exc
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(source.read_bytes())
+    found = source.stat()
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def read_tail(path: Path, max_bytes: int = LOG_TAIL_BYTES) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import signal
 import stat
 import subprocess
@@ -155,7 +156,16 @@ def test_a_question_lays_nothing_down(tmp_path: Path) -> None:
 def test_the_code_is_all_that_a_worker_needs_and_no_more(tmp_path: Path) -> None:
     copy_code(tmp_path / "code")
     found = {p.relative_to(tmp_path / "code").as_posix() for p in (tmp_path / "code").rglob("*.*")}
-    assert found == set(worker_files(SOURCE_ROOT))
+    assert {path for path in found if not path.endswith(".pyc")} == set(worker_files(SOURCE_ROOT))
+
+
+def test_what_is_compiled_here_no_worker_compiles(tmp_path: Path) -> None:
+    py_compile.compile(str(SOURCE_ROOT / "core/bundle.py"))
+    copy_code(tmp_path / "code")
+    command = [sys.executable, "-v", "-c", "import core.bundle"]
+    done = subprocess.run(command, cwd=tmp_path / "code", capture_output=True, text=True)
+    [line] = [line for line in done.stderr.splitlines() if line.endswith("core/bundle.py")]
+    assert line.startswith(f"# {tmp_path}/code/core/__pycache__/bundle.")
 
 
 def test_code_that_is_there_is_left_as_it_is_and_nothing_half_done_stays(tmp_path: Path) -> None:
