@@ -22,7 +22,7 @@ _OF_PART = ("reads",)
 def build_schema(*, existing: bool = False, part: bool = False) -> Block:
     """The JSON schema of Plan for the API, without the fields that the program sets; those that
     need `existing` code, or a `part` of it, only with that."""
-    from claude.sdk import transform_schema  # half a second, so not before it is used
+    from claude.sdk import transform_schema  # a third of a second, so not before it is used
 
     schema = transform_schema(_plain(Plan.model_json_schema()))
     absent = (*_OWN, *(() if existing else _OF_EXISTING), *(() if part else _OF_PART))

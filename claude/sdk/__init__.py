@@ -1,5 +1,5 @@
 """What is used of the vendor's SDK, imported at once: threads that come first together wait for one
-of them. That takes half a second, so import this where it is used."""
+of them. That takes a third of a second, so import this where it is used."""
 
 # ruff: noqa: I001 - the first line makes those below it quick
 import claude.sdk.lazy_packages  # noqa: F401

@@ -27,7 +27,25 @@ def test_what_a_client_needs_none_of_is_not_imported() -> None:
     modules = set(run(f"import claude.sdk\n{loaded}"))
     assert "anthropic._client" in modules
     unused = {"anthropic.resources", "anthropic.lib.vertex", "anthropic.lib.streaming"}
+    unused |= {"anthropic.types.message", "anthropic.types.beta.message_create_params"}
     assert not unused & modules
+
+
+def test_a_span_that_somebody_asks_for_is_ended() -> None:
+    program = (
+        "import claude.sdk, anthropic, httpx2\n"
+        "from unittest.mock import MagicMock\n"
+        "from opentelemetry.trace import TracerProvider, set_tracer_provider\n"
+        "provider = MagicMock(spec=TracerProvider)\n"
+        "set_tracer_provider(provider)\n"
+        "answer = httpx2.MockTransport(lambda _: httpx2.Response(200, json={'data': []}))\n"
+        "client = anthropic.Anthropic(api_key='x', open_telemetry={'traces': {}},"
+        " http_client=httpx2.Client(transport=answer))\n"
+        "client.models.list()\n"
+        "span = provider.get_tracer.return_value.start_span.return_value\n"
+        "print(json.dumps(span.end.call_count))"
+    )
+    assert run(program) == 1
 
 
 def test_every_name_is_given_out_as_by_the_sdk_itself() -> None:
