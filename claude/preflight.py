@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.request import getproxies
 
 from claude.client.client import connect
-from claude.client.providers import check_secrets
+from claude.client.providers import check_secrets, tls_context
 from claude.client.types import Call, Hooks
 from claude.limits.governor import Governor
 from core.aws.session import find_aws_credentials
@@ -89,7 +89,7 @@ def find_network_problem() -> Problem | None:
             message = f"The proxy in {scheme.upper()}_PROXY cannot be used: it is not an address."
             return Problem(message, _PROXY_FIX)
     try:
-        httpx2.Client().close()
+        httpx2.Client(verify=tls_context()).close()
     except ImportError:
         return Problem("The proxy settings cannot be used: SOCKS is not supported.", _PROXY_FIX)
     except OSError as exc:

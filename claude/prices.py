@@ -3,6 +3,7 @@
 Prices are looked up per request and never for sums, since long requests may have another tier.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -103,6 +104,7 @@ def check_priced(models: Iterable[ModelSettings], max_cost: float | None) -> Non
             )
 
 
+@functools.lru_cache(maxsize=4096)  # each view of a run asks for the same ones
 def price_usd(usage: Usage) -> float | None:
     """US dollars for one request; None for an unknown provider or model."""
     import genai_prices  # a tenth of a second that --help need not pay

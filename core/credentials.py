@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 MASK = "********"
 _LEAST_SECRET_CHARS = 8
@@ -41,7 +42,7 @@ class Credentials:
         names = (field.name for field in fields(self) if field.name not in others)
         return tuple(secret for name in names if (secret := getattr(self, name)))
 
-    def _header_values(self) -> set[str]:
+    def header_values(self) -> set[str]:
         """What may be secret in the headers: not what is as short as a word."""
         lines = self.anthropic_custom_headers.splitlines()
         words = (word for line in lines for word in line.partition(":")[2].split())
@@ -49,10 +50,16 @@ class Credentials:
 
     def mask(self, text: str) -> str:
         """`text` without any of the secrets held."""
-        held = {*self.secrets(), *self._header_values()}
-        for secret in sorted(held, key=len, reverse=True):  # one may hold another
+        for secret in _held(self):
             text = text.replace(secret, MASK)
         return text
+
+
+@lru_cache(maxsize=8)  # each text of a run is masked
+def _held(credentials: Credentials) -> tuple[str, ...]:
+    """What is to be masked: the longest first, as one may hold another."""
+    held = {*credentials.secrets(), *credentials.header_values()}
+    return tuple(sorted(held, key=len, reverse=True))
 
 
 def resolve_credentials(environ: Mapping[str, str]) -> Credentials:

@@ -6,6 +6,8 @@ Credentials are passed in, never looked up here. Without any, the SDK's own chai
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 from core.bundle import ModelSettings
@@ -14,6 +16,8 @@ from core.credentials import Credentials
 from core.errors import CredentialsRefused, SettingsError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
     from anthropic import Anthropic, AnthropicBedrock
 
@@ -25,6 +29,7 @@ SIMULATED_URL = "http://simulated.invalid"
 # Between two pieces of a stream; the API sends pings meanwhile.
 _READ_TIMEOUT_S = 300.0
 _CONNECT_TIMEOUT_S = 15.0
+_OF_TLS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 
 def open_sdk(
@@ -75,7 +80,24 @@ def _open_http(transport: httpx2.BaseTransport | None) -> httpx2.Client:
     passes over entries of NO_PROXY that it cannot read."""
     import httpx2
 
-    return httpx2.Client(transport=transport, trust_env=transport is None)
+    if transport is not None:
+        return httpx2.Client(transport=transport, trust_env=False)
+    return httpx2.Client(verify=tls_context())
+
+
+def tls_context() -> ssl.SSLContext:
+    """The certificates to trust, read once: it takes longer than all else that a client needs.
+
+    Raises OSError for a file of the environment that cannot be used.
+    """
+    return _read_certificates(*map(os.environ.get, _OF_TLS))
+
+
+@functools.cache
+def _read_certificates(*_: str | None) -> ssl.SSLContext:
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def check_secrets(credentials: Credentials) -> None:
