@@ -10,7 +10,7 @@ import pytest
 
 from core.bundle import build_manifest
 from core.plan import Contract, Plan
-from tests.fakes.dying_runs import DIED, DyingRuns
+from tests.fakes.dying_runs import DyingRuns
 from tests.fakes.plan_parts import contract, plan, task
 from tests.fakes.staged_planner import Stage, staged_planner
 from tests.fakes.surroundings import journal
@@ -53,7 +53,7 @@ def stages(first: Plan, *rest: Plan) -> list[Stage]:
 def expected(program: DyingRuns, tmp_path_factory: pytest.TempPathFactory) -> Any:
     place = tmp_path_factory.mktemp("expected")
     with staged_planner(Stage(PLAN)) as planner:
-        assert program(0, place, planner.url, *PROMPT, "--no-early-start") == 0
+        assert program(place, planner.url, *PROMPT, "--no-early-start") == 0
     return build_manifest(place / "out")
 
 
@@ -64,21 +64,17 @@ def test_it_can_be_finished_after_any_line(
     first: Plan, share: int, program: DyingRuns, expected: Any, tmp_path: Path
 ) -> None:
     again = OTHER if first is CLASH else PLAN
-    for lines in range(share, MOST_LINES, SHARES):
-        place = tmp_path / str(lines)
-        place.mkdir()
-        with staged_planner(*stages(first, OTHER)) as planner:
-            code = program(lines, place, planner.url, *PROMPT)
-        assert code in (0, DIED), lines
-        if code == 0:
-            break
-        before = journal(place)  # its last lines may not be on the disk yet
-        assert len(before) <= lines
-        with staged_planner(Stage(again)) as planner:
-            assert program(0, place, planner.url, "resume", "last") == 0, lines
-        assert build_manifest(place / "out") == expected, lines
-        check(before, journal(place))
-    assert lines > 20
+    place = tmp_path / "run"
+    place.mkdir()
+    with staged_planner(*stages(first, OTHER)) as planner:
+        for lines in program.deaths(range(share, MOST_LINES, SHARES), place, planner.url, *PROMPT):
+            before = journal(place)  # its last lines may not be on the disk yet
+            assert len(before) <= lines
+            with staged_planner(Stage(again)) as now:
+                assert program(place, now.url, "resume", "last") == 0, lines
+            assert build_manifest(place / "out") == expected, lines
+            check(before, journal(place))
+    assert lines + SHARES > 20
 
 
 def check(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:

@@ -25,7 +25,7 @@ from tests.engine.repository.repos import (
     make_repository,
     write_files,
 )
-from tests.fakes.dying_runs import DIED, DyingRuns
+from tests.fakes.dying_runs import DyingRuns
 
 FILES = {
     "README.md": "# Calc\r\n",
@@ -373,30 +373,20 @@ def test_a_regression_fails_the_run_and_is_named(
 def test_a_run_that_dies_after_any_line_ends_in_the_same_tree(
     share: int, program: DyingRuns, tmp_path: Path
 ) -> None:
-    def change(place: Path, lines: int) -> tuple[int, str]:
-        make_repository(place / "repo", FILES)
-        before = fingerprint(place / "repo")
-        code = program(lines, place, "", *RUN)
-        [run] = place.glob(".orchestrator/runs/2*")
-        if code == DIED:
-            assert program(0, place, "", "resume", "last") == 0
-        assert fingerprint(place / "repo") == before
+    def log(place: Path) -> str:
         git(place / "repo", "fsck", "--strict")
-        log = git(place / "repo", "log", "--format=%T %s", f"orchestrator/{run.name}")
-        return code, log
+        [run] = place.glob(".orchestrator/runs/2*")
+        return git(place / "repo", "log", "--format=%T %s", f"orchestrator/{run.name}")
 
-    (tmp_path / "whole").mkdir()
-    code, expected = change(tmp_path / "whole", 0)
-    assert code == 0
-    for lines in range(share, 60, SHARES):
-        place = tmp_path / str(lines)
-        place.mkdir()
-        code, log = change(place, lines)
-        assert log == expected, f"after line {lines}"
-        if code == 0:
-            break
-    else:
-        pytest.fail("the run never came to its end")
+    place, whole = tmp_path / "place", tmp_path / "whole"
+    before = fingerprint(make_repository(place / "repo", FILES))
+    shutil.copytree(place, whole)
+    assert program(whole, "", *RUN) == 0
+    for lines in program.deaths(range(share, 60, SHARES), place, "", *RUN):
+        assert program(place, "", "resume", "last") == 0
+        assert fingerprint(place / "repo") == before
+        assert log(place) == log(whole), f"after line {lines}"
+    assert 8 < lines < 60 - SHARES
 
 
 @pytest.mark.bubblewrap

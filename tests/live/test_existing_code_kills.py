@@ -49,13 +49,13 @@ class KilledRuns:
     def run(self, step: tuple[str, int] | None = None) -> str:
         """The commit of a run that is killed at this step, if at any, and resumed."""
         before, args = fingerprint(self.repo), (*RUN, *self.options)
-        code = self.program(0, self.place, "", *args, step=step, named=True)
+        code = self.program(self.place, "", *args, step=step, named=True)
         assert code in ((DIED, 0) if EVERY else (DIED if step and step[1] else 0,))
         if not any(self.place.glob(".orchestrator/runs/*/run.json")):  # it never was
             shutil.rmtree(self.place / ".orchestrator", ignore_errors=True)
-            assert self.program(0, self.place, "", *args, named=True) == 0
+            assert self.program(self.place, "", *args, named=True) == 0
         elif code == DIED:
-            assert self.program(0, self.place, "", "resume", "last", named=True) == 0
+            assert self.program(self.place, "", "resume", "last", named=True) == 0
         assert fingerprint(self.repo) == before
         git(self.repo, "fsck", "--strict", "--no-dangling")
         left = [path.name for path in (self.repo / ".git").rglob("*")]
