@@ -15,6 +15,8 @@ from core.paths import EVERYTHING
 from core.quoting import escaped
 
 _MOST_FILES_NAMED = 400
+_LINE_TOKENS = 12
+_TESTS_SHARE = 4
 
 
 @lru_cache(maxsize=16)
@@ -123,14 +125,21 @@ def render_task(request: Request, files: Iterable[str]) -> str:
     parts = [f'<task id="{task.id}" attempt="{request.key.attempt}">', task.title, ""]
     parts += [task.instructions, *_section("owns", task.owns), *_section("checks", task.checks)]
     if EVERYTHING not in task.owns:
-        size = (
-            f"about {task.estimate:,} output tokens, {task.estimate // 12:,} lines, tests included"
-        )
-        parts += _section("size", [size])
+        parts += _section("size", [_describe_size(request)])
     parts += _section("files", named)
     if request.previous_failure:
         parts += _section("previous_failure", [request.previous_failure])
     return "\n".join([*parts, "</task>"])
+
+
+def _describe_size(request: Request) -> str:
+    """How much is planned. An estimate for existing code holds the old text of its edits, too."""
+    estimate = request.task.estimate
+    lines = max(estimate // _LINE_TOKENS, _TESTS_SHARE)
+    if request.base is not None:
+        return f"about {estimate:,} output tokens, {lines:,} lines, tests included"
+    tests = lines // _TESTS_SHARE
+    return f"about {lines - tests:,} lines, and at most {tests:,} lines of tests"
 
 
 def render_defects(defects: Iterable[str]) -> str:
