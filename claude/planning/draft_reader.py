@@ -3,6 +3,7 @@ it shows that parallel work does not pay."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from claude.client.types import Hooks, Reader
 from core.plan import (
@@ -30,6 +31,8 @@ WORTH_IT = 0.8
 """Parallel work has to be at least that much shorter than one executor alone."""
 MOST_ALONE_TOKENS = 50_000
 """More than that is too much for one conversation, however it compares."""
+_MARKERS = ("__init__.py", "py.typed")
+"""Files of Python whose being there says all."""
 
 
 FindDefects = Callable[[Plan], Iterator[str]]
@@ -155,7 +158,8 @@ def planner_defects(plan: Plan, failing: str = "") -> Iterator[str]:
     if failing and failing not in (criterion.command for criterion in plan.acceptance_criteria):
         yield f"no criterion has the command {failing!r}, which the request reports as failing"
     for contract in plan.contracts:
-        if not contract.content.strip():
+        is_marker = PurePosixPath(contract.path).name in _MARKERS
+        if not contract.content.strip() and not is_marker:
             yield f"contract {contract.path!r} has no content; write the whole file"
     for task in plan.tasks:
         if task.estimate == 0:

@@ -156,4 +156,6 @@ def render_feedback(text: str) -> str:
 
 
 def _section(name: str, lines: Iterable[str]) -> list[str]:
-    return [f"<{name}>", *lines, f"</{name}>"]
+    """Those lines, marked; nothing where there are none, which would look like something lost."""
+    found = list(lines)
+    return [f"<{name}>", *found, f"</{name}>"] if found else []

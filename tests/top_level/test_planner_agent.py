@@ -176,6 +176,14 @@ def test_a_planner_is_held_to_more_than_a_person(reply: Reply, told: str) -> Non
     assert told in defects_of(reply)
 
 
+def test_a_package_marker_may_be_empty() -> None:
+    plan: Any = plan_json()
+    plan["contracts"].append({"path": "app/__init__.py", "purpose": "Marker", "content": ""})
+    made, claude = planned(say(json.dumps(plan)))
+    assert made.contracts[-1].content == ""
+    assert len(claude.calls) == 1
+
+
 @pytest.mark.parametrize("reply", [say("no", "refusal"), say("x", "max_tokens"), say(" ")])
 def test_what_cannot_go_back_is_replaced_so_that_roles_alternate(reply: Reply) -> None:
     _, claude = planned(reply, say(GOOD))
