@@ -139,7 +139,7 @@ def _describe_size(request: Request) -> str:
     if request.base is not None:
         return f"about {estimate:,} output tokens, {lines:,} lines, tests included"
     tests = lines // _TESTS_SHARE
-    return f"about {lines - tests:,} lines, and at most {tests:,} lines of tests"
+    return f"about {lines - tests:,} lines, and besides them at most {tests:,} lines of tests"
 
 
 def render_defects(defects: Iterable[str]) -> str:
