@@ -284,6 +284,22 @@ def test_a_submission_beside_a_failed_call_is_not_looked_at(tmp_path: Path) -> N
     assert "1 other call(s) of this turn failed" in submitted["content"]
 
 
+def test_a_submission_is_not_looked_at_before_a_fault_of_its_turn_was_seen(tmp_path: Path) -> None:
+    bad = write(content="STORE = {\n")
+    it = bench(tmp_path, act(bad, submit()), act(submit()))
+    assert it.work().outcome is Outcome.OK  # as it is, if the model means it so
+    told, refused = tool_results(it.claude.calls[1])
+    assert (told["is_error"], refused["is_error"]) == (False, True)
+    assert "the syntax of 'app/store.py' is told to be wrong" in refused["content"]
+
+
+def test_parts_of_a_file_that_are_whole_in_the_end_may_be_submitted_at_once(tmp_path: Path) -> None:
+    rest = use("append_file", path="app/store.py", content="}\n")
+    it = bench(tmp_path, act(write(content="STORE = {\n"), rest, submit()))
+    assert it.work().outcome is Outcome.OK
+    assert len(it.claude.calls) == 1
+
+
 def test_fifty_calls_in_a_turn_are_all_answered_in_order(tmp_path: Path) -> None:
     blocks = [write(f"src/{n}.py", f"N = {n}\n") for n in range(50)]
     it = bench(tmp_path, act(*blocks), act(submit()), owns=("src/",))
