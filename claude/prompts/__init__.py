@@ -16,7 +16,7 @@ from core.quoting import escaped
 
 _MOST_FILES_NAMED = 400
 _LINE_TOKENS = 12
-_TESTS_SHARE = 4
+_TESTS_SHARE = 5
 
 
 @lru_cache(maxsize=16)

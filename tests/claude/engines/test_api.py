@@ -203,7 +203,7 @@ def test_the_task_block_says_all_of_the_task(tmp_path: Path) -> None:
         '<task id="store" attempt="1">\nThe store\n\nWrite the store.\n'
         "<owns>\napp/store.py\n</owns>\n"
         "<checks>\npython -m app.store\n</checks>\n"
-        "<size>\nabout 6 lines, and besides them at most 2 lines of tests\n</size>\n"
+        "<size>\nabout 7 lines, and besides them at most 1 lines of tests\n</size>\n"
         "<files>\nlib/a.py\n</files>\n"
         "<previous_failure>\nIt hung.\n</previous_failure>\n</task>"
     )
