@@ -70,10 +70,17 @@ class DraftReader:
         self._contracts: list[Contract] = []
         self._is_begun = False
         """Whether its tasks may begin."""
+        self.beginning = ""
+        """JSON of the members that an earlier answer has given, which the next goes on from."""
+        self._is_inside = True
+        """Whether the brace that opens the answer was read."""
 
     def open(self) -> Reader:
         """A reader for one answer, which is read from its start."""
         self.draft, self.is_cut = PlanDraft(), False
+        self._is_inside = not self.beginning
+        if self.beginning:
+            self.draft.feed(open_beginning(self.beginning))
         self._judged.clear()
         self._contracts.clear()
         self._is_begun = False
@@ -81,6 +88,9 @@ class DraftReader:
         return self._read
 
     def _read(self, piece: str) -> bool:
+        if not self._is_inside:
+            _, brace, piece = piece.partition("{")
+            self._is_inside = bool(brace)
         for name, part in self.draft.feed(piece):
             self._report(name, part)
             if isinstance(part, Contract):
@@ -121,6 +131,11 @@ class DraftReader:
         if (line := describe_part(name, part)) is not None:
             tokens = self.draft.chars // CHARS_A_TOKEN
             self._on_progress(f"{line} ({tokens:,} tokens of the plan)")
+
+
+def open_beginning(beginning: str) -> str:
+    """The JSON of a beginning, ready for the members that follow."""
+    return f"{beginning[: beginning.rindex('}')].rstrip()},"
 
 
 def parallel_pays(begun: Plan, executors: int) -> bool:

@@ -14,6 +14,7 @@ from core.context import ContextImage
 from core.paths import EVERYTHING
 from core.quoting import escaped
 
+PLAN_GOES_ON = "Go on with the plan: return its other members, from `setup` on."
 _MOST_FILES_NAMED = 400
 _LINE_TOKENS = 12
 _TESTS_SHARE = 5

@@ -9,6 +9,7 @@ import pytest
 
 from claude.client.types import Hooks, Reply
 from claude.limits.governor import Governor
+from claude.planning.answer import SUBMIT_PLAN
 from claude.planning.schema import build_schema
 from claude.prompts import load_prompt
 from core.bundle import Limits, ModelSettings
@@ -18,7 +19,7 @@ from core.plan import Plan, plan_defects
 from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
 from core.plan.single import estimate_alone
 from core.worker.planning import Parallel, PlanningRequest, Revision
-from planner_agent import SUBMIT_PLAN, PlannerAgent, ask_for_plan, plan_alone
+from planner_agent import PlannerAgent, ask_for_plan, plan_alone
 from tests.fakes.scripted_claude import Answer, FakeClock, ScriptedClaude, act, act_broken, say, use
 
 
@@ -59,11 +60,14 @@ def plan_json(**changes: Any) -> dict[str, Any]:
 
 
 GOOD = json.dumps(plan_json())
+REQUEST = f"Build a todo list{', and one for each of us' * 10}"
 
 
-def planned(*answers: Answer, **more: Any) -> tuple[Plan, ScriptedClaude]:
+def planned(
+    *answers: Answer, request: str = REQUEST, **more: Any
+) -> tuple[Plan, ScriptedClaude]:
     claude = ScriptedClaude(answers)
-    return PlannerAgent(claude, **more).plan("Build a todo list"), claude
+    return PlannerAgent(claude, **more).plan(request), claude
 
 
 def defects_of(reply: Reply) -> str:
@@ -79,7 +83,7 @@ def test_a_good_plan_is_taken_at_once() -> None:
     assert plan.version == 2
     (call,) = claude.calls
     text = call.messages[0]["content"][0]["text"]
-    assert text == "<request>\nBuild a todo list\n</request>"
+    assert text == f"<request>\n{REQUEST}\n</request>"
     assert call.system[0]["text"] == load_prompt("planner")
     assert (call.max_tokens, call.output_schema, call.tools) == (999, build_schema(), ())
 
@@ -195,7 +199,7 @@ def test_repairs_are_bounded_and_the_last_defects_are_shown() -> None:
     claude = ScriptedClaude([say("{}"), say(" "), say("[]"), say(bad)])
     told: list[str] = []
     with pytest.raises(PlanningFailed) as failure:
-        PlannerAgent(claude, on_progress=told.append).plan("Build")
+        PlannerAgent(claude, on_progress=told.append).plan(REQUEST)
     assert "No valid plan after 3 repairs" in str(failure.value)
     assert "  - the plan has no tasks" in str(failure.value)
     assert "--plan" in failure.value.remedy
@@ -251,7 +255,7 @@ def test_where_parallel_work_does_not_pay_the_answer_is_cut_and_one_executor_bui
     assert (task.owns, task.estimate) == (("./",), estimate_alone(3))
     assert (plan.title, plan.summary) == ("Todo", "A todo list.")
     assert plan.assumptions == ("One person uses it.",)
-    assert plan.prompt == "Build a todo list"
+    assert plan.prompt == REQUEST
     assert not plan.analysis.parallel_pays
     assert not plan_defects(plan)
 
