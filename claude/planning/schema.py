@@ -1,5 +1,6 @@
 """The shape that the API holds a planner to."""
 
+import json
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -47,6 +48,8 @@ def build_schema(
         keeps = members is Members.BEGINNING
         named = schema["properties"].items()
         schema["properties"] = {k: v for k, v in named if (k in _BEGINNING) is keeps}
+        used = json.dumps(schema["properties"])
+        schema["$defs"] = {k: v for k, v in schema["$defs"].items() if f"$defs/{k}\"" in used}
     schema["required"] = list(schema["properties"])
     return schema
 

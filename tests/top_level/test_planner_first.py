@@ -47,6 +47,8 @@ def test_both_answers_together_have_every_member_once() -> None:
     assert one | other == set(build_schema()["properties"])
     assert not one & other
     assert [set(schema["required"]) for schema in schemas] == [one, other]
+    parts = [set(schema["$defs"]) for schema in schemas]
+    assert parts == [{"Analysis"}, {"Setup", "Task", "Criterion", "Contract"}]
 
 
 def test_one_executor_is_found_to_be_enough_by_the_first_question() -> None:
