@@ -76,7 +76,7 @@ def test_a_plan_may_be_edited_and_sent_back_before_it_is_carried_out(
     assert parse_plan(plan.read_text(), "it").title == "Mine"
     (journal,) = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
     planned = [e for e in read_journal(journal) if e.kind is Kind.PROGRESS and not e.task]
-    assert len(planned) == 2  # both requests count
+    assert len(planned) == 3  # of a short prompt in two parts, and again: all requests count
 
 
 def test_another_plan_is_made_inside_the_budget(
