@@ -49,7 +49,7 @@ def build_schema(
         named = schema["properties"].items()
         schema["properties"] = {k: v for k, v in named if (k in _BEGINNING) is keeps}
         used = json.dumps(schema["properties"])
-        schema["$defs"] = {k: v for k, v in schema["$defs"].items() if f"$defs/{k}\"" in used}
+        schema["$defs"] = {k: v for k, v in schema["$defs"].items() if f'$defs/{k}"' in used}
     schema["required"] = list(schema["properties"])
     return schema
 

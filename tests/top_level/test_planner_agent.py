@@ -63,9 +63,7 @@ GOOD = json.dumps(plan_json())
 REQUEST = f"Build a todo list{', and one for each of us' * 10}"
 
 
-def planned(
-    *answers: Answer, request: str = REQUEST, **more: Any
-) -> tuple[Plan, ScriptedClaude]:
+def planned(*answers: Answer, request: str = REQUEST, **more: Any) -> tuple[Plan, ScriptedClaude]:
     claude = ScriptedClaude(answers)
     return PlannerAgent(claude, **more).plan(request), claude
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from claude.planning.answer import SUBMIT_PLAN
 from claude.client.types import Call, Hooks, Reply
 from claude.engines.looking import MOST_RESULT_CHARS, MOST_TOKENS, MOST_TURNS
 from claude.limits.governor import Governor
+from claude.planning.answer import SUBMIT_PLAN
 from claude.planning.schema import build_schema
 from claude.prompts import load_executor_prompt, load_prompt
 from core.bundle import Limits, ModelSettings, SimulationSettings

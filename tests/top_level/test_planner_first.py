@@ -1,4 +1,4 @@
-"""A short request: whether several executors pay is asked first, and the plan goes on from there."""
+"""Of a short request it is first asked whether a plan pays, which then goes on from there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from claude.prompts import PLAN_GOES_ON, load_prompt
 from core.context import Context, ContextImage
 from core.plan import Plan
 from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
-from core.worker.planning import Parallel, Revision
+from core.worker.planning import Parallel
 from planner_agent import SHORT_CHARS
 from tests.fakes.scripted_claude import act, say, use
 from tests.top_level.test_planner_agent import GOOD, REFUSED, plan_json, planned
