@@ -9,7 +9,6 @@ from anthropic import APIConnectionError as APIConnectionError
 from anthropic import APIError as APIError
 from anthropic import APIStatusError as APIStatusError
 from anthropic import Stream as Stream
-from anthropic import transform_schema as transform_schema
 from anthropic._utils._logs import setup_logging
 
 setup_logging()  # as ANTHROPIC_LOG says

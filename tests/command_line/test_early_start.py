@@ -13,37 +13,36 @@ import pytest
 
 import orchestrator
 from claude.simulation.faults import FAULTS
-from claude.simulation.sample_projects import load_sample
 from core.bundle import build_manifest
 from core.plan import Contract, Plan
+from tests.fakes.plan_parts import contract, plan, task
 from tests.fakes.staged_planner import Stage, cut, go_on, staged_planner
 from tests.fakes.surroundings import journal, usages_of
 
 pytestmark = pytest.mark.slow
 
-SHORT = "Build a todo list app with add/delete/complete"
-PROMPT = f"{SHORT}. {'Take care. ' * 20}"
-"""So long that its plan is one answer."""
+PROMPT = "Build a todo list app with add/delete/complete"
 
 
-def todo() -> Plan:
-    """The sample, whose last contract is used by the last task only: others begin before."""
-    plan = load_sample("todo").plan
-    path = plan.contracts[-1].path
-    uses = {t.id: tuple(each for each in t.uses if each != path) for t in plan.tasks}
-    uses["app"] += (path,)
-    tasks = [task.model_copy(update={"uses": uses[task.id]}) for task in plan.tasks]
-    last = plan.contracts[-1].model_copy(update={"purpose": "Is a package. " * 40})
-    contracts = (*plan.contracts[:-1], last)
-    return plan.model_copy(update={"tasks": tuple(tasks), "contracts": contracts})
+PARALLEL = {"estimate": 4000}
+"""So much that it pays to have several at work."""
+PLAN = plan(
+    task("docs", **PARALLEL),
+    task("store", uses=("api.py",), **PARALLEL),
+    task("page", uses=("api.py",), **PARALLEL),
+    task("web", **PARALLEL),
+    task("app", "store", "web", uses=("api.py", "last.py"), **PARALLEL),
+    contracts=(
+        contract("api.py"),
+        Contract(path="last.py", purpose="Is a package. " * 40, content="x = 1\n"),
+    ),
+)
+"""Its last contract is used by the last task only: others begin before."""
 
 
-PLAN = todo()
-
-
-def last_contract(plan: Plan) -> str:
+def last_contract(of: Plan) -> str:
     """The text with which it begins."""
-    return f'"path": "{plan.contracts[-1].path}"'
+    return f'"path": "{of.contracts[-1].path}"'
 
 
 LAST = last_contract(PLAN)
@@ -55,18 +54,12 @@ def with_contract(content: str, path: str = "extra.py") -> Plan:
     return PLAN.model_copy(update={"contracts": (*PLAN.contracts, more)})
 
 
-def with_instructions(plan: Plan, task_id: str, text: str) -> Plan:
-    tasks = [
-        t.model_copy(update={"instructions": text}) if t.id == task_id else t for t in plan.tasks
-    ]
-    return plan.model_copy(update={"tasks": tuple(tasks)})
-
-
 CLASH = with_contract("x = 1\n" * 100, PLAN.task("docs").owns[0])
 """Breaks a rule by its last contract."""
 TOO_LONG = with_contract("x = 1\n" * 40_000)
 """Is cut at max_tokens in its last contract."""
-OTHER_DOCS = with_instructions(PLAN, "docs", "Write it otherwise.")
+_OTHER = task("docs", instructions="Write it otherwise.", **PARALLEL)
+OTHER_DOCS = PLAN.model_copy(update={"tasks": (_OTHER, *PLAN.tasks[1:])})
 
 
 @pytest.fixture(autouse=True)
@@ -109,14 +102,23 @@ def tree(path: str = "out") -> str:
     return hashlib.sha256(repr(build_manifest(Path(path))).encode()).hexdigest()
 
 
+def tree_of_run(place: Path, *args: str) -> str:
+    where = ["--output-dir", str(place / "out"), "--work-dir", str(place / "work"), "--quiet"]
+    assert orchestrator.main([PROMPT, "--sim-speed", "0", *args, *where]) == 0
+    return tree(str(place / "out"))
+
+
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The tree of PLAN without early start."""
     place = tmp_path_factory.mktemp("expected")
     (place / "plan.json").write_text(PLAN.model_dump_json())
-    where = ["--output-dir", str(place / "out"), "--work-dir", str(place / "work"), "--quiet"]
-    assert orchestrator.main([PROMPT, "--plan", str(place / "plan.json"), *where]) == 0
-    return tree(str(place / "out"))
+    return tree_of_run(place, "--plan", str(place / "plan.json"))
+
+
+@pytest.fixture(scope="module")
+def expected_sample(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tree_of_run(tmp_path_factory.mktemp("sample"), "--no-early-start")
 
 
 def test_tasks_begin_before_the_plan_is_complete(run: Run, expected: str) -> None:
@@ -286,15 +288,15 @@ def test_all_faults_are_tried() -> None:
 
 @pytest.mark.parametrize("fault", CHANCES)
 def test_under_each_fault_the_tree_is_the_one_without_or_a_run_that_waits_fails_too(
-    fault: str, expected: str
+    fault: str, expected_sample: str
 ) -> None:
     faults = f"{fault}={CHANCES[fault]}"
     for seed in (1, 2):
-        args = [SHORT, "--sim-speed", "300", "--sim-seed", str(seed), "--sim-faults", faults]
+        args = [PROMPT, "--sim-speed", "300", "--sim-seed", str(seed), "--sim-faults", faults]
         where = ["--output-dir", f"out-{seed}", "--work-dir", f"work-{seed}", "--quiet"]
         code = orchestrator.main([*args, *where])
         if code == 0:
-            assert tree(f"out-{seed}") == expected
+            assert tree(f"out-{seed}") == expected_sample
         else:
             whole = ["--output-dir", "whole", "--work-dir", "work-whole", "--no-early-start"]
             assert orchestrator.main([*args, *whole, "--quiet"]) == code

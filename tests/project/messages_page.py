@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from core import errors
 from tests.project.doc_pages import DOCS, GENERATED, ROOT, written
+from tests.project.trees import statements
 
 PAGE = DOCS / "troubleshooting.md"
 ROOMS = {
@@ -63,7 +64,7 @@ def _trees() -> dict[str, ast.Module]:
 def _kinds() -> set[str]:
     """The errors of the project, and what else holds a message and a remedy."""
     kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type)}
-    for node in (node for tree in _trees().values() for node in ast.walk(tree)):
+    for node in (node for tree in _trees().values() for node in statements(tree)):
         if isinstance(node, ast.ClassDef) and kinds & {_name(base) for base in node.bases}:
             kinds.add(node.name)
     return (kinds - TO_THE_MODEL) | {"Problem", "_Rule", "__init__", "WorkEnded"}
@@ -75,22 +76,26 @@ def _room(name: str) -> str:
 
 
 def _of_tree(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    constants = _Names(tree)
-    for scope in (tree, *(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef))):
-        names = _Names(scope, constants)
-        for node in _inside(scope):
+    functions = (n for n in statements(tree) if isinstance(n, ast.FunctionDef))
+    outside = _inside(tree)
+    constants = _Names(outside)
+    for nodes in (outside, *map(_inside, functions)):
+        names = _Names(nodes, constants)
+        for node in nodes:
             for parts, kind in _messages(node):
                 for text, remedy in itertools.product(*(_texts(part, names) for part in parts)):
                     if re.search(r"[A-Za-z-]{2,} .*[A-Za-z-]{2,}", text):
                         yield text, remedy or WITHOUT_REMEDY.get(kind, "")
 
 
-def _inside(scope: ast.AST) -> Iterator[ast.AST]:
+def _inside(scope: ast.AST) -> list[ast.AST]:
     """What is in a function or module, and not in a function in it."""
-    for child in ast.iter_child_nodes(scope):
-        yield child
-        if not isinstance(child, ast.FunctionDef):
-            yield from _inside(child)
+    found, waiting = list[ast.AST](), [*ast.iter_child_nodes(scope)][::-1]
+    while waiting:
+        found.append(child := waiting.pop())
+        if not isinstance(child, ast.FunctionDef | ast.Name | ast.Constant):
+            waiting += [*ast.iter_child_nodes(child)][::-1]
+    return found
 
 
 def _messages(node: ast.AST) -> Iterator[tuple[tuple[ast.expr | None, ast.expr | None], str]]:
@@ -125,14 +130,15 @@ def _is_sentence(node: ast.expr) -> bool:
 
 
 class _Names:
-    """What the variables of a function hold where they are used: the texts that were assigned
-    since the use before. What it does not assign itself is one of the `constants` of its module."""
+    """What the variables of a function, given its nodes, hold where they are used: the texts that
+    were assigned since the use before. What it does not assign itself is one of the `constants` of
+    its module."""
 
-    def __init__(self, scope: ast.AST, constants: _Names | None = None) -> None:
+    def __init__(self, nodes: Sequence[ast.AST], constants: _Names | None = None) -> None:
         self.constants = constants
         self.assigned: dict[str, list[tuple[int, Sequence[str]]]] = {}
         self.used: dict[str, list[int]] = {}
-        for node in _inside(scope):
+        for node in nodes:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 texts = _texts(node.value, None)
                 self.assigned.setdefault(node.targets[0].id, []).append((node.lineno, texts))

@@ -7,9 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.project.trees import statements
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = ("orchestrator", "docker_planner", "docker_executor", "batch_executor")
@@ -153,14 +156,17 @@ def room(name: str) -> str:
     return name
 
 
-def imported(text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+@cache
+def imported(text: str) -> list[str]:
+    found = list[str]()
+    for node in statements(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: a relative import"
             # `from backends import base` means backends.base
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (f"{node.module}.{alias.name}" for alias in node.names)
+    return found
 
 
 def fits(name: str, rule: str) -> bool:
