@@ -16,6 +16,7 @@ with Imports(3, REMEDY):
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import ExitStack, closing, contextmanager, suppress
     from dataclasses import replace
+    from functools import partial
     from pathlib import Path
     from tempfile import TemporaryDirectory
     from typing import TYPE_CHECKING, Any
@@ -91,7 +92,12 @@ def check_existing(settings: Settings) -> None:
 
 def resume(given: LoadedSettings, name: str) -> int:
     from engine.cleanup.cancel import leave_others
-    from engine.cleanup.run_backends import check_place, check_unmoved, kept_settings
+    from engine.cleanup.run_backends import (
+        check_place,
+        check_plan_kept,
+        check_unmoved,
+        kept_settings,
+    )
     from engine.run.rundir import find_run, locked
     from engine.run.session import storing
 
@@ -106,6 +112,7 @@ def resume(given: LoadedSettings, name: str) -> int:
     if settings.into is None and "output_dir" not in given.given:
         check_unmoved(directory, facts)
     check_place(directory, facts, settings)
+    check_plan_kept(directory)
     facts = replace(facts, target=target, settings=loaded.kept(), simulated=not settings.real)
     with closing(prepare(loaded, facts, directory)) as prepared:
         leave_others(directory, run_backends(given), settings.backend, print_line)
@@ -113,6 +120,7 @@ def resume(given: LoadedSettings, name: str) -> int:
 
 
 def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> PreparedRun:
+    from engine.cli.same_options import same_options
     from engine.planning.preflight import prepare_run
     from engine.run.run_view import read_run_view
     from engine.views.approval import check_can_ask
@@ -123,9 +131,10 @@ def prepare(loaded: LoadedSettings, facts: RunFacts, directory: RunDir) -> Prepa
         remedy = "Leave --git out: --into makes a commit for each task anyway."
         raise UsageError("--into and --git were both given.", remedy)
     if settings.approve and not read_run_view(directory).approved:
-        given = (("--into", settings.into), ("--base", settings.base))
-        code = [part for flag, value in given if value for part in (flag, str(value))]
-        check_can_ask(sys.stdin, directory.plan, facts.prompt, code)
+        by_option = loaded.origin["approve"].startswith(("option ", "run "))
+        unasked = "" if by_option else "ORCHESTRATOR_APPROVE=false "
+        same = partial(same_options, loaded)
+        check_can_ask(sys.stdin, settings.plan or directory.plan, facts.prompt, same, unasked)
     return prepare_run(settings, facts, directory, os.environ, CLOCK, print_line)
 
 

@@ -3,11 +3,11 @@
 Structured output holds the model to the plan's shape; where a provider refuses it, a forced tool
 call with the same schema does. Rules between the parts are core.plan's; a planner's own are here.
 The answer is read while it is written: where it shows that parallel work does not pay, it is cut
-there, and one executor gets the whole. Existing code the planner may look at before it answers; a
-plan for it is never cut, since its tasks have to say what they change.
+there, and one executor gets the whole; of a short request this is asked first, by a smaller
+question, and the plan goes on from that answer. Existing code the planner may look at before it
+answers; a plan for it is never cut, since its tasks have to say what they change.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
@@ -19,17 +19,19 @@ from claude.client.types import Block, Call, Claude, Hooks, Reply
 from claude.engines.api import mark_cached
 from claude.engines.looking import Looking
 from claude.limits.governor import Governor
+from claude.planning.answer import SUBMIT_PLAN, join_answers, read_answer, read_beginning
 from claude.planning.draft_reader import (
     DraftReader,
-    FindDefects,
     PlanningHooks,
     planner_defects,
 )
-from claude.planning.schema import build_schema
+from claude.planning.schema import Members, build_schema
 from claude.preflight import try_models
 from claude.prices import check_priced, pricing
 from claude.prompts import (
+    PLAN_GOES_ON,
     load_planner_prompt,
+    load_prompt,
     render_defects,
     render_feedback,
     render_images,
@@ -39,15 +41,15 @@ from claude.prompts import (
 from core.clock import Clock
 from core.context import NO_CONTEXT, Context
 from core.credentials import Credentials
-from core.errors import PlanInvalid, PlanningFailed, RequestRejected
-from core.plan import ExistingCode, Plan, build_single_task_plan, parse_plan
+from core.errors import PlanningFailed, RequestRejected
+from core.plan import ExistingCode, Plan, build_single_task_plan
 from core.plan.draft import DraftEvent
 from core.worker.planning import NO_FAILURE, Failure, Parallel, PlanningRequest, Revision
 from core.workspace.confined import ConfinedTree
 
-SUBMIT_PLAN = "submit_plan"
+SHORT_CHARS = 200
+"""A request of so many may be about one script, for which the planner's whole text is too dear."""
 _SCHEMA_WORDS = ("output_config", "output_format", "output format", "schema", "structured")
-_NO_PLAN = "(no plan)"
 
 _ALWAYS = (
     "The person wants the work split among several executors: `parallel_pays` is true, and the plan"
@@ -59,15 +61,6 @@ _PICTURES = (
     " stand in the instructions, criteria or contracts. Your answer is not cut: if one executor is"
     " enough, write a plan of one task."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """One round: the model's text, as it goes back to it, and the plan or its defects."""
-
-    text: str
-    defects: tuple[str, ...] = ()
-    plan: Plan | None = None
 
 
 @dataclass
@@ -128,10 +121,11 @@ class PlannerAgent:
             messages.append(_message("user", render_feedback(revision.feedback)))
         wishes = [revision.feedback for revision in revisions]
         defects: tuple[str, ...] = ()
+        is_short = len(messages) == 1 and self._is_short(self.context.added_to(prompt))
         for repair in range(self.max_repairs + 1):
             again = f", repair {repair} of {self.max_repairs}" if repair else ""
             self.on_progress(f"asking for a plan{again}")
-            reply = self._ask(messages)
+            reply = self._ask_in_two(messages) if is_short and not repair else self._ask(messages)
             while self._looking and (looked := self._looking.follow(reply)):
                 messages += looked
                 reply = self._ask(messages)
@@ -154,29 +148,50 @@ class PlannerAgent:
         yield from planner_defects(plan, self.failure.command)
         yield from self._existing.defects(plan)
 
-    def _ask(self, messages: list[Block]) -> Reply:
-        schema = build_schema(existing=bool(self.repository), part=bool(self.part_limit))
+    def _is_short(self, request: str) -> bool:
+        """Whether it is first asked if a plan pays."""
+        is_open = self.parallel is Parallel.AUTO and not (self.repository or self.context.images)
+        return is_open and len(request) <= SHORT_CHARS
+
+    def _ask_in_two(self, messages: list[Block]) -> Reply:
+        """Ask how the plan begins, and where that does not end it, for the rest."""
+        reply = self._ask(messages, Members.BEGINNING)
+        if self._reader.is_cut or not (beginning := read_beginning(reply)):
+            return reply
+        messages += (_message("assistant", beginning), _message("user", PLAN_GOES_ON))
+        self._reader.beginning = beginning
+        try:
+            return join_answers(beginning, self._ask(messages, Members.REST))
+        finally:
+            self._reader.beginning = ""
+
+    def _ask(self, messages: list[Block], members: Members = Members.ALL) -> Reply:
+        schema = build_schema(members, existing=bool(self.repository), part=bool(self.part_limit))
         looks = self._looking.schemas if self._looking else ()
         may_look = self._looking is not None and not self._looking.is_over()
         if self._structured:
             # once it has looked, the tools stay: the conversation has calls of them
             choice = {"tool_choice": {"type": "none"}} if looks and not may_look else {}
             try:
-                call = self._call(messages, output_schema=schema, tools=looks, **choice)
+                call = self._call(messages, members, output_schema=schema, tools=looks, **choice)
                 return self.claude.send(call)
             except RequestRejected as exc:
                 if not any(word in exc.message.lower() for word in _SCHEMA_WORDS):
                     raise
                 self._structured = False
                 self.on_progress("structured output is refused here; using a tool call instead")
-        description = "Hand in the whole plan."
+        description = "Hand in the plan."
         tool = {"name": SUBMIT_PLAN, "description": description, "input_schema": schema}
         forced = {"type": "any"} if may_look else {"type": "tool", "name": SUBMIT_PLAN}
-        return self.claude.send(self._call(messages, tools=(*looks, tool), tool_choice=forced))
+        call = self._call(messages, members, tools=(*looks, tool), tool_choice=forced)
+        return self.claude.send(call)
 
-    def _call(self, messages: list[Block], **more: Any) -> Call:
-        existing = bool(self.repository)
-        instructions = load_planner_prompt(existing=existing, limit=self.part_limit)
+    def _call(self, messages: list[Block], members: Members, **more: Any) -> Call:
+        if members is Members.BEGINNING:
+            instructions = load_prompt("planner_first")
+        else:
+            existing = bool(self.repository)
+            instructions = load_planner_prompt(existing=existing, limit=self.part_limit)
         return Call(
             system=({"type": "text", "text": instructions},),
             # each turn that looks is sent all before it
@@ -252,39 +267,6 @@ def _plan_without_asking(request: PlanningRequest) -> Plan:
         existing=bool(request.repository),
         failing=request.failure.command,
     )
-
-
-def read_answer(reply: Reply, max_tokens: int, find_defects: FindDefects) -> _Answer:
-    """The plan in a reply, or everything that is wrong with it."""
-    if reply.stop_reason == "refusal":
-        declined = "the request was declined; plan the part of it that can be done"
-        return _Answer(_NO_PLAN, (declined,))
-    if reply.stop_reason == "max_tokens":
-        short = f"the plan was cut at {max_tokens} output tokens; make it shorter: fewer tasks, "
-        return _Answer(_NO_PLAN, (f"{short}terser instructions, smaller contracts",))
-    if reply.broken_inputs:
-        return _Answer(_NO_PLAN, (f"the input of {SUBMIT_PLAN} is not valid JSON",))
-    if not (text := _plan_text(reply)):
-        return _Answer(_NO_PLAN, ("the reply is empty; return the whole plan",))
-    try:
-        plan = parse_plan(_unfenced(text), "The reply")
-    except PlanInvalid as exc:
-        return _Answer(text, exc.defects)
-    if defects := tuple(find_defects(plan)):
-        return _Answer(text, defects)
-    return _Answer(text, plan=plan)
-
-
-def _plan_text(reply: Reply) -> str:
-    for block in reply.content:
-        if block["type"] == "tool_use" and block["name"] == SUBMIT_PLAN:
-            return json.dumps(block["input"], ensure_ascii=False)
-    return "".join(b["text"] for b in reply.content if b["type"] == "text").strip()
-
-
-def _unfenced(text: str) -> str:
-    """The text from the first brace to the last: some put a fence or a sentence around it."""
-    return text[text.find("{") : text.rfind("}") + 1] or text
 
 
 def _message(role: str, text: str) -> Block:

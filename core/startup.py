@@ -35,7 +35,7 @@ class Imports:
             self._end(f"Python {needed} or newer is needed, and this is {found}.")
 
     def __exit__(self, kind: object, exc: object, traceback: object) -> None:
-        if isinstance(exc, KeyboardInterrupt):
+        if is_interrupt(exc):
             _exit("Interrupted.", 130)
         if isinstance(exc, Exception) and "--debug" not in sys.argv:
             self._end(explain(exc))
@@ -49,6 +49,14 @@ def _exit(text: str, exit_code: int) -> None:
     if sys.stderr is not None:
         sys.stderr.write(text + "\n")
     raise SystemExit(exit_code)
+
+
+def is_interrupt(exc: object) -> bool:
+    """Also where Python hands it on as the cause of another error, as it does out of the body of a
+    class (`Error calling __set_name__ on ...`)."""
+    while isinstance(exc, Exception):
+        exc = exc.__cause__
+    return isinstance(exc, KeyboardInterrupt)
 
 
 def explain(exc: Exception) -> str:

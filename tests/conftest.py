@@ -117,9 +117,10 @@ def _share_descriptions_of_aws() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Live tests wait more than they compute, so that two cores carry five of them."""
+    """A third of the time of unit tests is waiting, so that two cores carry three of them, and five
+    live ones."""
     cores = os.cpu_count() or 1
-    return cores if config.option.markexpr == "unit" else max(cores, 5)
+    return cores + 1 if config.option.markexpr == "unit" else max(cores, 5)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 FIRST_S = 5.0
 """A silence is told after that many seconds, and each time that it has doubled."""
+_LONGEST_S = 8.0
+"""And once more at the latest after these, so that nobody waits 10 s without a line."""
 _TICK_S = 1.0
 _TOLD_EVERY_S = 1.0
 
@@ -47,7 +49,7 @@ class AnswerWatch:
         silent_s = time.monotonic() - self._heard_s
         with self._lock:
             if silent_s >= self._next_s and not self._is_over:
-                self._next_s *= 2
+                self._next_s += min(self._next_s, _LONGEST_S)
                 self._tell(self._progress(silent_s))
 
     def end(self) -> None:

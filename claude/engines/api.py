@@ -91,6 +91,7 @@ class ApiEngine(Engine):
         self._corrections = 0
         self._failures: Counter[tuple[str, str, str]] = Counter()
         self._cut: set[str] = set()
+        self._invalid: set[str] = set()
 
     def _solve(self) -> str:
         connected = self._context.connect(self._context.clock)
@@ -164,6 +165,7 @@ class ApiEngine(Engine):
             self._nudge(reply)
             return
         self._idle_turns = 0
+        self._invalid.clear()
         results = {call.id: self._run(call) for call in calls if call.name != SUBMIT}
         failed = sum(result["is_error"] for result in results.values())
         results |= {call.id: self._submit(call, failed) for call in calls if call.name == SUBMIT}
@@ -208,11 +210,15 @@ class ApiEngine(Engine):
             self._context.progress(output.partition("\n")[0])
             self._failures.clear()  # not going round in circles
             self._cut.discard(path := arguments["path"].removeprefix("./"))
+            self._invalid.discard(path)
             if call.broken is not None:
                 self._cut.add(path)
                 return _kept(path, arguments["content"])
             fault = check_syntax(self._workspace, self._shell, path)
-            return f"{output}\n{fault}" if fault else output
+            if not fault:
+                return output
+            self._invalid.add(path)
+            return f"{output}\n{fault}"
         return output
 
     def _failed(self, call: _Call, error: WorkspaceError) -> Block:
@@ -247,6 +253,11 @@ class ApiEngine(Engine):
             raise WorkspaceError(
                 f"Not looked at, since {failed} other call(s) of this turn failed.",
                 "Put that right first, then submit again.",
+            )
+        if self._invalid:  # told in this turn, so not yet seen
+            raise WorkspaceError(
+                f"Not looked at, since the syntax of {min(self._invalid)!r} is told to be wrong.",
+                "Put it right, or submit again if it is meant to be so.",
             )
         return check_arguments(tool, call.input)
 

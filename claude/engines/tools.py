@@ -174,7 +174,7 @@ _SUBMIT = Tool(
     "Hand in the task once every file it owns is written and complete. It is looked at after all "
     "other calls of its turn, and not if one of them failed. The workspace is then checked; if "
     "something is missing you are told, and go on.",
-    {"summary": ("string", "One paragraph: what was built and how it is used")},
+    {"summary": ("string", "What others should know of what was built")},
 )
 
 ACTIONS: Mapping[str, Callable[[Workspace, Arguments], str]] = {

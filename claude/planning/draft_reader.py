@@ -3,6 +3,7 @@ it shows that parallel work does not pay."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from claude.client.types import Hooks, Reader
 from core.plan import (
@@ -30,6 +31,8 @@ WORTH_IT = 0.8
 """Parallel work has to be at least that much shorter than one executor alone."""
 MOST_ALONE_TOKENS = 50_000
 """More than that is too much for one conversation, however it compares."""
+_MARKERS = ("__init__.py", "py.typed")
+"""Files of Python whose being there says all."""
 
 
 FindDefects = Callable[[Plan], Iterator[str]]
@@ -67,10 +70,17 @@ class DraftReader:
         self._contracts: list[Contract] = []
         self._is_begun = False
         """Whether its tasks may begin."""
+        self.beginning = ""
+        """JSON of the members that an earlier answer has given, which the next goes on from."""
+        self._is_inside = True
+        """Whether the brace that opens the answer was read."""
 
     def open(self) -> Reader:
         """A reader for one answer, which is read from its start."""
         self.draft, self.is_cut = PlanDraft(), False
+        self._is_inside = not self.beginning
+        if self.beginning:
+            self.draft.feed(open_beginning(self.beginning))
         self._judged.clear()
         self._contracts.clear()
         self._is_begun = False
@@ -78,6 +88,9 @@ class DraftReader:
         return self._read
 
     def _read(self, piece: str) -> bool:
+        if not self._is_inside:
+            _, brace, piece = piece.partition("{")
+            self._is_inside = bool(brace)
         for name, part in self.draft.feed(piece):
             self._report(name, part)
             if isinstance(part, Contract):
@@ -120,6 +133,11 @@ class DraftReader:
             self._on_progress(f"{line} ({tokens:,} tokens of the plan)")
 
 
+def open_beginning(beginning: str) -> str:
+    """The JSON of a beginning, ready for the members that follow."""
+    return f"{beginning[: beginning.rindex('}')].rstrip()},"
+
+
 def parallel_pays(begun: Plan, executors: int) -> bool:
     """Whether what is left of planning and the tasks in parallel are much shorter than all tasks
     in a row, in output tokens, which take the time. What is written of the plan is spent."""
@@ -155,7 +173,8 @@ def planner_defects(plan: Plan, failing: str = "") -> Iterator[str]:
     if failing and failing not in (criterion.command for criterion in plan.acceptance_criteria):
         yield f"no criterion has the command {failing!r}, which the request reports as failing"
     for contract in plan.contracts:
-        if not contract.content.strip():
+        is_marker = PurePosixPath(contract.path).name in _MARKERS
+        if not contract.content.strip() and not is_marker:
             yield f"contract {contract.path!r} has no content; write the whole file"
     for task in plan.tasks:
         if task.estimate == 0:

@@ -1,5 +1,7 @@
 """The shape that the API holds a planner to."""
 
+import json
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +20,22 @@ _OF_PART = ("reads",)
 """Of a plan: what there is only where executors get a part of that code."""
 
 
-@lru_cache(maxsize=4)
-def build_schema(*, existing: bool = False, part: bool = False) -> Block:
+_BEGINNING = ("title", "summary", "assumptions", "analysis")
+"""Of a plan: what decides whether several executors pay."""
+
+
+class Members(Enum):
+    """Which members of a plan an answer has."""
+
+    ALL = "all"
+    BEGINNING = "beginning"
+    REST = "rest"
+
+
+@lru_cache(maxsize=8)
+def build_schema(
+    members: Members = Members.ALL, *, existing: bool = False, part: bool = False
+) -> Block:
     """The JSON schema of Plan for the API, without the fields that the program sets; those that
     need `existing` code, or a `part` of it, only with that."""
     import claude.sdk  # noqa: F401, I001 - makes the next quick; a third of a second all the same
@@ -29,6 +45,12 @@ def build_schema(*, existing: bool = False, part: bool = False) -> Block:
     absent = (*_OWN, *(() if existing else _OF_EXISTING), *(() if part else _OF_PART))
     for own in absent:
         schema["properties"].pop(own)
+    if members is not Members.ALL:
+        keeps = members is Members.BEGINNING
+        named = schema["properties"].items()
+        schema["properties"] = {k: v for k, v in named if (k in _BEGINNING) is keeps}
+        used = json.dumps(schema["properties"])
+        schema["$defs"] = {k: v for k, v in schema["$defs"].items() if f'$defs/{k}"' in used}
     schema["required"] = list(schema["properties"])
     return schema
 

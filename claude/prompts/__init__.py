@@ -14,7 +14,10 @@ from core.context import ContextImage
 from core.paths import EVERYTHING
 from core.quoting import escaped
 
+PLAN_GOES_ON = "Go on with the plan: return its other members, from `setup` on."
 _MOST_FILES_NAMED = 400
+_LINE_TOKENS = 12
+_TESTS_SHARE = 5
 
 
 @lru_cache(maxsize=16)
@@ -123,14 +126,21 @@ def render_task(request: Request, files: Iterable[str]) -> str:
     parts = [f'<task id="{task.id}" attempt="{request.key.attempt}">', task.title, ""]
     parts += [task.instructions, *_section("owns", task.owns), *_section("checks", task.checks)]
     if EVERYTHING not in task.owns:
-        size = (
-            f"about {task.estimate:,} output tokens, {task.estimate // 12:,} lines, tests included"
-        )
-        parts += _section("size", [size])
+        parts += _section("size", [_describe_size(request)])
     parts += _section("files", named)
     if request.previous_failure:
         parts += _section("previous_failure", [request.previous_failure])
     return "\n".join([*parts, "</task>"])
+
+
+def _describe_size(request: Request) -> str:
+    """How much is planned. An estimate for existing code holds the old text of its edits, too."""
+    estimate = request.task.estimate
+    lines = max(estimate // _LINE_TOKENS, _TESTS_SHARE)
+    if request.base is not None:
+        return f"about {estimate:,} output tokens, {lines:,} lines, tests included"
+    tests = lines // _TESTS_SHARE
+    return f"about {lines - tests:,} lines, and besides them at most {tests:,} lines of tests"
 
 
 def render_defects(defects: Iterable[str]) -> str:
@@ -147,4 +157,6 @@ def render_feedback(text: str) -> str:
 
 
 def _section(name: str, lines: Iterable[str]) -> list[str]:
-    return [f"<{name}>", *lines, f"</{name}>"]
+    """Those lines, marked; nothing where there are none, which would look like something lost."""
+    found = list(lines)
+    return [f"<{name}>", *found, f"</{name}>"] if found else []

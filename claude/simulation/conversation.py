@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from claude.client.context import read_note
+from claude.prompts import PLAN_GOES_ON
 from claude.simulation.cli_tools import RUN, find_unwanted, find_workspace, from_cli, own_tools
 from claude.simulation.existing import read_listing
 
@@ -103,9 +104,10 @@ def read_conversation(request: Mapping[str, Any]) -> Conversation:
     if not prompt or not (keys or "planner" in system):
         return Conversation("other", turn, prompt, tools=tools)
     existing = "<repository>" in "\n".join(texts)
+    begun = any(PLAN_GOES_ON in _texts(message["content"]) for message in messages)
     return Conversation(
         "planner",
-        turn,
+        turn - begun,  # the same answers, whether it was asked in two or at once
         prompt,
         tools=tools,
         failing=frozenset(_FAILURE.findall("\n".join(texts))),
@@ -139,7 +141,7 @@ def _plan_keys(request: Mapping[str, Any]) -> frozenset[str]:
     tools = [t for t in request.get("tools") or () if t["name"] == "submit_plan"]
     schemas = [output.get("schema") or {}, *(tool["input_schema"] for tool in tools)]
     keys = [frozenset(schema.get("properties") or ()) for schema in schemas]
-    return next((k for k in keys if {"tasks", "contracts"} <= k), frozenset())
+    return next((k for k in keys if k & {"tasks", "analysis"}), frozenset())
 
 
 def _texts(content: str | list[dict[str, Any]]) -> list[str]:

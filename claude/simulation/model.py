@@ -54,7 +54,9 @@ class SimulatedModel:
             designed = plan_change(talk.listed, "".join(talk.failing))
         else:
             designed = self._mistakes.of_plan(self._designer.plan(talk.prompt))
-        plan, is_cut = self._misbehaviour.spoil_plan(designed.model_dump(mode="json"), talk)
+        plan, is_cut = designed.model_dump(mode="json"), False
+        if "tasks" in talk.plan_keys or not talk.plan_keys:
+            plan, is_cut = self._misbehaviour.spoil_plan(plan, talk)
         shown = {k: v for k, v in plan.items() if k in talk.plan_keys or not talk.plan_keys}
         tool = "submit_plan" if "submit_plan" in talk.tools else ""
         part = Part(json.dumps(shown, ensure_ascii=False), tool)

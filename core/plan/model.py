@@ -47,7 +47,7 @@ class Task(_Part):
 
     id: str = Field(description="Lower-case letters, digits and dashes; begins with a letter")
     title: str = Field(default="", description="A few words")
-    instructions: str = Field(description="What its executor cannot know otherwise, 30-60 words")
+    instructions: str = Field(description="What its executor cannot know otherwise")
     depends_on: tuple[str, ...] = Field(
         default=(), description="Ids of tasks whose finished files this one has to read"
     )

@@ -61,6 +61,17 @@ def check_unmoved(run: RunDir, facts: RunFacts) -> None:
         )
 
 
+def check_plan_kept(run: RunDir) -> None:
+    """That a plan which was approved, or whose tasks were delivered, is not made anew unasked.
+    Raises UsageError."""
+    run_view = read_run_view(run)
+    if (run_view.approved or run_view.delivered) and not run.plan.exists():
+        raise UsageError(
+            f"The plan of the run {run.run_id} is gone: {run.plan} does not exist.",
+            "Put it back from a copy, or start a new run.",
+        )
+
+
 def moved_from(name: str, facts: RunFacts, settings: Settings) -> str:
     """The place of the backend `name` that a run kept, as options, where `settings` mean another;
     empty where they mean the same."""

@@ -1,6 +1,8 @@
 """Ctrl-C and SIGTERM: the first asks the run to stop, the second ends it at once."""
 
+import _thread
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +10,8 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S = 0.01
+"""After what drops it has returned, for it would be dropped there again."""
 
 
 @contextmanager
@@ -28,9 +32,22 @@ def first_asks(ask: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def all_raise() -> Iterator[None]:
-    """While inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that one path cleans up."""
-    with _handling(signal.default_int_handler):
-        yield
+    """While inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that one path cleans up;
+    once more where Python had to drop it, as in what the import system calls at its end."""
+    hook = sys.unraisablehook
+
+    def raise_again(dropped: "sys.UnraisableHookArgs") -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            threading.Timer(_AGAIN_S, _thread.interrupt_main).start()
+        else:
+            hook(dropped)
+
+    sys.unraisablehook = raise_again
+    try:
+        with _handling(signal.default_int_handler):
+            yield
+    finally:
+        sys.unraisablehook = hook
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from config import Settings
 from core.bundle import Allowance, Models, ModelSettings
 from core.clock import Clock
 from core.context import NO_CONTEXT, Context
-from core.errors import refuse_if
+from core.errors import TargetRefused, refuse_if
 from core.events import AnswerProgress, Part
 from core.job import Amount, Manifest, Usage
 from core.plan import Plan
@@ -243,8 +243,14 @@ def _holding_target(settings: Settings, facts: RunFacts, run: RunDir) -> Iterato
                 stack.enter_context(_existing_code(settings.into, settings.base, run))
         else:
             check_target(target, last_delivery(run, facts), settings.work_dir)
-            with storing():
+            try:
                 stack.enter_context(reserved(absolute(target), facts.run))
+            except OSError as exc:
+                raise TargetRefused(
+                    f"The output directory {target} cannot be used: nothing can be written beside"
+                    f" it: {exc.strerror or exc}.",
+                    "Free space or correct the permissions there, or choose another --output-dir.",
+                ) from exc
             # again: another run may have ended meanwhile
             check_target(target, last_delivery(run, facts), settings.work_dir)
         yield

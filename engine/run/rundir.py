@@ -308,10 +308,10 @@ def reserved(target: Path, run_id: str) -> Iterator[None]:
         except OSError as exc:
             if exc.errno not in _NO_LOCKS:
                 raise
-        stream.truncate(0)
-        stream.write(run_id)
-        stream.flush()
         try:
+            stream.truncate(0)
+            stream.write(run_id)
+            stream.flush()
             yield
         finally:
             lock.unlink(missing_ok=True)

@@ -18,15 +18,20 @@ _UNCHANGED = "The plan is unchanged."
 
 
 def check_can_ask(
-    stdin: TextIO | None, plan: Path, prompt: str = "", code: Sequence[str] = ()
+    stdin: TextIO | None,
+    plan: Path,
+    prompt: str,
+    same_options: Callable[[str], Sequence[str]],
+    unasked: str = "",
 ) -> None:
     """Raises UsageError when the question of --approve could not be answered; `plan` is where the
-    run's plan is, if it has one. The `prompt` and the options that name existing `code` are those
-    of the run."""
+    run's plan is, if it has one, and `same_options` those that another command needs to do as this
+    one. `unasked` goes before a command that would ask otherwise."""
     if stdin is None or not stdin.isatty():
         asked = prompt if len(prompt) <= _LONGEST_PROMPT else "PROMPT"
-        write = program_line("plan", asked, *code, "-o", "plan.json")
-        run = program_line("--plan", str(plan) if plan.exists() else "plan.json", *code)
+        write = program_line("plan", asked, *same_options("plan"), "-o", "plan.json")
+        given = str(plan) if plan.exists() else "plan.json"
+        run = unasked + program_line("--plan", given, *same_options("run"))
         remedy = f"Write the plan with `{write}`, review it and run it with `{run}`."
         if plan.exists():
             remedy = f"Go on in a terminal, or review {plan} and start a run of it with `{run}`."

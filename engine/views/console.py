@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TextIO, cast
 
 from core.errors import OrchestratorError, OutputFailed, PreflightFailed, RunInterrupted
-from core.startup import REMEDY, explain
+from core.startup import REMEDY, explain, is_interrupt
 
 _OUR_LOGGERS = {"backends", "claude", "core", "engine", "executor_agent", "planner_agent"}
 
@@ -114,7 +114,7 @@ def is_shown(record: logging.LogRecord) -> bool:
 
 def print_error(exc: Exception | KeyboardInterrupt, *, debug: bool) -> int:
     """Print one message with its remedy to standard error; returns the exit code."""
-    if isinstance(exc, KeyboardInterrupt | RunInterrupted):
+    if isinstance(exc, RunInterrupted) or is_interrupt(exc):
         print_line("Interrupted.")
         return RunInterrupted.exit_code
     if debug:

@@ -78,9 +78,15 @@ def render_short(run_view: RunView, width: int = WIDTH) -> str:
         text = " ".join(simulation_lines(run_view.title, header.prompt, existing=header.existing))
         lines += wrapped(text, "  ", 2, width=width)
     lines += _labelled(_short_facts(run_view), width)
-    if header.run_dir:
+    if _is_there(run_view):
         lines.append(next_look(run_view))
     return "\n".join([*lines, *_start(run_view), *_continue(run_view)]) + "\n"
+
+
+def _is_there(run_view: RunView) -> bool:
+    """Whether a command can look at the run."""
+    is_removed = run_view.ended is not None and run_view.ended.outcome == REMOVED
+    return bool(run_view.header.run_dir) and not is_removed
 
 
 def _short_facts(run_view: RunView) -> Iterator[tuple[str, str]]:
@@ -155,7 +161,7 @@ def render_end(run_view: RunView, *, quiet: bool, verbose: bool = False, width: 
     lines = [render_outcome(run_view)]
     if run_view.ended is None or run_view.ended.exit_code:
         lines += _labelled((fact for fact in _facts(run_view) if fact[0] in _WRONG), width)
-        if run_view.tasks.counts[TaskPhase.FAILED] and run_view.header.run_dir:
+        if run_view.tasks.counts[TaskPhase.FAILED] and _is_there(run_view):
             lines.append(next_look(run_view))
     return "\n".join([*lines, *_continue(run_view)]) + "\n"
 

@@ -76,7 +76,7 @@ def test_a_plan_may_be_edited_and_sent_back_before_it_is_carried_out(
     assert parse_plan(plan.read_text(), "it").title == "Mine"
     (journal,) = tmp_path.glob(".orchestrator/runs/*/journal.jsonl")
     planned = [e for e in read_journal(journal) if e.kind is Kind.PROGRESS and not e.task]
-    assert len(planned) == 2  # both requests count
+    assert len(planned) == 3  # of a short prompt in two parts, and again: all requests count
 
 
 def test_another_plan_is_made_inside_the_budget(
@@ -87,3 +87,30 @@ def test_another_plan_is_made_inside_the_budget(
     printed = capsys.readouterr().out
     assert "The plan is as it was." in printed
     assert printed.count("Carry out this plan?") == 2
+
+
+def test_the_commands_that_are_offered_where_nobody_can_be_asked_mean_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Typed())
+    monkeypatch.setattr("sys.argv", ["orchestrator.py"])
+    given = ("--approve", "--max-executors", "2", "--max-cost", "3", "--no-verify", "--git")
+    assert orchestrator.main([*RUN, *given]) == 2
+    text = capsys.readouterr().err
+    planning = "--max-executors 2 --max-cost 3 --sim-speed 0 --sim-tasks 2"
+    assert f" plan 'Build it' {planning} -o plan.json`" in text
+    in_place = f"--output-dir {Path.cwd() / 'out'} --git --no-verify"
+    assert f" --plan plan.json --max-executors 2 {in_place} --max-cost 3" in text
+
+
+def test_a_plan_that_was_approved_is_not_made_anew_where_its_file_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", Typed("y\n"))
+    assert orchestrator.main([*RUN, "--approve", "--max-tokens", "20000"]) == 4
+    capsys.readouterr()
+    (plan,) = tmp_path.glob(".orchestrator/runs/*/plan.json")
+    plan.unlink()
+    assert orchestrator.main(["resume", "last", "--max-tokens", "9000000"]) == 2
+    assert f"is gone: {plan} does not exist." in capsys.readouterr().err
+    assert not Path("out").exists()

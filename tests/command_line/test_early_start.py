@@ -21,7 +21,9 @@ from tests.fakes.surroundings import journal, usages_of
 
 pytestmark = pytest.mark.slow
 
-PROMPT = "Build a todo list app with add/delete/complete"
+SHORT = "Build a todo list app with add/delete/complete"
+PROMPT = f"{SHORT}. {'Take care. ' * 20}"
+"""So long that its plan is one answer."""
 
 
 PARALLEL = {"estimate": 4000}
@@ -292,7 +294,7 @@ def test_under_each_fault_the_tree_is_the_one_without_or_a_run_that_waits_fails_
 ) -> None:
     faults = f"{fault}={CHANCES[fault]}"
     for seed in (1, 2):
-        args = [PROMPT, "--sim-speed", "300", "--sim-seed", str(seed), "--sim-faults", faults]
+        args = [SHORT, "--sim-speed", "300", "--sim-seed", str(seed), "--sim-faults", faults]
         where = ["--output-dir", f"out-{seed}", "--work-dir", f"work-{seed}", "--quiet"]
         code = orchestrator.main([*args, *where])
         if code == 0:

@@ -707,7 +707,7 @@ def test_the_request_of_the_preflight_counts_against_the_caps_of_plan(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     with scripted_server(hello()) as server:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
-        assert orchestrate("plan", "x", "--real", "--max-tokens", "14000") == 4
+        assert orchestrate("plan", "x" * 201, "--real", "--max-tokens", "14000") == 4
     output = capsys.readouterr().err
     assert len(server.asked) == 1  # the second did not fit
     assert "what is left of the budget: 13,979 tokens" in output

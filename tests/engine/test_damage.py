@@ -32,7 +32,7 @@ from engine.run.journal import Journal
 from engine.run.run_view import replay
 from engine.run.session import REMOVED
 from engine.scheduling.retry_policy import RULES, Rule
-from engine.views.summary import is_resumable
+from engine.views.summary import is_resumable, render_end
 from tests.fakes.aws import FakeAws
 from tests.fakes.batch_run import backend_on, site_of
 from tests.fakes.sabotage import (
@@ -267,8 +267,14 @@ def test_a_target_that_cannot_be_written_is_left_alone_and_named(
 # -- the whole run directory
 
 
+def remove_all(path: Path) -> None:
+    """As often as it takes: workers go on writing there meanwhile."""
+    while path.exists():
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def removed(run: SabotagedRun) -> None:
-    shutil.rmtree(run.dir.root)
+    remove_all(run.dir.root)
 
 
 def moved(run: SabotagedRun) -> None:
@@ -276,7 +282,7 @@ def moved(run: SabotagedRun) -> None:
 
 
 def work_removed(run: SabotagedRun) -> None:
-    shutil.rmtree(run.place / "work")
+    remove_all(run.place / "work")
 
 
 def journal_removed(run: SabotagedRun) -> None:
@@ -303,7 +309,9 @@ def test_a_run_whose_directory_is_gone_stops_at_once_and_offers_no_resume(
     assert begun(run) == before
     assert run.delivered() in ({}, EXPECTED if kind is Kind.MERGE_INTENDED else {})
     assert (ended(run).exit_code, ended(run).outcome) == (1, REMOVED)
-    assert not is_resumable(replay(RUN, run.heard.events))
+    run_view = replay(RUN, run.heard.events)
+    assert not is_resumable(run_view)
+    assert f" {RUN}" not in render_end(run_view, quiet=False).partition("\n  ")[2]
     assert run.dir.root.exists() == (gone is journal_removed)
 
 

@@ -54,8 +54,8 @@ def test_the_plan_is_the_one_that_is_made_anywhere(
     assert not place.failure_json.exists()
     assert not (place.root / CREDENTIALS_FILE).exists()
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    [usage] = [line["usage"] for line in told if "usage" in line]
-    assert usage["output_tokens"] > 0
+    beginning, rest = (line["usage"] for line in told if "usage" in line)
+    assert 0 < beginning["output_tokens"] < rest["output_tokens"]
 
 
 def test_a_plan_that_does_not_come_right_is_a_failure_that_tells_why(place: PlanningDir) -> None:

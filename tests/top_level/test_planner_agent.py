@@ -9,6 +9,7 @@ import pytest
 
 from claude.client.types import Hooks, Reply
 from claude.limits.governor import Governor
+from claude.planning.answer import SUBMIT_PLAN
 from claude.planning.schema import build_schema
 from claude.prompts import load_prompt
 from core.bundle import Limits, ModelSettings
@@ -18,7 +19,7 @@ from core.plan import Plan, plan_defects
 from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
 from core.plan.single import estimate_alone
 from core.worker.planning import Parallel, PlanningRequest, Revision
-from planner_agent import SUBMIT_PLAN, PlannerAgent, ask_for_plan, plan_alone
+from planner_agent import PlannerAgent, ask_for_plan, plan_alone
 from tests.fakes.scripted_claude import Answer, FakeClock, ScriptedClaude, act, act_broken, say, use
 
 
@@ -59,11 +60,12 @@ def plan_json(**changes: Any) -> dict[str, Any]:
 
 
 GOOD = json.dumps(plan_json())
+REQUEST = f"Build a todo list{', and one for each of us' * 10}"
 
 
-def planned(*answers: Answer, **more: Any) -> tuple[Plan, ScriptedClaude]:
+def planned(*answers: Answer, request: str = REQUEST, **more: Any) -> tuple[Plan, ScriptedClaude]:
     claude = ScriptedClaude(answers)
-    return PlannerAgent(claude, **more).plan("Build a todo list"), claude
+    return PlannerAgent(claude, **more).plan(request), claude
 
 
 def defects_of(reply: Reply) -> str:
@@ -79,7 +81,7 @@ def test_a_good_plan_is_taken_at_once() -> None:
     assert plan.version == 2
     (call,) = claude.calls
     text = call.messages[0]["content"][0]["text"]
-    assert text == "<request>\nBuild a todo list\n</request>"
+    assert text == f"<request>\n{REQUEST}\n</request>"
     assert call.system[0]["text"] == load_prompt("planner")
     assert (call.max_tokens, call.output_schema, call.tools) == (999, build_schema(), ())
 
@@ -176,6 +178,14 @@ def test_a_planner_is_held_to_more_than_a_person(reply: Reply, told: str) -> Non
     assert told in defects_of(reply)
 
 
+def test_a_package_marker_may_be_empty() -> None:
+    plan: Any = plan_json()
+    plan["contracts"].append({"path": "app/__init__.py", "purpose": "Marker", "content": ""})
+    made, claude = planned(say(json.dumps(plan)))
+    assert made.contracts[-1].content == ""
+    assert len(claude.calls) == 1
+
+
 @pytest.mark.parametrize("reply", [say("no", "refusal"), say("x", "max_tokens"), say(" ")])
 def test_what_cannot_go_back_is_replaced_so_that_roles_alternate(reply: Reply) -> None:
     _, claude = planned(reply, say(GOOD))
@@ -187,7 +197,7 @@ def test_repairs_are_bounded_and_the_last_defects_are_shown() -> None:
     claude = ScriptedClaude([say("{}"), say(" "), say("[]"), say(bad)])
     told: list[str] = []
     with pytest.raises(PlanningFailed) as failure:
-        PlannerAgent(claude, on_progress=told.append).plan("Build")
+        PlannerAgent(claude, on_progress=told.append).plan(REQUEST)
     assert "No valid plan after 3 repairs" in str(failure.value)
     assert "  - the plan has no tasks" in str(failure.value)
     assert "--plan" in failure.value.remedy
@@ -243,7 +253,7 @@ def test_where_parallel_work_does_not_pay_the_answer_is_cut_and_one_executor_bui
     assert (task.owns, task.estimate) == (("./",), estimate_alone(3))
     assert (plan.title, plan.summary) == ("Todo", "A todo list.")
     assert plan.assumptions == ("One person uses it.",)
-    assert plan.prompt == "Build a todo list"
+    assert plan.prompt == REQUEST
     assert not plan.analysis.parallel_pays
     assert not plan_defects(plan)
 

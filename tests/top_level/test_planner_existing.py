@@ -11,6 +11,7 @@ import pytest
 from claude.client.types import Call, Hooks, Reply
 from claude.engines.looking import MOST_RESULT_CHARS, MOST_TOKENS, MOST_TURNS
 from claude.limits.governor import Governor
+from claude.planning.answer import SUBMIT_PLAN
 from claude.planning.schema import build_schema
 from claude.prompts import load_executor_prompt, load_prompt
 from core.bundle import Limits, ModelSettings, SimulationSettings
@@ -21,7 +22,7 @@ from core.errors import RequestRejected
 from core.plan import Plan
 from core.plan.draft import HeadWritten
 from core.worker.planning import Failure, Parallel, PlanningRequest
-from planner_agent import SUBMIT_PLAN, PlannerAgent, ask_for_plan
+from planner_agent import PlannerAgent, ask_for_plan
 from tests.fakes.scripted_claude import (
     Answer,
     FakeClock,

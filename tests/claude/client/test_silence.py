@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import claude.client.client
-from claude.client.silence import AnswerWatch, Watchman
+from claude.client.silence import FIRST_S, AnswerWatch, Watchman
 from claude.client.stream import StreamedMessage
 from claude.client.types import Hooks
 from core.clock import SystemClock
@@ -53,6 +53,18 @@ def test_a_silence_is_told_until_something_comes(
         assert any(not progress.silent_s for progress in told), "something came again"
         over = len(told)
     assert len(told) == over
+
+
+def test_a_silence_is_told_again_before_anybody_waits_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s, told = [100.0], list[AnswerProgress]()
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
+    watch = AnswerWatch(StreamedMessage(), told.append, FakeClock(), FIRST_S)
+    for _ in range(60):
+        now_s[0] += 1.0
+        watch.check()
+    assert [progress.silent_s for progress in told] == [5, 10, 18, 26, 34, 42, 50, 58]
 
 
 def test_a_listener_that_fails_silences_no_other() -> None:

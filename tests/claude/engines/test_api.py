@@ -203,7 +203,7 @@ def test_the_task_block_says_all_of_the_task(tmp_path: Path) -> None:
         '<task id="store" attempt="1">\nThe store\n\nWrite the store.\n'
         "<owns>\napp/store.py\n</owns>\n"
         "<checks>\npython -m app.store\n</checks>\n"
-        "<size>\nabout 100 output tokens, 8 lines, tests included\n</size>\n"
+        "<size>\nabout 7 lines, and besides them at most 1 lines of tests\n</size>\n"
         "<files>\nlib/a.py\n</files>\n"
         "<previous_failure>\nIt hung.\n</previous_failure>\n</task>"
     )
@@ -282,6 +282,22 @@ def test_a_submission_beside_a_failed_call_is_not_looked_at(tmp_path: Path) -> N
     ok, refused, submitted = tool_results(it.claude.calls[1])
     assert (ok["is_error"], refused["is_error"], submitted["is_error"]) == (False, True, True)
     assert "1 other call(s) of this turn failed" in submitted["content"]
+
+
+def test_a_submission_is_not_looked_at_before_a_fault_of_its_turn_was_seen(tmp_path: Path) -> None:
+    bad = write(content="STORE = {\n")
+    it = bench(tmp_path, act(bad, submit()), act(submit()))
+    assert it.work().outcome is Outcome.OK  # as it is, if the model means it so
+    told, refused = tool_results(it.claude.calls[1])
+    assert (told["is_error"], refused["is_error"]) == (False, True)
+    assert "the syntax of 'app/store.py' is told to be wrong" in refused["content"]
+
+
+def test_parts_of_a_file_that_are_whole_in_the_end_may_be_submitted_at_once(tmp_path: Path) -> None:
+    rest = use("append_file", path="app/store.py", content="}\n")
+    it = bench(tmp_path, act(write(content="STORE = {\n"), rest, submit()))
+    assert it.work().outcome is Outcome.OK
+    assert len(it.claude.calls) == 1
 
 
 def test_fifty_calls_in_a_turn_are_all_answered_in_order(tmp_path: Path) -> None:

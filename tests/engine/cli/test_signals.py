@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 
 import pytest
 
@@ -53,3 +54,18 @@ def test_on_another_thread_nothing_is_touched() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+class Dropping:
+    def __del__(self) -> None:
+        raise KeyboardInterrupt
+
+
+def drop_and_wait(wait_s: float) -> None:
+    Dropping()
+    time.sleep(wait_s)
+
+
+def test_an_interrupt_that_python_drops_comes_once_more() -> None:
+    with pytest.raises(KeyboardInterrupt), all_raise():
+        drop_and_wait(10)

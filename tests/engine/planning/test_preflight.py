@@ -62,3 +62,13 @@ def test_a_run_that_cannot_be_written_down_leaves_no_connection(tmp_path: Path) 
     Counted.look = taken
     assert orchestrator.main(["run", "x", "--backend", NAME]) == 2
     assert not Counted.opened
+
+
+def test_what_cannot_be_written_beside_the_target_is_told_with_its_option(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Counted.look = list
+    (tmp_path / ".out.reserved").mkdir()
+    told = f"The output directory {tmp_path / 'out'} cannot be used: nothing can be written beside"
+    assert orchestrator.main(["run", "x", "--backend", NAME, "--output-dir", "out"]) == 2
+    assert told in capsys.readouterr().err

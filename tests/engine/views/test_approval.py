@@ -161,9 +161,12 @@ def test_an_editor_that_fails_is_told_and_the_plan_stays(
 @pytest.mark.parametrize("stdin", [None, io.StringIO("y\n")])
 def test_approve_needs_a_terminal(stdin: io.StringIO | None, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--approve needs a terminal") as caught:
-        check_can_ask(stdin, tmp_path / "plan.json", "Build it")
-    assert " plan 'Build it' -o plan.json`" in caught.value.remedy
+        check_can_ask(
+            stdin, tmp_path / "plan.json", "Build it", lambda command: [f"--of-{command}"]
+        )
+    assert " plan 'Build it' --of-plan -o plan.json`" in caught.value.remedy
+    assert " --plan plan.json --of-run`" in caught.value.remedy
 
 
 def test_a_terminal_can_be_asked(tmp_path: Path) -> None:
-    check_can_ask(Terminal(), tmp_path / "plan.json")
+    check_can_ask(Terminal(), tmp_path / "plan.json", "Build it", lambda _: [])

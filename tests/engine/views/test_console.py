@@ -47,3 +47,17 @@ def test_what_the_system_refuses_is_no_defect_of_the_program(
     first, remedy = capsys.readouterr().err.splitlines()
     assert first.startswith(f"error: {told}")
     assert remedy.startswith("  ")
+
+
+def test_an_interrupt_that_python_hands_on_as_a_cause_is_told_as_that(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupting:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises((RuntimeError, KeyboardInterrupt)) as caught:  # the first until Python 3.12
+        type("Body", (), {"field": Interrupting()})
+    assert isinstance(caught.value, Exception | KeyboardInterrupt)
+    assert print_error(caught.value, debug=False) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
