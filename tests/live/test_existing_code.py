@@ -28,16 +28,13 @@ class Repository:
         return self.place / "repo"
 
     def change(self, *backend: str, check: bool = False) -> str:
-        """The tree after a run there, which leaves everything else as it is."""
-        before = fingerprint(self.path)
+        """The tree after a run there."""
         args = [sys.executable, str(ROOT / "orchestrator.py"), "Change it", "--into", "repo"]
         args += ["--plan", "plan.json", "--sim-speed", "0", "--no-color", *backend]
         args.append("--verify" if check else "--no-verify")
         done = orchestrate(self.place, args, SLURM_CONF=str(service_conf()))
         assert done.returncode == 0, done.stderr
         assert (self.project.passed in done.stdout) == check, done.stdout
-        assert fingerprint(self.path) == before
-        git(self.path, "fsck", "--strict", "--no-dangling")
         newest = git(self.path, "for-each-ref", "--format=%(refname)", "refs/heads/orchestrator")
         branch = newest.splitlines()[-1]
         changed = git(self.path, "diff", "--name-only", "main", branch).splitlines()
@@ -58,7 +55,12 @@ def repository(
 @pytest.mark.bubblewrap
 @pytest.mark.docker_engine
 @pytest.mark.slurm
-def test_a_change_is_the_same_on_every_backend(repository: Repository) -> None:
+def test_a_change_is_the_same_on_every_backend_and_all_else_as_it_was(
+    repository: Repository,
+) -> None:
+    before = fingerprint(repository.path)
     on_threads = repository.change(check=True)
     for backend in (("--docker",), SLURM):
         assert repository.change(*backend) == on_threads
+    assert fingerprint(repository.path) == before
+    git(repository.path, "fsck", "--strict", "--no-dangling")

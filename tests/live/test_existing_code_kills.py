@@ -92,9 +92,9 @@ def chosen(seen: list[str], kinds: tuple[str, ...]) -> Iterator[tuple[str, int]]
     ("name", "kinds", "option"),
     [
         *((name, kinds, "--no-verify") for name, kinds in STEPS.items()),
-        ("npm", CHECKED, "--verify"),
+        ("python", CHECKED, "--verify"),
     ],
-    ids=[*STEPS, "npm with checks"],
+    ids=[*STEPS, "python with checks"],
 )
 def test_killed_at_a_step_it_gives_the_same_commits(
     name: str, kinds: tuple[str, ...], option: str, program: DyingRuns, tmp_path: Path

@@ -40,7 +40,7 @@ from tests.live.slurm_clusters import Cluster, service_conf
 
 pytestmark = [pytest.mark.slurm, pytest.mark.sshd, pytest.mark.slow, pytest.mark.timeout(240)]
 SMALL = "Write a script that prints the first ten primes"
-TASKS = 100
+TASKS = 40
 
 
 @pytest.fixture(scope="module")
@@ -188,12 +188,12 @@ def quick_setup(place: Path) -> Path:
     return setup
 
 
-def test_a_hundred_tasks_take_one_connection_and_one_session_for_each_call(tmp_path: Path) -> None:
+def test_forty_tasks_take_one_connection_and_one_session_for_each_call(tmp_path: Path) -> None:
     with Sshd.of_its_own(tmp_path / "sshd").running() as sshd:
-        check_a_hundred_tasks(tmp_path, sshd)
+        check_forty_tasks(tmp_path, sshd)
 
 
-def check_a_hundred_tasks(tmp_path: Path, sshd: Sshd) -> None:
+def check_forty_tasks(tmp_path: Path, sshd: Sshd) -> None:
     more = {"slurm_setup": quick_setup(tmp_path / "bin"), "slurm_mem": "10M"}
     cluster = RemoteCluster(tmp_path / "cluster", sshd, more=more)
     facts = RunFacts("20260101-120000-8888", PROMPT, str(tmp_path / "out"), 0.0, {}, True)
@@ -202,7 +202,7 @@ def check_a_hundred_tasks(tmp_path: Path, sshd: Sshd) -> None:
     with aws_with_cluster():
         live = LiveRun(run, wide_plan(), cluster.make, bounds, SystemClock())
         jobs = [live.prepare(task.id) for task in live.plan.tasks]
-        rounds, sign_ins = (jobs[:60], jobs[60:]), sshd.sign_ins  # those are of sshd.sh
+        rounds, sign_ins = (jobs[:25], jobs[25:]), sshd.sign_ins  # those are of sshd.sh
         assert live.backend.preflight() == []
         assert sshd.sign_ins == sign_ins + 1
         counts = [sshd.sessions]

@@ -1,8 +1,8 @@
-"""Two hundred tasks with two hundred executors on a real Slurm: what its controller is asked.
+"""Thirty tasks with thirty executors on a real Slurm: what its controller is asked.
 
 Scheduler, backend, arrays and Slurm are real. The jobs' python3 comes from a setup file and does
-what a worker does with the bundle (claim, files, manifest, result), without asking a model: two
-hundred whole workers at once would keep a machine of two cores busy for many minutes.
+what a worker does with the bundle (claim, files, manifest, result), without asking a model: so
+many whole workers at once would keep a machine of two cores busy for long.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.live.slurm_run import SlurmRun, slurm_run
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
-TASKS = 60
+TASKS = 30
 WORKER = """
 import sys
 from pathlib import Path
