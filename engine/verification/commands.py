@@ -8,7 +8,8 @@ from pathlib import Path
 from core.plan import Plan
 from engine.delivery.merge import MergePlan
 
-_TEST = re.compile(r"tests/(.+/)?test_[^/]*\.py")
+_TEST = re.compile(r"(tests/(.+/)?)?test_[^/]*\.py")
+_NODE_TEST = re.compile(r"(.+/)?(test/[^/]+|[^/]+\.test)\.[cm]?js")
 _PYTEST = re.compile(rb"^\s*(import|from) pytest\b", re.MULTILINE)
 
 
@@ -37,8 +38,13 @@ def _own_tests(merged: MergePlan) -> list[str]:
     tests = [path for path in files if _TEST.fullmatch(path)]
     if tests and not any(_PYTEST.search(files[path].read_bytes()) for path in tests):
         top = " -t ." if "tests/__init__.py" in files else ""
-        found.append(f"python3 -m unittest discover -s tests{top}")
-    if "package.json" in files and _is_testable(files["package.json"]):
+        if any("/" not in path for path in tests):
+            found.append("python3 -m unittest discover")
+        if any("/" in path for path in tests):
+            found.append(f"python3 -m unittest discover -s tests{top}")
+    if "package.json" not in files:
+        found += ["node --test"] * any(_NODE_TEST.fullmatch(path) for path in files)
+    elif _is_testable(files["package.json"]):
         found.append("npm test")
     return found
 

@@ -206,8 +206,9 @@ def _model_text(model: str, effort: str) -> str:
 
 def proof_text(checks: Iterable[CheckEnded], verified: Verified) -> str:
     """How many of the checks passed, and where they ran."""
-    counts = proof_counts(check.state for check in checks if check.phase in ("check", "config"))
-    return f"{counts}, {place_text(verified.sandbox)}"
+    states = [check.state for check in checks if check.phase in ("check", "config")]
+    counts = proof_counts(states)
+    return f"{counts}, {place_text(verified.sandbox)}" if states else counts
 
 
 def place_text(sandbox: str) -> str:
@@ -245,5 +246,7 @@ def _owner_text(owner: str) -> str:
 def proof_counts(states: Iterable[Proof]) -> str:
     """Such as `11 of 12 passed, 1 failed`."""
     counts = Counter(states)
+    if not counts:
+        return "none to run"
     rest = [f"{counts[s]:,} {s}" for s in (Proof.FAILED, Proof.NOT_PROVEN) if counts[s]]
     return ", ".join([f"{counts[Proof.PASSED]:,} of {counts.total():,} passed", *rest])
