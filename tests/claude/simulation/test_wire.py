@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+# ruff: noqa: I001 - the SDK as the program imports it, without a second's worth of types
 import json
 from typing import Any
 
+import claude.sdk  # noqa: F401
 import pytest
 from anthropic._streaming import SSEDecoder
 from anthropic.lib.bedrock._stream_decoder import AWSEventStreamDecoder
