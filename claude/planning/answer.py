@@ -3,8 +3,11 @@
 import json
 from dataclasses import dataclass, replace
 
+from pydantic_core import from_json
+
 from claude.client.types import Reply
 from claude.planning.draft_reader import FindDefects, open_beginning
+from claude.planning.schema import BEGINNING
 from core.errors import PlanInvalid
 from core.plan import Plan, parse_plan
 
@@ -43,13 +46,17 @@ def read_answer(reply: Reply, max_tokens: int, find_defects: FindDefects) -> Ans
 
 
 def read_beginning(reply: Reply) -> str:
-    """The JSON of a plan that ends before its tasks; "" for anything else."""
-    text = _unfenced(_plan_text(reply))
-    try:
-        members = json.loads(text)
-    except ValueError:
+    """The members that a plan begins with, and no others, as JSON; "" where one is missing or
+    wrong, and where the plan goes on from there itself."""
+    if reply.stop_reason == "refusal":
         return ""
-    return text if isinstance(members, dict) and "tasks" not in members else ""
+    try:
+        given = from_json(_unfenced(_plan_text(reply)))
+        found = {name: given[name] for name in BEGINNING}
+        Plan.model_validate_json(json.dumps(found | {"tasks": []}))
+        return "" if "tasks" in given else json.dumps(found, ensure_ascii=False)
+    except (ValueError, LookupError, TypeError):  # no JSON, a member less, no object
+        return ""
 
 
 def join_answers(beginning: str, rest: Reply) -> Reply:

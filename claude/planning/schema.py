@@ -20,7 +20,7 @@ _OF_PART = ("reads",)
 """Of a plan: what there is only where executors get a part of that code."""
 
 
-_BEGINNING = ("title", "summary", "assumptions", "analysis")
+BEGINNING = ("title", "summary", "assumptions", "analysis")
 """Of a plan: what decides whether several executors pay."""
 
 
@@ -48,7 +48,7 @@ def build_schema(
     if members is not Members.ALL:
         keeps = members is Members.BEGINNING
         named = schema["properties"].items()
-        schema["properties"] = {k: v for k, v in named if (k in _BEGINNING) is keeps}
+        schema["properties"] = {k: v for k, v in named if (k in BEGINNING) is keeps}
         used = json.dumps(schema["properties"])
         schema["$defs"] = {k: v for k, v in schema["$defs"].items() if f'$defs/{k}"' in used}
     schema["required"] = list(schema["properties"])

@@ -87,6 +87,9 @@ class PlanDraft:
 
     def _take(self, piece: Piece) -> Part | None:
         name = piece.name
+        if name in self._complete:  # said twice: the last counts, which tasks cannot wait for
+            self._is_damaged = True
+            return None
         if piece.kind != "element":
             self._complete.add(name)
         if name not in _TYPES or (piece.kind == "member") == (name in _ELEMENTS):

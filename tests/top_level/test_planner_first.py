@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from claude.client.types import Call, Reply
 from claude.planning.schema import Members, build_schema
 from claude.prompts import PLAN_GOES_ON, load_prompt
 from core.context import Context, ContextImage
@@ -14,7 +15,7 @@ from core.plan import Plan
 from core.plan.draft import AnswerBegan, ContractWritten, HeadWritten
 from core.worker.planning import Parallel
 from planner_agent import SHORT_CHARS
-from tests.fakes.scripted_claude import act, say, use
+from tests.fakes.scripted_claude import act, act_broken, say, use
 from tests.top_level.test_planner_agent import GOOD, REFUSED, plan_json, planned
 
 ASKED = "Build a todo list"
@@ -90,11 +91,52 @@ def test_a_wrong_rest_goes_back_and_the_whole_plan_is_asked_for(rest: str) -> No
     assert "<defects>" in last.messages[4]["content"][0]["text"]
 
 
-@pytest.mark.parametrize("first", ["no plan", "[]", "", "{"])
-def test_a_first_answer_that_is_none_goes_back(first: str) -> None:
-    plan, claude = planned(say(first), say(GOOD), request=ASKED)
+@pytest.mark.parametrize(
+    "first",
+    [
+        *map(say, ["no plan", "[]", "", "{", "{}", dumped(BEGINNING) + " {}"]),
+        say(dumped({k: BEGINNING[k] for k in ("title", "summary", "assumptions")})),
+        say(dumped(BEGINNING | {"analysis": {"parallel_pays": "perhaps"}})),
+        say(dumped(BEGINNING), "refusal"),
+        act_broken("submit_plan", dumped(BEGINNING)[:-9]),
+    ],
+)
+def test_a_first_answer_that_is_none_goes_back(first: Reply) -> None:
+    plan, claude = planned(first, say(GOOD), request=ASKED)
     assert plan.tasks == WHOLE.tasks
     assert claude.calls[1].output_schema == build_schema()
+
+
+def test_the_first_answer_gives_what_it_was_asked_for_alone() -> None:
+    more = {"version": 1, "setup": {"start": "x"}, "conventions": ["Tabs"], "notes": "?"}
+    heard: list[Any] = []
+    first = say(f"```json\n{dumped(BEGINNING | more)}\n```")
+    plan, claude = planned(first, say(dumped(REST)), request=ASKED, on_draft=heard.append)
+    assert plan == WHOLE.model_copy(update={"prompt": ASKED})
+    assert claude.calls[1].messages[1]["content"][0]["text"] == dumped(BEGINNING)
+    assert heard[2] == HeadWritten(plan.model_copy(update={"contracts": (), "prompt": ""}))
+
+
+def test_no_task_begins_on_what_the_rest_says_twice() -> None:
+    heard: list[Any] = []
+    parts = (say(dumped(BEGINNING)), say(dumped(plan_json(assumptions=["Two use it."]))))
+    plan, _ = planned(*parts, request=ASKED, on_draft=heard.append)
+    assert plan.assumptions == ("Two use it.",)
+    assert not any(isinstance(each, HeadWritten) for each in heard)
+
+
+def test_the_rest_is_read_from_its_start_again_when_its_stream_is() -> None:
+    heard: list[Any] = []
+
+    def twice(call: Call) -> Reply:
+        reader = call.open_reader()
+        assert not reader(dumped(REST)[:200])
+        return say(dumped(REST))
+
+    plan, _ = planned(say(dumped(BEGINNING)), twice, request=ASKED, on_draft=heard.append)
+    assert plan.tasks == WHOLE.tasks
+    assert heard[:3] == [AnswerBegan()] * 3
+    assert heard[3] == HeadWritten(plan.model_copy(update={"contracts": (), "prompt": ""}))
 
 
 def test_without_structured_output_both_parts_are_tool_calls() -> None:
