@@ -147,7 +147,7 @@ class ExecutorAgent:
 
     def _own_checks(
         self, request: Request, attempt: AttemptDir, clock: Clock
-    ) -> Callable[[], str] | None:
+    ) -> Callable[[], tuple[str, bool]] | None:
         """The tool for a model without a shell that has the whole project before it: else what its
         checks import is not there yet. A simulated model knows no such tool."""
         model = request.model

@@ -91,7 +91,8 @@ class ApiEngine(Engine):
         self._corrections = 0
         self._failures: Counter[tuple[str, str, str]] = Counter()
         self._cut: set[str] = set()
-        self._invalid: set[str] = set()
+        self._unseen: dict[str, str] = {}
+        """What was told to be wrong in this turn, by the file or tool: not yet seen."""
 
     def _solve(self) -> str:
         connected = self._context.connect(self._context.clock)
@@ -165,7 +166,7 @@ class ApiEngine(Engine):
             self._nudge(reply)
             return
         self._idle_turns = 0
-        self._invalid.clear()
+        self._unseen.clear()
         results = {call.id: self._run(call) for call in calls if call.name != SUBMIT}
         failed = sum(result["is_error"] for result in results.values())
         results |= {call.id: self._submit(call, failed) for call in calls if call.name == SUBMIT}
@@ -201,24 +202,29 @@ class ApiEngine(Engine):
         if self._shell is not None and call.name == RUN:
             shown = textwrap.shorten(arguments["command"], _SHOWN_CHARS, placeholder="...")
             self._context.progress(f"runs {shown}")
-            return run_command(self._workspace, self._shell, arguments)
+            return self._printed(RUN, *run_command(self._workspace, self._shell, arguments))
         if self._context.run_checks is not None and call.name == CHECKS:
             self._context.progress("runs its checks")
-            return self._context.run_checks()
+            return self._printed(CHECKS, *self._context.run_checks())
         output = ACTIONS[tool.name](self._workspace, arguments)
         if call.name in WRITING:
             self._context.progress(output.partition("\n")[0])
             self._failures.clear()  # not going round in circles
             self._cut.discard(path := arguments["path"].removeprefix("./"))
-            self._invalid.discard(path)
+            self._unseen.pop(path, None)
             if call.broken is not None:
                 self._cut.add(path)
                 return _kept(path, arguments["content"])
             fault = check_syntax(self._workspace, self._shell, path)
             if not fault:
                 return output
-            self._invalid.add(path)
+            self._unseen[path] = f"the syntax of {path!r} is told to be wrong"
             return f"{output}\n{fault}"
+        return output
+
+    def _printed(self, tool: str, output: str, passed: bool) -> str:  # noqa: FBT001 - as it comes
+        if not passed:
+            self._unseen[tool] = f"{tool} of this turn did not pass"
         return output
 
     def _failed(self, call: _Call, error: WorkspaceError) -> Block:
@@ -254,9 +260,9 @@ class ApiEngine(Engine):
                 f"Not looked at, since {failed} other call(s) of this turn failed.",
                 "Put that right first, then submit again.",
             )
-        if self._invalid:  # told in this turn, so not yet seen
+        if self._unseen:
             raise WorkspaceError(
-                f"Not looked at, since the syntax of {min(self._invalid)!r} is told to be wrong.",
+                f"Not looked at, since {min(self._unseen.values())}.",
                 "Put it right, or submit again if it is meant to be so.",
             )
         return check_arguments(tool, call.input)

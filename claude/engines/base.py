@@ -52,7 +52,7 @@ class EngineContext:
     progress: Callable[[str], None]
     attempt: AttemptDir = field(default_factory=lambda: AttemptDir(Path()))
     contained: bool = False
-    run_checks: Callable[[], str] | None = None
+    run_checks: Callable[[], tuple[str, bool]] | None = None
 
     @property
     def commands(self) -> bool:

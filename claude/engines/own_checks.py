@@ -29,17 +29,20 @@ class OwnChecks:
     attempt: AttemptDir
     clock: Clock
 
-    def run(self) -> str:
-        """Of each check how it ended, and of one that did not pass what it printed. Raises
-        WorkspaceError for a command that cannot be run, and Interrupted from the clock."""
+    def run(self) -> tuple[str, bool]:
+        """Of each check how it ended, and of one that did not pass what it printed; and whether all
+        passed. Raises WorkspaceError for a command that cannot be run, and Interrupted from the
+        clock."""
         root = self.attempt.root / "checks"
         remove_tree(root)
         try:
-            return "\n".join(self._run_all(Places.below(root)))
+            ended = list(self._run_all(Places.below(root)))
+            told = (f"$ {command}\n{_told(end)}" for command, end in ended)
+            return "\n".join(told), all(end.exit_code == 0 for _, end in ended)
         finally:
             remove_tree(root)
 
-    def _run_all(self, places: Places) -> Iterator[str]:
+    def _run_all(self, places: Places) -> Iterator[tuple[str, CommandEnd]]:
         places.make()
         shutil.copytree(self.attempt.work, places.project, symlinks=True, dirs_exist_ok=True)
         with Shell(
@@ -52,7 +55,7 @@ class OwnChecks:
         ) as shell:
             for command in filter(str.strip, self.commands):
                 end = shell.execute(self.sandbox.wrap(command, places, network=False), LIMIT_S)
-                yield f"$ {command}\n{_told(end)}"
+                yield command, end
 
 
 def _told(end: CommandEnd) -> str:

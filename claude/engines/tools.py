@@ -11,7 +11,7 @@ from typing import Any
 
 from claude.engines.syntax import PARSED, SCRIPTS, find_fault, read_node_report
 from core.errors import WorkspaceError
-from core.shell.shell import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Shell
+from core.shell.shell import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S, Shell, render_end
 from core.workspace.workspace import MAX_VIEW_CHARS, MAX_VIEW_LINES, Workspace
 
 SUBMIT = "submit_result"
@@ -239,13 +239,14 @@ def check_syntax(workspace: Workspace, shell: Shell | None, path: str) -> str:
     return str(fault) if fault else ""
 
 
-def run_command(workspace: Workspace, shell: Shell, arguments: Arguments) -> str:
-    """Carry out a checked call of `run_command`, then look at what it left. Raises WorkspaceError
-    like the others."""
-    output = shell.run(arguments["command"], arguments.get("timeout_s", DEFAULT_TIMEOUT_S))
+def run_command(workspace: Workspace, shell: Shell, arguments: Arguments) -> tuple[str, bool]:
+    """Carry out a checked call of `run_command`, then look at what it left: what the model is told,
+    and whether the command passed. Raises WorkspaceError like the others."""
+    end = shell.execute(arguments["command"], arguments.get("timeout_s", DEFAULT_TIMEOUT_S))
+    output = render_end(end)
     if excess := workspace.rescan():
         output += f"\n[too much for a result, remove some of it: {excess}]"
-    return output
+    return output, end.exit_code == 0
 
 
 def _hint(tool: Tool) -> str:

@@ -125,7 +125,7 @@ def render_task(request: Request, files: Iterable[str]) -> str:
         named = [*named[:_MOST_FILES_NAMED], f"(and {rest} more; list_files shows them)"]
     parts = [f'<task id="{task.id}" attempt="{request.key.attempt}">', task.title, ""]
     parts += [task.instructions, *_section("owns", task.owns), *_section("checks", task.checks)]
-    if EVERYTHING not in task.owns:
+    if EVERYTHING not in task.owns and task.estimate:
         parts += _section("size", [_describe_size(request)])
     parts += _section("files", named)
     if request.previous_failure:

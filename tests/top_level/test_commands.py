@@ -177,6 +177,20 @@ def test_a_check_that_passed_takes_a_line_and_one_that_was_stopped_tells_the_lim
     )
 
 
+@pytest.mark.parametrize("tool", ["run_checks", "run_command"])
+def test_a_submission_is_not_looked_at_before_a_failure_of_its_turn_was_seen(
+    bench: Bench, tool: str
+) -> None:
+    calls = [sh("exit 3"), sh("true")]
+    if tool == "run_checks":
+        bench.model, bench.sandbox, bench.is_whole = ModelSettings(), Bare(), True
+        bench.checks, calls = ("exit 3", "true"), [use(tool)]
+    result = bench.run(act(WRITE, *calls, SUBMIT), act(SUBMIT))
+    assert result.outcome is Outcome.OK  # as it is, if the model means it so
+    refused = tool_results(bench.claude.calls[1])[-1]["content"]
+    assert f"Not looked at, since {tool} of this turn did not pass." in refused
+
+
 def test_the_tool_tells_how_long_a_check_may_take() -> None:
     tool = build_tools(1_000, commands=False, checks=True)["run_checks"]
     assert f"at most {LIMIT_S:.0f} s" in tool.description
