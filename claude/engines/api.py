@@ -222,7 +222,7 @@ class ApiEngine(Engine):
             return f"{output}\n{fault}"
         return output
 
-    def _printed(self, tool: str, output: str, passed: bool) -> str:  # noqa: FBT001 - as it comes
+    def _printed(self, tool: str, output: str, passed: bool) -> str:
         if not passed:
             self._unseen[tool] = f"{tool} of this turn did not pass"
         return output

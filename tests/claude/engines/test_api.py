@@ -21,6 +21,7 @@ from claude.engines.api import MOST_IDLE_TURNS, MOST_SAME_FAILURES, ApiEngine, m
 from claude.engines.base import EngineContext, EngineResult, result_of_error
 from claude.engines.tools import build_tools
 from claude.engines.transcript import Transcript
+from claude.prompts import render_task
 from core.bundle import ContractFile, Limits, ModelSettings, Request, build_manifest
 from core.clock import Clock, DeadlineClock
 from core.errors import (
@@ -36,6 +37,7 @@ from core.errors import (
     SettingsError,
 )
 from core.job import JobKey, Outcome
+from core.paths import EVERYTHING
 from core.plan import Task
 from core.workspace.result_check import find_defects
 from core.workspace.workspace import Workspace
@@ -207,6 +209,14 @@ def test_the_task_block_says_all_of_the_task(tmp_path: Path) -> None:
         "<files>\nlib/a.py\n</files>\n"
         "<previous_failure>\nIt hung.\n</previous_failure>\n</task>"
     )
+
+
+@pytest.mark.parametrize("changes", [{"estimate": 0}, {"owns": (EVERYTHING,)}])
+def test_no_size_is_told_where_nobody_knows_it(tmp_path: Path, changes: dict[str, Any]) -> None:
+    request = bench(tmp_path).request()
+    of_other = replace(request, task=request.task.model_copy(update=changes))
+    assert "<size>" in render_task(request, ())
+    assert "<size>" not in render_task(of_other, ())
 
 
 def test_a_long_list_of_files_is_cut(tmp_path: Path) -> None:
