@@ -131,14 +131,13 @@ def add_head_node(client: Any, name: str, **tags: str) -> str:
 
 @dataclass
 class Cut:
-    """Which request's connection is cut, once: one that holds `word`."""
+    """Which requests' connections are cut: the first that holds each of `words`."""
 
-    word: bytes
-    left: int = 1
+    words: list[bytes]
 
 
 class CutLink:
-    """An SshLink whose master is killed as soon as a certain request is on its way."""
+    """An SshLink whose master is killed as soon as certain requests are on their way."""
 
     def __init__(self, link: SshLink, cut: Cut) -> None:
         self._link = link
@@ -149,8 +148,8 @@ class CutLink:
         chunks = iter(feed)
         first = next(chunks, b"")
         with self._link.run(command, chain([first], chunks)) as printed:
-            if self._cut.left and self._cut.word in first:
-                self._cut.left -= 1
+            if found := [word for word in self._cut.words if word in first]:
+                self._cut.words.remove(found[0])
                 kill_master(self._link)
             yield printed
 

@@ -91,25 +91,30 @@ def check_all_went_well(live: LiveRun, outcome: RunOutcome, shared: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("word", "method"),
+    ("words", "methods"),
     [
-        (b'"once": "slurm', "submit"),
-        (b'"command": ["squeue"', "poll"),
-        (b'"op": "fetch"', "collect"),
-        (b'"await_news": {', ""),
+        ([b'"once": "slurm', b'"op": "fetch"'], ["submit", "collect"]),
+        ([b'"command": ["squeue"'], ["poll"]),
+        ([b'"await_news": {'], []),
     ],
-    ids=["submit", "poll", "collect", "wait for news"],
+    ids=["submit and collect", "poll", "wait for news"],
 )
 def test_a_connection_that_is_cut_loses_and_doubles_nothing(
-    start: Callable[[RemoteCluster], LiveRun], tmp_path: Path, word: bytes, method: str
+    start: Callable[[RemoteCluster], LiveRun],
+    tmp_path: Path,
+    words: list[bytes],
+    methods: list[str],
 ) -> None:
-    live = start(RemoteCluster(tmp_path / "shared", cut=Cut(word)))
+    cut = Cut([*words])
+    live = start(RemoteCluster(tmp_path / "shared", cut=cut))
     listener = Listener()
     outcome, _ = schedule(live, SimulationSettings(speed=0), listeners=[listener])
     check_all_went_well(live, outcome, tmp_path / "shared")
-    if method:  # a wait is told of only by what else was cut with it
-        [notice] = listener.notices
-        assert re.match(rf"parallelcluster {method}: The connection to \S+ was lost\.", notice)
+    assert cut.words == []
+    if methods:  # a wait is told of only by what else was cut with it
+        for method, notice in zip(methods, listener.notices, strict=True):
+            lost = rf"parallelcluster {method}: The connection to \S+ was lost\."
+            assert re.match(lost, notice)
 
 
 def cutting_sbatch(place: Path, script: str) -> str:
