@@ -12,7 +12,14 @@ import pytest
 
 from claude.engines.transcript import LONGEST_TEXT_CHARS
 from claude.simulation.misbehaviour import probe_command
-from claude.simulation.secret_probe import files, find_hits, look, probe, processes
+from claude.simulation.secret_probe import (
+    LONGEST_S,
+    files,
+    find_hits,
+    look,
+    probe,
+    processes,
+)
 
 KEY = "sk-ant-api03-" + "0123456789"
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
@@ -71,11 +78,13 @@ def test_it_stops_when_its_time_is_over(tmp_path: Path) -> None:
 
 @on_linux
 def test_the_command_finds_what_lies_open_and_is_no_hit_itself(tmp_path: Path) -> None:
-    """As a process of its own, with a home in which a key lies."""
+    """As a process of its own, which looks into its environment first of all."""
+    command = probe_command().replace(f"LONGEST_S = {LONGEST_S}", "LONGEST_S = 0.5")
+    assert command != probe_command()
     (tmp_path / "work").mkdir()
     (tmp_path / "credentials").write_text(f"KEY={KEY}")
     said = subprocess.run(
-        ["bash", "-c", probe_command()],
+        ["bash", "-c", command],
         cwd=tmp_path / "work",
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TOKEN": f"{KEY}-env"},
         capture_output=True,
