@@ -42,7 +42,8 @@ def build_single_task_plan(
         estimate=min(estimate, MOST_ESTIMATE) or estimate_alone(begun.analysis.complexity),
     )
     passes = Criterion(text=f"`{failing}` passes.", served_by=(TASK,), command=failing)
-    alone = {"recommended_executors": 1, "parallel_pays": False}
+    complexity = _limited(begun.analysis.complexity)
+    alone = {"complexity": complexity, "recommended_executors": 1, "parallel_pays": False}
     return Plan(
         prompt=prompt,
         title=begun.title or shorten(prompt),
@@ -59,7 +60,12 @@ def build_single_task_plan(
 def estimate_alone(complexity: int) -> int:
     """Output tokens of a product of that complexity (1 to 10): about 600 for a file, 12,000 for an
     application of a few parts, 48,000 for a large system."""
-    return int(600 * math.pow(min(max(complexity, 1), 10), 1.9))
+    return int(600 * math.pow(_limited(complexity), 1.9))
+
+
+def _limited(complexity: int) -> int:
+    """Of an answer that was cut nobody has judged it."""
+    return min(max(complexity, 1), 10)
 
 
 def shorten(prompt: str) -> str:

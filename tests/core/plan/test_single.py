@@ -41,6 +41,14 @@ def test_it_is_estimated_by_the_tasks_there_were_or_by_the_complexity() -> None:
     assert build_single_task_plan("p", plan(task("a", estimate=0))).tasks[0].estimate > 0
 
 
+@pytest.mark.parametrize(("said", "kept"), [(-1, 1), (0, 1), (7, 7), (11, 10)])
+def test_a_complexity_that_no_plan_may_have_does_not_go_on(said: int, kept: int) -> None:
+    begun = Plan(analysis=ANALYSIS.model_copy(update={"complexity": said}), tasks=())
+    made = build_single_task_plan("p", begun)
+    assert plan_defects(made) == []
+    assert made.analysis.complexity == kept
+
+
 @given(st.integers(-5, 20))
 def test_what_is_more_complex_is_longer_within_limits(complexity: int) -> None:
     assert 600 <= estimate_alone(complexity) <= estimate_alone(complexity + 1) <= 48_000
