@@ -156,7 +156,7 @@ def describe_part(name: str, part: Part) -> str | None:
         case Task():
             return f"task {part.id}: {part.title}, about {part.estimate:,} tokens"
         case Contract():
-            return f"contract {part.path}: {part.purpose}"
+            return f"contract {part.path}: {part.purpose}".rstrip(": ")
         case Analysis():
             pays = "parallel work pays" if part.parallel_pays else "one executor is enough"
             return f"complexity {part.complexity} of 10, {pays}"

@@ -180,8 +180,10 @@ def test_a_planner_is_held_to_more_than_a_person(reply: Reply, told: str) -> Non
 
 def test_a_package_marker_may_be_empty() -> None:
     plan: Any = plan_json()
-    plan["contracts"].append({"path": "app/__init__.py", "purpose": "Marker", "content": ""})
-    made, claude = planned(say(json.dumps(plan)))
+    told: list[str] = []
+    plan["contracts"].append({"path": "app/__init__.py", "purpose": "", "content": ""})
+    made, claude = planned(say(json.dumps(plan)), on_progress=told.append)
+    assert any(line.startswith("contract app/__init__.py (") for line in told)
     assert made.contracts[-1].content == ""
     assert len(claude.calls) == 1
 
