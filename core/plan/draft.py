@@ -21,6 +21,8 @@ _ELEMENTS: dict[str, Any] = {
     "acceptance_criteria": Criterion,
     "contracts": Contract,
 }
+_OF_HEAD = {"assumptions", "analysis", "setup", "conventions", "tasks", "acceptance_criteria"}
+"""What tasks stand on, and what may still say that there are none to begin."""
 _UNSHOWN: dict[str, Any] = {"version": Plan.model_fields["version"].annotation, "prompt": str}
 _TYPES = {n: TypeAdapter(t) for n, t in (_MEMBERS | _ELEMENTS | _UNSHOWN).items()}
 
@@ -79,8 +81,7 @@ class PlanDraft:
 
     def head(self) -> Plan | None:
         """The plan without its contracts, once it is complete and keeps all rules so far."""
-        complete = {"tasks", "acceptance_criteria"} <= self._complete
-        if not complete or self._is_damaged or self._pieces.is_broken:
+        if not self._complete >= _OF_HEAD or self._is_damaged or self._pieces.is_broken:
             return None
         head = self.begun
         return None if head_defects(head) else head

@@ -130,12 +130,31 @@ def test_a_task_without_title_is_called_by_its_id() -> None:
 def test_a_task_that_does_not_say_what_it_uses_has_to_wait_for_the_whole_plan() -> None:
     """By the rules for whole plans it uses all contracts, and which these are is not known yet."""
     bare = {"id": "a", "instructions": "x", "owns": ["y"]}
-    rest: dict[str, Any] = {"acceptance_criteria": [], "contracts": []}
-    draft, found = draft_of(json.dumps({"tasks": [bare], **rest}))
-    assert [name for name, _ in found] == ["tasks"]
+    rest: dict[str, Any] = {"shared": [], "acceptance_criteria": [], "contracts": []}
+    draft, found = draft_of(text_of(tasks=[bare], **rest))
+    assert "tasks" in {name for name, _ in found}
     assert draft.head() is None
-    draft, _ = draft_of(json.dumps({"tasks": [bare | {"uses": []}], **rest}))
+    draft, _ = draft_of(text_of(tasks=[bare | {"uses": []}], **rest))
     assert draft.head() is not None
+
+
+@pytest.mark.parametrize("name", ["assumptions", "analysis", "setup", "conventions"])
+def test_no_work_begins_before_all_that_it_stands_on_is_written(name: str) -> None:
+    members = json.loads(text_of())
+    value = members.pop(name)
+    late = json.dumps(members | {name: value})
+    draft, _ = draft_of(late[: late.rindex(f'"{name}"')])
+    assert draft.head() is None
+    draft.feed(late[late.rindex(f'"{name}"') :])
+    assert draft.head() is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_work_begins_on_what_is_said_twice(name: str) -> None:
+    text = text_of()
+    draft, found = draft_of(f'{text[:-1]}, "{name}": {json.dumps(json.loads(text)[name])}}}')
+    assert draft.head() is None
+    assert found == draft_of(text)[1]
 
 
 def test_no_work_begins_on_a_text_that_turned_out_to_be_no_json() -> None:
