@@ -30,7 +30,7 @@ from engine.planning.requests import (
 )
 from engine.run.run_view import RunView
 
-USUAL_PLAN_TOKENS = 5_000
+USUAL_PLAN_TOKENS = 4_000
 """Of a plan, before any was made in this work directory."""
 
 
