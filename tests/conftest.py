@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from itertools import chain, groupby
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ SERVICES = (
     "registries",
     "shells",
 )
+LIVE = Path(__file__).parent / "live"
 NOT_UNIT = (*SERVICES, "claude_code", "wheel", "slow")
 
 # A busy machine must not fail a property by its clock, nor CI by another draw than the author's.
@@ -96,6 +98,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_itemcollected(item: pytest.Item) -> None:
     if not any(map(item.get_closest_marker, NOT_UNIT)):
         item.add_marker("unit")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whole runs on services take longest, so each worker begins with its share of their files:
+    xdist hands out equal parts of this order, and what is left over at the end is short."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1 or not config.option.markexpr.startswith("not unit"):
+        return
+    whole_runs = [item for item in items if LIVE in item.path.parents]
+    files = [list(group) for _, group in groupby(whole_runs, key=lambda item: item.path)]
+    others = [item for item in items if LIVE not in item.path.parents]
+    size = len(items) // workers
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        share = list(chain.from_iterable(files[worker::workers]))
+        left = max(size - len(share), 0)
+        ordered += [*share, *others[:left]]
+        del others[:left]
+    items[:] = [*ordered, *others]
 
 
 def pytest_collection_finish() -> None:

@@ -703,7 +703,7 @@ def test_a_job_that_asks_no_model_finds_no_credentials(tmp_path: Path) -> None:
 
         def holding() -> list[str]:
             files = [path for path in tmp_path.rglob("*") if path.is_file()]
-            return [path.name for path in files if b"canary" in path.read_bytes()]
+            return [path.name for path in files if b"sk-ant-canary" in path.read_bytes()]
 
         live.submit("fast-01")
         assert holding() == ["credentials.json"]
