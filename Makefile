@@ -81,7 +81,7 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 
 types: $(READY)
-	@$(BIN)/mypy --exclude '^(outputs|build|dist)/' .
+	@$(BIN)/mypy --num-workers 2 --exclude '^(outputs|build|dist)/' .
 
 bench: $(READY)
 	@set -e; for file in bench/*.py; do echo "== $$file"; \
