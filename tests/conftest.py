@@ -102,15 +102,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Whole runs on services take longest, so each worker begins with its share of their files,
-    those of few and long tests first: xdist hands out equal parts of this order, and what comes at
-    the end is short."""
+    """Whole runs on services take longest, so each worker begins with its share of their files:
+    xdist hands out equal parts of this order, and what is left over at the end is short."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers == 1 or not config.option.markexpr.startswith("not unit"):
         return
     whole_runs = [item for item in items if LIVE in item.path.parents]
     files = [list(group) for _, group in groupby(whole_runs, key=lambda item: item.path)]
-    files.sort(key=len)
     others = [item for item in items if LIVE not in item.path.parents]
     size = len(items) // workers
     ordered: list[pytest.Item] = []

@@ -31,7 +31,7 @@ answers() {
   running_pid >/dev/null && [ -s "$ADDRESS" ] && "$BIN/python" -c '
 import sys, urllib.request
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-opener.open(sys.argv[1] + "/moto-api/data.json", timeout=20).read()' "$(cat "$ADDRESS")" 2>/dev/null
+opener.open(sys.argv[1] + "/moto-api/config", timeout=20).read()' "$(cat "$ADDRESS")" 2>/dev/null
 }
 
 launch() {
