@@ -25,7 +25,7 @@ from core.worker.source import SOURCE_ROOT, source_digest, worker_files
 
 COMMAND_TIMEOUT_S = 120.0  # sbatch itself retries for a minute when its controller is busy
 LOG_TAIL_BYTES = 64 * 1024
-TAG = sys.implementation.cache_tag
+_CACHE_TAG = sys.implementation.cache_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ def copy_code(target: Path) -> None:
         for name in worker_files(SOURCE_ROOT):
             _copy(SOURCE_ROOT / name, fresh / name)
             path = PurePath(name)
-            compiled = path.parent / "__pycache__" / f"{path.stem}.{TAG}.pyc"
+            compiled = path.parent / "__pycache__" / f"{path.stem}.{_CACHE_TAG}.pyc"
             if (SOURCE_ROOT / compiled).exists():
                 _copy(SOURCE_ROOT / compiled, fresh / compiled)
         fresh.rename(target)

@@ -202,10 +202,10 @@ class ApiEngine(Engine):
         if self._shell is not None and call.name == RUN:
             shown = textwrap.shorten(arguments["command"], _SHOWN_CHARS, placeholder="...")
             self._context.progress(f"runs {shown}")
-            return self._printed(RUN, *run_command(self._workspace, self._shell, arguments))
+            return self._keep_failure(RUN, *run_command(self._workspace, self._shell, arguments))
         if self._context.run_checks is not None and call.name == CHECKS:
             self._context.progress("runs its checks")
-            return self._printed(CHECKS, *self._context.run_checks())
+            return self._keep_failure(CHECKS, *self._context.run_checks())
         output = ACTIONS[tool.name](self._workspace, arguments)
         if call.name in WRITING:
             self._context.progress(output.partition("\n")[0])
@@ -222,7 +222,8 @@ class ApiEngine(Engine):
             return f"{output}\n{fault}"
         return output
 
-    def _printed(self, tool: str, output: str, passed: bool) -> str:
+    def _keep_failure(self, tool: str, output: str, passed: bool) -> str:
+        """The output; that it tells of a failure is kept until the model has seen it."""
         if not passed:
             self._unseen[tool] = f"{tool} of this turn did not pass"
         return output

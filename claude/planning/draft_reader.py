@@ -135,7 +135,7 @@ class DraftReader:
 
 def open_beginning(beginning: str) -> str:
     """The JSON of a beginning, ready for the members that follow."""
-    return f"{beginning[: beginning.rindex('}')].rstrip()},"
+    return f"{beginning.removesuffix('}')},"
 
 
 def parallel_pays(begun: Plan, executors: int) -> bool:
